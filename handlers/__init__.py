@@ -1,0 +1,1 @@
+"""TorchServe handlers that fetch embeddings and run a scripted dense model."""

@@ -1,0 +1,1 @@
+"""The gRPC face of persia.routing: takes batches, asks the shards, gives tensors."""

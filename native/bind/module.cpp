@@ -1,0 +1,11 @@
+#include "bind.hpp"
+
+NB_MODULE(_core, module) {
+    module.doc() = "The native core of persia-serve. Use the modules of persia.* rather than this one.";
+    persia::bind::errors(module);
+    persia::bind::signs(module);
+    persia::bind::batch(module);
+    persia::bind::files(module);
+    persia::bind::table(module);
+    persia::bind::routing(module);
+}

@@ -1,0 +1,104 @@
+"""Everything that persia-serve raises on purpose.
+
+    PersiaError                      INTERNAL
+    ├── InvalidInput                 INVALID_ARGUMENT     an argument is wrong; also a ValueError
+    │   ├── FeatureError             INVALID_ARGUMENT     a feature of a batch is wrong; names it
+    │   └── DecodeError              INVALID_ARGUMENT     bytes are not what their format says; names the byte
+    ├── TooLarge                     RESOURCE_EXHAUSTED   more than a stated limit allows
+    ├── ConfigError                  FAILED_PRECONDITION  a config file is wrong; names the place; also a ValueError
+    ├── CorruptFile                  DATA_LOSS            a checkpoint or packet file is broken; names file and byte
+    ├── Unavailable                  UNAVAILABLE          a server cannot be reached or is not ready
+    └── DeadlineExceeded             DEADLINE_EXCEEDED    the caller's time is over; also a TimeoutError
+
+A message says what was expected, what came and where. `code` is the name of the gRPC status that a server answers with; a
+client raises the class of the status it receives. A file that the operating system refuses stays an OSError.
+"""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+__all__ = [
+    "ConfigError",
+    "CorruptFile",
+    "DeadlineExceeded",
+    "DecodeError",
+    "FeatureError",
+    "InvalidInput",
+    "PersiaError",
+    "TooLarge",
+    "Unavailable",
+]
+
+
+class PersiaError(Exception):
+    """The base of the tree."""
+
+    code: ClassVar[str] = "INTERNAL"
+
+
+class InvalidInput(PersiaError, ValueError):
+    """An argument is wrong: the caller can mend it and try again."""
+
+    code = "INVALID_ARGUMENT"
+
+
+class FeatureError(InvalidInput):
+    """A feature, dense tensor or label of a batch is wrong. `feature` is its name."""
+
+    def __init__(self, feature: str, problem: str) -> None:
+        super().__init__(f"{feature!r}: {problem}")
+        self.feature = feature
+
+
+class DecodeError(InvalidInput):
+    """Bytes are not what their format says. `byte` counts from the start of the input."""
+
+    def __init__(self, expected: str, got: str, byte: int) -> None:
+        super().__init__(f"at byte {byte}: expected {expected}, got {got}")
+        self.expected = expected
+        self.got = got
+        self.byte = byte
+
+
+class TooLarge(PersiaError):
+    """More than a stated limit allows."""
+
+    code = "RESOURCE_EXHAUSTED"
+
+
+class ConfigError(PersiaError, ValueError):
+    """A config file is wrong. `path` is the place in it, such as `$.slots_config.age.dim`; `file` its name, if known."""
+
+    code = "FAILED_PRECONDITION"
+
+    def __init__(self, problem: str, path: str = "$", file: str | None = None) -> None:
+        super().__init__(f"{file + ': ' if file else ''}{problem} - at `{path}`")
+        self.problem = problem
+        self.path = path
+        self.file = file
+
+
+class CorruptFile(PersiaError):
+    """A checkpoint or packet file is broken. `file` is its path, `byte` counts from its start."""
+
+    code = "DATA_LOSS"
+
+    def __init__(self, file: str, expected: str, got: str, byte: int) -> None:
+        super().__init__(f"{file} at byte {byte}: expected {expected}, got {got}")
+        self.file = file
+        self.expected = expected
+        self.got = got
+        self.byte = byte
+
+
+class Unavailable(PersiaError, ConnectionError):
+    """A server cannot be reached, or is not ready to serve."""
+
+    code = "UNAVAILABLE"
+
+
+class DeadlineExceeded(PersiaError, TimeoutError):
+    """The time that the caller gave is over."""
+
+    code = "DEADLINE_EXCEEDED"
