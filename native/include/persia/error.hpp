@@ -18,6 +18,17 @@ class InvalidInput : public Error {
     using Error::Error;
 };
 
+// A feature of a batch does not fit the configuration.
+class FeatureError : public InvalidInput {
+  public:
+    FeatureError(std::string feature_name, std::string what_is_wrong)
+        : InvalidInput("'" + feature_name + "': " + what_is_wrong), feature(std::move(feature_name)),
+          problem(std::move(what_is_wrong)) {}
+
+    std::string feature;
+    std::string problem;
+};
+
 // More than a stated limit allows (a row count, a batch size, memory that the system refuses).
 class TooLarge : public Error {
   public:

@@ -1,0 +1,56 @@
+// Which shard is asked for what. A plan is made from a decoded batch in one pass over its ids; each shard gets one request in
+// columns, which `answer` (shard_request.hpp) turns into one column of f32; `assemble` makes the dense model's tensors of them.
+//
+// Thread safety: plain values.
+#pragma once
+
+#include <cstdint>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "persia/batch.hpp"
+#include "persia/shard_request.hpp"
+#include "persia/slots.hpp"
+
+namespace persia {
+
+// A shard's request, and what is kept here to make use of the answer.
+struct PlannedRequest {
+    RequestView view() const { return {parts, signs, sum_counts, sum_samples}; }
+
+    std::vector<RequestPart> parts;
+    std::vector<std::uint64_t> signs;
+    std::vector<std::uint32_t> sum_counts;
+    std::vector<std::uint16_t> sum_samples;
+
+    // Where the rows of its rows parts go: positions of each sign, and of each position its sample and column.
+    std::vector<std::uint32_t> row_counts;
+    std::vector<std::uint16_t> row_samples;
+    std::vector<std::uint16_t> row_columns;
+};
+
+struct PlannedFeature {
+    std::string name;
+    Slot slot;
+    std::uint32_t batch_size = 0;
+    std::vector<std::uint32_t> ids_per_sample;  // where sqrt scaling needs it; hash stack rounds counted
+};
+
+struct Plan {
+    std::vector<PlannedFeature> features;   // in the order of the batch
+    std::vector<PlannedRequest> shards;
+};
+
+// Throws FeatureError for a feature that is not configured, and for one whose batch size differs from the others'.
+// REQUIRES: shards >= 1.
+Plan make_plan(const Batch& batch, const Slots& slots, std::uint32_t shards);
+
+// Shape of the feature's tensor: (batch, dim), or (batch, sample_fixed_size, dim + 1) for a raw one.
+std::vector<std::size_t> tensor_shape(const PlannedFeature& feature);
+
+// answers: one column per shard, of its request's answer_size(); an empty one stands for a shard that is missing, whose rows
+// count as zeros. outs: per feature a tensor of f16 in tensor_shape(), overwritten. Throws InvalidInput for a wrong size.
+void assemble(const Plan& plan, std::span<const std::span<const float>> answers, std::span<std::uint16_t* const> outs);
+
+}  // namespace persia

@@ -1,0 +1,43 @@
+// sign -> row: an index and the arena that it points into. Both a table's base and each of its layers are one.
+//
+// Thread safety: as Index. Copying a RowMap is cheap: the copy shares the rows and, until they grow, the index's parts.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+
+#include "persia/index.hpp"
+#include "persia/row_arena.hpp"
+#include "persia/rows.hpp"
+
+namespace persia {
+
+class RowMap {
+  public:
+    RowMap(RowStorage storage, unsigned parts_log2)
+        : index_(parts_log2), arena_(std::make_shared<RowArena>(storage)) {}
+
+    // Where the row of `sign` is to be written: its present place, or a new one if it has none of this dim.
+    std::byte* place(std::uint64_t sign, std::uint32_t dim, unsigned recency);
+
+    // Stores every row of the block that belongs to the shard; of two rows of one sign, the later. Returns how many belong.
+    // `recency` is for blocks that do not tell.
+    std::uint64_t put(const RowBlock& block, Shard shard, unsigned recency);
+
+    // Forgets a sign. False if it was not there.
+    bool erase(std::uint64_t sign);
+
+    // In a layer: notes that the sign has no row from here on.
+    void mark_deleted(std::uint64_t sign);
+
+    const Index& index() const { return index_; }
+    Index& index() { return index_; }
+    const RowArena& arena() const { return *arena_; }
+    std::size_t bytes() const { return index_.bytes() + arena_->bytes(); }
+
+  private:
+    Index index_;
+    std::shared_ptr<RowArena> arena_;
+};
+
+}  // namespace persia

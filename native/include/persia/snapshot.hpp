@@ -1,0 +1,79 @@
+// One version of a table: a base and the layers over it. A lookup uses one snapshot, so its answer belongs to one version.
+//
+// Thread safety: all of it may be called from any number of threads, also while later versions are published and folded.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <span>
+#include <vector>
+
+#include "persia/row_map.hpp"
+
+namespace persia {
+
+// A batch of changes, read-only once it is published.
+struct Layer {
+    explicit Layer(RowStorage storage) : rows(storage, 0) {}
+
+    RowMap rows;
+    std::uint64_t first_snapshot = 0;  // the number of the first snapshot that held it; set when it is published
+};
+
+// What a lookup did not find. Such rows count as zeros.
+struct Misses {
+    std::uint64_t absent = 0;     // signs without a row
+    std::uint64_t wrong_dim = 0;  // signs whose row has another dim than was asked for
+};
+
+// What lies under all layers.
+struct Base {
+    Base(RowMap all_rows, bool notes_use) : rows(std::move(all_rows)), track_use(notes_use) { measure(); }
+
+    // Takes the figures anew. Only while nobody writes to the rows; whoever wants them later reads the members.
+    void measure() {
+        size = rows.index().size();
+        bytes = rows.bytes();
+    }
+
+    RowMap rows;
+    bool track_use;  // whether lookups tell the eviction clock what they used
+    std::uint64_t size = 0;
+    std::size_t bytes = 0;
+};
+
+class Snapshot {
+  public:
+    Snapshot(std::uint64_t number, std::uint64_t version, Base base, std::vector<std::shared_ptr<const Layer>> layers)
+        : number_(number), version_(version), base_(std::move(base)), layers_(std::move(layers)) {}
+
+    std::uint64_t version() const { return version_; }
+
+    // signs (n) -> out (n, dim): a row each.
+    Misses rows(std::span<const std::uint64_t> signs, std::uint32_t dim, float* out) const;
+
+    // signs (n), counts (n), samples (sum of counts) -> sums (k, dim), which the caller has zeroed: the row of signs[i] is added
+    // to sums[s] for each s of the next counts[i] samples. REQUIRES: every sample < k.
+    Misses sums(std::span<const std::uint64_t> signs, std::span<const std::uint32_t> counts,
+                std::span<const std::uint16_t> samples, std::uint32_t dim, float* sums) const;
+
+    // Every sign that has a row, in no order.
+    std::vector<std::uint64_t> signs() const;
+
+    std::uint64_t number() const { return number_; }
+    const Base& base() const { return base_; }
+    const std::vector<std::shared_ptr<const Layer>>& layers() const { return layers_; }
+
+  private:
+    class Lookup;
+
+    template <class Use>
+    Misses visit(std::span<const std::uint64_t> signs, std::uint32_t dim, Use use) const;
+
+    std::uint64_t number_;
+    std::uint64_t version_;
+    Base base_;
+    std::vector<std::shared_ptr<const Layer>> layers_;  // newest first
+};
+
+}  // namespace persia

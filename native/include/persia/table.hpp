@@ -1,0 +1,106 @@
+// The sign table of one shard while it serves: snapshots for readers, layers for updates, and a thread that folds layers into
+// the base.
+//
+// Publishing a layer swaps one pointer, so readers never wait and never see half a layer. The folding thread moves the oldest
+// layer into the base, in place, under these invariants:
+//   1. It starts only when every snapshot in use holds that layer. So whoever could meet a sign of the layer in the base
+//      finds it in the layer first, and never reads a row or an index entry that is being written.
+//   2. Once it is done, a snapshot without the layer is published. The layer goes when the last snapshot that holds it does.
+//   3. Eviction is a layer of deletions, put under all others, and folded like them.
+// Snapshots are taken apart by the folding thread, so that no reader pays for giving memory back.
+//
+// Thread safety: every method of Table may be called from any thread. A TableBuilder belongs to one thread at a time, except
+// that put() locks.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <mutex>
+#include <optional>
+#include <string>
+#include <thread>
+
+#include "persia/eviction.hpp"
+#include "persia/snapshot.hpp"
+
+namespace persia {
+
+struct TableOptions {
+    RowStorage storage = RowStorage::f32;
+    std::uint64_t capacity = 0;   // rows; 0: no limit. Beyond it the least recently used rows go, when layers are folded.
+    std::size_t max_layers = 8;   // with more, and a reader that holds the fold up, layers are merged into one
+};
+
+struct TableStatus {
+    std::uint64_t version = 0;
+    std::uint64_t base_rows = 0;
+    std::uint64_t layer_rows = 0;    // rows and deletions that wait to be folded
+    std::size_t layers = 0;
+    std::uint64_t evicted = 0;       // rows, since the start
+    std::size_t snapshots = 0;       // in use, the current one included
+    std::size_t base_bytes = 0;
+    std::size_t layer_bytes = 0;
+    std::optional<std::string> fold_error;  // why the last fold failed; its layer stays, and is served from where it is
+};
+
+// Fills a table before it serves. Rows are written straight into the base.
+class TableBuilder {
+  public:
+    explicit TableBuilder(TableOptions options);
+
+    // Stores every row of the block that belongs to the shard; of two rows of one sign, the later. Returns how many belong.
+    // Beyond the capacity the least recently used rows go, as far as blocks tell recency; evicted() counts them.
+    std::uint64_t put(const RowBlock& block, Shard shard = {});
+
+    // Index space for `rows` more at once; saves the work of growing where the number is known.
+    void reserve(std::uint64_t rows);
+
+    std::uint64_t rows() const { return base_.index().size(); }
+    std::uint64_t evicted() const { return evicted_; }
+    std::size_t bytes() const { return base_.bytes(); }
+
+  private:
+    friend class Table;
+    void evict();
+
+    TableOptions options_;
+    std::mutex mutex_;
+    RowMap base_;
+    EvictionClock clock_;
+    std::uint64_t evicted_ = 0;
+};
+
+class Table {
+  public:
+    // The builder is empty afterwards.
+    explicit Table(TableBuilder&& builder);
+    ~Table();
+    Table(const Table&) = delete;
+    Table& operator=(const Table&) = delete;
+
+    // The newest version, for as long as the pointer lives. It may outlive the table. Never waits for a fold.
+    std::shared_ptr<const Snapshot> pin() const;
+
+    // Makes the layer the newest; returns its version. REQUIRES: the layer has this table's row storage (else InvalidInput).
+    std::uint64_t publish(Layer&& layer);
+
+    // Waits until no layer is left, or until `seconds` are over (false). A snapshot that is held without end holds this up.
+    bool wait_folded(double seconds) const;
+
+    TableStatus status() const;
+    const TableOptions& options() const { return options_; }
+
+  private:
+    struct State;
+
+    void fold_loop();
+    void fold_oldest(const Snapshot& now);
+    void merge_layers(const Snapshot& now);
+
+    TableOptions options_;
+    std::shared_ptr<State> state_;
+    EvictionClock clock_;  // the folding thread's
+    std::thread folder_;
+};
+
+}  // namespace persia

@@ -1,0 +1,144 @@
+#include <algorithm>
+#include <cmath>
+#include <numeric>
+
+#include "persia/error.hpp"
+#include "persia/half.hpp"
+#include "persia/plan.hpp"
+
+namespace persia {
+
+namespace {
+
+constexpr std::uint16_t kHalfOne = 0x3c00;
+
+// A part of a shard's request together with its answer and, for rows, the columns that say where these go.
+struct PartAnswer {
+    const RequestPart* part;
+    const std::uint32_t* counts;
+    const std::uint16_t* samples;
+    const std::uint16_t* columns;
+    const float* values;  // null: the shard is missing
+};
+
+// f(row or null, position) for every position of a part that was answered with rows.
+template <class F>
+void for_each_position(const PartAnswer& answer, F f) {
+    std::size_t position = 0;
+    for (std::size_t i = 0; i < answer.part->signs; ++i) {
+        const float* row = answer.values == nullptr ? nullptr : answer.values + i * answer.part->dim;
+        for (std::uint32_t k = 0; k < answer.counts[i]; ++k) f(row, position++);
+    }
+}
+
+void add(const float* values, float* sum, std::size_t n) {
+    for (std::size_t i = 0; i < n; ++i) sum[i] += values[i];
+}
+
+void assemble_pooled(const PlannedFeature& feature, std::span<const PartAnswer> answers, std::vector<float>& sums,
+                     std::uint16_t* out) {
+    const std::size_t dim = feature.slot.dim;
+    sums.assign(feature.batch_size * dim, 0.0F);
+    for (const PartAnswer& answer : answers) {
+        if (answer.values == nullptr) continue;
+        if (answer.part->kind == AnswerKind::sums) {
+            add(answer.values, sums.data(), sums.size());
+            continue;
+        }
+        for_each_position(answer, [&](const float* row, std::size_t position) {
+            add(row, sums.data() + answer.samples[position] * dim, dim);
+        });
+    }
+    for (std::size_t sample = 0; sample < feature.ids_per_sample.size(); ++sample) {
+        const float scale = 1.0F / std::sqrt(static_cast<float>(std::max(feature.ids_per_sample[sample], 1U)));
+        for (std::size_t i = 0; i < dim; ++i) sums[sample * dim + i] *= scale;
+    }
+    to_half(sums.data(), out, sums.size());
+}
+
+// A raw feature with one sign per id: its rows go straight to their places.
+void assemble_raw(const PlannedFeature& feature, std::span<const PartAnswer> answers, std::uint16_t* out) {
+    const std::size_t dim = feature.slot.dim;
+    const std::size_t columns = feature.slot.sample_fixed_size;
+    std::fill_n(out, feature.batch_size * columns * (dim + 1), std::uint16_t{0});
+    for (const PartAnswer& answer : answers) {
+        for_each_position(answer, [&](const float* row, std::size_t position) {
+            if (answer.columns[position] >= columns) return;
+            std::uint16_t* place = out + (answer.samples[position] * columns + answer.columns[position]) * (dim + 1);
+            if (row != nullptr) to_half(row, place, dim);
+            place[dim] = kHalfOne;
+        });
+    }
+}
+
+// A raw feature with a hash stack: the row of an id is the sum of its rounds' rows.
+void assemble_raw_stacked(const PlannedFeature& feature, std::span<const PartAnswer> answers, std::vector<float>& sums,
+                          std::uint16_t* out) {
+    const Slot& slot = feature.slot;
+    const std::size_t dim = slot.dim;
+    const std::size_t columns = slot.sample_fixed_size;
+    const std::size_t places = feature.batch_size * columns;
+    const float scale = slot.sqrt_scaling ? 1.0F / std::sqrt(static_cast<float>(slot.signs_per_id())) : 1.0F;
+    sums.assign(places * dim, 0.0F);
+    std::fill_n(out, places * (dim + 1), std::uint16_t{0});
+    for (const PartAnswer& answer : answers) {
+        for_each_position(answer, [&](const float* row, std::size_t position) {
+            if (answer.columns[position] >= columns) return;
+            const std::size_t place = answer.samples[position] * columns + answer.columns[position];
+            if (row != nullptr) add(row, sums.data() + place * dim, dim);
+            out[place * (dim + 1) + dim] = kHalfOne;
+        });
+    }
+    if (scale != 1.0F) {
+        for (float& value : sums) value *= scale;
+    }
+    for (std::size_t place = 0; place < places; ++place) to_half(sums.data() + place * dim, out + place * (dim + 1), dim);
+}
+
+// The parts of all shards, by feature.
+std::vector<std::vector<PartAnswer>> by_feature(const Plan& plan, std::span<const std::span<const float>> answers) {
+    if (answers.size() != plan.shards.size()) {
+        throw InvalidInput("expected the answers of " + std::to_string(plan.shards.size()) + " shards, got " +
+                           std::to_string(answers.size()));
+    }
+    std::vector<std::vector<PartAnswer>> features(plan.features.size());
+    for (std::size_t s = 0; s < answers.size(); ++s) {
+        const PlannedRequest& request = plan.shards[s];
+        const std::size_t expected = request.view().answer_size();
+        // A request for nothing has an empty answer too, and no parts to miss.
+        if (!answers[s].empty() && answers[s].size() != expected) {
+            throw InvalidInput("expected an answer of " + std::to_string(expected) + " numbers from shard " + std::to_string(s) +
+                               ", got " + std::to_string(answers[s].size()));
+        }
+        std::size_t sign = 0, position = 0, value = 0;
+        for (const RequestPart& part : request.parts) {
+            features[part.feature].push_back({&part, request.row_counts.data() + sign, request.row_samples.data() + position,
+                                              request.row_columns.data() + position,
+                                              answers[s].empty() ? nullptr : answers[s].data() + value});
+            value += part.answer_size();
+            if (part.kind == AnswerKind::sums) continue;
+            sign += part.signs;
+            position += part.positions;
+        }
+    }
+    return features;
+}
+
+}  // namespace
+
+void assemble(const Plan& plan, std::span<const std::span<const float>> answers, std::span<std::uint16_t* const> outs) {
+    const auto features = by_feature(plan, answers);
+    std::vector<float> sums;
+    for (std::size_t i = 0; i < features.size(); ++i) {
+        const PlannedFeature& feature = plan.features[i];
+        if (feature.slot.summation) {
+            assemble_pooled(feature, features[i], sums, outs[i]);
+        } else if (feature.slot.signs_per_id() == 1) {
+            assemble_raw(feature, features[i], outs[i]);
+        } else {
+            assemble_raw_stacked(feature, features[i], sums, outs[i]);
+        }
+    }
+}
+
+}  // namespace persia

@@ -1,0 +1,193 @@
+#include "persia/plan.hpp"
+
+#include <algorithm>
+
+#include "persia/error.hpp"
+
+namespace persia {
+
+namespace {
+
+// One feature's distinct signs with all places where each stands.
+struct Column {
+    std::span<const std::uint64_t> signs;       // (n)
+    std::span<const std::uint32_t> offsets;     // (n + 1) into positions
+    std::span<const Position> positions;
+};
+
+// Memory that one feature after the other uses again.
+struct Scratch {
+    std::vector<std::uint64_t> signs;
+    std::vector<std::uint32_t> offsets;
+    std::vector<Position> positions;
+    std::vector<std::uint32_t> shards;          // of each sign
+    std::vector<std::uint32_t> distinct;        // sign of (id, round): its place in `signs`
+    std::vector<std::uint32_t> table;           // place in `signs` + 1, open addressing
+};
+
+void plain_signs(const Batch& batch, const FeatureView& feature, const Slot& slot, const Slots& slots, Scratch& scratch) {
+    scratch.signs.clear();
+    for (std::size_t i = feature.ids_begin; i < feature.ids_end; ++i) {
+        scratch.signs.push_back(slots.sign_of(batch.ids[i], slot.prefix));
+    }
+}
+
+// The place of `sign` in scratch.signs, where it is put if it is new. The table is a power of two, at most half full.
+std::uint32_t place_of(std::uint64_t sign, Scratch& scratch) {
+    const std::size_t mask = scratch.table.size() - 1;
+    std::size_t at = table_hash(sign) & mask;
+    for (; scratch.table[at] != 0; at = (at + 1) & mask) {
+        if (scratch.signs[scratch.table[at] - 1] == sign) return scratch.table[at] - 1;
+    }
+    scratch.signs.push_back(sign);
+    scratch.table[at] = static_cast<std::uint32_t>(scratch.signs.size());
+    return scratch.table[at] - 1;
+}
+
+// Every id becomes one sign per round; ids that meet in a sign share it.
+Column hash_stacked(const Batch& batch, const FeatureView& feature, const Slot& slot, const Slots& slots, Scratch& scratch) {
+    const std::size_t ids = feature.ids_end - feature.ids_begin;
+    const std::uint32_t rounds = slot.hash_stack_rounds;
+    if (ids > 0xffffffffU / 4 / rounds) throw FeatureError(slot.name, "expected fewer than 2^30 signs, got more");
+    std::size_t size = 4;
+    while (size < 2 * ids * rounds) size *= 2;
+    scratch.table.assign(size, 0);
+    scratch.signs.clear();
+    scratch.distinct.clear();
+    scratch.offsets.assign(1, 0);
+    for (std::size_t i = feature.ids_begin; i < feature.ids_end; ++i) {
+        const std::uint32_t count = batch.position_offsets[i + 1] - batch.position_offsets[i];
+        std::uint64_t hash = batch.ids[i];
+        for (std::uint32_t round = 0; round < rounds; ++round) {
+            hash = farmhash64(hash);
+            const std::uint64_t id = hash % slot.hash_stack_size + round * slot.hash_stack_size;
+            const std::uint32_t place = place_of(slots.sign_of(id, slot.prefix), scratch);
+            scratch.distinct.push_back(place);
+            if (place + 1 == scratch.offsets.size()) scratch.offsets.push_back(0);
+            scratch.offsets[place + 1] += count;
+        }
+    }
+    for (std::size_t i = 1; i < scratch.offsets.size(); ++i) scratch.offsets[i] += scratch.offsets[i - 1];
+    scratch.positions.resize(scratch.offsets.back());
+    // offsets[place] runs ahead while the positions are filled in, and is then set back.
+    std::size_t k = 0;
+    for (std::size_t i = feature.ids_begin; i < feature.ids_end; ++i) {
+        for (std::uint32_t round = 0; round < rounds; ++round, ++k) {
+            for (std::uint32_t p = batch.position_offsets[i]; p < batch.position_offsets[i + 1]; ++p) {
+                scratch.positions[scratch.offsets[scratch.distinct[k]]++] = batch.positions[p];
+            }
+        }
+    }
+    for (std::size_t i = scratch.offsets.size() - 1; i > 0; --i) scratch.offsets[i] = scratch.offsets[i - 1];
+    scratch.offsets[0] = 0;
+    return {scratch.signs, scratch.offsets, scratch.positions};
+}
+
+Column column_of(const Batch& batch, const FeatureView& feature, const Slot& slot, const Slots& slots, Scratch& scratch) {
+    if (slot.hash_stack_rounds > 0) return hash_stacked(batch, feature, slot, slots, scratch);
+    plain_signs(batch, feature, slot, slots, scratch);
+    const std::size_t n = feature.ids_end - feature.ids_begin;
+    return {scratch.signs, std::span(batch.position_offsets).subspan(feature.ids_begin, n + 1), batch.positions};
+}
+
+// The smaller thing is moved: all rows once, or from each shard that has some a sum per sample and to it the positions.
+AnswerKind smaller_answer(const Slot& slot, const Column& column, std::size_t batch_size, std::size_t shards_asked) {
+    if (!slot.summation) return AnswerKind::rows;
+    const std::size_t positions = column.offsets.back() - column.offsets.front();
+    const std::size_t rows = column.signs.size() * slot.dim * sizeof(float);
+    const std::size_t sums = shards_asked * batch_size * slot.dim * sizeof(float) + positions * sizeof(std::uint16_t) +
+                             column.signs.size() * sizeof(std::uint32_t);
+    return sums < rows ? AnswerKind::sums : AnswerKind::rows;
+}
+
+// Where the next sign of a request is written.
+struct Cursor {
+    std::uint64_t* sign = nullptr;
+    std::uint32_t* count = nullptr;
+    std::uint16_t* sample = nullptr;
+    std::uint16_t* column = nullptr;  // null where columns do not matter
+};
+
+template <class T>
+T* extend(std::vector<T>& column, std::size_t by) {
+    column.resize(column.size() + by);
+    return column.data() + (column.size() - by);
+}
+
+Cursor make_room(PlannedRequest& request, AnswerKind kind, std::size_t signs, std::size_t positions) {
+    std::uint64_t* sign = extend(request.signs, signs);
+    if (kind == AnswerKind::sums) return {sign, extend(request.sum_counts, signs), extend(request.sum_samples, positions), nullptr};
+    return {sign, extend(request.row_counts, signs), extend(request.row_samples, positions),
+            extend(request.row_columns, positions)};
+}
+
+// Hands the column's signs to the shards that they live on.
+void distribute(const Column& column, std::uint32_t feature, const Slot& slot, std::uint32_t batch_size, Scratch& scratch,
+                std::vector<PlannedRequest>& requests) {
+    const auto shards = static_cast<std::uint32_t>(requests.size());
+    const std::size_t n = column.signs.size();
+    std::vector<std::uint32_t> signs(shards), positions(shards);
+    scratch.shards.resize(n);
+    for (std::size_t i = 0; i < n; ++i) {
+        const std::uint32_t shard = shards == 1 ? 0 : shard_of(column.signs[i], shards);
+        scratch.shards[i] = shard;
+        ++signs[shard];
+        positions[shard] += column.offsets[i + 1] - column.offsets[i];
+    }
+    const auto asked = static_cast<std::size_t>(shards - static_cast<std::uint32_t>(std::count(signs.begin(), signs.end(), 0U)));
+    const AnswerKind kind = smaller_answer(slot, column, batch_size, asked);
+    std::vector<Cursor> cursors(shards);
+    for (std::uint32_t s = 0; s < shards; ++s) {
+        if (signs[s] == 0) continue;
+        requests[s].parts.push_back({feature, kind, slot.dim, batch_size, signs[s], positions[s]});
+        cursors[s] = make_room(requests[s], kind, signs[s], positions[s]);
+    }
+    for (std::size_t i = 0; i < n; ++i) {
+        Cursor& to = cursors[scratch.shards[i]];
+        *to.sign++ = column.signs[i];
+        *to.count++ = column.offsets[i + 1] - column.offsets[i];
+        for (std::uint32_t p = column.offsets[i]; p < column.offsets[i + 1]; ++p) {
+            *to.sample++ = column.positions[p].sample;
+            if (to.column != nullptr) *to.column++ = column.positions[p].column;
+        }
+    }
+}
+
+}  // namespace
+
+Plan make_plan(const Batch& batch, const Slots& slots, std::uint32_t shards) {
+    if (shards == 0) throw InvalidInput("expected at least 1 shard, got 0");
+    Plan plan;
+    plan.features.reserve(batch.features.size());
+    plan.shards.resize(shards);
+    // A little more than its share, so that growing is rare.
+    for (PlannedRequest& request : plan.shards) request.signs.reserve(batch.ids.size() / shards + batch.ids.size() / 16 + 16);
+    Scratch scratch;
+    for (const FeatureView& feature : batch.features) {
+        const std::string name(feature.name);
+        const Slot* slot = slots.find(feature.name);
+        if (slot == nullptr) throw FeatureError(name, "expected a feature that the embedding config has, got one that it has not");
+        if (feature.batch_size != batch.features.front().batch_size) {
+            throw FeatureError(name, "expected a batch of " + std::to_string(batch.features.front().batch_size) +
+                                         " samples as in the feature before it, got " + std::to_string(feature.batch_size));
+        }
+        PlannedFeature planned{name, *slot, feature.batch_size, {}};
+        if (slot->summation && slot->sqrt_scaling) {
+            for (std::size_t i = 0; i < feature.batch_size; ++i) {
+                planned.ids_per_sample.push_back(batch.ids_per_sample[feature.samples_begin + i] * slot->signs_per_id());
+            }
+        }
+        distribute(column_of(batch, feature, *slot, slots, scratch), static_cast<std::uint32_t>(plan.features.size()), *slot,
+                   feature.batch_size, scratch, plan.shards);
+        plan.features.push_back(std::move(planned));
+    }
+    return plan;
+}
+
+std::vector<std::size_t> tensor_shape(const PlannedFeature& feature) {
+    const Slot& slot = feature.slot;
+    if (slot.summation) return {feature.batch_size, slot.dim};
+    return {feature.batch_size, slot.sample_fixed_size, std::size_t{slot.dim} + 1};
+}
+
+}  // namespace persia

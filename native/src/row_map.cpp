@@ -1,0 +1,68 @@
+#include "persia/row_map.hpp"
+
+#include <string>
+
+#include "persia/error.hpp"
+
+namespace persia {
+
+namespace {
+
+// Enough index lines on their way at once to hide most of a memory access.
+constexpr std::size_t kAhead = 16;
+
+}  // namespace
+
+std::byte* RowMap::place(std::uint64_t sign, std::uint32_t dim, unsigned recency) {
+    const Entry found = index_.find(sign);
+    const bool has_row = found.ref != kNoRef && found.ref != kDeletedRef;
+    if (has_row && arena_->dim(slot_of_ref(found.ref)) == dim) {
+        if (recency == 3) found.mark_used();
+        return arena_->row(slot_of_ref(found.ref));
+    }
+    const std::uint32_t slot = arena_->allocate(dim);
+    if (found.ref != kNoRef) {
+        Index::replace(found, ref_of_slot(slot));
+        if (has_row) arena_->release(slot_of_ref(found.ref));
+        return arena_->row(slot);
+    }
+    try {
+        index_.insert(sign, ref_of_slot(slot), recency);
+    } catch (...) {
+        arena_->release(slot);
+        throw;
+    }
+    return arena_->row(slot);
+}
+
+std::uint64_t RowMap::put(const RowBlock& block, Shard shard, unsigned recency) {
+    std::uint64_t kept = 0;
+    for (std::size_t i = 0; i < block.size(); ++i) {
+        if (i + kAhead < block.size()) index_.prefetch(block.signs[i + kAhead]);
+        const std::uint64_t sign = block.signs[i];
+        if (shard.count > 1 && shard_of(sign, shard.count) != shard.index) continue;
+        const std::uint32_t dim = block.dims[i];
+        store_row(arena_->storage(), block.values[i], dim, place(sign, dim, block.recency.empty() ? recency : block.recency[i]));
+        ++kept;
+    }
+    return kept;
+}
+
+bool RowMap::erase(std::uint64_t sign) {
+    const std::uint32_t ref = index_.remove(sign);
+    if (ref != kNoRef && ref != kDeletedRef) arena_->release(slot_of_ref(ref));
+    return ref != kNoRef;
+}
+
+void RowMap::mark_deleted(std::uint64_t sign) {
+    const Entry found = index_.find(sign);
+    if (found.ref == kDeletedRef) return;
+    if (found.ref == kNoRef) {
+        index_.insert(sign, kDeletedRef, 0);
+        return;
+    }
+    Index::replace(found, kDeletedRef);
+    arena_->release(slot_of_ref(found.ref));
+}
+
+}  // namespace persia

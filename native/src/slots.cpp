@@ -1,0 +1,34 @@
+#include "persia/slots.hpp"
+
+#include "persia/error.hpp"
+#include "persia/row_storage.hpp"
+
+namespace persia {
+
+Slots::Slots(std::vector<Slot> slots, unsigned prefix_bits) : slots_(std::move(slots)) {
+    if (prefix_bits < 1 || prefix_bits > 63) {
+        throw InvalidInput("expected 1 to 63 prefix bits, got " + std::to_string(prefix_bits));
+    }
+    modulus_ = (std::uint64_t{1} << (64 - prefix_bits)) - 1;
+    for (std::size_t i = 0; i < slots_.size(); ++i) {
+        const Slot& slot = slots_[i];
+        if (slot.dim == 0 || slot.dim > kMaxDim) {
+            throw FeatureError(slot.name, "expected a dim of 1 to 65535, got " + std::to_string(slot.dim));
+        }
+        if (slot.sample_fixed_size == 0 || slot.sample_fixed_size > 65'535) {
+            throw FeatureError(slot.name,
+                               "expected a sample_fixed_size of 1 to 65535, got " + std::to_string(slot.sample_fixed_size));
+        }
+        if (slot.hash_stack_rounds > 0 && slot.hash_stack_size == 0) {
+            throw FeatureError(slot.name, "expected an embedding_size of at least 1 for its hash stack, got 0");
+        }
+        if (!by_name_.emplace(slot.name, i).second) throw FeatureError(slot.name, "expected each slot once, got it twice");
+    }
+}
+
+const Slot* Slots::find(std::string_view name) const {
+    const auto found = by_name_.find(name);
+    return found == by_name_.end() ? nullptr : &slots_[found->second];
+}
+
+}  // namespace persia

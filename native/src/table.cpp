@@ -1,0 +1,255 @@
+#include "persia/table.hpp"
+
+#include <chrono>
+#include <condition_variable>
+#include <cstring>
+#include <exception>
+#include <set>
+#include <utility>
+#include <vector>
+
+#include "persia/error.hpp"
+
+namespace persia {
+
+namespace {
+
+using Layers = std::vector<std::shared_ptr<const Layer>>;
+
+// How far the fold looks ahead for the index lines and rows that it will write.
+constexpr std::size_t kAhead = 16;
+
+// Applies what a layer says to the base (deletions forget) or to another layer (deletions stay).
+void apply(const Layer& layer, RowMap& to, bool keep_deletions) {
+    const RowArena& arena = layer.rows.arena();
+    struct Change {
+        std::uint64_t sign;
+        std::uint32_t ref;
+    };
+    Change ahead[kAhead];
+    std::size_t seen = 0;
+    const auto apply_one = [&](const Change& change) {
+        if (change.ref == kDeletedRef) {
+            if (keep_deletions) {
+                to.mark_deleted(change.sign);
+            } else {
+                to.erase(change.sign);
+            }
+            return;
+        }
+        const std::uint32_t slot = slot_of_ref(change.ref);
+        const std::uint32_t dim = arena.dim(slot);
+        std::memcpy(to.place(change.sign, dim, 3), arena.row(slot), row_bytes(arena.storage(), dim));
+    };
+    layer.rows.index().for_each([&](const Entry& entry, std::uint64_t sign) {
+        to.index().prefetch(sign);
+        Change& turn = ahead[seen % kAhead];
+        if (seen >= kAhead) apply_one(turn);
+        turn = {sign, entry.ref};
+        ++seen;
+    });
+    for (std::size_t i = seen < kAhead ? 0 : seen - kAhead; i < seen; ++i) apply_one(ahead[i % kAhead]);
+}
+
+}  // namespace
+
+// Shared with the snapshots, which may outlive the table.
+struct Table::State {
+    mutable std::mutex mutex;
+    mutable std::condition_variable changed;
+    std::shared_ptr<const Snapshot> current;
+    std::set<std::uint64_t> in_use;                 // the numbers of all living snapshots
+    std::vector<std::unique_ptr<const Snapshot>> dead;  // to be taken apart by the folding thread
+    std::uint64_t next_number = 0;
+    std::uint64_t evicted = 0;
+    std::uint64_t failed_at = ~std::uint64_t{0};  // the snapshot that was current when a fold failed: wait for another
+    std::optional<std::string> fold_error;
+    bool stopping = false;
+
+    // REQUIRES: the mutex is held. Returns the snapshot that was current, to be dropped without the mutex.
+    [[nodiscard]] static std::shared_ptr<const Snapshot> install(const std::shared_ptr<State>& state, std::uint64_t version,
+                                                                 Base base, Layers layers) noexcept {
+        const std::uint64_t number = state->next_number++;
+        state->in_use.insert(number);
+        std::shared_ptr<const Snapshot> next(new Snapshot(number, version, std::move(base), std::move(layers)),
+                                             [state](const Snapshot* last) { bury(*state, last); });
+        std::swap(state->current, next);
+        state->changed.notify_all();
+        return next;
+    }
+
+    static void bury(State& state, const Snapshot* snapshot) noexcept {
+        std::unique_ptr<const Snapshot> owned(snapshot);
+        const std::lock_guard lock(state.mutex);
+        state.in_use.erase(snapshot->number());
+        if (!state.stopping) state.dead.push_back(std::move(owned));
+        state.changed.notify_all();
+    }
+
+    bool may_try() const { return failed_at != current->number(); }
+
+    bool can_fold() const {
+        return may_try() && !current->layers().empty() && *in_use.begin() >= current->layers().back()->first_snapshot;
+    }
+
+    bool must_merge(std::size_t max_layers) const { return may_try() && current->layers().size() > max_layers; }
+};
+
+Table::Table(TableBuilder&& builder) : options_(builder.options_), state_(std::make_shared<State>()) {
+    builder.evict();
+    state_->evicted = builder.evicted_;
+    Base base(std::exchange(builder.base_, RowMap(options_.storage, 0)), options_.capacity != 0);
+    {
+        const std::lock_guard lock(state_->mutex);
+        static_cast<void>(State::install(state_, 0, std::move(base), {}));
+    }
+    folder_ = std::thread([this] { fold_loop(); });
+}
+
+Table::~Table() {
+    {
+        const std::lock_guard lock(state_->mutex);
+        state_->stopping = true;
+        state_->changed.notify_all();
+    }
+    folder_.join();
+    std::shared_ptr<const Snapshot> last;
+    std::vector<std::unique_ptr<const Snapshot>> dead;
+    const std::lock_guard lock(state_->mutex);
+    last = std::exchange(state_->current, nullptr);
+    dead.swap(state_->dead);
+}
+
+std::shared_ptr<const Snapshot> Table::pin() const {
+    const std::lock_guard lock(state_->mutex);
+    return state_->current;
+}
+
+std::uint64_t Table::publish(Layer&& layer) {
+    if (layer.rows.arena().storage() != options_.storage) throw InvalidInput("expected a layer with the table's row storage");
+    auto added = std::make_shared<Layer>(std::move(layer));
+    std::shared_ptr<const Snapshot> before;
+    const std::lock_guard lock(state_->mutex);
+    const Snapshot& current = *state_->current;
+    added->first_snapshot = state_->next_number;
+    Layers layers{added};
+    layers.insert(layers.end(), current.layers().begin(), current.layers().end());
+    const std::uint64_t version = current.version() + 1;
+    before = State::install(state_, version, current.base(), std::move(layers));
+    return version;
+}
+
+bool Table::wait_folded(double seconds) const {
+    std::unique_lock lock(state_->mutex);
+    return state_->changed.wait_for(lock, std::chrono::duration<double>(seconds),
+                                    [&] { return state_->current->layers().empty(); });
+}
+
+TableStatus Table::status() const {
+    TableStatus status;
+    std::shared_ptr<const Snapshot> now;
+    {
+        const std::lock_guard lock(state_->mutex);
+        now = state_->current;
+        status.evicted = state_->evicted;
+        status.snapshots = state_->in_use.size();
+        status.fold_error = state_->fold_error;
+    }
+    status.version = now->version();
+    status.base_rows = now->base().size;
+    status.base_bytes = now->base().bytes;
+    status.layers = now->layers().size();
+    for (const auto& layer : now->layers()) {
+        status.layer_rows += layer->rows.index().size();
+        status.layer_bytes += layer->rows.bytes();
+    }
+    return status;
+}
+
+void Table::fold_loop() {
+    State& state = *state_;
+    for (;;) {
+        std::vector<std::unique_ptr<const Snapshot>> dead;
+        std::shared_ptr<const Snapshot> now;
+        bool merge = false;
+        {
+            std::unique_lock lock(state.mutex);
+            state.changed.wait(lock, [&] {
+                return state.stopping || !state.dead.empty() || state.can_fold() || state.must_merge(options_.max_layers);
+            });
+            if (state.stopping) return;
+            dead.swap(state.dead);
+            if (state.can_fold() || state.must_merge(options_.max_layers)) now = state.current;
+            merge = !state.can_fold();
+        }
+        dead.clear();
+        if (now == nullptr) continue;
+        try {
+            if (merge) {
+                merge_layers(*now);
+            } else {
+                fold_oldest(*now);
+            }
+        } catch (const std::exception& error) {
+            const std::lock_guard lock(state.mutex);
+            state.fold_error = error.what();
+            state.failed_at = state.current->number();
+        }
+    }
+}
+
+// Only the folding thread calls these two, so the base and the layers of `now` are those of the current snapshot still, but
+// for layers that were published on top.
+
+void Table::fold_oldest(const Snapshot& now) {
+    Base base = now.base();
+    std::vector<std::shared_ptr<Layer>> added;
+    std::exception_ptr failed;
+    try {
+        apply(*now.layers().back(), base.rows, false);
+        const std::uint64_t size = base.rows.index().size();
+        if (options_.capacity != 0 && size > options_.capacity) {
+            auto deletions = std::make_shared<Layer>(options_.storage);
+            for (const std::uint64_t sign : clock_.pick(base.rows.index(), size - options_.capacity)) {
+                deletions->rows.mark_deleted(sign);
+            }
+            added.push_back(std::move(deletions));
+        }
+    } catch (...) {
+        failed = std::current_exception();
+        added.clear();
+    }
+    base.measure();
+    std::shared_ptr<const Snapshot> before;
+    const std::lock_guard lock(state_->mutex);
+    const Snapshot& current = *state_->current;
+    Layers layers = current.layers();
+    // A fold that failed has changed the base, where only those look who have the layer above it: it must be kept, and the
+    // layer too.
+    if (failed == nullptr) layers.pop_back();
+    std::uint64_t version = current.version();
+    for (const auto& deletions : added) {
+        deletions->first_snapshot = state_->next_number;
+        state_->evicted += deletions->rows.index().size();
+        layers.push_back(deletions);
+        ++version;
+    }
+    before = State::install(state_, version, std::move(base), std::move(layers));
+    if (failed != nullptr) std::rethrow_exception(failed);
+    state_->fold_error.reset();
+}
+
+void Table::merge_layers(const Snapshot& now) {
+    auto merged = std::make_shared<Layer>(options_.storage);
+    for (auto layer = now.layers().rbegin(); layer != now.layers().rend(); ++layer) apply(**layer, merged->rows, true);
+    std::shared_ptr<const Snapshot> before;
+    const std::lock_guard lock(state_->mutex);
+    const Snapshot& current = *state_->current;
+    Layers layers = current.layers();
+    layers.resize(layers.size() - now.layers().size());
+    merged->first_snapshot = state_->next_number;
+    layers.push_back(std::move(merged));
+    before = State::install(state_, current.version(), current.base(), std::move(layers));
+}
+
+}  // namespace persia
