@@ -31,6 +31,8 @@ void translate(const std::exception_ptr& pending, void*) {
         raise("TooLarge", text(error.what()));
     } catch (const IoError& error) {
         PyErr_SetObject(PyExc_OSError, nb::make_tuple(error.code, text(error.what()), text(error.path)).ptr());
+    } catch (const FeatureError& error) {
+        raise("FeatureError", text(error.feature), text(error.problem));
     } catch (const InvalidInput& error) {
         raise("InvalidInput", text(error.what()));
     }

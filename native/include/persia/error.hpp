@@ -18,6 +18,16 @@ class InvalidInput : public Error {
     using Error::Error;
 };
 
+// A feature, dense tensor or label of a batch that cannot be sent as it is.
+class FeatureError : public InvalidInput {
+  public:
+    FeatureError(std::string name, std::string what_is_wrong)
+        : InvalidInput("'" + name + "': " + what_is_wrong), feature(std::move(name)), problem(std::move(what_is_wrong)) {}
+
+    std::string feature;
+    std::string problem;
+};
+
 // More than a stated limit allows (a row count, a batch size, memory that the system refuses).
 class TooLarge : public Error {
   public:
