@@ -1,7 +1,152 @@
+#include "batch.hpp"
+
+#include <nanobind/ndarray.h>
+#include <nanobind/stl/optional.h>
+#include <nanobind/stl/string_view.h>
+#include <nanobind/stl/unique_ptr.h>
+
 #include "bind.hpp"
+#include "persia/batch.hpp"
+
+namespace nb = nanobind;
 
 namespace persia::bind {
 
-void batch(nanobind::module_&) {}
+namespace {
+
+using AnyArray = nb::ndarray<nb::numpy, nb::ro>;
+
+// The batch and the bytes it borrows from.
+struct DecodedBatch {
+    explicit DecodedBatch(nb::handle bytes) : buffer(bytes, PyBUF_SIMPLE) {
+        nb::gil_scoped_release release;
+        batch = decode_batch(buffer.bytes());
+    }
+
+    Buffer buffer;
+    Batch batch;
+};
+
+struct Feature {
+    nb::object owner;  // the DecodedBatch, which its arrays keep alive
+    const Batch* batch;
+    const FeatureView* view;
+
+    std::size_t ids() const { return view->ids_end - view->ids_begin; }
+};
+
+nb::dlpack::dtype dlpack_dtype(DType dtype) {
+    const auto kind = [dtype]() -> nb::dlpack::dtype_code {
+        switch (dtype) {
+            case DType::boolean:
+                return nb::dlpack::dtype_code::Bool;
+            case DType::f16:
+            case DType::f32:
+            case DType::f64:
+                return nb::dlpack::dtype_code::Float;
+            case DType::i8:
+            case DType::i16:
+            case DType::i32:
+            case DType::i64:
+                return nb::dlpack::dtype_code::Int;
+            default:
+                return nb::dlpack::dtype_code::UInt;
+        }
+    }();
+    return {static_cast<std::uint8_t>(kind), static_cast<std::uint8_t>(8 * item_size(dtype)), 1};
+}
+
+AnyArray tensor_array(const TensorView& tensor, nb::handle owner) {
+    const std::vector<std::size_t> shape(tensor.shape.begin(), tensor.shape.end());
+    return AnyArray(tensor.data.data(), shape.size(), shape.data(), owner, nullptr, dlpack_dtype(tensor.dtype));
+}
+
+nb::list tensor_arrays(const std::vector<TensorView>& tensors, nb::handle owner) {
+    nb::list arrays;
+    for (const TensorView& tensor : tensors) arrays.append(tensor_array(tensor, owner));
+    return arrays;
+}
+
+nb::list tensor_names(const std::vector<TensorView>& tensors) {
+    nb::list names;
+    for (const TensorView& tensor : tensors) names.append(nb::cast(tensor.name));
+    return names;
+}
+
+template <class T>
+nb::ndarray<nb::numpy, const T, nb::ndim<1>> column(const T* data, std::size_t size, nb::handle owner) {
+    return {data, {size}, owner};
+}
+
+nb::list features_of(nb::handle_t<DecodedBatch> self) {
+    const Batch& batch = nb::cast<DecodedBatch&>(self).batch;
+    nb::list features;
+    for (const FeatureView& view : batch.features) features.append(nb::cast(Feature{nb::borrow(self), &batch, &view}));
+    return features;
+}
+
+// (ids + 1) counted from the feature's own first position, unlike those of the batch.
+nb::ndarray<nb::numpy, std::uint32_t, nb::ndim<1>> offsets_of(const Feature& self) {
+    const std::size_t size = self.ids() + 1;
+    auto* offsets = new std::uint32_t[size];
+    nb::capsule owner(offsets, [](void* p) noexcept { delete[] static_cast<std::uint32_t*>(p); });
+    const std::uint32_t* from = self.batch->position_offsets.data() + self.view->ids_begin;
+    for (std::size_t i = 0; i < size; ++i) offsets[i] = from[i] - from[0];
+    return {offsets, {size}, owner};
+}
+
+void bind_feature(nb::module_& module) {
+    nb::class_<Feature>(module, "BatchFeature", "A feature of a decoded batch. Arrays are read-only views of the batch.")
+        .def_prop_ro("name", [](const Feature& self) { return self.view->name; })
+        .def_prop_ro("batch_size", [](const Feature& self) { return self.view->batch_size; })
+        .def_prop_ro(
+            "ids",
+            [](const Feature& self) { return column(self.batch->ids.data() + self.view->ids_begin, self.ids(), self.owner); },
+            "(ids) u64, each once")
+        .def_prop_ro("offsets", offsets_of, "(ids + 1) u32 into positions")
+        .def_prop_ro(
+            "positions",
+            [](const Feature& self) {
+                const std::uint32_t begin = self.batch->position_offsets[self.view->ids_begin];
+                const std::uint32_t end = self.batch->position_offsets[self.view->ids_end];
+                const auto* data = reinterpret_cast<const std::uint16_t*>(self.batch->positions.data() + begin);
+                return nb::ndarray<nb::numpy, const std::uint16_t, nb::ndim<2>>(data, {end - begin, 2}, self.owner);
+            },
+            "(positions, 2) u16: sample and column")
+        .def_prop_ro(
+            "ids_per_sample",
+            [](const Feature& self) {
+                return column(self.batch->ids_per_sample.data() + self.view->samples_begin, self.view->batch_size, self.owner);
+            },
+            "(batch_size) u32, duplicates included");
+}
+
+}  // namespace
+
+void batch(nb::module_& module) {
+    bind_feature(module);
+    nb::class_<DecodedBatch>(module, "Batch", "A decoded byte batch. Arrays are read-only views that keep its bytes alive.")
+        .def_prop_ro(
+            "dense",
+            [](nb::handle_t<DecodedBatch> self) { return tensor_arrays(nb::cast<DecodedBatch&>(self).batch.dense, self); })
+        .def_prop_ro("dense_names", [](const DecodedBatch& self) { return tensor_names(self.batch.dense); })
+        .def_prop_ro(
+            "labels",
+            [](nb::handle_t<DecodedBatch> self) { return tensor_arrays(nb::cast<DecodedBatch&>(self).batch.labels, self); })
+        .def_prop_ro("label_names", [](const DecodedBatch& self) { return tensor_names(self.batch.labels); })
+        .def_prop_ro("features", features_of)
+        .def_prop_ro("has_ids", [](const DecodedBatch& self) { return self.batch.has_ids; })
+        .def_prop_ro("requires_grad", [](const DecodedBatch& self) { return self.batch.requires_grad; })
+        .def_prop_ro("meta",
+                     [](const DecodedBatch& self) -> std::optional<nb::bytes> {
+                         if (!self.batch.meta) return std::nullopt;
+                         return nb::bytes(self.batch.meta->data(), self.batch.meta->size());
+                     })
+        .def_prop_ro("batch_id", [](const DecodedBatch& self) { return self.batch.batch_id; });
+    module.def(
+        "decode_batch", [](nb::handle data) { return std::make_unique<DecodedBatch>(data); }, nb::arg("data"),
+        "Decodes a byte batch. Raises DecodeError.");
+    batch_encoder(module);
+}
 
 }  // namespace persia::bind

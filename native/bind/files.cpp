@@ -1,7 +1,168 @@
+#include <nanobind/ndarray.h>
+#include <nanobind/stl/filesystem.h>
+#include <nanobind/stl/string.h>
+#include <nanobind/stl/unique_ptr.h>
+
+#include <cstring>
+#include <filesystem>
+#include <memory>
+#include <string>
+#include <vector>
+
 #include "bind.hpp"
+#include "persia/error.hpp"
+#include "persia/row_files.hpp"
+
+namespace nb = nanobind;
 
 namespace persia::bind {
 
-void files(nanobind::module_&) {}
+namespace {
+
+using Path = std::filesystem::path;
+using Signs = nb::ndarray<const std::uint64_t, nb::ndim<1>, nb::c_contig, nb::device::cpu>;
+using Rows = nb::ndarray<const float, nb::ndim<2>, nb::c_contig, nb::device::cpu>;
+
+template <class T>
+nb::ndarray<nb::numpy, T, nb::ndim<1>> owned(std::vector<T>&& values) {
+    auto kept = std::make_unique<std::vector<T>>(std::move(values));
+    std::vector<T>* data = kept.get();
+    nb::capsule owner(data, [](void* p) noexcept { delete static_cast<std::vector<T>*>(p); });
+    static_cast<void>(kept.release());
+    return {data->data(), {data->size()}, owner};
+}
+
+// (signs, dims, values, recency): the rows of a block one after the other in `values`, dims[i] floats each.
+nb::tuple columns(RowBlock&& block, std::vector<float>&& values) {
+    return nb::make_tuple(owned(std::move(block.signs)), owned(std::move(block.dims)), owned(std::move(values)),
+                          owned(std::move(block.recency)));
+}
+
+template <class Reader>
+nb::tuple next_block(Reader& reader) {
+    RowBlock block;
+    std::vector<float> values;
+    bool more = false;
+    {
+        nb::gil_scoped_release release;
+        more = reader.next(block);
+        std::size_t total = 0;
+        for (const std::uint32_t dim : block.dims) total += dim;
+        values.resize(total);
+        float* to = values.data();
+        for (std::size_t i = 0; i < block.size(); ++i) {
+            std::memcpy(to, block.values[i], block.dims[i] * sizeof(float));
+            to += block.dims[i];
+        }
+    }
+    if (!more) throw nb::stop_iteration();
+    return columns(std::move(block), std::move(values));
+}
+
+// The arrays of one call of a writer, taken out of Python so that the writing needs no GIL.
+struct Block {
+    Signs signs;
+    Rows rows;
+};
+
+struct Blocks {
+    std::vector<Block> blocks;
+    std::size_t rows = 0;
+
+    explicit Blocks(nb::handle source) {
+        for (nb::handle item : source) {
+            nb::tuple pair = nb::cast<nb::tuple>(item);
+            if (pair.size() != 2) throw InvalidInput("expected pairs of signs and rows");
+            Block block;
+            if (!nb::try_cast(pair[0], block.signs, false)) throw InvalidInput("expected signs (n) of contiguous uint64");
+            if (!nb::try_cast(pair[1], block.rows, false)) throw InvalidInput("expected rows (n, dim) of contiguous float32");
+            if (block.rows.shape(0) != block.signs.shape(0)) {
+                throw InvalidInput("expected a row for each of " + std::to_string(block.signs.shape(0)) + " signs, got " +
+                                   std::to_string(block.rows.shape(0)));
+            }
+            rows += block.signs.shape(0);
+            blocks.push_back(std::move(block));
+        }
+    }
+
+    template <class Writer>
+    void write(Writer& writer) const {
+        for (const Block& block : blocks) {
+            const std::size_t width = block.rows.shape(1);
+            writer.add({block.signs.data(), block.signs.shape(0)}, {block.rows.data(), block.rows.size()}, width, width);
+        }
+    }
+};
+
+nb::dict summary_dict(const EmbSummary& summary) {
+    nb::dict by_dim;
+    for (const auto& [dim, rows] : summary.rows_by_dim) by_dim[nb::cast(dim)] = rows;
+    nb::dict result;
+    result["rows"] = summary.rows;
+    result["rows_by_dim"] = by_dim;
+    return result;
+}
+
+template <class Reader>
+std::unique_ptr<Reader> open(const Path& path) {
+    nb::gil_scoped_release release;
+    return std::make_unique<Reader>(path.string());
+}
+
+std::unique_ptr<EmbReader> open_emb(const Path& path, bool recency) {
+    nb::gil_scoped_release release;
+    return std::make_unique<EmbReader>(path.string(), recency ? Recency::read : Recency::skip);
+}
+
+}  // namespace
+
+void files(nb::module_& module) {
+    nb::class_<EmbReader>(module, "EmbReader", "Iterates over a checkpoint file: (signs, dims, values, recency) per block.")
+        .def(nb::new_(&open_emb), nb::arg("path"), nb::arg("recency") = false)
+        .def("__iter__", [](nb::handle_t<EmbReader> self) { return nb::borrow(self); })
+        .def("__next__", &next_block<EmbReader>)
+        .def_prop_ro("rows", &EmbReader::rows)
+        .def_prop_ro("nodes", &EmbReader::nodes)
+        .def_prop_ro("path", &EmbReader::path);
+    nb::class_<IncReader>(module, "IncReader", "Iterates over a packet file: (signs, dims, values, recency) per block.")
+        .def(nb::new_(&open<IncReader>), nb::arg("path"))
+        .def("__iter__", [](nb::handle_t<IncReader> self) { return nb::borrow(self); })
+        .def("__next__", &next_block<IncReader>)
+        .def_prop_ro("rows", &IncReader::rows)
+        .def_prop_ro("path", &IncReader::path)
+        .def_prop_ro("unix_seconds", &IncReader::unix_seconds, "When the packet was made; 0 before the iteration has ended.");
+    module.def(
+        "summarize_emb",
+        [](const Path& path) {
+            EmbSummary summary;
+            {
+                nb::gil_scoped_release release;
+                summary = summarize_emb(path.string());
+            }
+            return summary_dict(summary);
+        },
+        nb::arg("path"), "Checks a checkpoint file and counts its rows.");
+    module.def(
+        "write_emb",
+        [](const Path& path, nb::handle source) {
+            const Blocks blocks(source);
+            nb::gil_scoped_release release;
+            EmbWriter writer(path.string(), blocks.rows);
+            blocks.write(writer);
+            writer.finish();
+        },
+        nb::arg("path"), nb::arg("blocks"),
+        "Writes a checkpoint file, whole or not at all. blocks: pairs of signs (n) u64 and rows (n, dim) f32.");
+    module.def(
+        "write_inc",
+        [](const Path& path, nb::handle source, std::uint64_t unix_seconds) {
+            const Blocks blocks(source);
+            nb::gil_scoped_release release;
+            IncWriter writer(path.string(), blocks.rows);
+            blocks.write(writer);
+            writer.finish(unix_seconds);
+        },
+        nb::arg("path"), nb::arg("blocks"), nb::arg("unix_seconds"), "As write_emb, for a packet file.");
+}
 
 }  // namespace persia::bind

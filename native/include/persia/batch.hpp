@@ -46,16 +46,16 @@ struct Batch {
     bool has_ids = false;                         // false: the id part was Null
     bool requires_grad = false;
     std::vector<FeatureView> features;            // in the sender's order
-    std::vector<std::uint64_t> ids;               // distinct within a feature, in the sender's order
+    std::vector<std::uint64_t> ids;               // in the sender's order; distinct in a feature if the sender kept to it
     std::vector<std::uint32_t> position_offsets;  // (ids + 1) into positions
-    std::vector<Position> positions;              // sample < batch_size of its feature: checked
-    std::vector<std::uint32_t> ids_per_sample;    // duplicates included
+    std::vector<Position> positions;              // sample < batch_size of its feature: checked; at least 1 per id
+    std::vector<std::uint32_t> ids_per_sample;    // duplicates included; their sum is the number of positions: checked
     std::vector<TensorView> labels;
     std::optional<std::span<const std::byte>> meta;
     std::optional<std::uint64_t> batch_id;
 };
 
-// Throws DecodeError. Allocates at most a small multiple of bytes.size(), whatever the bytes say.
+// Throws DecodeError, and TooLarge beyond 4 GiB. Allocates at most a small multiple of bytes.size(), whatever the bytes say.
 Batch decode_batch(std::span<const std::byte> bytes);
 
 }  // namespace persia

@@ -18,12 +18,11 @@ class InvalidInput : public Error {
     using Error::Error;
 };
 
-// A feature of a batch does not fit the configuration.
+// A feature, dense tensor or label of a batch that cannot be sent as it is.
 class FeatureError : public InvalidInput {
   public:
-    FeatureError(std::string feature_name, std::string what_is_wrong)
-        : InvalidInput("'" + feature_name + "': " + what_is_wrong), feature(std::move(feature_name)),
-          problem(std::move(what_is_wrong)) {}
+    FeatureError(std::string name, std::string what_is_wrong)
+        : InvalidInput("'" + name + "': " + what_is_wrong), feature(std::move(name)), problem(std::move(what_is_wrong)) {}
 
     std::string feature;
     std::string problem;

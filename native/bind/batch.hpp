@@ -1,0 +1,33 @@
+// What bind/batch.cpp and bind/batch_encoder.cpp share.
+#pragma once
+
+#include <nanobind/nanobind.h>
+
+#include <cstddef>
+#include <span>
+
+namespace persia::bind {
+
+// Holds a Python buffer, which keeps its owner from moving or freeing it. Made and destroyed with the GIL.
+class Buffer {
+  public:
+    // Throws the Python error of an object that has no such buffer.
+    Buffer(nanobind::handle object, int flags) {
+        if (PyObject_GetBuffer(object.ptr(), &view_, flags) != 0) throw nanobind::python_error();
+    }
+    ~Buffer() { PyBuffer_Release(&view_); }
+    Buffer(const Buffer&) = delete;
+    Buffer& operator=(const Buffer&) = delete;
+
+    const Py_buffer& view() const { return view_; }
+    std::span<const std::byte> bytes() const {
+        return {static_cast<const std::byte*>(view_.buf), static_cast<std::size_t>(view_.len)};
+    }
+
+  private:
+    Py_buffer view_{};
+};
+
+void batch_encoder(nanobind::module_& module);
+
+}  // namespace persia::bind

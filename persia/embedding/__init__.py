@@ -1,0 +1,1 @@
+"""The older name of what clients import; see persia.embedding.data."""
