@@ -63,6 +63,10 @@ def signs_of(ids: npt.ArrayLike, slot: SignRule) -> _U64:
 
 def _as_ids(ids: npt.ArrayLike) -> _U64:
     array = np.asarray(ids)
+    if array.dtype.kind == "f" and isinstance(ids, (list, tuple)) and all(type(id) is int for id in ids):
+        array = np.array(ids, object)  # numpy makes floats of a list with ids on both sides of 2^63
+        if min(ids, default=0) >= 0 and max(ids, default=0) < 1 << 64:
+            array = array.astype(np.uint64)
     if array.ndim != 1:
         raise InvalidInput(f"expected a 1-dimensional array of ids, got {array.ndim} dimensions")
     if array.size and array.dtype.kind not in "iu":
