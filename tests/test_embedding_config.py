@@ -174,6 +174,7 @@ def test_groups_up_to_the_last_prefix() -> None:
     assert parse(f"{{feature_index_prefix_bit: 9, slots_config: {more}}}").slots["one_more"].prefix == 256 << 55
 
 
+@settings(deadline=None)
 @given(st.integers(1, 40), st.integers(0, 10), st.integers(6, 63))
 def test_prefixes_by_number(slots: int, groups: int, bits: int) -> None:
     names = [f"s{i}" for i in range(slots)]
@@ -257,7 +258,8 @@ def test_groups_named_by_numbers(groups: str, warned: bool) -> None:
         ),
         (
             "slots_config: {a: {dim: 1, embedding_sumation: true}}",
-            "line 1: unknown key `embedding_sumation`, did you mean `embedding_summation`? - at `$.slots_config.a.embedding_sumation`",
+            "line 1: unknown key `embedding_sumation`, did you mean `embedding_summation`?"
+            " - at `$.slots_config.a.embedding_sumation`",
         ),
         (
             "slots_config: {a: {dim: 1, sqrt_scaling: 1}}",
@@ -269,11 +271,13 @@ def test_groups_named_by_numbers(groups: str, warned: bool) -> None:
         ),
         (
             f"slots_config: {{a: {{dim: 1, hash_stack_config: {{hash_stack_rounds: 3, embedding_size: {2**63 - 1}}}}}}}",
-            "3 rounds of 9223372036854775807 rows do not fit in 64 bits - at `$.slots_config.a.hash_stack_config.embedding_size`",
+            "3 rounds of 9223372036854775807 rows do not fit in 64 bits"
+            " - at `$.slots_config.a.hash_stack_config.embedding_size`",
         ),
         (
             "slots_config: {a: {dim: 1, index_prefix: 5}}",
-            "line 1: expected no prefix but the computed one, got `5`: use `feature_groups` - at `$.slots_config.a.index_prefix`",
+            "line 1: expected no prefix but the computed one, got `5`: use `feature_groups`"
+            " - at `$.slots_config.a.index_prefix`",
         ),
         (
             "{slots_config: {a: {dim: 1}}, feature_index_prefix_bit: 64}",
@@ -382,13 +386,13 @@ def test_written_in_python() -> None:
 KEYS = sorted({part for text in TEXTS for part in re.findall(r"(\w+):", text)})
 
 
-@settings(max_examples=300)
+@settings(max_examples=300, deadline=None)
 @given(trees(KEYS))
 def test_any_tree_is_a_config_or_a_config_error(tree: object) -> None:
     config_or_error(parse_embedding_config, tree)
 
 
-@settings(max_examples=500)
+@settings(max_examples=500, deadline=None)
 @given(mutants(TEXTS))
 def test_any_broken_text_is_a_config_or_a_config_error(text: bytes) -> None:
     config_or_error(parse_embedding_config, text)

@@ -324,7 +324,8 @@ def test_errors_in_old_sections_name_the_place_in_the_file() -> None:
         ("x" * (1 << 24) + "x", "expected at most 16777216 bytes, got more - at `$`"),
         (
             "embedding_server_config: {}\nembedding_parameter_server_config: {}\n",
-            "line 1: an old name of `embedding_parameter_server_config`, which is also set on line 2 - at `$.embedding_server_config`",
+            "line 1: an old name of `embedding_parameter_server_config`, which is also set on line 2"
+            " - at `$.embedding_server_config`",
         ),
         (
             "common_config:\n  metrics_config:\n    push_interval_sec: 3\n    push_interval_seconds: 4\n",
@@ -527,13 +528,13 @@ def test_every_key_is_documented_and_has_its_default(struct: type[msgspec.Struct
 KEYS = sorted({part for line in (*GENERATIONS, "row_storage:") for part in re.findall(r"(\w+):", line)} | {"intent", "Infer"})
 
 
-@settings(max_examples=300)
+@settings(max_examples=300, deadline=None)
 @given(trees(KEYS))
 def test_any_tree_is_a_config_or_a_config_error(tree: object) -> None:
     config_or_error(parse_global_config, tree)
 
 
-@settings(max_examples=500)
+@settings(max_examples=500, deadline=None)
 @given(mutants([*GENERATIONS, (ROOT / "global_config.yaml").read_text()]))
 def test_any_broken_text_is_a_config_or_a_config_error(text: bytes) -> None:
     config_or_error(parse_global_config, text)

@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from persia.config import parse_embedding_config
@@ -37,6 +37,7 @@ def test_farmhash64_has_the_public_test_value() -> None:
     assert reference_hash(int(ids[0])) == 3430003927990384362
 
 
+@settings(deadline=None)
 @given(st.lists(U64, max_size=20), st.integers(1, 1000))
 def test_shard_is_the_hash_modulo_the_number_of_shards(signs: list[int], shards: int) -> None:
     expected = [reference_hash(sign) % shards for sign in signs]
@@ -60,6 +61,7 @@ def test_the_last_group_fills_64_bits_without_overflow() -> None:
     assert add_prefix([5], (2**63 - 1) << 1, 63).tolist() == [2**64 - 2]
 
 
+@settings(deadline=None)
 @given(st.lists(U64, max_size=20), st.integers(1, 63), st.data())
 def test_prefix_as_in_python_integers(ids: list[int], bits: int, data: st.DataObject) -> None:
     prefix = data.draw(st.integers(0, 2**bits - 1)) << (64 - bits)
@@ -75,6 +77,7 @@ def test_hash_stack_chains_its_hashes() -> None:
     assert hash_stack([id], 2, 500).tolist() == [[362], [second % 500 + 500]]
 
 
+@settings(deadline=None)
 @given(st.lists(U64, max_size=10), st.integers(1, 5), st.integers(1, 10**6))
 def test_hash_stack_round_has_its_own_range(ids: list[int], rounds: int, size: int) -> None:
     stacked = hash_stack(np.array(ids, np.uint64), rounds, size)
