@@ -9,6 +9,7 @@ from typing import Any
 
 import msgspec
 import pytest
+import yaml
 from config_fuzz import config_or_error, mutants, trees
 from hypothesis import given, settings
 
@@ -360,6 +361,15 @@ def test_the_tutorial_as_printed_is_no_yaml_and_the_message_says_where() -> None
     message = error_of("common_config:\n  job_type: Infer\n    servers:\n      - a:1\n")
     assert message.startswith("line 3: not valid YAML at column 12: mapping values are not allowed")
     assert "(is the line indented too far?)" in message
+
+
+@pytest.mark.parametrize("loader", [yaml.SafeLoader, getattr(yaml, "CSafeLoader", yaml.SafeLoader)])
+def test_with_and_without_libyaml(loader: type, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("persia.config.tree._Loader", loader)
+    assert parse_old(CAMEL_CASE)[0].common_config.infer_config.servers == (("emb_server_1:8000",), ("emb_server_2:8000",))
+    assert "not valid YAML" in error_of('a: "\\U00110000"')
+    assert error_of("a: 1\nb: [1,\n").startswith("line 3: not valid YAML at column 1: ")
+    assert "expected at most 32 levels" in error_of("[" * 5000)
 
 
 def test_a_bomb_of_aliases_is_refused() -> None:
