@@ -68,15 +68,17 @@ class TooLarge(PersiaError):
 
 
 class ConfigError(PersiaError, ValueError):
-    """A config file is wrong. `path` is the place in it, such as `$.slots_config.age.dim`; `file` its name, if known."""
+    """A config file is wrong. `path` is the place in it, such as `$.slots_config.age.dim`; `file` and `line`, if known."""
 
     code = "FAILED_PRECONDITION"
 
-    def __init__(self, problem: str, path: str = "$", file: str | None = None) -> None:
-        super().__init__(f"{file + ': ' if file else ''}{problem} - at `{path}`")
+    def __init__(self, problem: str, path: str = "$", file: str | None = None, line: int | None = None) -> None:
+        place = ", ".join(part for part in (file, f"line {line}" if line else None) if part)
+        super().__init__(f"{place + ': ' if place else ''}{problem} - at `{path}`")
         self.problem = problem
         self.path = path
         self.file = file
+        self.line = line
 
 
 class CorruptFile(PersiaError):

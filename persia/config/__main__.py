@@ -1,0 +1,5 @@
+"""Prints docs/configuration.md."""
+
+from persia.config.keys import markdown
+
+print(markdown(), end="")

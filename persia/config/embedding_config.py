@@ -1,0 +1,158 @@
+"""The schema of embedding_config.yml, and what follows from it: the group and the sign prefix of every slot."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from functools import cached_property
+from typing import Annotated
+
+import msgspec
+from msgspec import Meta
+
+from persia.config.nodes import child_path
+from persia.errors import ConfigError
+
+
+class HashStackConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Many ids in few rows: an id becomes `hash_stack_rounds` ids below `hash_stack_rounds * embedding_size`."""
+
+    hash_stack_rounds: Annotated[
+        int, Meta(ge=0, le=65_535, description="How many hashes an id is replaced by; 0 leaves ids alone.")
+    ] = 0
+    embedding_size: Annotated[
+        int, Meta(ge=0, le=2**63 - 1, description="How many rows each round has.", extra={"unit": "rows"})
+    ] = 0
+
+
+class SlotConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """One sparse feature."""
+
+    dim: Annotated[int, Meta(ge=1, le=65_535, description="The width of a row.", extra={"unit": "floats"})]
+    sample_fixed_size: Annotated[
+        int,
+        Meta(ge=1, le=65_535, description="How many ids of a sample count, without summation.", extra={"unit": "ids"}),
+    ] = 10
+    embedding_summation: Annotated[
+        bool,
+        Meta(description="True: the sum of a sample's rows, [batch, dim]. False: [batch, sample_fixed_size, dim + 1]."),
+    ] = True
+    sqrt_scaling: Annotated[
+        bool, Meta(description="Whether sums are divided by the square root of the number of ids in the sample.")
+    ] = False
+    hash_stack_config: HashStackConfig = HashStackConfig()
+
+
+class Slot(msgspec.Struct, frozen=True, kw_only=True):
+    """A slot with everything a lookup needs to know. `group_number` counts from 0; `prefix` is added to ids."""
+
+    name: str
+    dim: int
+    sample_fixed_size: int
+    embedding_summation: bool
+    sqrt_scaling: bool
+    hash_stack_rounds: int
+    hash_stack_size: int
+    group: str
+    group_number: int
+    prefix: int
+    prefix_bits: int
+
+
+class EmbeddingConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, dict=True):
+    """embedding_config.yml. `slots` is what a lookup works with; the other fields are the file as it stands.
+
+    The prefix of a slot follows from the place of its group in the file. So another order of slots or groups is another
+    table, in which a checkpoint's rows are not found; `fingerprint` tells two such files apart.
+    """
+
+    feature_index_prefix_bit: Annotated[
+        int,
+        Meta(ge=1, le=63, description="How many high bits of a sign name the group: room for 2^bits - 1 groups.",
+             extra={"unit": "bits"}),
+    ] = 8  # fmt: skip
+    slots_config: Annotated[
+        dict[str, SlotConfig], Meta(description="The slots, in order, by feature name.", extra={"type": "a mapping"})
+    ]
+    feature_groups: Annotated[
+        dict[str, tuple[str, ...]],
+        Meta(
+            description="Slots that share one prefix, and so the rows of equal ids. Numbered in file order; every other slot "
+            "then becomes a group of its own.",
+            extra={"type": "a mapping of group names to lists of slot names"},
+        ),
+    ] = {}
+
+    def __post_init__(self) -> None:
+        if not self.slots_config:
+            raise ConfigError("expected at least one slot, got none", "$.slots_config")
+        _ = self.slots  # computed now, so that what is wrong with it shows now
+
+    @cached_property
+    def slots(self) -> Mapping[str, Slot]:
+        """By name, in file order."""
+        group_of = _groups(self)
+        numbers = {group: number for number, group in enumerate([*self.feature_groups, *_ungrouped(self, group_of)])}
+        bits = self.feature_index_prefix_bit
+        if len(numbers) >= 1 << bits:
+            # Persia notices a shift that is too wide, but not a number that is: its group after the last has the prefix 0.
+            problem = f"{bits} bits have room for {(1 << bits) - 1} groups, got {len(numbers)}"
+            raise ConfigError(f"{problem}: at least {len(numbers).bit_length()} bits are needed", "$.feature_index_prefix_bit")
+        slots = {}
+        for name, config in self.slots_config.items():
+            group = group_of.get(name, name)
+            stack = config.hash_stack_config
+            _check_hash_stack(stack, child_path("$.slots_config", name) + ".hash_stack_config.embedding_size")
+            slots[name] = Slot(
+                name=name,
+                dim=config.dim,
+                sample_fixed_size=config.sample_fixed_size,
+                embedding_summation=config.embedding_summation,
+                sqrt_scaling=config.sqrt_scaling,
+                hash_stack_rounds=stack.hash_stack_rounds,
+                hash_stack_size=stack.embedding_size if stack.hash_stack_rounds else 0,
+                group=group,
+                group_number=numbers[group],
+                prefix=(numbers[group] + 1) << (64 - bits),
+                prefix_bits=bits,
+            )
+        return slots
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """The same for two configs exactly if they have the same slots, each with the same dim and rule for its signs."""
+        slots = sorted(self.slots.values(), key=lambda slot: slot.name)
+        facts = [(s.name, s.dim, s.prefix, s.prefix_bits, s.hash_stack_rounds, s.hash_stack_size) for s in slots]
+        return hashlib.sha256(json.dumps(facts).encode()).hexdigest()[:32]
+
+
+def _groups(config: EmbeddingConfig) -> dict[str, str]:
+    """Slot name -> group name, for the slots that are in a group."""
+    group_of: dict[str, str] = {}
+    for group, members in config.feature_groups.items():
+        for i, name in enumerate(members):
+            place = child_path(child_path("$.feature_groups", group), i)
+            if name not in config.slots_config:
+                raise ConfigError(f"`{name}` is not a slot", place)
+            if name in group_of:
+                raise ConfigError(f"the slot `{name}` is in a group already, `{group_of[name]}`", place)
+            group_of[name] = group
+    return group_of
+
+
+def _ungrouped(config: EmbeddingConfig, group_of: dict[str, str]) -> list[str]:
+    names = [name for name in config.slots_config if name not in group_of]
+    for name in names:
+        if name in config.feature_groups:
+            problem = "a group cannot have the name of a slot that is in no group"
+            raise ConfigError(problem, child_path("$.feature_groups", name))
+    return names
+
+
+def _check_hash_stack(stack: HashStackConfig, place: str) -> None:
+    rounds, size = stack.hash_stack_rounds, stack.embedding_size
+    if rounds and not size:
+        raise ConfigError(f"expected at least 1 row for {rounds} hash stack rounds, got 0", place)
+    if rounds * size > 1 << 64:
+        raise ConfigError(f"{rounds} rounds of {size} rows do not fit in 64 bits", place)

@@ -1,0 +1,109 @@
+"""The schema of global_config.yaml. A field's type, default, unit and description are its documentation, too."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+import msgspec
+from msgspec import Meta
+
+from persia.config.nodes import Node, Scalar, describe
+from persia.config.servers import read_servers
+
+_PositiveInt = Annotated[int, Meta(ge=1, le=2**63 - 1)]
+_Path = Annotated[str, Meta(min_length=1)]
+
+
+def _read_job_type(node: Node) -> str:
+    text = node.text.lower() if isinstance(node, Scalar) else ""
+    if text in ("train", "eval"):
+        # In Persia one binary reads this key to find out which of the two it is, so no file was ever shared between a
+        # trainer and an inference server: serving from a trainer's file is a mix-up, not a habit to support.
+        raise node.error(f"expected `Infer`, got {describe(node)}: this is a trainer's file, and persia-serve only infers")
+    if text != "infer":
+        raise node.error(f"expected `Infer`, got {describe(node)}")
+    return "Infer"
+
+
+class InferConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Where the embedding servers are, and what they load."""
+
+    servers: Annotated[
+        tuple[tuple[str, ...], ...],
+        Meta(
+            description="The embedding servers as `host:port`. The order is the shard number. An entry that is a list names "
+            "the replicas of one shard.",
+            extra={"read": read_servers, "type": "a list of `host:port`, or of lists of `host:port`"},
+        ),
+    ] = ()
+    embedding_checkpoint: Annotated[
+        _Path | None, Meta(description="The sparse checkpoint directory that an embedding server loads before it serves.")
+    ] = None
+
+
+class CheckpointingConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """How checkpoints and packets are read."""
+
+    num_workers: Annotated[
+        int, Meta(ge=1, le=1024, description="How many files are read and decoded at a time.", extra={"unit": "threads"})
+    ] = 4
+
+
+class MetricsConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What is measured, and under which name."""
+
+    enable_metrics: Annotated[bool, Meta(description="Whether a server offers metrics.")] = False
+    job_name: Annotated[str, Meta(min_length=1, description="The `job` label of every metric.")] = "persia_default_jobname"
+    push_interval_seconds: Annotated[
+        int, Meta(ge=1, le=86_400, description="How often metrics go to a push gateway, if there is one.", extra={"unit": "s"})
+    ] = 10
+
+
+class CommonConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What all processes share."""
+
+    job_type: Annotated[
+        Literal["Infer"],
+        Meta(
+            description="Always `Infer`; kept because Persia's files have it. `Train` and `Eval` are errors.",
+            extra={"read": _read_job_type},
+        ),
+    ] = "Infer"
+    infer_config: InferConfig = InferConfig()
+    checkpointing_config: CheckpointingConfig = CheckpointingConfig()
+    metrics_config: MetricsConfig = MetricsConfig()
+
+
+class EmbeddingParameterServerConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """One embedding server (Persia's embedding parameter server)."""
+
+    capacity: Annotated[
+        _PositiveInt | None,
+        Meta(
+            description="The most rows that one server holds; beyond it the least recently used goes. Nothing is set aside "
+            "in advance.",
+            extra={"unit": "rows", "default": "no limit"},
+        ),
+    ] = None
+    row_storage: Annotated[
+        Literal["f32", "f16", "int8"],
+        Meta(description="How a row is kept in memory: `f32` as trained, `f16` in half, `int8` (with a scale) in a quarter."),
+    ] = "f32"
+    enable_incremental_update: Annotated[
+        bool, Meta(description="Whether packets in `incremental_dir` are applied while serving.")
+    ] = False
+    incremental_dir: Annotated[_Path, Meta(description="The directory that a trainer writes its update packets to.")] = (
+        "/workspace/incremental_dir/"
+    )
+
+
+class EmbeddingWorkerConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """The middleware (Persia's embedding worker). It has no keys of its own yet."""
+
+
+class GlobalConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """global_config.yaml: what the processes of one deployment have in common."""
+
+    common_config: CommonConfig = CommonConfig()
+    embedding_parameter_server_config: EmbeddingParameterServerConfig = EmbeddingParameterServerConfig()
+    embedding_worker_config: EmbeddingWorkerConfig = EmbeddingWorkerConfig()

@@ -1,0 +1,123 @@
+"""All keys with type, default, unit and description, read off the structs, so that no document can disagree with them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import msgspec
+from msgspec import NODEFAULT
+from msgspec import inspect as types
+
+from persia.config import legacy
+from persia.config.embedding_config import EmbeddingConfig
+from persia.config.global_config import GlobalConfig
+from persia.config.reader import expectation
+
+
+class ConfigKey(msgspec.Struct, frozen=True, kw_only=True):
+    """One line of the table. `default` is None for a key that must be there; NAME in `path` stands for any name."""
+
+    path: str
+    type: str
+    default: str | None
+    unit: str
+    doc: str
+
+
+def config_keys(struct: type[msgspec.Struct] = GlobalConfig) -> Iterator[ConfigKey]:
+    """The keys of a config, in the order of its file."""
+    kind = types.type_info(struct)
+    assert isinstance(kind, types.StructType)
+    yield from _walk(kind, "")
+
+
+def _walk(kind: types.StructType, prefix: str) -> Iterator[ConfigKey]:
+    for field in kind.fields:
+        meta = field.type if isinstance(field.type, types.Metadata) else types.Metadata(field.type)
+        inner, extra, schema = meta.type, meta.extra or {}, meta.extra_json_schema or {}
+        path = prefix + field.name
+        if isinstance(inner, types.StructType):
+            yield from _walk(inner, path + ".")
+            continue
+        yield ConfigKey(
+            path=path,
+            type=expectation(field.type),
+            default=None if field.required else str(extra.get("default", _shown(_default(field)))),
+            unit=str(extra.get("unit", "")),
+            doc=str(schema.get("description", "")),
+        )
+        if isinstance(inner, types.DictType) and isinstance(inner.value_type, types.StructType):
+            yield from _walk(inner.value_type, f"{path}.NAME.")
+
+
+def _default(field: types.Field) -> Any:
+    return field.default if field.default is not NODEFAULT else field.default_factory()
+
+
+def _shown(value: Any) -> str:
+    if value is None:
+        return "none"
+    if isinstance(value, bool):
+        return str(value).lower()
+    if value == ():
+        return "[]"
+    return str(value)
+
+
+def markdown() -> str:
+    """docs/configuration.md."""
+    lines = [_HEAD]
+    for struct, file, head, renames, ignored in (
+        (GlobalConfig, "global_config.yaml", _GLOBAL, legacy.GLOBAL_RENAMES, legacy.GLOBAL_IGNORED),
+        (EmbeddingConfig, "embedding_config.yml", _EMBEDDING, legacy.EMBEDDING_RENAMES, legacy.EMBEDDING_IGNORED),
+    ):
+        lines += [f"## {file}\n", head, "| key | type | default | unit | meaning |", "|---|---|---|---|---|"]
+        for key in config_keys(struct):
+            default = "**required**" if key.default is None else f"`{key.default}`"
+            lines.append(f"| `{key.path}` | {key.type} | {default} | {key.unit} | {key.doc} |")
+        lines += [f"\n### Old names in {file}\n", "| old | now |", "|---|---|"]
+        lines += [f"| `{old}` | `{new}` |" for old, new in renames]
+        lines += [f"\n### Ignored in {file}\n", "| key | why |", "|---|---|"]
+        lines += [f"| `{key}` | {reason} |" for key, reason in ignored.items()]
+        lines.append("")
+    return "\n".join(lines)
+
+
+_HEAD = """\
+# Configuration
+
+<!-- Generated: python -m persia.config > docs/configuration.md -->
+
+Two files describe a deployment. All of its processes read the same two.
+
+| file | command line | else |
+|---|---|---|
+| global_config.yaml | `--global-config` | `$PERSIA_GLOBAL_CONFIG` |
+| embedding_config.yml | `--embedding-config` | `$PERSIA_EMBEDDING_CONFIG` |
+
+A setting is looked for on the command line, then in the environment, then in the file; then its default counts.
+
+A key that is unknown, stands twice or has a value of another type is an error that names file, line and key. Names and
+texts are kept as written (`on` and `007` are names like any other); `true` and `false` are the only booleans. Anchors and
+aliases work; merge keys (`<<`) and tags do not. A section without keys is a section of defaults.
+
+Files of Persia work as they are. Old key names and keys that mean nothing for inference give one `ConfigWarning` each;
+they are listed below, with a key of an old section under that section's new name. An old and the new name of one key in
+the same file are an error, unless both have the same value.
+"""
+
+_GLOBAL = """\
+Where the embedding servers are, and how the processes work. An example: [global_config.yaml](../global_config.yaml).
+
+Of the earlier Persias, `intent: {Infer: {servers: ..., embedding_checkpoint: ...}}` works as well; and where a
+`PersiaShardedServerConfig` enables updates and names no `incremental_dir`, that generation's `/tmp/persia_inc/` is taken.
+"""
+
+_EMBEDDING = """\
+The slots of the model. It must be the file that the model was trained with: a slot's place in the table follows from the
+order of groups and slots. An example: [embedding_config.yml](../examples/embedding_config.yml).
+
+Groups are numbered in file order, from 0; then every slot outside all groups becomes a group of its own, in slot order.
+The sign of an id is `id % (2^(64 - bits) - 1) + ((group + 1) << (64 - bits))`, with `bits` = `feature_index_prefix_bit`.
+"""

@@ -1,0 +1,76 @@
+"""From id to sign to shard, one step per function: the readable reference of what the native router does in one pass.
+
+An id of a feature becomes `rounds` ids if the slot has a hash stack; each is moved into the range of the slot's group, and
+is then a sign, the key of a row; a hash of the sign says which shard has the row.
+"""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+from persia._core import farmhash64, shard_of
+from persia.errors import InvalidInput
+
+__all__ = ["SignRule", "add_prefix", "farmhash64", "hash_stack", "shard_of", "signs_of"]
+
+_U64 = npt.NDArray[np.uint64]
+
+
+class SignRule(Protocol):
+    """What decides the signs of a slot; persia.config.Slot is one."""
+
+    @property
+    def hash_stack_rounds(self) -> int: ...
+    @property
+    def hash_stack_size(self) -> int: ...
+    @property
+    def prefix(self) -> int: ...
+    @property
+    def prefix_bits(self) -> int: ...
+
+
+def hash_stack(ids: npt.ArrayLike, rounds: int, embedding_size: int) -> _U64:
+    """(n) -> (rounds, n). Round r hashes what round r - 1 hashed to, and has the ids from r * embedding_size."""
+    if rounds < 1 or embedding_size < 1:
+        raise InvalidInput(f"expected at least 1 round and 1 row, got {rounds} and {embedding_size}")
+    hashed = _as_ids(ids)
+    out = np.empty((rounds, len(hashed)), np.uint64)
+    for r in range(rounds):
+        hashed = farmhash64(hashed)
+        out[r] = hashed % np.uint64(embedding_size) + np.uint64(r * embedding_size)
+    return out
+
+
+def add_prefix(ids: npt.ArrayLike, prefix: int, prefix_bits: int) -> _U64:
+    """(n) -> (n). The modulus is 2^k - 1, not 2^k, as in every checkpoint of Persia: the ids 0 and 2^k - 1 share a row."""
+    if not 1 <= prefix_bits <= 63:
+        raise InvalidInput(f"expected 1 to 63 prefix bits, got {prefix_bits}")
+    if not 0 <= prefix < 1 << 64 or prefix % (1 << (64 - prefix_bits)):
+        raise InvalidInput(f"expected a prefix in the upper {prefix_bits} of 64 bits, got {prefix:#x}")
+    return _as_ids(ids) % np.uint64((1 << (64 - prefix_bits)) - 1) + np.uint64(prefix)
+
+
+def signs_of(ids: npt.ArrayLike, slot: SignRule) -> _U64:
+    """(n) -> (max(rounds, 1), n): `[r, i]` is the sign of the id i in round r of the hash stack; one row without one."""
+    stacked = _as_ids(ids)[np.newaxis]
+    if slot.hash_stack_rounds:
+        stacked = hash_stack(ids, slot.hash_stack_rounds, slot.hash_stack_size)
+    return add_prefix(stacked.reshape(-1), slot.prefix, slot.prefix_bits).reshape(stacked.shape)
+
+
+def _as_ids(ids: npt.ArrayLike) -> _U64:
+    array = np.asarray(ids)
+    if array.dtype.kind == "f" and isinstance(ids, (list, tuple)) and all(type(id) is int for id in ids):
+        array = np.array(ids, object)  # numpy makes floats of a list with ids on both sides of 2^63
+        if min(ids, default=0) >= 0 and max(ids, default=0) < 1 << 64:
+            array = array.astype(np.uint64)
+    if array.ndim != 1:
+        raise InvalidInput(f"expected a 1-dimensional array of ids, got {array.ndim} dimensions")
+    if array.size and array.dtype.kind not in "iu":
+        raise InvalidInput(f"expected integer ids below 2^64, got {array.dtype}")
+    if array.dtype.kind == "i" and array.size and array.min() < 0:
+        raise InvalidInput(f"expected ids >= 0, got {array.min()}")
+    return np.ascontiguousarray(array, np.uint64)

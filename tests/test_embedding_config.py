@@ -1,0 +1,398 @@
+"""embedding_config.yml: slots, groups and prefixes, earlier generations, and what every mistake says."""
+
+import copy
+import pickle
+import re
+import warnings
+from pathlib import Path
+
+import pytest
+from config_fuzz import config_or_error, mutants, trees
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from persia.config import (
+    ConfigWarning,
+    EmbeddingConfig,
+    HashStackConfig,
+    SlotConfig,
+    load_embedding_config,
+    parse_embedding_config,
+)
+from persia.errors import ConfigError
+
+ROOT = Path(__file__).resolve().parent.parent
+
+MIXED = """\
+feature_index_prefix_bit: 12
+slots_config:
+  user_id:
+    dim: 8
+  clicked:
+    dim: 8
+    embedding_summation: false
+    sample_fixed_size: 5
+  bought:
+    dim: 16
+    sqrt_scaling: true
+  query:
+    dim: 8
+    hash_stack_config:
+      hash_stack_rounds: 2
+      embedding_size: 500
+  seen:
+    dim: 8
+feature_groups:
+  items:
+  - seen
+  - clicked
+"""
+
+TUTORIAL = """\
+feature_index_prefix_bit: 8
+slot_config:
+  workclass:
+    dim: 8
+    embedding_summation: true
+  education:
+    dim: 8
+    embedding_summation: true
+  race:
+    dim: 8
+feature_groups:
+  group1:
+    - workclass
+    - race
+"""
+
+FIRST = """\
+forward_buffer_size: 1000
+feature_index_prefix_bit: 12
+slot_config:
+  feature1:
+    dim: 64
+    embedding_summation: true
+    sample_fixed_size: 30
+    is_pid: true
+    is_uid: false
+    index_prefix: 0
+  feature2:
+    dim: 64
+    hash_stack_config:
+      hash_stack_rounds: 2
+      embedding_size: 4000000
+feature_groups: {}
+target_config:
+  - name: unused
+    negative: [unused]
+    positive: [unused]
+"""
+
+PER_SLOT_CAPACITY = "feature_index_prefix_bit: 12\nslots_config:\n  a:\n    dim: 8\n    capacity: 100000\nfeature_groups: {}\n"
+
+TEXTS = [MIXED, TUTORIAL, FIRST, PER_SLOT_CAPACITY]
+
+
+def parse(text: str | bytes) -> EmbeddingConfig:
+    """Parses a text that must not warn."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        return parse_embedding_config(text)
+
+
+def parse_old(text: str) -> tuple[EmbeddingConfig, list[str]]:
+    with pytest.warns(ConfigWarning) as caught:
+        config = parse_embedding_config(text, "e.yml")
+    return config, [str(w.message) for w in caught]
+
+
+def error_of(text: str | bytes) -> str:
+    with warnings.catch_warnings(), pytest.raises(ConfigError) as caught:
+        warnings.simplefilter("ignore", ConfigWarning)
+        parse_embedding_config(text)
+    return str(caught.value)
+
+
+def test_the_example_holds_only_current_names() -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        config = load_embedding_config(ROOT / "examples" / "embedding_config.yml")
+    assert [slot.group_number for slot in config.slots.values()] == [1, 0, 0, 2]
+
+
+def test_groups_come_first_then_the_other_slots_in_order() -> None:
+    slots = parse(MIXED).slots
+    assert list(slots) == ["user_id", "clicked", "bought", "query", "seen"]
+    assert {name: (slot.group, slot.group_number) for name, slot in slots.items()} == {
+        "user_id": ("user_id", 1),
+        "clicked": ("items", 0),
+        "bought": ("bought", 2),
+        "query": ("query", 3),
+        "seen": ("items", 0),
+    }
+    assert {name: slot.prefix for name, slot in slots.items()} == {
+        "user_id": 2 << 52,
+        "clicked": 1 << 52,
+        "bought": 3 << 52,
+        "query": 4 << 52,
+        "seen": 1 << 52,
+    }
+
+
+def test_slots_hold_their_settings_and_defaults() -> None:
+    slots = parse(MIXED).slots
+    clicked, bought, query = slots["clicked"], slots["bought"], slots["query"]
+    assert (clicked.embedding_summation, clicked.sample_fixed_size) == (False, 5)
+    assert (bought.dim, bought.sqrt_scaling, bought.embedding_summation, bought.sample_fixed_size) == (16, True, True, 10)
+    assert (bought.hash_stack_rounds, bought.hash_stack_size, bought.prefix_bits) == (0, 0, 12)
+    assert (query.hash_stack_rounds, query.hash_stack_size, query.sqrt_scaling) == (2, 500, False)
+
+
+def test_the_default_prefix_has_8_bits() -> None:
+    assert parse("slots_config: {a: {dim: 1}}").slots["a"].prefix == 1 << 56
+
+
+def test_names_stay_as_written() -> None:
+    config = parse(
+        "{slots_config: {007: {dim: 1}, on: {dim: 1}, null: {dim: 1}, 'a.b c': {dim: 1}}, feature_groups: {1: [on, 007]}}"
+    )
+    assert list(config.slots) == ["007", "on", "null", "a.b c"]
+    assert config.slots["007"].group == "1"
+
+
+def test_an_empty_group_keeps_its_number() -> None:
+    assert parse("{slots_config: {a: {dim: 1}}, feature_groups: {g: []}}").slots["a"].prefix == 2 << 56
+
+
+def test_groups_up_to_the_last_prefix() -> None:
+    slots = "{" + ", ".join(f"s{i}: {{dim: 1}}" for i in range(255)) + "}"
+    assert parse(f"slots_config: {slots}").slots["s254"].prefix == 255 << 56
+    more = slots[:-1] + ", one_more: {dim: 1}}"
+    assert error_of(f"slots_config: {more}") == (
+        "8 bits have room for 255 groups, got 256: at least 9 bits are needed - at `$.feature_index_prefix_bit`"
+    )
+    assert parse(f"{{feature_index_prefix_bit: 9, slots_config: {more}}}").slots["one_more"].prefix == 256 << 55
+
+
+@settings(deadline=None)
+@given(st.integers(1, 40), st.integers(0, 10), st.integers(6, 63))
+def test_prefixes_by_number(slots: int, groups: int, bits: int) -> None:
+    names = [f"s{i}" for i in range(slots)]
+    members = {f"g{i}": tuple(names[i::groups][:2]) for i in range(groups)}
+    config = EmbeddingConfig(
+        feature_index_prefix_bit=bits, slots_config={name: SlotConfig(dim=1) for name in names}, feature_groups=members
+    )
+    order = [*members.values()]
+    order += [(name,) for name in names if not any(name in group for group in order)]
+    for number, group in enumerate(order):
+        for name in group:
+            assert config.slots[name].prefix == (number + 1) * 2 ** (64 - bits) < 2**64
+
+
+def test_tutorial() -> None:
+    config, notes = parse_old(TUTORIAL)
+    assert {name: slot.group_number for name, slot in config.slots.items()} == {"workclass": 0, "education": 1, "race": 0}
+    assert notes == ["e.yml: old key names: `$.slot_config` is now `slots_config`"]
+
+
+def test_first_generation() -> None:
+    config, notes = parse_old(FIRST)
+    assert config.slots["feature2"].hash_stack_size == 4_000_000
+    assert config.slots["feature1"].sample_fixed_size == 30
+    assert notes[0] == "e.yml: old key names: `$.slot_config` is now `slots_config`"
+    assert re.findall(r"`\$\.(\S+)`", notes[1]) == [
+        "forward_buffer_size",
+        "target_config",
+        "slot_config.feature1.is_pid",
+        "slot_config.feature1.is_uid",
+        "slot_config.feature1.index_prefix",
+    ]
+    assert len(notes) == 2
+
+
+def test_slot_configs_and_capacity_per_slot() -> None:
+    assert parse_old("slot_configs: {a: {dim: 3}}")[0].slots["a"].dim == 3
+    config, notes = parse_old(PER_SLOT_CAPACITY)
+    assert config.slots["a"].dim == 8
+    assert "`$.slots_config.a.capacity` (the limit is one per server" in notes[0]
+
+
+@pytest.mark.parametrize(
+    ("groups", "warned"),
+    [("{1: [a], 2: [b]}", False), ("{2: [a], 1: [b]}", True), ("{1: [a]}", True), ("{g: [a]}", False), ("{}", False)],
+)
+def test_groups_named_by_numbers(groups: str, warned: bool) -> None:
+    _, notes = parse_old(f"{{slot_config: {{a: {{dim: 1}}, b: {{dim: 1}}}}, feature_groups: {groups}}}")
+    assert any("a group named by a number" in note for note in notes) is warned
+    parse(f"{{slots_config: {{a: {{dim: 1}}, b: {{dim: 1}}}}, feature_groups: {groups}}}")
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("feature_index_prefix_bit: 8", "line 1: expected the key `slots_config`, got none - at `$`"),
+        ("slots_config: {}", "expected at least one slot, got none - at `$.slots_config`"),
+        ("slots_config:", "expected at least one slot, got none - at `$.slots_config`"),
+        ("slots_config: [a]", "line 1: expected a mapping, got a list - at `$.slots_config`"),
+        ("slots_config: {age: {}}", "line 1: expected the key `dim`, got none - at `$.slots_config.age`"),
+        ("slots_config: {age: }", "line 1: expected the key `dim`, got none - at `$.slots_config.age`"),
+        ("slots_config: {age: 8}", "line 1: expected a mapping, got `8` - at `$.slots_config.age`"),
+        ("slots_config: {my age: 8}", 'line 1: expected a mapping, got `8` - at `$.slots_config["my age"]`'),
+        (
+            "slots_config:\n  age:\n    dim: eight\n",
+            "line 3: expected an integer from 1 to 65535, got `eight` - at `$.slots_config.age.dim`",
+        ),
+        ("slots_config: {a: {dim: 0}}", "line 1: expected an integer from 1 to 65535, got `0` - at `$.slots_config.a.dim`"),
+        (
+            "slots_config: {a: {dim: 65536}}",
+            "line 1: expected an integer from 1 to 65535, got `65536` - at `$.slots_config.a.dim`",
+        ),
+        ("slots_config: {a: {dim: 8.0}}", "line 1: expected an integer from 1 to 65535, got `8.0` - at `$.slots_config.a.dim`"),
+        (
+            "slots_config: {a: {dim: " + "9" * 5000 + "}}",
+            f"line 1: expected an integer from 1 to 65535, got `{'9' * 57}...` - at `$.slots_config.a.dim`",
+        ),
+        (
+            "slots_config: {a: {dim: 1, sample_fixed_size: 0}}",
+            "line 1: expected an integer from 1 to 65535, got `0` - at `$.slots_config.a.sample_fixed_size`",
+        ),
+        (
+            "slots_config: {a: {dim: 1, embedding_sumation: true}}",
+            "line 1: unknown key `embedding_sumation`, did you mean `embedding_summation`?"
+            " - at `$.slots_config.a.embedding_sumation`",
+        ),
+        (
+            "slots_config: {a: {dim: 1, sqrt_scaling: 1}}",
+            "line 1: expected true or false, got `1` - at `$.slots_config.a.sqrt_scaling`",
+        ),
+        (
+            "slots_config: {a: {dim: 1, hash_stack_config: {hash_stack_rounds: 2}}}",
+            "expected at least 1 row for 2 hash stack rounds, got 0 - at `$.slots_config.a.hash_stack_config.embedding_size`",
+        ),
+        (
+            f"slots_config: {{a: {{dim: 1, hash_stack_config: {{hash_stack_rounds: 3, embedding_size: {2**63 - 1}}}}}}}",
+            "3 rounds of 9223372036854775807 rows do not fit in 64 bits"
+            " - at `$.slots_config.a.hash_stack_config.embedding_size`",
+        ),
+        (
+            "slots_config: {a: {dim: 1, index_prefix: 5}}",
+            "line 1: expected no prefix but the computed one, got `5`: use `feature_groups`"
+            " - at `$.slots_config.a.index_prefix`",
+        ),
+        (
+            "{slots_config: {a: {dim: 1}}, feature_index_prefix_bit: 64}",
+            "line 1: expected an integer from 1 to 63, got `64` - at `$.feature_index_prefix_bit`",
+        ),
+        (
+            "{slots_config: {a: {dim: 1}}, feature_index_prefix_bit: 0}",
+            "line 1: expected an integer from 1 to 63, got `0` - at `$.feature_index_prefix_bit`",
+        ),
+        ("{slots_config: {a: {dim: 1}}, feature_groups: {g: [b]}}", "`b` is not a slot - at `$.feature_groups.g[0]`"),
+        (
+            "{slots_config: {a: {dim: 1}}, feature_groups: {g: [a], h: [a]}}",
+            "the slot `a` is in a group already, `g` - at `$.feature_groups.h[0]`",
+        ),
+        (
+            "{slots_config: {a: {dim: 1}}, feature_groups: {g: [a, a]}}",
+            "the slot `a` is in a group already, `g` - at `$.feature_groups.g[1]`",
+        ),
+        (
+            "{slots_config: {a: {dim: 1}, b: {dim: 1}}, feature_groups: {a: [b]}}",
+            "a group cannot have the name of a slot that is in no group - at `$.feature_groups.a`",
+        ),
+        (
+            "{slots_config: {a: {dim: 1}}, feature_groups: [a]}",
+            "line 1: expected a mapping, got a list - at `$.feature_groups`",
+        ),
+        ("{slots_config: {a: {dim: 1}}, feature_groups: {g: a}}", "line 1: expected a list, got `a` - at `$.feature_groups.g`"),
+        (
+            "{slots_config: {a: {dim: 1}}, feature_groups: {g: [[a]]}}",
+            "line 1: expected a text, got a list - at `$.feature_groups.g[0]`",
+        ),
+        (
+            "slots_config:\n  a: {dim: 1}\n  b: {dim: 1}\n  a: {dim: 2}\n",
+            "line 4: the key `a` stands twice, first on line 2 - at `$.slots_config.a`",
+        ),
+        (
+            "slots_config: {a: {dim: 1}}\nslot_config: {a: {dim: 1}}\n",
+            "line 2: an old name of `slots_config`, which is also set on line 1 - at `$.slot_config`",
+        ),
+        ("slot_config:\n  a: {dim: x}\n", "line 2: expected an integer from 1 to 65535, got `x` - at `$.slot_config.a.dim`"),
+    ],
+)
+def test_mistakes(text: str, message: str) -> None:
+    assert error_of(text) == message
+
+
+def test_a_group_may_have_the_name_of_a_slot_in_a_group() -> None:
+    config = parse("{slots_config: {a: {dim: 1}, b: {dim: 1}}, feature_groups: {a: [b, a]}}")
+    assert {slot.prefix for slot in config.slots.values()} == {1 << 56}
+
+
+def test_mistakes_between_slots_name_the_file(tmp_path: Path) -> None:
+    path = tmp_path / "e.yml"
+    path.write_text("{slots_config: {a: {dim: 1}}, feature_groups: {g: [b]}}")
+    with pytest.raises(ConfigError) as caught:
+        load_embedding_config(path)
+    assert str(caught.value) == f"{path}: `b` is not a slot - at `$.feature_groups.g[0]`"
+
+
+def test_which_file_is_read(tmp_path: Path) -> None:
+    path = tmp_path / "e.yml"
+    path.write_text("slots_config: {a: {dim: 1}}")
+    assert load_embedding_config(environ={"PERSIA_EMBEDDING_CONFIG": str(path)}) == load_embedding_config(path)
+    with pytest.raises(ConfigError, match=r"name one with --embedding-config or \$PERSIA_EMBEDDING_CONFIG"):
+        load_embedding_config(environ={"PERSIA_GLOBAL_CONFIG": str(path)})
+    with pytest.raises(FileNotFoundError, match=r"the embedding config, chosen by \$PERSIA_EMBEDDING_CONFIG: .*none.yml"):
+        load_embedding_config(environ={"PERSIA_EMBEDDING_CONFIG": str(tmp_path / "none.yml")})
+
+
+def test_configs_are_frozen_and_can_be_copied() -> None:
+    config = parse(MIXED)
+    with pytest.raises(AttributeError):
+        config.feature_index_prefix_bit = 9  # type: ignore[misc]
+    with pytest.raises(AttributeError):
+        config.slots["bought"].prefix = 0  # type: ignore[misc]
+    for other in (copy.deepcopy(config), pickle.loads(pickle.dumps(config))):
+        assert other == config
+        assert other.slots == config.slots
+
+
+def test_the_fingerprint_changes_with_signs_and_dims_only() -> None:
+    one = parse(MIXED)
+    same = [
+        MIXED.replace("sqrt_scaling: true", "sqrt_scaling: false"),
+        MIXED.replace("sample_fixed_size: 5", "sample_fixed_size: 6"),
+        MIXED.replace("items:", "goods:"),
+        MIXED.replace("  - seen\n  - clicked\n", "  - clicked\n  - seen\n"),
+    ]
+    other = [
+        MIXED.replace("prefix_bit: 12", "prefix_bit: 13"),
+        MIXED.replace("dim: 16", "dim: 15"),
+        MIXED.replace("embedding_size: 500", "embedding_size: 501"),
+        MIXED.replace("  - seen\n", ""),
+        MIXED.replace("  bought:\n    dim: 16\n    sqrt_scaling: true\n", ""),
+    ]
+    assert {parse(text).fingerprint for text in same} == {one.fingerprint}
+    assert len({one.fingerprint, *(parse(text).fingerprint for text in other)}) == len(other) + 1
+    assert one.fingerprint == "c33bee19015123f15a203675695be4b8"
+
+
+def test_written_in_python() -> None:
+    config = EmbeddingConfig(slots_config={"a": SlotConfig(dim=4, hash_stack_config=HashStackConfig(embedding_size=9))})
+    assert (config.slots["a"].prefix, config.slots["a"].hash_stack_size) == (1 << 56, 0)
+
+
+KEYS = sorted({part for text in TEXTS for part in re.findall(r"(\w+):", text)})
+
+
+@settings(max_examples=300, deadline=None)
+@given(trees(KEYS))
+def test_any_tree_is_a_config_or_a_config_error(tree: object) -> None:
+    config_or_error(parse_embedding_config, tree)
+
+
+@settings(max_examples=500, deadline=None)
+@given(mutants(TEXTS))
+def test_any_broken_text_is_a_config_or_a_config_error(text: bytes) -> None:
+    config_or_error(parse_embedding_config, text)

@@ -1,0 +1,130 @@
+"""Ids, signs and shards against literal values and an independent farmhash64."""
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from persia.config import parse_embedding_config
+from persia.errors import InvalidInput
+from persia.signs import add_prefix, farmhash64, hash_stack, shard_of, signs_of
+
+U64 = st.integers(0, 2**64 - 1)
+MASK = 2**64 - 1
+
+
+def reference_hash(value: int) -> int:
+    """FarmHash's Hash64 of 8 bytes."""
+
+    def rotate(x: int, n: int) -> int:
+        return (x >> n | x << (64 - n)) & MASK
+
+    k2 = 0x9AE16A3B2F90404F
+    mul = (k2 + 16) & MASK
+    a, b = (value + k2) & MASK, value
+    c = (rotate(b, 37) * mul + a) & MASK
+    d = ((rotate(a, 25) + b) * mul) & MASK
+    x = ((c ^ d) * mul) & MASK
+    x ^= x >> 47
+    y = ((d ^ x) * mul) & MASK
+    y ^= y >> 47
+    return (y * mul) & MASK
+
+
+def test_farmhash64_has_the_public_test_value() -> None:
+    ids = np.frombuffer(b"12345678", "<u8")
+    assert farmhash64(ids).tolist() == [3430003927990384362]
+    assert reference_hash(int(ids[0])) == 3430003927990384362
+
+
+@settings(deadline=None)
+@given(st.lists(U64, max_size=20), st.integers(1, 1000))
+def test_shard_is_the_hash_modulo_the_number_of_shards(signs: list[int], shards: int) -> None:
+    expected = [reference_hash(sign) % shards for sign in signs]
+    assert shard_of(np.array(signs, np.uint64), shards).tolist() == expected
+
+
+def test_prefix_modulus_is_one_less_than_a_power_of_two() -> None:
+    top = (1 << 56) - 1
+    prefix = 3 << 56
+    assert add_prefix([0, 1, top - 1, top, top + 1], prefix, 8).tolist() == [
+        prefix,
+        prefix + 1,
+        prefix + top - 1,
+        prefix,
+        prefix + 1,
+    ]
+
+
+def test_the_last_group_fills_64_bits_without_overflow() -> None:
+    assert add_prefix([2**64 - 1, 2**56 - 2], 255 << 56, 8).tolist() == [(255 << 56) + 255, 2**64 - 2]
+    assert add_prefix([5], (2**63 - 1) << 1, 63).tolist() == [2**64 - 2]
+
+
+@settings(deadline=None)
+@given(st.lists(U64, max_size=20), st.integers(1, 63), st.data())
+def test_prefix_as_in_python_integers(ids: list[int], bits: int, data: st.DataObject) -> None:
+    prefix = data.draw(st.integers(0, 2**bits - 1)) << (64 - bits)
+    expected = [id % ((1 << (64 - bits)) - 1) + prefix for id in ids]
+    assert add_prefix(np.array(ids, np.uint64), prefix, bits).tolist() == expected
+
+
+def test_hash_stack_chains_its_hashes() -> None:
+    id = int.from_bytes(b"12345678", "little")
+    first = 3430003927990384362
+    second = reference_hash(first)
+    assert hash_stack([id], 2, 500).tolist() == [[first % 500], [second % 500 + 500]]
+    assert hash_stack([id], 2, 500).tolist() == [[362], [second % 500 + 500]]
+
+
+@settings(deadline=None)
+@given(st.lists(U64, max_size=10), st.integers(1, 5), st.integers(1, 10**6))
+def test_hash_stack_round_has_its_own_range(ids: list[int], rounds: int, size: int) -> None:
+    stacked = hash_stack(np.array(ids, np.uint64), rounds, size)
+    assert stacked.shape == (rounds, len(ids))
+    assert all((row // size == r).all() for r, row in enumerate(stacked))
+
+
+def test_signs_of_a_slot() -> None:
+    config = parse_embedding_config(
+        "{feature_index_prefix_bit: 12, slots_config: {a: {dim: 8},"
+        " q: {dim: 4, hash_stack_config: {hash_stack_rounds: 3, embedding_size: 200}}}}"
+    )
+    assert signs_of([7, 2**52 - 1], config.slots["a"]).tolist() == [[(1 << 52) + 7, 1 << 52]]
+    signs = signs_of([7, 8, 9], config.slots["q"])
+    assert signs.shape == (3, 3)
+    assert signs.dtype == np.uint64
+    assert (signs - np.uint64(2 << 52)).tolist() == hash_stack([7, 8, 9], 3, 200).tolist()
+
+
+def test_no_ids_are_no_signs() -> None:
+    slot = parse_embedding_config("slots_config: {a: {dim: 8}}").slots["a"]
+    assert signs_of([], slot).shape == (1, 0)
+
+
+@pytest.mark.parametrize(
+    ("ids", "problem"),
+    [
+        ([-1], "expected ids >= 0, got -1"),
+        ([1.5], "expected integer ids below 2^64, got float64"),
+        (["a"], "expected integer ids below 2^64, got <U1"),
+        ([[1], [2]], "expected a 1-dimensional array of ids, got 2 dimensions"),
+        (np.array([True]), "expected integer ids below 2^64, got bool"),
+    ],
+)
+def test_ids_that_are_none(ids: object, problem: str) -> None:
+    with pytest.raises(InvalidInput) as caught:
+        add_prefix(ids, 1 << 56, 8)  # type: ignore[arg-type]
+    assert str(caught.value) == problem
+
+
+@pytest.mark.parametrize(("prefix", "bits"), [(1 << 56, 0), (1 << 56, 64), (1 << 64, 8), (1, 8), (-(1 << 56), 8)])
+def test_prefixes_that_are_none(prefix: int, bits: int) -> None:
+    with pytest.raises(InvalidInput, match="prefix"):
+        add_prefix([1], prefix, bits)
+
+
+@pytest.mark.parametrize(("rounds", "size"), [(0, 5), (2, 0), (-1, 5)])
+def test_hash_stacks_that_are_none(rounds: int, size: int) -> None:
+    with pytest.raises(InvalidInput, match="expected at least 1 round and 1 row"):
+        hash_stack([1], rounds, size)
