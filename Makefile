@@ -52,7 +52,8 @@ $(BIN)/.build: $(BIN)/.setup $(NATIVE)
 test: build  ## run the Python tests; ARGS=... goes to pytest
 	$(PY) -m pytest $(ARGS)
 
-lint: setup  ## check style, types and formatting
+# After a build, because mypy reads the types of the installed dependencies.
+lint: build  ## check style, types and formatting
 	bash -n .ci/run
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
