@@ -32,8 +32,8 @@ nb::ndarray<nb::numpy, T, nb::ndim<1>> each(const Signs& values, F f) {
 
 void signs(nb::module_& module) {
     module.def(
-        "farmhash64", [](const Signs& values) -> Result64 { return each<std::uint64_t>(values, farmhash64); }, nb::arg("values"),
-        "farmhash64 of the 8 little-endian bytes of each value. (n) u64 -> (n) u64");
+        "farmhash64", [](const Signs& values) -> Result64 { return each<std::uint64_t>(values, farmhash64); },
+        nb::arg("values"), "farmhash64 of the 8 little-endian bytes of each value. (n) u64 -> (n) u64");
     module.def(
         "shard_of",
         [](const Signs& values, std::uint32_t shards) -> Result32 {

@@ -31,22 +31,22 @@ inline void that(bool ok, const char* expression, const char* file, int line) {
 
 }  // namespace check
 
-#define TEST(name)                                             \
-    static void test_##name();                                 \
+#define TEST(name)                                                    \
+    static void test_##name();                                        \
     static const check::Register register_##name{#name, test_##name}; \
     static void test_##name()
 
 #define CHECK(expression) check::that(static_cast<bool>(expression), #expression, __FILE__, __LINE__)
 
-#define CHECK_THROWS(expression, Exception)                                                      \
-    do {                                                                                         \
-        bool thrown = false;                                                                     \
-        try {                                                                                    \
-            static_cast<void>(expression);                                                       \
-        } catch (const Exception&) {                                                             \
-            thrown = true;                                                                       \
-        }                                                                                        \
-        check::that(thrown, #expression " throws " #Exception, __FILE__, __LINE__);              \
+#define CHECK_THROWS(expression, Exception)                                         \
+    do {                                                                            \
+        bool thrown = false;                                                        \
+        try {                                                                       \
+            static_cast<void>(expression);                                          \
+        } catch (const Exception&) {                                                \
+            thrown = true;                                                          \
+        }                                                                           \
+        check::that(thrown, #expression " throws " #Exception, __FILE__, __LINE__); \
     } while (false)
 
 int main() {

@@ -16,13 +16,13 @@ namespace persia {
 // The tags are on the wire: do not renumber.
 enum class DType : std::uint32_t { boolean = 0, f16, f32, f64, i8, i16, i32, i64, u8, u16, u32, u64 };
 
-std::size_t item_size(DType dtype);      // bytes
-const char* dtype_name(DType dtype);     // numpy's name: "bool", "float16", ...
+std::size_t item_size(DType dtype);   // bytes
+const char* dtype_name(DType dtype);  // numpy's name: "bool", "float16", ...
 
 struct TensorView {
     DType dtype = DType::f32;
     std::vector<std::uint64_t> shape;
-    std::span<const std::byte> data;     // C-contiguous, product(shape) items; borrowed from the decoded buffer
+    std::span<const std::byte> data;  // C-contiguous, product(shape) items; borrowed from the decoded buffer
     std::optional<std::string_view> name;
 };
 
@@ -36,14 +36,14 @@ static_assert(sizeof(Position) == 4, "positions are copied from the wire as they
 struct FeatureView {
     std::string_view name;
     std::uint16_t batch_size = 0;
-    std::size_t ids_begin = 0, ids_end = 0;      // into Batch::ids
-    std::size_t samples_begin = 0;               // into Batch::ids_per_sample, batch_size items
+    std::size_t ids_begin = 0, ids_end = 0;  // into Batch::ids
+    std::size_t samples_begin = 0;           // into Batch::ids_per_sample, batch_size items
 };
 
 // A decoded batch. Views borrow from the buffer that was decoded, which must outlive it.
 struct Batch {
     std::vector<TensorView> dense;
-    bool has_ids = false;                         // false: the id part was Null
+    bool has_ids = false;  // false: the id part was Null
     bool requires_grad = false;
     std::vector<FeatureView> features;            // in the sender's order
     std::vector<std::uint64_t> ids;               // in the sender's order; distinct in a feature if the sender kept to it

@@ -10,10 +10,10 @@ namespace persia {
 // Up to a few thousand rows, column by column. values[i] points at dims[i] little-endian f32 in the producer's buffer, at any
 // alignment, and stays valid until the producer's next call.
 struct RowBlock {
-    std::vector<std::uint64_t> signs;        // (n)
-    std::vector<std::uint32_t> dims;         // (n)
-    std::vector<const std::byte*> values;    // (n)
-    std::vector<std::uint8_t> recency;       // (n) 0 the least recently used quarter .. 3 the most; empty: not known
+    std::vector<std::uint64_t> signs;      // (n)
+    std::vector<std::uint32_t> dims;       // (n)
+    std::vector<const std::byte*> values;  // (n)
+    std::vector<std::uint8_t> recency;     // (n) 0 the least recently used quarter .. 3 the most; empty: not known
 
     std::size_t size() const { return signs.size(); }
     void clear() {

@@ -1,0 +1,94 @@
+# The same verbs by hand, in .ci/run and in the commit hooks. Each one sets up what it needs; `make help` lists them.
+
+PYTHON ?= python3
+VENV ?= .venv
+# Extra arguments of the pip command that installs torch, e.g. the index that has the build for your GPU.
+TORCH_PIP_ARGS ?=
+# Extra arguments of pytest.
+ARGS ?=
+
+SHELL := bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+.NOTPARALLEL:
+
+export PIP_DISABLE_PIP_VERSION_CHECK := 1
+comma := ,
+BIN := $(abspath $(VENV))/bin
+PY := $(BIN)/python
+INSTALL := $(PY) -m pip install --quiet --constraint constraints.txt
+
+TYPED := persia embedding_server middleware handlers client tests $(wildcard benchmarks examples .ci/*.py)
+NATIVE := CMakeLists.txt $(sort $(shell find native/include native/src native/bind -type f))
+FORMATTED := $(sort $(shell find native -name '*.cpp' -o -name '*.hpp'))
+CONCURRENT := $(basename $(notdir $(wildcard native/tests/*concurrent*_test.cpp)))
+# gcc's sanitizers die at start where the kernel randomises more than 28 bits of an address.
+UNRANDOMISED = $(shell [ "$$(cat /proc/sys/vm/mmap_rnd_bits 2>/dev/null || echo 0)" -gt 28 ] && \
+	setarch -R true 2>/dev/null && echo setarch -R)
+
+.PHONY: help setup build test lint format native-test bench wheel lock clean
+
+help:  ## list the verbs
+	@sed -nE 's/^([a-z-]+):.*## (.*)/  make \1	\2/p' $(firstword $(MAKEFILE_LIST)) | expand -t 22
+
+setup: $(BIN)/.setup  ## create the virtual environment, with what constraints.txt names
+build: $(BIN)/.build  ## compile the native core and install the checkout in editable mode
+
+# torch goes first: no later package that depends on it shall choose its build.
+$(BIN)/.setup: constraints.txt pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit("persia-serve needs Python 3.10 or newer: make PYTHON=..." if sys.version_info < (3, 10) else 0)'
+	@command -v "$${CXX:-c++}" >/dev/null || { echo 'persia-serve needs a C++20 compiler: make CXX=...' >&2; exit 1; }
+	[ -x $(PY) ] || $(PYTHON) -m venv $(VENV)
+	$(INSTALL) --upgrade pip setuptools
+	$(INSTALL) $(TORCH_PIP_ARGS) torch
+	$(INSTALL) --group dev
+	@touch $@
+
+$(BIN)/.build: $(BIN)/.setup $(NATIVE)
+	$(INSTALL) --no-build-isolation --editable .
+	@touch $@
+
+test: build  ## run the Python tests; ARGS=... goes to pytest
+	$(PY) -m pytest $(ARGS)
+
+# After a build, because mypy reads the types of the installed dependencies.
+lint: build  ## check style, types and formatting
+	bash -n .ci/run
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy $(TYPED)
+	$(BIN)/clang-format --dry-run -Werror $(FORMATTED)
+
+format: setup  ## format everything, and mend what the linter can mend
+	$(BIN)/ruff check --fix-only .
+	$(BIN)/ruff format .
+	$(BIN)/clang-format -i $(FORMATTED)
+
+# $(call native,directory,sanitizers,tests: all if empty). RelWithDebInfo's own flags would switch assert() off.
+define native
+	$(BIN)/cmake -S . -B $(1) -G Ninja -DCMAKE_MAKE_PROGRAM=$(BIN)/ninja --log-level=WARNING \
+		-DPERSIA_BINDINGS=OFF -DPERSIA_TESTS=ON -DPERSIA_WERROR=ON -DPERSIA_SANITIZE=$(2) \
+		-DCMAKE_BUILD_TYPE=RelWithDebInfo -DCMAKE_CXX_FLAGS_RELWITHDEBINFO='-O1 -g'
+	$(BIN)/cmake --build $(1) $(if $(3),--target $(3)) -- --quiet
+	$(UNRANDOMISED) $(BIN)/ctest --test-dir $(1) --no-tests=error --output-on-failure $(if $(3),-R concurrent)
+endef
+
+native-test: setup  ## run the C++ tests with ASan and UBSan, those named *concurrent*_test.cpp with TSan too
+	$(call native,build/asan,address$(comma)undefined)
+	$(if $(CONCURRENT),$(call native,build/tsan,thread,$(CONCURRENT)))
+
+bench: build  ## run every benchmark
+	@shopt -s nullglob; for file in benchmarks/bench_*.py; do echo "== $$file"; $(PY) $$file; done
+
+wheel: setup  ## build sdist and wheel into dist/, and try the wheel outside of the checkout
+	rm -rf dist
+	$(PY) -m build --no-isolation --outdir dist
+	$(PY) .ci/check_wheel.py dist/*.whl
+
+lock: setup  ## write constraints.txt anew; PYTHONS=... names one interpreter for each CPython version
+	$(PY) .ci/lock.py $(PYTHONS)
+
+clean:  ## remove all that the other verbs made
+	rm -rf $(VENV) build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +

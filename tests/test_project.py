@@ -1,0 +1,126 @@
+"""What holds for the project as a whole: its version, who may import whom, the size of its files."""
+
+from __future__ import annotations
+
+import ast
+import re
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from importlib.metadata import version
+from pathlib import Path
+
+import pytest
+
+import persia
+
+ROOT = Path(__file__).resolve().parents[1]
+LEAVES = ("client", "embedding_server", "handlers", "middleware")
+PACKAGES = ("persia", *LEAVES)
+# What may load gRPC or torch. All the rest of persia needs only its required dependencies, persia.batch and persia.prelude
+# above all: a client encodes its batches with them.
+HEAVY = ("ctx", "routing", "rpc", "service", "tensors", *LEAVES)
+SOURCES = sorted(path for package in PACKAGES for path in (ROOT / package).rglob("*.py"))
+
+
+def module_of(path: Path) -> str:
+    """Its name when installed: the leaves live inside persia."""
+    parts = path.relative_to(ROOT).with_suffix("").parts
+    parts = parts[:-1] if parts[-1] == "__init__" else parts
+    return ".".join(parts if parts[0] == "persia" else ("persia", *parts))
+
+
+def imports_of(source: str, package: str) -> Iterator[str]:
+    """Every module that the source names in an import, wherever it stands, by its name when installed."""
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.Import):
+            names = [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom):
+            above = package.split(".")[: package.count(".") + 2 - node.level] if node.level else []
+            base = ".".join([*above, *filter(None, [node.module])])
+            names = [base, *(f"{base}.{alias.name}" for alias in node.names)]
+        else:
+            continue
+        yield from (f"persia.{name}" if name.split(".")[0] in LEAVES else name for name in names)
+
+
+def imported_by(path: Path) -> set[str]:
+    return set(imports_of(path.read_text(), module_of(path.parent / "__init__.py")))
+
+
+def leaf_of(module: str) -> str | None:
+    parts = module.split(".")
+    return parts[1] if len(parts) > 1 and parts[0] == "persia" and parts[1] in LEAVES else None
+
+
+def is_light(module: str) -> bool:
+    return not module.endswith(("_pb2", "_pb2_grpc")) and module.split(".")[1:2] not in [[name] for name in HEAVY]
+
+
+def test_the_version_is_the_installed_one_and_in_the_changelog() -> None:
+    assert version("persia-serve") == persia.__version__
+    assert f"\n## [{persia.__version__}]" in (ROOT / "CHANGELOG.md").read_text()
+
+
+def test_imports_are_understood() -> None:
+    # The tests below are worth what imports_of finds, so it is tried on every form of import.
+    forms = [
+        "import client.infer",
+        "from handlers import x",
+        "from . import y",
+        "from ..batch import z",
+        "if x: import torch.nn",
+    ]
+    assert set(imports_of("\n".join(forms), "persia.middleware")) == {
+        "persia.client.infer",
+        "persia.handlers",
+        "persia.handlers.x",
+        "persia.middleware",
+        "persia.middleware.y",
+        "persia.batch",
+        "persia.batch.z",
+        "torch.nn",
+    }
+
+
+@pytest.mark.parametrize("path", SOURCES, ids=module_of)
+def test_no_import_leads_to_another_leaf(path: Path) -> None:
+    own = leaf_of(module_of(path))
+    assert {leaf_of(name) for name in imported_by(path)} <= {None, own}
+
+
+def test_only_tensors_and_handlers_import_torch() -> None:
+    importing = {path for path in SOURCES if any(name.split(".")[0] == "torch" for name in imported_by(path))}
+    allowed = {ROOT / "persia" / "tensors.py", *(ROOT / "handlers").rglob("*.py")}
+    assert importing <= allowed
+
+
+@pytest.mark.parametrize("name", [name for name in map(module_of, SOURCES) if is_light(name)])
+def test_light_modules_load_neither_grpc_nor_torch(name: str) -> None:
+    code = f"import {name}, sys; print(*sys.modules, sep='\\n')"
+    modules = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True).stdout.splitlines()
+    assert name in modules
+    assert {"grpc", "torch"}.isdisjoint(modules)
+
+
+def test_without_the_native_core_the_import_says_how_to_build(tmp_path: Path) -> None:
+    shutil.copytree(ROOT / "persia", tmp_path / "persia", ignore=shutil.ignore_patterns("*.so"))
+    # -S: without the hook of the editable install, which would find the core.
+    run = subprocess.run([sys.executable, "-S", "-c", "import persia.batch"], cwd=tmp_path, capture_output=True, text=True)
+    assert run.returncode != 0
+    assert re.search(r"^ImportError: .*`make build`.*persia\._core", run.stderr, re.MULTILINE)
+
+
+def test_every_requirement_has_a_pinned_version() -> None:
+    pinned = set(re.findall(r"^([\w.-]+)==", (ROOT / "constraints.txt").read_text(), re.MULTILINE))
+    required = re.findall(r'"([\w.-]+)>=[\d.]+"', (ROOT / "pyproject.toml").read_text())
+    assert len(required) > 10
+    assert {re.sub(r"[-_.]+", "-", name).lower() for name in required} <= pinned
+
+
+def test_no_file_is_longer_than_300_lines() -> None:
+    files = [path for folder in (*PACKAGES, "tests", "benchmarks", "native", ".ci") for path in (ROOT / folder).rglob("*.?p*")]
+    files = [path for path in files if path.suffix in {".py", ".cpp", ".hpp"} and not path.stem.endswith(("_pb2", "_pb2_grpc"))]
+    assert len(files) > 10
+    assert {path: lines for path in files if (lines := path.read_text().count("\n")) > 300} == {}
