@@ -16,17 +16,6 @@ namespace {
 
 using AnyArray = nb::ndarray<nb::numpy, nb::ro>;
 
-// The batch and the bytes it borrows from.
-struct DecodedBatch {
-    explicit DecodedBatch(nb::handle bytes) : buffer(bytes, PyBUF_SIMPLE) {
-        nb::gil_scoped_release release;
-        batch = decode_batch(buffer.bytes());
-    }
-
-    Buffer buffer;
-    Batch batch;
-};
-
 struct Feature {
     nb::object owner;  // the DecodedBatch, which its arrays keep alive
     const Batch* batch;

@@ -1,10 +1,12 @@
-// What bind/batch.cpp and bind/batch_encoder.cpp share.
+// What the bindings of batches and of routing share.
 #pragma once
 
 #include <nanobind/nanobind.h>
 
 #include <cstddef>
 #include <span>
+
+#include "persia/batch.hpp"
 
 namespace persia::bind {
 
@@ -26,6 +28,17 @@ class Buffer {
 
   private:
     Py_buffer view_{};
+};
+
+// The batch and the bytes it borrows from.
+struct DecodedBatch {
+    explicit DecodedBatch(nanobind::handle bytes) : buffer(bytes, PyBUF_SIMPLE) {
+        nanobind::gil_scoped_release release;
+        batch = decode_batch(buffer.bytes());
+    }
+
+    Buffer buffer;
+    Batch batch;
 };
 
 void batch_encoder(nanobind::module_& module);

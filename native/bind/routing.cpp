@@ -1,7 +1,171 @@
+#include <nanobind/stl/optional.h>
+#include <nanobind/stl/string.h>
+#include <nanobind/stl/tuple.h>
+#include <nanobind/stl/unique_ptr.h>
+#include <nanobind/stl/vector.h>
+
+#include <cstring>
+#include <optional>
+#include <string>
+#include <tuple>
+
+#include "arrays.hpp"
+#include "batch.hpp"
 #include "bind.hpp"
+#include "persia/error.hpp"
+#include "persia/plan.hpp"
+
+namespace nb = nanobind;
 
 namespace persia::bind {
 
-void routing(nanobind::module_&) {}
+namespace {
+
+constexpr nb::dlpack::dtype kHalf{static_cast<std::uint8_t>(nb::dlpack::dtype_code::Float), 16, 1};
+constexpr std::size_t kPartColumns = sizeof(RequestPart) / sizeof(std::uint32_t);
+
+// (name, dim, sample_fixed_size, summation, sqrt_scaling, hash_stack_rounds, hash_stack_size, prefix)
+using SlotTuple =
+    std::tuple<std::string, std::uint32_t, std::uint32_t, bool, bool, std::uint32_t, std::uint64_t, std::uint64_t>;
+
+void make_slots(Slots* self, const std::vector<SlotTuple>& tuples, unsigned prefix_bits) {
+    std::vector<Slot> slots;
+    for (const auto& [name, dim, fixed, summation, sqrt, rounds, size, prefix] : tuples) {
+        slots.push_back({name, dim, fixed, summation, sqrt, rounds, size, prefix});
+    }
+    new (self) Slots(std::move(slots), prefix_bits);
+}
+
+// One shard's request; its arrays keep the plan alive.
+struct PyRequest {
+    nb::object plan;
+    const PlannedRequest* request;
+};
+
+nb::list requests_of(nb::handle_t<Plan> self) {
+    nb::list requests;
+    for (const PlannedRequest& request : nb::cast<Plan&>(self).shards) {
+        requests.append(nb::cast(PyRequest{nb::borrow(self), &request}));
+    }
+    return requests;
+}
+
+nb::ndarray<nb::numpy, const std::uint32_t, nb::ndim<2>> parts_of(const PyRequest& self) {
+    const auto* data = reinterpret_cast<const std::uint32_t*>(self.request->parts.data());
+    return {data, {self.request->parts.size(), kPartColumns}, self.plan};
+}
+
+using Answer = In1<float>;
+
+// One piece of memory for all tensors: one allocation, and torch may share it.
+nb::list assemble_tensors(const Plan& self, const std::vector<std::optional<Answer>>& answers) {
+    std::vector<std::vector<std::size_t>> shapes;
+    std::vector<std::size_t> begins;
+    std::size_t total = 0;
+    for (const PlannedFeature& feature : self.features) {
+        shapes.push_back(tensor_shape(feature));
+        begins.push_back(total);
+        std::size_t size = 1;
+        for (const std::size_t extent : shapes.back()) size *= extent;
+        total += size;
+    }
+    NewArray<std::uint16_t> memory(total);
+    std::vector<std::uint16_t*> outs;
+    for (const std::size_t begin : begins) outs.push_back(memory.data + begin);
+    std::vector<std::span<const float>> columns;
+    for (const auto& answer : answers) columns.push_back(answer ? span(*answer) : std::span<const float>());
+    {
+        nb::gil_scoped_release release;
+        assemble(self, columns, outs);
+    }
+    nb::list tensors;
+    for (std::size_t i = 0; i < outs.size(); ++i) {
+        tensors.append(nb::cast(nb::ndarray<nb::numpy>(outs[i], shapes[i].size(), shapes[i].data(), memory.owner, nullptr, kHalf)));
+    }
+    return tensors;
+}
+
+// The items of a bytes column, copied only where the bytes are not aligned to them.
+template <class T>
+class Column {
+  public:
+    Column(const char* name, const Buffer& buffer) {
+        const std::span<const std::byte> bytes = buffer.bytes();
+        if (bytes.size() % sizeof(T) != 0) {
+            throw InvalidInput(std::string("expected ") + name + " in items of " + std::to_string(sizeof(T)) + " bytes, got " +
+                               std::to_string(bytes.size()) + " bytes");
+        }
+        const std::size_t n = bytes.size() / sizeof(T);
+        if (reinterpret_cast<std::uintptr_t>(bytes.data()) % alignof(T) == 0) {
+            items_ = {reinterpret_cast<const T*>(bytes.data()), n};
+            return;
+        }
+        copy_.resize(n);
+        std::memcpy(copy_.data(), bytes.data(), bytes.size());
+        items_ = copy_;
+    }
+    Column(const Column&) = delete;
+    Column& operator=(const Column&) = delete;
+
+    std::span<const T> items() const { return items_; }
+
+  private:
+    std::vector<T> copy_;
+    std::span<const T> items_;
+};
+
+// The request as it came over the wire: a column of bytes each.
+std::tuple<Out1<float>, std::uint64_t, std::uint64_t> answer_columns(const Snapshot& snapshot, nb::handle parts, nb::handle signs,
+                                                                     nb::handle sum_counts, nb::handle sum_samples,
+                                                                     std::size_t max_numbers) {
+    const Buffer parts_buffer(parts, PyBUF_SIMPLE), signs_buffer(signs, PyBUF_SIMPLE), counts_buffer(sum_counts, PyBUF_SIMPLE),
+        samples_buffer(sum_samples, PyBUF_SIMPLE);
+    const Column<RequestPart> part_column("parts", parts_buffer);
+    const Column<std::uint64_t> sign_column("signs", signs_buffer);
+    const Column<std::uint32_t> count_column("sum_counts", counts_buffer);
+    const Column<std::uint16_t> sample_column("sum_samples", samples_buffer);
+    const RequestView request{part_column.items(), sign_column.items(), count_column.items(), sample_column.items()};
+    {
+        nb::gil_scoped_release release;
+        check_request(request, max_numbers);
+    }
+    const std::size_t size = request.answer_size();
+    NewArray<float> out(size);
+    Misses misses;
+    {
+        nb::gil_scoped_release release;
+        misses = answer(snapshot, request, out.data);
+    }
+    return {Out1<float>(out.data, {size}, out.owner), misses.absent, misses.wrong_dim};
+}
+
+}  // namespace
+
+void routing(nb::module_& module) {
+    nb::class_<Slots>(module, "Slots").def("__init__", make_slots, nb::arg("slots"), nb::arg("prefix_bits"));
+    nb::class_<PyRequest>(module, "ShardRequest")
+        .def_prop_ro("parts", parts_of, nb::rv_policy::reference)
+        .def_prop_ro("signs", [](const PyRequest& self) { return view(self.request->signs, self.plan); }, nb::rv_policy::reference)
+        .def_prop_ro("sum_counts", [](const PyRequest& self) { return view(self.request->sum_counts, self.plan); }, nb::rv_policy::reference)
+        .def_prop_ro("sum_samples", [](const PyRequest& self) { return view(self.request->sum_samples, self.plan); }, nb::rv_policy::reference)
+        .def_prop_ro("answer_size", [](const PyRequest& self) { return self.request->view().answer_size(); });
+    nb::class_<Plan>(module, "Plan")
+        .def_prop_ro("feature_names",
+                     [](const Plan& self) {
+                         std::vector<std::string> names;
+                         for (const PlannedFeature& feature : self.features) names.push_back(feature.name);
+                         return names;
+                     })
+        .def_prop_ro("requests", requests_of)
+        .def("assemble", assemble_tensors, nb::arg("answers"));
+    module.def(
+        "make_plan",
+        [](const DecodedBatch& batch, const Slots& slots, std::uint32_t shards) {
+            return std::make_unique<Plan>(make_plan(batch.batch, slots, shards));
+        },
+        nb::arg("batch"), nb::arg("slots"), nb::arg("shards"), nb::call_guard<nb::gil_scoped_release>());
+    module.def("answer", answer_columns, nb::arg("snapshot"), nb::arg("parts"), nb::arg("signs"), nb::arg("sum_counts"),
+               nb::arg("sum_samples"), nb::arg("max_numbers"));
+}
 
 }  // namespace persia::bind

@@ -1,7 +1,209 @@
+#include "persia/table.hpp"
+
+#include <nanobind/stl/filesystem.h>
+#include <nanobind/stl/optional.h>
+#include <nanobind/stl/shared_ptr.h>
+#include <nanobind/stl/string.h>
+#include <nanobind/stl/string_view.h>
+#include <nanobind/stl/unique_ptr.h>
+
+#include <filesystem>
+#include <memory>
+#include <mutex>
+#include <optional>
+#include <string_view>
+
+#include "arrays.hpp"
 #include "bind.hpp"
+#include "persia/error.hpp"
+#include "persia/row_files.hpp"
+#include "persia/shard_request.hpp"
+
+namespace nb = nanobind;
 
 namespace persia::bind {
 
-void table(nanobind::module_&) {}
+namespace {
+
+using Path = std::filesystem::path;
+using Signs = In1<std::uint64_t>;
+using Rows = In2<float>;
+using GilFree = nb::call_guard<nb::gil_scoped_release>;
+
+// A layer until it is published. Locked, because the GIL is released while it is filled.
+class PyLayer {
+  public:
+    explicit PyLayer(std::string_view storage) : layer_(std::in_place, row_storage_named(storage)) {}
+
+    template <class F>
+    auto with(F f) {
+        const std::lock_guard lock(mutex_);
+        if (!layer_) throw InvalidInput("expected a layer that is not published yet");
+        return f(*layer_);
+    }
+
+    std::uint64_t publish(Table& table) {
+        return with([&](Layer& layer) {
+            const std::uint64_t version = table.publish(std::move(layer));
+            layer_.reset();
+            return version;
+        });
+    }
+
+  private:
+    std::mutex mutex_;
+    std::optional<Layer> layer_;
+};
+
+Shard shard(std::uint32_t index, std::uint32_t count) {
+    if (index < count) return {index, count};
+    throw InvalidInput("expected a shard index below the shard count " + std::to_string(count) + ", got " +
+                       std::to_string(index));
+}
+
+// put(block) for all rows of two arrays, a piece at a time so that the block's columns stay in the cache.
+template <class Put>
+std::uint64_t put_arrays(const Signs& signs, const Rows& rows, Put put) {
+    const std::size_t n = signs.shape(0);
+    const std::size_t dim = rows.shape(1);
+    if (rows.shape(0) != n) {
+        throw InvalidInput("expected a row for each of " + std::to_string(n) + " signs, got " + std::to_string(rows.shape(0)));
+    }
+    if (dim == 0 || dim > kMaxDim) throw InvalidInput("expected a dim of 1 to 65535, got " + std::to_string(dim));
+    std::uint64_t kept = 0;
+    RowBlock block;
+    for (std::size_t begin = 0; begin < n; begin += rows_per_block) {
+        const std::size_t end = std::min(n, begin + rows_per_block);
+        block.clear();
+        block.signs.assign(signs.data() + begin, signs.data() + end);
+        block.dims.assign(end - begin, static_cast<std::uint32_t>(dim));
+        for (std::size_t i = begin; i < end; ++i) {
+            block.values.push_back(reinterpret_cast<const std::byte*>(rows.data() + i * dim));
+        }
+        kept += put(block);
+    }
+    return kept;
+}
+
+template <class Reader, class Put>
+std::uint64_t put_file(Reader& reader, Put put) {
+    std::uint64_t kept = 0;
+    for (RowBlock block; reader.next(block);) kept += put(block);
+    return kept;
+}
+
+void bind_builder(nb::module_& module) {
+    nb::class_<TableBuilder>(module, "TableBuilder")
+        .def(
+            "__init__",
+            [](TableBuilder* self, std::string_view storage, std::uint64_t capacity) {
+                new (self) TableBuilder({row_storage_named(storage), capacity});
+            },
+            nb::arg("storage") = "f32", nb::arg("capacity") = 0)
+        .def(
+            "put",
+            [](TableBuilder& self, const Signs& signs, const Rows& rows, std::uint32_t index, std::uint32_t count) {
+                const Shard only = shard(index, count);
+                return put_arrays(signs, rows, [&](const RowBlock& block) { return self.put(block, only); });
+            },
+            nb::arg("signs"), nb::arg("rows"), nb::arg("shard_index") = 0, nb::arg("shard_count") = 1, GilFree())
+        .def(
+            "load_emb",
+            [](TableBuilder& self, const Path& path, std::uint32_t index, std::uint32_t count) {
+                const Shard only = shard(index, count);
+                // The order of use decides what is kept, so it is only worth reading where not all is.
+                EmbReader reader(path.string(), self.options().capacity == 0 ? Recency::skip : Recency::read);
+                return put_file(reader, [&](const RowBlock& block) { return self.put(block, only); });
+            },
+            nb::arg("path"), nb::arg("shard_index") = 0, nb::arg("shard_count") = 1, GilFree())
+        .def("reserve", &TableBuilder::reserve, nb::arg("rows"), GilFree())
+        .def_prop_ro("rows", &TableBuilder::rows)
+        .def_prop_ro("bytes", &TableBuilder::bytes)
+        .def_prop_ro("evicted", &TableBuilder::evicted);
+}
+
+void bind_layer(nb::module_& module) {
+    nb::class_<PyLayer>(module, "Layer")
+        .def(nb::init<std::string_view>(), nb::arg("storage") = "f32")
+        .def(
+            "put",
+            [](PyLayer& self, const Signs& signs, const Rows& rows, std::uint32_t index, std::uint32_t count) {
+                const Shard only = shard(index, count);
+                return self.with([&](Layer& layer) {
+                    return put_arrays(signs, rows, [&](const RowBlock& block) { return layer.rows.put(block, only, 3); });
+                });
+            },
+            nb::arg("signs"), nb::arg("rows"), nb::arg("shard_index") = 0, nb::arg("shard_count") = 1, GilFree())
+        .def(
+            "load_inc",
+            [](PyLayer& self, const Path& path, std::uint32_t index, std::uint32_t count) {
+                const Shard only = shard(index, count);
+                IncReader reader(path.string());
+                const std::uint64_t kept = self.with([&](Layer& layer) {
+                    return put_file(reader, [&](const RowBlock& block) { return layer.rows.put(block, only, 3); });
+                });
+                return std::pair(kept, reader.unix_seconds());
+            },
+            nb::arg("path"), nb::arg("shard_index") = 0, nb::arg("shard_count") = 1, GilFree())
+        .def(
+            "delete",
+            [](PyLayer& self, const Signs& signs) {
+                self.with([&](Layer& layer) {
+                    for (const std::uint64_t sign : span(signs)) layer.rows.mark_deleted(sign);
+                });
+            },
+            nb::arg("signs"), GilFree())
+        .def_prop_ro("size", [](PyLayer& self) { return self.with([](Layer& layer) { return layer.rows.index().size(); }); })
+        .def_prop_ro("bytes", [](PyLayer& self) { return self.with([](Layer& layer) { return layer.rows.bytes(); }); });
+}
+
+// What all lookups return: the numbers, then the counts of absent and of wrong-dim signs.
+using Found2 = std::tuple<Out2<float>, std::uint64_t, std::uint64_t>;
+
+Found2 rows_of(const Snapshot& self, const Signs& signs, std::uint32_t dim) {
+    if (dim == 0 || dim > kMaxDim) throw InvalidInput("expected a dim of 1 to 65535, got " + std::to_string(dim));
+    const std::size_t n = signs.shape(0);
+    NewArray<float> out(n * dim);
+    Misses misses;
+    {
+        nb::gil_scoped_release release;
+        misses = self.rows(span(signs), dim, out.data);
+    }
+    return {Out2<float>(out.data, {n, dim}, out.owner), misses.absent, misses.wrong_dim};
+}
+
+}  // namespace
+
+void table(nb::module_& module) {
+    bind_builder(module);
+    bind_layer(module);
+    nb::class_<Snapshot>(module, "Snapshot")
+        .def_prop_ro("version", &Snapshot::version)
+        .def("rows", rows_of, nb::arg("signs"), nb::arg("dim"))
+        .def("signs", [](const Snapshot& self) {
+            std::vector<std::uint64_t> signs;
+            {
+                nb::gil_scoped_release release;
+                signs = self.signs();
+            }
+            return owned(std::move(signs));
+        });
+    nb::class_<TableStatus>(module, "TableStatus")
+        .def_ro("version", &TableStatus::version)
+        .def_ro("base_rows", &TableStatus::base_rows)
+        .def_ro("layer_rows", &TableStatus::layer_rows)
+        .def_ro("layers", &TableStatus::layers)
+        .def_ro("evicted", &TableStatus::evicted)
+        .def_ro("snapshots", &TableStatus::snapshots)
+        .def_ro("base_bytes", &TableStatus::base_bytes)
+        .def_ro("layer_bytes", &TableStatus::layer_bytes)
+        .def_ro("fold_error", &TableStatus::fold_error);
+    nb::class_<Table>(module, "Table")
+        .def(nb::init<TableBuilder&>(), nb::arg("builder"), GilFree())
+        .def("pin", &Table::pin)
+        .def("publish", [](Table& self, PyLayer& layer) { return layer.publish(self); }, nb::arg("layer"), GilFree())
+        .def("wait_folded", &Table::wait_folded, nb::arg("seconds"), GilFree())
+        .def("status", &Table::status);
+}
 
 }  // namespace persia::bind

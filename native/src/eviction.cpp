@@ -26,12 +26,11 @@ std::vector<std::uint64_t> EvictionClock::pick(const Index& index, std::uint64_t
     std::vector<std::uint64_t> picked;
     picked.reserve(wanted);
     const std::size_t parts = index.parts();
-    std::size_t sorted = 0;  // how many at the front of `picked` are in order
+    std::size_t sorted = 0;  // how many at the front of `picked`, those of earlier rounds, are in order
     // After kAges rounds every row has been seen at every age but for those that lookups keep using: one more takes these too.
     for (std::size_t step = 0; picked.size() < wanted && step < parts * (kAges + 1); ++step) {
         const bool last_round = step >= parts * kAges;
-        // What was picked in the first round has the age to be picked again in the last.
-        if (step == parts * kAges) {
+        if (step % parts == 0) {
             std::sort(picked.begin(), picked.end());
             sorted = picked.size();
         }
@@ -41,7 +40,8 @@ std::vector<std::uint64_t> EvictionClock::pick(const Index& index, std::uint64_t
             for (unsigned i = 0; i < kBucketEntries && picked.size() < wanted; ++i) {
                 if ((busy >> i & 1U) != 0 || std::atomic_ref(bucket->refs[i]).load(std::memory_order_relaxed) == kNoRef) continue;
                 const std::uint64_t sign = std::atomic_ref(bucket->signs[i]).load(std::memory_order_relaxed);
-                if (last_round && std::binary_search(picked.data(), picked.data() + sorted, sign)) continue;
+                // The hand was here before, and what it picked then still stands in the index.
+                if (std::binary_search(picked.data(), picked.data() + sorted, sign)) continue;
                 picked.push_back(sign);
             }
         }

@@ -95,12 +95,14 @@ struct Table::State {
     bool must_merge(std::size_t max_layers) const { return may_try() && current->layers().size() > max_layers; }
 };
 
-Table::Table(TableBuilder&& builder) : options_(builder.options_), state_(std::make_shared<State>()) {
+Table::Table(TableBuilder& builder) : options_(builder.options_), state_(std::make_shared<State>()) {
+    const std::lock_guard builder_lock(builder.mutex_);
     builder.evict();
-    state_->evicted = builder.evicted_;
-    Base base(std::exchange(builder.base_, RowMap(options_.storage, 0)), options_.capacity != 0);
+    Base base(std::move(builder.base()), options_.capacity != 0);
+    builder.base_.reset();
     {
         const std::lock_guard lock(state_->mutex);
+        state_->evicted = builder.evicted_;
         static_cast<void>(State::install(state_, 0, std::move(base), {}));
     }
     folder_ = std::thread([this] { fold_loop(); });

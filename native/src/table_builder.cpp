@@ -1,3 +1,6 @@
+#include <algorithm>
+
+#include "persia/error.hpp"
 #include "persia/table.hpp"
 
 namespace persia {
@@ -12,21 +15,47 @@ constexpr std::uint64_t kSlack = 32;
 
 }  // namespace
 
-TableBuilder::TableBuilder(TableOptions options) : options_(options), base_(options.storage, kBasePartsLog2) {}
+TableBuilder::TableBuilder(TableOptions options)
+    : options_(options), base_(std::in_place, options.storage, kBasePartsLog2) {}
 
 std::uint64_t TableBuilder::put(const RowBlock& block, Shard shard) {
     const std::lock_guard lock(mutex_);
-    const std::uint64_t kept = base_.put(block, shard, 0);
-    if (options_.capacity != 0 && rows() > options_.capacity + options_.capacity / kSlack) evict();
+    const std::uint64_t kept = base().put(block, shard, 0);
+    if (options_.capacity != 0 && base().index().size() > options_.capacity + options_.capacity / kSlack) evict();
     return kept;
 }
 
-void TableBuilder::reserve(std::uint64_t rows) { base_.index().reserve(rows); }
+void TableBuilder::reserve(std::uint64_t rows) {
+    const std::lock_guard lock(mutex_);
+    const std::uint64_t room = options_.capacity == 0 ? rows : options_.capacity + options_.capacity / kSlack;
+    base().index().reserve(std::min(rows, room));
+}
+
+std::uint64_t TableBuilder::rows() const {
+    const std::lock_guard lock(mutex_);
+    return base().index().size();
+}
+
+std::uint64_t TableBuilder::evicted() const {
+    const std::lock_guard lock(mutex_);
+    return evicted_;
+}
+
+std::size_t TableBuilder::bytes() const {
+    const std::lock_guard lock(mutex_);
+    return base().bytes();
+}
+
+const RowMap& TableBuilder::base() const {
+    if (!base_) throw InvalidInput("expected a table builder that has not become a table yet");
+    return *base_;
+}
 
 void TableBuilder::evict() {
-    if (options_.capacity == 0 || rows() <= options_.capacity) return;
-    for (const std::uint64_t sign : clock_.pick(base_.index(), rows() - options_.capacity)) {
-        base_.erase(sign);
+    const std::uint64_t size = base().index().size();
+    if (options_.capacity == 0 || size <= options_.capacity) return;
+    for (const std::uint64_t sign : clock_.pick(base().index(), size - options_.capacity)) {
+        base().erase(sign);
         ++evicted_;
     }
 }

@@ -9,8 +9,7 @@
 //   3. Eviction is a layer of deletions, put under all others, and folded like them.
 // Snapshots are taken apart by the folding thread, so that no reader pays for giving memory back.
 //
-// Thread safety: every method of Table may be called from any thread. A TableBuilder belongs to one thread at a time, except
-// that put() locks.
+// Thread safety: every method of Table and of TableBuilder may be called from any thread.
 #pragma once
 
 #include <cstdint>
@@ -19,6 +18,7 @@
 #include <optional>
 #include <string>
 #include <thread>
+#include <utility>
 
 #include "persia/eviction.hpp"
 #include "persia/snapshot.hpp"
@@ -43,7 +43,8 @@ struct TableStatus {
     std::optional<std::string> fold_error;  // why the last fold failed; its layer stays, and is served from where it is
 };
 
-// Fills a table before it serves. Rows are written straight into the base.
+// Fills a table before it serves. Rows are written straight into the base. After it became a table, every method throws
+// InvalidInput.
 class TableBuilder {
   public:
     explicit TableBuilder(TableOptions options);
@@ -55,25 +56,29 @@ class TableBuilder {
     // Index space for `rows` more at once; saves the work of growing where the number is known.
     void reserve(std::uint64_t rows);
 
-    std::uint64_t rows() const { return base_.index().size(); }
-    std::uint64_t evicted() const { return evicted_; }
-    std::size_t bytes() const { return base_.bytes(); }
+    std::uint64_t rows() const;
+    std::uint64_t evicted() const;
+    std::size_t bytes() const;
+    const TableOptions& options() const { return options_; }
 
   private:
     friend class Table;
+
+    const RowMap& base() const;
+    RowMap& base() { return const_cast<RowMap&>(std::as_const(*this).base()); }
     void evict();
 
-    TableOptions options_;
-    std::mutex mutex_;
-    RowMap base_;
+    const TableOptions options_;
+    mutable std::mutex mutex_;
+    std::optional<RowMap> base_;
     EvictionClock clock_;
     std::uint64_t evicted_ = 0;
 };
 
 class Table {
   public:
-    // The builder is empty afterwards.
-    explicit Table(TableBuilder&& builder);
+    // Takes the rows out of the builder.
+    explicit Table(TableBuilder& builder);
     ~Table();
     Table(const Table&) = delete;
     Table& operator=(const Table&) = delete;

@@ -1,0 +1,82 @@
+"""Tables loaded from the real Persia's checkpoints give, for the real Persia's batches, the real Persia's tensors."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+from golden import GOLDEN
+
+from persia import _core
+from persia.config import load_embedding_config
+from persia.routing import make_slots
+
+CASES = [
+    pytest.param(model, checkpoint, answers, path.stem, id=f"{model}-{checkpoint}-{path.stem}")
+    for model in ("ctr", "mix")
+    for checkpoint, answers in (("ckpt", "golden"), ("ckpt_mid", "golden_mid"))
+    for path in sorted((GOLDEN / model / answers).glob("*.npz"))
+]
+
+
+def load_shards(checkpoint: Path, shards: int, storage: str = "f32") -> Iterator[_core.Table]:
+    """Every file of the checkpoint into every table; each keeps the signs that are its own."""
+    for index in range(shards):
+        builder = _core.TableBuilder(storage)
+        for path in sorted(checkpoint.glob("s*/*.emb")):
+            builder.load_emb(path, index, shards)
+        yield _core.Table(builder)
+
+
+def ask(snapshot: _core.Snapshot, request: _core.ShardRequest) -> np.ndarray:
+    """The answer to a request whose columns went over a wire."""
+    columns = [getattr(request, name).tobytes() for name in ("parts", "signs", "sum_counts", "sum_samples")]
+    numbers, _absent, _wrong_dim = _core.answer(snapshot, *columns, max_numbers=1 << 20)
+    return numbers
+
+
+def assert_within_one_ulp(got: np.ndarray, want: np.ndarray) -> None:
+    """f16 arrays; halves in the order of their values are consecutive integers, once the sign is taken care of."""
+
+    def ordinal(halves: np.ndarray) -> np.ndarray:
+        bits = halves.view(np.int16).astype(np.int32)
+        return np.where(bits < 0, -(bits & 0x7FFF), bits)
+
+    assert got.dtype == want.dtype == np.float16
+    assert got.shape == want.shape
+    assert np.abs(ordinal(got) - ordinal(want)).max(initial=0) <= 1
+
+
+@pytest.fixture(scope="module", params=[1, 2, 3, 7], ids=lambda shards: f"{shards}-shards")
+def shards(request: pytest.FixtureRequest) -> int:
+    return int(request.param)
+
+
+@pytest.fixture(scope="module")
+def snapshots(shards: int) -> dict[tuple[str, str], list[_core.Snapshot]]:
+    return {
+        (model, checkpoint): [table.pin() for table in load_shards(GOLDEN / model / checkpoint, shards)]
+        for model in ("ctr", "mix")
+        for checkpoint in ("ckpt", "ckpt_mid")
+    }
+
+
+@pytest.mark.parametrize(("model", "checkpoint", "answers", "batch"), CASES)
+def test_tensors_equal_those_of_real_persia(
+    snapshots: dict[tuple[str, str], list[_core.Snapshot]], model: str, checkpoint: str, answers: str, batch: str
+) -> None:
+    slots = make_slots(load_embedding_config(GOLDEN / model / "embedding_config.yml"))
+    decoded = _core.decode_batch((GOLDEN / model / answers / f"{batch}.bin").read_bytes())
+    tables = snapshots[model, checkpoint]
+    plan = _core.make_plan(decoded, slots, len(tables))
+    tensors = plan.assemble([ask(table, request) for table, request in zip(tables, plan.requests, strict=True)])
+
+    want = np.load(GOLDEN / model / answers / f"{batch}.npz")
+    assert len(tensors) == sum(name.startswith("emb") for name in want)
+    for i, tensor in enumerate(tensors):
+        assert_within_one_ulp(tensor, want[f"emb{i}"])
+    for i, dense in enumerate(decoded.dense):
+        # Real Persia hands bools on as bytes.
+        np.testing.assert_array_equal(dense.view(np.uint8) if dense.dtype == bool else dense, want[f"dense{i}"], strict=True)
