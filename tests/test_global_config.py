@@ -305,7 +305,8 @@ def test_errors_in_old_sections_name_the_place_in_the_file() -> None:
         ("common_config:\n  # below\n  - 5\n", "line 1: expected a mapping, got a list - at `$.common_config`"),
         (
             "common_config: {infer_config: {embedding_checkpoint: ''}}",
-            "line 1: expected a text that is not empty, got the text '' - at `$.common_config.infer_config.embedding_checkpoint`",
+            "line 1: expected a text that is not empty, got the text ''"
+            " - at `$.common_config.infer_config.embedding_checkpoint`",
         ),
         ("common_config: [5]", "line 1: expected a mapping, got a list - at `$.common_config`"),
         ("", "the file is empty: expected a mapping - at `$`"),
