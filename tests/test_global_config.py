@@ -302,6 +302,12 @@ def test_errors_in_old_sections_name_the_place_in_the_file() -> None:
             "line 1: expected `f16` or `f32` or `int8`, got `f61` - at `$.embedding_parameter_server_config.row_storage`",
         ),
         ("common_config: 5", "line 1: expected a mapping, got `5` - at `$.common_config`"),
+        ("common_config:\n  # below\n  - 5\n", "line 1: expected a mapping, got a list - at `$.common_config`"),
+        (
+            "common_config: {infer_config: {embedding_checkpoint: ''}}",
+            "line 1: expected a text that is not empty, got the text ''"
+            " - at `$.common_config.infer_config.embedding_checkpoint`",
+        ),
         ("common_config: [5]", "line 1: expected a mapping, got a list - at `$.common_config`"),
         ("", "the file is empty: expected a mapping - at `$`"),
         ("# nothing\n", "the file is empty: expected a mapping - at `$`"),
@@ -391,6 +397,8 @@ def test_aliases_work_and_errors_name_the_place_of_use() -> None:
         "line 3: unknown key `enable_metrics`, known here: `num_workers`"
         " - at `$.common_config.checkpointing_config.enable_metrics`"
     )
+    text = "PersiaMiddlewareConfig: {forward_buffer_size: &l [a:1, b]}\nPersiaInferConfig:\n  servers: *l\n"
+    assert error_of(text) == "line 3: expected `host:port`, got `b` - at `$.PersiaInferConfig.servers[1]`"
     text = "common_config: {metrics_config: {job_name: &n x1}, infer_config: {embedding_checkpoint: *n}}"
     assert parse(text).common_config.infer_config.embedding_checkpoint == "x1"
 
@@ -402,7 +410,7 @@ def test_texts_stay_as_written() -> None:
 
 
 def test_integers() -> None:
-    for text, value in (("1_000_000", 10**6), ("+5", 5), ("0x10", 16), ("0o10", 8), (str(2**63 - 1), 2**63 - 1)):
+    for text, value in (("1_000_000", 10**6), ("1__0_", 10), ("+5", 5), ("0x10", 16), ("0o10", 8), (str(2**63 - 1), 2**63 - 1)):
         config = parse(f"embedding_parameter_server_config: {{capacity: {text}}}")
         assert config.embedding_parameter_server_config.capacity == value
     assert parse("embedding_parameter_server_config: {capacity: null}").embedding_parameter_server_config.capacity is None

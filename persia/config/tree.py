@@ -55,7 +55,7 @@ def _decode(data: bytes | str, file: str | None) -> str:
         raise ConfigError(f"expected at most {MAX_BYTES} bytes, got more", file=file)
     if isinstance(data, bytes):
         try:
-            data = data.decode("utf-8-sig")
+            data = data.decode("utf-8")
         except UnicodeDecodeError as error:
             line = error.object.count(b"\n", 0, error.start) + 1
             problem = f"expected UTF-8, got the byte 0x{error.object[error.start]:02x} (byte {error.start} of the file)"
