@@ -19,7 +19,7 @@ BIN := $(abspath $(VENV))/bin
 PY := $(BIN)/python
 INSTALL := $(PY) -m pip install --quiet --constraint constraints.txt
 
-TYPED := persia embedding_server middleware handlers client tests $(wildcard benchmarks examples .ci/*.py)
+TYPED := persia embedding_server middleware handlers client tests $(sort $(shell find .ci benchmarks examples -name '*.py' 2>/dev/null))
 NATIVE := CMakeLists.txt $(sort $(shell find native/include native/src native/bind -type f))
 FORMATTED := $(sort $(shell find native -name '*.cpp' -o -name '*.hpp'))
 CONCURRENT := $(basename $(notdir $(wildcard native/tests/*concurrent*_test.cpp)))
