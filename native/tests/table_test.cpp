@@ -118,6 +118,35 @@ TEST(an_evicted_row_is_gone_in_one_version_and_not_before) {
     CHECK(rows_of(*table.pin(), range(100, 200), 4).second.absent == 0);
 }
 
+TEST(what_waits_to_be_folded_is_not_evicted) {
+    Table table(*filled({.capacity = 100}, 0, 100, 4, 1.0F));
+    auto at_start = table.pin();
+    table.publish(layer_of(100, 200, 4, 2.0F));
+    const auto in_between = table.pin();
+    table.publish(layer_of(0, 50, 4, 3.0F));
+    at_start.reset();  // the first layer can be folded now, the second cannot
+    while (table.status().evicted == 0) std::this_thread::yield();
+    const auto now = table.pin();
+    CHECK(rows_of(*now, range(0, 50), 4).first[7 * 4] == value(7, 3.0F));
+    CHECK(rows_of(*now, range(0, 50), 4).second.absent == 0);
+    CHECK(rows_of(*now, range(50, 100), 4).second.absent == 50);
+    CHECK(rows_of(*in_between, range(0, 200), 4).second.absent == 0);
+}
+
+TEST(what_is_published_during_a_merge_stays) {
+    Table table(*filled({.max_layers = 2}, 0, 10, 4, 1.0F));
+    const auto held = table.pin();
+    std::vector<Layer> layers;
+    for (std::uint64_t round = 0; round < 30; ++round) {
+        layers.push_back(layer_of(100, 5'000, 4, 2.0F));
+        put_range(10'000 + round, 10'001 + round, 4, 3.0F,
+                  [&](const RowBlock& block) { layers.back().rows.put(block, {}, 3); });
+    }
+    for (Layer& layer : layers) table.publish(std::move(layer));
+    while (table.status().layers > 2) std::this_thread::yield();
+    CHECK(rows_of(*table.pin(), range(10'000, 10'030), 4).second.absent == 0);
+}
+
 TEST(a_builder_over_its_capacity_keeps_the_most_recent) {
     TableBuilder builder({.capacity = 100});
     const std::vector<float> numbers(4, 1.0F);
@@ -206,4 +235,9 @@ TEST(freed_slots_are_used_again) {
     }
     CHECK(table.status().base_rows == 10'000);
     CHECK(table.status().base_bytes < 3 * 10'000 * 80);
+    for (int round = 0; round < 20; ++round) {
+        table.publish(layer_of(0, 10'000, round % 2 == 0 ? 15 : 16, 1.0F));
+        CHECK(table.wait_folded(60));
+    }
+    CHECK(table.status().base_bytes < 6 * 10'000 * 80);
 }
