@@ -1,5 +1,5 @@
 #include <nanobind/ndarray.h>
-#include <nanobind/stl/optional.h>
+#include <nanobind/stl/string.h>
 #include <nanobind/stl/string_view.h>
 
 #include <deque>
@@ -74,7 +74,7 @@ class Samples {
         if (!PyObject_CheckBuffer(item.ptr())) throw wrong(std::string("a ") + Py_TYPE(item.ptr())->tp_name);
         const Py_buffer& view = buffers_.emplace_back(item, PyBUF_STRIDES | PyBUF_FORMAT).view();
         if (view.ndim != 1) throw wrong(std::to_string(view.ndim) + " dimensions");
-        if (!is_u64(view)) throw wrong(nb::str(item.type().attr("__name__")).c_str() + std::string(" of ") + dtype_text(item));
+        if (!is_u64(view)) throw wrong(describe(item));
         const auto size = static_cast<std::size_t>(view.shape[0]);
         const auto* data = static_cast<const std::byte*>(view.buf);
         const bool in_place = (view.strides[0] == 8 || size <= 1) && reinterpret_cast<std::uintptr_t>(data) % 8 == 0;
@@ -88,9 +88,12 @@ class Samples {
         spans_.emplace_back(reinterpret_cast<const std::uint64_t*>(data), size);
     }
 
-    static std::string dtype_text(nb::handle item) {
-        if (!nb::hasattr(item, "dtype")) return "another type";
-        return nb::str(item.attr("dtype")).c_str();
+    static std::string describe(nb::handle item) {
+        std::string text = Py_TYPE(item.ptr())->tp_name;
+        if (!nb::hasattr(item, "dtype")) return text;
+        const nb::object dtype = nb::steal(PyObject_Str(nb::object(item.attr("dtype")).ptr()));
+        if (!dtype.is_valid()) throw nb::python_error();
+        return text + " of " + nb::cast<std::string>(dtype);
     }
 
     std::deque<Buffer> buffers_;

@@ -151,7 +151,7 @@ TEST(refuses_each_spoiled_field_by_place) {
     CHECK(says(error_of([](Wire& w) { w.list[3].length = 0x40000000; }), "values in a row"));
     CHECK(says(error_of([](Wire& w) { w.list[0].dim = 0; }), "a dim from 1 to 2, got 0"));
     CHECK(says(error_of([](Wire& w) { w.list[0].dim = 3; }), "a dim from 1 to 2, got 3"));
-    CHECK(says(error_of([](Wire& w) { w.after = "x"; }), "the end of the file, got 1 more bytes"));
+    CHECK(says(error_of([](Wire& w) { w.after.assign(1, 'x'); }), "the end of the file, got 1 more bytes"));
 }
 
 TEST(refuses_every_truncation) {
