@@ -101,10 +101,10 @@ def assert_same(batch: Batch, reference: Reference) -> None:
             assert array.dtype == other.dtype and array.shape == other.shape and array.tobytes() == other.tobytes()
     assert (batch.requires_grad, batch.meta, batch.batch_id) == (reference.requires_grad, reference.meta, reference.batch_id)
     assert batch.has_ids == (reference.features is not None)
-    for feature, other in zip(batch.features, reference.features or [], strict=True):
-        assert (feature.name, feature.batch_size) == (other.name, other.batch_size)
-        assert feature.ids.tolist() == list(other.index)
-        assert samples_of(feature) == other.samples()
+    for feature, same in zip(batch.features, reference.features or [], strict=True):
+        assert (feature.name, feature.batch_size) == (same.name, same.batch_size)
+        assert feature.ids.tolist() == list(same.index)
+        assert samples_of(feature) == same.samples()
 
 
 def encode_again(batch: Batch) -> bytes:
