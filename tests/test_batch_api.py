@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+import threading
 from typing import Any
 
 import numpy as np
@@ -13,6 +14,7 @@ from reference import Batch as Reference
 
 import persia.batch
 import persia.embedding.data
+from persia._core import BatchEncoder, decode_batch
 from persia.batch import IDTypeFeature, IDTypeFeatureWithSingleID, Label, NonIDTypeFeature, PersiaBatch
 from persia.errors import FeatureError, InvalidInput, TooLarge
 from persia.prelude import PyPersiaBatchData
@@ -134,6 +136,8 @@ three = np.array([1, 2, 3], U64)
         (lambda: feature([three.astype(np.float64)]), "got numpy.ndarray of float64"),
         (lambda: feature([three[None]]), "got 2 dimensions"),
         (lambda: feature([[1, 2]]), "for sample 0, got a list"),
+        (lambda: feature([np.zeros(2, "M8[s]")]), "got numpy.ndarray of datetime64"),
+        (lambda: feature([np.zeros(2, object)]), "got numpy.ndarray of object"),
         (lambda: feature([U64(3)]), "got 0 dimensions"),
         (lambda: feature([b"12345678"]), "for sample 0, got bytes"),
         (lambda: feature(three), "expected a list of arrays, or offsets beside one array"),
@@ -197,6 +201,30 @@ def test_a_batch_size_that_the_wire_cannot_hold() -> None:
         PersiaBatch([IDTypeFeatureWithSingleID("f", np.zeros(65536, U64))])
     with pytest.raises(FeatureError, match="expected at most 65535 samples, got 65536"):
         PyPersiaBatchData().add_sparse([("f", [three] * 65536)])
+
+
+def test_threads_that_share_an_encoder_get_errors_and_not_crashes() -> None:
+    encoder, refused = BatchEncoder(), []
+    values = np.arange(60_000, dtype=U64)
+    start = threading.Barrier(4)
+
+    def add(thread: int) -> None:
+        start.wait()
+        for k in range(20):
+            try:
+                encoder.add_single_ids(f"{thread} {k}", values)
+            except InvalidInput as error:
+                refused.append(str(error))
+
+    threads = [threading.Thread(target=add, args=(k,)) for k in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    features = decode_batch(encoder.to_bytes()).features
+    assert len(features) + len(refused) == 80
+    assert all(np.array_equal(feature.ids, values) for feature in features)
+    assert all("one thread at a time" in text for text in refused)
 
 
 def test_limits_are_inclusive() -> None:
