@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import struct
+from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -30,7 +31,8 @@ class Bytes:
         return self.get(fields) if self.get("B") else None
 
 
-class Feature(NamedTuple):
+@dataclass
+class Feature:
     name: str
     index: dict[int, list[tuple[int, int]]]
     ids_per_sample: list[int]

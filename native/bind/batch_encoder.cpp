@@ -1,5 +1,5 @@
 #include <nanobind/ndarray.h>
-#include <nanobind/stl/optional.h>
+#include <nanobind/stl/string.h>
 #include <nanobind/stl/string_view.h>
 
 #include <deque>
@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "batch.hpp"
+#include "exclusive.hpp"
 #include "persia/encode_batch.hpp"
 #include "persia/error.hpp"
 
@@ -18,6 +19,8 @@ namespace persia::bind {
 
 namespace {
 
+using Encoder = Exclusive<BatchEncoder>;
+using Use = Encoder::Use;
 using Tensor = nb::ndarray<nb::ro, nb::c_contig, nb::device::cpu>;
 using Values = nb::ndarray<const std::uint64_t, nb::ndim<1>, nb::c_contig, nb::device::cpu>;
 using Offsets = nb::ndarray<const std::int64_t, nb::ndim<1>, nb::c_contig, nb::device::cpu>;
@@ -72,9 +75,14 @@ class Samples {
                                 "expected a 1-dimensional array of uint64 for sample " + std::to_string(i) + ", got " + got);
         };
         if (!PyObject_CheckBuffer(item.ptr())) throw wrong(std::string("a ") + Py_TYPE(item.ptr())->tp_name);
-        const Py_buffer& view = buffers_.emplace_back(item, PyBUF_STRIDES | PyBUF_FORMAT).view();
+        try {
+            buffers_.emplace_back(item, PyBUF_STRIDES | PyBUF_FORMAT);
+        } catch (const nb::python_error&) {
+            throw wrong(describe(item));  // numpy has no buffers for dates, for instance
+        }
+        const Py_buffer& view = buffers_.back().view();
         if (view.ndim != 1) throw wrong(std::to_string(view.ndim) + " dimensions");
-        if (!is_u64(view)) throw wrong(nb::str(item.type().attr("__name__")).c_str() + std::string(" of ") + dtype_text(item));
+        if (!is_u64(view)) throw wrong(describe(item));
         const auto size = static_cast<std::size_t>(view.shape[0]);
         const auto* data = static_cast<const std::byte*>(view.buf);
         const bool in_place = (view.strides[0] == 8 || size <= 1) && reinterpret_cast<std::uintptr_t>(data) % 8 == 0;
@@ -88,9 +96,12 @@ class Samples {
         spans_.emplace_back(reinterpret_cast<const std::uint64_t*>(data), size);
     }
 
-    static std::string dtype_text(nb::handle item) {
-        if (!nb::hasattr(item, "dtype")) return "another type";
-        return nb::str(item.attr("dtype")).c_str();
+    static std::string describe(nb::handle item) {
+        std::string text = Py_TYPE(item.ptr())->tp_name;
+        if (!nb::hasattr(item, "dtype")) return text;
+        const nb::object dtype = nb::steal(PyObject_Str(nb::object(item.attr("dtype")).ptr()));
+        if (!dtype.is_valid()) throw nb::python_error();
+        return text + " of " + nb::cast<std::string>(dtype);
     }
 
     std::deque<Buffer> buffers_;
@@ -98,61 +109,64 @@ class Samples {
     std::vector<std::span<const std::uint64_t>> spans_;
 };
 
-nb::bytes to_bytes(const BatchEncoder& self) {
-    const std::size_t size = self.size();
+nb::bytes to_bytes(Encoder& shared) {
+    const Use self(shared);
+    const std::size_t size = self->size();
     nb::bytes bytes = nb::steal<nb::bytes>(PyBytes_FromStringAndSize(nullptr, static_cast<Py_ssize_t>(size)));
     if (!bytes.is_valid()) throw nb::python_error();
     auto* out = reinterpret_cast<std::byte*>(PyBytes_AS_STRING(bytes.ptr()));
     nb::gil_scoped_release release;
-    self.write_to(out);
+    self->write_to(out);
     return bytes;
 }
 
 }  // namespace
 
 void batch_encoder(nb::module_& module) {
-    nb::class_<BatchEncoder>(module, "BatchEncoder", "Puts a byte batch together. Not for use by two threads at a time.")
+    nb::class_<Encoder>(module, "BatchEncoder", "Puts a byte batch together. Not for use by two threads at a time.")
         .def(nb::init<>())
         .def(
             "add_dense",
-            [](BatchEncoder& self, const Tensor& data, std::string_view name) { self.add_dense(view_of(data, name)); },
+            [](Encoder& self, const Tensor& data, std::string_view name) { Use(self)->add_dense(view_of(data, name)); },
             nb::arg("data").noconvert(), nb::arg("name"))
         .def(
             "add_label",
-            [](BatchEncoder& self, const Tensor& data, std::string_view name) { self.add_label(view_of(data, name)); },
+            [](Encoder& self, const Tensor& data, std::string_view name) { Use(self)->add_label(view_of(data, name)); },
             nb::arg("data").noconvert(), nb::arg("name"))
         .def(
             "add_ids",
-            [](BatchEncoder& self, std::string_view name, const Values& values, const Offsets& offsets) {
+            [](Encoder& self, std::string_view name, const Values& values, const Offsets& offsets) {
                 nb::gil_scoped_release release;
-                self.add_ids(name, {values.data(), values.shape(0)}, {offsets.data(), offsets.shape(0)});
+                Use(self)->add_ids(name, {values.data(), values.shape(0)}, {offsets.data(), offsets.shape(0)});
             },
             nb::arg("name"), nb::arg("values").noconvert(), nb::arg("offsets").noconvert(),
             "values (ids) u64; offsets (batch + 1) i64")
         .def(
             "add_single_ids",
-            [](BatchEncoder& self, std::string_view name, const Values& values) {
+            [](Encoder& self, std::string_view name, const Values& values) {
                 nb::gil_scoped_release release;
-                self.add_single_ids(name, {values.data(), values.shape(0)});
+                Use(self)->add_single_ids(name, {values.data(), values.shape(0)});
             },
             nb::arg("name"), nb::arg("values").noconvert(), "values (batch) u64")
         .def(
             "add_id_lists",
-            [](BatchEncoder& self, std::string_view name, nb::handle samples) {
+            [](Encoder& self, std::string_view name, nb::handle samples) {
                 const Samples held(samples, name);
                 nb::gil_scoped_release release;
-                self.add_id_lists(name, held.spans());
+                Use(self)->add_id_lists(name, held.spans());
             },
             nb::arg("name"), nb::arg("samples"), "samples: a list of (ids) u64 arrays")
-        .def("set_requires_grad", &BatchEncoder::set_requires_grad, nb::arg("value"))
+        .def(
+            "set_requires_grad", [](Encoder& self, bool value) { Use(self)->set_requires_grad(value); }, nb::arg("value"))
         .def(
             "set_meta",
-            [](BatchEncoder& self, nb::handle meta) {
+            [](Encoder& self, nb::handle meta) {
                 const Buffer buffer(meta, PyBUF_SIMPLE);
-                self.set_meta(buffer.bytes());
+                Use(self)->set_meta(buffer.bytes());
             },
             nb::arg("meta"))
-        .def("set_batch_id", &BatchEncoder::set_batch_id, nb::arg("batch_id"))
+        .def(
+            "set_batch_id", [](Encoder& self, std::uint64_t id) { Use(self)->set_batch_id(id); }, nb::arg("batch_id"))
         .def("to_bytes", to_bytes);
 }
 

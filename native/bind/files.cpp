@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "bind.hpp"
+#include "exclusive.hpp"
 #include "persia/error.hpp"
 #include "persia/row_files.hpp"
 
@@ -39,13 +40,14 @@ nb::tuple columns(RowBlock&& block, std::vector<float>&& values) {
 }
 
 template <class Reader>
-nb::tuple next_block(Reader& reader) {
+nb::tuple next_block(Exclusive<Reader>& shared) {
+    const typename Exclusive<Reader>::Use reader(shared);
     RowBlock block;
     std::vector<float> values;
     bool more = false;
     {
         nb::gil_scoped_release release;
-        more = reader.next(block);
+        more = reader->next(block);
         std::size_t total = 0;
         for (const std::uint32_t dim : block.dims) total += dim;
         values.resize(total);
@@ -103,34 +105,38 @@ nb::dict summary_dict(const EmbSummary& summary) {
     return result;
 }
 
-template <class Reader>
-std::unique_ptr<Reader> open(const Path& path) {
+using Emb = Exclusive<EmbReader>;
+using Inc = Exclusive<IncReader>;
+
+std::unique_ptr<Emb> open_emb(const Path& path, bool recency) {
     nb::gil_scoped_release release;
-    return std::make_unique<Reader>(path.string());
+    return std::make_unique<Emb>(path.string(), recency ? Recency::read : Recency::skip);
 }
 
-std::unique_ptr<EmbReader> open_emb(const Path& path, bool recency) {
+std::unique_ptr<Inc> open_inc(const Path& path) {
     nb::gil_scoped_release release;
-    return std::make_unique<EmbReader>(path.string(), recency ? Recency::read : Recency::skip);
+    return std::make_unique<Inc>(path.string());
 }
 
 }  // namespace
 
 void files(nb::module_& module) {
-    nb::class_<EmbReader>(module, "EmbReader", "Iterates over a checkpoint file: (signs, dims, values, recency) per block.")
+    nb::class_<Emb>(module, "EmbReader", "Iterates over a checkpoint file: (signs, dims, values, recency) per block.")
         .def(nb::new_(&open_emb), nb::arg("path"), nb::arg("recency") = false)
-        .def("__iter__", [](nb::handle_t<EmbReader> self) { return nb::borrow(self); })
+        .def("__iter__", [](nb::handle_t<Emb> self) { return nb::borrow(self); })
         .def("__next__", &next_block<EmbReader>)
-        .def_prop_ro("rows", &EmbReader::rows)
-        .def_prop_ro("nodes", &EmbReader::nodes)
-        .def_prop_ro("path", &EmbReader::path);
-    nb::class_<IncReader>(module, "IncReader", "Iterates over a packet file: (signs, dims, values, recency) per block.")
-        .def(nb::new_(&open<IncReader>), nb::arg("path"))
-        .def("__iter__", [](nb::handle_t<IncReader> self) { return nb::borrow(self); })
+        .def_prop_ro("rows", [](const Emb& self) { return self.peek().rows(); })
+        .def_prop_ro("nodes", [](const Emb& self) { return self.peek().nodes(); })
+        .def_prop_ro("path", [](const Emb& self) { return self.peek().path(); });
+    nb::class_<Inc>(module, "IncReader", "Iterates over a packet file: (signs, dims, values, recency) per block.")
+        .def(nb::new_(&open_inc), nb::arg("path"))
+        .def("__iter__", [](nb::handle_t<Inc> self) { return nb::borrow(self); })
         .def("__next__", &next_block<IncReader>)
-        .def_prop_ro("rows", &IncReader::rows)
-        .def_prop_ro("path", &IncReader::path)
-        .def_prop_ro("unix_seconds", &IncReader::unix_seconds, "When the packet was made; 0 before the iteration has ended.");
+        .def_prop_ro("rows", [](const Inc& self) { return self.peek().rows(); })
+        .def_prop_ro("path", [](const Inc& self) { return self.peek().path(); })
+        .def_prop_ro(
+            "unix_seconds", [](Inc& self) { return Inc::Use(self)->unix_seconds(); },
+            "When the packet was made; 0 before the iteration has ended.");
     module.def(
         "summarize_emb",
         [](const Path& path) {
