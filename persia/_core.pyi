@@ -120,3 +120,126 @@ def write_emb(path: _Path, blocks: _Blocks) -> None:
     """Writes the file whole or not at all. blocks: signs (n) and contiguous rows (n, dim), least recently used first."""
 
 def write_inc(path: _Path, blocks: _Blocks, unix_seconds: int) -> None: ...
+
+# The sign table. Every class may be used from several threads at a time.
+
+class TableBuilder:
+    """Fills a table before it serves. storage: f32, f16 or int8. capacity: rows, 0 for no limit.
+
+    Beyond the capacity the least recently used rows go, as far as checkpoint files tell; `evicted` counts them.
+    After an error while loading, drop the builder: the rows before the error are in it.
+    """
+
+    def __init__(self, storage: str = "f32", capacity: int = 0) -> None: ...
+    def put(self, signs: _U64, rows: npt.NDArray[np.float32], shard_index: int = 0, shard_count: int = 1) -> int:
+        """signs (n), rows (n, dim). Returns how many signs belong to the shard; only these are kept."""
+    def load_emb(self, path: _Path, shard_index: int = 0, shard_count: int = 1) -> int:
+        """Returns how many rows of the file belong to the shard. Raises CorruptFile, OSError."""
+    def reserve(self, rows: int) -> None:
+        """Makes room for so many rows more at once, which saves growing step by step."""
+    @property
+    def rows(self) -> int: ...
+    @property
+    def bytes(self) -> int: ...
+    @property
+    def evicted(self) -> int: ...
+
+class Layer:
+    """A batch of changes, until it is published. After an error while loading, drop it."""
+
+    def __init__(self, storage: str = "f32") -> None: ...
+    def put(self, signs: _U64, rows: npt.NDArray[np.float32], shard_index: int = 0, shard_count: int = 1) -> int:
+        """As TableBuilder.put. Of two rows of one sign the later counts."""
+    def load_inc(self, path: _Path, shard_index: int = 0, shard_count: int = 1) -> tuple[int, int]:
+        """Returns how many rows of the file belong to the shard, and the file's unix seconds."""
+    def delete(self, signs: _U64) -> None: ...
+    @property
+    def size(self) -> int:
+        """Signs that the layer changes."""
+    @property
+    def bytes(self) -> int: ...
+
+class Snapshot:
+    """One version of a table. While it lives, it holds up folding; so keep it for one request only."""
+
+    @property
+    def version(self) -> int: ...
+    def rows(self, signs: _U64, dim: int) -> tuple[npt.NDArray[np.float32], int, int]:
+        """signs (n) -> rows (n, dim), zeros where there is none; signs without a row; signs whose row has another dim."""
+    def signs(self) -> _U64:
+        """Every sign that has a row, in no order."""
+
+class TableStatus:
+    @property
+    def version(self) -> int: ...
+    @property
+    def base_rows(self) -> int: ...
+    @property
+    def layer_rows(self) -> int:
+        """Rows and deletions that wait to be folded."""
+    @property
+    def layers(self) -> int: ...
+    @property
+    def evicted(self) -> int: ...
+    @property
+    def snapshots(self) -> int:
+        """In use, the current one included."""
+    @property
+    def base_bytes(self) -> int: ...
+    @property
+    def layer_bytes(self) -> int: ...
+    @property
+    def fold_error(self) -> str | None:
+        """Why the last fold failed. Its layer stays, and is served from where it is."""
+
+class Table:
+    """A shard's rows while it serves. A thread of its own folds published layers into the base."""
+
+    def __init__(self, builder: TableBuilder) -> None:
+        """Takes the rows out of the builder."""
+    def pin(self) -> Snapshot: ...
+    def publish(self, layer: Layer) -> int:
+        """Makes the layer the newest version, at once and as a whole, and returns the version."""
+    def wait_folded(self, seconds: float) -> bool:
+        """Waits until no layer is left; False when the seconds are over first."""
+    def status(self) -> TableStatus: ...
+
+# Routing
+
+class Slots:
+    def __init__(self, slots: Sequence[tuple[str, int, int, bool, bool, int, int, int]], prefix_bits: int) -> None:
+        """slots: name, dim, sample_fixed_size, summation, sqrt_scaling, hash_stack_rounds, hash_stack_size, prefix."""
+
+class ShardRequest:
+    """What one shard is asked, in columns; read-only views that keep the plan alive."""
+
+    @property
+    def parts(self) -> npt.NDArray[np.uint32]:
+        """(k, 6): feature, answer kind (0 rows, 1 sums), dim, samples, signs, positions."""
+    @property
+    def signs(self) -> _U64: ...
+    @property
+    def sum_counts(self) -> npt.NDArray[np.uint32]:
+        """For the signs of sums parts: how many positions each has."""
+    @property
+    def sum_samples(self) -> npt.NDArray[np.uint16]:
+        """The sample of each of these positions."""
+    @property
+    def answer_size(self) -> int:
+        """Numbers in the answer; 0 for a shard that need not be asked."""
+
+class Plan:
+    @property
+    def feature_names(self) -> list[str]: ...
+    @property
+    def requests(self) -> list[ShardRequest]: ...
+    def assemble(self, answers: Sequence[npt.NDArray[np.float32] | None]) -> list[npt.NDArray[np.float16]]:
+        """One answer per shard, None for a missing one -> per feature (batch, dim), or (batch, fixed_size, dim + 1)."""
+
+def make_plan(batch: Batch, slots: Slots, shards: int) -> Plan:
+    """Raises FeatureError for a feature that is not configured or has another batch size than the others."""
+
+def answer(
+    snapshot: Snapshot, parts: Buffer, signs: Buffer, sum_counts: Buffer, sum_samples: Buffer, max_numbers: int
+) -> tuple[npt.NDArray[np.float32], int, int]:
+    """A request's columns as bytes -> the answer; absent signs; signs of another dim. InvalidInput, TooLarge."""

@@ -32,8 +32,14 @@ def load_shards(checkpoint: Path, shards: int, storage: str = "f32") -> Iterator
 
 def ask(snapshot: _core.Snapshot, request: _core.ShardRequest) -> np.ndarray:
     """The answer to a request whose columns went over a wire."""
-    columns = [getattr(request, name).tobytes() for name in ("parts", "signs", "sum_counts", "sum_samples")]
-    numbers, _absent, _wrong_dim = _core.answer(snapshot, *columns, max_numbers=1 << 20)
+    numbers, _absent, _wrong_dim = _core.answer(
+        snapshot,
+        request.parts.tobytes(),
+        request.signs.tobytes(),
+        request.sum_counts.tobytes(),
+        request.sum_samples.tobytes(),
+        max_numbers=1 << 20,
+    )
     return numbers
 
 

@@ -80,7 +80,8 @@ nb::list assemble_tensors(const Plan& self, const std::vector<std::optional<Answ
     }
     nb::list tensors;
     for (std::size_t i = 0; i < outs.size(); ++i) {
-        tensors.append(nb::cast(nb::ndarray<nb::numpy>(outs[i], shapes[i].size(), shapes[i].data(), memory.owner, nullptr, kHalf)));
+        tensors.append(
+            nb::cast(nb::ndarray<nb::numpy>(outs[i], shapes[i].size(), shapes[i].data(), memory.owner, nullptr, kHalf)));
     }
     return tensors;
 }
@@ -115,9 +116,9 @@ class Column {
 };
 
 // The request as it came over the wire: a column of bytes each.
-std::tuple<Out1<float>, std::uint64_t, std::uint64_t> answer_columns(const Snapshot& snapshot, nb::handle parts, nb::handle signs,
-                                                                     nb::handle sum_counts, nb::handle sum_samples,
-                                                                     std::size_t max_numbers) {
+std::tuple<Out1<float>, std::uint64_t, std::uint64_t> answer_columns(const Snapshot& snapshot, nb::handle parts,
+                                                                     nb::handle signs, nb::handle sum_counts,
+                                                                     nb::handle sum_samples, std::size_t max_numbers) {
     const Buffer parts_buffer(parts, PyBUF_SIMPLE), signs_buffer(signs, PyBUF_SIMPLE), counts_buffer(sum_counts, PyBUF_SIMPLE),
         samples_buffer(sum_samples, PyBUF_SIMPLE);
     const Column<RequestPart> part_column("parts", parts_buffer);
@@ -145,9 +146,14 @@ void routing(nb::module_& module) {
     nb::class_<Slots>(module, "Slots").def("__init__", make_slots, nb::arg("slots"), nb::arg("prefix_bits"));
     nb::class_<PyRequest>(module, "ShardRequest")
         .def_prop_ro("parts", parts_of, nb::rv_policy::reference)
-        .def_prop_ro("signs", [](const PyRequest& self) { return view(self.request->signs, self.plan); }, nb::rv_policy::reference)
-        .def_prop_ro("sum_counts", [](const PyRequest& self) { return view(self.request->sum_counts, self.plan); }, nb::rv_policy::reference)
-        .def_prop_ro("sum_samples", [](const PyRequest& self) { return view(self.request->sum_samples, self.plan); }, nb::rv_policy::reference)
+        .def_prop_ro(
+            "signs", [](const PyRequest& self) { return view(self.request->signs, self.plan); }, nb::rv_policy::reference)
+        .def_prop_ro(
+            "sum_counts", [](const PyRequest& self) { return view(self.request->sum_counts, self.plan); },
+            nb::rv_policy::reference)
+        .def_prop_ro(
+            "sum_samples", [](const PyRequest& self) { return view(self.request->sum_samples, self.plan); },
+            nb::rv_policy::reference)
         .def_prop_ro("answer_size", [](const PyRequest& self) { return self.request->view().answer_size(); });
     nb::class_<Plan>(module, "Plan")
         .def_prop_ro("feature_names",

@@ -201,7 +201,8 @@ void table(nb::module_& module) {
     nb::class_<Table>(module, "Table")
         .def(nb::init<TableBuilder&>(), nb::arg("builder"), GilFree())
         .def("pin", &Table::pin)
-        .def("publish", [](Table& self, PyLayer& layer) { return layer.publish(self); }, nb::arg("layer"), GilFree())
+        .def(
+            "publish", [](Table& self, PyLayer& layer) { return layer.publish(self); }, nb::arg("layer"), GilFree())
         .def("wait_folded", &Table::wait_folded, nb::arg("seconds"), GilFree())
         .def("status", &Table::status);
 }

@@ -107,8 +107,8 @@ std::vector<std::vector<PartAnswer>> by_feature(const Plan& plan, std::span<cons
         const std::size_t expected = request.view().answer_size();
         // A request for nothing has an empty answer too, and no parts to miss.
         if (!answers[s].empty() && answers[s].size() != expected) {
-            throw InvalidInput("expected an answer of " + std::to_string(expected) + " numbers from shard " + std::to_string(s) +
-                               ", got " + std::to_string(answers[s].size()));
+            throw InvalidInput("expected an answer of " + std::to_string(expected) + " numbers from shard " +
+                               std::to_string(s) + ", got " + std::to_string(answers[s].size()));
         }
         std::size_t sign = 0, position = 0, value = 0;
         for (const RequestPart& part : request.parts) {

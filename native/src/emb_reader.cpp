@@ -13,9 +13,7 @@ constexpr std::size_t links = 4 + 4 + 1;  // a node up to and with the flag that
 constexpr std::uint32_t no_row = 0xFFFFFFFF;
 
 // Order-independent fingerprint of a set of links: sums of these are equal if the sets are (and only then, but for chance).
-std::uint64_t edge(std::uint64_t from, std::uint64_t to) {
-    return table_hash(from << 32 | to);
-}
+std::uint64_t edge(std::uint64_t from, std::uint64_t to) { return table_hash(from << 32 | to); }
 
 }  // namespace
 
@@ -28,9 +26,7 @@ EmbReader::~EmbReader() = default;
 EmbReader::EmbReader(EmbReader&&) noexcept = default;
 EmbReader& EmbReader::operator=(EmbReader&&) noexcept = default;
 
-const std::string& EmbReader::path() const {
-    return in_->path();
-}
+const std::string& EmbReader::path() const { return in_->path(); }
 
 void EmbReader::read_header() {
     in_->fill(header_size, "the header");

@@ -9,9 +9,7 @@ namespace {
 
 constexpr unsigned kAges = 3;
 
-std::uint8_t used(Bucket& bucket, unsigned age) {
-    return std::atomic_ref(bucket.used[age]).load(std::memory_order_relaxed);
-}
+std::uint8_t used(Bucket& bucket, unsigned age) { return std::atomic_ref(bucket.used[age]).load(std::memory_order_relaxed); }
 
 void grow_older(Bucket& bucket) {
     const std::uint8_t now = std::atomic_ref(bucket.used[0]).exchange(0, std::memory_order_relaxed);
@@ -38,7 +36,8 @@ std::vector<std::uint64_t> EvictionClock::pick(const Index& index, std::uint64_t
         for (Bucket* bucket = part.buckets; bucket != part.buckets + part.count; ++bucket) {
             const unsigned busy = last_round ? 0U : unsigned{used(*bucket, 0)} | used(*bucket, 1) | used(*bucket, 2);
             for (unsigned i = 0; i < kBucketEntries && picked.size() < wanted; ++i) {
-                if ((busy >> i & 1U) != 0 || std::atomic_ref(bucket->refs[i]).load(std::memory_order_relaxed) == kNoRef) continue;
+                if ((busy >> i & 1U) != 0 || std::atomic_ref(bucket->refs[i]).load(std::memory_order_relaxed) == kNoRef)
+                    continue;
                 const std::uint64_t sign = std::atomic_ref(bucket->signs[i]).load(std::memory_order_relaxed);
                 // The hand was here before, and what it picked then still stands in the index.
                 if (std::binary_search(picked.data(), picked.data() + sorted, sign)) continue;

@@ -34,9 +34,7 @@ FileInput::FileInput(std::string path) : path_(std::move(path)) {
     static_cast<void>(::posix_fadvise(fd_, 0, 0, POSIX_FADV_SEQUENTIAL));
 }
 
-FileInput::~FileInput() {
-    ::close(fd_);
-}
+FileInput::~FileInput() { ::close(fd_); }
 
 void FileInput::fill(std::uint64_t count, const char* what) {
     if (count > remaining()) {

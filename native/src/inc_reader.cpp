@@ -21,9 +21,7 @@ IncReader::~IncReader() = default;
 IncReader::IncReader(IncReader&&) noexcept = default;
 IncReader& IncReader::operator=(IncReader&&) noexcept = default;
 
-const std::string& IncReader::path() const {
-    return in_->path();
-}
+const std::string& IncReader::path() const { return in_->path(); }
 
 bool IncReader::next(RowBlock& block) {
     block.clear();

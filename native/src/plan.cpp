@@ -10,8 +10,8 @@ namespace {
 
 // One feature's distinct signs with all places where each stands.
 struct Column {
-    std::span<const std::uint64_t> signs;       // (n)
-    std::span<const std::uint32_t> offsets;     // (n + 1) into positions
+    std::span<const std::uint64_t> signs;    // (n)
+    std::span<const std::uint32_t> offsets;  // (n + 1) into positions
     std::span<const Position> positions;
 };
 
@@ -20,9 +20,9 @@ struct Scratch {
     std::vector<std::uint64_t> signs;
     std::vector<std::uint32_t> offsets;
     std::vector<Position> positions;
-    std::vector<std::uint32_t> shards;          // of each sign
-    std::vector<std::uint32_t> distinct;        // sign of (id, round): its place in `signs`
-    std::vector<std::uint32_t> table;           // place in `signs` + 1, open addressing
+    std::vector<std::uint32_t> shards;    // of each sign
+    std::vector<std::uint32_t> distinct;  // sign of (id, round): its place in `signs`
+    std::vector<std::uint32_t> table;     // place in `signs` + 1, open addressing
 };
 
 void plain_signs(const Batch& batch, const FeatureView& feature, const Slot& slot, const Slots& slots, Scratch& scratch) {
@@ -116,7 +116,8 @@ T* extend(std::vector<T>& column, std::size_t by) {
 
 Cursor make_room(PlannedRequest& request, AnswerKind kind, std::size_t signs, std::size_t positions) {
     std::uint64_t* sign = extend(request.signs, signs);
-    if (kind == AnswerKind::sums) return {sign, extend(request.sum_counts, signs), extend(request.sum_samples, positions), nullptr};
+    if (kind == AnswerKind::sums)
+        return {sign, extend(request.sum_counts, signs), extend(request.sum_samples, positions), nullptr};
     return {sign, extend(request.row_counts, signs), extend(request.row_samples, positions),
             extend(request.row_columns, positions)};
 }
@@ -134,7 +135,8 @@ void distribute(const Column& column, std::uint32_t feature, const Slot& slot, s
         ++signs[shard];
         positions[shard] += column.offsets[i + 1] - column.offsets[i];
     }
-    const auto asked = static_cast<std::size_t>(shards - static_cast<std::uint32_t>(std::count(signs.begin(), signs.end(), 0U)));
+    const auto asked =
+        static_cast<std::size_t>(shards - static_cast<std::uint32_t>(std::count(signs.begin(), signs.end(), 0U)));
     const AnswerKind kind = smaller_answer(slot, column, batch_size, asked);
     std::vector<Cursor> cursors(shards);
     for (std::uint32_t s = 0; s < shards; ++s) {
@@ -166,7 +168,8 @@ Plan make_plan(const Batch& batch, const Slots& slots, std::uint32_t shards) {
     for (const FeatureView& feature : batch.features) {
         const std::string name(feature.name);
         const Slot* slot = slots.find(feature.name);
-        if (slot == nullptr) throw FeatureError(name, "expected a feature that the embedding config has, got one that it has not");
+        if (slot == nullptr)
+            throw FeatureError(name, "expected a feature that the embedding config has, got one that it has not");
         if (feature.batch_size != batch.features.front().batch_size) {
             throw FeatureError(name, "expected a batch of " + std::to_string(batch.features.front().batch_size) +
                                          " samples as in the feature before it, got " + std::to_string(feature.batch_size));

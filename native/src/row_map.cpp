@@ -42,7 +42,8 @@ std::uint64_t RowMap::put(const RowBlock& block, Shard shard, unsigned recency) 
         const std::uint64_t sign = block.signs[i];
         if (shard.count > 1 && shard_of(sign, shard.count) != shard.index) continue;
         const std::uint32_t dim = block.dims[i];
-        store_row(arena_->storage(), block.values[i], dim, place(sign, dim, block.recency.empty() ? recency : block.recency[i]));
+        store_row(arena_->storage(), block.values[i], dim,
+                  place(sign, dim, block.recency.empty() ? recency : block.recency[i]));
         ++kept;
     }
     return kept;

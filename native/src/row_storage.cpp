@@ -62,9 +62,15 @@ RowStorage row_storage_named(std::string_view name) {
 
 void store_row(RowStorage storage, const std::byte* values, std::uint32_t dim, std::byte* row) {
     switch (storage) {
-        case RowStorage::f32: std::memcpy(row, values, std::size_t{dim} * sizeof(float)); return;
-        case RowStorage::f16: store_half(values, dim, row); return;
-        case RowStorage::int8: store_int8(values, dim, row); return;
+        case RowStorage::f32:
+            std::memcpy(row, values, std::size_t{dim} * sizeof(float));
+            return;
+        case RowStorage::f16:
+            store_half(values, dim, row);
+            return;
+        case RowStorage::int8:
+            store_int8(values, dim, row);
+            return;
     }
 }
 
@@ -84,7 +90,9 @@ void add_row(RowStorage storage, const std::byte* row, std::uint32_t dim, float*
             for (std::uint32_t i = 0; i < dim; ++i) sum[i] += values[i];
             return;
         }
-        case RowStorage::f16: add_half(reinterpret_cast<const std::uint16_t*>(row), sum, dim); return;
+        case RowStorage::f16:
+            add_half(reinterpret_cast<const std::uint16_t*>(row), sum, dim);
+            return;
         case RowStorage::int8: {
             float scale;
             std::memcpy(&scale, row, sizeof(scale));

@@ -18,7 +18,8 @@ void check_sums(const RequestPart& part, std::span<const std::uint32_t> counts, 
     std::uint64_t positions = 0;
     for (const std::uint32_t count : counts) positions += count;
     expect("positions in the counts of a part", part.positions, positions);
-    const auto beyond = std::find_if(samples.begin(), samples.end(), [&](std::uint16_t sample) { return sample >= part.samples; });
+    const auto beyond =
+        std::find_if(samples.begin(), samples.end(), [&](std::uint16_t sample) { return sample >= part.samples; });
     if (beyond != samples.end()) {
         throw InvalidInput("expected samples below " + std::to_string(part.samples) + ", got " + std::to_string(*beyond));
     }
@@ -36,7 +37,8 @@ void check_request(const RequestView& request, std::size_t max_numbers) {
     std::uint64_t signs = 0, sum_signs = 0, positions = 0, numbers = 0;
     for (const RequestPart& part : request.parts) {
         if (part.kind != AnswerKind::rows && part.kind != AnswerKind::sums) {
-            throw InvalidInput("expected an answer kind of 0 or 1, got " + std::to_string(static_cast<std::uint32_t>(part.kind)));
+            throw InvalidInput("expected an answer kind of 0 or 1, got " +
+                               std::to_string(static_cast<std::uint32_t>(part.kind)));
         }
         if (part.dim == 0 || part.dim > kMaxDim) {
             throw InvalidInput("expected a dim of 1 to 65535, got " + std::to_string(part.dim));

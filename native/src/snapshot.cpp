@@ -42,12 +42,18 @@ template <template <std::uint32_t> class Operation, class Other, class With>
 Misses for_dim(RowStorage storage, std::uint32_t dim, Other other, With with) {
     if (storage != RowStorage::f32) return with(other);
     switch (dim) {
-        case 4: return with(Operation<4>{});
-        case 8: return with(Operation<8>{});
-        case 16: return with(Operation<16>{});
-        case 32: return with(Operation<32>{});
-        case 64: return with(Operation<64>{});
-        default: return with(other);
+        case 4:
+            return with(Operation<4>{});
+        case 8:
+            return with(Operation<8>{});
+        case 16:
+            return with(Operation<16>{});
+        case 32:
+            return with(Operation<32>{});
+        case 64:
+            return with(Operation<64>{});
+        default:
+            return with(other);
     }
 }
 

@@ -58,7 +58,7 @@ struct Table::State {
     mutable std::mutex mutex;
     mutable std::condition_variable changed;
     std::shared_ptr<const Snapshot> current;
-    std::set<std::uint64_t> in_use;                 // the numbers of all living snapshots
+    std::set<std::uint64_t> in_use;                     // the numbers of all living snapshots
     std::vector<std::unique_ptr<const Snapshot>> dead;  // to be taken apart by the folding thread
     std::uint64_t next_number = 0;
     std::uint64_t evicted = 0;

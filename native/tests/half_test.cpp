@@ -33,9 +33,9 @@ TEST(known_values) {
     CHECK(half(65504.0F) == 0x7bff);
     CHECK(half(0x1p-14F) == 0x0400);
     CHECK(half(0x1p-24F) == 0x0001);
-    CHECK(half(0x1p-25F) == 0x0000);           // half a step: to even
-    CHECK(half(0x1.8p-24F) == 0x0002);         // one and a half: to even
-    CHECK(half(1.0F + 0x1p-11F) == 0x3c00);    // between two halves: to even
+    CHECK(half(0x1p-25F) == 0x0000);         // half a step: to even
+    CHECK(half(0x1.8p-24F) == 0x0002);       // one and a half: to even
+    CHECK(half(1.0F + 0x1p-11F) == 0x3c00);  // between two halves: to even
     CHECK(half(1.0F + 0x1.8p-10F) == 0x3c02);
 }
 

@@ -121,8 +121,8 @@ class Index {
     // Makes room for `signs` more at once, where it is known.
     void reserve(std::uint64_t signs);
 
-    std::uint64_t size() const;       // signs
-    std::size_t bytes() const;        // memory
+    std::uint64_t size() const;  // signs
+    std::size_t bytes() const;   // memory
     std::size_t parts() const { return views_.size(); }
     Part part_at(std::size_t i) const { return views_[i]; }
 

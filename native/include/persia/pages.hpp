@@ -17,7 +17,8 @@ class Pages {
     Pages() = default;
 
     // `huge` aligns the block to 2 MiB and asks for huge pages as far as whole ones fit. They come whole, so this is for
-    // blocks that fill up; it makes them several times cheaper to touch first, and to reach later. Throws TooLarge when the system has no address space or memory left.
+    // blocks that fill up; it makes them several times cheaper to touch first, and to reach later. Throws TooLarge when the
+    // system has no address space or memory left.
     explicit Pages(std::size_t bytes, bool huge = false);
 
     Pages(Pages&& other) noexcept

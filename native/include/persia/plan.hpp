@@ -38,7 +38,7 @@ struct PlannedFeature {
 };
 
 struct Plan {
-    std::vector<PlannedFeature> features;   // in the order of the batch
+    std::vector<PlannedFeature> features;  // in the order of the batch
     std::vector<PlannedRequest> shards;
 };
 

@@ -51,8 +51,8 @@ class RowArena {
     // The memory of all rows of one dim. Slabs hold whole chunks side by side, so that huge pages can span them.
     struct DimRows {
         std::vector<Pages> slabs;
-        std::size_t slab_used = 0;             // bytes of the last slab that chunks have been cut from
-        std::uint32_t next_slot = 0;           // in it
+        std::size_t slab_used = 0;    // bytes of the last slab that chunks have been cut from
+        std::uint32_t next_slot = 0;  // in it
         std::uint32_t chunk_rows_left = 0;
         std::vector<std::uint32_t> free_slots;
     };

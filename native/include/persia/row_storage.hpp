@@ -19,9 +19,12 @@ RowStorage row_storage_named(std::string_view name);  // "f32", "f16" or "int8";
 
 constexpr std::size_t row_bytes(RowStorage storage, std::uint32_t dim) {
     switch (storage) {
-        case RowStorage::f16: return std::size_t{dim} * 2;
-        case RowStorage::int8: return std::size_t{dim} + sizeof(float);
-        default: return std::size_t{dim} * 4;
+        case RowStorage::f16:
+            return std::size_t{dim} * 2;
+        case RowStorage::int8:
+            return std::size_t{dim} + sizeof(float);
+        default:
+            return std::size_t{dim} * 4;
     }
 }
 

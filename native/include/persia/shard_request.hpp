@@ -15,7 +15,7 @@ enum class AnswerKind : std::uint32_t { rows = 0, sums = 1 };
 
 // One feature's share of a request. On the wire as it is: six u32.
 struct RequestPart {
-    std::uint32_t feature = 0;    // its place in the batch; the shard does not look at it
+    std::uint32_t feature = 0;  // its place in the batch; the shard does not look at it
     AnswerKind kind = AnswerKind::rows;
     std::uint32_t dim = 0;
     std::uint32_t samples = 0;    // the batch size: rows of a sums answer

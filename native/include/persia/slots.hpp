@@ -16,12 +16,12 @@ namespace persia {
 struct Slot {
     std::string name;
     std::uint32_t dim = 0;
-    std::uint32_t sample_fixed_size = 10;   // columns of a raw tensor
-    bool summation = true;                  // pooled (batch, dim), or raw (batch, sample_fixed_size, dim + 1)
+    std::uint32_t sample_fixed_size = 10;  // columns of a raw tensor
+    bool summation = true;                 // pooled (batch, dim), or raw (batch, sample_fixed_size, dim + 1)
     bool sqrt_scaling = false;
-    std::uint32_t hash_stack_rounds = 0;    // 0: ids are looked up as they are
-    std::uint64_t hash_stack_size = 0;      // rows per round
-    std::uint64_t prefix = 0;               // of the slot's group, in the high bits
+    std::uint32_t hash_stack_rounds = 0;  // 0: ids are looked up as they are
+    std::uint64_t hash_stack_size = 0;    // rows per round
+    std::uint64_t prefix = 0;             // of the slot's group, in the high bits
 
     // How many signs stand for one id.
     std::uint32_t signs_per_id() const { return hash_stack_rounds == 0 ? 1 : hash_stack_rounds; }

@@ -27,17 +27,17 @@ namespace persia {
 
 struct TableOptions {
     RowStorage storage = RowStorage::f32;
-    std::uint64_t capacity = 0;   // rows; 0: no limit. Beyond it the least recently used rows go, when layers are folded.
-    std::size_t max_layers = 8;   // with more, and a reader that holds the fold up, layers are merged into one
+    std::uint64_t capacity = 0;  // rows; 0: no limit. Beyond it the least recently used rows go, when layers are folded.
+    std::size_t max_layers = 8;  // with more, and a reader that holds the fold up, layers are merged into one
 };
 
 struct TableStatus {
     std::uint64_t version = 0;
     std::uint64_t base_rows = 0;
-    std::uint64_t layer_rows = 0;    // rows and deletions that wait to be folded
+    std::uint64_t layer_rows = 0;  // rows and deletions that wait to be folded
     std::size_t layers = 0;
-    std::uint64_t evicted = 0;       // rows, since the start
-    std::size_t snapshots = 0;       // in use, the current one included
+    std::uint64_t evicted = 0;  // rows, since the start
+    std::size_t snapshots = 0;  // in use, the current one included
     std::size_t base_bytes = 0;
     std::size_t layer_bytes = 0;
     std::optional<std::string> fold_error;  // why the last fold failed; its layer stays, and is served from where it is
