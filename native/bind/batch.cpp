@@ -15,7 +15,7 @@ namespace persia::bind {
 namespace {
 
 // Arrays name their own owner; a property would add itself as another.
-constexpr auto as_made = nb::rv_policy::automatic;
+constexpr auto kAsMade = nb::rv_policy::automatic;
 
 using AnyArray = nb::ndarray<nb::numpy, nb::ro>;
 
@@ -94,8 +94,8 @@ void bind_feature(nb::module_& module) {
         .def_prop_ro(
             "ids",
             [](const Feature& self) { return column(self.batch->ids.data() + self.view->ids_begin, self.ids(), self.owner); },
-            as_made, "(ids) u64, each once")
-        .def_prop_ro("offsets", offsets_of, as_made, "(ids + 1) u32 into positions")
+            kAsMade, "(ids) u64, each once")
+        .def_prop_ro("offsets", offsets_of, kAsMade, "(ids + 1) u32 into positions")
         .def_prop_ro(
             "positions",
             [](const Feature& self) {
@@ -104,13 +104,13 @@ void bind_feature(nb::module_& module) {
                 const auto* data = reinterpret_cast<const std::uint16_t*>(self.batch->positions.data() + begin);
                 return nb::ndarray<nb::numpy, const std::uint16_t, nb::ndim<2>>(data, {end - begin, 2}, self.owner);
             },
-            as_made, "(positions, 2) u16: sample and column")
+            kAsMade, "(positions, 2) u16: sample and column")
         .def_prop_ro(
             "ids_per_sample",
             [](const Feature& self) {
                 return column(self.batch->ids_per_sample.data() + self.view->samples_begin, self.view->batch_size, self.owner);
             },
-            as_made, "(batch_size) u32, duplicates included");
+            kAsMade, "(batch_size) u32, duplicates included");
 }
 
 }  // namespace

@@ -1,4 +1,3 @@
-#include <nanobind/ndarray.h>
 #include <nanobind/stl/filesystem.h>
 #include <nanobind/stl/string.h>
 #include <nanobind/stl/unique_ptr.h>
@@ -9,6 +8,7 @@
 #include <string>
 #include <vector>
 
+#include "arrays.hpp"
 #include "bind.hpp"
 #include "exclusive.hpp"
 #include "persia/error.hpp"
@@ -21,17 +21,8 @@ namespace persia::bind {
 namespace {
 
 using Path = std::filesystem::path;
-using Signs = nb::ndarray<const std::uint64_t, nb::ndim<1>, nb::c_contig, nb::device::cpu>;
-using Rows = nb::ndarray<const float, nb::ndim<2>, nb::c_contig, nb::device::cpu>;
-
-template <class T>
-nb::ndarray<nb::numpy, T, nb::ndim<1>> owned(std::vector<T>&& values) {
-    auto kept = std::make_unique<std::vector<T>>(std::move(values));
-    std::vector<T>* data = kept.get();
-    nb::capsule owner(data, [](void* p) noexcept { delete static_cast<std::vector<T>*>(p); });
-    static_cast<void>(kept.release());
-    return {data->data(), {data->size()}, owner};
-}
+using Signs = In1<std::uint64_t>;
+using Rows = In2<float>;
 
 // (signs, dims, values, recency): the rows of a block one after the other in `values`, dims[i] floats each.
 nb::tuple columns(RowBlock&& block, std::vector<float>&& values) {

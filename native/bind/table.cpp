@@ -2,10 +2,11 @@
 
 #include <nanobind/stl/filesystem.h>
 #include <nanobind/stl/optional.h>
+#include <nanobind/stl/pair.h>
 #include <nanobind/stl/shared_ptr.h>
 #include <nanobind/stl/string.h>
 #include <nanobind/stl/string_view.h>
-#include <nanobind/stl/unique_ptr.h>
+#include <nanobind/stl/tuple.h>
 
 #include <filesystem>
 #include <memory>
@@ -72,8 +73,8 @@ std::uint64_t put_arrays(const Signs& signs, const Rows& rows, Put put) {
     if (dim == 0 || dim > kMaxDim) throw InvalidInput("expected a dim of 1 to 65535, got " + std::to_string(dim));
     std::uint64_t kept = 0;
     RowBlock block;
-    for (std::size_t begin = 0; begin < n; begin += rows_per_block) {
-        const std::size_t end = std::min(n, begin + rows_per_block);
+    for (std::size_t begin = 0; begin < n; begin += kRowsPerBlock) {
+        const std::size_t end = std::min(n, begin + kRowsPerBlock);
         block.clear();
         block.signs.assign(signs.data() + begin, signs.data() + end);
         block.dims.assign(end - begin, static_cast<std::uint32_t>(dim));
@@ -106,7 +107,8 @@ void bind_builder(nb::module_& module) {
                 const Shard only = shard(index, count);
                 return put_arrays(signs, rows, [&](const RowBlock& block) { return self.put(block, only); });
             },
-            nb::arg("signs"), nb::arg("rows"), nb::arg("shard_index") = 0, nb::arg("shard_count") = 1, GilFree())
+            nb::arg("signs").noconvert(), nb::arg("rows").noconvert(), nb::arg("shard_index") = 0, nb::arg("shard_count") = 1,
+            GilFree())
         .def(
             "load_emb",
             [](TableBuilder& self, const Path& path, std::uint32_t index, std::uint32_t count) {
@@ -133,7 +135,8 @@ void bind_layer(nb::module_& module) {
                     return put_arrays(signs, rows, [&](const RowBlock& block) { return layer.rows.put(block, only, 3); });
                 });
             },
-            nb::arg("signs"), nb::arg("rows"), nb::arg("shard_index") = 0, nb::arg("shard_count") = 1, GilFree())
+            nb::arg("signs").noconvert(), nb::arg("rows").noconvert(), nb::arg("shard_index") = 0, nb::arg("shard_count") = 1,
+            GilFree())
         .def(
             "load_inc",
             [](PyLayer& self, const Path& path, std::uint32_t index, std::uint32_t count) {
@@ -152,7 +155,7 @@ void bind_layer(nb::module_& module) {
                     for (const std::uint64_t sign : span(signs)) layer.rows.mark_deleted(sign);
                 });
             },
-            nb::arg("signs"), GilFree())
+            nb::arg("signs").noconvert(), GilFree())
         .def_prop_ro("size", [](PyLayer& self) { return self.with([](Layer& layer) { return layer.rows.index().size(); }); })
         .def_prop_ro("bytes", [](PyLayer& self) { return self.with([](Layer& layer) { return layer.rows.bytes(); }); });
 }
@@ -179,7 +182,7 @@ void table(nb::module_& module) {
     bind_layer(module);
     nb::class_<Snapshot>(module, "Snapshot")
         .def_prop_ro("version", &Snapshot::version)
-        .def("rows", rows_of, nb::arg("signs"), nb::arg("dim"))
+        .def("rows", rows_of, nb::arg("signs").noconvert(), nb::arg("dim"))
         .def("signs", [](const Snapshot& self) {
             std::vector<std::uint64_t> signs;
             {

@@ -13,11 +13,11 @@ namespace persia {
 namespace {
 
 // The least that each item can take on the wire: what a length is checked against.
-constexpr std::size_t tensor_min = 4 + 4 + 4 + 4 + 4 + 1 + 4 + 1;
-constexpr std::size_t feature_min = 4 + 4 + 4 + 4 + 2;
-constexpr std::size_t entry_min = 8 + 4 + 4;  // a sign stands somewhere, or it would not be there
-constexpr std::size_t map_item = 8 + 8;
-constexpr std::size_t max_rank = 32;  // numpy's before 2.0
+constexpr std::size_t kTensorMin = 4 + 4 + 4 + 4 + 4 + 1 + 4 + 1;
+constexpr std::size_t kFeatureMin = 4 + 4 + 4 + 4 + 2;
+constexpr std::size_t kEntryMin = 8 + 4 + 4;  // a sign stands somewhere, or it would not be there
+constexpr std::size_t kMapItem = 8 + 8;
+constexpr std::size_t kMaxRank = 32;  // numpy's before 2.0
 
 std::string_view read_name(Reader& in, const char* what) {
     const std::size_t count = in.length(1, what);
@@ -49,7 +49,7 @@ std::string show(const std::vector<std::uint64_t>& shape) {
 
 // Throws unless shape and stride (in items) describe exactly `items` items in C order. Dimensions of size <= 1 are never
 // stepped over, so their strides may be anything; so may all strides of a tensor without items.
-void check_layout(const std::vector<std::uint64_t>& shape, const std::array<std::int64_t, max_rank>& stride, std::size_t items,
+void check_layout(const std::vector<std::uint64_t>& shape, const std::array<std::int64_t, kMaxRank>& stride, std::size_t items,
                   std::size_t at) {
     std::uint64_t product = 1, without_zeros = 1;
     for (const std::uint64_t size : shape) {
@@ -89,7 +89,7 @@ TensorView read_tensor(Reader& in) {
     }
     const std::size_t at = in.position();
     const std::size_t rank = in.length(8, "sizes in a shape");
-    if (rank > max_rank) throw DecodeError("at most 32 dimensions", std::to_string(rank), at);
+    if (rank > kMaxRank) throw DecodeError("at most 32 dimensions", std::to_string(rank), at);
     tensor.shape.resize(rank);
     for (std::uint64_t& size : tensor.shape) size = in.read<std::uint64_t>("shape");
     const std::size_t stride_at = in.position();
@@ -97,7 +97,7 @@ TensorView read_tensor(Reader& in) {
     if (strides != rank) {
         throw DecodeError(std::to_string(rank) + " strides, as the shape has sizes", std::to_string(strides), stride_at);
     }
-    std::array<std::int64_t, max_rank> stride{};
+    std::array<std::int64_t, kMaxRank> stride{};
     for (std::size_t i = 0; i < rank; ++i) stride[i] = in.read<std::int64_t>("stride");
     check_layout(tensor.shape, stride, items, at);
     if (in.flag("the presence of a tensor name")) tensor.name = read_name(in, "tensor name");
@@ -107,7 +107,7 @@ TensorView read_tensor(Reader& in) {
 }
 
 std::vector<TensorView> read_tensors(Reader& in, const char* what) {
-    std::vector<TensorView> tensors(in.length(tensor_min, what));
+    std::vector<TensorView> tensors(in.length(kTensorMin, what));
     for (TensorView& tensor : tensors) tensor = read_tensor(in);
     return tensors;
 }
@@ -122,11 +122,11 @@ std::uint16_t read_index(Reader& in, Batch& batch, std::size_t entries) {
     batch.positions.resize(next + entries);
     std::uint16_t highest = 0;
     for (std::size_t i = 0; i < entries; ++i) {
-        in.need(entry_min, "an id and its positions");
+        in.need(kEntryMin, "an id and its positions");
         const std::byte* entry = in.data();
         batch.ids[first_id + i] = load<std::uint64_t>(entry);
         if (load<std::uint32_t>(entry + 8) == 1) [[likely]] {
-            in.take(entry_min, "an id and its position");
+            in.take(kEntryMin, "an id and its position");
             const auto position = load<Position>(entry + 12);
             highest = std::max(highest, position.sample);
             batch.positions[next] = position;
@@ -155,7 +155,7 @@ FeatureView read_feature(Reader& in, Batch& batch) {
     feature.samples_begin = batch.ids_per_sample.size();
     const std::size_t first_position = batch.positions.size();
 
-    const std::size_t entries = in.length(entry_min + map_item, "ids of a feature");
+    const std::size_t entries = in.length(kEntryMin + kMapItem, "ids of a feature");
     const std::size_t index_at = in.position();
     const std::uint16_t highest = read_index(in, batch, entries);
     feature.ids_end = batch.ids.size();
@@ -175,11 +175,11 @@ FeatureView read_feature(Reader& in, Batch& batch) {
     }
 
     const std::size_t map_at = in.position();
-    const std::size_t mapped = in.length(map_item, "ids in the map of a feature");
+    const std::size_t mapped = in.length(kMapItem, "ids in the map of a feature");
     if (mapped != entries) {
         throw DecodeError(std::to_string(entries) + " ids in the map, as in the index", std::to_string(mapped), map_at);
     }
-    in.take(mapped * map_item, "the map of a feature");  // follows from the index: nothing to learn from it
+    in.take(mapped * kMapItem, "the map of a feature");  // follows from the index: nothing to learn from it
 
     feature.batch_size = in.read<std::uint16_t>("batch size");
     if (samples != feature.batch_size) {
@@ -196,7 +196,7 @@ FeatureView read_feature(Reader& in, Batch& batch) {
 void read_features(Reader& in, Batch& batch) {
     batch.has_ids = true;
     batch.requires_grad = in.flag("requires_grad");
-    const std::size_t count = in.length(feature_min, "features");
+    const std::size_t count = in.length(kFeatureMin, "features");
     batch.features.reserve(count);
     std::unordered_set<std::string_view> names;
     names.reserve(count);

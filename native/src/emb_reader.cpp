@@ -8,9 +8,9 @@ namespace persia {
 
 namespace {
 
-constexpr std::size_t header_size = 8 + 4 * 4 + 4;
-constexpr std::size_t links = 4 + 4 + 1;  // a node up to and with the flag that says whether it holds a row
-constexpr std::uint32_t no_row = 0xFFFFFFFF;
+constexpr std::size_t kHeaderSize = 8 + 4 * 4 + 4;
+constexpr std::size_t kLinks = 4 + 4 + 1;  // a node up to and with the flag that says whether it holds a row
+constexpr std::uint32_t kNoRow = 0xFFFFFFFF;
 
 // Order-independent fingerprint of a set of links: sums of these are equal if the sets are (and only then, but for chance).
 std::uint64_t edge(std::uint64_t from, std::uint64_t to) { return table_hash(from << 32 | to); }
@@ -29,15 +29,15 @@ EmbReader& EmbReader::operator=(EmbReader&&) noexcept = default;
 const std::string& EmbReader::path() const { return in_->path(); }
 
 void EmbReader::read_header() {
-    in_->fill(header_size, "the header");
+    in_->fill(kHeaderSize, "the header");
     count_ = in_->read<std::uint64_t>("the number of rows");
     first_ = in_->read<std::uint32_t>("first");
     last_ = in_->read<std::uint32_t>("last");
     const auto free = in_->read<std::uint32_t>("free");
     const auto end = in_->read<std::uint32_t>("end");
     nodes_ = in_->read<std::uint32_t>("the number of nodes");
-    if (nodes_ > in_->remaining() / links || nodes_ == no_row) {
-        in_->corrupt("at most " + std::to_string(in_->remaining() / links) + " nodes in the bytes that are left",
+    if (nodes_ > in_->remaining() / kLinks || nodes_ == kNoRow) {
+        in_->corrupt("at most " + std::to_string(in_->remaining() / kLinks) + " nodes in the bytes that are left",
                      std::to_string(nodes_), 24);
     }
     if (count_ > nodes_) {
@@ -57,7 +57,7 @@ void EmbReader::read_header() {
 
 bool EmbReader::next(RowBlock& block) {
     block.clear();
-    while (node_ < nodes_ && block.size() < rows_per_block) {
+    while (node_ < nodes_ && block.size() < kRowsPerBlock) {
         if (!read_node(block)) return true;
     }
     if (block.size() != 0) return true;
@@ -66,16 +66,16 @@ bool EmbReader::next(RowBlock& block) {
 }
 
 bool EmbReader::read_node(RowBlock& block) {
-    if (in_->available() < links) {
+    if (in_->available() < kLinks) {
         if (block.size() != 0) return false;
-        in_->fill(links, "a node");
+        in_->fill(kLinks, "a node");
     }
     const std::byte* node = in_->data();
     const auto flag = load<std::uint8_t>(node + 8);
     if (flag == 0) {
         // An empty place: its links belong to a free list, and the one backwards is left over from something else.
-        in_->skip(links);
-        next_.push_back(no_row);
+        in_->skip(kLinks);
+        next_.push_back(kNoRow);
         ++node_;
         return true;
     }
@@ -86,7 +86,7 @@ bool EmbReader::read_node(RowBlock& block) {
         in_->corrupt("links from 0 to " + std::to_string(nodes_), std::to_string(next) + " and " + std::to_string(prev),
                      in_->position());
     }
-    if (!take_row(*in_, links, block)) return false;
+    if (!take_row(*in_, kLinks, block)) return false;
     if (!quarter_.empty()) block.recency.push_back(quarter_[node_]);
     next_.push_back(next);
     ++node_;
@@ -106,10 +106,10 @@ void EmbReader::finish() {
     // A walk of `count` steps that ends in 0 cannot have met a row twice, so it met each of the `count` rows once.
     std::uint32_t at = first_, before = 0;
     for (std::uint64_t step = 0; step < count_; ++step) {
-        if (at == 0 || next_[at - 1] == no_row) {
+        if (at == 0 || next_[at - 1] == kNoRow) {
             in_->corrupt("a list of " + std::to_string(count_) + " rows",
                          at == 0 ? "one of " + std::to_string(step) : "an empty node at position " + std::to_string(at),
-                         header_size);
+                         kHeaderSize);
         }
         before = at;
         at = next_[at - 1];
@@ -117,10 +117,10 @@ void EmbReader::finish() {
     if (at != 0 || before != last_) {
         in_->corrupt("a list that ends at position " + std::to_string(last_) + ", the last",
                      "position " + std::to_string(before) + (at != 0 ? " linked on to " + std::to_string(at) : ""),
-                     header_size);
+                     kHeaderSize);
     }
     if (next_edges_ != prev_edges_) {
-        in_->corrupt("links backwards that mirror the links forwards", "others", header_size);
+        in_->corrupt("links backwards that mirror the links forwards", "others", kHeaderSize);
     }
     finished_ = true;
 }

@@ -113,13 +113,13 @@ void BatchEncoder::add_feature(std::string_view name, std::size_t batch_size, Sa
 
 template <class SampleOf>
 std::size_t BatchEncoder::count_ids(std::string_view name, std::size_t batch_size, SampleOf&& sample_of) const {
-    if (batch_size > max_batch_size) {
+    if (batch_size > kMaxBatchSize) {
         throw FeatureError(std::string(name), "expected at most 65535 samples, got " + std::to_string(batch_size));
     }
     std::size_t ids = 0;
     for (std::size_t i = 0; i < batch_size; ++i) {
         const std::size_t count = sample_of(i).size();
-        if (count > max_ids_per_sample) {
+        if (count > kMaxIdsPerSample) {
             throw FeatureError(std::string(name), "expected at most 65536 ids in a sample, got " + std::to_string(count) +
                                                       " in sample " + std::to_string(i));
         }

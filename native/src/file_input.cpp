@@ -13,7 +13,7 @@ namespace persia {
 
 namespace {
 
-constexpr std::size_t buffer_size = std::size_t{512} << 10;  // fits into L2 beside what the rows go to
+constexpr std::size_t kBufferSize = std::size_t{512} << 10;  // fits into L2 beside what the rows go to
 
 [[noreturn]] void refuse(const std::string& path, int error) {
     throw IoError(path, error, std::system_category().message(error));
@@ -42,7 +42,7 @@ void FileInput::fill(std::uint64_t count, const char* what) {
     }
     const std::size_t kept = available();
     if (count > capacity_ || capacity_ == 0) {
-        const auto capacity = static_cast<std::size_t>(std::max(count, std::min<std::uint64_t>(buffer_size, remaining())));
+        const auto capacity = static_cast<std::size_t>(std::max(count, std::min<std::uint64_t>(kBufferSize, remaining())));
         std::unique_ptr<std::byte[]> larger(new std::byte[capacity]);
         if (kept != 0) std::memcpy(larger.get(), data(), kept);
         buffer_ = std::move(larger);
@@ -65,17 +65,17 @@ void FileInput::fill(std::uint64_t count, const char* what) {
 }
 
 bool take_row(FileInput& in, std::size_t lead, RowBlock& block) {
-    constexpr std::size_t tail = 8 + 8;  // dim and sign
+    constexpr std::size_t kTail = 8 + 8;  // dim and sign
     if (in.available() < lead + 4) {
         if (block.size() != 0) return false;
         in.fill(lead + 4, "a row");
     }
     const std::uint64_t length = load<std::uint32_t>(in.data() + lead);
-    const std::uint64_t size = lead + 4 + 4 * length + tail;
+    const std::uint64_t size = lead + 4 + 4 * length + kTail;
     if (in.available() < size) {
         if (size > in.remaining()) {
             in.corrupt("at most " +
-                           std::to_string((std::max<std::uint64_t>(in.remaining(), lead + 4 + tail) - lead - 4 - tail) / 4) +
+                           std::to_string((std::max<std::uint64_t>(in.remaining(), lead + 4 + kTail) - lead - 4 - kTail) / 4) +
                            " values in a row, in the bytes that are left",
                        std::to_string(length), in.position() + lead);
         }
@@ -84,8 +84,8 @@ bool take_row(FileInput& in, std::size_t lead, RowBlock& block) {
     }
     const std::byte* row = in.data() + lead;
     const auto dim = load<std::uint64_t>(row + 4 + 4 * length);
-    if (dim == 0 || dim > length || dim > max_dim) {
-        in.corrupt("a dim from 1 to " + std::to_string(std::min(length, max_dim)), std::to_string(dim),
+    if (dim == 0 || dim > length || dim > kMaxDim) {
+        in.corrupt("a dim from 1 to " + std::to_string(std::min<std::uint64_t>(length, kMaxDim)), std::to_string(dim),
                    in.position() + lead + 4 + 4 * length);
     }
     block.signs.push_back(load<std::uint64_t>(row + 4 + 4 * length + 8));

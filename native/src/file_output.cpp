@@ -11,7 +11,7 @@ namespace persia {
 
 namespace {
 
-constexpr std::size_t flush_size = std::size_t{1} << 20;
+constexpr std::size_t kFlushSize = std::size_t{1} << 20;
 
 [[noreturn]] void refuse(const std::string& path) {
     const int error = errno;
@@ -47,7 +47,7 @@ FileOutput::~FileOutput() {
 }
 
 void FileOutput::flush_if_full() {
-    if (writer_.size() >= flush_size) flush();
+    if (writer_.size() >= kFlushSize) flush();
 }
 
 void FileOutput::flush() {

@@ -41,7 +41,7 @@ float from_half_one(std::uint16_t half) {
 
 #if defined(__x86_64__)
 
-const bool has_f16c = __builtin_cpu_supports("avx") != 0 && __builtin_cpu_supports("f16c") != 0;
+const bool kHasF16c = __builtin_cpu_supports("avx") != 0 && __builtin_cpu_supports("f16c") != 0;
 
 PERSIA_F16C std::size_t to_half_f16c(const float* in, std::uint16_t* out, std::size_t n) {
     const __m256 largest = _mm256_set1_ps(kLargest);
@@ -74,7 +74,7 @@ PERSIA_F16C std::size_t add_half_f16c(const std::uint16_t* in, float* sum, std::
 
 #else
 
-constexpr bool has_f16c = false;
+constexpr bool kHasF16c = false;
 std::size_t to_half_f16c(const float*, std::uint16_t*, std::size_t) { return 0; }
 std::size_t from_half_f16c(const std::uint16_t*, float*, std::size_t) { return 0; }
 std::size_t add_half_f16c(const std::uint16_t*, float*, std::size_t) { return 0; }
@@ -84,17 +84,17 @@ std::size_t add_half_f16c(const std::uint16_t*, float*, std::size_t) { return 0;
 }  // namespace
 
 void to_half(const float* in, std::uint16_t* out, std::size_t n) {
-    std::size_t i = has_f16c ? to_half_f16c(in, out, n) : 0;
+    std::size_t i = kHasF16c ? to_half_f16c(in, out, n) : 0;
     for (; i < n; ++i) out[i] = to_half_one(in[i]);
 }
 
 void from_half(const std::uint16_t* in, float* out, std::size_t n) {
-    std::size_t i = has_f16c ? from_half_f16c(in, out, n) : 0;
+    std::size_t i = kHasF16c ? from_half_f16c(in, out, n) : 0;
     for (; i < n; ++i) out[i] = from_half_one(in[i]);
 }
 
 void add_half(const std::uint16_t* in, float* sum, std::size_t n) {
-    std::size_t i = has_f16c ? add_half_f16c(in, sum, n) : 0;
+    std::size_t i = kHasF16c ? add_half_f16c(in, sum, n) : 0;
     for (; i < n; ++i) sum[i] += from_half_one(in[i]);
 }
 

@@ -5,13 +5,13 @@ namespace persia {
 
 namespace {
 
-constexpr std::size_t row_min = 4 + 4 + 8 + 8;  // with one value
+constexpr std::size_t kRowMin = 4 + 4 + 8 + 8;  // with one value
 
 }  // namespace
 
 IncReader::IncReader(std::string path) : in_(std::make_unique<FileInput>(std::move(path))) {
     count_ = in_->read<std::uint32_t>("the number of rows");
-    const std::uint64_t room = in_->remaining() < 8 ? 0 : (in_->remaining() - 8) / row_min;
+    const std::uint64_t room = in_->remaining() < 8 ? 0 : (in_->remaining() - 8) / kRowMin;
     if (count_ > room) {
         in_->corrupt("at most " + std::to_string(room) + " rows in the bytes that are left", std::to_string(count_), 0);
     }
@@ -25,7 +25,7 @@ const std::string& IncReader::path() const { return in_->path(); }
 
 bool IncReader::next(RowBlock& block) {
     block.clear();
-    while (row_ < count_ && block.size() < rows_per_block) {
+    while (row_ < count_ && block.size() < kRowsPerBlock) {
         if (!take_row(*in_, 0, block)) return true;
         ++row_;
     }

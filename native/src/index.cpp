@@ -17,7 +17,7 @@ constexpr double kMaxLoad = 0.84;
 constexpr double kGrowth = 1.15;
 
 // Below this a part comes from the heap: whole pages would waste more than the heap's own header.
-constexpr std::size_t kMapFrom = 128 * 1024;
+constexpr std::size_t kMapFrom = 64 * 1024;
 constexpr std::size_t kHeapHeader = 80;
 
 std::uint32_t buckets_for(std::uint64_t signs, double load) {

@@ -8,7 +8,7 @@ namespace persia {
 namespace {
 
 void check_shapes(std::size_t signs, std::size_t values, std::size_t width, std::size_t dim) {
-    if (dim < 1 || dim > max_dim || width < dim) {
+    if (dim < 1 || dim > kMaxDim || width < dim) {
         throw InvalidInput("expected a dim from 1 to 65535 within the width of a row, got dim " + std::to_string(dim) +
                            " of width " + std::to_string(width));
     }

@@ -201,7 +201,7 @@ void read_rows(Reader&& reader, std::size_t& sum) {
     RowBlock block;
     while (reader.next(block)) {
         for (std::size_t i = 0; i < block.size(); ++i) {
-            CHECK(block.dims[i] >= 1 && block.dims[i] <= max_dim);
+            CHECK(block.dims[i] >= 1 && block.dims[i] <= kMaxDim);
             sum += load<std::uint32_t>(block.values[i]) + load<std::uint32_t>(block.values[i] + 4 * (block.dims[i] - 1));
         }
     }

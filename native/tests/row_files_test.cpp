@@ -196,16 +196,16 @@ TEST(reads_rows_longer_than_its_buffer) {
     const Directory directory;
     const std::size_t width = 300'000;
     std::vector<float> values(width);
-    values[max_dim - 1] = 8;
+    values[kMaxDim - 1] = 8;
     const std::vector<std::uint64_t> sign = {1};
     EmbWriter writer(directory.file(), 3);
     writer.add(sign, std::span(values).first(1), 1, 1);
-    writer.add(sign, values, width, max_dim);
+    writer.add(sign, values, width, kMaxDim);
     writer.add(sign, std::span(values).first(1), 1, 1);
     writer.finish();
     EmbReader reader(directory.file());
     const Read all = read_all(reader);
-    CHECK(all.dims == (std::vector<std::uint32_t>{1, 65535, 1}) && all.values[max_dim] == 8);
+    CHECK(all.dims == (std::vector<std::uint32_t>{1, 65535, 1}) && all.values[kMaxDim] == 8);
 }
 
 TEST(an_empty_file_of_each_kind) {

@@ -18,8 +18,8 @@
 
 namespace persia {
 
-inline constexpr std::size_t max_batch_size = 65535;      // samples: a batch size is a u16
-inline constexpr std::size_t max_ids_per_sample = 65536;  // ids: a column is a u16
+inline constexpr std::size_t kMaxBatchSize = 65535;     // samples: a batch size is a u16
+inline constexpr std::size_t kMaxIdsPerSample = 65536;  // ids: a column is a u16
 
 // What is added is copied at once. A call that throws leaves the batch as it was. Names are UTF-8.
 // Errors: FeatureError with the name of what was added; TooLarge beyond what the format's length fields hold.

@@ -22,8 +22,7 @@ namespace persia {
 class FileInput;
 class FileOutput;
 
-inline constexpr std::size_t rows_per_block = 4096;
-inline constexpr std::uint64_t max_dim = 65535;
+inline constexpr std::size_t kRowsPerBlock = 4096;
 
 enum class Recency { skip, read };
 

@@ -5,6 +5,8 @@
 #include <cstdint>
 #include <string_view>
 
+#include "persia/rows.hpp"
+
 namespace persia {
 
 enum class RowStorage : std::uint8_t {
@@ -12,8 +14,6 @@ enum class RowStorage : std::uint8_t {
     f16,   // 2 bytes a number, saturating
     int8,  // 1 byte a number, and one f32 scale a row: the row's largest magnitude / 127
 };
-
-constexpr std::uint32_t kMaxDim = 65'535;
 
 RowStorage row_storage_named(std::string_view name);  // "f32", "f16" or "int8"; else InvalidInput
 

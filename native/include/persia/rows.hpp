@@ -7,6 +7,8 @@
 
 namespace persia {
 
+constexpr std::uint32_t kMaxDim = 65'535;
+
 // Up to a few thousand rows, column by column. values[i] points at dims[i] little-endian f32 in the producer's buffer, at any
 // alignment, and stays valid until the producer's next call.
 struct RowBlock {
