@@ -132,6 +132,7 @@ void bind_layer(nb::module_& module) {
             [](PyLayer& self, const Signs& signs, const Rows& rows, std::uint32_t index, std::uint32_t count) {
                 const Shard only = shard(index, count);
                 return self.with([&](Layer& layer) {
+                    layer.rows.index().reserve(signs.shape(0) / count);
                     return put_arrays(signs, rows, [&](const RowBlock& block) { return layer.rows.put(block, only, 3); });
                 });
             },
@@ -143,6 +144,7 @@ void bind_layer(nb::module_& module) {
                 const Shard only = shard(index, count);
                 IncReader reader(path.string());
                 const std::uint64_t kept = self.with([&](Layer& layer) {
+                    layer.rows.index().reserve(reader.rows() / count);
                     return put_file(reader, [&](const RowBlock& block) { return layer.rows.put(block, only, 3); });
                 });
                 return std::pair(kept, reader.unix_seconds());

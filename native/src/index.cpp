@@ -11,9 +11,7 @@ namespace persia {
 
 namespace {
 
-// At this load one search in five goes to a second bucket. The step of growth costs each sign seven moves in its life, all
-// in the order of memory.
-constexpr double kMaxLoad = 0.84;
+// How much room a part gets at once. It costs each sign seven moves in its life, all in the order of memory.
 constexpr double kGrowth = 1.15;
 
 // Below this a part comes from the heap: whole pages would waste more than the heap's own header.
@@ -75,7 +73,9 @@ struct Index::PartMemory {
     std::uint64_t signs = 0;
 };
 
-Index::Index(unsigned parts_log2) : shift_(8 - parts_log2), views_(std::size_t{1} << parts_log2), parts_(views_.size()) {
+Index::Index(IndexShape shape)
+    : shift_(8 - shape.parts_log2), max_load_(shape.max_load), views_(std::size_t{1} << shape.parts_log2),
+      parts_(views_.size()) {
     for (std::size_t i = 0; i < parts_.size(); ++i) {
         parts_[i] = std::make_shared<PartMemory>(1);
         views_[i] = {parts_[i]->data, parts_[i]->count};
@@ -86,7 +86,7 @@ void Index::insert(std::uint64_t sign, std::uint32_t ref, unsigned recency) {
     const std::uint64_t hash = table_hash(sign);
     const std::size_t number = part_number(hash);
     if (const PartMemory& memory = *parts_[number];
-        static_cast<double>(memory.signs + 1) > kMaxLoad * kBucketEntries * memory.count) {
+        static_cast<double>(memory.signs + 1) > max_load_ * kBucketEntries * memory.count) {
         grow(number, memory.signs + 1);
     }
     const Part part = views_[number];
@@ -119,14 +119,14 @@ void Index::reserve(std::uint64_t signs) {
     const std::uint64_t each = signs / parts_.size();
     for (std::size_t i = 0; i < parts_.size(); ++i) {
         const std::uint64_t wanted = parts_[i]->signs + each;
-        if (static_cast<double>(wanted) > kMaxLoad * kBucketEntries * parts_[i]->count) grow(i, wanted);
+        if (static_cast<double>(wanted) > max_load_ * kBucketEntries * parts_[i]->count) grow(i, wanted);
     }
 }
 
 // Home buckets rise with the hash, so the old buckets are read and the new ones written from front to back.
 void Index::grow(std::size_t number, std::uint64_t signs) {
     const PartMemory& old = *parts_[number];
-    auto memory = std::make_shared<PartMemory>(buckets_for(signs, kMaxLoad / kGrowth));
+    auto memory = std::make_shared<PartMemory>(buckets_for(signs, max_load_ / kGrowth));
     const Part part{memory->data, memory->count};
     for (std::uint32_t b = 0; b < old.count; ++b) {
         Bucket& bucket = old.data[b];

@@ -7,16 +7,12 @@ namespace persia {
 
 namespace {
 
-// 16 parts: growing one needs a sixteenth of the index, some 1.5 % of the table, twice; and parts of large tables span huge
-// pages.
-constexpr unsigned kBasePartsLog2 = 4;
-
 // While it fills, a builder may be over its capacity by one part in this many: so evictions come in bulk.
 constexpr std::uint64_t kSlack = 32;
 
 }  // namespace
 
-TableBuilder::TableBuilder(TableOptions options) : options_(options), base_(std::in_place, options.storage, kBasePartsLog2) {}
+TableBuilder::TableBuilder(TableOptions options) : options_(options), base_(std::in_place, options.storage, kBaseShape) {}
 
 std::uint64_t TableBuilder::put(const RowBlock& block, Shard shard) {
     const std::lock_guard lock(mutex_);

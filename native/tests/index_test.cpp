@@ -9,16 +9,16 @@
 using namespace persia;
 
 TEST(an_empty_index_finds_nothing) {
-    const Index index(0);
+    const Index index(kLayerShape);
     CHECK(index.find(0).ref == kNoRef);
     CHECK(index.find(~std::uint64_t{0}).ref == kNoRef);
     CHECK(index.size() == 0);
 }
 
 TEST(it_agrees_with_a_map_through_inserts_and_removals) {
-    for (const unsigned parts_log2 : {0U, 4U}) {
+    for (const IndexShape shape : {kLayerShape, kBaseShape}) {
         std::mt19937_64 random(7);
-        Index index(parts_log2);
+        Index index(shape);
         std::unordered_map<std::uint64_t, std::uint32_t> map;
         for (std::uint32_t step = 1; step < 60'000; ++step) {
             const std::uint64_t sign = random() % 9'000;  // small, so that signs come and go
@@ -39,7 +39,7 @@ TEST(it_agrees_with_a_map_through_inserts_and_removals) {
 }
 
 TEST(for_each_meets_every_sign_once) {
-    Index index(4);
+    Index index(kBaseShape);
     for (std::uint32_t i = 0; i < 5'000; ++i) index.insert(i * 3, i + 1, 0);
     std::unordered_map<std::uint64_t, int> met;
     index.for_each([&](const Entry& entry, std::uint64_t sign) {
@@ -51,7 +51,7 @@ TEST(for_each_meets_every_sign_once) {
 }
 
 TEST(memory_stays_close_to_the_load_at_any_size) {
-    Index index(4);
+    Index index(kBaseShape);
     std::uint32_t n = 0;
     for (const std::uint32_t checkpoint : {20'000U, 100'000U, 131'073U, 300'000U, 777'777U}) {
         for (; n < checkpoint; ++n) index.insert(std::uint64_t{n} * 0x9e3779b97f4a7c15ULL, n + 1, 0);
@@ -60,7 +60,7 @@ TEST(memory_stays_close_to_the_load_at_any_size) {
 }
 
 TEST(a_copy_keeps_what_it_had_when_the_original_grows) {
-    Index index(0);
+    Index index(kLayerShape);
     for (std::uint32_t i = 0; i < 100; ++i) index.insert(i, i + 1, 0);
     const Index before = index;
     for (std::uint32_t i = 100; i < 10'000; ++i) index.insert(i, i + 1, 0);
@@ -70,7 +70,7 @@ TEST(a_copy_keeps_what_it_had_when_the_original_grows) {
 }
 
 TEST(a_full_bucket_that_overflowed_is_searched_past_until_nothing_is_past_it) {
-    Index index(0);
+    Index index(kLayerShape);
     index.reserve(1'000);
     // Signs that share one home bucket, more than it holds.
     const Part part = index.part_at(0);

@@ -88,10 +88,22 @@ struct Part {
     static bool was_passed(Bucket* bucket) { return std::atomic_ref(bucket->passed).load(std::memory_order_relaxed) != 0; }
 };
 
+// How an index spends memory.
+struct IndexShape {
+    unsigned parts_log2;  // 2^parts_log2 parts, at most 2^8: the more, the less is copied at a time when it grows
+    double max_load;      // signs per entry: the lower, the fewer searches go on to a second bucket
+};
+
+// For a table: growing one part needs a sixteenth of the index, some 1.5 % of the table, twice; at this load one search in five
+// goes on to a second bucket.
+constexpr IndexShape kBaseShape{4, 0.84};
+
+// For a layer, which lives shortly and is searched before the base, so that it must add little: one search in fifty goes on.
+constexpr IndexShape kLayerShape{0, 0.5};
+
 class Index {
   public:
-    // 2^parts_log2 parts; one (0) for a layer, many for a base, so that growing stays gradual.
-    explicit Index(unsigned parts_log2);
+    explicit Index(IndexShape shape);
 
     Part part(std::uint64_t hash) const { return views_[part_number(hash)]; }
 
@@ -147,6 +159,7 @@ class Index {
     void grow(std::size_t number, std::uint64_t signs);
 
     unsigned shift_;
+    double max_load_;
     std::vector<Part> views_;
     std::vector<std::shared_ptr<PartMemory>> parts_;
 };

@@ -14,7 +14,7 @@ namespace persia {
 
 class RowMap {
   public:
-    RowMap(RowStorage storage, unsigned parts_log2) : index_(parts_log2), arena_(std::make_shared<RowArena>(storage)) {}
+    RowMap(RowStorage storage, IndexShape shape) : index_(shape), arena_(std::make_shared<RowArena>(storage)) {}
 
     // Where the row of `sign` is to be written: its present place, or a new one if it has none of this dim.
     std::byte* place(std::uint64_t sign, std::uint32_t dim, unsigned recency);

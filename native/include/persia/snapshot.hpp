@@ -14,7 +14,7 @@ namespace persia {
 
 // A batch of changes, read-only once it is published.
 struct Layer {
-    explicit Layer(RowStorage storage) : rows(storage, 0) {}
+    explicit Layer(RowStorage storage) : rows(storage, kLayerShape) {}
 
     RowMap rows;
     std::uint64_t first_snapshot = 0;  // the number of the first snapshot that held it; set when it is published
