@@ -27,7 +27,7 @@ CONCURRENT := $(basename $(notdir $(wildcard native/tests/*concurrent*_test.cpp)
 UNRANDOMISED = $(shell [ "$$(cat /proc/sys/vm/mmap_rnd_bits 2>/dev/null || echo 0)" -gt 28 ] && \
 	setarch -R true 2>/dev/null && echo setarch -R)
 
-.PHONY: help setup build test lint format native-test bench wheel lock clean
+.PHONY: help setup build test lint format native-test bench wheel proto lock clean
 
 help:  ## list the verbs
 	@sed -nE 's/^([a-z-]+):.*## (.*)/  make \1	\2/p' $(firstword $(MAKEFILE_LIST)) | expand -t 22
@@ -85,6 +85,14 @@ wheel: setup  ## build sdist and wheel into dist/, and try the wheel outside of 
 	rm -rf dist
 	$(PY) -m build --no-isolation --outdir dist
 	$(PY) .ci/check_wheel.py dist/*.whl
+
+# The oldest generator that our lower bounds allow: newer ones write code that refuses older runtimes, and users of TorchServe
+# have these.
+proto: setup  ## write the stubs of protos/ anew
+	[ -x build/proto/bin/python ] || $(PYTHON) -m venv build/proto
+	build/proto/bin/python -m pip install --quiet 'grpcio-tools==1.62.3' 'setuptools<80'
+	build/proto/bin/python -W ignore -m grpc_tools.protoc -Iprotos --python_out=. --pyi_out=. --grpc_python_out=. \
+		$(sort $(shell find protos -name '*.proto'))
 
 lock: setup  ## write constraints.txt anew; PYTHONS=... names one interpreter for each CPython version
 	$(PY) .ci/lock.py $(PYTHONS)

@@ -123,6 +123,9 @@ def write_inc(path: _Path, blocks: _Blocks, unix_seconds: int) -> None: ...
 
 # The sign table. Every class may be used from several threads at a time.
 
+def bytes_per_row(storage: str, dim: float) -> float:
+    """What a row costs in a table, with its share of the index at its emptiest. dim may be a mean."""
+
 class TableBuilder:
     """Fills a table before it serves. storage: f32, f16 or int8. capacity: rows, 0 for no limit.
 
@@ -152,7 +155,10 @@ class Layer:
         """As TableBuilder.put. Of two rows of one sign the later counts."""
     def load_inc(self, path: _Path, shard_index: int = 0, shard_count: int = 1) -> tuple[int, int]:
         """Returns how many rows of the file belong to the shard, and the file's unix seconds."""
-    def delete(self, signs: _U64) -> None: ...
+    def delete(self, signs: _U64) -> None:
+        """From this layer on the signs have no row."""
+    def drop(self, signs: _U64) -> None:
+        """Takes out of the layer what it says about the signs."""
     @property
     def size(self) -> int:
         """Signs that the layer changes."""

@@ -158,6 +158,14 @@ void bind_layer(nb::module_& module) {
                 });
             },
             nb::arg("signs").noconvert(), GilFree())
+        .def(
+            "drop",
+            [](PyLayer& self, const Signs& signs) {
+                self.with([&](Layer& layer) {
+                    for (const std::uint64_t sign : span(signs)) layer.rows.erase(sign);
+                });
+            },
+            nb::arg("signs").noconvert(), GilFree())
         .def_prop_ro("size", [](PyLayer& self) { return self.with([](Layer& layer) { return layer.rows.index().size(); }); })
         .def_prop_ro("bytes", [](PyLayer& self) { return self.with([](Layer& layer) { return layer.rows.bytes(); }); });
 }
@@ -180,6 +188,16 @@ Found2 rows_of(const Snapshot& self, const Signs& signs, std::uint32_t dim) {
 }  // namespace
 
 void table(nb::module_& module) {
+    module.def(
+        "bytes_per_row",
+        [](std::string_view storage, double dim) {
+            // A mean dim lies between two whole ones, and the size of a row is linear in it.
+            const auto whole = static_cast<std::uint32_t>(dim);
+            const RowStorage kind = row_storage_named(storage);
+            const auto at = [&](std::uint32_t d) { return static_cast<double>(row_bytes(kind, d)); };
+            return at(whole) + (dim - whole) * (at(whole + 1) - at(whole)) + Index::bytes_per_sign(kBaseShape);
+        },
+        nb::arg("storage"), nb::arg("dim"));
     bind_builder(module);
     bind_layer(module);
     nb::class_<Snapshot>(module, "Snapshot")

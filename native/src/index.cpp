@@ -146,6 +146,8 @@ void Index::grow(std::size_t number, std::uint64_t signs) {
     views_[number] = part;
 }
 
+double Index::bytes_per_sign(IndexShape shape) { return sizeof(Bucket) * kGrowth / (kBucketEntries * shape.max_load); }
+
 std::uint64_t Index::size() const {
     std::uint64_t total = 0;
     for (const auto& part : parts_) total += part->signs;

@@ -133,6 +133,9 @@ class Index {
     // Makes room for `signs` more at once, where it is known.
     void reserve(std::uint64_t signs);
 
+    // At the lowest load that a growing part has.
+    static double bytes_per_sign(IndexShape shape);
+
     std::uint64_t size() const;  // signs
     std::size_t bytes() const;   // memory
     std::size_t parts() const { return views_.size(); }

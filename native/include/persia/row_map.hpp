@@ -23,7 +23,7 @@ class RowMap {
     // `recency` is for blocks that do not tell.
     std::uint64_t put(const RowBlock& block, Shard shard, unsigned recency);
 
-    // Forgets a sign. False if it was not there.
+    // Forgets a sign, in a layer its change. False if it was not there.
     bool erase(std::uint64_t sign);
 
     // In a layer: notes that the sign has no row from here on.

@@ -1,0 +1,98 @@
+"""The command line of an embedding server."""
+
+from __future__ import annotations
+
+import logging
+import sys
+from pathlib import Path
+from typing import NoReturn
+
+import click
+
+from persia.config import load_embedding_config, load_global_config
+from persia.errors import ConfigError, PersiaError
+from persia.rpc import Server, StopSignal
+from persia.v1 import embedding_pb2_grpc as pb_grpc
+
+from .service import SERVICE, EmbeddingService
+from .shard import ShardOptions, ShardServer
+
+log = logging.getLogger("embedding_server")
+
+DRAIN_SECONDS = 10.0
+
+
+@click.command(context_settings={"show_default": True})
+@click.option("--port", type=click.IntRange(0, 65_535), default=8887, help="0: any free one, which the log names.")
+@click.option("--host", default="127.0.0.1", help="The address to listen on; 0.0.0.0 for all.")
+@click.option("--replica-index", type=click.IntRange(0), default=0, envvar="REPLICA_INDEX", help="Which shard this is, from 0.")
+@click.option("--replica-size", type=click.IntRange(1), default=1, envvar="REPLICA_SIZE", help="How many shards there are.")
+@click.option("--global-config", type=click.Path(), help="Instead of $PERSIA_GLOBAL_CONFIG.")
+@click.option("--embedding-config", type=click.Path(), help="Instead of $PERSIA_EMBEDDING_CONFIG.")
+@click.option(
+    "--log-level", default="info", envvar="LOG_LEVEL", type=click.Choice(["debug", "info", "warning", "error"], False)
+)
+def main(
+    port: int,
+    host: str,
+    replica_index: int,
+    replica_size: int,
+    global_config: str | None,
+    embedding_config: str | None,
+    log_level: str,
+) -> None:
+    """Serves one shard of the embedding tables.
+
+    A setting on the command line goes before the environment, the environment before the config file, and that before the
+    default.
+    """
+    logging.basicConfig(level=log_level.upper(), format="%(asctime)s %(levelname)s %(name)s: %(message)s", stream=sys.stderr)
+    if replica_index >= replica_size:
+        _give_up(f"expected a replica index below the replica size {replica_size}, got {replica_index}")
+    try:
+        config = load_global_config(global_config)
+        load_embedding_config(embedding_config)  # refused here rather than by the first lookup
+    except (ConfigError, OSError) as error:
+        _give_up(str(error))
+    server_config = config.embedding_parameter_server_config
+    checkpoint = config.common_config.infer_config.embedding_checkpoint
+    shard = ShardServer(
+        ShardOptions(
+            index=replica_index,
+            count=replica_size,
+            checkpoint=Path(checkpoint) if checkpoint else None,
+            incremental_dir=Path(server_config.incremental_dir) if server_config.enable_incremental_update else None,
+            storage=server_config.row_storage,
+            capacity=server_config.capacity or 0,
+            workers=config.common_config.checkpointing_config.num_workers,
+        )
+    )
+    stop = StopSignal()
+    try:
+        server = Server(f"{host}:{port}", [SERVICE])
+    except PersiaError as error:
+        _give_up(str(error))
+    pb_grpc.add_EmbeddingServerServicer_to_server(EmbeddingService(shard), server.grpc)
+    server.start()
+    log.info("listening on %s as shard %d of %d", server.address, replica_index, replica_size)
+    try:
+        shard.load()
+    except (PersiaError, OSError) as error:
+        log.error("%s", error)
+        server.stop(0)
+        sys.exit(1)
+    server.set_serving(True)
+    log.info("serving version %d", shard.status().version)
+    stop.asked.wait()
+    log.info("stopping: up to %.0f s for calls that run", DRAIN_SECONDS)
+    server.stop(DRAIN_SECONDS)
+    shard.stop()
+
+
+def _give_up(reason: str) -> NoReturn:
+    click.echo(f"embedding-server: {reason}", err=True)
+    sys.exit(2)
+
+
+if __name__ == "__main__":
+    main(prog_name="embedding-server")

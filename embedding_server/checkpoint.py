@@ -1,0 +1,130 @@
+"""Loading a sparse checkpoint: any number of its shards into this one, whole or not at all."""
+
+from __future__ import annotations
+
+import logging
+import re
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+import yaml
+
+from persia import _core
+from persia.errors import CorruptFile
+
+__all__ = ["Checkpoint", "load_checkpoint", "open_checkpoint"]
+
+log = logging.getLogger(__name__)
+
+MARKER = "embedding_dump_done"
+
+
+@dataclass(frozen=True)
+class Marker:
+    """What a marker file says."""
+
+    num_shards: int
+    num_internal_shards: int
+    unix_seconds: int
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """A complete checkpoint. `files` are those that one server needs."""
+
+    directory: Path
+    num_shards: int
+    unix_seconds: int
+    files: tuple[Path, ...]
+    nodes: int
+
+
+def open_checkpoint(directory: Path, shard_index: int, shard_count: int) -> Checkpoint:
+    """Checks markers, counts and headers before any row is read. Raises CorruptFile, or OSError for what is not there."""
+    if not directory.is_dir():
+        raise FileNotFoundError(2, f"expected a checkpoint directory, there is none at {directory}", str(directory))
+    root = read_marker(directory)
+    names = sorted(entry.name for entry in directory.iterdir() if re.fullmatch(r"s\d+", entry.name))
+    expected = [f"s{i}" for i in range(root.num_shards)]
+    if sorted(names) != sorted(expected):
+        raise CorruptFile(
+            str(directory), f"the shards {', '.join(expected)} that {MARKER} counts", ", ".join(names) or "none", 0
+        )
+    files: list[Path] = []
+    for i in range(root.num_shards):
+        shard = directory / f"s{i}"
+        marker = read_marker(shard)
+        if (marker.num_shards, marker.num_internal_shards) != (root.num_shards, root.num_internal_shards):
+            raise CorruptFile(str(shard / MARKER), f"the counts of {directory / MARKER}: {root}", str(marker), 0)
+        # As many training shards as serving ones: the signs of ours are all in the directory of ours.
+        if root.num_shards != shard_count or i == shard_index:
+            files += files_of_shard(shard, i, root.num_internal_shards)
+    nodes = sum(_core.EmbReader(path).nodes for path in files)
+    return Checkpoint(directory, root.num_shards, root.unix_seconds, tuple(files), nodes)
+
+
+def files_of_shard(shard: Path, index: int, count: int) -> list[Path]:
+    expected = [shard / f"replica_{index}_shard_{k}.emb" for k in range(count)]
+    found = sorted(shard.glob("*.emb"))
+    if sorted(expected) != found:
+        missing = next((path for path in expected if path not in found), None)
+        got = f"{missing.name} is missing" if missing else f"{next(p for p in found if p not in expected).name} is too much"
+        raise CorruptFile(str(shard), f"the {count} files that {MARKER} counts", got, 0)
+    return expected
+
+
+def read_marker(directory: Path) -> Marker:
+    path = directory / MARKER
+    try:
+        text = path.read_text()
+    except FileNotFoundError:
+        raise CorruptFile(str(path), "the marker of a complete checkpoint", "no such file: it is incomplete", 0) from None
+    try:
+        fields = yaml.safe_load(text)
+        numbers = [fields["num_shards"], fields["num_internal_shards"], fields["datetime"]["secs_since_epoch"]]
+    except (yaml.YAMLError, TypeError, KeyError, UnicodeDecodeError) as error:
+        raise CorruptFile(str(path), "num_shards, num_internal_shards and datetime", f"{error!r}", 0) from None
+    if not all(type(number) is int and number >= 0 for number in numbers):
+        raise CorruptFile(str(path), "three whole numbers", repr(numbers), 0)
+    return Marker(*numbers)
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """What loading will need, judged by the first rows of each file."""
+
+    rows: int
+    bytes: int
+
+
+def estimate(checkpoint: Checkpoint, storage: str, shard_index: int, shard_count: int) -> Estimate:
+    rows = size = 0
+    for path in checkpoint.files:
+        reader = _core.EmbReader(path)
+        for signs, dims, _values, _recency in reader:
+            kept = _core.shard_of(signs, shard_count) == shard_index
+            of_file = round(reader.rows * float(kept.mean()))
+            rows += of_file
+            size += round(of_file * _core.bytes_per_row(storage, float(dims[kept].mean()) if kept.any() else 0.0))
+            break
+    return Estimate(rows, size)
+
+
+def load_checkpoint(
+    checkpoint: Checkpoint, builder: _core.TableBuilder, shard_index: int, shard_count: int, workers: int
+) -> int:
+    """Loads the files, several at a time; the builder is to be dropped on an error. Returns how many rows belong here."""
+    kept = 0
+    done = 0
+    with ThreadPoolExecutor(workers, thread_name_prefix="load") as pool:
+        futures = [pool.submit(builder.load_emb, path, shard_index, shard_count) for path in checkpoint.files]
+        try:
+            for future in futures:
+                kept += future.result()
+                done += 1
+                log.info("loaded %d of %d files, %d rows", done, len(futures), builder.rows)
+        except BaseException:
+            pool.shutdown(wait=True, cancel_futures=True)
+            raise
+    return kept

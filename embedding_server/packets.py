@@ -1,0 +1,112 @@
+"""Incremental update packets as they lie on disk: INCREMENTAL_DIR/s{i}/inc_{time}/{i}_{j}.inc, and a marker when complete."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from persia import _core
+from persia.errors import CorruptFile
+
+__all__ = ["Packet", "PacketFile", "PacketKey", "find_packets", "load_packet", "packet_key", "signs_of_packet"]
+
+MARKER = "inc_update_done"
+
+# The order of packets: when the trainer wrote it, then the name of its directory, then the training shard.
+PacketKey = tuple[int, str, int]
+
+
+@dataclass(frozen=True)
+class PacketFile:
+    """A file as it was seen: another size or time means that it was written again."""
+
+    name: str
+    size: int
+    mtime_ns: int
+
+
+@dataclass(frozen=True)
+class Packet:
+    """A complete packet, or those files of it that came after the rest had been applied."""
+
+    directory: Path
+    shard: int
+    files: tuple[PacketFile, ...]
+
+    @property
+    def name(self) -> str:
+        return f"s{self.shard}/{self.directory.name}"
+
+    def paths(self) -> list[Path]:
+        return [self.directory / file.name for file in self.files]
+
+
+def find_packets(root: Path, skip: Callable[[Path, int], bool] = lambda _directory, _mtime_ns: False) -> Iterator[Packet]:
+    """Every complete packet below `root`; nothing if there is no such directory. Raises OSError if one cannot be read.
+
+    skip(directory, mtime_ns) says which directories need not be looked into.
+    """
+    for shard in _directories(root, r"s(\d+)"):
+        for directory in _directories(Path(shard.path), r"inc_\d+"):
+            if skip(Path(directory.path), directory.stat().st_mtime_ns):
+                continue
+            names = os.listdir(directory.path)
+            if MARKER not in names:
+                continue
+            files = []
+            for name in sorted(names, key=_file_order):
+                if name.endswith(".inc"):
+                    status = os.stat(os.path.join(directory.path, name))
+                    files.append(PacketFile(name, status.st_size, status.st_mtime_ns))
+            yield Packet(Path(directory.path), int(shard.name[1:]), tuple(files))
+
+
+def _directories(parent: Path, pattern: str) -> list[os.DirEntry[str]]:
+    try:
+        with os.scandir(parent) as entries:
+            found = [entry for entry in entries if re.fullmatch(pattern, entry.name) and entry.is_dir()]
+    except FileNotFoundError:
+        return []
+    return sorted(found, key=lambda entry: entry.name)
+
+
+def _file_order(name: str) -> tuple[list[int], str]:
+    """{i}_{j}.inc in the order of j, as the trainer wrote them."""
+    return [int(number) for number in re.findall(r"\d+", name)], name
+
+
+def packet_key(packet: Packet) -> PacketKey:
+    """Reads the packet's time, which stands last in each file. Raises CorruptFile, OSError.
+
+    It says in which order to load packets; what it says of a broken file means nothing.
+    """
+    seconds = 0
+    for path in packet.paths():
+        with path.open("rb") as file:
+            size = file.seek(0, os.SEEK_END)
+            if size < 12:
+                raise CorruptFile(str(path), "at least 12 bytes: a count of rows and a time", f"{size} bytes", size)
+            file.seek(size - 8)
+            seconds = max(seconds, int.from_bytes(file.read(8), "little"))
+    return seconds, packet.directory.name, packet.shard
+
+
+def load_packet(packet: Packet, storage: str, shard_index: int, shard_count: int) -> _core.Layer:
+    """All rows of the packet that belong to the shard. Raises CorruptFile, OSError: then nothing of it is to be used."""
+    layer = _core.Layer(storage)
+    for path in packet.paths():
+        layer.load_inc(path, shard_index, shard_count)
+    return layer
+
+
+def signs_of_packet(packet: Packet) -> Iterator[npt.NDArray[np.uint64]]:
+    """The signs of all rows of a packet, in blocks."""
+    for path in packet.paths():
+        for signs, _dims, _values, _recency in _core.IncReader(path):
+            yield signs

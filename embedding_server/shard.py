@@ -1,0 +1,124 @@
+"""One shard's life: load the checkpoint, catch up on packets, serve, follow packets, stop."""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+from persia import _core
+from persia.v1 import embedding_pb2 as pb
+
+from .checkpoint import Checkpoint, estimate, load_checkpoint, open_checkpoint
+from .journal import Journal
+from .updates import Updater
+
+__all__ = ["ShardOptions", "ShardServer"]
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class ShardOptions:
+    """What one server is to hold. No checkpoint: it starts empty. No incremental_dir: it follows no packets."""
+
+    index: int
+    count: int
+    checkpoint: Path | None = None
+    incremental_dir: Path | None = None
+    storage: str = "f32"
+    capacity: int = 0
+    workers: int = 4
+
+
+class ShardServer:
+    """`table` is None and `ready` False until load() has returned."""
+
+    def __init__(self, options: ShardOptions) -> None:
+        self.options = options
+        self.table: _core.Table | None = None
+        self.ready = False
+        self.state = "starting"
+        self._updater: Updater | None = None
+        self._journal: Journal | None = None
+        self._counts = threading.Lock()
+        self.lookups = self.ids = self.absent = self.wrong_dim = 0
+
+    def load(self) -> None:
+        """Ends with a table that has the checkpoint and every packet since. Raises CorruptFile, OSError."""
+        options, began = self.options, time.monotonic()
+        builder = _core.TableBuilder(options.storage, options.capacity)
+        since = 0
+        if options.checkpoint is not None:
+            self.state = f"loading {options.checkpoint}"
+            checkpoint = open_checkpoint(options.checkpoint, options.index, options.count)
+            self._announce(checkpoint, builder)
+            kept = load_checkpoint(checkpoint, builder, options.index, options.count, options.workers)
+            if builder.evicted:
+                log.warning("%d rows over the capacity of %d were left out", builder.evicted, options.capacity)
+            log.info("loaded %d rows of this shard in %.1f s", kept, time.monotonic() - began)
+            since = checkpoint.unix_seconds
+        self.table = _core.Table(builder)
+        if options.incremental_dir is not None:
+            self.state = f"catching up with {options.incremental_dir}"
+            journal_name = f"replica_{options.index}_of_{options.count}.jsonl"
+            self._journal = Journal(options.incremental_dir / ".applied" / journal_name)
+            self._updater = Updater(
+                self.table, options.storage, (options.index, options.count), options.incremental_dir, self._journal, since
+            )
+            self._updater.catch_up()
+            self._updater.start()
+        self.state = "serving"
+        self.ready = True
+
+    def _announce(self, checkpoint: Checkpoint, builder: _core.TableBuilder) -> None:
+        options = self.options
+        need = estimate(checkpoint, options.storage, options.index, options.count)
+        log.info(
+            "loading %d files of %s: about %d rows for this shard, about %.1f GiB",
+            len(checkpoint.files),
+            checkpoint.directory,
+            need.rows,
+            need.bytes / 2**30,
+        )
+        # A little less than the guess: what is missing grows by itself, what is too much would stay.
+        builder.reserve(round(need.rows * 0.98))
+
+    def stop(self) -> None:
+        self.ready = False
+        self.state = "stopping"
+        if self._updater is not None:
+            self._updater.stop()
+        if self._journal is not None:
+            self._journal.close()
+
+    def count(self, ids: int, absent: int, wrong_dim: int) -> None:
+        """Adds a lookup to the totals."""
+        with self._counts:
+            self.lookups += 1
+            self.ids += ids
+            self.absent += absent
+            self.wrong_dim += wrong_dim
+
+    def status(self) -> pb.StatusResponse:
+        options, table, updater = self.options, self.table, self._updater
+        response = pb.StatusResponse(
+            shard_index=options.index,
+            shard_count=options.count,
+            ready=self.ready,
+            state=self.state,
+            checkpoint=str(options.checkpoint or ""),
+        )
+        if table is not None:
+            now = table.status()
+            response.version, response.rows, response.evicted = now.version, now.base_rows, now.evicted
+            response.bytes = now.base_bytes + now.layer_bytes
+        if updater is not None:
+            applied = list(updater.applied)
+            response.packets_applied = len(applied)
+            response.last_packet = applied[-1].packet.name if applied else ""
+            for packet, reason in sorted(updater.set_aside.copy().items()):
+                response.set_aside.append(pb.SetAsidePacket(packet=packet, reason=reason))
+        return response

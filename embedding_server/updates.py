@@ -1,0 +1,200 @@
+"""Applying incremental update packets while the server serves: each one whole, oldest first, and none lost.
+
+find -> wait for the marker -> check the whole packet -> order -> build the layer -> publish -> journal
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from bisect import bisect_right
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from watchdog.events import FileSystemEvent, FileSystemEventHandler
+from watchdog.observers import Observer
+from watchdog.observers.api import BaseObserver
+
+from persia import _core
+from persia.errors import CorruptFile, PersiaError
+
+from .journal import Journal
+from .packets import (
+    Packet,
+    PacketFile,
+    PacketKey,
+    find_packets,
+    load_packet,
+    packet_key,
+    signs_of_packet,
+)
+
+__all__ = ["Applied", "Updater"]
+
+log = logging.getLogger(__name__)
+
+# Disks without notifications, and notifications that were lost, cost at most so long.
+RESCAN_SECONDS = 0.5
+
+# File systems stamp changes with a clock that ticks some milliseconds apart: until a directory has rested for so long, an
+# unchanged stamp does not prove that nothing came in.
+REST_NS = 2_000_000_000
+
+
+@dataclass(frozen=True)
+class Applied:
+    """A packet that is in the table."""
+
+    key: PacketKey
+    packet: Packet
+    version: int
+
+
+class Updater:
+    """Owns the packets of one table. scan() may be called by one thread at a time; the rest by any."""
+
+    def __init__(
+        self, table: _core.Table, storage: str, shard: tuple[int, int], root: Path, journal: Journal, since: int
+    ) -> None:
+        """shard: index and count; since: unix seconds of the checkpoint, which has all that older packets say."""
+        self._table, self._storage, self._shard = table, storage, shard
+        self._root, self._journal, self._since = root, journal, since
+        self._done: dict[Path, set[PacketFile]] = {}
+        self._rested: dict[Path, int] = {}
+        self._wake = threading.Event()
+        self._stopping = False
+        self._thread: threading.Thread | None = None
+        self._observer: BaseObserver | None = None
+        self.applied: list[Applied] = []  # in the order of their keys
+        self.set_aside: dict[str, str] = {}  # packet -> why
+        self._refused: dict[Path, tuple[PacketFile, ...]] = {}
+        self.on_applied: Callable[[Applied, float], None] = lambda _applied, _delay: None
+
+    def catch_up(self) -> None:
+        """Applies all that is there, before the server is ready; says which packets of the journal are gone."""
+        self.scan()
+        here = {applied.packet.name for applied in self.applied} | set(self.set_aside)
+        for entry in self._journal.entries:
+            if entry["seconds"] >= self._since and entry["packet"] not in here:
+                log.warning("packet %s was applied by an earlier run and is gone: its rows are missing", entry["packet"])
+                here.add(entry["packet"])
+
+    def start(self) -> None:
+        self._thread = threading.Thread(target=self._run, name="updates", daemon=True)
+        self._thread.start()
+
+    def stop(self) -> None:
+        self._stopping = True
+        self._wake.set()
+        if self._thread is not None:
+            self._thread.join()
+        if self._observer is not None:
+            self._observer.stop()
+            self._observer.join()
+
+    def _run(self) -> None:
+        while not self._stopping:
+            self._watch()
+            self._wake.wait(RESCAN_SECONDS)
+            self._wake.clear()
+            try:
+                self.scan()
+            except Exception:
+                # Whatever it was, the next packet must not be lost over it.
+                log.exception("scanning %s failed, trying again", self._root)
+
+    def _watch(self) -> None:
+        if self._observer is not None or not self._root.is_dir():
+            return
+        observer = Observer()
+        try:
+            observer.schedule(_Wake(self._wake), str(self._root), recursive=True)
+            observer.start()
+        except OSError as error:
+            log.info("no notifications for %s (%s): scanning every %s s", self._root, error, RESCAN_SECONDS)
+            return
+        self._observer = observer
+        self._wake.set()  # what came before the watch began
+
+    def scan(self) -> None:
+        """Applies every complete packet that is new or has new files, oldest first."""
+        found: list[tuple[PacketKey, Packet]] = []
+        for packet in find_packets(self._root, self._is_old_news):
+            fresh = tuple(file for file in packet.files if file not in self._done.get(packet.directory, ()))
+            if not fresh or self._refused.get(packet.directory) == fresh:
+                continue
+            packet = replace(packet, files=fresh)
+            try:
+                found.append((packet_key(packet), packet))
+            except (CorruptFile, OSError) as error:
+                self._refuse(packet, error)
+        for key, packet in sorted(found, key=lambda item: item[0]):
+            if self._stopping:
+                return
+            self._apply(key, packet)
+
+    def _is_old_news(self, directory: Path, mtime_ns: int) -> bool:
+        if directory in self._refused:
+            return False  # its files may be mended in place, which the directory does not show
+        if self._rested.get(directory) == mtime_ns:
+            return True
+        if directory in self._done and time.time_ns() - mtime_ns > REST_NS:
+            self._rested[directory] = mtime_ns
+        return False
+
+    def _apply(self, key: PacketKey, packet: Packet) -> None:
+        try:
+            layer = load_packet(packet, self._storage, *self._shard)
+            if key[0] < self._since:  # believed only now that the whole packet has been checked
+                self._finish(packet)
+                return
+            for newer in self.applied[bisect_right(self.applied, key, key=lambda applied: applied.key) :]:
+                for signs in signs_of_packet(newer.packet):
+                    layer.drop(signs)
+            rows = layer.size
+            version = self._table.publish(layer) if rows else self._table.pin().version
+        except (PersiaError, OSError) as error:
+            self._refuse(packet, error)
+            return
+        applied = Applied(key, packet, version)
+        self.applied.insert(bisect_right(self.applied, key, key=lambda other: other.key), applied)
+        self._finish(packet)
+        delay = max(0.0, time.time() - key[0])
+        self._journal.append(
+            {
+                "packet": packet.name,
+                "seconds": key[0],
+                "files": [file.name for file in packet.files],
+                "rows": rows,
+                "version": version,
+            }
+        )
+        log.info("packet %s: %d rows, version %d, %.3f s after it was written", packet.name, rows, version, delay)
+        self.on_applied(applied, delay)
+
+    def _finish(self, packet: Packet) -> None:
+        self._done.setdefault(packet.directory, set()).update(packet.files)
+        self._refused.pop(packet.directory, None)
+        self.set_aside.pop(packet.name, None)
+
+    def _refuse(self, packet: Packet, error: Exception) -> None:
+        reason = str(error)
+        if self.set_aside.get(packet.name) != reason:
+            log.error("packet %s is set aside: %s", packet.name, reason)
+        self.set_aside[packet.name] = reason
+        # What is wrong inside a file stays wrong until it is written again; what the system refused may pass by itself.
+        if isinstance(error, CorruptFile):
+            self._refused[packet.directory] = packet.files
+        else:
+            self._refused[packet.directory] = ()
+
+
+class _Wake(FileSystemEventHandler):
+    def __init__(self, wake: threading.Event) -> None:
+        self._wake = wake
+
+    def on_any_event(self, event: FileSystemEvent) -> None:
+        if event.event_type not in ("opened", "closed_no_write"):  # our own reading
+            self._wake.set()

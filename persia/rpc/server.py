@@ -1,0 +1,140 @@
+"""A gRPC server with what each of ours has: health, reflection, limits, errors as statuses, and a graceful end."""
+
+from __future__ import annotations
+
+import logging
+import os
+import signal
+import threading
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import grpc
+from grpc_health.v1 import health, health_pb2, health_pb2_grpc
+from grpc_reflection.v1alpha import reflection
+
+from persia.errors import Unavailable
+from persia.rpc.status import status_of
+
+__all__ = ["MAX_MESSAGE_BYTES", "Server", "StopSignal"]
+
+log = logging.getLogger(__name__)
+
+# gRPC's own 4 MiB end at some 5,000 ids of 26 features; 256 MiB are 16 million ids, and bound what one call can make us hold.
+MAX_MESSAGE_BYTES = 256 << 20
+
+# A stream holds its thread for as long as it is open, and the work itself runs without the interpreter's lock. So there are
+# many more threads than cores: enough that every router's streams find one, and that one large call does not delay another.
+THREADS = 64
+
+# Routers keep connections open and idle; pings find out within seconds that a peer is gone without a word.
+KEEPALIVE = [
+    ("grpc.keepalive_time_ms", 30_000),
+    ("grpc.keepalive_timeout_ms", 10_000),
+    ("grpc.keepalive_permit_without_calls", 1),
+    ("grpc.http2.min_ping_interval_without_data_ms", 5_000),
+]
+
+_Behavior = Callable[[Any, grpc.ServicerContext], Any]
+
+
+class _ErrorsToStatuses(grpc.ServerInterceptor):
+    """The one place where an exception becomes a status."""
+
+    def intercept_service(self, continuation: Any, details: grpc.HandlerCallDetails) -> Any:
+        handler = continuation(details)
+        if handler is None:
+            return None
+        if handler.unary_unary:
+            return grpc.unary_unary_rpc_method_handler(
+                self._unary(handler.unary_unary), handler.request_deserializer, handler.response_serializer
+            )
+        if handler.stream_stream:
+            return grpc.stream_stream_rpc_method_handler(
+                self._stream(handler.stream_stream), handler.request_deserializer, handler.response_serializer
+            )
+        return handler
+
+    @staticmethod
+    def _unary(behavior: _Behavior) -> _Behavior:
+        def call(request: Any, context: grpc.ServicerContext) -> Any:
+            try:
+                return behavior(request, context)
+            except Exception as error:
+                _abort(context, error)
+
+        return call
+
+    @staticmethod
+    def _stream(behavior: _Behavior) -> _Behavior:
+        def call(requests: Any, context: grpc.ServicerContext) -> Iterator[Any]:
+            try:
+                yield from behavior(requests, context)
+            except Exception as error:
+                _abort(context, error)
+
+        return call
+
+
+def _abort(context: grpc.ServicerContext, error: Exception) -> None:
+    # context.abort raises a bare Exception of its own, which must pass: gRPC ends the call with it.
+    if type(error) is Exception or isinstance(error, grpc.RpcError):
+        raise error
+    context.abort(*status_of(error))
+
+
+class Server:
+    """Bound on construction, so that a port that is taken is known before anything is loaded; serves from start() on."""
+
+    def __init__(self, address: str, services: list[str]) -> None:
+        """address: `host:port`, port 0 for any; services: full names, for health and reflection. Raises Unavailable."""
+        self.grpc = grpc.server(
+            ThreadPoolExecutor(THREADS, thread_name_prefix="rpc"),
+            interceptors=[_ErrorsToStatuses()],
+            options=[
+                ("grpc.max_receive_message_length", MAX_MESSAGE_BYTES),
+                ("grpc.max_send_message_length", MAX_MESSAGE_BYTES),
+                # Two servers on one port would each get some of the calls.
+                ("grpc.so_reuseport", 0),
+                *KEEPALIVE,
+            ],
+        )
+        self._services = services
+        self._health = health.HealthServicer()
+        health_pb2_grpc.add_HealthServicer_to_server(self._health, self.grpc)
+        reflection.enable_server_reflection([*services, health.SERVICE_NAME, reflection.SERVICE_NAME], self.grpc)
+        self.set_serving(False)
+        try:
+            port = self.grpc.add_insecure_port(address)
+        except RuntimeError as error:
+            raise Unavailable(f"expected a free address to listen on, got {address}: {error}") from None
+        self.address = f"{address.rpartition(':')[0]}:{port}"
+
+    def set_serving(self, serving: bool) -> None:
+        """What health checks are told, for the whole server and for each service."""
+        status = health_pb2.HealthCheckResponse.SERVING if serving else health_pb2.HealthCheckResponse.NOT_SERVING
+        for service in ["", *self._services]:
+            self._health.set(service, status)
+
+    def start(self) -> None:
+        self.grpc.start()
+
+    def stop(self, seconds: float) -> None:
+        """Takes no new calls, lets those that run finish for so long, then ends them."""
+        self._health.enter_graceful_shutdown()
+        self.grpc.stop(seconds).wait()
+
+
+class StopSignal:
+    """The first SIGTERM or SIGINT asks for a graceful end; a second one ends the process at once, with 128 + its number."""
+
+    def __init__(self) -> None:
+        self.asked = threading.Event()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, self._on_signal)
+
+    def _on_signal(self, number: int, _frame: object) -> None:
+        if self.asked.is_set():
+            os._exit(128 + number)
+        self.asked.set()

@@ -1,0 +1,34 @@
+"""Errors to gRPC statuses and back: the caller of a service catches the class that the service raised."""
+
+from __future__ import annotations
+
+import logging
+
+import grpc
+
+from persia.errors import DeadlineExceeded, InvalidInput, PersiaError, TooLarge, Unavailable
+
+__all__ = ["error_of", "status_of"]
+
+log = logging.getLogger(__name__)
+
+# One class per status: those whose constructors take more than a message come back as their base.
+_CLASSES: dict[grpc.StatusCode, type[PersiaError]] = {
+    grpc.StatusCode.INVALID_ARGUMENT: InvalidInput,
+    grpc.StatusCode.RESOURCE_EXHAUSTED: TooLarge,
+    grpc.StatusCode.UNAVAILABLE: Unavailable,
+    grpc.StatusCode.DEADLINE_EXCEEDED: DeadlineExceeded,
+}
+
+
+def status_of(error: Exception) -> tuple[grpc.StatusCode, str]:
+    """What the caller is told. An error that is not ours is logged here with its traceback, and tells the caller nothing."""
+    if isinstance(error, PersiaError):
+        return grpc.StatusCode[error.code], str(error)
+    log.error("internal error", exc_info=error)
+    return grpc.StatusCode.INTERNAL, "internal error: see the server's log"
+
+
+def error_of(code: grpc.StatusCode, message: str) -> PersiaError:
+    """The error that stands for a status that a service answered with."""
+    return _CLASSES.get(code, PersiaError)(message)

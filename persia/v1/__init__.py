@@ -1,0 +1,1 @@
+"""Generated from protos/persia/v1 by `make proto`."""

@@ -1,0 +1,84 @@
+from google.protobuf.internal import containers as _containers
+from google.protobuf import descriptor as _descriptor
+from google.protobuf import message as _message
+from typing import ClassVar as _ClassVar, Iterable as _Iterable, Mapping as _Mapping, Optional as _Optional, Union as _Union
+
+DESCRIPTOR: _descriptor.FileDescriptor
+
+class LookupRequest(_message.Message):
+    __slots__ = ("id", "parts", "signs", "sum_counts", "sum_samples")
+    ID_FIELD_NUMBER: _ClassVar[int]
+    PARTS_FIELD_NUMBER: _ClassVar[int]
+    SIGNS_FIELD_NUMBER: _ClassVar[int]
+    SUM_COUNTS_FIELD_NUMBER: _ClassVar[int]
+    SUM_SAMPLES_FIELD_NUMBER: _ClassVar[int]
+    id: int
+    parts: bytes
+    signs: bytes
+    sum_counts: bytes
+    sum_samples: bytes
+    def __init__(self, id: _Optional[int] = ..., parts: _Optional[bytes] = ..., signs: _Optional[bytes] = ..., sum_counts: _Optional[bytes] = ..., sum_samples: _Optional[bytes] = ...) -> None: ...
+
+class LookupResponse(_message.Message):
+    __slots__ = ("id", "numbers", "version", "absent", "wrong_dim", "error")
+    ID_FIELD_NUMBER: _ClassVar[int]
+    NUMBERS_FIELD_NUMBER: _ClassVar[int]
+    VERSION_FIELD_NUMBER: _ClassVar[int]
+    ABSENT_FIELD_NUMBER: _ClassVar[int]
+    WRONG_DIM_FIELD_NUMBER: _ClassVar[int]
+    ERROR_FIELD_NUMBER: _ClassVar[int]
+    id: int
+    numbers: bytes
+    version: int
+    absent: int
+    wrong_dim: int
+    error: Error
+    def __init__(self, id: _Optional[int] = ..., numbers: _Optional[bytes] = ..., version: _Optional[int] = ..., absent: _Optional[int] = ..., wrong_dim: _Optional[int] = ..., error: _Optional[_Union[Error, _Mapping]] = ...) -> None: ...
+
+class Error(_message.Message):
+    __slots__ = ("code", "message")
+    CODE_FIELD_NUMBER: _ClassVar[int]
+    MESSAGE_FIELD_NUMBER: _ClassVar[int]
+    code: int
+    message: str
+    def __init__(self, code: _Optional[int] = ..., message: _Optional[str] = ...) -> None: ...
+
+class StatusRequest(_message.Message):
+    __slots__ = ()
+    def __init__(self) -> None: ...
+
+class StatusResponse(_message.Message):
+    __slots__ = ("shard_index", "shard_count", "ready", "state", "version", "rows", "bytes", "evicted", "checkpoint", "last_packet", "packets_applied", "set_aside")
+    SHARD_INDEX_FIELD_NUMBER: _ClassVar[int]
+    SHARD_COUNT_FIELD_NUMBER: _ClassVar[int]
+    READY_FIELD_NUMBER: _ClassVar[int]
+    STATE_FIELD_NUMBER: _ClassVar[int]
+    VERSION_FIELD_NUMBER: _ClassVar[int]
+    ROWS_FIELD_NUMBER: _ClassVar[int]
+    BYTES_FIELD_NUMBER: _ClassVar[int]
+    EVICTED_FIELD_NUMBER: _ClassVar[int]
+    CHECKPOINT_FIELD_NUMBER: _ClassVar[int]
+    LAST_PACKET_FIELD_NUMBER: _ClassVar[int]
+    PACKETS_APPLIED_FIELD_NUMBER: _ClassVar[int]
+    SET_ASIDE_FIELD_NUMBER: _ClassVar[int]
+    shard_index: int
+    shard_count: int
+    ready: bool
+    state: str
+    version: int
+    rows: int
+    bytes: int
+    evicted: int
+    checkpoint: str
+    last_packet: str
+    packets_applied: int
+    set_aside: _containers.RepeatedCompositeFieldContainer[SetAsidePacket]
+    def __init__(self, shard_index: _Optional[int] = ..., shard_count: _Optional[int] = ..., ready: bool = ..., state: _Optional[str] = ..., version: _Optional[int] = ..., rows: _Optional[int] = ..., bytes: _Optional[int] = ..., evicted: _Optional[int] = ..., checkpoint: _Optional[str] = ..., last_packet: _Optional[str] = ..., packets_applied: _Optional[int] = ..., set_aside: _Optional[_Iterable[_Union[SetAsidePacket, _Mapping]]] = ...) -> None: ...
+
+class SetAsidePacket(_message.Message):
+    __slots__ = ("packet", "reason")
+    PACKET_FIELD_NUMBER: _ClassVar[int]
+    REASON_FIELD_NUMBER: _ClassVar[int]
+    packet: str
+    reason: str
+    def __init__(self, packet: _Optional[str] = ..., reason: _Optional[str] = ...) -> None: ...

@@ -1,0 +1,133 @@
+"""Real server processes for tests: started on a free port, awaited by what they say, stopped or killed."""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import grpc
+import numpy as np
+import numpy.typing as npt
+import yaml
+
+from persia.v1 import embedding_pb2 as pb
+from persia.v1 import embedding_pb2_grpc as pb_grpc
+
+PATIENCE = 60.0  # seconds until a condition that should have come is called a failure
+
+
+def wait_until(condition: Callable[[], Any], what: str) -> Any:
+    """Asks again and again, giving the processor away in between; returns what the condition did."""
+    end = time.monotonic() + PATIENCE
+    while time.monotonic() < end:
+        if result := condition():
+            return result
+        os.sched_yield()
+    raise AssertionError(f"waited {PATIENCE:.0f} s in vain until {what}")
+
+
+class EmbeddingServer:
+    """One shard in a process of its own. With `with`, it is killed at the end."""
+
+    def __init__(
+        self,
+        directory: Path,
+        embedding_config: Path,
+        *,
+        checkpoint: Path | None = None,
+        incremental_dir: Path | None = None,
+        index: int = 0,
+        count: int = 1,
+        settings: dict[str, Any] | None = None,
+    ) -> None:
+        directory.mkdir(parents=True, exist_ok=True)
+        infer = {"embedding_checkpoint": str(checkpoint)} if checkpoint else {}
+        server: dict[str, Any] = dict(settings or {})
+        if incremental_dir is not None:
+            server |= {"enable_incremental_update": True, "incremental_dir": str(incremental_dir)}
+        config = directory / f"global_{index}.yml"
+        config.write_text(
+            yaml.safe_dump({"common_config": {"infer_config": infer}, "embedding_parameter_server_config": server})
+        )
+        self.log_path = directory / f"server_{index}.log"
+        self.command = [sys.executable, "-m", "persia.embedding_server", "--port", "0", "--global-config", str(config)]
+        self.command += [
+            "--embedding-config",
+            str(embedding_config),
+            "--replica-index",
+            str(index),
+            "--replica-size",
+            str(count),
+        ]
+        self.start()
+
+    def start(self) -> None:
+        """Starts it (again); returns at once."""
+        with self.log_path.open("ab") as log:
+            self._log_begin = log.tell()
+            self.process = subprocess.Popen(self.command, stdout=log, stderr=log)
+        self._stub: pb_grpc.EmbeddingServerStub | None = None
+
+    def log(self) -> str:
+        """What it said since it was started last."""
+        return self.log_path.read_bytes()[self._log_begin :].decode()
+
+    @property
+    def address(self) -> str:
+        def listening() -> re.Match[str] | None:
+            assert self.process.poll() is None, f"ended with {self.process.returncode}:\n{self.log()}"
+            return re.search(r"listening on (\S+)", self.log())
+
+        match: re.Match[str] = wait_until(listening, "the server listens")
+        return match[1]
+
+    @property
+    def stub(self) -> pb_grpc.EmbeddingServerStub:
+        if self._stub is None:
+            sizes = [(f"grpc.max_{way}_message_length", -1) for way in ("send", "receive")]
+            self._channel = grpc.insecure_channel(self.address, options=sizes)
+            self._stub = pb_grpc.EmbeddingServerStub(self._channel)
+        return self._stub
+
+    def status(self) -> pb.StatusResponse:
+        response: pb.StatusResponse = self.stub.Status(pb.StatusRequest(), timeout=PATIENCE, wait_for_ready=True)
+        return response
+
+    def wait_ready(self) -> EmbeddingServer:
+        wait_until(lambda: self.status().ready, "the server is ready")
+        return self
+
+    def rows(self, signs: npt.NDArray[np.uint64], dim: int) -> tuple[npt.NDArray[np.float32], pb.LookupResponse]:
+        parts = np.array([0, 0, dim, 1, len(signs), 0], np.uint32).tobytes()
+        response = self.stub.Lookup(pb.LookupRequest(parts=parts, signs=signs.tobytes()), timeout=PATIENCE)
+        return np.frombuffer(response.numbers, np.float32).reshape(-1, dim), response
+
+    def wait_for_packets(self, count: int) -> pb.StatusResponse:
+        status: pb.StatusResponse = wait_until(
+            lambda: status if (status := self.status()).packets_applied >= count else None, f"{count} packets are applied"
+        )
+        return status
+
+    def terminate(self) -> int:
+        self.process.send_signal(signal.SIGTERM)
+        return self.process.wait(PATIENCE)
+
+    def kill(self) -> None:
+        self.process.kill()
+        self.process.wait()
+
+    def __enter__(self) -> EmbeddingServer:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self.process.poll() is None:
+            self.kill()
+        if self._stub is not None:
+            self._channel.close()
