@@ -14,6 +14,7 @@ from persia.errors import ConfigError, PersiaError
 from persia.rpc import Server, StopSignal
 from persia.v1 import embedding_pb2_grpc as pb_grpc
 
+from .metrics import Metrics
 from .service import SERVICE, EmbeddingService
 from .shard import ShardOptions, ShardServer
 
@@ -29,6 +30,7 @@ DRAIN_SECONDS = 10.0
 @click.option("--replica-size", type=click.IntRange(1), default=1, envvar="REPLICA_SIZE", help="How many shards there are.")
 @click.option("--global-config", type=click.Path(), help="Instead of $PERSIA_GLOBAL_CONFIG.")
 @click.option("--embedding-config", type=click.Path(), help="Instead of $PERSIA_EMBEDDING_CONFIG.")
+@click.option("--metrics-port", type=click.IntRange(0, 65_535), help="Where Prometheus finds the metrics, on the same host.")
 @click.option(
     "--log-level", default="info", envvar="LOG_LEVEL", type=click.Choice(["debug", "info", "warning", "error"], False)
 )
@@ -39,6 +41,7 @@ def main(
     replica_size: int,
     global_config: str | None,
     embedding_config: str | None,
+    metrics_port: int | None,
     log_level: str,
 ) -> None:
     """Serves one shard of the embedding tables.
@@ -67,12 +70,16 @@ def main(
             workers=config.common_config.checkpointing_config.num_workers,
         )
     )
+    metrics_config = config.common_config.metrics_config
+    metrics = Metrics(shard, metrics_config.job_name)
     stop = StopSignal()
     try:
         server = Server(f"{host}:{port}", [SERVICE])
-    except PersiaError as error:
+        if metrics_config.enable_metrics or metrics_port is not None:
+            log.info("metrics on http://%s:%d/metrics", host, metrics.serve(host, metrics_port or 0))
+    except (PersiaError, OSError) as error:
         _give_up(str(error))
-    pb_grpc.add_EmbeddingServerServicer_to_server(EmbeddingService(shard), server.grpc)
+    pb_grpc.add_EmbeddingServerServicer_to_server(EmbeddingService(shard, metrics), server.grpc)
     server.start()
     log.info("listening on %s as shard %d of %d", server.address, replica_index, replica_size)
     try:

@@ -12,6 +12,7 @@ from persia.rpc import MAX_MESSAGE_BYTES, status_of
 from persia.v1 import embedding_pb2 as pb
 from persia.v1 import embedding_pb2_grpc as pb_grpc
 
+from .metrics import Metrics
 from .shard import ShardServer
 
 __all__ = ["SERVICE", "EmbeddingService"]
@@ -25,10 +26,14 @@ MAX_NUMBERS = MAX_MESSAGE_BYTES // 4 - 1024
 class EmbeddingService(pb_grpc.EmbeddingServerServicer):
     """Lookups hold no lock: each pins the newest version, and works without the interpreter's lock."""
 
-    def __init__(self, shard: ShardServer) -> None:
-        self._shard = shard
+    def __init__(self, shard: ShardServer, metrics: Metrics) -> None:
+        self._shard, self._metrics = shard, metrics
 
     def Lookup(self, request: pb.LookupRequest, context: grpc.ServicerContext) -> pb.LookupResponse:
+        with self._metrics.lookup():
+            return self._lookup(request)
+
+    def _lookup(self, request: pb.LookupRequest) -> pb.LookupResponse:
         table = self._shard.table
         if table is None or not self._shard.ready:
             raise Unavailable(f"expected a shard that is ready, got one that is {self._shard.state}")
@@ -44,10 +49,12 @@ class EmbeddingService(pb_grpc.EmbeddingServerServicer):
     def LookupStream(self, requests: Iterator[pb.LookupRequest], context: grpc.ServicerContext) -> Iterator[pb.LookupResponse]:
         for request in requests:
             try:
-                yield self.Lookup(request, context)
+                with self._metrics.lookup():
+                    response = self._lookup(request)
             except PersiaError as error:
                 code, message = status_of(error)
-                yield pb.LookupResponse(id=request.id, error=pb.Error(code=code.value[0], message=message))
+                response = pb.LookupResponse(id=request.id, error=pb.Error(code=code.value[0], message=message))
+            yield response
 
     def Status(self, request: pb.StatusRequest, context: grpc.ServicerContext) -> pb.StatusResponse:
         return self._shard.status()

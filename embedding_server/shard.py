@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import threading
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -43,6 +44,7 @@ class ShardServer:
         self.state = "starting"
         self._updater: Updater | None = None
         self._journal: Journal | None = None
+        self.on_packet: Callable[[float], None] = lambda _delay: None  # seconds from the packet's time to its rows' service
         self._counts = threading.Lock()
         self.lookups = self.ids = self.absent = self.wrong_dim = 0
 
@@ -69,6 +71,7 @@ class ShardServer:
                 self.table, options.storage, (options.index, options.count), options.incremental_dir, self._journal, since
             )
             self._updater.catch_up()
+            self._updater.on_applied = lambda delay: self.on_packet(delay)
             self._updater.start()
         self.state = "serving"
         self.ready = True

@@ -70,7 +70,7 @@ class Updater:
         self.applied: list[Applied] = []  # in the order of their keys
         self.set_aside: dict[str, str] = {}  # packet -> why
         self._refused: dict[Path, tuple[PacketFile, ...]] = {}
-        self.on_applied: Callable[[Applied, float], None] = lambda _applied, _delay: None
+        self.on_applied: Callable[[float], None] = lambda _delay: None  # seconds from the packet's time to now
 
     def catch_up(self) -> None:
         """Applies all that is there, before the server is ready; says which packets of the journal are gone."""
@@ -172,7 +172,7 @@ class Updater:
             }
         )
         log.info("packet %s: %d rows, version %d, %.3f s after it was written", packet.name, rows, version, delay)
-        self.on_applied(applied, delay)
+        self.on_applied(delay)
 
     def _finish(self, packet: Packet) -> None:
         self._done.setdefault(packet.directory, set()).update(packet.files)

@@ -8,7 +8,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -46,6 +46,7 @@ class EmbeddingServer:
         index: int = 0,
         count: int = 1,
         settings: dict[str, Any] | None = None,
+        arguments: Sequence[str] = (),
     ) -> None:
         directory.mkdir(parents=True, exist_ok=True)
         infer = {"embedding_checkpoint": str(checkpoint)} if checkpoint else {}
@@ -58,14 +59,8 @@ class EmbeddingServer:
         )
         self.log_path = directory / f"server_{index}.log"
         self.command = [sys.executable, "-m", "persia.embedding_server", "--port", "0", "--global-config", str(config)]
-        self.command += [
-            "--embedding-config",
-            str(embedding_config),
-            "--replica-index",
-            str(index),
-            "--replica-size",
-            str(count),
-        ]
+        self.command += ["--embedding-config", str(embedding_config), *arguments]
+        self.command += ["--replica-index", str(index), "--replica-size", str(count)]
         self.start()
 
     def start(self) -> None:
@@ -73,7 +68,7 @@ class EmbeddingServer:
         with self.log_path.open("ab") as log:
             self._log_begin = log.tell()
             self.process = subprocess.Popen(self.command, stdout=log, stderr=log)
-        self._stub: pb_grpc.EmbeddingServerStub | None = None
+        self._channel: grpc.Channel | None = None
 
     def log(self) -> str:
         """What it said since it was started last."""
@@ -89,12 +84,15 @@ class EmbeddingServer:
         return match[1]
 
     @property
-    def stub(self) -> pb_grpc.EmbeddingServerStub:
-        if self._stub is None:
+    def channel(self) -> grpc.Channel:
+        if self._channel is None:
             sizes = [(f"grpc.max_{way}_message_length", -1) for way in ("send", "receive")]
             self._channel = grpc.insecure_channel(self.address, options=sizes)
-            self._stub = pb_grpc.EmbeddingServerStub(self._channel)
-        return self._stub
+        return self._channel
+
+    @property
+    def stub(self) -> pb_grpc.EmbeddingServerStub:
+        return pb_grpc.EmbeddingServerStub(self.channel)
 
     def status(self) -> pb.StatusResponse:
         response: pb.StatusResponse = self.stub.Status(pb.StatusRequest(), timeout=PATIENCE, wait_for_ready=True)
@@ -129,5 +127,5 @@ class EmbeddingServer:
     def __exit__(self, *_: object) -> None:
         if self.process.poll() is None:
             self.kill()
-        if self._stub is not None:
+        if self._channel is not None:
             self._channel.close()

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 import signal
-import subprocess
+import urllib.request
 from pathlib import Path
 
 import grpc
@@ -162,21 +163,33 @@ def test_packets_of_any_shard_count_reach_the_shards_that_serve_them(tmp_path: P
 
 def test_nothing_is_answered_before_the_server_is_ready(tmp_path: Path) -> None:
     checkpoint = tmp_path / "checkpoint"
-    shutil.copytree(MIX / "ckpt", checkpoint)
-    file = checkpoint / "s0" / "replica_0_shard_0.emb"
-    whole = file.read_bytes()
-    file.unlink()
-    # Opening a FIFO waits for its writer: the server stays in the middle of loading for as long as the test wants.
-    subprocess.run(["mkfifo", str(file)], check=True)
+    (checkpoint / "s0").mkdir(parents=True)
+    signs = np.arange(2_000_000, dtype=np.uint64)
+    _core.write_emb(checkpoint / "s0" / "replica_0_shard_0.emb", [(signs, np.ones((len(signs), DIM), np.float32))])
+    marker = "num_shards: 1\nnum_internal_shards: 1\ndatetime:\n  secs_since_epoch: 1\n  nanos_since_epoch: 0\n"
+    for directory in (checkpoint, checkpoint / "s0"):
+        (directory / "embedding_dump_done").write_text(marker)
+    refusals: list[grpc.RpcError] = []
     with EmbeddingServer(tmp_path, CONFIG, checkpoint=checkpoint) as server:
-        with pytest.raises(grpc.RpcError) as refused:
-            server.stub.Lookup(pb.LookupRequest(), timeout=PATIENCE, wait_for_ready=True)
-        assert refused.value.code() == grpc.StatusCode.UNAVAILABLE
-        assert "loading" in str(refused.value.details())
-        health = health_pb2_grpc.HealthStub(server._channel)
-        assert health.Check(health_pb2.HealthCheckRequest()).status == health_pb2.HealthCheckResponse.NOT_SERVING
-        assert not server.status().ready
-        assert len(whole) > 0
+
+        def answer() -> list[float] | None:
+            try:
+                return values(server, [0, 1_000_000, 1_999_999])
+            except grpc.RpcError as refusal:
+                refusals.append(refusal)
+                return None
+
+        health = health_pb2_grpc.HealthStub(server.channel)
+        early = health.Check(health_pb2.HealthCheckRequest(), wait_for_ready=True)
+        assert wait_until(answer, "the server answers") == [1, 1, 1]
+        assert refusals
+        assert {refusal.code() for refusal in refusals} == {grpc.StatusCode.UNAVAILABLE}
+        assert "loading" in str(refusals[0].details())
+        assert early.status == health_pb2.HealthCheckResponse.NOT_SERVING
+        wait_until(
+            lambda: health.Check(health_pb2.HealthCheckRequest()).status == health_pb2.HealthCheckResponse.SERVING,
+            "health says so, too",
+        )
 
 
 @pytest.mark.parametrize("damage", ["marker", "shard marker", "file gone", "file cut", "shard gone"])
@@ -229,3 +242,25 @@ def test_a_mistake_on_the_command_line_is_one_clear_line(tmp_path: Path) -> None
     assert server.process.wait(PATIENCE) == 2
     [line] = server.log().splitlines()
     assert "nowhere.yml" in line
+
+
+def test_metrics_tell_lookups_misses_and_packets(tmp_path: Path, incremental_dir: Path) -> None:
+    with EmbeddingServer(tmp_path, CONFIG, incremental_dir=incremental_dir, arguments=["--metrics-port", "0"]) as server:
+        server.wait_ready()
+        finish(write_packet(incremental_dir, 1, [1, 2], 1.0))
+        server.wait_for_packets(1)
+        values(server, [1, 2, 3, 4, 5])
+        match = re.search(r"metrics on (\S+)", server.log())
+        assert match is not None
+        with urllib.request.urlopen(match[1], timeout=PATIENCE) as response:
+            text = response.read().decode()
+        figures = dict(re.findall(r"^(\w+)\{[^}]*\} (\S+)$", text, re.MULTILINE))
+        assert {name: float(figures[name]) for name in ("lookups_total", "lookup_ids_total", "index_miss_count", "rows")} == {
+            "lookups_total": 1,
+            "lookup_ids_total": 5,
+            "index_miss_count": 3,
+            "rows": 2,
+        }
+        assert float(figures["index_miss_ratio"]) == 0.6
+        assert float(figures["inc_update_delay_sec_count"]) == float(figures["lookup_seconds_count"]) == 1
+        assert float(figures["ready"]) == float(figures["packets_applied_total"]) == 1
