@@ -2,9 +2,11 @@
 
 #include <nanobind/stl/filesystem.h>
 #include <nanobind/stl/optional.h>
+#include <nanobind/stl/pair.h>
 #include <nanobind/stl/shared_ptr.h>
 #include <nanobind/stl/string.h>
 #include <nanobind/stl/string_view.h>
+#include <nanobind/stl/tuple.h>
 #include <nanobind/stl/unique_ptr.h>
 
 #include <filesystem>
@@ -12,6 +14,8 @@
 #include <mutex>
 #include <optional>
 #include <string_view>
+#include <tuple>
+#include <utility>
 
 #include "arrays.hpp"
 #include "bind.hpp"
