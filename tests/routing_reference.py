@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
@@ -17,7 +18,8 @@ Rows = Mapping[int, np.ndarray]  # sign -> row
 LARGEST = np.float32(65504)  # of f16
 
 
-class Shards(NamedTuple):
+@dataclass
+class Shards:
     """Which shards there are, and which of them do not answer."""
 
     count: int
@@ -49,7 +51,7 @@ def row_of_id(id: int, slot: Slot, rows: Rows, shards: Shards) -> np.ndarray:
 
 
 def to_half(values: np.ndarray) -> np.ndarray:
-    return np.clip(values, -LARGEST, LARGEST).astype(np.float16)
+    return np.asarray(np.clip(values, -LARGEST, LARGEST), np.float16)
 
 
 def pooled(samples: Samples, slot: Slot, rows: Rows, shards: Shards) -> np.ndarray:

@@ -202,7 +202,7 @@ def test_a_feature_that_is_not_configured() -> None:
 
 def test_features_of_different_batch_sizes() -> None:
     slots = make_slots(config_of({"a": POOLED, "b": POOLED}))
-    with pytest.raises(FeatureError, match="expected a batch of 1 samples .* got 2") as caught:
+    with pytest.raises(FeatureError, match=r"expected a batch of 1 samples .* got 2") as caught:
         _core.make_plan(encode({"a": [[1]], "b": [[1], [2]]}), slots, 1)
     assert caught.value.feature == "b"
 
@@ -221,7 +221,7 @@ def test_a_batch_without_features() -> None:
 def test_answers_that_do_not_fit() -> None:
     plan = _core.make_plan(encode({"a": [[1]]}), make_slots(config_of({"a": POOLED})), 2)
     right = [np.zeros(request.answer_size, np.float32) for request in plan.requests]
-    asked = [index for index, answer in enumerate(right) if len(answer)][0]
+    asked = next(index for index, answer in enumerate(right) if len(answer))
     plan.assemble(right)
     for count in ([], right[:1], [*right, None]):
         with pytest.raises(InvalidInput, match="the answers of 2 shards"):

@@ -125,7 +125,7 @@ class Evictions(Tables):
     capacity = 1
 
     def built(self) -> None:
-        put = np.count_nonzero(self.now.present)
+        put = int(np.count_nonzero(self.now.present))
         self.waiting: list[np.ndarray] = []  # what each layer touches that may not be folded yet
         self.settled = 0  # the version when last all was folded
         self.used = np.zeros(N, bool)  # since the last eviction
