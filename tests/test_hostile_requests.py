@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import random
 import resource
-from typing import Any
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from routing_reference import Samples, encode, load_shards
+from typing_extensions import Buffer
 
 from persia import _core
 from persia.config import parse_embedding_config
@@ -42,10 +43,15 @@ def snapshot() -> _core.Snapshot:
     return load_shards(rows, 1)[0]
 
 
-def answer(snapshot: _core.Snapshot, columns: Any) -> tuple[np.ndarray, int, int] | None:
+def raw_answer(snapshot: _core.Snapshot, columns: Iterable[Buffer]) -> tuple[np.ndarray, int, int]:
+    parts, signs, sum_counts, sum_samples = columns
+    return _core.answer(snapshot, parts, signs, sum_counts, sum_samples, MAX_NUMBERS)
+
+
+def answer(snapshot: _core.Snapshot, columns: Sequence[bytes | bytearray]) -> tuple[np.ndarray, int, int] | None:
     """None for a request that was refused as it should be."""
     try:
-        numbers, absent, wrong_dim = _core.answer(snapshot, *columns, max_numbers=MAX_NUMBERS)
+        numbers, absent, wrong_dim = raw_answer(snapshot, columns)
     except (InvalidInput, TooLarge):
         return None
     assert len(numbers) <= MAX_NUMBERS
@@ -56,9 +62,9 @@ def answer(snapshot: _core.Snapshot, columns: Any) -> tuple[np.ndarray, int, int
 @pytest.mark.parametrize("request_", REQUESTS)
 @pytest.mark.parametrize("offset", range(1, 8))
 def test_alignment_does_not_matter(snapshot: _core.Snapshot, request_: list[bytes], offset: int) -> None:
-    want = _core.answer(snapshot, *request_, max_numbers=MAX_NUMBERS)
+    want = raw_answer(snapshot, request_)
     moved = [memoryview(b"\xff" * offset + column + b"\xff")[offset:-1] for column in request_]
-    got = _core.answer(snapshot, *moved, max_numbers=MAX_NUMBERS)
+    got = raw_answer(snapshot, moved)
     np.testing.assert_array_equal(got[0], want[0], strict=True)
     assert got[1:] == want[1:]
     assert want[0].any() and want[1] and want[2]
@@ -139,13 +145,13 @@ GOOD = (part(), ONE_SIGN, np.array([2], np.uint32).tobytes(), TWO_PLACES)
 def test_a_refusal_says_why(snapshot: _core.Snapshot, changed: dict[str, bytes], problem: str) -> None:
     assert answer(snapshot, GOOD) is not None
     with pytest.raises(InvalidInput, match=problem):
-        _core.answer(snapshot, *{**dict(zip(COLUMNS, GOOD, strict=True)), **changed}.values(), max_numbers=MAX_NUMBERS)
+        raw_answer(snapshot, {**dict(zip(COLUMNS, GOOD, strict=True)), **changed}.values())
 
 
 @pytest.mark.parametrize("changed", [{"samples": 2**32 - 1}, {"kind": 0, "signs": 2**32 - 1}, {"dim": 65_535}])
 def test_a_request_for_too_much_allocates_nothing(snapshot: _core.Snapshot, changed: dict[str, int]) -> None:
     with pytest.raises(TooLarge, match=f"at most {MAX_NUMBERS} numbers"):
-        _core.answer(snapshot, part(**changed), *GOOD[1:], MAX_NUMBERS)
+        raw_answer(snapshot, [part(**changed), *GOOD[1:]])
 
 
 def test_columns_that_are_no_bytes(snapshot: _core.Snapshot) -> None:
