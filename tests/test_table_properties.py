@@ -258,3 +258,17 @@ def test_rows_in_use_outlive_a_stream_of_rows_that_are_not() -> None:
         table.publish(layer)
         assert table.wait_folded(FOLD)
     assert table.status().evicted == N - 400
+
+
+@pytest.mark.parametrize("dim", DIMS)
+def test_a_row_that_was_just_published_is_not_the_one_to_go(dim: int) -> None:
+    """Also where it replaces a row of another dim, which nobody has used."""
+    builder = _core.TableBuilder("f32", 100)
+    builder.put(UNIVERSE[:100], row_values(UNIVERSE[:100], 1, 4))
+    table = _core.Table(builder)
+    layer = _core.Layer()
+    layer.put(UNIVERSE[40:130], row_values(UNIVERSE[40:130], 2, dim))
+    table.publish(layer)
+    assert table.wait_folded(FOLD)
+    assert table.pin().rows(UNIVERSE[40:130], dim)[1:] == (0, 0)
+    assert table.status().evicted == 30
