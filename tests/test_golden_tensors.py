@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from golden import GOLDEN
+from routing_reference import ask, assert_within_one_ulp
 
 from persia import _core
 from persia.config import load_embedding_config
@@ -28,31 +29,6 @@ def load_shards(checkpoint: Path, shards: int, storage: str = "f32") -> Iterator
         for path in sorted(checkpoint.glob("s*/*.emb")):
             builder.load_emb(path, index, shards)
         yield _core.Table(builder)
-
-
-def ask(snapshot: _core.Snapshot, request: _core.ShardRequest) -> np.ndarray:
-    """The answer to a request whose columns went over a wire."""
-    numbers, _absent, _wrong_dim = _core.answer(
-        snapshot,
-        request.parts.tobytes(),
-        request.signs.tobytes(),
-        request.sum_counts.tobytes(),
-        request.sum_samples.tobytes(),
-        max_numbers=1 << 20,
-    )
-    return numbers
-
-
-def assert_within_one_ulp(got: np.ndarray, want: np.ndarray) -> None:
-    """f16 arrays; halves in the order of their values are consecutive integers, once the sign is taken care of."""
-
-    def ordinal(halves: np.ndarray) -> np.ndarray:
-        bits = halves.view(np.int16).astype(np.int32)
-        return np.where(bits < 0, -(bits & 0x7FFF), bits)
-
-    assert got.dtype == want.dtype == np.float16
-    assert got.shape == want.shape
-    assert np.abs(ordinal(got) - ordinal(want)).max(initial=0) <= 1
 
 
 @pytest.fixture(scope="module", params=[1, 2, 3, 7], ids=lambda shards: f"{shards}-shards")
@@ -77,7 +53,7 @@ def test_tensors_equal_those_of_real_persia(
     decoded = _core.decode_batch((GOLDEN / model / answers / f"{batch}.bin").read_bytes())
     tables = snapshots[model, checkpoint]
     plan = _core.make_plan(decoded, slots, len(tables))
-    tensors = plan.assemble([ask(table, request) for table, request in zip(tables, plan.requests, strict=True)])
+    tensors = plan.assemble([ask(table, request)[0] for table, request in zip(tables, plan.requests, strict=True)])
 
     want = np.load(GOLDEN / model / answers / f"{batch}.npz")
     assert len(tensors) == sum(name.startswith("emb") for name in want)

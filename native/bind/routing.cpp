@@ -73,7 +73,16 @@ nb::list assemble_tensors(const Plan& self, const std::vector<std::optional<Answ
     std::vector<std::uint16_t*> outs;
     for (const std::size_t begin : begins) outs.push_back(memory.data + begin);
     std::vector<std::span<const float>> columns;
-    for (const auto& answer : answers) columns.push_back(answer ? span(*answer) : std::span<const float>());
+    for (const auto& answer : answers) {
+        // Only None says that a shard is missing; to assemble() an empty column does.
+        const std::size_t s = columns.size();
+        const std::size_t expected = s < self.shards.size() ? self.shards[s].view().answer_size() : 0;
+        if (answer && answer->shape(0) == 0 && expected != 0) {
+            throw InvalidInput("expected an answer of " + std::to_string(expected) + " numbers from shard " +
+                               std::to_string(s) + ", got 0");
+        }
+        columns.push_back(answer ? span(*answer) : std::span<const float>());
+    }
     {
         nb::gil_scoped_release release;
         assemble(self, columns, outs);
@@ -163,7 +172,7 @@ void routing(nb::module_& module) {
                          return names;
                      })
         .def_prop_ro("requests", requests_of)
-        .def("assemble", assemble_tensors, nb::arg("answers"));
+        .def("assemble", assemble_tensors, nb::arg("answers").noconvert());
     module.def(
         "make_plan",
         [](const DecodedBatch& batch, const Slots& slots, std::uint32_t shards) {

@@ -13,6 +13,8 @@
 #include <mutex>
 #include <optional>
 #include <string_view>
+#include <tuple>
+#include <utility>
 
 #include "arrays.hpp"
 #include "bind.hpp"

@@ -48,7 +48,10 @@ std::uint32_t place_of(std::uint64_t sign, Scratch& scratch) {
 Column hash_stacked(const Batch& batch, const FeatureView& feature, const Slot& slot, const Slots& slots, Scratch& scratch) {
     const std::size_t ids = feature.ids_end - feature.ids_begin;
     const std::uint32_t rounds = slot.hash_stack_rounds;
-    if (ids > 0xffffffffU / 4 / rounds) throw FeatureError(slot.name, "expected fewer than 2^30 signs, got more");
+    // Places are counted in 32 bits; there are at least as many as ids.
+    if (batch.position_offsets[feature.ids_end] - batch.position_offsets[feature.ids_begin] > 0xffffffffU / 4 / rounds) {
+        throw FeatureError(slot.name, "expected ids at fewer than 2^30 places, hash stack rounds counted, got more");
+    }
     std::size_t size = 4;
     while (size < 2 * ids * rounds) size *= 2;
     scratch.table.assign(size, 0);
