@@ -145,7 +145,7 @@ class TableBuilder:
     def evicted(self) -> int: ...
 
 class Layer:
-    """A batch of changes, until it is published. After an error while loading, drop it."""
+    """A batch of changes, until it is published. An error in load_inc loses all of it: no part can be published."""
 
     def __init__(self, storage: str = "f32") -> None: ...
     def put(self, signs: _U64, rows: npt.NDArray[np.float32], shard_index: int = 0, shard_count: int = 1) -> int:
