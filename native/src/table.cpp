@@ -16,7 +16,7 @@ namespace {
 
 using Layers = std::vector<std::shared_ptr<const Layer>>;
 
-// How far the fold looks ahead for the index lines and rows that it will write.
+// How far the fold looks ahead for the index lines that it will write.
 constexpr std::size_t kAhead = 16;
 
 // Applies what a layer says to the base (deletions forget) or to another layer (deletions stay).
