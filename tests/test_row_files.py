@@ -207,6 +207,8 @@ def test_writers_check_shapes_and_leave_nothing(tmp_path: Path) -> None:
         [(signs, rows[:, ::2])],
         [(signs, np.zeros((2, 0), np.float32))],
         [(signs, rows, rows)],
+        [[signs, rows]],
+        [signs],
     ):
         with pytest.raises(InvalidInput):
             write_emb(tmp_path / "x.emb", wrong)  # type: ignore[arg-type]
