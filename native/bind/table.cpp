@@ -226,11 +226,11 @@ void table(nb::module_& module) {
         .def_ro("fold_error", &TableStatus::fold_error);
     nb::class_<Table>(module, "Table")
         .def(nb::init<TableBuilder&>(), nb::arg("builder"), GilFree())
-        .def("pin", &Table::pin, GilFree())
+        .def("pin", &Table::pin)
         .def(
             "publish", [](Table& self, PyLayer& layer) { return layer.publish(self); }, nb::arg("layer"), GilFree())
         .def("wait_folded", &Table::wait_folded, nb::arg("seconds"), GilFree())
-        .def("status", &Table::status, GilFree());
+        .def("status", &Table::status);
 }
 
 }  // namespace persia::bind
