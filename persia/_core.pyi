@@ -27,10 +27,10 @@ class BatchFeature:
     def batch_size(self) -> int: ...
     @property
     def ids(self) -> _U64:
-        """(ids), each once."""
+        """(ids), each once if the sender kept to the format."""
     @property
     def offsets(self) -> npt.NDArray[np.uint32]:
-        """(ids + 1) into positions."""
+        """(ids + 1) into positions. A copy."""
     @property
     def positions(self) -> npt.NDArray[np.uint16]:
         """(positions, 2): sample and column."""

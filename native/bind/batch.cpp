@@ -93,8 +93,8 @@ void bind_feature(nb::module_& module) {
         .def_prop_ro(
             "ids",
             [](const Feature& self) { return column(self.batch->ids.data() + self.view->ids_begin, self.ids(), self.owner); },
-            kAsMade, "(ids) u64, each once")
-        .def_prop_ro("offsets", offsets_of, kAsMade, "(ids + 1) u32 into positions")
+            kAsMade, "(ids) u64, each once if the sender kept to the format")
+        .def_prop_ro("offsets", offsets_of, kAsMade, "(ids + 1) u32 into positions; a copy")
         .def_prop_ro(
             "positions",
             [](const Feature& self) {
