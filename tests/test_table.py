@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from persia._core import Batch, Layer, Slots, Table, TableBuilder, answer, decode_batch, make_plan, write_inc
+from persia._core import Batch, Layer, Slots, Table, TableBuilder, answer, decode_batch, make_plan, write_emb, write_inc
 from persia.batch import IDTypeFeature, PersiaBatch
 from persia.errors import CorruptFile, FeatureError, InvalidInput, TooLarge
 
@@ -89,6 +89,16 @@ def test_a_builder_is_used_up_by_its_table() -> None:
     for use in (lambda: Table(builder), lambda: builder.rows, lambda: builder.put(signs_of(1), rows_of(1.0))):
         with pytest.raises(InvalidInput, match="has not become a table yet"):
             use()
+
+
+def test_a_checkpoint_over_the_capacity_keeps_what_training_used_last(tmp_path: Path) -> None:
+    signs = np.arange(1000, dtype=np.uint64)
+    write_emb(tmp_path / "x.emb", [(signs, np.ones((1000, 4), np.float32))])  # in the order of use
+    builder = TableBuilder(capacity=250)
+    assert builder.load_emb(tmp_path / "x.emb") == 1000
+    table = Table(builder)
+    assert (table.status().base_rows, table.status().evicted) == (250, 750)
+    assert sorted(table.pin().signs().tolist()) == list(range(750, 1000))
 
 
 def test_a_request_may_lie_anywhere_and_is_checked() -> None:
