@@ -27,10 +27,10 @@ class BatchFeature:
     def batch_size(self) -> int: ...
     @property
     def ids(self) -> _U64:
-        """(ids), each once."""
+        """(ids), each once if the sender kept to the format."""
     @property
     def offsets(self) -> npt.NDArray[np.uint32]:
-        """(ids + 1) into positions."""
+        """(ids + 1) into positions. A copy."""
     @property
     def positions(self) -> npt.NDArray[np.uint16]:
         """(positions, 2): sample and column."""
@@ -148,7 +148,7 @@ class TableBuilder:
     def evicted(self) -> int: ...
 
 class Layer:
-    """A batch of changes, until it is published. After an error while loading, drop it."""
+    """A batch of changes, until it is published. An error in load_inc loses all of it: no part can be published."""
 
     def __init__(self, storage: str = "f32") -> None: ...
     def put(self, signs: _U64, rows: npt.NDArray[np.float32], shard_index: int = 0, shard_count: int = 1) -> int:

@@ -7,7 +7,7 @@
     ├── TooLarge                     RESOURCE_EXHAUSTED   more than a stated limit allows
     ├── ConfigError                  FAILED_PRECONDITION  a config file is wrong; names the place; also a ValueError
     ├── CorruptFile                  DATA_LOSS            a checkpoint or packet file is broken; names file and byte
-    ├── Unavailable                  UNAVAILABLE          a server cannot be reached or is not ready
+    ├── Unavailable                  UNAVAILABLE          a server cannot be reached or is not ready; also a ConnectionError
     └── DeadlineExceeded             DEADLINE_EXCEEDED    the caller's time is over; also a TimeoutError
 
 A message says what was expected, what came and where. `code` is the name of the gRPC status that a server answers with; a
@@ -32,7 +32,7 @@ __all__ = [
 
 
 class PersiaError(Exception):
-    """The base of the tree."""
+    """The base of the tree. `args` are those of the constructor, so that an error can go from process to process."""
 
     code: ClassVar[str] = "INTERNAL"
 
@@ -47,18 +47,25 @@ class FeatureError(InvalidInput):
     """A feature, dense tensor or label of a batch is wrong. `feature` is its name."""
 
     def __init__(self, feature: str, problem: str) -> None:
-        super().__init__(f"{feature!r}: {problem}")
+        super().__init__(feature, problem)
         self.feature = feature
+        self.problem = problem
+
+    def __str__(self) -> str:
+        return f"{self.feature!r}: {self.problem}"
 
 
 class DecodeError(InvalidInput):
     """Bytes are not what their format says. `byte` counts from the start of the input."""
 
     def __init__(self, expected: str, got: str, byte: int) -> None:
-        super().__init__(f"at byte {byte}: expected {expected}, got {got}")
+        super().__init__(expected, got, byte)
         self.expected = expected
         self.got = got
         self.byte = byte
+
+    def __str__(self) -> str:
+        return f"at byte {self.byte}: expected {self.expected}, got {self.got}"
 
 
 class TooLarge(PersiaError):
@@ -73,12 +80,15 @@ class ConfigError(PersiaError, ValueError):
     code = "FAILED_PRECONDITION"
 
     def __init__(self, problem: str, path: str = "$", file: str | None = None, line: int | None = None) -> None:
-        place = ", ".join(part for part in (file, f"line {line}" if line else None) if part)
-        super().__init__(f"{place + ': ' if place else ''}{problem} - at `{path}`")
+        super().__init__(problem, path, file, line)
         self.problem = problem
         self.path = path
         self.file = file
         self.line = line
+
+    def __str__(self) -> str:
+        place = ", ".join(part for part in (self.file, f"line {self.line}" if self.line else None) if part)
+        return f"{place + ': ' if place else ''}{self.problem} - at `{self.path}`"
 
 
 class CorruptFile(PersiaError):
@@ -87,11 +97,14 @@ class CorruptFile(PersiaError):
     code = "DATA_LOSS"
 
     def __init__(self, file: str, expected: str, got: str, byte: int) -> None:
-        super().__init__(f"{file} at byte {byte}: expected {expected}, got {got}")
+        super().__init__(file, expected, got, byte)
         self.file = file
         self.expected = expected
         self.got = got
         self.byte = byte
+
+    def __str__(self) -> str:
+        return f"{self.file} at byte {self.byte}: expected {self.expected}, got {self.got}"
 
 
 class Unavailable(PersiaError, ConnectionError):

@@ -1,4 +1,4 @@
-"""embedding_config.yml: slots, groups and prefixes, earlier generations, and what every mistake says."""
+"""embedding_config.yml: slots, groups and prefixes, earlier generations."""
 
 import copy
 import pickle
@@ -7,110 +7,14 @@ import warnings
 from pathlib import Path
 
 import pytest
-from config_fuzz import config_or_error, mutants, trees
+from embedding_configs import FIRST, MIXED, PER_SLOT_CAPACITY, TUTORIAL, error_of, parse, parse_old
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from persia.config import (
-    ConfigWarning,
-    EmbeddingConfig,
-    HashStackConfig,
-    SlotConfig,
-    load_embedding_config,
-    parse_embedding_config,
-)
+from persia.config import EmbeddingConfig, HashStackConfig, SlotConfig, load_embedding_config
 from persia.errors import ConfigError
 
 ROOT = Path(__file__).resolve().parent.parent
-
-MIXED = """\
-feature_index_prefix_bit: 12
-slots_config:
-  user_id:
-    dim: 8
-  clicked:
-    dim: 8
-    embedding_summation: false
-    sample_fixed_size: 5
-  bought:
-    dim: 16
-    sqrt_scaling: true
-  query:
-    dim: 8
-    hash_stack_config:
-      hash_stack_rounds: 2
-      embedding_size: 500
-  seen:
-    dim: 8
-feature_groups:
-  items:
-  - seen
-  - clicked
-"""
-
-TUTORIAL = """\
-feature_index_prefix_bit: 8
-slot_config:
-  workclass:
-    dim: 8
-    embedding_summation: true
-  education:
-    dim: 8
-    embedding_summation: true
-  race:
-    dim: 8
-feature_groups:
-  group1:
-    - workclass
-    - race
-"""
-
-FIRST = """\
-forward_buffer_size: 1000
-feature_index_prefix_bit: 12
-slot_config:
-  feature1:
-    dim: 64
-    embedding_summation: true
-    sample_fixed_size: 30
-    is_pid: true
-    is_uid: false
-    index_prefix: 0
-  feature2:
-    dim: 64
-    hash_stack_config:
-      hash_stack_rounds: 2
-      embedding_size: 4000000
-feature_groups: {}
-target_config:
-  - name: unused
-    negative: [unused]
-    positive: [unused]
-"""
-
-PER_SLOT_CAPACITY = "feature_index_prefix_bit: 12\nslots_config:\n  a:\n    dim: 8\n    capacity: 100000\nfeature_groups: {}\n"
-
-TEXTS = [MIXED, TUTORIAL, FIRST, PER_SLOT_CAPACITY]
-
-
-def parse(text: str | bytes) -> EmbeddingConfig:
-    """Parses a text that must not warn."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("error")
-        return parse_embedding_config(text)
-
-
-def parse_old(text: str) -> tuple[EmbeddingConfig, list[str]]:
-    with pytest.warns(ConfigWarning) as caught:
-        config = parse_embedding_config(text, "e.yml")
-    return config, [str(w.message) for w in caught]
-
-
-def error_of(text: str | bytes) -> str:
-    with warnings.catch_warnings(), pytest.raises(ConfigError) as caught:
-        warnings.simplefilter("ignore", ConfigWarning)
-        parse_embedding_config(text)
-    return str(caught.value)
 
 
 def test_the_example_holds_only_current_names() -> None:
@@ -227,114 +131,9 @@ def test_groups_named_by_numbers(groups: str, warned: bool) -> None:
     parse(f"{{slots_config: {{a: {{dim: 1}}, b: {{dim: 1}}}}, feature_groups: {groups}}}")
 
 
-@pytest.mark.parametrize(
-    ("text", "message"),
-    [
-        ("feature_index_prefix_bit: 8", "line 1: expected the key `slots_config`, got none - at `$`"),
-        ("slots_config: {}", "expected at least one slot, got none - at `$.slots_config`"),
-        ("slots_config:", "expected at least one slot, got none - at `$.slots_config`"),
-        ("slots_config: [a]", "line 1: expected a mapping, got a list - at `$.slots_config`"),
-        ("slots_config: {age: {}}", "line 1: expected the key `dim`, got none - at `$.slots_config.age`"),
-        ("slots_config: {age: }", "line 1: expected the key `dim`, got none - at `$.slots_config.age`"),
-        ("slots_config: {age: 8}", "line 1: expected a mapping, got `8` - at `$.slots_config.age`"),
-        ("slots_config: {my age: 8}", 'line 1: expected a mapping, got `8` - at `$.slots_config["my age"]`'),
-        (
-            "slots_config:\n  age:\n    dim: eight\n",
-            "line 3: expected an integer from 1 to 65535, got `eight` - at `$.slots_config.age.dim`",
-        ),
-        ("slots_config: {a: {dim: 0}}", "line 1: expected an integer from 1 to 65535, got `0` - at `$.slots_config.a.dim`"),
-        (
-            "slots_config: {a: {dim: 65536}}",
-            "line 1: expected an integer from 1 to 65535, got `65536` - at `$.slots_config.a.dim`",
-        ),
-        ("slots_config: {a: {dim: 8.0}}", "line 1: expected an integer from 1 to 65535, got `8.0` - at `$.slots_config.a.dim`"),
-        (
-            "slots_config: {a: {dim: " + "9" * 5000 + "}}",
-            f"line 1: expected an integer from 1 to 65535, got `{'9' * 57}...` - at `$.slots_config.a.dim`",
-        ),
-        (
-            "slots_config: {a: {dim: 1, sample_fixed_size: 0}}",
-            "line 1: expected an integer from 1 to 65535, got `0` - at `$.slots_config.a.sample_fixed_size`",
-        ),
-        (
-            "slots_config: {a: {dim: 1, embedding_sumation: true}}",
-            "line 1: unknown key `embedding_sumation`, did you mean `embedding_summation`?"
-            " - at `$.slots_config.a.embedding_sumation`",
-        ),
-        (
-            "slots_config: {a: {dim: 1, sqrt_scaling: 1}}",
-            "line 1: expected true or false, got `1` - at `$.slots_config.a.sqrt_scaling`",
-        ),
-        (
-            "slots_config: {a: {dim: 1, hash_stack_config: {hash_stack_rounds: 2}}}",
-            "expected at least 1 row for 2 hash stack rounds, got 0 - at `$.slots_config.a.hash_stack_config.embedding_size`",
-        ),
-        (
-            f"slots_config: {{a: {{dim: 1, hash_stack_config: {{hash_stack_rounds: 3, embedding_size: {2**63 - 1}}}}}}}",
-            "3 rounds of 9223372036854775807 rows do not fit in 64 bits"
-            " - at `$.slots_config.a.hash_stack_config.embedding_size`",
-        ),
-        (
-            "slots_config: {a: {dim: 1, index_prefix: 5}}",
-            "line 1: expected no prefix but the computed one, got `5`: use `feature_groups`"
-            " - at `$.slots_config.a.index_prefix`",
-        ),
-        (
-            "{slots_config: {a: {dim: 1}}, feature_index_prefix_bit: 64}",
-            "line 1: expected an integer from 1 to 63, got `64` - at `$.feature_index_prefix_bit`",
-        ),
-        (
-            "{slots_config: {a: {dim: 1}}, feature_index_prefix_bit: 0}",
-            "line 1: expected an integer from 1 to 63, got `0` - at `$.feature_index_prefix_bit`",
-        ),
-        ("{slots_config: {a: {dim: 1}}, feature_groups: {g: [b]}}", "`b` is not a slot - at `$.feature_groups.g[0]`"),
-        (
-            "{slots_config: {a: {dim: 1}}, feature_groups: {g: [a], h: [a]}}",
-            "the slot `a` is in a group already, `g` - at `$.feature_groups.h[0]`",
-        ),
-        (
-            "{slots_config: {a: {dim: 1}}, feature_groups: {g: [a, a]}}",
-            "the slot `a` is in a group already, `g` - at `$.feature_groups.g[1]`",
-        ),
-        (
-            "{slots_config: {a: {dim: 1}, b: {dim: 1}}, feature_groups: {a: [b]}}",
-            "a group cannot have the name of a slot that is in no group - at `$.feature_groups.a`",
-        ),
-        (
-            "{slots_config: {a: {dim: 1}}, feature_groups: [a]}",
-            "line 1: expected a mapping, got a list - at `$.feature_groups`",
-        ),
-        ("{slots_config: {a: {dim: 1}}, feature_groups: {g: a}}", "line 1: expected a list, got `a` - at `$.feature_groups.g`"),
-        (
-            "{slots_config: {a: {dim: 1}}, feature_groups: {g: [[a]]}}",
-            "line 1: expected a text, got a list - at `$.feature_groups.g[0]`",
-        ),
-        (
-            "slots_config:\n  a: {dim: 1}\n  b: {dim: 1}\n  a: {dim: 2}\n",
-            "line 4: the key `a` stands twice, first on line 2 - at `$.slots_config.a`",
-        ),
-        (
-            "slots_config: {a: {dim: 1}}\nslot_config: {a: {dim: 1}}\n",
-            "line 2: an old name of `slots_config`, which is also set on line 1 - at `$.slot_config`",
-        ),
-        ("slot_config:\n  a: {dim: x}\n", "line 2: expected an integer from 1 to 65535, got `x` - at `$.slot_config.a.dim`"),
-    ],
-)
-def test_mistakes(text: str, message: str) -> None:
-    assert error_of(text) == message
-
-
 def test_a_group_may_have_the_name_of_a_slot_in_a_group() -> None:
     config = parse("{slots_config: {a: {dim: 1}, b: {dim: 1}}, feature_groups: {a: [b, a]}}")
     assert {slot.prefix for slot in config.slots.values()} == {1 << 56}
-
-
-def test_mistakes_between_slots_name_the_file(tmp_path: Path) -> None:
-    path = tmp_path / "e.yml"
-    path.write_text("{slots_config: {a: {dim: 1}}, feature_groups: {g: [b]}}")
-    with pytest.raises(ConfigError) as caught:
-        load_embedding_config(path)
-    assert str(caught.value) == f"{path}: `b` is not a slot - at `$.feature_groups.g[0]`"
 
 
 def test_which_file_is_read(tmp_path: Path) -> None:
@@ -381,18 +180,3 @@ def test_the_fingerprint_changes_with_signs_and_dims_only() -> None:
 def test_written_in_python() -> None:
     config = EmbeddingConfig(slots_config={"a": SlotConfig(dim=4, hash_stack_config=HashStackConfig(embedding_size=9))})
     assert (config.slots["a"].prefix, config.slots["a"].hash_stack_size) == (1 << 56, 0)
-
-
-KEYS = sorted({part for text in TEXTS for part in re.findall(r"(\w+):", text)})
-
-
-@settings(max_examples=300, deadline=None)
-@given(trees(KEYS))
-def test_any_tree_is_a_config_or_a_config_error(tree: object) -> None:
-    config_or_error(parse_embedding_config, tree)
-
-
-@settings(max_examples=500, deadline=None)
-@given(mutants(TEXTS))
-def test_any_broken_text_is_a_config_or_a_config_error(text: bytes) -> None:
-    config_or_error(parse_embedding_config, text)

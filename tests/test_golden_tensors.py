@@ -22,10 +22,10 @@ CASES = [
 ]
 
 
-def load_shards(checkpoint: Path, shards: int, storage: str = "f32") -> Iterator[_core.Table]:
+def load_shards(checkpoint: Path, shards: int) -> Iterator[_core.Table]:
     """Every file of the checkpoint into every table; each keeps the signs that are its own."""
     for index in range(shards):
-        builder = _core.TableBuilder(storage)
+        builder = _core.TableBuilder()
         for path in sorted(checkpoint.glob("s*/*.emb")):
             builder.load_emb(path, index, shards)
         yield _core.Table(builder)

@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 import random
 import struct
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -166,6 +168,34 @@ def test_errors_name_file_and_byte(tmp_path: Path) -> None:
     assert missing.value.filename == str(tmp_path / "none.emb")
     with pytest.raises(IsADirectoryError):
         IncReader(tmp_path)
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(OSError, match="Invalid argument"):  # and no waiting for somebody who writes
+        IncReader(tmp_path / "pipe")
+
+
+@pytest.mark.parametrize(("raw", "reader"), [(EMB_BY_HAND, EmbReader), (INC_BY_HAND, IncReader)])
+def test_an_error_at_the_end_stays_one(raw: bytes, reader: type[EmbReader | IncReader], tmp_path: Path) -> None:
+    path = tmp_path / "x"
+    path.write_bytes(raw + bytes(8))
+    rows = iter(reader(path))
+    next(rows)
+    for _ in range(3):
+        with pytest.raises(CorruptFile, match="expected the end of the file, got 8 more bytes") as caught:
+            next(rows)
+        assert caught.value.byte == len(raw)
+
+
+def test_a_temporary_file_that_was_left_behind_is_in_nobodys_way(tmp_path: Path) -> None:
+    # In a process of its own, whose first temporary name is known.
+    code = f"""
+import os
+from persia._core import write_inc
+os.chdir({str(tmp_path)!r})
+open(f".x.inc.{{os.getpid()}}-0.tmp", "x").close()
+write_inc("x.inc", [], 5)
+"""
+    subprocess.run([sys.executable, "-c", code], check=True)
+    assert IncReader(tmp_path / "x.inc").rows == 0
 
 
 def test_writers_check_shapes_and_leave_nothing(tmp_path: Path) -> None:
@@ -177,6 +207,8 @@ def test_writers_check_shapes_and_leave_nothing(tmp_path: Path) -> None:
         [(signs, rows[:, ::2])],
         [(signs, np.zeros((2, 0), np.float32))],
         [(signs, rows, rows)],
+        [[signs, rows]],
+        [signs],
     ):
         with pytest.raises(InvalidInput):
             write_emb(tmp_path / "x.emb", wrong)  # type: ignore[arg-type]

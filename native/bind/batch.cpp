@@ -1,10 +1,10 @@
 #include "batch.hpp"
 
-#include <nanobind/ndarray.h>
 #include <nanobind/stl/optional.h>
 #include <nanobind/stl/string_view.h>
 #include <nanobind/stl/unique_ptr.h>
 
+#include "arrays.hpp"
 #include "bind.hpp"
 #include "persia/batch.hpp"
 
@@ -78,13 +78,12 @@ nb::list features_of(nb::handle_t<DecodedBatch> self) {
 }
 
 // (ids + 1) counted from the feature's own first position, unlike those of the batch.
-nb::ndarray<nb::numpy, std::uint32_t, nb::ndim<1>> offsets_of(const Feature& self) {
+Out1<std::uint32_t> offsets_of(const Feature& self) {
     const std::size_t size = self.ids() + 1;
-    auto* offsets = new std::uint32_t[size];
-    nb::capsule owner(offsets, [](void* p) noexcept { delete[] static_cast<std::uint32_t*>(p); });
+    const NewArray<std::uint32_t> offsets(size);
     const std::uint32_t* from = self.batch->position_offsets.data() + self.view->ids_begin;
-    for (std::size_t i = 0; i < size; ++i) offsets[i] = from[i] - from[0];
-    return {offsets, {size}, owner};
+    for (std::size_t i = 0; i < size; ++i) offsets.data[i] = from[i] - from[0];
+    return {offsets.data, {size}, offsets.owner};
 }
 
 void bind_feature(nb::module_& module) {
@@ -94,8 +93,8 @@ void bind_feature(nb::module_& module) {
         .def_prop_ro(
             "ids",
             [](const Feature& self) { return column(self.batch->ids.data() + self.view->ids_begin, self.ids(), self.owner); },
-            kAsMade, "(ids) u64, each once")
-        .def_prop_ro("offsets", offsets_of, kAsMade, "(ids + 1) u32 into positions")
+            kAsMade, "(ids) u64, each once if the sender kept to the format")
+        .def_prop_ro("offsets", offsets_of, kAsMade, "(ids + 1) u32 into positions; a copy")
         .def_prop_ro(
             "positions",
             [](const Feature& self) {

@@ -1,4 +1,3 @@
-#include <nanobind/ndarray.h>
 #include <nanobind/stl/string.h>
 #include <nanobind/stl/string_view.h>
 
@@ -8,6 +7,7 @@
 #include <string_view>
 #include <vector>
 
+#include "arrays.hpp"
 #include "batch.hpp"
 #include "exclusive.hpp"
 #include "persia/encode_batch.hpp"
@@ -22,8 +22,8 @@ namespace {
 using Encoder = Exclusive<BatchEncoder>;
 using Use = Encoder::Use;
 using Tensor = nb::ndarray<nb::ro, nb::c_contig, nb::device::cpu>;
-using Values = nb::ndarray<const std::uint64_t, nb::ndim<1>, nb::c_contig, nb::device::cpu>;
-using Offsets = nb::ndarray<const std::int64_t, nb::ndim<1>, nb::c_contig, nb::device::cpu>;
+using Values = In1<std::uint64_t>;
+using Offsets = In1<std::int64_t>;
 
 DType dtype_of(nb::dlpack::dtype type, std::string_view name) {
     for (std::uint32_t tag = 0; tag <= static_cast<std::uint32_t>(DType::u64); ++tag) {
@@ -137,7 +137,7 @@ void batch_encoder(nb::module_& module) {
             "add_ids",
             [](Encoder& self, std::string_view name, const Values& values, const Offsets& offsets) {
                 nb::gil_scoped_release release;
-                Use(self)->add_ids(name, {values.data(), values.shape(0)}, {offsets.data(), offsets.shape(0)});
+                Use(self)->add_ids(name, span(values), span(offsets));
             },
             nb::arg("name"), nb::arg("values").noconvert(), nb::arg("offsets").noconvert(),
             "values (ids) u64; offsets (batch + 1) i64")
@@ -145,7 +145,7 @@ void batch_encoder(nb::module_& module) {
             "add_single_ids",
             [](Encoder& self, std::string_view name, const Values& values) {
                 nb::gil_scoped_release release;
-                Use(self)->add_single_ids(name, {values.data(), values.shape(0)});
+                Use(self)->add_single_ids(name, span(values));
             },
             nb::arg("name"), nb::arg("values").noconvert(), "values (batch) u64")
         .def(

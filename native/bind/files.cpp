@@ -64,8 +64,8 @@ struct Blocks {
 
     explicit Blocks(nb::handle source) {
         for (nb::handle item : source) {
-            nb::tuple pair = nb::cast<nb::tuple>(item);
-            if (pair.size() != 2) throw InvalidInput("expected pairs of signs and rows");
+            if (!nb::isinstance<nb::tuple>(item) || nb::len(item) != 2) throw InvalidInput("expected pairs of signs and rows");
+            const auto pair = nb::borrow<nb::tuple>(item);
             Block block;
             if (!nb::try_cast(pair[0], block.signs, false)) throw InvalidInput("expected signs (n) of contiguous uint64");
             if (!nb::try_cast(pair[1], block.rows, false)) throw InvalidInput("expected rows (n, dim) of contiguous float32");

@@ -95,7 +95,8 @@ nb::list assemble_tensors(const Plan& self, const std::vector<std::optional<Answ
     return tensors;
 }
 
-// The items of a bytes column, copied only where the bytes are not aligned to them.
+// The items of a bytes column, copied only where the bytes are not aligned to them or may change: what is checked must be what
+// is used.
 template <class T>
 class Column {
   public:
@@ -106,12 +107,12 @@ class Column {
                                std::to_string(bytes.size()) + " bytes");
         }
         const std::size_t n = bytes.size() / sizeof(T);
-        if (reinterpret_cast<std::uintptr_t>(bytes.data()) % alignof(T) == 0) {
+        if (buffer.view().readonly != 0 && reinterpret_cast<std::uintptr_t>(bytes.data()) % alignof(T) == 0) {
             items_ = {reinterpret_cast<const T*>(bytes.data()), n};
             return;
         }
         copy_.resize(n);
-        std::memcpy(copy_.data(), bytes.data(), bytes.size());
+        if (n != 0) std::memcpy(copy_.data(), bytes.data(), bytes.size());
         items_ = copy_;
     }
     Column(const Column&) = delete;

@@ -41,8 +41,20 @@ class PyLayer {
     template <class F>
     auto with(F f) {
         const std::lock_guard lock(mutex_);
-        if (!layer_) throw InvalidInput("expected a layer that is not published yet");
-        return f(*layer_);
+        return f(held());
+    }
+
+    // As with(), but after an error there is no layer: what was read until then can never be published.
+    template <class F>
+    auto load(F f) {
+        const std::lock_guard lock(mutex_);
+        Layer& layer = held();
+        try {
+            return f(layer);
+        } catch (...) {
+            layer_.reset();
+            throw;
+        }
     }
 
     std::uint64_t publish(Table& table) {
@@ -54,6 +66,11 @@ class PyLayer {
     }
 
   private:
+    Layer& held() {
+        if (!layer_) throw InvalidInput("expected a layer that is not published yet, and whose files could be read");
+        return *layer_;
+    }
+
     std::mutex mutex_;
     std::optional<Layer> layer_;
 };
@@ -121,9 +138,10 @@ void bind_builder(nb::module_& module) {
             },
             nb::arg("path"), nb::arg("shard_index") = 0, nb::arg("shard_count") = 1, GilFree())
         .def("reserve", &TableBuilder::reserve, nb::arg("rows"), GilFree())
-        .def_prop_ro("rows", &TableBuilder::rows)
-        .def_prop_ro("bytes", &TableBuilder::bytes)
-        .def_prop_ro("evicted", &TableBuilder::evicted);
+        // These wait for whoever is filling the builder, and so must not hold the GIL.
+        .def_prop_ro("rows", &TableBuilder::rows, GilFree())
+        .def_prop_ro("bytes", &TableBuilder::bytes, GilFree())
+        .def_prop_ro("evicted", &TableBuilder::evicted, GilFree());
 }
 
 void bind_layer(nb::module_& module) {
@@ -144,12 +162,13 @@ void bind_layer(nb::module_& module) {
             "load_inc",
             [](PyLayer& self, const Path& path, std::uint32_t index, std::uint32_t count) {
                 const Shard only = shard(index, count);
-                IncReader reader(path.string());
-                const std::uint64_t kept = self.with([&](Layer& layer) {
+                return self.load([&](Layer& layer) {
+                    IncReader reader(path.string());
                     layer.rows.index().reserve(reader.rows() / count);
-                    return put_file(reader, [&](const RowBlock& block) { return layer.rows.put(block, only, 3); });
+                    const std::uint64_t kept =
+                        put_file(reader, [&](const RowBlock& block) { return layer.rows.put(block, only, 3); });
+                    return std::pair(kept, reader.unix_seconds());
                 });
-                return std::pair(kept, reader.unix_seconds());
             },
             nb::arg("path"), nb::arg("shard_index") = 0, nb::arg("shard_count") = 1, GilFree())
         .def(
@@ -168,8 +187,10 @@ void bind_layer(nb::module_& module) {
                 });
             },
             nb::arg("signs").noconvert(), GilFree())
-        .def_prop_ro("size", [](PyLayer& self) { return self.with([](Layer& layer) { return layer.rows.index().size(); }); })
-        .def_prop_ro("bytes", [](PyLayer& self) { return self.with([](Layer& layer) { return layer.rows.bytes(); }); });
+        .def_prop_ro(
+            "size", [](PyLayer& self) { return self.with([](Layer& layer) { return layer.rows.index().size(); }); }, GilFree())
+        .def_prop_ro(
+            "bytes", [](PyLayer& self) { return self.with([](Layer& layer) { return layer.rows.bytes(); }); }, GilFree());
 }
 
 // What all lookups return: the numbers, then the counts of absent and of wrong-dim signs.

@@ -35,8 +35,12 @@ std::string temporary_name(const std::string& path) {
 
 }  // namespace
 
-FileOutput::FileOutput(std::string path) : path_(std::move(path)), temporary_(temporary_name(path_)) {
-    fd_ = ::open(temporary_.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0666);
+FileOutput::FileOutput(std::string path) : path_(std::move(path)) {
+    // A name is taken where a process of the same id was killed; in containers ids repeat.
+    do {
+        temporary_ = temporary_name(path_);
+        fd_ = ::open(temporary_.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0666);
+    } while (fd_ < 0 && errno == EEXIST);
     if (fd_ < 0) refuse(temporary_);
 }
 

@@ -6,12 +6,13 @@ namespace persia {
 namespace {
 
 constexpr std::size_t kRowMin = 4 + 4 + 8 + 8;  // with one value
+constexpr std::size_t kTime = 8;
 
 }  // namespace
 
 IncReader::IncReader(std::string path) : in_(std::make_unique<FileInput>(std::move(path))) {
     count_ = in_->read<std::uint32_t>("the number of rows");
-    const std::uint64_t room = in_->remaining() < 8 ? 0 : (in_->remaining() - 8) / kRowMin;
+    const std::uint64_t room = in_->remaining() < kTime ? 0 : (in_->remaining() - kTime) / kRowMin;
     if (count_ > room) {
         in_->corrupt("at most " + std::to_string(room) + " rows in the bytes that are left", std::to_string(count_), 0);
     }
@@ -31,10 +32,10 @@ bool IncReader::next(RowBlock& block) {
     }
     if (block.size() != 0) return true;
     if (finished_) return false;
-    unix_seconds_ = in_->read<std::uint64_t>("the time of the packet");
-    if (in_->remaining() != 0) {
-        in_->corrupt("the end of the file", std::to_string(in_->remaining()) + " more bytes", in_->position());
+    if (in_->remaining() > kTime) {
+        in_->corrupt("the end of the file", std::to_string(in_->remaining() - kTime) + " more bytes", in_->position() + kTime);
     }
+    unix_seconds_ = in_->read<std::uint64_t>("the time of the packet");
     finished_ = true;
     return false;
 }

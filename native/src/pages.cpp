@@ -30,7 +30,7 @@ Pages::Pages(std::size_t bytes, bool huge) : huge_(huge) {
     const std::size_t skip = (kHugePage - reinterpret_cast<std::uintptr_t>(wide) % kHugePage) % kHugePage;
     data_ = wide + skip;
     if (skip != 0) munmap(wide, skip);
-    if (skip != kHugePage) munmap(data_ + size_, kHugePage - skip);
+    munmap(data_ + size_, kHugePage - skip);
     madvise(data_, size_, MADV_HUGEPAGE);
 }
 

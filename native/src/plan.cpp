@@ -8,6 +8,9 @@ namespace persia {
 
 namespace {
 
+// How many places a feature's ids may stand at, each counted once per round of its hash stack.
+constexpr std::size_t kMaxStackedPositions = std::size_t{1} << 30;
+
 // One feature's distinct signs with all places where each stands.
 struct Column {
     std::span<const std::uint64_t> signs;    // (n)
@@ -48,9 +51,12 @@ std::uint32_t place_of(std::uint64_t sign, Scratch& scratch) {
 Column hash_stacked(const Batch& batch, const FeatureView& feature, const Slot& slot, const Slots& slots, Scratch& scratch) {
     const std::size_t ids = feature.ids_end - feature.ids_begin;
     const std::uint32_t rounds = slot.hash_stack_rounds;
-    // Places are counted in 32 bits; there are at least as many as ids.
-    if (batch.position_offsets[feature.ids_end] - batch.position_offsets[feature.ids_begin] > 0xffffffffU / 4 / rounds) {
-        throw FeatureError(slot.name, "expected ids at fewer than 2^30 places, hash stack rounds counted, got more");
+    const std::size_t positions = batch.position_offsets[feature.ids_end] - batch.position_offsets[feature.ids_begin];
+    // Every id has a position at least, so this bounds the signs too, and no count below leaves its 32 bits.
+    if (positions > kMaxStackedPositions / rounds) {
+        throw FeatureError(std::string(feature.name), "expected at most " + std::to_string(kMaxStackedPositions / rounds) +
+                                                          " places of ids with " + std::to_string(rounds) +
+                                                          " hash stack rounds, got " + std::to_string(positions));
     }
     std::size_t size = 4;
     while (size < 2 * ids * rounds) size *= 2;

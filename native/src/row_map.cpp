@@ -16,7 +16,7 @@ constexpr std::size_t kAhead = 16;
 std::byte* RowMap::place(std::uint64_t sign, std::uint32_t dim, unsigned recency) {
     const Entry found = index_.find(sign);
     const bool has_row = found.ref != kNoRef && found.ref != kDeletedRef;
-    if (has_row && recency == 3) found.mark_used();
+    if (found.ref != kNoRef && recency == 3) found.mark_used();
     if (has_row && arena_->dim(slot_of_ref(found.ref)) == dim) return arena_->row(slot_of_ref(found.ref));
     const std::uint32_t slot = arena_->allocate(dim);
     if (found.ref != kNoRef) {

@@ -23,17 +23,24 @@ struct Block {
     std::size_t unfinished_count;
 };
 
-// Four numbers that lie anywhere. The compiler unrolls the loop below before it would make vectors of it, so they are spelt
-// out.
-using Four [[gnu::vector_size(16), gnu::aligned(4), gnu::may_alias]] = float;
+// The compiler unrolls the loop below before it would make vectors of it, so they are spelt out. Sums lie at any multiple of
+// four bytes: what is loaded and stored goes through memcpy, which assumes no more.
+using Four [[gnu::vector_size(16)]] = float;
+
+Four load_four(const void* from) {
+    Four four;
+    std::memcpy(&four, from, sizeof(four));
+    return four;
+}
 
 // sum += row for a dim known at compile time.
 template <std::uint32_t kDim>
 struct AddF32 {
     void operator()(const std::byte* row, float* sum) const {
-        const auto* from = reinterpret_cast<const Four*>(row);
-        auto* to = reinterpret_cast<Four*>(sum);
-        for (std::uint32_t i = 0; i < kDim / 4; ++i) to[i] += from[i];
+        for (std::uint32_t i = 0; i < kDim; i += 4) {
+            const Four four = load_four(sum + i) + load_four(row + i * sizeof(float));
+            std::memcpy(sum + i, &four, sizeof(four));
+        }
     }
 };
 

@@ -16,7 +16,7 @@ namespace {
 
 using Layers = std::vector<std::shared_ptr<const Layer>>;
 
-// How far the fold looks ahead for the index lines and rows that it will write.
+// How far the fold looks ahead for the index lines that it will write.
 constexpr std::size_t kAhead = 16;
 
 // Applies what a layer says to the base (deletions forget) or to another layer (deletions stay).
@@ -200,45 +200,50 @@ void Table::fold_loop() {
     }
 }
 
-// Only the folding thread calls these two, so the base and the layers of `now` are those of the current snapshot still, but
+// Only the folding thread calls these, so the base and the layers of `now` are those of the current snapshot still, but
 // for layers that were published on top.
 
 void Table::fold_oldest(const Snapshot& now) {
     Base base = now.base();
-    std::vector<std::shared_ptr<Layer>> added;
+    std::shared_ptr<Layer> deletions;
     std::exception_ptr failed;
     try {
         apply(*now.layers().back(), base.rows, false);
         const std::uint64_t size = base.rows.index().size();
         if (options_.capacity != 0 && size > options_.capacity) {
-            auto deletions = std::make_shared<Layer>(options_.storage);
+            auto evicted = std::make_shared<Layer>(options_.storage);
             for (const std::uint64_t sign : clock_.pick(base.rows.index(), size - options_.capacity)) {
-                deletions->rows.mark_deleted(sign);
+                evicted->rows.mark_deleted(sign);
             }
-            added.push_back(std::move(deletions));
+            deletions = std::move(evicted);
         }
     } catch (...) {
         failed = std::current_exception();
-        added.clear();
     }
     base.measure();
+    end_fold(std::move(base), std::move(deletions), failed == nullptr);
+    if (failed != nullptr) std::rethrow_exception(failed);
+}
+
+// A fold that failed has changed the base, where only those look who have the layer above it: it must be kept, and the layer
+// too. For the same reason there is no way back from here.
+void Table::end_fold(Base base, std::shared_ptr<Layer> deletions, bool succeeded) noexcept {
     std::shared_ptr<const Snapshot> before;
     const std::lock_guard lock(state_->mutex);
     const Snapshot& current = *state_->current;
     Layers layers = current.layers();
-    // A fold that failed has changed the base, where only those look who have the layer above it: it must be kept, and the
-    // layer too.
-    if (failed == nullptr) layers.pop_back();
     std::uint64_t version = current.version();
-    for (const auto& deletions : added) {
+    if (succeeded) {
+        layers.pop_back();
+        state_->fold_error.reset();
+    }
+    if (deletions != nullptr) {
         deletions->first_snapshot = state_->next_number;
         state_->evicted += deletions->rows.index().size();
-        layers.push_back(deletions);
+        layers.push_back(std::move(deletions));
         ++version;
     }
     before = State::install(state_, version, std::move(base), std::move(layers));
-    if (failed != nullptr) std::rethrow_exception(failed);
-    state_->fold_error.reset();
 }
 
 void Table::merge_layers(const Snapshot& now) {

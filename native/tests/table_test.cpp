@@ -214,6 +214,18 @@ TEST(sums_add_the_rows_of_each_sample) {
     CHECK(sums[16] == 2 * value(2, 1.0F));
 }
 
+TEST(sums_may_lie_at_any_number) {
+    Table table(*filled({}, 0, 10, 16, 1.0F));
+    const std::vector<std::uint64_t> signs{1, 2};
+    const std::vector<std::uint32_t> counts{1, 1};
+    const std::vector<std::uint16_t> samples{0, 0};
+    for (std::size_t begin = 0; begin < 4; ++begin) {
+        std::vector<float> numbers(begin + 16);
+        table.pin()->sums(signs, counts, samples, 16, numbers.data() + begin);
+        CHECK(numbers[begin] == value(1, 1.0F) + value(2, 1.0F));
+    }
+}
+
 TEST(a_snapshot_outlives_its_table) {
     std::shared_ptr<const Snapshot> kept;
     {

@@ -1,4 +1,5 @@
-// What the core throws on purpose. The bindings turn each class into the one of the same name in persia/errors.py.
+// What the core throws on purpose. The bindings turn each class into the one of the same name in persia/errors.py, and IoError
+// into the OSError of its code.
 #pragma once
 
 #include <cstdint>

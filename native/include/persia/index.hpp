@@ -1,8 +1,8 @@
 // The index of a table: sign -> 32-bit reference, in buckets of one cache line.
 //
 // A sign hashes to a part and, in it, to a home bucket; when that is full it goes to the next one, and every full bucket that
-// it passes counts it, so that a search ends at the first bucket that nothing has passed. Parts grow by a tenth at a time and
-// one by one: memory stays within a fifth of the load, at any row count, and growing needs the memory of one part only.
+// it passes counts it, so that a search ends at the first bucket that nothing has passed. Parts grow one
+// by one, by 15 %: so the load stays within 15 % of the highest, at any row count, and growing needs the memory of one part.
 //
 // Thread safety: one writer. find() may run beside it for every sign that the writer does not touch meanwhile: entries change
 // through atomics, and a part that grows is replaced in the writer's copy of the Index while readers keep theirs (copying an

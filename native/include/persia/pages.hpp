@@ -11,7 +11,7 @@ constexpr std::size_t kHugePage = std::size_t{2} << 20;
 
 constexpr std::size_t round_up(std::size_t bytes, std::size_t to) { return (bytes + to - 1) / to * to; }
 
-// Owns one mapping. Not thread safe; moving it is.
+// Owns one mapping.
 class Pages {
   public:
     Pages() = default;

@@ -16,7 +16,9 @@ class RowMap {
   public:
     RowMap(RowStorage storage, IndexShape shape) : index_(shape), arena_(std::make_shared<RowArena>(storage)) {}
 
-    // Where the row of `sign` is to be written: its present place, or a new one if it has none of this dim.
+    // Where the row of `sign` is to be written: its present place, or a new one if it has none of this dim. `recency`, 0..3 as
+    // in RowBlock, is that of a new sign; one that is there becomes the most recent by 3, and stays as old as it is by less.
+    // Throws TooLarge if memory is used up, InvalidInput for a dim outside 1..kMaxDim.
     std::byte* place(std::uint64_t sign, std::uint32_t dim, unsigned recency);
 
     // Stores every row of the block that belongs to the shard; of two rows of one sign, the later. Returns how many belong.

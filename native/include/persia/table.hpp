@@ -100,6 +100,7 @@ class Table {
 
     void fold_loop();
     void fold_oldest(const Snapshot& now);
+    void end_fold(Base base, std::shared_ptr<Layer> deletions, bool succeeded) noexcept;
     void merge_layers(const Snapshot& now);
 
     TableOptions options_;
