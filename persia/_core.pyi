@@ -130,7 +130,7 @@ class TableBuilder:
     """Fills a table before it serves. storage: f32, f16 or int8. capacity: rows, 0 for no limit.
 
     Beyond the capacity the least recently used rows go, as far as checkpoint files tell; `evicted` counts them.
-    After an error while loading, drop the builder: the rows before the error are in it.
+    An error while loading a file spoils the builder: all later calls raise InvalidInput.
     """
 
     def __init__(self, storage: str = "f32", capacity: int = 0) -> None: ...

@@ -11,7 +11,7 @@ from typing import Protocol
 import numpy as np
 import numpy.typing as npt
 
-from persia._core import farmhash64, shard_of
+from persia import _core
 from persia.errors import InvalidInput
 
 __all__ = ["SignRule", "add_prefix", "farmhash64", "hash_stack", "shard_of", "signs_of"]
@@ -30,6 +30,18 @@ class SignRule(Protocol):
     def prefix(self) -> int: ...
     @property
     def prefix_bits(self) -> int: ...
+
+
+def farmhash64(ids: npt.ArrayLike) -> _U64:
+    """(n) -> (n). FarmHash's Hash64 of the 8 little-endian bytes of each id, with which Persia hashes everything."""
+    return _core.farmhash64(np.ascontiguousarray(_as_ids(ids)))
+
+
+def shard_of(signs: npt.ArrayLike, shards: int) -> npt.NDArray[np.uint32]:
+    """(n) -> (n). The shard that the row of each sign is on, out of so many."""
+    if not 1 <= shards < 1 << 32:
+        raise InvalidInput(f"expected 1 to 2^32 - 1 shards, got {shards}")
+    return _core.shard_of(np.ascontiguousarray(_as_ids(signs)), shards)
 
 
 def hash_stack(ids: npt.ArrayLike, rounds: int, embedding_size: int) -> _U64:

@@ -128,3 +128,14 @@ def test_prefixes_that_are_none(prefix: int, bits: int) -> None:
 def test_hash_stacks_that_are_none(rounds: int, size: int) -> None:
     with pytest.raises(InvalidInput, match="expected at least 1 round and 1 row"):
         hash_stack([1], rounds, size)
+
+
+def test_public_functions_take_what_is_like_an_array_and_say_what_is_not() -> None:
+    assert farmhash64([0x3837363534333231]).tolist() == [3430003927990384362]
+    assert (
+        shard_of(np.arange(20, dtype=np.int64)[::2], 3).tolist() == shard_of(np.arange(0, 20, 2, dtype=np.uint64), 3).tolist()
+    )
+    with pytest.raises(InvalidInput, match="1-dimensional"):
+        farmhash64(np.zeros((2, 2), np.uint64))
+    with pytest.raises(InvalidInput, match="shards, got 0"):
+        shard_of([1], 0)

@@ -87,7 +87,7 @@ def test_a_builder_is_used_up_by_its_table() -> None:
     builder = TableBuilder()
     Table(builder)
     for use in (lambda: Table(builder), lambda: builder.rows, lambda: builder.put(signs_of(1), rows_of(1.0))):
-        with pytest.raises(InvalidInput, match="has not become a table yet"):
+        with pytest.raises(InvalidInput, match="has become a table"):
             use()
 
 
@@ -143,3 +143,14 @@ def test_a_missing_answer_is_zeros_and_a_wrong_one_an_error() -> None:
 def test_an_unknown_feature_is_named() -> None:
     with pytest.raises(FeatureError, match="'nobody': expected a feature that the embedding config has"):
         make_plan(batch_of([1], name="nobody"), Slots([("f", 4, 10, True, False, 0, 0, 0)], 8), 1)
+
+
+def test_a_builder_is_spoilt_by_a_broken_file(tmp_path: Path) -> None:
+    path = tmp_path / "broken.emb"
+    write_emb(path, [(np.arange(10_000, dtype=np.uint64), np.ones((10_000, 4), np.float32))])
+    path.write_bytes(path.read_bytes()[:-1])
+    builder = TableBuilder()
+    with pytest.raises(CorruptFile):
+        builder.load_emb(path)
+    with pytest.raises(InvalidInput, match=r"got one that was spoilt: .*broken\.emb"):
+        Table(builder)

@@ -133,8 +133,13 @@ void bind_builder(nb::module_& module) {
             [](TableBuilder& self, const Path& path, std::uint32_t index, std::uint32_t count) {
                 const Shard only = shard(index, count);
                 // The order of use decides what is kept, so it is only worth reading where not all is.
-                EmbReader reader(path.string(), self.options().capacity == 0 ? Recency::skip : Recency::read);
-                return put_file(reader, [&](const RowBlock& block) { return self.put(block, only); });
+                try {
+                    EmbReader reader(path.string(), self.options().capacity == 0 ? Recency::skip : Recency::read);
+                    return put_file(reader, [&](const RowBlock& block) { return self.put(block, only); });
+                } catch (const std::exception& error) {
+                    self.spoil(error.what());
+                    throw;
+                }
             },
             nb::arg("path"), nb::arg("shard_index") = 0, nb::arg("shard_count") = 1, GilFree())
         .def("reserve", &TableBuilder::reserve, nb::arg("rows"), GilFree())

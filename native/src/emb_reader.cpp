@@ -12,7 +12,8 @@ constexpr std::size_t kHeaderSize = 8 + 4 * 4 + 4;
 constexpr std::size_t kLinks = 4 + 4 + 1;  // a node up to and with the flag that says whether it holds a row
 constexpr std::uint32_t kNoRow = 0xFFFFFFFF;
 
-// Order-independent fingerprint of a set of links: sums of these are equal if the sets are (and only then, but for chance).
+// Order-independent fingerprint of a set of links: sums of these are equal if the sets are, and only then but for a chance of
+// 2^-64. It is made against accidents: a crafted file can get past it, and has then told a wrong order of use.
 std::uint64_t edge(std::uint64_t from, std::uint64_t to) { return table_hash(from << 32 | to); }
 
 }  // namespace

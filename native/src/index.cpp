@@ -1,6 +1,7 @@
 #include "persia/index.hpp"
 
 #include <algorithm>
+#include <cassert>
 #include <new>
 #include <string>
 
@@ -91,6 +92,7 @@ void Index::insert(std::uint64_t sign, std::uint32_t ref, unsigned recency) {
     }
     const Part part = views_[number];
     const Entry entry = place(part, part.home(hash), sign, ref);
+    assert(recency <= 3);
     if (recency > 0) entry.mark_used(3 - recency);
     ++parts_[number]->signs;
 }

@@ -1,5 +1,6 @@
 #include "persia/table.hpp"
 
+#include <atomic>
 #include <chrono>
 #include <condition_variable>
 #include <cstring>
@@ -19,8 +20,12 @@ using Layers = std::vector<std::shared_ptr<const Layer>>;
 // How far the fold looks ahead for the index lines that it will write.
 constexpr std::size_t kAhead = 16;
 
-// Applies what a layer says to the base (deletions forget) or to another layer (deletions stay).
-void apply(const Layer& layer, RowMap& to, bool keep_deletions) {
+// The table is being destroyed: what was begun need not be finished.
+class Stopped : public std::exception {};
+
+// Applies what a layer says to the base (deletions forget) or to another layer (deletions stay). Throws Stopped soon after
+// `stopping` is set, so that nobody who destroys a table waits for a long fold.
+void apply(const Layer& layer, RowMap& to, bool keep_deletions, const std::atomic<bool>& stopping) {
     const RowArena& arena = layer.rows.arena();
     struct Change {
         std::uint64_t sign;
@@ -42,6 +47,7 @@ void apply(const Layer& layer, RowMap& to, bool keep_deletions) {
         std::memcpy(to.place(change.sign, dim, 3), arena.row(slot), row_bytes(arena.storage(), dim));
     };
     layer.rows.index().for_each([&](const Entry& entry, std::uint64_t sign) {
+        if (seen % 1024 == 0 && stopping.load(std::memory_order_relaxed)) throw Stopped();
         to.index().prefetch(sign);
         Change& turn = ahead[seen % kAhead];
         if (seen >= kAhead) apply_one(turn);
@@ -64,7 +70,7 @@ struct Table::State {
     std::uint64_t evicted = 0;
     std::uint64_t failed_at = ~std::uint64_t{0};  // the snapshot that was current when a fold failed: wait for another
     std::optional<std::string> fold_error;
-    bool stopping = false;
+    std::atomic<bool> stopping{false};
 
     // REQUIRES: the mutex is held. Returns the snapshot that was current, to be dropped without the mutex.
     [[nodiscard]] static std::shared_ptr<const Snapshot> install(const std::shared_ptr<State>& state, std::uint64_t version,
@@ -99,7 +105,7 @@ Table::Table(TableBuilder& builder) : options_(builder.options_), state_(std::ma
     const std::lock_guard builder_lock(builder.mutex_);
     builder.evict();
     Base base(std::move(builder.base()), options_.capacity != 0);
-    builder.base_.reset();
+    builder.give_away("has become a table");
     {
         const std::lock_guard lock(state_->mutex);
         state_->evicted = builder.evicted_;
@@ -208,7 +214,7 @@ void Table::fold_oldest(const Snapshot& now) {
     std::shared_ptr<Layer> deletions;
     std::exception_ptr failed;
     try {
-        apply(*now.layers().back(), base.rows, false);
+        apply(*now.layers().back(), base.rows, false, state_->stopping);
         const std::uint64_t size = base.rows.index().size();
         if (options_.capacity != 0 && size > options_.capacity) {
             auto evicted = std::make_shared<Layer>(options_.storage);
@@ -248,7 +254,8 @@ void Table::end_fold(Base base, std::shared_ptr<Layer> deletions, bool succeeded
 
 void Table::merge_layers(const Snapshot& now) {
     auto merged = std::make_shared<Layer>(options_.storage);
-    for (auto layer = now.layers().rbegin(); layer != now.layers().rend(); ++layer) apply(**layer, merged->rows, true);
+    for (auto layer = now.layers().rbegin(); layer != now.layers().rend(); ++layer)
+        apply(**layer, merged->rows, true, state_->stopping);
     std::shared_ptr<const Snapshot> before;
     const std::lock_guard lock(state_->mutex);
     const Snapshot& current = *state_->current;

@@ -12,7 +12,9 @@ constexpr std::uint64_t kSlack = 32;
 
 }  // namespace
 
-TableBuilder::TableBuilder(TableOptions options) : options_(options), base_(std::in_place, options.storage, kBaseShape) {}
+TableBuilder::TableBuilder(TableOptions options) : options_(options), base_(std::in_place, options.storage, kBaseShape) {
+    if (options.max_layers == 0) throw InvalidInput("expected at least 1 layer before layers are merged, got 0");
+}
 
 std::uint64_t TableBuilder::put(const RowBlock& block, Shard shard) {
     const std::lock_guard lock(mutex_);
@@ -43,8 +45,18 @@ std::size_t TableBuilder::bytes() const {
 }
 
 const RowMap& TableBuilder::base() const {
-    if (!base_) throw InvalidInput("expected a table builder that has not become a table yet");
+    if (!base_) throw InvalidInput("expected a table builder that has rows, got one that " + gone_);
     return *base_;
+}
+
+void TableBuilder::spoil(const std::string& reason) {
+    const std::lock_guard lock(mutex_);
+    if (base_) give_away("was spoilt: " + reason);
+}
+
+void TableBuilder::give_away(std::string reason) {
+    base_.reset();
+    gone_ = std::move(reason);
 }
 
 void TableBuilder::evict() {

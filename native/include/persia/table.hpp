@@ -1,8 +1,8 @@
 // The sign table of one shard while it serves: snapshots for readers, layers for updates, and a thread that folds layers into
 // the base.
 //
-// Publishing a layer swaps one pointer, so readers never wait and never see half a layer. The folding thread moves the oldest
-// layer into the base, in place, under these invariants:
+// Publishing a layer swaps one pointer, so readers wait for no more than that and never see half a layer. The folding thread
+// moves the oldest layer into the base, in place, under these invariants:
 //   1. It starts only when every snapshot in use holds that layer. So whoever could meet a sign of the layer in the base
 //      finds it in the layer first, and never reads a row or an index entry that is being written.
 //   2. Once it is done, a snapshot without the layer is published. The layer goes when the last snapshot that holds it does.
@@ -43,8 +43,8 @@ struct TableStatus {
     std::optional<std::string> fold_error;  // why the last fold failed; its layer stays, and is served from where it is
 };
 
-// Fills a table before it serves. Rows are written straight into the base. After it became a table, every method throws
-// InvalidInput.
+// Fills a table before it serves. Rows are written straight into the base. After it became a table, or was spoilt, every method
+// throws InvalidInput.
 class TableBuilder {
   public:
     explicit TableBuilder(TableOptions options);
@@ -61,8 +61,14 @@ class TableBuilder {
     std::size_t bytes() const;
     const TableOptions& options() const { return options_; }
 
+    // Drops all rows for good, because some of those that were meant to be here are missing; `reason` completes "a builder
+    // that". So half of a file is never served.
+    void spoil(const std::string& reason);
+
   private:
     friend class Table;
+
+    void give_away(std::string reason);
 
     const RowMap& base() const;
     RowMap& base() { return const_cast<RowMap&>(std::as_const(*this).base()); }
@@ -71,6 +77,7 @@ class TableBuilder {
     const TableOptions options_;
     mutable std::mutex mutex_;
     std::optional<RowMap> base_;
+    std::string gone_;  // why there is no base, if there is none
     EvictionClock clock_;
     std::uint64_t evicted_ = 0;
 };
