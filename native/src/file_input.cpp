@@ -22,7 +22,7 @@ constexpr std::size_t kBufferSize = std::size_t{512} << 10;  // fits into L2 bes
 }  // namespace
 
 FileInput::FileInput(std::string path) : path_(std::move(path)) {
-    fd_ = ::open(path_.c_str(), O_RDONLY | O_CLOEXEC);
+    fd_ = ::open(path_.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK);  // or a pipe without a writer would hold it up for good
     if (fd_ < 0) refuse(path_, errno);
     struct stat status{};
     if (::fstat(fd_, &status) != 0 || !S_ISREG(status.st_mode)) {
