@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import os
+import signal
+import subprocess
+import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +19,24 @@ from persia.errors import CorruptFile, InvalidInput
 
 def ids(*values: int) -> np.ndarray:
     return np.array(values, np.uint64)
+
+
+def table_of(rows: int, dim: int = 4) -> _core.Table:
+    builder = _core.TableBuilder()
+    builder.put(np.arange(rows, dtype=np.uint64), np.ones((rows, dim), np.float32))
+    return _core.Table(builder)
+
+
+def layer_of(*signs: int) -> _core.Layer:
+    layer = _core.Layer()
+    layer.put(ids(*signs), np.zeros((len(signs), 4), np.float32))
+    return layer
+
+
+def in_another_process(script: str) -> None:
+    """For what a limit on memory may leave in no state to go on."""
+    run = subprocess.run([sys.executable, "-c", script], cwd=Path(__file__).parent, capture_output=True, text=True, timeout=100)
+    assert run.returncode == 0, run.stdout + run.stderr
 
 
 # Files
@@ -45,3 +67,81 @@ def test_a_path_that_is_not_utf8_comes_back_as_it_was(tmp_path: Path) -> None:
 def test_blocks_that_are_no_pairs_are_refused(blocks: Any, tmp_path: Path) -> None:
     with pytest.raises(InvalidInput, match=r"expected pairs \(signs, rows\)"):
         _core.write_emb(tmp_path / "x.emb", blocks)
+
+
+# The table
+
+
+@pytest.mark.parametrize("seconds", [1e10, 1e300, float("inf")])
+def test_waiting_without_end_does_wait(seconds: float) -> None:
+    table = table_of(1)
+    snapshot = table.pin()
+    table.publish(layer_of(0))
+    with ThreadPoolExecutor() as pool:
+        waiting = pool.submit(table.wait_folded, seconds)
+        assert table.wait_folded(float("nan")) is table.wait_folded(-1) is False
+        del snapshot
+        assert waiting.result(60)
+
+
+def test_a_signal_ends_waiting() -> None:
+    class Signalled(Exception):
+        pass
+
+    def handle(*_: object) -> None:
+        raise Signalled
+
+    table = table_of(1)
+    snapshot = table.pin()
+    table.publish(layer_of(0))
+    before = signal.signal(signal.SIGALRM, handle)
+    try:
+        signal.setitimer(signal.ITIMER_REAL, 0.01)
+        with pytest.raises(Signalled):
+            table.wait_folded(60)
+    finally:
+        signal.signal(signal.SIGALRM, before)
+    assert snapshot.version == 0
+
+
+def test_a_table_without_a_thread_leaves_the_rows_to_the_builder() -> None:
+    in_another_process("""if True:
+        import numpy as np
+        from limits import memory_budget
+        from persia._core import Table, TableBuilder
+        from persia.errors import TooLarge
+        builder = TableBuilder()
+        builder.put(np.arange(9, dtype=np.uint64), np.ones((9, 4), np.float32))
+        with memory_budget(1):  # less than a stack
+            try:
+                Table(builder)
+            except TooLarge as error:
+                assert "expected a thread" in str(error)
+            else:
+                raise AssertionError("made")
+        assert builder.rows == 9
+        assert Table(builder).status().base_rows == 9
+    """)
+
+
+def test_a_fold_without_memory_fails_and_comes_right_later() -> None:
+    in_another_process("""if True:
+        import numpy as np
+        from limits import memory_budget
+        from persia._core import Layer, Table, TableBuilder
+        signs = np.arange(100_000, dtype=np.uint64)
+        layer, more = Layer(), Layer()
+        layer.put(signs, np.ones((len(signs), 4), np.float32))
+        more.put(signs[:1], np.zeros((1, 4), np.float32))
+        table = Table(TableBuilder())
+        with memory_budget(1):
+            table.publish(layer)
+            while table.status().fold_error is None:
+                table.wait_folded(0.01)
+        assert table.status().layers == 1
+        assert (table.pin().rows(signs, 4)[0] == 1).all()
+        table.publish(more)
+        assert table.wait_folded(60)
+        assert table.status().fold_error is None
+        assert table.pin().rows(signs, 4)[0].sum() == 4 * (len(signs) - 1)
+    """)

@@ -8,6 +8,8 @@
 #include <nanobind/stl/string_view.h>
 #include <nanobind/stl/tuple.h>
 
+#include <algorithm>
+#include <chrono>
 #include <filesystem>
 #include <memory>
 #include <mutex>
@@ -119,9 +121,9 @@ void bind_builder(nb::module_& module) {
             },
             nb::arg("path"), nb::arg("shard_index") = 0, nb::arg("shard_count") = 1, GilFree())
         .def("reserve", &TableBuilder::reserve, nb::arg("rows"), GilFree())
-        .def_prop_ro("rows", &TableBuilder::rows)
-        .def_prop_ro("bytes", &TableBuilder::bytes)
-        .def_prop_ro("evicted", &TableBuilder::evicted);
+        .def_prop_ro("rows", &TableBuilder::rows, GilFree())
+        .def_prop_ro("bytes", &TableBuilder::bytes, GilFree())
+        .def_prop_ro("evicted", &TableBuilder::evicted, GilFree());
 }
 
 void bind_layer(nb::module_& module) {
@@ -158,8 +160,10 @@ void bind_layer(nb::module_& module) {
                 });
             },
             nb::arg("signs").noconvert(), GilFree())
-        .def_prop_ro("size", [](PyLayer& self) { return self.with([](Layer& layer) { return layer.rows.index().size(); }); })
-        .def_prop_ro("bytes", [](PyLayer& self) { return self.with([](Layer& layer) { return layer.rows.bytes(); }); });
+        .def_prop_ro(
+            "size", [](PyLayer& self) { return self.with([](Layer& layer) { return layer.rows.index().size(); }); }, GilFree())
+        .def_prop_ro(
+            "bytes", [](PyLayer& self) { return self.with([](Layer& layer) { return layer.rows.bytes(); }); }, GilFree());
 }
 
 // What all lookups return: the numbers, then the counts of absent and of wrong-dim signs.
@@ -175,6 +179,22 @@ Found2 rows_of(const Snapshot& self, const Signs& signs, std::uint32_t dim) {
         misses = self.rows(span(signs), dim, out.data);
     }
     return {Out2<float>(out.data, {n, dim}, out.owner), misses.absent, misses.wrong_dim};
+}
+
+// In pieces, so that a signal, as of Ctrl-C, gets through.
+bool wait_folded(const Table& self, double seconds) {
+    constexpr double kPiece = 0.1;
+    const auto start = std::chrono::steady_clock::now();
+    double waited = 0;
+    for (;;) {
+        {
+            nb::gil_scoped_release release;
+            if (self.wait_folded(std::min(seconds - waited, kPiece))) return true;
+        }
+        if (PyErr_CheckSignals() != 0) throw nb::python_error();
+        waited = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+        if (!(waited < seconds)) return false;
+    }
 }
 
 }  // namespace
@@ -208,7 +228,7 @@ void table(nb::module_& module) {
         .def("pin", &Table::pin)
         .def(
             "publish", [](Table& self, PyLayer& layer) { return layer.publish(self); }, nb::arg("layer"), GilFree())
-        .def("wait_folded", &Table::wait_folded, nb::arg("seconds"), GilFree())
+        .def("wait_folded", wait_folded, nb::arg("seconds"))
         .def("status", &Table::status);
 }
 
