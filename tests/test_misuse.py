@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,8 @@ import numpy as np
 import pytest
 
 from persia import _core
-from persia.errors import CorruptFile, InvalidInput
+from persia.batch import IDTypeFeature, PersiaBatch
+from persia.errors import CorruptFile, FeatureError, InvalidInput, TooLarge
 
 
 def ids(*values: int) -> np.ndarray:
@@ -31,6 +33,12 @@ def layer_of(*signs: int) -> _core.Layer:
     layer = _core.Layer()
     layer.put(ids(*signs), np.zeros((len(signs), 4), np.float32))
     return layer
+
+
+def plan_of(sample: np.ndarray, rounds: int = 0) -> _core.Plan:
+    batch = PersiaBatch([IDTypeFeature("a", [sample, sample])])
+    slots = _core.Slots([("a", 4, 10, True, False, rounds, 1000 if rounds else 0, 0)], 8)
+    return _core.make_plan(_core.decode_batch(batch.to_bytes()), slots, 1)
 
 
 def in_another_process(script: str) -> None:
@@ -145,3 +153,49 @@ def test_a_fold_without_memory_fails_and_comes_right_later() -> None:
         assert table.status().fold_error is None
         assert table.pin().rows(signs, 4)[0].sum() == 4 * (len(signs) - 1)
     """)
+
+
+# Routing
+
+
+def test_positions_of_all_rounds_fit_into_32_bits() -> None:
+    with pytest.raises(FeatureError, match="'a': expected fewer than 2\\^30 positions in all hash stack rounds, got more"):
+        plan_of(np.full(40_000, 7, np.uint64), rounds=65_535)  # 2^32 and some
+
+
+def test_the_numbers_of_an_answer_fit_into_64_bits() -> None:
+    parts = np.tile(np.array([0, 1, 1 << 15, 1 << 31, 0, 0], np.uint32), 1 << 18)  # 2^64, which is 0
+    with pytest.raises(TooLarge, match="got a request for more"):
+        _core.answer(table_of(1).pin(), parts.tobytes(), b"", b"", b"", 2**64 - 1)
+
+
+def test_a_request_that_changes_meanwhile_is_answered_as_it_was() -> None:
+    n = 50_000
+    snapshot = table_of(n).pin()
+    parts, signs = np.array([[0, 1, 4, 1, n, n]], np.uint32), np.arange(n, dtype=np.uint64)
+    counts, samples = np.ones(n, np.uint32), np.zeros(n, np.uint16)
+    done = threading.Event()
+
+    def change() -> None:
+        while not done.is_set():
+            samples[-1] = 65_535
+            samples[-1] = 0
+
+    with ThreadPoolExecutor() as pool:
+        changing = pool.submit(change)
+        for _ in range(100):
+            try:
+                numbers, _, _ = _core.answer(snapshot, parts.data, signs.data, counts.data, samples.data, 4)
+            except InvalidInput as error:
+                assert str(error) == "expected samples below 1, got 65535"
+            else:
+                assert numbers.tolist() == [n] * 4
+        done.set()
+        changing.result()
+
+
+def test_an_empty_answer_is_not_a_missing_one() -> None:
+    plan = plan_of(ids(1, 2))
+    assert plan.assemble([None])[0].shape == (2, 4)
+    with pytest.raises(InvalidInput, match="expected an answer of 8 numbers from shard 0, got 0"):
+        plan.assemble([np.zeros(0, np.float32)])

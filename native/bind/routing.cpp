@@ -73,7 +73,16 @@ nb::list assemble_tensors(const Plan& self, const std::vector<std::optional<Answ
     std::vector<std::uint16_t*> outs;
     for (const std::size_t begin : begins) outs.push_back(memory.data + begin);
     std::vector<std::span<const float>> columns;
-    for (const auto& answer : answers) columns.push_back(answer ? span(*answer) : std::span<const float>());
+    for (const auto& answer : answers) {
+        const std::size_t shard = columns.size();
+        columns.push_back(answer ? span(*answer) : std::span<const float>());
+        if (!answer || answer->size() != 0 || shard >= self.shards.size()) continue;
+        // assemble() would take it for a shard that is missing.
+        if (const std::size_t expected = self.shards[shard].view().answer_size(); expected != 0) {
+            throw InvalidInput("expected an answer of " + std::to_string(expected) + " numbers from shard " +
+                               std::to_string(shard) + ", got 0");
+        }
+    }
     {
         nb::gil_scoped_release release;
         assemble(self, columns, outs);
@@ -86,7 +95,14 @@ nb::list assemble_tensors(const Plan& self, const std::vector<std::optional<Answ
     return tensors;
 }
 
-// The items of a bytes column, copied only where the bytes are not aligned to them.
+// Whether no thread can write to a buffer: it belongs to bytes, maybe through a memoryview.
+bool is_constant(const Py_buffer& view) {
+    PyObject* owner = view.obj;
+    if (owner != nullptr && PyMemoryView_Check(owner)) owner = PyMemoryView_GET_BASE(owner);
+    return owner != nullptr && PyBytes_Check(owner);
+}
+
+// The items of a bytes column. Copied where the bytes are not aligned to them, or may change between the check and the use.
 template <class T>
 class Column {
   public:
@@ -97,7 +113,7 @@ class Column {
                                std::to_string(bytes.size()) + " bytes");
         }
         const std::size_t n = bytes.size() / sizeof(T);
-        if (reinterpret_cast<std::uintptr_t>(bytes.data()) % alignof(T) == 0) {
+        if (is_constant(buffer.view()) && reinterpret_cast<std::uintptr_t>(bytes.data()) % alignof(T) == 0) {
             items_ = {reinterpret_cast<const T*>(bytes.data()), n};
             return;
         }

@@ -48,7 +48,11 @@ std::uint32_t place_of(std::uint64_t sign, Scratch& scratch) {
 Column hash_stacked(const Batch& batch, const FeatureView& feature, const Slot& slot, const Slots& slots, Scratch& scratch) {
     const std::size_t ids = feature.ids_end - feature.ids_begin;
     const std::uint32_t rounds = slot.hash_stack_rounds;
-    if (ids > 0xffffffffU / 4 / rounds) throw FeatureError(slot.name, "expected fewer than 2^30 signs, got more");
+    // Every id has a position, so this bounds the signs, too.
+    const std::uint32_t positions = batch.position_offsets[feature.ids_end] - batch.position_offsets[feature.ids_begin];
+    if (positions > 0xffffffffU / 4 / rounds) {
+        throw FeatureError(slot.name, "expected fewer than 2^30 positions in all hash stack rounds, got more");
+    }
     std::size_t size = 4;
     while (size < 2 * ids * rounds) size *= 2;
     scratch.table.assign(size, 0);

@@ -43,10 +43,10 @@ void check_request(const RequestView& request, std::size_t max_numbers) {
         if (part.dim == 0 || part.dim > kMaxDim) {
             throw InvalidInput("expected a dim of 1 to 65535, got " + std::to_string(part.dim));
         }
-        numbers += part.answer_size();  // below 2^48 each: no overflow before the limit is met
-        if (numbers > max_numbers) {
+        if (part.answer_size() > max_numbers - numbers) {
             throw TooLarge("expected an answer of at most " + std::to_string(max_numbers) + " numbers, got a request for more");
         }
+        numbers += part.answer_size();
         signs += part.signs;
         if (part.kind == AnswerKind::sums) {
             sum_signs += part.signs;
