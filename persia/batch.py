@@ -49,6 +49,10 @@ def _id_array(name: str, array: Any, what: str) -> Ids:
 def _name(name: Any) -> str:
     if not isinstance(name, str):
         raise InvalidInput(f"expected the name of a feature to be a str, got {name!r}")
+    try:
+        name.encode()
+    except UnicodeEncodeError:
+        raise InvalidInput(f"expected the name of a feature to be text that UTF-8 can hold, got {name!r}") from None
     return name
 
 

@@ -290,3 +290,8 @@ def test_a_client_needs_neither_grpc_nor_torch() -> None:
     code = "import sys, json, persia.batch, persia.prelude, persia.embedding.data; print(json.dumps(sorted(sys.modules)))"
     loaded = json.loads(subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True).stdout)
     assert not {"grpc", "torch", "google.protobuf"} & set(loaded)
+
+
+def test_a_name_that_utf8_cannot_hold_is_refused() -> None:
+    with pytest.raises(InvalidInput, match="text that UTF-8 can hold"):
+        IDTypeFeatureWithSingleID("\ud800", np.zeros(1, np.uint64))

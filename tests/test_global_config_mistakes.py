@@ -172,6 +172,11 @@ def test_deep_nesting_is_refused(text: str) -> None:
     assert "expected at most 32 levels, got more" in error_of(text)
 
 
+def test_aliases_inside_aliases_are_no_way_around_the_levels() -> None:
+    lines = ["a0: &a0 x"] + [f"a{i}: &a{i} {'[' * 29}*a{i - 1}{']' * 29}" for i in range(1, 40)]
+    assert "expected at most 32 levels (aliases expanded), got more" in error_of("\n".join(lines))
+
+
 def test_aliases_work_and_errors_name_the_place_of_use() -> None:
     text = "common_config:\n  metrics_config: &m {enable_metrics: true}\n  checkpointing_config: *m\n"
     assert error_of(text) == (

@@ -165,7 +165,7 @@ def test_a_builder_that_became_a_table() -> None:
         lambda: _core.Table(builder),
     ]
     for use in uses:
-        with pytest.raises(InvalidInput, match="a table builder that has become a table"):
+        with pytest.raises(InvalidInput, match="got one that has become a table"):
             use()
     assert builder.evicted == 0
     assert (table.pin().rows(SIGNS, DIM)[0] == 1).all()

@@ -3,7 +3,14 @@
 
 #include <nanobind/nanobind.h>
 
+#include <string>
+
 namespace persia::bind {
+
+// A path as Python spells it, also one that is not UTF-8.
+inline nanobind::str file_name(const std::string& path) {
+    return nanobind::steal<nanobind::str>(PyUnicode_DecodeFSDefaultAndSize(path.data(), static_cast<Py_ssize_t>(path.size())));
+}
 
 void errors(nanobind::module_& module);
 void signs(nanobind::module_& module);

@@ -24,13 +24,13 @@ void translate(const std::exception_ptr& pending, void*) {
     try {
         std::rethrow_exception(pending);
     } catch (const CorruptFile& error) {
-        raise("CorruptFile", text(error.path), text(error.expected), text(error.got), error.byte);
+        raise("CorruptFile", file_name(error.path), text(error.expected), text(error.got), error.byte);
     } catch (const DecodeError& error) {
         raise("DecodeError", text(error.expected), text(error.got), error.byte);
     } catch (const TooLarge& error) {
         raise("TooLarge", text(error.what()));
     } catch (const IoError& error) {
-        PyErr_SetObject(PyExc_OSError, nb::make_tuple(error.code, text(error.what()), text(error.path)).ptr());
+        PyErr_SetObject(PyExc_OSError, nb::make_tuple(error.code, text(error.what()), file_name(error.path)).ptr());
     } catch (const FeatureError& error) {
         raise("FeatureError", text(error.feature), text(error.problem));
     } catch (const InvalidInput& error) {

@@ -64,8 +64,8 @@ struct Blocks {
 
     explicit Blocks(nb::handle source) {
         for (nb::handle item : source) {
-            if (!nb::isinstance<nb::tuple>(item) || nb::len(item) != 2) throw InvalidInput("expected pairs of signs and rows");
-            const auto pair = nb::borrow<nb::tuple>(item);
+            nb::tuple pair;
+            if (!nb::try_cast(item, pair) || pair.size() != 2) throw InvalidInput("expected pairs (signs, rows)");
             Block block;
             if (!nb::try_cast(pair[0], block.signs, false)) throw InvalidInput("expected signs (n) of contiguous uint64");
             if (!nb::try_cast(pair[1], block.rows, false)) throw InvalidInput("expected rows (n, dim) of contiguous float32");
@@ -118,13 +118,13 @@ void files(nb::module_& module) {
         .def("__next__", &next_block<EmbReader>)
         .def_prop_ro("rows", [](const Emb& self) { return self.peek().rows(); })
         .def_prop_ro("nodes", [](const Emb& self) { return self.peek().nodes(); })
-        .def_prop_ro("path", [](const Emb& self) { return self.peek().path(); });
+        .def_prop_ro("path", [](const Emb& self) { return file_name(self.peek().path()); });
     nb::class_<Inc>(module, "IncReader", "Iterates over a packet file: (signs, dims, values, recency) per block.")
         .def(nb::new_(&open_inc), nb::arg("path"))
         .def("__iter__", [](nb::handle_t<Inc> self) { return nb::borrow(self); })
         .def("__next__", &next_block<IncReader>)
         .def_prop_ro("rows", [](const Inc& self) { return self.peek().rows(); })
-        .def_prop_ro("path", [](const Inc& self) { return self.peek().path(); })
+        .def_prop_ro("path", [](const Inc& self) { return file_name(self.peek().path()); })
         .def_prop_ro(
             "unix_seconds", [](Inc& self) { return Inc::Use(self)->unix_seconds(); },
             "When the packet was made; 0 before the iteration has ended.");

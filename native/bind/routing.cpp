@@ -95,8 +95,14 @@ nb::list assemble_tensors(const Plan& self, const std::vector<std::optional<Answ
     return tensors;
 }
 
-// The items of a bytes column, copied only where the bytes are not aligned to them or may change: what is checked must be what
-// is used.
+// Whether no thread can write to a buffer: it belongs to bytes, maybe through a memoryview.
+bool is_constant(const Py_buffer& view) {
+    PyObject* owner = view.obj;
+    if (owner != nullptr && PyMemoryView_Check(owner)) owner = PyMemoryView_GET_BASE(owner);
+    return owner != nullptr && PyBytes_Check(owner);
+}
+
+// The items of a bytes column. Copied where the bytes are not aligned to them, or may change between the check and the use.
 template <class T>
 class Column {
   public:
@@ -107,7 +113,7 @@ class Column {
                                std::to_string(bytes.size()) + " bytes");
         }
         const std::size_t n = bytes.size() / sizeof(T);
-        if (buffer.view().readonly != 0 && reinterpret_cast<std::uintptr_t>(bytes.data()) % alignof(T) == 0) {
+        if (is_constant(buffer.view()) && reinterpret_cast<std::uintptr_t>(bytes.data()) % alignof(T) == 0) {
             items_ = {reinterpret_cast<const T*>(bytes.data()), n};
             return;
         }

@@ -8,6 +8,8 @@
 #include <nanobind/stl/string_view.h>
 #include <nanobind/stl/tuple.h>
 
+#include <algorithm>
+#include <chrono>
 #include <filesystem>
 #include <memory>
 #include <mutex>
@@ -137,7 +139,7 @@ void bind_builder(nb::module_& module) {
                     EmbReader reader(path.string(), self.options().capacity == 0 ? Recency::skip : Recency::read);
                     return put_file(reader, [&](const RowBlock& block) { return self.put(block, only); });
                 } catch (const std::exception& error) {
-                    self.spoil(error.what());
+                    self.spoil("loading " + path.string() + " failed " + error.what());
                     throw;
                 }
             },
@@ -213,6 +215,22 @@ Found2 rows_of(const Snapshot& self, const Signs& signs, std::uint32_t dim) {
     return {Out2<float>(out.data, {n, dim}, out.owner), misses.absent, misses.wrong_dim};
 }
 
+// In pieces, so that a signal, as of Ctrl-C, gets through.
+bool wait_folded(const Table& self, double seconds) {
+    constexpr double kPiece = 0.1;
+    const auto start = std::chrono::steady_clock::now();
+    double waited = 0;
+    for (;;) {
+        {
+            nb::gil_scoped_release release;
+            if (self.wait_folded(std::min(seconds - waited, kPiece))) return true;
+        }
+        if (PyErr_CheckSignals() != 0) throw nb::python_error();
+        waited = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+        if (!(waited < seconds)) return false;
+    }
+}
+
 }  // namespace
 
 void table(nb::module_& module) {
@@ -254,7 +272,7 @@ void table(nb::module_& module) {
         .def("pin", &Table::pin)
         .def(
             "publish", [](Table& self, PyLayer& layer) { return layer.publish(self); }, nb::arg("layer"), GilFree())
-        .def("wait_folded", &Table::wait_folded, nb::arg("seconds"), GilFree())
+        .def("wait_folded", wait_folded, nb::arg("seconds"))
         .def("status", &Table::status);
 }
 

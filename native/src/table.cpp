@@ -1,11 +1,13 @@
 #include "persia/table.hpp"
 
+#include <algorithm>
 #include <atomic>
 #include <chrono>
 #include <condition_variable>
 #include <cstring>
 #include <exception>
 #include <set>
+#include <system_error>
 #include <utility>
 #include <vector>
 
@@ -104,14 +106,17 @@ struct Table::State {
 Table::Table(TableBuilder& builder) : options_(builder.options_), state_(std::make_shared<State>()) {
     const std::lock_guard builder_lock(builder.mutex_);
     builder.evict();
+    // The thread first, and held up by the mutex: where the system has none left, the builder keeps its rows.
+    const std::lock_guard lock(state_->mutex);
+    try {
+        folder_ = std::thread([this] { fold_loop(); });
+    } catch (const std::system_error& error) {
+        throw TooLarge(std::string("expected a thread for the table, the system has none left: ") + error.what());
+    }
     Base base(std::move(builder.base()), options_.capacity != 0);
     builder.give_away("has become a table");
-    {
-        const std::lock_guard lock(state_->mutex);
-        state_->evicted = builder.evicted_;
-        static_cast<void>(State::install(state_, 0, std::move(base), {}));
-    }
-    folder_ = std::thread([this] { fold_loop(); });
+    state_->evicted = builder.evicted_;
+    static_cast<void>(State::install(state_, 0, std::move(base), {}));
 }
 
 Table::~Table() {
@@ -135,21 +140,25 @@ std::shared_ptr<const Snapshot> Table::pin() const {
 
 std::uint64_t Table::publish(Layer&& layer) {
     if (layer.rows.arena().storage() != options_.storage) throw InvalidInput("expected a layer with the table's row storage");
-    auto added = std::make_shared<Layer>(std::move(layer));
     std::shared_ptr<const Snapshot> before;
     const std::lock_guard lock(state_->mutex);
     const Snapshot& current = *state_->current;
+    Base base = current.base();
+    Layers layers(current.layers().size() + 1);
+    std::copy(current.layers().begin(), current.layers().end(), layers.begin() + 1);
+    // Last of what may find no memory left: until here the layer is the caller's.
+    auto added = std::make_shared<Layer>(std::move(layer));
     added->first_snapshot = state_->next_number;
-    Layers layers{added};
-    layers.insert(layers.end(), current.layers().begin(), current.layers().end());
+    layers.front() = std::move(added);
     const std::uint64_t version = current.version() + 1;
-    before = State::install(state_, version, current.base(), std::move(layers));
+    before = State::install(state_, version, std::move(base), std::move(layers));
     return version;
 }
 
 bool Table::wait_folded(double seconds) const {
+    constexpr double kLongest = 1e9;  // the clock counts nanoseconds in 64 bits
     std::unique_lock lock(state_->mutex);
-    return state_->changed.wait_for(lock, std::chrono::duration<double>(seconds),
+    return state_->changed.wait_for(lock, std::chrono::duration<double>(seconds > 0 ? std::min(seconds, kLongest) : 0),
                                     [&] { return state_->current->layers().empty(); });
 }
 
@@ -175,6 +184,8 @@ TableStatus Table::status() const {
 }
 
 void Table::fold_loop() {
+    // Gets the thread's memory for exceptions now: where none is left later, throwing the first one would end the process.
+    [[maybe_unused]] const volatile int none = std::uncaught_exceptions();  // volatile, or the call would be left out
     State& state = *state_;
     for (;;) {
         std::vector<std::unique_ptr<const Snapshot>> dead;

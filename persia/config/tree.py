@@ -129,7 +129,7 @@ class _Builder:
             # An anchor is remembered when its value is complete, so a value cannot hold itself.
             if (target := self._anchors.get(str(event.anchor))) is None:
                 raise ConfigError(f"the alias `*{event.anchor}` names no complete value above it", path, self._file, line)
-            return self._copy(target, path, line)
+            return self._copy(target, path, line, len(self._open) + 1)
         assert isinstance(event, (yaml.ScalarEvent, yaml.CollectionStartEvent))
         tag = event.tag
         if tag not in (None, "!") and not (tag == _STRING_TAG and isinstance(event, yaml.ScalarEvent)):
@@ -140,14 +140,16 @@ class _Builder:
         kind = List if isinstance(event, yaml.SequenceStartEvent) else Map
         return kind(path, line, self._file)
 
-    def _copy(self, node: Node, path: str, line: int) -> Node:
+    def _copy(self, node: Node, path: str, line: int, depth: int) -> Node:
         """An alias gets a copy, so that a path names the place of use; the count bounds the work of nested aliases."""
         self._count(path, line)
+        if depth > MAX_DEPTH and not isinstance(node, Scalar):
+            raise ConfigError(f"expected at most {MAX_DEPTH} levels (aliases expanded), got more", path, self._file, line)
         if isinstance(node, List):
-            items = [self._copy(item, child_path(path, i), line) for i, item in enumerate(node.items)]
+            items = [self._copy(item, child_path(path, i), line, depth + 1) for i, item in enumerate(node.items)]
             return List(path, line, self._file, items)
         if isinstance(node, Map):
-            entries = {key: self._copy(value, child_path(path, key), line) for key, value in node.entries.items()}
+            entries = {key: self._copy(value, child_path(path, key), line, depth + 1) for key, value in node.entries.items()}
             return Map(path, line, self._file, entries)
         assert isinstance(node, Scalar)
         return Scalar(path, line, self._file, node.text, node.plain)

@@ -61,8 +61,8 @@ class TableBuilder {
     std::size_t bytes() const;
     const TableOptions& options() const { return options_; }
 
-    // Drops all rows for good, because some of those that were meant to be here are missing; `reason` completes "a builder
-    // that". So half of a file is never served.
+    // Drops all rows for good, because some of those that were meant to be here are missing. So half of a file is never
+    // served.
     void spoil(const std::string& reason);
 
   private:
