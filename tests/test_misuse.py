@@ -159,7 +159,7 @@ def test_a_fold_without_memory_fails_and_comes_right_later() -> None:
 
 
 def test_positions_of_all_rounds_fit_into_32_bits() -> None:
-    with pytest.raises(FeatureError, match="'a': expected at most 16384 places of ids with 65535 hash stack rounds, got 40000"):
+    with pytest.raises(FeatureError, match="'a': expected at most 16384 places of ids with 65535 hash stack rounds, got 80000"):
         plan_of(np.full(40_000, 7, np.uint64), rounds=65_535)  # 2^32 and some
 
 
