@@ -242,8 +242,10 @@ class Plan:
     def assemble(self, answers: Sequence[npt.NDArray[np.float32] | None]) -> list[npt.NDArray[np.float16]]:
         """One answer per shard, None for a missing one -> per feature (batch, dim), or (batch, fixed_size, dim + 1)."""
 
-def make_plan(batch: Batch, slots: Slots, shards: int) -> Plan:
-    """Raises FeatureError for a feature that is not configured or has another batch size than the others."""
+def make_plan(batch: Batch, slots: Slots, shards: int, max_numbers: int = 1 << 29) -> Plan:
+    """max_numbers: of all tensors together. Raises FeatureError for a feature that is not configured or has another batch
+    size than the others; TooLarge.
+    """
 
 def answer(
     snapshot: Snapshot, parts: Buffer, signs: Buffer, sum_counts: Buffer, sum_samples: Buffer, max_numbers: int

@@ -199,3 +199,11 @@ def test_an_empty_answer_is_not_a_missing_one() -> None:
     assert plan.assemble([None])[0].shape == (2, 4)
     with pytest.raises(InvalidInput, match="expected an answer of 8 numbers from shard 0, got 0"):
         plan.assemble([np.zeros(0, np.float32)])
+
+
+def test_empty_samples_cannot_ask_for_more_memory_than_the_limit() -> None:
+    slots = _core.Slots([(f"f{i}", 64, 1000, False, False, 0, 0, 0) for i in range(3)], 8)
+    empty = np.zeros(65_001, np.int64)
+    features = [IDTypeFeature(f"f{i}", np.zeros(0, np.uint64), empty) for i in range(3)]
+    with pytest.raises(TooLarge, match="numbers in all tensors of a batch, got more at 'f0'"):
+        _core.make_plan(_core.decode_batch(PersiaBatch(features).to_bytes()), slots, 1)

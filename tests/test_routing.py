@@ -208,7 +208,7 @@ def test_features_of_different_batch_sizes() -> None:
 
 
 def test_no_shards() -> None:
-    with pytest.raises(InvalidInput, match="at least 1 shard, got 0"):
+    with pytest.raises(InvalidInput, match="1 to 65535 shards, got 0"):
         _core.make_plan(encode({"a": [[1]]}), make_slots(config_of({"a": POOLED})), 0)
 
 

@@ -182,10 +182,11 @@ void routing(nb::module_& module) {
         .def("assemble", assemble_tensors, nb::arg("answers").noconvert());
     module.def(
         "make_plan",
-        [](const DecodedBatch& batch, const Slots& slots, std::uint32_t shards) {
-            return std::make_unique<Plan>(make_plan(batch.batch, slots, shards));
+        [](const DecodedBatch& batch, const Slots& slots, std::uint32_t shards, std::size_t max_numbers) {
+            return std::make_unique<Plan>(make_plan(batch.batch, slots, shards, max_numbers));
         },
-        nb::arg("batch"), nb::arg("slots"), nb::arg("shards"), nb::call_guard<nb::gil_scoped_release>());
+        nb::arg("batch"), nb::arg("slots"), nb::arg("shards"), nb::arg("max_numbers") = kMaxTensorNumbers,
+        nb::call_guard<nb::gil_scoped_release>());
     module.def("answer", answer_columns, nb::arg("snapshot"), nb::arg("parts"), nb::arg("signs"), nb::arg("sum_counts"),
                nb::arg("sum_samples"), nb::arg("max_numbers"));
 }

@@ -166,13 +166,16 @@ void distribute(const Column& column, std::uint32_t feature, const Slot& slot, s
 
 }  // namespace
 
-Plan make_plan(const Batch& batch, const Slots& slots, std::uint32_t shards) {
-    if (shards == 0) throw InvalidInput("expected at least 1 shard, got 0");
+Plan make_plan(const Batch& batch, const Slots& slots, std::uint32_t shards, std::size_t max_numbers) {
+    if (shards == 0 || shards > kMaxShards) {
+        throw InvalidInput("expected 1 to 65535 shards, got " + std::to_string(shards));
+    }
     Plan plan;
+    std::size_t numbers = 0;
     plan.features.reserve(batch.features.size());
     plan.shards.resize(shards);
     // A little more than its share, so that growing is rare.
-    for (PlannedRequest& request : plan.shards) request.signs.reserve(batch.ids.size() / shards + batch.ids.size() / 16 + 16);
+    for (PlannedRequest& request : plan.shards) request.signs.reserve(batch.ids.size() / shards * 9 / 8 + 16);
     Scratch scratch;
     for (const FeatureView& feature : batch.features) {
         const std::string name(feature.name);
@@ -184,6 +187,13 @@ Plan make_plan(const Batch& batch, const Slots& slots, std::uint32_t shards) {
                                          " samples as in the feature before it, got " + std::to_string(feature.batch_size));
         }
         PlannedFeature planned{name, *slot, feature.batch_size, {}};
+        std::size_t size = 1;  // below 2^49
+        for (const std::size_t extent : tensor_shape(planned)) size *= extent;
+        if (size > max_numbers - numbers) {
+            throw TooLarge("expected at most " + std::to_string(max_numbers) +
+                           " numbers in all tensors of a batch, got more at '" + name + "'");
+        }
+        numbers += size;
         if (slot->summation && slot->sqrt_scaling) {
             for (std::size_t i = 0; i < feature.batch_size; ++i) {
                 planned.ids_per_sample.push_back(batch.ids_per_sample[feature.samples_begin + i] * slot->signs_per_id());

@@ -143,6 +143,8 @@ TEST(what_a_plan_refuses) {
     const Slots slots = slots_of({.name = "f"});
     Batch batch = batch_of({{3, {{0, 0}}}}, 1);
     CHECK_THROWS(make_plan(batch, slots, 0), InvalidInput);
+    CHECK_THROWS(make_plan(batch, slots, 65'536), InvalidInput);
+    CHECK_THROWS(make_plan(batch, slots, 1, 3), TooLarge);
     batch.features[0].name = "g";
     CHECK_THROWS(make_plan(batch, slots, 1), FeatureError);
     batch = batch_of({{3, {{0, 0}}}}, 1);

@@ -42,9 +42,14 @@ struct Plan {
     std::vector<PlannedRequest> shards;
 };
 
-// Throws FeatureError for a feature that is not configured, and for one whose batch size differs from the others'.
-// REQUIRES: shards >= 1.
-Plan make_plan(const Batch& batch, const Slots& slots, std::uint32_t shards);
+// What the tensors of one batch may hold together. Empty samples cost the sender four bytes and us a whole tensor row each, so
+// the size of a batch bounds nothing. 2^29 halves are a gigabyte.
+constexpr std::size_t kMaxTensorNumbers = std::size_t{1} << 29;
+constexpr std::uint32_t kMaxShards = 65'535;
+
+// Throws FeatureError for a feature that is not configured, and for one whose batch size differs from the others'; InvalidInput
+// for a shard count outside 1..kMaxShards; TooLarge if all tensors together had more than max_numbers.
+Plan make_plan(const Batch& batch, const Slots& slots, std::uint32_t shards, std::size_t max_numbers = kMaxTensorNumbers);
 
 // Shape of the feature's tensor: (batch, dim), or (batch, sample_fixed_size, dim + 1) for a raw one.
 std::vector<std::size_t> tensor_shape(const PlannedFeature& feature);
