@@ -8,25 +8,14 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
-import yaml
-
 from persia import _core
 from persia.errors import CorruptFile
+
+from .writer.marker import MARKER, Marker, read_marker
 
 __all__ = ["Checkpoint", "load_checkpoint", "open_checkpoint"]
 
 log = logging.getLogger(__name__)
-
-MARKER = "embedding_dump_done"
-
-
-@dataclass(frozen=True)
-class Marker:
-    """What a marker file says."""
-
-    num_shards: int
-    num_internal_shards: int
-    unix_seconds: int
 
 
 @dataclass(frozen=True)
@@ -44,7 +33,7 @@ def open_checkpoint(directory: Path, shard_index: int, shard_count: int) -> Chec
     """Checks markers, counts and headers before any row is read. Raises CorruptFile, or OSError for what is not there."""
     if not directory.is_dir():
         raise FileNotFoundError(2, f"expected a checkpoint directory, there is none at {directory}", str(directory))
-    root = read_marker(directory)
+    root = marker_of(directory)
     names = sorted(entry.name for entry in directory.iterdir() if re.fullmatch(r"s\d+", entry.name))
     expected = [f"s{i}" for i in range(root.num_shards)]
     if sorted(names) != sorted(expected):
@@ -54,14 +43,14 @@ def open_checkpoint(directory: Path, shard_index: int, shard_count: int) -> Chec
     files: list[Path] = []
     for i in range(root.num_shards):
         shard = directory / f"s{i}"
-        marker = read_marker(shard)
+        marker = marker_of(shard)
         if (marker.num_shards, marker.num_internal_shards) != (root.num_shards, root.num_internal_shards):
             raise CorruptFile(str(shard / MARKER), f"the counts of {directory / MARKER}: {root}", str(marker), 0)
         # As many training shards as serving ones: the signs of ours are all in the directory of ours.
         if root.num_shards != shard_count or i == shard_index:
             files += files_of_shard(shard, i, root.num_internal_shards)
     nodes = sum(_core.EmbReader(path).nodes for path in files)
-    return Checkpoint(directory, root.num_shards, root.unix_seconds, tuple(files), nodes)
+    return Checkpoint(directory, root.num_shards, root.seconds, tuple(files), nodes)
 
 
 def files_of_shard(shard: Path, index: int, count: int) -> list[Path]:
@@ -74,20 +63,12 @@ def files_of_shard(shard: Path, index: int, count: int) -> list[Path]:
     return expected
 
 
-def read_marker(directory: Path) -> Marker:
-    path = directory / MARKER
-    try:
-        text = path.read_text()
-    except FileNotFoundError:
-        raise CorruptFile(str(path), "the marker of a complete checkpoint", "no such file: it is incomplete", 0) from None
-    try:
-        fields = yaml.safe_load(text)
-        numbers = [fields["num_shards"], fields["num_internal_shards"], fields["datetime"]["secs_since_epoch"]]
-    except (yaml.YAMLError, TypeError, KeyError, UnicodeDecodeError) as error:
-        raise CorruptFile(str(path), "num_shards, num_internal_shards and datetime", f"{error!r}", 0) from None
-    if not all(type(number) is int and number >= 0 for number in numbers):
-        raise CorruptFile(str(path), "three whole numbers", repr(numbers), 0)
-    return Marker(*numbers)
+def marker_of(directory: Path) -> Marker:
+    marker = read_marker(directory)
+    if marker is None:
+        path = str(directory / MARKER)
+        raise CorruptFile(path, "the marker of a complete checkpoint", "no such file: it is incomplete", 0)
+    return marker
 
 
 @dataclass(frozen=True)

@@ -14,9 +14,10 @@ import numpy.typing as npt
 from persia import _core
 from persia.errors import CorruptFile
 
-__all__ = ["Packet", "PacketFile", "PacketKey", "find_packets", "load_packet", "packet_key", "signs_of_packet"]
+from .writer.manifest import check_manifest
+from .writer.packet import MARKER
 
-MARKER = "inc_update_done"
+__all__ = ["Packet", "PacketFile", "PacketKey", "find_packets", "load_packet", "packet_key", "signs_of_packet"]
 
 # The order of packets: when the trainer wrote it, then the name of its directory, then the training shard.
 PacketKey = tuple[int, str, int]
@@ -98,7 +99,11 @@ def packet_key(packet: Packet) -> PacketKey:
 
 
 def load_packet(packet: Packet, storage: str, shard_index: int, shard_count: int) -> _core.Layer:
-    """All rows of the packet that belong to the shard. Raises CorruptFile, OSError: then nothing of it is to be used."""
+    """All rows of the packet that belong to the shard. Raises CorruptFile, OSError: then nothing of it is to be used.
+
+    A packet of our own writer is first held against its manifest; one of Persia's has none.
+    """
+    check_manifest(packet.directory)
     layer = _core.Layer(storage)
     for path in packet.paths():
         layer.load_inc(path, shard_index, shard_count)

@@ -34,13 +34,13 @@ def test_last_release() -> None:
     assert config.common_config.metrics_config.enable_metrics is True
     assert config.common_config.metrics_config.push_interval_seconds == 20
     assert config.embedding_parameter_server_config.capacity == 1_000_000
+    assert config.embedding_parameter_server_config.incremental_buffer_size == 5_000_000
     assert notes[0] == (
         "g.yml: old key names: `$.common_config.metrics_config.push_interval_sec` is now "
         "`common_config.metrics_config.push_interval_seconds`"
     )
     assert re.findall(r"`\$\.(\S+)`", notes[1]) == [
         "embedding_parameter_server_config.num_hashmap_internal_shards",
-        "embedding_parameter_server_config.incremental_buffer_size",
         "embedding_parameter_server_config.incremental_channel_capacity",
         "embedding_worker_config.forward_buffer_size",
     ]
@@ -48,7 +48,7 @@ def test_last_release() -> None:
 
 
 def test_the_same_file_with_current_names_does_not_warn() -> None:
-    text = re.sub(r".*(num_hashmap|incremental_buffer|incremental_channel|forward_buffer).*\n", "", LAST_RELEASE)
+    text = re.sub(r".*(num_hashmap|incremental_channel|forward_buffer).*\n", "", LAST_RELEASE)
     assert parse(text.replace("interval_sec:", "interval_seconds:")) == parse_old(LAST_RELEASE)[0]
 
 

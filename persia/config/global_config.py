@@ -95,6 +95,14 @@ class EmbeddingParameterServerConfig(msgspec.Struct, frozen=True, kw_only=True, 
     incremental_dir: Annotated[_Path, Meta(description="The directory that a trainer writes its update packets to.")] = (
         "/workspace/incremental_dir/"
     )
+    incremental_buffer_size: Annotated[
+        _PositiveInt,
+        Meta(
+            description="How many changed rows a trainer gathers to one packet. For its `IncrementalDumper`; no server "
+            "looks at it.",
+            extra={"unit": "rows"},
+        ),
+    ] = 1_000_000
 
 
 class EmbeddingWorkerConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

@@ -42,7 +42,6 @@ GLOBAL_IGNORED = {
     f"{_SERVER}.full_amount_manager_buffer_size": "only a trainer dumps checkpoints",
     f"{_SERVER}.num_signs_per_file": "only a trainer dumps checkpoints",
     f"{_SERVER}.embedding_recycle_pool_capacity": "only a trainer creates rows one by one",
-    f"{_SERVER}.incremental_buffer_size": "only a trainer writes packets",
     f"{_SERVER}.incremental_channel_capacity": "only a trainer writes packets",
     f"{_SERVER}.storage": "paths are read as they stand, from a mounted file system",
     f"{_SERVER}.local_buffer_dir": "paths are read as they stand, from a mounted file system",

@@ -1,0 +1,169 @@
+"""What lies in a checkpoint or a directory of packets, and what is wrong with it."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import msgspec
+import numpy as np
+
+from persia._core import EmbReader
+from persia.errors import CorruptFile, InvalidInput
+from persia.signs import shard_of
+
+from .writer.checkpoint import EMB_FILE, SHARD
+from .writer.manifest import MANIFEST
+from .writer.marker import MARKER, Marker, read_marker
+from .writer.packet import MARKER as PACKET_MARKER
+from .writer.packet import PacketInfo, verify_packet
+
+
+class FileReport(msgspec.Struct, frozen=True):
+    """`elsewhere`: rows of signs that belong to another shard; no server asks this one for them."""
+
+    path: str
+    bytes: int
+    rows: int = 0
+    rows_by_dim: dict[int, int] = {}
+    elsewhere: int = 0
+    error: str | None = None
+
+
+class CheckpointReport(msgspec.Struct, frozen=True):
+    """`problems` keep a server from loading it."""
+
+    path: str
+    marker: Marker | None
+    shards: int
+    rows: int
+    rows_by_dim: dict[int, int]
+    bytes: int
+    files: list[FileReport]
+    problems: list[str]
+
+
+class PacketReport(msgspec.Struct, frozen=True):
+    """`error` says why a packet that has its marker cannot be applied; one without may still be in the making."""
+
+    path: str
+    complete: bool
+    info: PacketInfo | None
+    error: str | None = None
+
+
+def inspect_checkpoint(directory: Path, workers: int = 4, progress: Callable[[], None] = lambda: None) -> CheckpointReport:
+    """Reads every byte. `progress` is called after each file.
+
+    Raises:
+        OSError: there is no such directory, or it cannot be read.
+    """
+    problems: list[str] = []
+    marker = _marker(directory, problems)
+    shards = dumped_shards(directory)
+    if marker is not None and set(shards) != set(range(marker.num_shards)):
+        names = ", ".join(path.name for path in shards.values())
+        problems.append(f"{directory}: expected s0 to s{marker.num_shards - 1}, got {names or 'none'}")
+    jobs = []
+    for shard, path in shards.items():
+        own = _marker(path, problems)
+        if own is not None and marker is not None and own.num_shards != marker.num_shards:
+            problems.append(f"{path / MARKER}: expected {marker.num_shards} shards, as above it, got {own.num_shards}")
+        files = emb_files(path)
+        if own is not None and len(files) != own.num_internal_shards:
+            problems.append(f"{path}: expected {own.num_internal_shards} .emb files, got {len(files)}")
+        jobs += [(file, shard, marker.num_shards if marker else len(shards)) for file in files]
+
+    reports = []
+    with ThreadPoolExecutor(workers) as pool:
+        for report in pool.map(_inspect_file, *zip(*jobs, strict=True)) if jobs else ():
+            reports.append(report)
+            progress()
+    problems += [report.error for report in reports if report.error]
+    rows_by_dim = sum((Counter(report.rows_by_dim) for report in reports), Counter())
+    return CheckpointReport(
+        path=str(directory),
+        marker=marker,
+        shards=len(shards),
+        rows=rows_by_dim.total(),
+        rows_by_dim=dict(sorted(rows_by_dim.items())),
+        bytes=sum(report.bytes for report in reports),
+        files=reports,
+        problems=problems,
+    )
+
+
+def shard_directories(directory: Path) -> dict[int, Path]:
+    """The `s{i}` of a checkpoint or of a directory of packets, by number."""
+    found = {int(form[1]): path for path in directory.iterdir() if (form := SHARD.fullmatch(path.name)) and path.is_dir()}
+    return dict(sorted(found.items()))
+
+
+def dumped_shards(checkpoint: Path) -> dict[int, Path]:
+    """The `s{i}` that hold something of a checkpoint, by number."""
+    shards = shard_directories(checkpoint)
+    return {shard: path for shard, path in shards.items() if (path / MARKER).exists() or emb_files(path)}
+
+
+def emb_files(shard: Path) -> list[Path]:
+    """The files of a shard: all .emb, as real Persia reads all, in the order of their numbers."""
+
+    def number(path: Path) -> tuple[int, str]:
+        form = EMB_FILE.fullmatch(path.name)
+        return (int(form[2]) if form else -1, path.name)
+
+    return sorted((path for path in shard.iterdir() if path.suffix == ".emb" and not path.name.startswith(".")), key=number)
+
+
+def inspect_packets(directory: Path) -> list[PacketReport]:
+    """Of a packet's directory, of a training shard's, or of a whole incremental_dir: the packets, in the order of names.
+
+    Raises:
+        InvalidInput: there is no packet in it.
+        OSError: there is no such directory, or it cannot be read.
+    """
+    if _is_packet(directory):
+        return [_inspect_packet(directory)]
+    shards = list(shard_directories(directory).values()) or [directory]
+    packets = [path for shard in shards for path in sorted(shard.glob("inc_*")) if path.is_dir()]
+    if not packets and shards == [directory]:
+        raise InvalidInput(f"expected a packet, or a directory with packets or with s0, s1, ..., got {directory}")
+    return [_inspect_packet(path) for path in packets]
+
+
+def _is_packet(directory: Path) -> bool:
+    return any(path.suffix == ".inc" or path.name in (MANIFEST, PACKET_MARKER) for path in directory.iterdir())
+
+
+def _inspect_packet(directory: Path) -> PacketReport:
+    complete = (directory / PACKET_MARKER).exists()
+    try:
+        return PacketReport(str(directory), complete, verify_packet(directory))
+    except (CorruptFile, OSError) as error:
+        return PacketReport(str(directory), complete, None, str(error))
+
+
+def _marker(directory: Path, problems: list[str]) -> Marker | None:
+    try:
+        marker = read_marker(directory)
+    except CorruptFile as error:
+        problems.append(str(error))
+        return None
+    if marker is None:
+        problems.append(f"{directory}: expected {MARKER}, got none: the dump did not finish")
+    return marker
+
+
+def _inspect_file(path: Path, shard: int, shards: int) -> FileReport:
+    size = path.stat().st_size
+    rows_by_dim: Counter[int] = Counter()
+    elsewhere = 0
+    try:
+        for signs, dims, _, _ in EmbReader(path):
+            rows_by_dim.update(dict(zip(*(part.tolist() for part in np.unique(dims, return_counts=True)), strict=True)))
+            elsewhere += int(np.count_nonzero(shard_of(signs, shards) != shard))
+    except (CorruptFile, OSError) as error:
+        return FileReport(str(path), size, error=str(error))
+    return FileReport(str(path), size, rows_by_dim.total(), dict(sorted(rows_by_dim.items())), elsewhere)

@@ -1,0 +1,131 @@
+"""Packets of one training shard, one after the other, each there as a whole or not at all."""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import logging
+import os
+import shutil
+from pathlib import Path
+
+from persia._core import write_inc
+from persia.errors import CorruptFile, Unavailable
+
+from .buckets import F32, U64
+from .durable import sync_directory, write_file
+from .manifest import FORMAT, MANIFEST, Manifest, ManifestFile, describe_file, read_manifest
+from .packet import MARKER, is_packet_name, packet_name
+
+ROWS_PER_FILE = 1 << 18
+
+_log = logging.getLogger(__name__)
+
+
+class PacketWriter:
+    """Not for use by two threads at a time.
+
+    A packet is put together in `s{i}/.writer/`, marker last, and then renamed into its place. There it cannot be seen
+    half: real Persia takes any directory of `s{i}` for a packet, and one that it once saw without a marker it never looks
+    at again. And there it is on the file system of its place, wherever `s{i}` may be mounted.
+    """
+
+    def __init__(self, incremental_dir: Path, shard: int) -> None:
+        self._shard = shard
+        self._directory = incremental_dir / f"s{shard}"
+        self._work = self._directory / ".writer"
+        self._work.mkdir(parents=True, exist_ok=True)
+        sync_directory(incremental_dir)
+        self._lock = os.open(self._work, os.O_RDONLY | os.O_DIRECTORY)
+        try:
+            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            os.close(self._lock)
+            raise Unavailable(f"expected one writer of {self._directory}, got a second while the first is at work") from None
+        except OSError as error:
+            if error.errno not in (errno.ENOLCK, errno.EOPNOTSUPP):  # a file system without locks: not worth to refuse it
+                os.close(self._lock)
+                raise
+        # The last packet, of which a copy is kept because packets are deleted when no server needs them any more.
+        self._last = self._find_last()
+        names = [path.name for path in self._directory.iterdir() if is_packet_name(path.name)]
+        self._last_name = max(names + ([self._last.packet] if self._last else []), default=None)
+
+    def close(self) -> None:
+        """Lets another writer have the directory. Does nothing the second time."""
+        if self._lock >= 0:
+            os.close(self._lock)
+            self._lock = -1
+
+    def write(self, blocks: list[tuple[U64, F32]], unix_seconds: float) -> Path:
+        """Writes a packet; when this returns, it is on disk. After an error there is none, and its name is still free."""
+        name = packet_name(unix_seconds, self._last_name)
+        while (self._directory / name).exists():  # somebody else's, since the start
+            name = packet_name(unix_seconds, name)
+        draft = self._work / "packet"
+        shutil.rmtree(draft, ignore_errors=True)  # of a writer that was killed, or of one that failed
+        draft.mkdir()
+        seconds = max(int(unix_seconds), self._last.unix_seconds if self._last else 0)
+        files = self._write_files(draft, blocks, seconds)
+        manifest = Manifest(
+            format=FORMAT,
+            packet=name,
+            shard=self._shard,
+            sequence=self._last.sequence + 1 if self._last else 0,
+            unix_seconds=seconds,
+            rows=sum(file.rows for file in files),
+            files=tuple(files),
+        )
+        write_file(draft / MANIFEST, manifest.to_bytes())
+        write_file(draft / MARKER, b"")
+        os.rename(draft, self._directory / name)
+        # From here on servers may have seen the packet, so neither its name nor its number may come again. If it is not
+        # certain to be on disk, that is an error all the same: its rows are then written once more, which does no harm.
+        self._last, self._last_name = manifest, name
+        sync_directory(self._directory)
+        try:
+            write_file(self._work / MANIFEST, manifest.to_bytes())
+        except OSError as error:
+            _log.warning("packet %s is written, but not noted as the last one: %s", name, error)
+        return self._directory / name
+
+    def _write_files(self, draft: Path, blocks: list[tuple[U64, F32]], seconds: int) -> list[ManifestFile]:
+        files = []
+        for number, part in enumerate(_parts(blocks, ROWS_PER_FILE)):
+            path = draft / f"{self._shard}_{number}.inc"
+            write_inc(path, part, seconds)
+            files.append(describe_file(path, sum(len(signs) for signs, _ in part)))
+        return files
+
+    def _find_last(self) -> Manifest | None:
+        packets = sorted((path for path in self._directory.iterdir() if is_packet_name(path.name)), reverse=True)
+        newest = next(filter(None, map(_manifest_in, packets)), None)
+        found = [manifest for manifest in (newest, _manifest_in(self._work)) if manifest]
+        return max(found, key=lambda manifest: manifest.sequence, default=None)
+
+
+def _manifest_in(directory: Path) -> Manifest | None:
+    try:
+        return read_manifest(directory / MANIFEST)
+    except FileNotFoundError:
+        return None  # one of real Persia's, or deleted just now
+    except CorruptFile as error:
+        _log.warning("passed by while looking for the last packet: %s", error)
+        return None
+
+
+def _parts(blocks: list[tuple[U64, F32]], size: int) -> list[list[tuple[U64, F32]]]:
+    """The rows in parts of at most so many, as views."""
+    parts: list[list[tuple[U64, F32]]] = [[]]
+    room = size
+    for signs, rows in blocks:
+        start = 0
+        while start < len(signs):
+            if not room:
+                parts.append([])
+                room = size
+            end = min(len(signs), start + room)
+            parts[-1].append((signs[start:end], rows[start:end]))
+            room -= end - start
+            start = end
+    return parts
