@@ -21,8 +21,9 @@ from typing import Any
 
 import numpy as np
 
-from persia._core import EmbReader, decode_batch, summarize_emb, write_emb
+from persia._core import EmbReader, Slots, decode_batch, make_plan, summarize_emb, write_emb
 from persia.batch import IDTypeFeature, NonIDTypeFeature, PersiaBatch
+from persia.signs import add_prefix, shard_of
 
 
 def timed(run: Callable[[], Any]) -> float:
@@ -73,6 +74,19 @@ def decode_in_python(raw: bytes) -> int:
     return ids
 
 
+def plan_with_numpy(raw: bytes) -> int:
+    """Signs, shards and columns per shard by numpy; decoded natively, which flatters it."""
+    signs = 0
+    for i, feature in enumerate(decode_batch(raw).features):
+        of_feature = add_prefix(feature.ids, (i + 1) << 56, 8)
+        shards = shard_of(of_feature, 2)
+        counts = np.diff(feature.offsets)
+        for shard in range(2):
+            here = shards == shard
+            signs += len(of_feature[here]) + 0 * len(feature.positions[np.repeat(here, counts), 0])
+    return signs
+
+
 def read_emb_with_numpy(path: Path, dim: int) -> int:
     """A file of one dim without empty nodes or optimizer state is an array of records; nothing is checked."""
     fields = [
@@ -111,6 +125,7 @@ def run(options: argparse.Namespace) -> dict[str, list[float]]:
         features = [IDTypeFeature(name, samples) for name, samples in given.items()]
         return PersiaBatch(features, [NonIDTypeFeature(dense)], requires_grad=False).to_bytes()
 
+    slots = Slots([(name, 16, 10, True, False, 0, 0, (i + 1) << 56) for i, name in enumerate(names)], 8)
     raw = from_csr()
     assert raw == from_lists(lists()) == encode_in_python(lists(), dense) and decode_in_python(raw) == signs.size
 
@@ -123,6 +138,8 @@ def run(options: argparse.Namespace) -> dict[str, list[float]]:
             given = lists()
             contenders: dict[str, Callable[[], Any]] = {
                 "decode": lambda: decode_batch(raw),
+                "decode and plan": lambda: make_plan(decode_batch(raw), slots, 2),
+                "decode and plan, numpy": lambda: plan_with_numpy(raw),
                 "decode, struct": lambda: decode_in_python(raw),
                 "encode lists": partial(from_lists, given),
                 "encode csr": from_csr,
@@ -150,6 +167,7 @@ def main() -> None:
     median = {name: statistics.median(values) for name, values in times.items()}
     for name, other in (
         ("decode", "decode, struct"),
+        ("decode and plan", "decode and plan, numpy"),
         ("encode csr", "encode, dict and struct"),
         ("encode lists", "encode, dict and struct"),
     ):
