@@ -92,6 +92,24 @@ def test_rows_are_spread_over_the_files(tmp_path: Path) -> None:
     assert all(800 < EmbReader(path).rows < 1200 for path in tmp_path.glob("s*/*.emb"))
 
 
+def test_the_order_of_a_large_block_is_kept(tmp_path: Path) -> None:
+    signs = np.random.default_rng(1).permutation(10_000).astype(np.uint64)
+    write_checkpoint(tmp_path, [(signs, np.ones((10_000, 1), "f"))], shards=1, files_per_shard=2)
+    place = {int(sign): k for k, sign in enumerate(signs)}
+    for path in tmp_path.glob("s0/*.emb"):
+        places = [place[sign] for sign in read_rows(EmbReader(path))]
+        assert places == sorted(places)
+
+
+def test_rows_from_the_temporary_file_are_aligned(tmp_path: Path) -> None:
+    spilled = buckets.Buckets(1, tmp_path, memory=0)
+    for sign in range(3):
+        signs, rows = block([sign], dim=1)
+        spilled.add(np.zeros(1, np.uint64), signs, rows)
+    assert all(array.flags.aligned for arrays in spilled.blocks(0) for array in arrays)
+    spilled.close()
+
+
 def test_a_table_loads_it(tmp_path: Path) -> None:
     write_checkpoint(tmp_path, [block(range(1000))], shards=2)
     builder = TableBuilder()
