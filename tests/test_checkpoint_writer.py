@@ -60,7 +60,7 @@ def test_a_broken_marker_is_named(text: str, tmp_path: Path) -> None:
 blocks = st.lists(st.tuples(st.integers(1, 3), st.sets(st.integers(0, 2**64 - 1), max_size=12), st.integers(0, 99)), max_size=6)
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(blocks=blocks, shards=st.integers(1, 3), files=st.integers(1, 3), memory=st.sampled_from([0, 200, 1 << 20]))
 def test_round_trip(
     blocks: list[tuple[int, set[int], int]], shards: int, files: int, memory: int, tmp_path_factory: pytest.TempPathFactory

@@ -213,7 +213,7 @@ def test_a_failed_close_can_be_tried_again(tmp_path: Path, clock: SteppedClock, 
 
 
 def test_threads_may_commit_together(tmp_path: Path, clock: SteppedClock) -> None:
-    with IncrementalDumper(tmp_path, buffer_size=64, clock=clock) as dumper:
+    with IncrementalDumper(tmp_path, buffer_size=500, clock=clock) as dumper:
 
         def commit(start: int) -> None:
             for sign in range(start, start + 1000, 10):
@@ -238,7 +238,7 @@ commits = st.lists(
 )
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(commits=commits, buffer_size=st.integers(1, 40))
 def test_packets_in_order_are_the_commits_in_order(
     commits: list[tuple[list[int], int, int, bool]], buffer_size: int, tmp_path_factory: pytest.TempPathFactory

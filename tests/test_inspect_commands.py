@@ -137,7 +137,7 @@ def test_the_order_of_use_survives_resharding(tmp_path: Path) -> None:
     assert ages == sorted(ages) and set(ages) == {0, 1, 2, 3}
 
 
-@settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(signs=st.sets(st.integers(0, 2**64 - 1), max_size=60), shards=st.integers(1, 4), again=st.integers(1, 4))
 def test_resharding_there_and_back(signs: set[int], shards: int, again: int, tmp_path_factory: pytest.TempPathFactory) -> None:
     directory = tmp_path_factory.mktemp("reshard")
