@@ -255,9 +255,8 @@ def freshness(lookups: Lookups, packets: Path) -> list[float]:
 
 def large_packet(lookups: Lookups, packets: Path, seconds: float, k: int) -> float:
     quiet = lookups.for_seconds(seconds)
-    signs = np.arange(1_000_000, dtype=np.uint64) % np.uint64(ROWS) + (
-        (np.arange(1_000_000) // ROWS + 1).astype(np.uint64) << np.uint64(56)
-    )
+    places = np.arange(1_000_000, dtype=np.uint64)
+    signs = places % np.uint64(ROWS) + ((places // np.uint64(ROWS) + np.uint64(1)) << np.uint64(56))
     done, value = threading.Event(), 5000.0 + k
     staging = packets.parent / f"staging{k}"
     with IncrementalDumper(staging, buffer_size=2_000_000, seconds=3600) as dumper:

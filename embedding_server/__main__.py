@@ -22,7 +22,7 @@ log = logging.getLogger("embedding_server")
 
 DRAIN_SECONDS = 10.0
 
-# How long a thread that works in Python may keep one waiting that has a lookup to answer. Python's own 5 ms are several lookups.
+# How long a thread that works in Python may keep one waiting that has a lookup to answer. Python's own 5 ms are several.
 SWITCH_SECONDS = 0.0005
 
 

@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import logging
 import re
-from concurrent.futures import ThreadPoolExecutor
+import sys
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor, as_completed
 from dataclasses import dataclass
 from pathlib import Path
+
+import click
 
 from persia import _core
 from persia.errors import CorruptFile
@@ -95,17 +99,25 @@ def estimate(checkpoint: Checkpoint, storage: str, shard_index: int, shard_count
 def load_checkpoint(
     checkpoint: Checkpoint, builder: _core.TableBuilder, shard_index: int, shard_count: int, workers: int
 ) -> int:
-    """Loads the files, several at a time; the builder is to be dropped on an error. Returns how many rows belong here."""
+    """Loads the files, several at a time. Returns how many rows belong here. An error spoils the builder."""
     kept = 0
-    done = 0
     with ThreadPoolExecutor(workers, thread_name_prefix="load") as pool:
         futures = [pool.submit(builder.load_emb, path, shard_index, shard_count) for path in checkpoint.files]
         try:
-            for future in futures:
+            for future in reported(futures, lambda: builder.rows):
                 kept += future.result()
-                done += 1
-                log.info("loaded %d of %d files, %d rows", done, len(futures), builder.rows)
         except BaseException:
             pool.shutdown(wait=True, cancel_futures=True)
             raise
     return kept
+
+
+def reported(futures: list[Future[int]], rows: Callable[[], int]) -> Iterator[Future[int]]:
+    """The futures in the order in which they end: under a progress bar on a terminal, else with a line in the log each."""
+    if sys.stderr.isatty():
+        with click.progressbar(as_completed(futures), length=len(futures), label="loading", file=sys.stderr) as bar:
+            yield from bar
+        return
+    for done, future in enumerate(as_completed(futures), 1):
+        yield future
+        log.info("loaded %d of %d files, %d rows", done, len(futures), rows())

@@ -117,6 +117,7 @@ class ShardServer:
         if table is not None:
             now = table.status()
             response.version, response.rows, response.evicted = now.version, now.base_rows, now.evicted
+            response.rows_by_dim.update(now.base_rows_by_dim)
             response.bytes = now.base_bytes + now.layer_bytes
         if updater is not None:
             applied = list(updater.applied)

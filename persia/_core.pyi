@@ -181,6 +181,8 @@ class TableStatus:
     @property
     def base_rows(self) -> int: ...
     @property
+    def base_rows_by_dim(self) -> dict[int, int]: ...
+    @property
     def layer_rows(self) -> int:
         """Rows and deletions that wait to be folded."""
     @property

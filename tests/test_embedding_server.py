@@ -64,6 +64,8 @@ def test_golden_tensors_through_real_servers(tmp_path: Path, count: int) -> None
                 )
             )
             assert response.wrong_dim == 0
+            assert set(server.status().rows_by_dim) == {4, 8, 16}
+            assert sum(server.status().rows_by_dim.values()) == server.status().rows
             answers.append(np.frombuffer(response.numbers, np.float32))
         want = np.load(MIX / "golden" / "batch256_0.npz")
         for i, tensor in enumerate(plan.assemble(answers)):

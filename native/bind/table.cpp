@@ -1,6 +1,7 @@
 #include "persia/table.hpp"
 
 #include <nanobind/stl/filesystem.h>
+#include <nanobind/stl/map.h>
 #include <nanobind/stl/optional.h>
 #include <nanobind/stl/pair.h>
 #include <nanobind/stl/shared_ptr.h>
@@ -260,6 +261,7 @@ void table(nb::module_& module) {
     nb::class_<TableStatus>(module, "TableStatus")
         .def_ro("version", &TableStatus::version)
         .def_ro("base_rows", &TableStatus::base_rows)
+        .def_ro("base_rows_by_dim", &TableStatus::base_rows_by_dim)
         .def_ro("layer_rows", &TableStatus::layer_rows)
         .def_ro("layers", &TableStatus::layers)
         .def_ro("evicted", &TableStatus::evicted)

@@ -23,14 +23,28 @@ std::uint32_t RowArena::allocate(std::uint32_t dim) {
     if (!rows.free_slots.empty()) {
         const std::uint32_t slot = rows.free_slots.back();
         rows.free_slots.pop_back();
+        ++rows.rows;
         return slot;
     }
     if (rows.chunk_rows_left == 0) add_chunk(dim, rows);
     --rows.chunk_rows_left;
+    ++rows.rows;
     return rows.next_slot++;
 }
 
-void RowArena::release(std::uint32_t slot) { dims_.at(dim(slot)).free_slots.push_back(slot); }
+void RowArena::release(std::uint32_t slot) {
+    DimRows& rows = dims_.at(dim(slot));
+    rows.free_slots.push_back(slot);
+    --rows.rows;
+}
+
+std::map<std::uint32_t, std::uint64_t> RowArena::rows_by_dim() const {
+    std::map<std::uint32_t, std::uint64_t> counts;
+    for (const auto& [dim, rows] : dims_) {
+        if (rows.rows != 0) counts[dim] = rows.rows;
+    }
+    return counts;
+}
 
 void RowArena::add_chunk(std::uint32_t dim, DimRows& rows) {
     if (chunks_ == kMaxChunks) throw TooLarge("expected at most 4294934528 rows in one table, got more");

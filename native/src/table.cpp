@@ -180,6 +180,7 @@ TableStatus Table::status() const {
     status.version = now->version();
     status.base_rows = now->base().size;
     status.base_bytes = now->base().bytes;
+    status.base_rows_by_dim = now->base().by_dim;
     status.layers = now->layers().size();
     for (const auto& layer : now->layers()) {
         status.layer_rows += layer->rows.index().size();

@@ -40,6 +40,9 @@ class RowArena {
 
     RowStorage storage() const { return storage_; }
 
+    // How many rows of each dim there are.
+    std::map<std::uint32_t, std::uint64_t> rows_by_dim() const;
+
     // Memory that rows, free slots and chunk table occupy, in bytes.
     std::size_t bytes() const;
 
@@ -55,6 +58,7 @@ class RowArena {
         std::uint32_t next_slot = 0;  // in it
         std::uint32_t chunk_rows_left = 0;
         std::vector<std::uint32_t> free_slots;
+        std::uint64_t rows = 0;
     };
 
     std::uint64_t* chunk_table() const { return reinterpret_cast<std::uint64_t*>(table_.data()); }

@@ -4,6 +4,7 @@
 #pragma once
 
 #include <cstdint>
+#include <map>
 #include <memory>
 #include <span>
 #include <vector>
@@ -34,12 +35,14 @@ struct Base {
     void measure() {
         size = rows.index().size();
         bytes = rows.bytes();
+        by_dim = rows.arena().rows_by_dim();
     }
 
     RowMap rows;
     bool track_use;  // whether lookups tell the eviction clock what they used
     std::uint64_t size = 0;
     std::size_t bytes = 0;
+    std::map<std::uint32_t, std::uint64_t> by_dim;  // rows
 };
 
 class Snapshot {

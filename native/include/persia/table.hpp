@@ -13,6 +13,7 @@
 #pragma once
 
 #include <cstdint>
+#include <map>
 #include <memory>
 #include <mutex>
 #include <optional>
@@ -34,6 +35,7 @@ struct TableOptions {
 struct TableStatus {
     std::uint64_t version = 0;
     std::uint64_t base_rows = 0;
+    std::map<std::uint32_t, std::uint64_t> base_rows_by_dim;
     std::uint64_t layer_rows = 0;  // rows and deletions that wait to be folded
     std::size_t layers = 0;
     std::uint64_t evicted = 0;  // rows, since the start
