@@ -225,9 +225,8 @@ def bench_serving(launcher: str, checkpoint: Path, rounds: int, seconds: float) 
             core = core_times(checkpoint, lookups.requests, len(calls))
             print(f"lookup    call {1e3 * statistics.median(calls):.2f} ms, core {1e3 * statistics.median(core):.2f} ms")
             delays = freshness(lookups, packets)
-            print(
-                f"freshness median {np.median(delays):.3f} s, 99th percentile {np.percentile(delays, 99):.3f} s, of {len(delays)}"
-            )
+            p99 = np.percentile(delays, 99)
+            print(f"freshness median {np.median(delays):.3f} s, 99th percentile {p99:.3f} s, of {len(delays)}")
             ratios = [large_packet(lookups, packets, seconds, k) for k in range(rounds)]
             print(f"packet    99th percentile of lookups {statistics.median(ratios):.2f} x that without")
         finally:
