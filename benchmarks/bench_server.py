@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import argparse
 import os
-import re
 import signal
 import socket
 import statistics
@@ -30,7 +29,7 @@ import numpy as np
 import yaml
 
 from persia import _core
-from persia.embedding_server.writer import IncrementalDumper
+from persia.embedding_server.writer import IncrementalDumper  # type: ignore[import-untyped]
 from persia.v1 import embedding_pb2 as pb
 from persia.v1 import embedding_pb2_grpc as pb_grpc
 
@@ -163,6 +162,7 @@ class Lookups:
     """Calls one server, one call after the other, on one connection."""
 
     def __init__(self, port: int) -> None:
+        self.port = port
         self.channel = grpc.insecure_channel(f"127.0.0.1:{port}", options=OPTIONS)
         self.stub = pb_grpc.EmbeddingServerStub(self.channel)
         rng = np.random.default_rng(4)
@@ -238,7 +238,7 @@ def freshness(lookups: Lookups, packets: Path) -> list[float]:
     done, delays = threading.Event(), []
     load = threading.Thread(target=lookups.until, args=(done,))
     load.start()
-    probe = Lookups(int(re.findall(r":(\d+)", lookups.channel._channel.target().decode())[-1]))
+    probe = Lookups(lookups.port)
     with IncrementalDumper(packets, buffer_size=1_000_000, seconds=3600) as dumper:
         signs = np.arange(1000, dtype=np.uint64) + np.uint64(1 << 56)
         for k in range(50):
@@ -263,7 +263,7 @@ def large_packet(lookups: Lookups, packets: Path, seconds: float, k: int) -> flo
     [packet] = (staging / "s0").glob("inc_*")
 
     def watch() -> None:
-        probe = Lookups(int(re.findall(r":(\d+)", lookups.channel._channel.target().decode())[-1]))
+        probe = Lookups(lookups.port)
         visible(probe, signs, value, 0.02)  # seldom, not to be the load that is measured
         done.set()
 
