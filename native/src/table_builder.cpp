@@ -10,6 +10,20 @@ namespace {
 // While it fills, a builder may be over its capacity by one part in this many: so evictions come in bulk.
 constexpr std::uint64_t kSlack = 32;
 
+// The rows of a block that belong to the shard. Valid until the thread's next call.
+const RowBlock& rows_of_shard(const RowBlock& block, Shard shard) {
+    thread_local RowBlock own;
+    own.clear();
+    for (std::size_t i = 0; i < block.size(); ++i) {
+        if (shard_of(block.signs[i], shard.count) != shard.index) continue;
+        own.signs.push_back(block.signs[i]);
+        own.dims.push_back(block.dims[i]);
+        own.values.push_back(block.values[i]);
+        if (!block.recency.empty()) own.recency.push_back(block.recency[i]);
+    }
+    return own;
+}
+
 }  // namespace
 
 TableBuilder::TableBuilder(TableOptions options) : options_(options), base_(std::in_place, options.storage, kBaseShape) {
@@ -17,8 +31,10 @@ TableBuilder::TableBuilder(TableOptions options) : options_(options), base_(std:
 }
 
 std::uint64_t TableBuilder::put(const RowBlock& block, Shard shard) {
+    // Sorted out before the lock, so that several loaders do it at a time.
+    const RowBlock& own = shard.count > 1 ? rows_of_shard(block, shard) : block;
     const std::lock_guard lock(mutex_);
-    const std::uint64_t kept = base().put(block, shard, 0);
+    const std::uint64_t kept = base().put(own, {}, 0);
     if (options_.capacity != 0 && base().index().size() > options_.capacity + options_.capacity / kSlack) evict();
     return kept;
 }
