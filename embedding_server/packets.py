@@ -110,7 +110,7 @@ def _file_order(name: str) -> tuple[list[int], str]:
 def packet_key(packet: Packet) -> PacketKey:
     """Reads the packet's time, which stands last in each file. Raises CorruptFile, OSError.
 
-    It says in which order to load packets; what it says of a broken file means nothing.
+    It is good for a first order only: what it says of a file that is broken, or just being written, means nothing.
     """
     seconds = 0
     for path in packet.paths():
@@ -120,19 +120,27 @@ def packet_key(packet: Packet) -> PacketKey:
                 raise CorruptFile(str(path), "at least 12 bytes: a count of rows and a time", f"{size} bytes", size)
             file.seek(size - 8)
             seconds = max(seconds, int.from_bytes(file.read(8), "little"))
+    return _key(packet, seconds)
+
+
+def _key(packet: Packet, seconds: int) -> PacketKey:
     return seconds, packet.directory.name, packet.shard
 
 
-def load_packet(packet: Packet, storage: str, shard_index: int, shard_count: int) -> _core.Layer:
-    """All rows of the packet that belong to the shard. Raises CorruptFile, OSError: then nothing of it is to be used.
+def load_packet(packet: Packet, storage: str, shard_index: int, shard_count: int) -> tuple[_core.Layer, PacketKey]:
+    """All rows of the packet that belong to the shard, and its key by the very bytes that they were read from.
+
+    Raises CorruptFile, OSError: then nothing of it is to be used.
 
     A packet of our own writer is first held against its manifest; one of Persia's has none.
     """
     check_manifest(packet.directory)
     layer = _core.Layer(storage)
+    seconds = 0
     for path in packet.paths():
-        layer.load_inc(path, shard_index, shard_count)
-    return layer
+        _rows, of_file = layer.load_inc(path, shard_index, shard_count)
+        seconds = max(seconds, of_file)
+    return layer, _key(packet, seconds)
 
 
 def signs_of_packet(packet: Packet) -> Iterator[npt.NDArray[np.uint64]]:

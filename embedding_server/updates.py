@@ -139,10 +139,10 @@ class Updater:
                     self._refuse(packet, error)
         except OSError as error:
             failed = error
-        for key, packet in sorted(found, key=lambda item: item[0]):
+        for _, packet in sorted(found, key=lambda item: item[0]):
             if self._stopping:
                 return
-            self._apply(key, packet)
+            self._apply(packet)
         if failed is not None:
             raise failed
 
@@ -174,9 +174,10 @@ class Updater:
             self._rested[directory] = mtime_ns
         return False
 
-    def _apply(self, key: PacketKey, packet: Packet) -> None:
+    def _apply(self, packet: Packet) -> None:
         try:
-            layer = load_packet(packet, self._storage, *self._shard)
+            # Not the key that it was sorted by: its files may have been written in the meantime.
+            layer, key = load_packet(packet, self._storage, *self._shard)
             if key[0] < self._since:  # believed only now that the whole packet has been checked
                 self._finish(packet)
                 return

@@ -11,6 +11,9 @@ import pytest
 from persia_packets import CONFIG, START, Follower, finish, values, write_file, write_packet
 from servers import EmbeddingServer, wait_until
 
+from embedding_server import updates
+from embedding_server.packets import Packet, PacketKey
+
 
 @pytest.fixture
 def packets(tmp_path: Path) -> Path:
@@ -135,3 +138,27 @@ def test_fault_15_a_second_packet_that_is_broken_does_not_take_the_first_with_it
     write_packet(packets, 1, [2], 2.0, name="0_1.inc")
     follower.scan()
     assert follower.values([1, 2]) == [1, 2] == Follower(packets).values([1, 2])
+
+
+def test_fault_15_a_file_that_is_written_while_it_is_looked_at(packets: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Half a file ends in any bytes but its time; what was read of it then must not put the packet into another place."""
+    packets.mkdir()
+    follower = Follower(packets)
+    finish(write_packet(packets, 2, [1], 2.0))
+    follower.scan()
+    directory = write_packet(packets, 1, [1, 2], 1.0)
+    whole = (directory / "0_0.inc").read_bytes()
+    os.truncate(directory / "0_0.inc", 30)  # ends in floats
+    finish(directory)
+    real = updates.packet_key
+
+    def key_of_half(packet: Packet) -> PacketKey:
+        key = real(packet)
+        assert key[0] > START + 2
+        (directory / "0_0.inc").write_bytes(whole)
+        return key
+
+    with monkeypatch.context() as patch:
+        patch.setattr(updates, "packet_key", key_of_half)
+        follower.scan()
+    assert follower.values([1, 2]) == [2, 1]
