@@ -27,7 +27,7 @@ CONCURRENT := $(basename $(notdir $(wildcard native/tests/*concurrent*_test.cpp)
 UNRANDOMISED = $(shell [ "$$(cat /proc/sys/vm/mmap_rnd_bits 2>/dev/null || echo 0)" -gt 28 ] && \
 	setarch -R true 2>/dev/null && echo setarch -R)
 
-.PHONY: help setup build test lint format native-test bench wheel proto lock clean
+.PHONY: help setup build test crash-test lint format native-test bench wheel proto lock clean
 
 help:  ## list the verbs
 	@sed -nE 's/^([a-z-]+):.*## (.*)/  make \1	\2/p' $(firstword $(MAKEFILE_LIST)) | expand -t 22
@@ -51,6 +51,11 @@ $(BIN)/.build: $(BIN)/.setup $(NATIVE)
 
 test: build  ## run the Python tests; ARGS=... goes to pytest
 	$(PY) -m pytest $(ARGS)
+
+KILLS ?= 1000
+SEED ?=
+crash-test: build  ## kill embedding servers KILLS=1000 times while packets arrive, and compare all rows; SEED=... repeats a run
+	PYTHONPATH=. $(PY) tests/crash_loop.py --kills $(KILLS) $(if $(SEED),--seed $(SEED))
 
 # After a build, because mypy reads the types of the installed dependencies.
 lint: build  ## check style, types and formatting

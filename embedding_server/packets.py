@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +14,7 @@ import numpy.typing as npt
 from persia import _core
 from persia.errors import CorruptFile
 
-from .writer.manifest import check_manifest
+from .writer.manifest import MANIFEST, check_manifest
 from .writer.packet import MARKER
 
 __all__ = ["Packet", "PacketFile", "PacketKey", "find_packets", "load_packet", "packet_key", "signs_of_packet"]
@@ -34,11 +34,12 @@ class PacketFile:
 
 @dataclass(frozen=True)
 class Packet:
-    """A complete packet, or those files of it that came after the rest had been applied."""
+    """A packet and its files, in their order."""
 
     directory: Path
     shard: int
-    files: tuple[PacketFile, ...]
+    files: tuple[PacketFile, ...] = ()
+    manifest: PacketFile | None = None
 
     @property
     def name(self) -> str:
@@ -48,24 +49,48 @@ class Packet:
         return [self.directory / file.name for file in self.files]
 
 
-def find_packets(root: Path, skip: Callable[[Path, int], bool] = lambda _directory, _mtime_ns: False) -> Iterator[Packet]:
-    """Every complete packet below `root`; nothing if there is no such directory. Raises OSError if one cannot be read.
+def find_packets(
+    root: Path,
+    skip: Callable[[Path, int], bool],
+    on_error: Callable[[Packet, OSError], None],
+) -> Iterator[Packet]:
+    """Every complete packet below `root`; nothing if there is no such directory.
 
-    skip(directory, mtime_ns) says which directories need not be looked into.
+    skip(directory, mtime_ns) says which directories need not be looked into; on_error is told of each packet that cannot be
+    read, without its files. Raises OSError for a shard that cannot be read, after all others.
     """
+    failed: OSError | None = None
     for shard in _directories(root, r"s(\d+)"):
-        for directory in _directories(Path(shard.path), r"inc_\d+"):
-            if skip(Path(directory.path), directory.stat().st_mtime_ns):
-                continue
-            names = os.listdir(directory.path)
-            if MARKER not in names:
-                continue
-            files = []
-            for name in sorted(names, key=_file_order):
-                if name.endswith(".inc"):
-                    status = os.stat(os.path.join(directory.path, name))
-                    files.append(PacketFile(name, status.st_size, status.st_mtime_ns))
-            yield Packet(Path(directory.path), int(shard.name[1:]), tuple(files))
+        try:
+            directories = _directories(Path(shard.path), r"inc_\d+")
+        except OSError as error:
+            failed = error
+            continue
+        for directory in directories:
+            packet = Packet(Path(directory.path), int(shard.name[1:]))
+            try:
+                if not skip(packet.directory, directory.stat().st_mtime_ns) and (found := _look_into(packet)).files:
+                    yield found
+            except OSError as error:
+                if os.path.lexists(directory.path):  # else it was deleted just now
+                    on_error(packet, error)
+    if failed is not None:
+        raise failed
+
+
+def _look_into(packet: Packet) -> Packet:
+    """The packet with its files; without, as long as it is not complete."""
+    # The marker first: a list that was begun before it came may lack files that came before it.
+    if not (packet.directory / MARKER).exists():
+        return packet
+    names = sorted(os.listdir(packet.directory), key=_file_order)
+    files = tuple(_look_at(packet.directory, name) for name in names if name.endswith(".inc"))
+    return replace(packet, files=files, manifest=_look_at(packet.directory, MANIFEST) if MANIFEST in names else None)
+
+
+def _look_at(directory: Path, name: str) -> PacketFile:
+    status = os.stat(directory / name)
+    return PacketFile(name, status.st_size, status.st_mtime_ns)
 
 
 def _directories(parent: Path, pattern: str) -> list[os.DirEntry[str]]:
@@ -85,7 +110,7 @@ def _file_order(name: str) -> tuple[list[int], str]:
 def packet_key(packet: Packet) -> PacketKey:
     """Reads the packet's time, which stands last in each file. Raises CorruptFile, OSError.
 
-    It says in which order to load packets; what it says of a broken file means nothing.
+    It is good for a first order only: what it says of a file that is broken, or just being written, means nothing.
     """
     seconds = 0
     for path in packet.paths():
@@ -95,19 +120,27 @@ def packet_key(packet: Packet) -> PacketKey:
                 raise CorruptFile(str(path), "at least 12 bytes: a count of rows and a time", f"{size} bytes", size)
             file.seek(size - 8)
             seconds = max(seconds, int.from_bytes(file.read(8), "little"))
+    return _key(packet, seconds)
+
+
+def _key(packet: Packet, seconds: int) -> PacketKey:
     return seconds, packet.directory.name, packet.shard
 
 
-def load_packet(packet: Packet, storage: str, shard_index: int, shard_count: int) -> _core.Layer:
-    """All rows of the packet that belong to the shard. Raises CorruptFile, OSError: then nothing of it is to be used.
+def load_packet(packet: Packet, storage: str, shard_index: int, shard_count: int) -> tuple[_core.Layer, PacketKey]:
+    """All rows of the packet that belong to the shard, and its key by the very bytes that they were read from.
+
+    Raises CorruptFile, OSError: then nothing of it is to be used.
 
     A packet of our own writer is first held against its manifest; one of Persia's has none.
     """
     check_manifest(packet.directory)
     layer = _core.Layer(storage)
+    seconds = 0
     for path in packet.paths():
-        layer.load_inc(path, shard_index, shard_count)
-    return layer
+        _rows, of_file = layer.load_inc(path, shard_index, shard_count)
+        seconds = max(seconds, of_file)
+    return layer, _key(packet, seconds)
 
 
 def signs_of_packet(packet: Packet) -> Iterator[npt.NDArray[np.uint64]]:

@@ -73,12 +73,14 @@ class Updater:
         self._observer: BaseObserver | None = None
         self.applied: list[Applied] = []  # in the order of their keys
         self.set_aside: dict[str, str] = {}  # packet -> why
-        self._refused: dict[Path, tuple[PacketFile, ...]] = {}
+        self._refused: dict[Path, tuple[Packet, bool]] = {}  # as it was then, and whether it stays so until it changes
+        self._parts = {entry["packet"]: set(entry["files"]) for entry in journal.entries}
         self.on_applied: Callable[[float], None] = lambda _delay: None  # seconds from the packet's time to now
 
     def catch_up(self) -> None:
         """Applies all that is there, before the server is ready; says which packets of the journal are gone."""
         self.scan()
+        self.scan()  # the rest of packets of which there was only a part when an earlier run applied them
         here = {applied.packet.name for applied in self.applied} | set(self.set_aside)
         for entry in self._journal.entries:
             if entry["seconds"] >= self._since and entry["packet"] not in here:
@@ -125,21 +127,48 @@ class Updater:
         self._wake.set()  # what came before the watch began
 
     def scan(self) -> None:
-        """Applies every complete packet that is new or has new files, oldest first."""
+        """Applies every complete packet that is new or has new files, oldest first.
+
+        Raises OSError if a shard's directory cannot be read, after it has applied what can be.
+        """
+        self._forget_deleted()
         found: list[tuple[PacketKey, Packet]] = []
-        for packet in find_packets(self._root, self._is_old_news):
-            fresh = tuple(file for file in packet.files if file not in self._done.get(packet.directory, ()))
-            if not fresh or self._refused.get(packet.directory) == fresh:
-                continue
-            packet = replace(packet, files=fresh)
-            try:
-                found.append((packet_key(packet), packet))
-            except (CorruptFile, OSError) as error:
-                self._refuse(packet, error)
-        for key, packet in sorted(found, key=lambda item: item[0]):
+        failed: OSError | None = None
+        try:
+            for packet in map(self._part_applied_before, find_packets(self._root, self._is_old_news, self._refuse)):
+                if self._is_known(packet):
+                    continue
+                try:
+                    found.append((packet_key(packet), packet))
+                except (CorruptFile, OSError) as error:
+                    self._refuse(packet, error)
+        except OSError as error:
+            failed = error
+        for _, packet in sorted(found, key=lambda item: item[0]):
             if self._stopping:
                 return
-            self._apply(key, packet)
+            self._apply(packet)
+        if failed is not None:
+            raise failed
+
+    def _is_known(self, packet: Packet) -> bool:
+        # A packet with one new file is applied as a whole again: its place in the order may be another now, and a restart,
+        # which finds all files, must come to the same rows.
+        return self._done.get(packet.directory, set()).issuperset(packet.files) or (
+            self._refused.get(packet.directory) == (packet, True)
+        )
+
+    def _part_applied_before(self, packet: Packet) -> Packet:
+        """Of a packet that grew after an earlier run had applied it, that part first: it counts even if the rest is broken."""
+        if packet.directory in self._done:
+            return packet
+        part = tuple(file for file in packet.files if file.name in self._parts.get(packet.name, ()))
+        return replace(packet, files=part or packet.files)
+
+    def _forget_deleted(self) -> None:
+        for directory in [directory for directory in self._refused if not os.path.lexists(directory)]:
+            packet, _ = self._refused.pop(directory)
+            self.set_aside.pop(packet.name, None)
 
     def _is_old_news(self, directory: Path, mtime_ns: int) -> bool:
         if directory in self._refused:
@@ -150,9 +179,10 @@ class Updater:
             self._rested[directory] = mtime_ns
         return False
 
-    def _apply(self, key: PacketKey, packet: Packet) -> None:
+    def _apply(self, packet: Packet) -> None:
         try:
-            layer = load_packet(packet, self._storage, *self._shard)
+            # Not the key that it was sorted by: its files may have been written in the meantime.
+            layer, key = load_packet(packet, self._storage, *self._shard)
             if key[0] < self._since:  # believed only now that the whole packet has been checked
                 self._finish(packet)
                 return
@@ -168,17 +198,23 @@ class Updater:
         self.applied.insert(bisect_right(self.applied, key, key=lambda other: other.key), applied)
         self._finish(packet)
         delay = max(0.0, time.time() - key[0])
-        self._journal.append(
-            {
-                "packet": packet.name,
-                "seconds": key[0],
-                "files": [file.name for file in packet.files],
-                "rows": rows,
-                "version": version,
-            }
-        )
+        self._note(applied, rows)
         log.info("packet %s: %d rows, version %d, %.3f s after it was written", packet.name, rows, version, delay)
         self.on_applied(delay)
+
+    def _note(self, applied: Applied, rows: int) -> None:
+        entry = {
+            "packet": applied.packet.name,
+            "seconds": applied.key[0],
+            "files": [file.name for file in applied.packet.files],
+            "rows": rows,
+            "version": applied.version,
+        }
+        try:
+            self._journal.append(entry)
+        except OSError as error:
+            # A disk that is full or read-only must not keep rows from being served, which a restart finds without it.
+            log.error("packet %s is applied, but not noted: %s", applied.packet.name, error)
 
     def _finish(self, packet: Packet) -> None:
         self._done.setdefault(packet.directory, set()).update(packet.files)
@@ -190,11 +226,13 @@ class Updater:
         if self.set_aside.get(packet.name) != reason:
             log.error("packet %s is set aside: %s", packet.name, reason)
         self.set_aside[packet.name] = reason
-        # What is wrong inside a file stays wrong until it is written again; what the system refused may pass by itself.
-        if isinstance(error, CorruptFile):
-            self._refused[packet.directory] = packet.files
-        else:
-            self._refused[packet.directory] = ()
+        # What is wrong inside a file stays wrong until it is written again, which a file that was written just now may be
+        # without another time; what the system refused, or what is wrong with a newer packet, may pass by itself.
+        newest = max((file.mtime_ns for file in (*packet.files, packet.manifest) if file), default=0)
+        stays = (
+            isinstance(error, CorruptFile) and Path(error.file).parent == packet.directory and time.time_ns() - newest > REST_NS
+        )
+        self._refused[packet.directory] = packet, stays
 
 
 class _Wake(FileSystemEventHandler):

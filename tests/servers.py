@@ -72,7 +72,9 @@ class EmbeddingServer:
 
     def log(self) -> str:
         """What it said since it was started last."""
-        return self.log_path.read_bytes()[self._log_begin :].decode()
+        with self.log_path.open("rb") as log:
+            log.seek(self._log_begin)
+            return log.read().decode()
 
     @property
     def address(self) -> str:
@@ -120,6 +122,9 @@ class EmbeddingServer:
     def kill(self) -> None:
         self.process.kill()
         self.process.wait()
+        if self._channel is not None:
+            self._channel.close()
+            self._channel = None
 
     def __enter__(self) -> EmbeddingServer:
         return self
