@@ -72,10 +72,12 @@ class CrashLoop:
         wait_until(lambda: self._train() or "listening on" in server.log(), "the server listens")
         return time.monotonic() + self._rng.choice([0.002, 0.02, 0.06, 0.4]) * self._rng.random()
 
-    def _train(self) -> None:
+    def _train(self) -> bool:
+        """A step of the trainer, if it is time for one. False, to stand before a condition that is waited for."""
         if time.monotonic() >= self._next_step:
             self._trainer.step()
             self._next_step = time.monotonic() + self._rng.expovariate(PACKETS_PER_SECOND)
+        return False
 
     def _train_until(self, end: float) -> None:
         while (left := end - time.monotonic()) > 0:

@@ -45,9 +45,10 @@ def test_a_full_buffer_is_written_by_the_commit_that_fills_it(dumper: Incrementa
     assert read_packet(packet) == rows_of([block(range(100))])
 
 
-def test_the_thread_writes_when_the_oldest_commit_is_old_enough(
+def test_fault_16_the_thread_writes_when_the_oldest_commit_is_old_enough(
     dumper: IncrementalDumper, clock: SteppedClock, tmp_path: Path
 ) -> None:
+    """Persia writes only when its buffer is full, however old the rows in it; here also when they are old enough."""
     clock.advance(100)
     dumper.commit(*block([1]))
     clock.advance(9)
@@ -80,7 +81,8 @@ def test_the_real_clock_flushes_too(tmp_path: Path) -> None:
         assert replay(tmp_path / "s0") == rows_of([block([1])])
 
 
-def test_flush_and_close_write_the_rest(tmp_path: Path, clock: SteppedClock) -> None:
+def test_fault_16_flush_and_close_write_the_rest(tmp_path: Path, clock: SteppedClock) -> None:
+    """Persia loses what is in its buffer when it ends; here close() writes it."""
     dumper = IncrementalDumper(tmp_path, clock=clock)
     assert dumper.flush() is None
     dumper.commit(*block([1]))
@@ -136,9 +138,10 @@ STEPS = [(packet_writer, "write_inc"), (os, "fsync"), (os, "rename"), (os, "repl
 
 
 @pytest.mark.parametrize(("owner", "name"), STEPS, ids=[name for _, name in STEPS])
-def test_an_error_keeps_the_rows(
+def test_fault_16_an_error_keeps_the_rows(
     owner: Any, name: str, dumper: IncrementalDumper, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    """Persia empties its buffer before it knows that the rows are written; here they stay until they are."""
     with monkeypatch.context() as patch:
         patch.setattr(owner, name, refuse)
         with pytest.raises(OSError, match="No space left"):

@@ -11,8 +11,7 @@ import pytest
 from persia_packets import CONFIG, START, Follower, finish, values, write_file, write_packet
 from servers import EmbeddingServer, wait_until
 
-from embedding_server import updates
-from embedding_server.packets import Packet, PacketKey
+from embedding_server.packets import Packet, PacketKey, packet_key
 
 
 @pytest.fixture
@@ -150,15 +149,14 @@ def test_fault_15_a_file_that_is_written_while_it_is_looked_at(packets: Path, mo
     whole = (directory / "0_0.inc").read_bytes()
     os.truncate(directory / "0_0.inc", 30)  # ends in floats
     finish(directory)
-    real = updates.packet_key
 
     def key_of_half(packet: Packet) -> PacketKey:
-        key = real(packet)
+        key = packet_key(packet)
         assert key[0] > START + 2
         (directory / "0_0.inc").write_bytes(whole)
         return key
 
     with monkeypatch.context() as patch:
-        patch.setattr(updates, "packet_key", key_of_half)
+        patch.setattr("embedding_server.updates.packet_key", key_of_half)
         follower.scan()
     assert follower.values([1, 2]) == [2, 1]
