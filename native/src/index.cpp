@@ -16,7 +16,7 @@ namespace {
 constexpr double kGrowth = 1.15;
 
 // Below this a part comes from the heap: whole pages would waste more than the heap's own header.
-constexpr std::size_t kMapFrom = 16 * 1024;
+constexpr std::size_t kMapFrom = 32 * 1024;
 constexpr std::size_t kHeapHeader = 80;
 
 std::uint32_t buckets_for(std::uint64_t signs, double load) {
