@@ -54,7 +54,7 @@ test: build  ## run the Python tests; ARGS=... goes to pytest
 
 KILLS ?= 1000
 SEED ?=
-crash-test: build  ## kill embedding servers KILLS=1000 times while packets arrive, and compare all rows; SEED=... repeats a run
+crash-test: build  ## kill embedding servers KILLS=1000 times while packets arrive, and compare all rows; SEED=... makes the same choices
 	PYTHONPATH=. $(PY) tests/crash_loop.py --kills $(KILLS) $(if $(SEED),--seed $(SEED))
 
 # After a build, because mypy reads the types of the installed dependencies.

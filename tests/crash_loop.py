@@ -1,6 +1,7 @@
 """Kills embedding servers with SIGKILL at random moments while packets arrive, and compares all rows with an oracle.
 
-`make crash-test KILLS=1000` runs it, and SEED=... with the same decisions again. On a difference the directory stays.
+`make crash-test KILLS=1000` runs it, SEED=... with the same choices again; the moments of the processes are their own. On a
+difference the directory stays.
 """
 
 from __future__ import annotations

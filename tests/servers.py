@@ -67,7 +67,8 @@ class EmbeddingServer:
         """Starts it (again); returns at once."""
         with self.log_path.open("ab") as log:
             self._log_begin = log.tell()
-            self.process = subprocess.Popen(self.command, stdout=log, stderr=log)
+            environment = os.environ | {"PYTHONFAULTHANDLER": "1"}
+            self.process = subprocess.Popen(self.command, stdout=log, stderr=log, env=environment)
         self._channel: grpc.Channel | None = None
 
     def log(self) -> str:
@@ -97,7 +98,16 @@ class EmbeddingServer:
         return pb_grpc.EmbeddingServerStub(self.channel)
 
     def status(self) -> pb.StatusResponse:
-        response: pb.StatusResponse = self.stub.Status(pb.StatusRequest(), timeout=PATIENCE, wait_for_ready=True)
+        try:
+            response: pb.StatusResponse = self.stub.Status(pb.StatusRequest(), timeout=PATIENCE, wait_for_ready=True)
+        except grpc.RpcError as error:
+            code = self.process.poll()
+            if code is None:  # it hangs: faulthandler says where
+                self.process.send_signal(signal.SIGABRT)
+                self.process.wait(PATIENCE)
+            raise AssertionError(
+                f"no status of {self.log_path}, which {'hangs' if code is None else f'ended with {code}'}:\n{self.log()}"
+            ) from error
         return response
 
     def wait_ready(self) -> EmbeddingServer:
