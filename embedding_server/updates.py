@@ -22,7 +22,7 @@ from watchdog.observers.api import BaseObserver
 from persia import _core
 from persia.errors import CorruptFile, PersiaError
 
-from .journal import Journal
+from .journal import Entry, Journal
 from .packets import (
     Packet,
     PacketFile,
@@ -76,7 +76,7 @@ class Updater:
         self.applied: list[Applied] = []  # in the order of their keys
         self.set_aside: dict[str, str] = {}  # packet -> why
         self._refused: dict[Path, tuple[Packet, bool]] = {}  # as it was then, and whether it stays so until it changes
-        self._parts = {entry["packet"]: set(entry["files"]) for entry in journal.entries}
+        self._parts = {entry.packet: set(entry.files) for entry in journal.entries}
         self.on_applied: Callable[[float], None] = lambda _delay: None  # seconds from the packet's time to now
 
     def catch_up(self) -> None:
@@ -85,9 +85,10 @@ class Updater:
         self.scan()  # the rest of packets of which there was only a part when an earlier run applied them
         here = {applied.packet.name for applied in self.applied} | set(self.set_aside)
         for entry in self._journal.entries:
-            if entry["seconds"] >= self._since and entry["packet"] not in here:
-                log.warning("packet %s was applied by an earlier run and is gone: its rows are missing", entry["packet"])
-                here.add(entry["packet"])
+            if entry.seconds >= self._since and entry.packet not in here:
+                log.warning("packet %s was applied by an earlier run and is gone: its rows are missing", entry.packet)
+                here.add(entry.packet)
+        self._journal.entries.clear()
 
     def start(self) -> None:
         self._thread = threading.Thread(target=self._run, name="updates", daemon=True)
@@ -212,15 +213,9 @@ class Updater:
         self.on_applied(delay)
 
     def _note(self, applied: Applied, rows: int) -> None:
-        entry = {
-            "packet": applied.packet.name,
-            "seconds": applied.key[0],
-            "files": [file.name for file in applied.packet.files],
-            "rows": rows,
-            "version": applied.version,
-        }
+        files = [file.name for file in applied.packet.files]
         try:
-            self._journal.append(entry)
+            self._journal.append(Entry(applied.packet.name, applied.key[0], files, rows, applied.version))
         except OSError as error:
             # A disk that is full or read-only must not keep rows from being served, which a restart finds without it.
             log.error("packet %s is applied, but not noted: %s", applied.packet.name, error)
