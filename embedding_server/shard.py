@@ -60,7 +60,7 @@ class ShardServer:
             if builder.evicted:
                 log.warning("%d rows over the capacity of %d were left out", builder.evicted, options.capacity)
             log.info("loaded %d rows of this shard in %.1f s", kept, time.monotonic() - began)
-            since = checkpoint.unix_seconds
+            since = checkpoint.marker.seconds
         self.table = _core.Table(builder)
         if options.incremental_dir is not None:
             self.state = f"catching up with {options.incremental_dir}"
