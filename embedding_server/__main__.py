@@ -77,10 +77,11 @@ def main(
     metrics = Metrics(shard, metrics_config.job_name)
     sys.setswitchinterval(SWITCH_SECONDS)
     stop = StopSignal()
+    url_host = f"[{host}]" if ":" in host and not host.startswith("[") else host  # of IPv6
     try:
-        server = Server(f"{host}:{port}", [SERVICE])
+        server = Server(f"{url_host}:{port}", [SERVICE])
         if metrics_config.enable_metrics or metrics_port is not None:
-            log.info("metrics on http://%s:%d/metrics", host, metrics.serve(host, metrics_port or 0))
+            log.info("metrics on http://%s:%d/metrics", url_host, metrics.serve(url_host.strip("[]"), metrics_port or 0))
     except (PersiaError, OSError) as error:
         _give_up(str(error))
     pb_grpc.add_EmbeddingServerServicer_to_server(EmbeddingService(shard, metrics), server.grpc)
@@ -88,13 +89,14 @@ def main(
     log.info("listening on %s as shard %d of %d", server.address, replica_index, replica_size)
     try:
         shard.load()
-    except (PersiaError, OSError) as error:
-        log.error("%s", error)
+    except Exception as error:
+        log.error("%s", str(error) or repr(error), exc_info=not isinstance(error, (PersiaError, OSError, MemoryError)))
         server.stop(0)
         sys.exit(1)
+    stop.serving()
     server.set_serving(True)
     log.info("serving version %d", shard.status().version)
-    stop.asked.wait()
+    stop.wait()
     log.info("stopping: up to %.0f s for calls that run", DRAIN_SECONDS)
     server.stop(DRAIN_SECONDS)
     shard.stop()

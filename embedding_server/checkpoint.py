@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import re
+import stat
 import sys
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor, as_completed
@@ -27,14 +28,13 @@ class Checkpoint:
     """A complete checkpoint. `files` are those that one server needs."""
 
     directory: Path
-    num_shards: int
-    unix_seconds: int
+    marker: Marker
     files: tuple[Path, ...]
-    nodes: int
+    stamps: tuple[tuple[int, ...], ...]  # of the files: another one is another file
 
 
 def open_checkpoint(directory: Path, shard_index: int, shard_count: int) -> Checkpoint:
-    """Checks markers, counts and headers before any row is read. Raises CorruptFile, or OSError for what is not there."""
+    """Checks markers and counts before any row is read. Raises CorruptFile, or OSError for what is not there."""
     if not directory.is_dir():
         raise FileNotFoundError(2, f"expected a checkpoint directory, there is none at {directory}", str(directory))
     root = marker_of(directory)
@@ -53,8 +53,14 @@ def open_checkpoint(directory: Path, shard_index: int, shard_count: int) -> Chec
         # As many training shards as serving ones: the signs of ours are all in the directory of ours.
         if root.num_shards != shard_count or i == shard_index:
             files += files_of_shard(shard, i, root.num_internal_shards)
-    nodes = sum(_core.EmbReader(path).nodes for path in files)
-    return Checkpoint(directory, root.num_shards, root.seconds, tuple(files), nodes)
+    return Checkpoint(directory, root, tuple(files), tuple(map(_stamp, files)))
+
+
+def _stamp(path: Path) -> tuple[int, ...]:
+    status = path.stat()
+    if not stat.S_ISREG(status.st_mode):
+        raise CorruptFile(str(path), "a file", "something else", 0)  # a pipe would never end
+    return status.st_ino, status.st_size, status.st_mtime_ns
 
 
 def files_of_shard(shard: Path, index: int, count: int) -> list[Path]:
@@ -99,7 +105,10 @@ def estimate(checkpoint: Checkpoint, storage: str, shard_index: int, shard_count
 def load_checkpoint(
     checkpoint: Checkpoint, builder: _core.TableBuilder, shard_index: int, shard_count: int, workers: int
 ) -> int:
-    """Loads the files, several at a time. Returns how many rows belong here. An error spoils the builder."""
+    """Loads the files, several at a time. Returns how many rows belong here. An error spoils the builder.
+
+    Raises CorruptFile also for a checkpoint that was written anew meanwhile: its files may be of two.
+    """
     kept = 0
     with ThreadPoolExecutor(workers, thread_name_prefix="load") as pool:
         futures = [pool.submit(builder.load_emb, path, shard_index, shard_count) for path in checkpoint.files]
@@ -109,6 +118,10 @@ def load_checkpoint(
         except BaseException:
             pool.shutdown(wait=True, cancel_futures=True)
             raise
+    if open_checkpoint(checkpoint.directory, shard_index, shard_count) != checkpoint:
+        raise CorruptFile(
+            str(checkpoint.directory), "a checkpoint that stays as it is", "one that changed while it was loaded", 0
+        )
     return kept
 
 

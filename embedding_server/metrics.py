@@ -13,6 +13,8 @@ from prometheus_client import CollectorRegistry, Histogram, start_http_server
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
+from persia.errors import Unavailable
+
 from .shard import ShardServer
 
 __all__ = ["Metrics"]
@@ -51,8 +53,11 @@ class Metrics:
             self._lookup.observe(time.perf_counter() - start)
 
     def serve(self, host: str, port: int) -> int:
-        """Offers them over HTTP; port 0 for any free one, which is returned. Raises OSError."""
-        server, _thread = start_http_server(port, host, self.registry)
+        """Offers them over HTTP; port 0 for any free one, which is returned. Raises Unavailable."""
+        try:
+            server, _thread = start_http_server(port, host, self.registry)
+        except OSError as error:
+            raise Unavailable(f"expected a free address for metrics, got {host}:{port}: {error}") from None
         return int(server.server_port)
 
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import re
+import stat
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -90,16 +92,25 @@ def _look_into(packet: Packet) -> Packet:
 
 def _look_at(directory: Path, name: str) -> PacketFile:
     status = os.stat(directory / name)
+    if not stat.S_ISREG(status.st_mode):
+        raise OSError(errno.EINVAL, "expected a file, got something else", str(directory / name))  # a pipe would never end
     return PacketFile(name, status.st_size, status.st_mtime_ns)
 
 
 def _directories(parent: Path, pattern: str) -> list[os.DirEntry[str]]:
     try:
         with os.scandir(parent) as entries:
-            found = [entry for entry in entries if re.fullmatch(pattern, entry.name) and entry.is_dir()]
+            found = [entry for entry in entries if re.fullmatch(pattern, entry.name) and _may_be_directory(entry)]
     except FileNotFoundError:
         return []
     return sorted(found, key=lambda entry: entry.name)
+
+
+def _may_be_directory(entry: os.DirEntry[str]) -> bool:
+    try:
+        return entry.is_dir()
+    except OSError:
+        return True  # such as a link to itself: whoever looks into it names it, and the others do not suffer
 
 
 def _file_order(name: str) -> tuple[list[int], str]:

@@ -43,7 +43,6 @@ class ShardServer:
         self.ready = False
         self.state = "starting"
         self._updater: Updater | None = None
-        self._journal: Journal | None = None
         self.on_packet: Callable[[float], None] = lambda _delay: None  # seconds from the packet's time to its rows' service
         self._counts = threading.Lock()
         self.lookups = self.ids = self.absent = self.wrong_dim = 0
@@ -61,14 +60,14 @@ class ShardServer:
             if builder.evicted:
                 log.warning("%d rows over the capacity of %d were left out", builder.evicted, options.capacity)
             log.info("loaded %d rows of this shard in %.1f s", kept, time.monotonic() - began)
-            since = checkpoint.unix_seconds
+            since = checkpoint.marker.seconds
         self.table = _core.Table(builder)
         if options.incremental_dir is not None:
             self.state = f"catching up with {options.incremental_dir}"
             journal_name = f"replica_{options.index}_of_{options.count}.jsonl"
-            self._journal = Journal(options.incremental_dir / ".applied" / journal_name)
+            journal = Journal(options.incremental_dir / ".applied" / journal_name)
             self._updater = Updater(
-                self.table, options.storage, (options.index, options.count), options.incremental_dir, self._journal, since
+                self.table, options.storage, (options.index, options.count), options.incremental_dir, journal, since
             )
             self._updater.catch_up()
             self._updater.on_applied = lambda delay: self.on_packet(delay)
@@ -94,8 +93,6 @@ class ShardServer:
         self.state = "stopping"
         if self._updater is not None:
             self._updater.stop()
-        if self._journal is not None:
-            self._journal.close()
 
     def count(self, ids: int, absent: int, wrong_dim: int) -> None:
         """Adds a lookup to the totals."""

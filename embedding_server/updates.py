@@ -11,6 +11,7 @@ import threading
 import time
 from bisect import bisect_right
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -21,7 +22,7 @@ from watchdog.observers.api import BaseObserver
 from persia import _core
 from persia.errors import CorruptFile, PersiaError
 
-from .journal import Journal
+from .journal import Entry, Journal
 from .packets import (
     Packet,
     PacketFile,
@@ -71,10 +72,11 @@ class Updater:
         self._stopping = False
         self._thread: threading.Thread | None = None
         self._observer: BaseObserver | None = None
+        self._notify = True  # until the system refuses
         self.applied: list[Applied] = []  # in the order of their keys
         self.set_aside: dict[str, str] = {}  # packet -> why
         self._refused: dict[Path, tuple[Packet, bool]] = {}  # as it was then, and whether it stays so until it changes
-        self._parts = {entry["packet"]: set(entry["files"]) for entry in journal.entries}
+        self._parts = {entry.packet: set(entry.files) for entry in journal.entries}
         self.on_applied: Callable[[float], None] = lambda _delay: None  # seconds from the packet's time to now
 
     def catch_up(self) -> None:
@@ -83,9 +85,10 @@ class Updater:
         self.scan()  # the rest of packets of which there was only a part when an earlier run applied them
         here = {applied.packet.name for applied in self.applied} | set(self.set_aside)
         for entry in self._journal.entries:
-            if entry["seconds"] >= self._since and entry["packet"] not in here:
-                log.warning("packet %s was applied by an earlier run and is gone: its rows are missing", entry["packet"])
-                here.add(entry["packet"])
+            if entry.seconds >= self._since and entry.packet not in here:
+                log.warning("packet %s was applied by an earlier run and is gone: its rows are missing", entry.packet)
+                here.add(entry.packet)
+        self._journal.entries.clear()
 
     def start(self) -> None:
         self._thread = threading.Thread(target=self._run, name="updates", daemon=True)
@@ -101,30 +104,37 @@ class Updater:
             self._observer.join()
 
     def _run(self) -> None:
-        # Lookups go first where processors are short: a packet may take a little longer, an answer may not.
-        os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), UPDATE_NICENESS)
+        with suppress(OSError):  # a sandbox may forbid it
+            # Lookups go first where processors are short: a packet may take a little longer, an answer may not.
+            os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), UPDATE_NICENESS)
+        said = ""
         while not self._stopping:
-            self._watch()
+            try:
+                self._watch()
+                self.scan()
+                said = ""
+            except Exception as error:
+                # Whatever it was, the next packet must not be lost over it. It is said once, not with every scan.
+                if repr(error) != said:
+                    log.error(
+                        "scanning %s failed, trying again: %s", self._root, error, exc_info=not isinstance(error, OSError)
+                    )
+                said = repr(error)
             self._wake.wait(RESCAN_SECONDS)
             self._wake.clear()
-            try:
-                self.scan()
-            except Exception:
-                # Whatever it was, the next packet must not be lost over it.
-                log.exception("scanning %s failed, trying again", self._root)
 
     def _watch(self) -> None:
-        if self._observer is not None or not self._root.is_dir():
+        if not self._notify or self._observer is not None or not self._root.is_dir():
             return
         observer = Observer()
         try:
             observer.schedule(_Wake(self._wake), str(self._root), recursive=True)
             observer.start()
         except OSError as error:
-            log.info("no notifications for %s (%s): scanning every %s s", self._root, error, RESCAN_SECONDS)
+            log.warning("no notifications for %s (%s): scanning every %s s", self._root, error, RESCAN_SECONDS)
+            self._notify = False
             return
         self._observer = observer
-        self._wake.set()  # what came before the watch began
 
     def scan(self) -> None:
         """Applies every complete packet that is new or has new files, oldest first.
@@ -191,7 +201,7 @@ class Updater:
                     layer.drop(signs)
             rows = layer.size
             version = self._table.publish(layer) if rows else self._table.pin().version
-        except (PersiaError, OSError) as error:
+        except (PersiaError, OSError, MemoryError) as error:
             self._refuse(packet, error)
             return
         applied = Applied(key, packet, version)
@@ -203,15 +213,9 @@ class Updater:
         self.on_applied(delay)
 
     def _note(self, applied: Applied, rows: int) -> None:
-        entry = {
-            "packet": applied.packet.name,
-            "seconds": applied.key[0],
-            "files": [file.name for file in applied.packet.files],
-            "rows": rows,
-            "version": applied.version,
-        }
+        files = [file.name for file in applied.packet.files]
         try:
-            self._journal.append(entry)
+            self._journal.append(Entry(applied.packet.name, applied.key[0], files, rows, applied.version))
         except OSError as error:
             # A disk that is full or read-only must not keep rows from being served, which a restart finds without it.
             log.error("packet %s is applied, but not noted: %s", applied.packet.name, error)
@@ -222,7 +226,8 @@ class Updater:
         self.set_aside.pop(packet.name, None)
 
     def _refuse(self, packet: Packet, error: Exception) -> None:
-        reason = str(error)
+        # A file's name may be any bytes; the status, which is UTF-8, must not break on it.
+        reason = (str(error) or repr(error)).encode(errors="backslashreplace").decode()
         if self.set_aside.get(packet.name) != reason:
             log.error("packet %s is set aside: %s", packet.name, reason)
         self.set_aside[packet.name] = reason

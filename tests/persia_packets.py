@@ -49,9 +49,6 @@ class Follower:
         self.scan = self.updater.scan
         self.updater.catch_up()
 
-    def __del__(self) -> None:
-        self.journal.close()
-
     def values(self, signs: list[int]) -> list[float]:
         rows, _absent, _wrong_dim = self.table.pin().rows(np.array(signs, np.uint64), DIM)
         return [float(row[0]) for row in rows]

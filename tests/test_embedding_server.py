@@ -5,18 +5,28 @@ from __future__ import annotations
 import re
 import shutil
 import signal
+import socket
+import subprocess
+import sys
+import threading
 import urllib.request
+from collections.abc import Iterator
 from pathlib import Path
 
+import grpc
 import numpy as np
 import pytest
+from grpc_health.v1 import health_pb2, health_pb2_grpc
 from persia_packets import CONFIG, MIX, finish, values, write_packet
 from servers import PATIENCE, EmbeddingServer, wait_until
 
 from persia import _core
 from persia.config import load_embedding_config
 from persia.routing import make_slots
+from persia.rpc.server import STREAMS
 from persia.v1 import embedding_pb2 as pb
+
+SERVING = health_pb2.HealthCheckResponse.SERVING
 
 
 @pytest.fixture
@@ -93,6 +103,86 @@ def test_a_second_signal_ends_it_at_once(tmp_path: Path) -> None:
         server.process.send_signal(signal.SIGTERM)
         assert server.process.wait(PATIENCE) == 128 + signal.SIGTERM
         responses.cancel()
+
+
+def test_more_streams_than_are_allowed(tmp_path: Path) -> None:
+    """One stream too many is told so, and health checks and other calls find a thread; room comes back when one ends."""
+    with EmbeddingServer(tmp_path, CONFIG) as server:
+        server.wait_ready()
+        done = threading.Event()
+
+        def requests() -> Iterator[pb.LookupRequest]:
+            yield pb.LookupRequest(id=1)
+            done.wait()
+
+        def opened() -> grpc.RpcError | None:
+            stream = server.stub.LookupStream(requests())
+            try:
+                next(stream)
+            except grpc.RpcError as error:
+                return error
+            streams.append(stream)
+            return None
+
+        streams: list[grpc.Call] = []
+        try:
+            for _ in range(STREAMS):
+                assert opened() is None
+            refused = opened()
+            assert refused is not None
+            assert refused.code() == grpc.StatusCode.RESOURCE_EXHAUSTED
+            assert "at most 256 open streams" in str(refused.details())
+            health = health_pb2_grpc.HealthStub(server.channel)
+            assert health.Check(health_pb2.HealthCheckRequest(), timeout=PATIENCE).status == SERVING
+            streams.pop().cancel()
+            wait_until(lambda: opened() is None, "there is room for another stream")
+        finally:
+            server.kill()
+            done.set()
+
+
+STOPPED = """
+from persia.rpc import StopSignal
+stop = StopSignal()
+{}
+print("up", flush=True)
+stop.wait()
+print("asked", flush=True)
+stop.wait()
+"""
+
+
+@pytest.mark.parametrize(("before", "code"), [("", 0), ("stop.serving()", 128 + signal.SIGTERM)])
+def test_signals_before_and_after_it_serves(before: str, code: int) -> None:
+    """While a checkpoint is loaded, there is nothing to drain: the first signal is enough."""
+    with subprocess.Popen([sys.executable, "-c", STOPPED.format(before)], stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "up\n"
+        process.terminate()
+        if before:
+            assert process.stdout.readline() == "asked\n"
+            process.terminate()
+        assert process.wait(PATIENCE) == code
+
+
+def test_a_port_that_is_taken(tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = str(taken.getsockname()[1])
+        for option, what in [("--port", "to listen on"), ("--metrics-port", "for metrics")]:
+            server = EmbeddingServer(tmp_path, CONFIG, arguments=[option, port])
+            assert server.process.wait(PATIENCE) == 2
+            assert f"embedding-server: expected a free address {what}, got 127.0.0.1:{port}" in server.log()
+
+
+@pytest.mark.parametrize("host", ["::1", "[::1]"])
+def test_an_address_of_ipv6(tmp_path: Path, host: str) -> None:
+    try:
+        socket.create_server(("::1", 0), family=socket.AF_INET6).close()
+    except OSError as error:
+        pytest.skip(f"no IPv6: {error}")
+    with EmbeddingServer(tmp_path, CONFIG, arguments=["--host", host, "--metrics-port", "0"]) as server:
+        assert server.wait_ready().address.startswith("[::1]:")
+        assert "metrics on http://[::1]:" in server.log()
 
 
 def test_a_mistake_on_the_command_line_is_one_clear_line(tmp_path: Path) -> None:

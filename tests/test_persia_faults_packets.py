@@ -61,6 +61,29 @@ def test_fault_06_one_bad_file(tmp_path: Path, packets: Path) -> None:
         assert values(server, [1, 2, 3, 4, 5, 6, 9]) == [1, 1, 1, 1, 1, 1, 9]
 
 
+def test_fault_06_what_is_no_packet_at_all(packets: Path) -> None:
+    """A pipe would be read for ever, a link to itself fails when it is looked at: they are named, and hold up nothing."""
+    os.mkfifo(write_packet(packets, 1, [1], 1.0) / "0_1.inc")
+    finish(packets / "s0" / "inc_20260101000001")
+    (packets / "s0" / "inc_2").symlink_to("inc_2")
+    (packets / "s0" / "inc_3").symlink_to("nowhere")
+    finish(write_packet(packets, 4, [4], 4.0))
+    follower = Follower(packets)
+    assert sorted(follower.updater.set_aside) == ["s0/inc_2", "s0/inc_20260101000001"]
+    assert follower.values([1, 4]) == [0, 4]
+
+
+def test_fault_06_a_broken_file_whose_name_is_no_text(tmp_path: Path, packets: Path) -> None:
+    """A name may be any bytes; the status names it all the same."""
+    directory = write_packet(packets, 1, [1], 1.0)
+    os.rename(directory / "0_0.inc", os.fsencode(directory) + b"/0_\xff.inc")
+    os.truncate(os.fsencode(directory) + b"/0_\xff.inc", 20)
+    finish(directory)
+    with EmbeddingServer(tmp_path, CONFIG, incremental_dir=packets) as server:
+        [set_aside] = server.wait_ready().status().set_aside
+        assert "0_\\udcff.inc at byte " in set_aside.reason
+
+
 def test_fault_06_mended_within_a_tick_of_the_clock(packets: Path) -> None:
     """A file filled in place may have the same time and size when it is whole; here it is tried again until it rests."""
     directory = write_packet(packets, 1, [1, 2], 1.0)

@@ -8,13 +8,14 @@ import signal
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from queue import SimpleQueue
 from typing import Any
 
 import grpc
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 
-from persia.errors import Unavailable
+from persia.errors import TooLarge, Unavailable
 from persia.rpc.status import status_of
 
 __all__ = ["MAX_MESSAGE_BYTES", "Server", "StopSignal"]
@@ -25,10 +26,13 @@ log = logging.getLogger(__name__)
 MAX_MESSAGE_BYTES = 256 << 20
 
 # A stream holds its thread for as long as it is open, and the work itself runs without the interpreter's lock. So there are
-# many more threads than cores: enough that every router's streams find one, and that one large call does not delay another.
-THREADS = 64
+# many more threads than cores, made when they are needed: enough that every router's streams find one, and that one large
+# call does not delay another. One stream too many is refused at once: else it would wait for ever without a word, and with it
+# the health checks.
+STREAMS = 256
+THREADS = STREAMS + 64
 
-# Routers keep connections open and idle; pings find out within seconds that a peer is gone without a word.
+# Routers keep connections open and idle; pings find out within 40 seconds that a peer is gone without a word.
 KEEPALIVE = [
     ("grpc.keepalive_time_ms", 30_000),
     ("grpc.keepalive_timeout_ms", 10_000),
@@ -41,6 +45,9 @@ _Behavior = Callable[[Any, grpc.ServicerContext], Any]
 
 class _ErrorsToStatuses(grpc.ServerInterceptor):
     """The one place where an exception becomes a status."""
+
+    def __init__(self) -> None:
+        self._streams = threading.BoundedSemaphore(STREAMS)
 
     def intercept_service(self, continuation: Any, details: grpc.HandlerCallDetails) -> Any:
         handler = continuation(details)
@@ -66,13 +73,16 @@ class _ErrorsToStatuses(grpc.ServerInterceptor):
 
         return call
 
-    @staticmethod
-    def _stream(behavior: _Behavior) -> _Behavior:
+    def _stream(self, behavior: _Behavior) -> _Behavior:
         def call(requests: Any, context: grpc.ServicerContext) -> Iterator[Any]:
+            if not self._streams.acquire(blocking=False):
+                _abort(context, TooLarge(f"expected at most {STREAMS} open streams, got one more"))
             try:
                 yield from behavior(requests, context)
             except Exception as error:
                 _abort(context, error)
+            finally:
+                self._streams.release()
 
         return call
 
@@ -107,8 +117,8 @@ class Server:
         self.set_serving(False)
         try:
             port = self.grpc.add_insecure_port(address)
-        except RuntimeError as error:
-            raise Unavailable(f"expected a free address to listen on, got {address}: {error}") from None
+        except RuntimeError:  # gRPC has said why on stderr; its exception does not
+            raise Unavailable(f"expected a free address to listen on, got {address}") from None
         self.address = f"{address.rpartition(':')[0]}:{port}"
 
     def set_serving(self, serving: bool) -> None:
@@ -127,14 +137,28 @@ class Server:
 
 
 class StopSignal:
-    """The first SIGTERM or SIGINT asks for a graceful end; a second one ends the process at once, with 128 + its number."""
+    """The first SIGTERM or SIGINT asks for a graceful end; a second one ends the process at once, with 128 + its number.
+
+    Until serving() is called there is nothing to finish, and the first one ends the process at once, with 0.
+    """
 
     def __init__(self) -> None:
-        self.asked = threading.Event()
+        self._serving = self._asked = False
+        # An Event's lock is not for a signal handler, which may interrupt the very thread that holds it.
+        self._wake: SimpleQueue[None] = SimpleQueue()
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, self._on_signal)
 
+    def serving(self) -> None:
+        """From here on there are calls to finish."""
+        self._serving = True
+
+    def wait(self) -> None:
+        """Until a graceful end is asked for."""
+        self._wake.get()
+
     def _on_signal(self, number: int, _frame: object) -> None:
-        if self.asked.is_set():
-            os._exit(128 + number)
-        self.asked.set()
+        if not self._serving or self._asked:
+            os._exit(128 + number if self._asked else 0)
+        self._asked = True
+        self._wake.put(None)
