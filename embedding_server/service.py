@@ -47,14 +47,15 @@ class EmbeddingService(pb_grpc.EmbeddingServerServicer):
         )
 
     def LookupStream(self, requests: Iterator[pb.LookupRequest], context: grpc.ServicerContext) -> Iterator[pb.LookupResponse]:
-        for request in requests:
-            try:
-                with self._metrics.lookup():
-                    response = self._lookup(request)
-            except PersiaError as error:
-                code, message = status_of(error)
-                response = pb.LookupResponse(id=request.id, error=pb.Error(code=code.value[0], message=message))
-            yield response
+        return map(self._reply, requests)  # unlike a loop, it does not hold a request until the next one comes
+
+    def _reply(self, request: pb.LookupRequest) -> pb.LookupResponse:
+        try:
+            with self._metrics.lookup():
+                return self._lookup(request)
+        except PersiaError as error:
+            code, message = status_of(error)
+            return pb.LookupResponse(id=request.id, error=pb.Error(code=code.value[0], message=message))
 
     def Status(self, request: pb.StatusRequest, context: grpc.ServicerContext) -> pb.StatusResponse:
         return self._shard.status()
