@@ -204,13 +204,13 @@ class Updater:
         except (PersiaError, OSError, MemoryError) as error:
             self._refuse(packet, error)
             return
+        delay = max(0.0, time.time() - key[0])  # its rows are in the next answer; the rest is bookkeeping
+        self.on_applied(delay)
         applied = Applied(key, packet, version)
         self.applied.insert(bisect_right(self.applied, key, key=lambda other: other.key), applied)
         self._finish(packet)
-        delay = max(0.0, time.time() - key[0])
         self._note(applied, rows)
         log.info("packet %s: %d rows, version %d, %.3f s after it was written", packet.name, rows, version, delay)
-        self.on_applied(delay)
 
     def _note(self, applied: Applied, rows: int) -> None:
         files = [file.name for file in applied.packet.files]

@@ -198,6 +198,7 @@ def test_metrics_tell_lookups_misses_and_packets(tmp_path: Path, incremental_dir
         finish(write_packet(incremental_dir, 1, [1, 2], 1.0))
         server.wait_for_packets(1)
         values(server, [1, 2, 3, 4, 5])
+        wait_until(lambda: server.status().rows == 2, "the packet is folded")
         match = re.search(r"metrics on (\S+)", server.log())
         assert match is not None
         with urllib.request.urlopen(match[1], timeout=PATIENCE) as response:
