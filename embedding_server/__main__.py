@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import sys
+import warnings
 from pathlib import Path
 from typing import NoReturn
 
@@ -53,6 +54,8 @@ def main(
     default.
     """
     logging.basicConfig(level=log_level.upper(), format="%(asctime)s %(levelname)s %(name)s: %(message)s", stream=sys.stderr)
+    # Without the place in our code and its source: the message names the place in the file.
+    warnings.showwarning = lambda message, *_: log.warning("%s", message)
     if replica_index >= replica_size:
         _give_up(f"expected a replica index below the replica size {replica_size}, got {replica_index}")
     try:
