@@ -106,7 +106,8 @@ class Updater:
     def _run(self) -> None:
         with suppress(OSError):  # a sandbox may forbid it
             # Lookups go first where processors are short: a packet may take a little longer, an answer may not.
-            os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), UPDATE_NICENESS)
+            thread = threading.get_native_id()
+            os.setpriority(os.PRIO_PROCESS, thread, max(os.getpriority(os.PRIO_PROCESS, thread), UPDATE_NICENESS))
         said = ""
         while not self._stopping:
             try:

@@ -193,7 +193,8 @@ void Table::fold_loop() {
     // Gets the thread's memory for exceptions now: where none is left later, throwing the first one would end the process.
     [[maybe_unused]] const volatile int none = std::uncaught_exceptions();  // volatile, or the call would be left out
     // Lookups go first where processors are short; nobody waits for a fold. On Linux a priority is a thread's own.
-    setpriority(PRIO_PROCESS, static_cast<id_t>(gettid()), kFoldNiceness);
+    const auto thread = static_cast<id_t>(gettid());
+    setpriority(PRIO_PROCESS, thread, std::max(getpriority(PRIO_PROCESS, thread), kFoldNiceness));
     State& state = *state_;
     for (;;) {
         std::vector<std::unique_ptr<const Snapshot>> dead;
