@@ -253,7 +253,7 @@ def freshness(lookups: Lookups, packets: Path) -> list[float]:
 
 
 def large_packet(lookups: Lookups, packets: Path, seconds: float, k: int) -> float:
-    quiet = lookups.for_seconds(seconds)
+    probe = Lookups(lookups.port)
     places = np.arange(1_000_000, dtype=np.uint64)
     signs = places % np.uint64(ROWS) + ((places // np.uint64(ROWS) + np.uint64(1)) << np.uint64(56))
     done, value = threading.Event(), 5000.0 + k
@@ -263,10 +263,10 @@ def large_packet(lookups: Lookups, packets: Path, seconds: float, k: int) -> flo
     [packet] = (staging / "s0").glob("inc_*")
 
     def watch() -> None:
-        probe = Lookups(lookups.port)
         visible(probe, signs, value, 0.02)  # seldom, not to be the load that is measured
         done.set()
 
+    quiet = lookups.for_seconds(seconds)
     # Renamed into place: writing it is the trainer's work, on another machine.
     (packets / "s1").mkdir(exist_ok=True)
     watcher = threading.Thread(target=watch)
