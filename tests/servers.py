@@ -20,6 +20,7 @@ import yaml
 from persia.v1 import embedding_pb2 as pb
 from persia.v1 import embedding_pb2_grpc as pb_grpc
 
+ATTEMPTS = 6  # connections that are tried in that time
 PATIENCE = 60.0  # seconds until a condition that should have come is called a failure
 
 
@@ -98,8 +99,18 @@ class EmbeddingServer:
         return pb_grpc.EmbeddingServerStub(self.channel)
 
     def status(self) -> pb.StatusResponse:
+        for attempt in range(ATTEMPTS - 1):
+            try:
+                return self._status(PATIENCE / ATTEMPTS)
+            except grpc.RpcError:
+                # Seen once in some hundred restarts: the server is idle, and the call has not reached it. A new connection
+                # tells whether it is the old one or the server.
+                print(f"no status of {self.log_path} over connection {attempt}, trying another", file=sys.stderr)
+                self._close_channel()
+                if self.process.poll() is not None:
+                    break
         try:
-            response: pb.StatusResponse = self.stub.Status(pb.StatusRequest(), timeout=PATIENCE, wait_for_ready=True)
+            return self._status(PATIENCE / ATTEMPTS)
         except grpc.RpcError as error:
             code = self.process.poll()
             if code is None:  # it hangs: faulthandler says where
@@ -108,7 +119,15 @@ class EmbeddingServer:
             raise AssertionError(
                 f"no status of {self.log_path}, which {'hangs' if code is None else f'ended with {code}'}:\n{self.log()}"
             ) from error
+
+    def _status(self, seconds: float) -> pb.StatusResponse:
+        response: pb.StatusResponse = self.stub.Status(pb.StatusRequest(), timeout=seconds, wait_for_ready=True)
         return response
+
+    def _close_channel(self) -> None:
+        if self._channel is not None:
+            self._channel.close()
+        self._channel = None
 
     def wait_ready(self) -> EmbeddingServer:
         wait_until(lambda: self.status().ready, "the server is ready")
@@ -132,9 +151,7 @@ class EmbeddingServer:
     def kill(self) -> None:
         self.process.kill()
         self.process.wait()
-        if self._channel is not None:
-            self._channel.close()
-            self._channel = None
+        self._close_channel()
 
     def __enter__(self) -> EmbeddingServer:
         return self
@@ -142,5 +159,4 @@ class EmbeddingServer:
     def __exit__(self, *_: object) -> None:
         if self.process.poll() is None:
             self.kill()
-        if self._channel is not None:
-            self._channel.close()
+        self._close_channel()
