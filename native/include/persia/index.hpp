@@ -94,11 +94,11 @@ struct IndexShape {
     double max_load;      // signs per entry: the lower, the fewer searches go on to a second bucket
 };
 
-// For a table: growing one part needs a sixteenth of the index, some 1.5 % of the table, twice; at this load one search in five
-// goes on to a second bucket.
+// For a table: growing one part needs a sixteenth of the index, some 1.5 % of the table, twice; 10 to 15 % of the signs lie
+// beyond their home bucket.
 constexpr IndexShape kBaseShape{4, 0.84};
 
-// For a layer, which lives shortly and is searched before the base, so that it must add little: one search in fifty goes on.
+// For a layer, which lives shortly and is searched before the base, so that it must add little: 2 % of its signs do.
 constexpr IndexShape kLayerShape{0, 0.5};
 
 class Index {
