@@ -20,7 +20,6 @@ import yaml
 from persia.v1 import embedding_pb2 as pb
 from persia.v1 import embedding_pb2_grpc as pb_grpc
 
-ATTEMPTS = 6  # connections that are tried in that time
 PATIENCE = 60.0  # seconds until a condition that should have come is called a failure
 
 
@@ -32,6 +31,18 @@ def wait_until(condition: Callable[[], Any], what: str) -> Any:
             return result
         os.sched_yield()
     raise AssertionError(f"waited {PATIENCE:.0f} s in vain until {what}")
+
+
+def whole_lines(path: Path, begin: int) -> str:
+    """What stands in a file that others append to, from a byte on, up to the last line that is whole.
+
+    Readers see half of one write: where the line crosses into the next page of the file, its first half is there before the
+    second, and a port that is cut short is a port too.
+    """
+    with path.open("rb") as file:
+        file.seek(begin)
+        said = file.read()  # in one go: what is appended meanwhile may not be taken for a line of its own
+    return said[: said.rfind(b"\n") + 1].decode()
 
 
 class EmbeddingServer:
@@ -74,9 +85,7 @@ class EmbeddingServer:
 
     def log(self) -> str:
         """What it said since it was started last."""
-        with self.log_path.open("rb") as log:
-            log.seek(self._log_begin)
-            return log.read().decode()
+        return whole_lines(self.log_path, self._log_begin)
 
     @property
     def address(self) -> str:
@@ -99,18 +108,8 @@ class EmbeddingServer:
         return pb_grpc.EmbeddingServerStub(self.channel)
 
     def status(self) -> pb.StatusResponse:
-        for attempt in range(ATTEMPTS - 1):
-            try:
-                return self._status(PATIENCE / ATTEMPTS)
-            except grpc.RpcError:
-                # Seen once in some hundred restarts: the server is idle, and the call has not reached it. A new connection
-                # tells whether it is the old one or the server.
-                print(f"no status of {self.log_path} over connection {attempt}, trying another", file=sys.stderr)
-                self._close_channel()
-                if self.process.poll() is not None:
-                    break
         try:
-            return self._status(PATIENCE / ATTEMPTS)
+            response: pb.StatusResponse = self.stub.Status(pb.StatusRequest(), timeout=PATIENCE, wait_for_ready=True)
         except grpc.RpcError as error:
             code = self.process.poll()
             if code is None:  # it hangs: faulthandler says where
@@ -119,15 +118,7 @@ class EmbeddingServer:
             raise AssertionError(
                 f"no status of {self.log_path}, which {'hangs' if code is None else f'ended with {code}'}:\n{self.log()}"
             ) from error
-
-    def _status(self, seconds: float) -> pb.StatusResponse:
-        response: pb.StatusResponse = self.stub.Status(pb.StatusRequest(), timeout=seconds, wait_for_ready=True)
         return response
-
-    def _close_channel(self) -> None:
-        if self._channel is not None:
-            self._channel.close()
-        self._channel = None
 
     def wait_ready(self) -> EmbeddingServer:
         wait_until(lambda: self.status().ready, "the server is ready")
@@ -151,7 +142,9 @@ class EmbeddingServer:
     def kill(self) -> None:
         self.process.kill()
         self.process.wait()
-        self._close_channel()
+        if self._channel is not None:
+            self._channel.close()
+            self._channel = None
 
     def __enter__(self) -> EmbeddingServer:
         return self
@@ -159,4 +152,5 @@ class EmbeddingServer:
     def __exit__(self, *_: object) -> None:
         if self.process.poll() is None:
             self.kill()
-        self._close_channel()
+        if self._channel is not None:
+            self._channel.close()
