@@ -9,11 +9,9 @@ import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 
-from prometheus_client import CollectorRegistry, Histogram, start_http_server
+from prometheus_client import CollectorRegistry, Histogram
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
-
-from persia.errors import Unavailable
 
 from .shard import ShardServer
 
@@ -51,14 +49,6 @@ class Metrics:
             yield
         finally:
             self._lookup.observe(time.perf_counter() - start)
-
-    def serve(self, host: str, port: int) -> int:
-        """Offers them over HTTP; port 0 for any free one, which is returned. Raises Unavailable."""
-        try:
-            server, _thread = start_http_server(port, host, self.registry)
-        except OSError as error:
-            raise Unavailable(f"expected a free address for metrics, got {host}:{port}: {error}") from None
-        return int(server.server_port)
 
 
 class _Totals(Collector):

@@ -59,6 +59,11 @@ class Batch:
     def meta(self) -> bytes | None: ...
     @property
     def batch_id(self) -> int | None: ...
+    def encode_ids(self) -> bytes:
+        """The ids alone, for decode_ids: a third of the byte batch. Raises InvalidInput where there are none."""
+
+def decode_ids(data: Buffer) -> Batch:
+    """A batch with features only. Raises DecodeError, and TooLarge beyond 4 GiB."""
 
 def decode_batch(data: Buffer) -> Batch:
     """Raises DecodeError, and TooLarge beyond 4 GiB."""

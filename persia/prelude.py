@@ -1,9 +1,9 @@
-"""The names that the first generation of Persia gave to clients. New code uses persia.batch."""
+"""The names that the first generation of Persia gave to clients and handlers. New code uses persia.batch and persia.ctx."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -12,7 +12,10 @@ from persia._core import BatchEncoder
 from persia.batch import IDTypeFeature, IDTypeFeatureWithSingleID, Label, NonIDTypeFeature
 from persia.errors import FeatureError, InvalidInput
 
-__all__ = ["PyPersiaBatchData"]
+if TYPE_CHECKING:
+    from persia.ctx import FirstGenerationBatch
+
+__all__ = ["PyPersiaBatchData", "forward_directly_from_bytes"]
 
 _Array = npt.NDArray[Any]
 _NamedLists = Iterable[tuple[str, Sequence[npt.NDArray[np.uint64]]]]
@@ -77,3 +80,17 @@ class PyPersiaBatchData:
         if part.batch_size != self._batch_size:
             raise FeatureError(part.name, f"expected {self._batch_size} samples, the batch size, got {part.batch_size}")
         return part
+
+
+def forward_directly_from_bytes(data: bytes, device_id: int | None = None) -> FirstGenerationBatch:
+    """A byte batch with its embeddings, for InferCtx.prepare_features. Uses the context that was made last.
+
+    The handlers of that generation name GPU 0 whether there is one or not: without GPUs, tensors stay on the CPU. Raises as
+    InferCtx.get_embedding_from_bytes does.
+    """
+    # Here rather than above: a client that only builds batches needs neither gRPC nor torch.
+    from persia.ctx import FirstGenerationBatch, current_context
+    from persia.tensors import gpus
+
+    batch = current_context().get_embedding_from_bytes(data, device_id if gpus() else None)
+    return FirstGenerationBatch(batch.features, batch.lookup)

@@ -7,6 +7,8 @@
 #include "arrays.hpp"
 #include "bind.hpp"
 #include "persia/batch.hpp"
+#include "persia/error.hpp"
+#include "persia/id_part.hpp"
 
 namespace nb = nanobind;
 
@@ -86,6 +88,16 @@ Out1<std::uint32_t> offsets_of(const Feature& self) {
     return {offsets.data, {size}, offsets.owner};
 }
 
+nb::bytes ids_of(const DecodedBatch& self) {
+    if (!self.batch.has_ids) throw InvalidInput("expected a batch with id features, got one without");
+    Writer out;
+    {
+        nb::gil_scoped_release release;
+        encode_ids(self.batch, out);
+    }
+    return nb::bytes(out.view().data(), out.size());
+}
+
 void bind_feature(nb::module_& module) {
     nb::class_<Feature>(module, "BatchFeature", "A feature of a decoded batch. Arrays are read-only views of the batch.")
         .def_prop_ro("name", [](const Feature& self) { return self.view->name; })
@@ -133,10 +145,14 @@ void batch(nb::module_& module) {
                          if (!self.batch.meta) return std::nullopt;
                          return nb::bytes(self.batch.meta->data(), self.batch.meta->size());
                      })
+        .def("encode_ids", ids_of)
         .def_prop_ro("batch_id", [](const DecodedBatch& self) { return self.batch.batch_id; });
     module.def(
-        "decode_batch", [](nb::handle data) { return std::make_unique<DecodedBatch>(data); }, nb::arg("data"),
+        "decode_batch", [](nb::handle data) { return std::make_unique<DecodedBatch>(data, decode_batch); }, nb::arg("data"),
         "Decodes a byte batch. Raises DecodeError.");
+    module.def(
+        "decode_ids", [](nb::handle data) { return std::make_unique<DecodedBatch>(data, decode_ids); }, nb::arg("data"),
+        "Decodes the ids that Batch.encode_ids made. Raises DecodeError.");
     batch_encoder(module);
 }
 

@@ -32,9 +32,9 @@ class Buffer {
 
 // The batch and the bytes it borrows from.
 struct DecodedBatch {
-    explicit DecodedBatch(nanobind::handle bytes) : buffer(bytes, PyBUF_SIMPLE) {
+    DecodedBatch(nanobind::handle bytes, Batch (*decode)(std::span<const std::byte>)) : buffer(bytes, PyBUF_SIMPLE) {
         nanobind::gil_scoped_release release;
-        batch = decode_batch(buffer.bytes());
+        batch = decode(buffer.bytes());
     }
 
     Buffer buffer;

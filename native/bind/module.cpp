@@ -2,6 +2,8 @@
 
 NB_MODULE(_core, module) {
     module.doc() = "The native core of persia-serve. Use the modules of persia.* rather than this one.";
+    // Threads that live as long as the process hold objects at its end: they would be called leaks.
+    nanobind::set_leak_warnings(false);
     persia::bind::errors(module);
     persia::bind::signs(module);
     persia::bind::batch(module);

@@ -105,8 +105,37 @@ class EmbeddingParameterServerConfig(msgspec.Struct, frozen=True, kw_only=True, 
     ] = 1_000_000
 
 
+_Milliseconds = Annotated[int, Meta(ge=1, le=3_600_000)]
+
+
 class EmbeddingWorkerConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """The middleware (Persia's embedding worker). It has no keys of its own yet."""
+    """The middleware (Persia's embedding worker), and an `InferCtx` that routes by itself."""
+
+    lookup_timeout_ms: Annotated[
+        _Milliseconds,
+        Meta(description="How long a lookup may take whose caller gives no time of its own.", extra={"unit": "ms"}),
+    ] = 10_000
+    hedge_after_ms: Annotated[
+        _Milliseconds,
+        Meta(
+            description="After how long a replica that has not answered is hedged by another one of the same shard.",
+            extra={"unit": "ms"},
+        ),
+    ] = 100
+    wait_for_shard_ms: Annotated[
+        _Milliseconds,
+        Meta(
+            description="How long a lookup waits for a shard of which no replica can be used, for instance while it restarts.",
+            extra={"unit": "ms"},
+        ),
+    ] = 1_000
+    missing_shard: Annotated[
+        Literal["error", "zeros"],
+        Meta(
+            description="What becomes of a lookup when a shard is not there in time: `error`, or an answer with `zeros` for "
+            "its rows, which says so."
+        ),
+    ] = "error"
 
 
 class GlobalConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

@@ -71,7 +71,7 @@ def _read_struct(node: Node, kind: types.StructType) -> Any:
 def _nearest(key: str, known: list[str]) -> str:
     if close := difflib.get_close_matches(key, known, n=1):
         return f", did you mean `{close[0]}`?"
-    return f", known here: {', '.join(f'`{name}`' for name in known)}" if known else ", no keys are known here"
+    return f", known here: {', '.join(f'`{name}`' for name in known)}"
 
 
 def _read_scalar(node: Scalar, kind: types.Type) -> Any:

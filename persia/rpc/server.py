@@ -8,7 +8,6 @@ import signal
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from queue import SimpleQueue
 from typing import Any
 
 import grpc
@@ -131,9 +130,13 @@ class Server:
     def start(self) -> None:
         self.grpc.start()
 
+    def leave(self) -> None:
+        """Tells health checks that it is about to stop."""
+        self._health.enter_graceful_shutdown()
+
     def stop(self, seconds: float) -> None:
         """Takes no new calls, lets those that run finish for so long, then ends them."""
-        self._health.enter_graceful_shutdown()
+        self.leave()
         self.grpc.stop(seconds).wait()
 
 
@@ -145,8 +148,11 @@ class StopSignal:
 
     def __init__(self) -> None:
         self._serving = self._asked = False
-        # An Event's lock is not for a signal handler, which may interrupt the very thread that holds it.
-        self._wake: SimpleQueue[None] = SimpleQueue()
+        # Each signal leaves a byte here as it comes, whichever thread it comes to. A lock would not do: Python runs a handler
+        # in the main thread only, and does not wake it from a lock if the signal came a moment before it began to wait.
+        self._wake, write = os.pipe()
+        os.set_blocking(write, False)
+        signal.set_wakeup_fd(write)
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, self._on_signal)
 
@@ -156,10 +162,10 @@ class StopSignal:
 
     def wait(self) -> None:
         """Until a graceful end is asked for."""
-        self._wake.get()
+        while os.read(self._wake, 1)[0] not in (signal.SIGTERM, signal.SIGINT):
+            pass
 
     def _on_signal(self, number: int, _frame: object) -> None:
         if not self._serving or self._asked:
             os._exit(128 + number if self._asked else 0)
         self._asked = True
-        self._wake.put(None)

@@ -8,7 +8,7 @@ import grpc
 
 from persia.errors import DeadlineExceeded, InvalidInput, PersiaError, TooLarge, Unavailable
 
-__all__ = ["error_of", "status_of"]
+__all__ = ["error_of", "error_of_code", "status_of"]
 
 log = logging.getLogger(__name__)
 
@@ -32,3 +32,11 @@ def status_of(error: Exception) -> tuple[grpc.StatusCode, str]:
 def error_of(code: grpc.StatusCode, message: str) -> PersiaError:
     """The error that stands for a status that a service answered with."""
     return _CLASSES.get(code, PersiaError)(message)
+
+
+def error_of_code(code: int, message: str) -> PersiaError:
+    """As error_of, for the number of a status."""
+    for status in grpc.StatusCode:
+        if status.value[0] == code:
+            return error_of(status, message)
+    return PersiaError(message)

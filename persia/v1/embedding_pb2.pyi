@@ -48,7 +48,7 @@ class StatusRequest(_message.Message):
     def __init__(self) -> None: ...
 
 class StatusResponse(_message.Message):
-    __slots__ = ("shard_index", "shard_count", "ready", "state", "version", "rows", "rows_by_dim", "bytes", "evicted", "checkpoint", "last_packet", "packets_applied", "set_aside")
+    __slots__ = ("shard_index", "shard_count", "ready", "state", "version", "rows", "rows_by_dim", "bytes", "evicted", "frame_port", "checkpoint", "last_packet", "packets_applied", "set_aside")
     class RowsByDimEntry(_message.Message):
         __slots__ = ("key", "value")
         KEY_FIELD_NUMBER: _ClassVar[int]
@@ -65,6 +65,7 @@ class StatusResponse(_message.Message):
     ROWS_BY_DIM_FIELD_NUMBER: _ClassVar[int]
     BYTES_FIELD_NUMBER: _ClassVar[int]
     EVICTED_FIELD_NUMBER: _ClassVar[int]
+    FRAME_PORT_FIELD_NUMBER: _ClassVar[int]
     CHECKPOINT_FIELD_NUMBER: _ClassVar[int]
     LAST_PACKET_FIELD_NUMBER: _ClassVar[int]
     PACKETS_APPLIED_FIELD_NUMBER: _ClassVar[int]
@@ -78,11 +79,12 @@ class StatusResponse(_message.Message):
     rows_by_dim: _containers.ScalarMap[int, int]
     bytes: int
     evicted: int
+    frame_port: int
     checkpoint: str
     last_packet: str
     packets_applied: int
     set_aside: _containers.RepeatedCompositeFieldContainer[SetAsidePacket]
-    def __init__(self, shard_index: _Optional[int] = ..., shard_count: _Optional[int] = ..., ready: bool = ..., state: _Optional[str] = ..., version: _Optional[int] = ..., rows: _Optional[int] = ..., rows_by_dim: _Optional[_Mapping[int, int]] = ..., bytes: _Optional[int] = ..., evicted: _Optional[int] = ..., checkpoint: _Optional[str] = ..., last_packet: _Optional[str] = ..., packets_applied: _Optional[int] = ..., set_aside: _Optional[_Iterable[_Union[SetAsidePacket, _Mapping]]] = ...) -> None: ...
+    def __init__(self, shard_index: _Optional[int] = ..., shard_count: _Optional[int] = ..., ready: bool = ..., state: _Optional[str] = ..., version: _Optional[int] = ..., rows: _Optional[int] = ..., rows_by_dim: _Optional[_Mapping[int, int]] = ..., bytes: _Optional[int] = ..., evicted: _Optional[int] = ..., frame_port: _Optional[int] = ..., checkpoint: _Optional[str] = ..., last_packet: _Optional[str] = ..., packets_applied: _Optional[int] = ..., set_aside: _Optional[_Iterable[_Union[SetAsidePacket, _Mapping]]] = ...) -> None: ...
 
 class SetAsidePacket(_message.Message):
     __slots__ = ("packet", "reason")

@@ -1,0 +1,83 @@
+"""Prometheus metrics of a middleware. Persia's names where the meaning is the same."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+
+from prometheus_client import CollectorRegistry, Counter, Histogram
+from prometheus_client.core import GaugeMetricFamily, Metric
+from prometheus_client.registry import Collector
+
+from persia.routing.lookup import Lookup
+from persia.routing.router import Router
+from persia.rpc import status_of
+
+__all__ = ["Metrics"]
+
+SECONDS = (0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0)
+
+
+class Metrics:
+    """Has a registry of its own, so that two middlewares in one process do not meet."""
+
+    def __init__(self, router: Router, job_name: str) -> None:
+        self.registry = CollectorRegistry()
+        names = ["job"]
+        self._time = Histogram(
+            "lookup_total_time_cost_sec", "Time of a lookup in all.", names, buckets=SECONDS, registry=self.registry
+        ).labels(job_name)
+        self._rpc_time = Histogram(
+            "lookup_rpc_time_cost_sec", "Time of it for asking the shards.", names, buckets=SECONDS, registry=self.registry
+        ).labels(job_name)
+        self._absent = Counter("lookup_absent", "Signs without a row.", names, registry=self.registry).labels(job_name)
+        self._wrong_dim = Counter(
+            "lookup_wrong_dim", "Signs whose row has another dim than the config.", names, registry=self.registry
+        ).labels(job_name)
+        self._without_shard = Counter(
+            "lookup_without_shard", "Lookups that were answered without a shard.", names, registry=self.registry
+        ).labels(job_name)
+        self._failed = Counter("lookup_failed", "Lookups that failed.", [*names, "code"], registry=self.registry)
+        self._job_name = job_name
+        self.registry.register(_Shards(router, job_name))
+
+    @contextmanager
+    def lookup(self) -> Iterator[Callable[[Lookup], None]]:
+        """Times a lookup and counts how it ends; calls what it gives with the lookup that was made."""
+        start = time.perf_counter()
+        try:
+            yield self._record
+        except Exception as error:
+            self._failed.labels(self._job_name, status_of(error)[0].name).inc()
+            raise
+        finally:
+            self._time.observe(time.perf_counter() - start)
+
+    def _record(self, lookup: Lookup) -> None:
+        self._rpc_time.observe(lookup.rpc_seconds)
+        if lookup.absent:
+            self._absent.inc(lookup.absent)
+        if lookup.wrong_dim:
+            self._wrong_dim.inc(lookup.wrong_dim)
+        if lookup.missing_shards:
+            self._without_shard.inc()
+
+
+class _Shards(Collector):
+    """What the router knows of its shards when somebody asks."""
+
+    def __init__(self, router: Router, job_name: str) -> None:
+        self._router, self._job_name = router, job_name
+
+    def collect(self) -> Iterable[Metric]:
+        names = ["job", "shard", "address"]
+        usable = GaugeMetricFamily("shard_replica_usable", "1 where lookups go.", labels=names)
+        version = GaugeMetricFamily("shard_replica_version", "Version of the replica's table.", labels=names)
+        for index, shard in enumerate(self._router.shards):
+            for replica in shard.replicas:
+                labels = [self._job_name, str(index), replica.address]
+                usable.add_metric(labels, float(replica.usable))
+                version.add_metric(labels, replica.health.version)
+        yield usable
+        yield version

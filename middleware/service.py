@@ -1,0 +1,95 @@
+"""The gRPC face of a router."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import grpc
+import numpy as np
+from typing_extensions import Buffer
+
+from persia import _core
+from persia.errors import InvalidInput
+from persia.routing.lookup import Lookup
+from persia.routing.router import Router
+from persia.rpc import status_of
+from persia.rpc.frames import frame
+from persia.v1 import embedding_pb2, middleware_pb2_grpc
+from persia.v1 import middleware_pb2 as pb
+
+from .metrics import Metrics
+
+__all__ = ["SERVICE", "MiddlewareService"]
+
+SERVICE: str = pb.DESCRIPTOR.services_by_name["Middleware"].full_name
+
+
+class MiddlewareService(middleware_pb2_grpc.MiddlewareServicer):
+    """Holds no state of its own: every call is a lookup of the router's."""
+
+    def __init__(self, router: Router, metrics: Metrics) -> None:
+        self._router, self._metrics = router, metrics
+        self.frame_port = 0
+        self.stopping = False
+
+    def Forward(self, request: pb.ForwardRequest, context: grpc.ServicerContext) -> pb.ForwardResponse:
+        remaining = context.time_remaining()
+        asked = request.timeout_ms / 1000 if request.timeout_ms else None
+        seconds = min((limit for limit in (remaining, asked) if limit is not None), default=None)
+        lookup = self._lookup(request.batch, request.ids, seconds)
+        response = _response(lookup)
+        response.tensors = b"".join(tensor.tobytes() for tensor in lookup.tensors)
+        response.shapes = _shapes(lookup)
+        return response
+
+    def answer_frame(self, columns: Sequence[memoryview]) -> list[Buffer]:
+        """A batch that came in a frame (frames.frame) -> the pieces of the answer's frame."""
+        batch, ids, message = columns
+        try:
+            request = pb.ForwardRequest.FromString(bytes(message))
+            lookup = self._lookup(batch, ids, request.timeout_ms / 1000 if request.timeout_ms else None)
+            return frame(_response(lookup), [tensor.data for tensor in lookup.tensors], _shapes(lookup))
+        except Exception as error:
+            code, text = status_of(error)
+            return frame(pb.ForwardResponse(error=embedding_pb2.Error(code=code.value[0], message=text)), b"", b"")
+
+    def _lookup(self, batch: Buffer, ids: Buffer, seconds: float | None) -> Lookup:
+        with self._metrics.lookup() as record:
+            has_batch, has_ids = bool(memoryview(batch).nbytes), bool(memoryview(ids).nbytes)
+            if has_batch == has_ids:
+                raise InvalidInput(f"expected either a batch or its ids, got {'both' if has_batch else 'neither'}")
+            decoded = _core.decode_batch(batch) if has_batch else _core.decode_ids(ids)
+            if not decoded.has_ids:
+                raise InvalidInput("expected a batch with id features, got one without")
+            lookup = self._router.lookup(decoded, seconds)
+            record(lookup)
+            return lookup
+
+    def Status(self, request: pb.MiddlewareStatusRequest, context: grpc.ServicerContext) -> pb.MiddlewareStatusResponse:
+        missing = "stopping" if self.stopping else self._router.why_not_ready()
+        response = pb.MiddlewareStatusResponse(
+            ready=not missing, state=f"waiting for {missing}" if missing else "serving", frame_port=self.frame_port
+        )
+        for index, shard in enumerate(self._router.shards):
+            status = response.shards.add(shard_index=index)
+            for replica in shard.replicas:
+                health = replica.health
+                status.replicas.add(
+                    address=replica.address,
+                    ready=replica.usable,
+                    state=health.refused or health.state,
+                    version=health.version,
+                    rows=health.rows,
+                )
+        return response
+
+
+def _response(lookup: Lookup) -> pb.ForwardResponse:
+    return pb.ForwardResponse(
+        versions=lookup.versions, absent=lookup.absent, wrong_dim=lookup.wrong_dim, missing_shards=lookup.missing_shards
+    )
+
+
+def _shapes(lookup: Lookup) -> bytes:
+    shapes = [shape if len(shape) == 3 else (shape[0], 0, shape[1]) for shape in (tensor.shape for tensor in lookup.tensors)]
+    return np.array(shapes, "<u4").tobytes()

@@ -1,0 +1,235 @@
+"""`InferCtx`: from byte batches to the tensors that a dense model takes. For handlers of both generations of Persia."""
+
+from __future__ import annotations
+
+import logging
+import os
+import threading
+import time
+import weakref
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import NamedTuple, overload
+
+from persia import _core
+from persia.batch import PersiaBatch
+from persia.config import GLOBAL_CONFIG_VARIABLE, GlobalConfig, load_embedding_config, load_global_config
+from persia.errors import DeadlineExceeded, InvalidInput, Unavailable
+from persia.routing.discovery import are_shards
+from persia.routing.lookup import Lookup, Lookups, RouterOptions
+from persia.routing.middleware import MiddlewareClient
+from persia.routing.router import Router
+from persia.service import SERVICE_VARIABLE, get_embedding_worker_services
+from persia.tensors import Tensor, device_of, to_tensors
+
+__all__ = ["EmbeddingBatch", "Features", "FirstGenerationBatch", "InferCtx", "current_context"]
+
+log = logging.getLogger(__name__)
+
+_SAY_SECONDS = 5.0  # between two lines about what is waited for
+_LOOK_SECONDS = 0.01
+
+_Tensors = list[Tensor]
+_Path = str | os.PathLike[str]
+
+_newest: weakref.ref[InferCtx] | None = None
+_default: InferCtx | None = None
+
+
+class Features(NamedTuple):
+    """What prepare_features gives. Dense tensors keep dtype and shape; embeddings are f16, in the batch's order."""
+
+    dense: _Tensors
+    embeddings: _Tensors
+    labels: _Tensors | None
+
+
+@dataclass(frozen=True)
+class EmbeddingBatch:
+    """A batch with its embeddings: `features`, and in `lookup` versions, misses, and shards that are missing."""
+
+    features: Features
+    lookup: Lookup
+
+
+@dataclass(frozen=True)
+class FirstGenerationBatch:
+    """What persia.prelude.forward_directly_from_bytes gives."""
+
+    features: Features
+    lookup: Lookup
+
+
+class InferCtx:
+    """Looks up embeddings, by way of a middleware or routing by itself. Any number of threads may use it.
+
+    With `with`, or by close(), its connections end. After a fork each process needs one of its own, unless it was not used yet.
+    """
+
+    def __init__(
+        self,
+        addresses: Sequence[str] | Sequence[Sequence[str]] | None = None,
+        device_id: int | None = None,
+        *,
+        embedding_config: _Path | None = None,
+        global_config: _Path | None = None,
+        timeout: float | None = None,
+    ) -> None:
+        """Nothing is connected yet: it does not matter what is started first.
+
+        Args:
+            addresses: `host:port` of one or more middlewares, or of the embedding servers in shard order, which it then asks by
+                itself; a list in the list names the replicas of a shard. None: $EMBEDDING_WORKER_SERVICE, else the `servers`
+                of the global config, else `embedding_worker:8887`.
+            device_id: The GPU that tensors go to; None: the CPU.
+            embedding_config: To route by itself, instead of $PERSIA_EMBEDDING_CONFIG.
+            global_config: Instead of $PERSIA_GLOBAL_CONFIG, which need not be set.
+            timeout: Seconds for a lookup; else as configured (10).
+
+        Raises:
+            ConfigError: A config file is wrong.
+            InvalidInput: There is no such GPU.
+        """
+        global _newest
+        _newest = weakref.ref(self)
+        path = global_config if global_config is not None else os.environ.get(GLOBAL_CONFIG_VARIABLE)
+        config = load_global_config(path) if path else GlobalConfig()
+        self._options = RouterOptions.of(config.embedding_worker_config)
+        self._timeout = self._options.timeout if timeout is None else timeout
+        self._embedding_config = embedding_config
+        self._device = device_of(device_id)
+        self._lock = threading.Lock()
+        self._lookups: Lookups | None = None
+        self._closed = False
+        self._addresses: list[str] = []
+        if addresses is None and not os.environ.get(SERVICE_VARIABLE) and config.common_config.infer_config.servers:
+            self._route(config.common_config.infer_config.servers)
+            return
+        addresses = get_embedding_worker_services() if addresses is None else addresses
+        if isinstance(addresses, str) or not addresses:
+            raise InvalidInput(f"expected a list of `host:port`, got {addresses!r}")
+        if all(isinstance(address, str) for address in addresses):
+            self._addresses = [str(address) for address in addresses]
+        else:
+            self._route([[entry] if isinstance(entry, str) else list(entry) for entry in addresses])
+
+    def get_embedding_from_bytes(
+        self, data: bytes | bytearray | memoryview, device_id: int | None = None, *, timeout: float | None = None
+    ) -> EmbeddingBatch:
+        """A byte batch with its embeddings.
+
+        Args:
+            data: What PersiaBatch.to_bytes() gave.
+            device_id: A GPU for this batch, instead of the context's.
+            timeout: Seconds for this batch, instead of the context's.
+
+        Raises:
+            InvalidInput: The batch is wrong: DecodeError (names the byte), FeatureError (names the feature).
+            TooLarge: It is over a limit.
+            Unavailable: A server does not answer; names it.
+            DeadlineExceeded: The time is over.
+        """
+        device = self._device if device_id is None else device_of(device_id)
+        seconds = self._timeout if timeout is None else timeout
+        end = time.monotonic() + seconds
+        batch = _core.decode_batch(data)
+        if not batch.has_ids:
+            raise InvalidInput("expected a batch with id features, got one without")
+        lookup = self._connected(end).lookup(batch, max(0.0, end - time.monotonic()))
+        labels = to_tensors(batch.labels, device) if batch.labels else None
+        features = Features(to_tensors(batch.dense, device), to_tensors(lookup.tensors, device), labels)
+        return EmbeddingBatch(features, lookup)
+
+    def get_embedding_from_data(
+        self, batch: PersiaBatch, device_id: int | None = None, *, timeout: float | None = None
+    ) -> EmbeddingBatch:
+        """As get_embedding_from_bytes."""
+        return self.get_embedding_from_bytes(batch.to_bytes(), device_id, timeout=timeout)
+
+    @overload
+    def prepare_features(self, batch: EmbeddingBatch) -> Features: ...
+    @overload
+    def prepare_features(self, batch: FirstGenerationBatch) -> tuple[_Tensors, _Tensors]: ...
+    def prepare_features(self, batch: EmbeddingBatch | FirstGenerationBatch) -> Features | tuple[_Tensors, _Tensors]:
+        """Dense tensors, embeddings, and labels or None; for the first generation's batches without the labels."""
+        if isinstance(batch, FirstGenerationBatch):
+            return batch.features.dense, batch.features.embeddings
+        return batch.features
+
+    def wait_for_serving(self, timeout: float | None = None) -> None:
+        """Waits until lookups can be answered, and says in the log what it waits for.
+
+        Args:
+            timeout: Seconds; None: for ever.
+
+        Raises:
+            DeadlineExceeded: Not in time; says what is missing.
+        """
+        end = float("inf") if timeout is None else time.monotonic() + timeout
+        say = time.monotonic() + _SAY_SECONDS
+        while missing := self._why_not_ready(end):
+            now = time.monotonic()
+            if now >= end:
+                raise DeadlineExceeded(f"expected to be served within {timeout} s, still waiting for {missing}")
+            if now >= say:
+                log.warning("waiting for %s", missing)
+                say = now + _SAY_SECONDS
+            time.sleep(min(_LOOK_SECONDS, end - now))
+
+    def close(self) -> None:
+        """Ends its connections. Idempotent."""
+        with self._lock:
+            lookups, self._lookups, self._closed = self._lookups, None, True
+        if lookups is not None:
+            lookups.close()
+
+    def __enter__(self) -> InferCtx:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self.close()
+
+    def _connected(self, end: float) -> Lookups:
+        lookups = self._lookups
+        if lookups is not None:
+            return lookups
+        # One thread finds out what the addresses are; the others wait no longer than their own time.
+        if not self._lock.acquire(timeout=max(0.0, min(end - time.monotonic(), threading.TIMEOUT_MAX))):
+            raise Unavailable(f"expected an answer of {', '.join(self._addresses)}, got none in time")
+        try:
+            if self._closed:
+                raise InvalidInput("expected a context that is open, got one that was closed")
+            if self._lookups is None:
+                if are_shards(self._addresses, end):
+                    self._route([[address] for address in self._addresses])
+                else:
+                    self._use(MiddlewareClient(self._addresses, self._options))
+            assert self._lookups is not None
+            return self._lookups
+        finally:
+            self._lock.release()
+
+    def _route(self, servers: Sequence[Sequence[str]]) -> None:
+        config = load_embedding_config(self._embedding_config and Path(self._embedding_config))
+        self._use(Router(config, servers, self._options))
+
+    def _use(self, lookups: Lookups) -> None:
+        self._lookups = lookups
+        weakref.finalize(self, lookups.close)
+
+    def _why_not_ready(self, end: float) -> str:
+        try:
+            return self._connected(min(end, time.monotonic() + 0.5)).why_not_ready()
+        except ConnectionError as error:
+            return str(error)
+
+
+def current_context() -> InferCtx:
+    """The context that was made last and is still there; else one with default settings, which then stays."""
+    global _default
+    context = _newest() if _newest is not None else None
+    if context is None:
+        context = _default = InferCtx()
+    return context

@@ -1,0 +1,86 @@
+"""Lookups that a middleware does: the ids go there, and the tensors come back."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+
+import grpc
+import numpy as np
+import numpy.typing as npt
+
+from persia import _core
+from persia.errors import Unavailable
+from persia.routing.lookup import Lookup, RouterOptions
+from persia.routing.opened import Opened
+from persia.rpc.connection import Answer
+from persia.rpc.fan_out import Patience, Question, ask_all
+from persia.rpc.methods import FORWARD
+from persia.rpc.replica import Health
+from persia.rpc.replicas import ReplicaSet
+from persia.v1 import middleware_pb2 as pb
+from persia.v1 import middleware_pb2_grpc as pb_grpc
+
+__all__ = ["MiddlewareClient"]
+
+_SHAPE_NUMBERS = 3
+
+
+class MiddlewareClient:
+    """Any number of threads may use it, of the process that used it first."""
+
+    def __init__(self, addresses: Sequence[str], options: RouterOptions) -> None:
+        """addresses: `host:port` of one or more middlewares that do the same."""
+        self.options = options
+        self._patience = Patience(options.hedge_after, options.wait_for_shard)
+        self._replicas = Opened(lambda: ReplicaSet("the middleware", FORWARD, _probe, addresses))
+
+    @property
+    def replicas(self) -> ReplicaSet:
+        """Made when they are first needed, in the process that needs them."""
+        return self._replicas.get()
+
+    def lookup(self, batch: _core.Batch, timeout: float | None = None) -> Lookup:
+        """As Router.lookup."""
+        seconds = self.options.timeout if timeout is None else timeout
+        request = pb.ForwardRequest(timeout_ms=max(1, int(seconds * 1000)))
+        question = Question(self.replicas, request, [b"", batch.encode_ids()])
+        began = time.monotonic()
+        ask_all([question], began + seconds, self._patience)
+        if question.answer is None:
+            assert question.error is not None
+            raise question.error
+        return _lookup_of(question.answer, time.monotonic() - began)
+
+    def why_not_ready(self) -> str:
+        """What is missing before a lookup can be answered; empty: nothing."""
+        replicas = self.replicas
+        return "" if replicas.usable else f"{replicas.name} ({replicas.why_unusable()})"
+
+    def close(self) -> None:
+        self._replicas.close(ReplicaSet.close)
+
+
+def _probe(channel: grpc.Channel, seconds: float) -> Health:
+    status = pb_grpc.MiddlewareStub(channel).Status(pb.MiddlewareStatusRequest(), timeout=seconds, wait_for_ready=True)
+    return Health(status.ready, status.state, status.frame_port)
+
+
+def _lookup_of(answer: Answer, seconds: float) -> Lookup:
+    numbers, shapes = answer.columns
+    if numbers.nbytes % 2 or shapes.nbytes % (4 * _SHAPE_NUMBERS):
+        raise Unavailable(
+            f"expected tensors of f16 and shapes of {_SHAPE_NUMBERS} u32, got {numbers.nbytes}, {shapes.nbytes} bytes"
+        )
+    memory = numbers.view(np.float16)
+    tensors: list[npt.NDArray[np.float16]] = []
+    begin = 0
+    for samples, ids, numbers_each in shapes.view(np.uint32).reshape(-1, _SHAPE_NUMBERS).tolist():
+        shape = (samples, ids, numbers_each) if ids else (samples, numbers_each)
+        end = begin + samples * (ids or 1) * numbers_each
+        if end > len(memory):
+            raise Unavailable(f"expected {end} numbers for the shapes of an answer, got {len(memory)}")
+        tensors.append(memory[begin:end].reshape(shape))
+        begin = end
+    message = answer.message
+    return Lookup(tensors, list(message.versions), message.absent, message.wrong_dim, list(message.missing_shards), seconds)

@@ -1,0 +1,32 @@
+"""The embedding servers that a router asks: a set of replicas for each shard."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import grpc
+
+from persia.rpc.methods import LOOKUP
+from persia.rpc.replica import Health, Probe
+from persia.rpc.replicas import ReplicaSet
+from persia.v1 import embedding_pb2 as pb
+from persia.v1 import embedding_pb2_grpc as pb_grpc
+
+__all__ = ["shard_sets"]
+
+
+def shard_sets(servers: Sequence[Sequence[str]]) -> list[ReplicaSet]:
+    """servers: for each shard, in order, the `host:port` of its replicas."""
+    count = len(servers)
+    return [ReplicaSet(f"shard {i} of {count}", LOOKUP, _probe(i, count), replicas) for i, replicas in enumerate(servers)]
+
+
+def _probe(index: int, count: int) -> Probe:
+    def probe(channel: grpc.Channel, seconds: float) -> Health:
+        status = pb_grpc.EmbeddingServerStub(channel).Status(pb.StatusRequest(), timeout=seconds, wait_for_ready=True)
+        got = status.shard_index, status.shard_count
+        # Its rows are others: it would answer with misses, which nobody could tell from ids that are new.
+        refused = "" if got == (index, count) else f"expected shard {index} of {count}, got shard {got[0]} of {got[1]}"
+        return Health(status.ready, status.state, status.frame_port, refused, status.version, status.rows)
+
+    return probe

@@ -1,0 +1,101 @@
+"""What the command lines of our servers have in common: options, logging, and the places where they listen."""
+
+from __future__ import annotations
+
+import logging
+import sys
+import time
+import warnings
+from collections.abc import Callable
+from typing import Any, NoReturn, TypeVar
+
+import click
+from prometheus_client import CollectorRegistry, start_http_server
+
+from persia.errors import Unavailable
+from persia.rpc.frame_server import Answer, FrameServer
+from persia.rpc.methods import Method
+from persia.rpc.server import MAX_MESSAGE_BYTES, Server
+
+__all__ = ["DRAIN_SECONDS", "Listeners", "give_up", "server_options", "set_up"]
+
+# How long calls that run may go on after the first signal.
+DRAIN_SECONDS = 10.0
+
+# How long a thread that works in Python may keep one waiting that has a lookup to answer. Python's own 5 ms are several.
+_SWITCH_SECONDS = 0.0005
+
+_Port = click.IntRange(0, 65_535)
+_Command = TypeVar("_Command", bound=Callable[..., Any])
+
+_OPTIONS = (
+    click.option("--host", default="127.0.0.1", help="The address to listen on; 0.0.0.0 for all."),
+    click.option(
+        "--frame-port",
+        type=_Port,
+        default=0,
+        help="Where lookups are answered over plain TCP, which is faster. Who asks learns it from the server. 0: any free one.",
+    ),
+    click.option("--metrics-port", type=_Port, help="Where Prometheus finds the metrics, on the same host."),
+    click.option("--global-config", type=click.Path(), help="Instead of $PERSIA_GLOBAL_CONFIG."),
+    click.option("--embedding-config", type=click.Path(), help="Instead of $PERSIA_EMBEDDING_CONFIG."),
+    click.option(
+        "--log-level", default="info", envvar="LOG_LEVEL", type=click.Choice(["debug", "info", "warning", "error"], False)
+    ),
+)
+
+
+def server_options(port: int) -> Callable[[_Command], _Command]:
+    """--port with that default, --host, --frame-port, --metrics-port, --global-config, --embedding-config, --log-level."""
+
+    def decorate(command: _Command) -> _Command:
+        for option in reversed(_OPTIONS):
+            command = option(command)
+        return click.option("--port", type=_Port, default=port, help="0: any free one, which the log names.")(command)
+
+    return decorate
+
+
+def set_up(log: logging.Logger, level: str) -> None:
+    """Logging and warnings to stderr, and how threads take turns."""
+    logging.basicConfig(level=level.upper(), format="%(asctime)s %(levelname)s %(name)s: %(message)s", stream=sys.stderr)
+    # Without the place in our code and its source: the message names the place in the file.
+    warnings.showwarning = lambda message, *_: log.warning("%s", message)
+    sys.setswitchinterval(_SWITCH_SECONDS)
+
+
+def give_up(program: str, reason: str) -> NoReturn:
+    """Ends the process because of how it was called."""
+    click.echo(f"{program}: {reason}", err=True)
+    sys.exit(2)
+
+
+class Listeners:
+    """gRPC, frames and metrics on one host. Bound on construction: so a port that is taken is known before anything else."""
+
+    def __init__(self, host: str, port: int, frame_port: int, service: str, method: Method, answer_frame: Answer) -> None:
+        """service: the full name; method: what answer_frame answers. Raises Unavailable."""
+        self._url_host = f"[{host}]" if ":" in host and not host.startswith("[") else host  # of IPv6
+        self._host = self._url_host.strip("[]")
+        self.server = Server(f"{self._url_host}:{port}", [service])
+        self._frames = FrameServer(self._host, frame_port, len(method.request_columns) + 1, MAX_MESSAGE_BYTES, answer_frame)
+        self.address, self.frame_port = self.server.address, self._frames.port
+
+    def offer_metrics(self, registry: CollectorRegistry, port: int) -> str:
+        """Over HTTP; port 0 for any free one. Returns the URL. Raises Unavailable."""
+        try:
+            server, _thread = start_http_server(port, self._host, registry)
+        except OSError as error:
+            raise Unavailable(f"expected a free address for metrics, got {self._url_host}:{port}: {error}") from None
+        return f"http://{self._url_host}:{server.server_port}/metrics"
+
+    def start(self) -> None:
+        self.server.start()
+        self._frames.start()
+
+    def stop(self, seconds: float) -> None:
+        """Takes no new calls, and lets those that run finish for so long."""
+        end = time.monotonic() + seconds
+        self.server.leave()
+        self._frames.stop(seconds)
+        self.server.stop(max(0.0, end - time.monotonic()))

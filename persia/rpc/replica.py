@@ -1,0 +1,182 @@
+"""One server as its callers see it: whether it can be used, by which way, and the connections to it that wait for work."""
+
+from __future__ import annotations
+
+import logging
+import socket
+import threading
+import time
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import grpc
+
+from persia.errors import PersiaError
+from persia.rpc.connection import Connection, FrameConnection, GrpcConnection
+from persia.rpc.methods import Method
+from persia.rpc.server import KEEPALIVE, MAX_MESSAGE_BYTES
+from persia.rpc.status import error_of
+
+__all__ = ["Health", "Probe", "Replica"]
+
+log = logging.getLogger(__name__)
+
+# How often a server is asked how it is: while all is well, and while it is not. A lost connection asks at once.
+_WELL_SECONDS = 1.0
+_ILL_SECONDS = 0.05
+_PROBE_SECONDS = 1.0
+# How long a server that was slower than another one is asked only where there is no other.
+_SLOW_SECONDS = 1.0
+# Connections that wait for work; more than that are closed after use.
+_MAX_IDLE = 64
+
+# gRPC's own would add a wait of up to two minutes to every restart of a server, and would wait 20 s for a connection.
+CHANNEL_OPTIONS = [
+    ("grpc.max_receive_message_length", MAX_MESSAGE_BYTES),
+    ("grpc.max_send_message_length", MAX_MESSAGE_BYTES),
+    ("grpc.initial_reconnect_backoff_ms", 50),
+    ("grpc.min_reconnect_backoff_ms", 2_000),  # which is how long a connection may take
+    ("grpc.max_reconnect_backoff_ms", 250),
+    # Else a channel shares the back-off of others to the same address.
+    ("grpc.use_local_subchannel_pool", 1),
+    ("grpc.enable_http_proxy", 0),
+    *KEEPALIVE,
+]
+
+
+@dataclass(frozen=True)
+class Health:
+    """What a server says of itself. `refused`: why it must not be used, although it is well."""
+
+    ready: bool
+    state: str
+    frame_port: int = 0
+    refused: str = ""
+    version: int = 0
+    rows: int = 0
+
+
+# Asks a server over a channel, with a timeout in seconds. Raises grpc.RpcError.
+Probe = Callable[[grpc.Channel, float], Health]
+
+
+class Replica:
+    """Has a thread that probes the server until close(). All else may be called from any thread."""
+
+    def __init__(self, method: Method, probe: Probe, host: str, port: int) -> None:
+        """host: an address, not a name."""
+        self.address = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+        self._method, self._probe, self._host = method, probe, host
+        self._family = socket.AF_INET6 if ":" in host else socket.AF_INET
+        self.health = Health(False, "not reached yet")
+        self.unusable_since = time.monotonic()  # where it is unusable
+        self._slow_until = 0.0
+        self._generation = 0
+        self._frames: tuple[int, int] | None = None  # the generation and port that frames were found to get through to
+        self._no_frames = -1  # a generation that has to do without
+        self._idle: deque[tuple[int, Connection]] = deque()
+        self._channel = grpc.insecure_channel(self.address, CHANNEL_OPTIONS)
+        self._wake, self._closed = threading.Event(), False
+        self._thread = threading.Thread(target=self._watch, name=f"probe {self.address}", daemon=True)
+        self._thread.start()
+
+    @property
+    def usable(self) -> bool:
+        return self.health.ready and not self.health.refused
+
+    @property
+    def generation(self) -> int:
+        """Of connections: a failure of one ends all of its generation."""
+        return self._generation
+
+    @property
+    def is_slow(self) -> bool:
+        return time.monotonic() < self._slow_until
+
+    def slow(self) -> None:
+        """It was slower than it should be: others go first for a while."""
+        self._slow_until = time.monotonic() + _SLOW_SECONDS
+
+    def suspect(self, generation: int, reason: str) -> None:
+        """A connection of that generation failed: the server is not used again before it has said that it is well."""
+        if generation != self._generation:
+            return  # known already
+        self._generation += 1
+        self._become(Health(False, reason, refused=self.health.refused))
+        self._wake.set()
+
+    def connect(self) -> tuple[int, Connection]:
+        """A connection that waits for a request, or is being opened. Give it back with release(). Raises Unavailable."""
+        while self._idle:
+            generation, connection = self._idle.pop()
+            if generation == self._generation and not connection.is_stale():
+                return generation, connection
+            connection.close()
+        generation, frames = self._generation, self._frames
+        if frames is not None and frames[0] == generation:
+            return generation, FrameConnection(self._method, self._family, (self._host, frames[1]))
+        return generation, GrpcConnection(self._method, self._channel)
+
+    def release(self, generation: int, connection: Connection) -> None:
+        """The connection's request is answered, and it may be used again."""
+        if generation == self._generation and len(self._idle) < _MAX_IDLE and not self._closed:
+            self._idle.append((generation, connection))
+        else:
+            connection.close()
+
+    def close(self) -> None:
+        self._closed = True
+        self._generation += 1
+        self._wake.set()
+        while self._idle:
+            self._idle.pop()[1].close()
+
+    def _watch(self) -> None:
+        while not self._closed:
+            self._wake.clear()
+            before, generation = self.health, self._generation
+            try:
+                health = self._probe(self._channel, _PROBE_SECONDS)
+            except grpc.RpcError as error:
+                health = self._failed(before, error)
+            if health.ready:
+                self._try_frames(generation, health.frame_port)
+            if generation == self._generation:  # else it failed after it answered
+                self._become(health)
+                self._say(before, health)
+            self._wake.wait(_WELL_SECONDS if self.usable else _ILL_SECONDS)
+        self._channel.close()
+
+    def _become(self, health: Health) -> None:
+        was_usable = self.usable
+        self.health = health
+        if was_usable and not self.usable:
+            self.unusable_since = time.monotonic()
+
+    def _try_frames(self, generation: int, port: int) -> None:
+        """A port that a firewall closes is found out here, where nobody waits for an answer."""
+        if not port or (self._frames is not None and self._frames == (generation, port)) or generation == self._no_frames:
+            return
+        try:
+            socket.create_connection((self._host, port), _PROBE_SECONDS).close()
+            self._frames = generation, port
+        except OSError as error:
+            self._no_frames = generation
+            log.warning("%s: port %d is not reached (%s): lookups go over gRPC, slower", self.address, port, error)
+
+    @staticmethod
+    def _failed(before: Health, error: grpc.RpcError) -> Health:
+        code, details = error.code(), error.details()
+        if code == grpc.StatusCode.DEADLINE_EXCEEDED and before.ready:
+            return before  # too busy for a word is not gone
+        reason: PersiaError = error_of(code, str(details))
+        return Health(False, str(reason) or code.name)
+
+    def _say(self, before: Health, now: Health) -> None:
+        if now.refused and now.refused != before.refused:
+            log.error("%s is not used: %s", self.address, now.refused)
+        elif now.ready and not before.ready:
+            log.info("%s is ready", self.address)
+        elif before.ready and not now.ready:
+            log.warning("%s is not ready: %s", self.address, now.state)

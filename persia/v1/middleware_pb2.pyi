@@ -1,0 +1,73 @@
+from persia.v1 import embedding_pb2 as _embedding_pb2
+from google.protobuf.internal import containers as _containers
+from google.protobuf import descriptor as _descriptor
+from google.protobuf import message as _message
+from typing import ClassVar as _ClassVar, Iterable as _Iterable, Mapping as _Mapping, Optional as _Optional, Union as _Union
+
+DESCRIPTOR: _descriptor.FileDescriptor
+
+class ForwardRequest(_message.Message):
+    __slots__ = ("batch", "ids", "timeout_ms")
+    BATCH_FIELD_NUMBER: _ClassVar[int]
+    IDS_FIELD_NUMBER: _ClassVar[int]
+    TIMEOUT_MS_FIELD_NUMBER: _ClassVar[int]
+    batch: bytes
+    ids: bytes
+    timeout_ms: int
+    def __init__(self, batch: _Optional[bytes] = ..., ids: _Optional[bytes] = ..., timeout_ms: _Optional[int] = ...) -> None: ...
+
+class ForwardResponse(_message.Message):
+    __slots__ = ("tensors", "shapes", "versions", "absent", "wrong_dim", "missing_shards", "error")
+    TENSORS_FIELD_NUMBER: _ClassVar[int]
+    SHAPES_FIELD_NUMBER: _ClassVar[int]
+    VERSIONS_FIELD_NUMBER: _ClassVar[int]
+    ABSENT_FIELD_NUMBER: _ClassVar[int]
+    WRONG_DIM_FIELD_NUMBER: _ClassVar[int]
+    MISSING_SHARDS_FIELD_NUMBER: _ClassVar[int]
+    ERROR_FIELD_NUMBER: _ClassVar[int]
+    tensors: bytes
+    shapes: bytes
+    versions: _containers.RepeatedScalarFieldContainer[int]
+    absent: int
+    wrong_dim: int
+    missing_shards: _containers.RepeatedScalarFieldContainer[int]
+    error: _embedding_pb2.Error
+    def __init__(self, tensors: _Optional[bytes] = ..., shapes: _Optional[bytes] = ..., versions: _Optional[_Iterable[int]] = ..., absent: _Optional[int] = ..., wrong_dim: _Optional[int] = ..., missing_shards: _Optional[_Iterable[int]] = ..., error: _Optional[_Union[_embedding_pb2.Error, _Mapping]] = ...) -> None: ...
+
+class MiddlewareStatusRequest(_message.Message):
+    __slots__ = ()
+    def __init__(self) -> None: ...
+
+class MiddlewareStatusResponse(_message.Message):
+    __slots__ = ("ready", "state", "shards", "frame_port")
+    READY_FIELD_NUMBER: _ClassVar[int]
+    STATE_FIELD_NUMBER: _ClassVar[int]
+    SHARDS_FIELD_NUMBER: _ClassVar[int]
+    FRAME_PORT_FIELD_NUMBER: _ClassVar[int]
+    ready: bool
+    state: str
+    shards: _containers.RepeatedCompositeFieldContainer[ShardStatus]
+    frame_port: int
+    def __init__(self, ready: bool = ..., state: _Optional[str] = ..., shards: _Optional[_Iterable[_Union[ShardStatus, _Mapping]]] = ..., frame_port: _Optional[int] = ...) -> None: ...
+
+class ShardStatus(_message.Message):
+    __slots__ = ("shard_index", "replicas")
+    SHARD_INDEX_FIELD_NUMBER: _ClassVar[int]
+    REPLICAS_FIELD_NUMBER: _ClassVar[int]
+    shard_index: int
+    replicas: _containers.RepeatedCompositeFieldContainer[ReplicaStatus]
+    def __init__(self, shard_index: _Optional[int] = ..., replicas: _Optional[_Iterable[_Union[ReplicaStatus, _Mapping]]] = ...) -> None: ...
+
+class ReplicaStatus(_message.Message):
+    __slots__ = ("address", "ready", "state", "version", "rows")
+    ADDRESS_FIELD_NUMBER: _ClassVar[int]
+    READY_FIELD_NUMBER: _ClassVar[int]
+    STATE_FIELD_NUMBER: _ClassVar[int]
+    VERSION_FIELD_NUMBER: _ClassVar[int]
+    ROWS_FIELD_NUMBER: _ClassVar[int]
+    address: str
+    ready: bool
+    state: str
+    version: int
+    rows: int
+    def __init__(self, address: _Optional[str] = ..., ready: bool = ..., state: _Optional[str] = ..., version: _Optional[int] = ..., rows: _Optional[int] = ...) -> None: ...

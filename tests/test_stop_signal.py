@@ -1,0 +1,40 @@
+"""How a server process learns that it is to stop."""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+from servers import wait_until
+
+PROGRAM = """
+import signal, threading
+from persia.rpc import StopSignal
+
+stop = StopSignal()
+stop.serving()
+threading.Thread(target=threading.Event().wait, daemon=True).start()
+# The kernel gives the signal to the other thread: as with one that comes just before the main thread waits, nothing
+# interrupts the wait itself.
+signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGTERM])
+print("waiting", flush=True)
+stop.wait()
+print("asked", flush=True)
+"""
+
+
+def test_a_signal_that_does_not_interrupt_the_wait_ends_it_all_the_same() -> None:
+    process = subprocess.Popen([sys.executable, "-c", PROGRAM], stdout=subprocess.PIPE, text=True)
+    assert process.stdout is not None
+    assert process.stdout.readline() == "waiting\n"
+    main_thread = Path(f"/proc/{process.pid}/task/{process.pid}/stat")
+    wait_until(lambda: main_thread.read_text().rpartition(")")[2].split()[0] == "S", "it waits")
+    process.send_signal(signal.SIGTERM)
+    try:
+        out, _ = process.communicate(timeout=20)
+    finally:
+        process.kill()
+    assert out == "asked\n"
+    assert process.returncode == 0
