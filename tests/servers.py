@@ -10,15 +10,17 @@ import sys
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Generic, TypeVar
 
 import grpc
 import numpy as np
 import numpy.typing as npt
 import yaml
+from typing_extensions import Self
 
 from persia.v1 import embedding_pb2 as pb
 from persia.v1 import embedding_pb2_grpc as pb_grpc
+from persia.v1 import middleware_pb2
 
 PATIENCE = 60.0  # seconds until a condition that should have come is called a failure
 
@@ -45,34 +47,14 @@ def whole_lines(path: Path, begin: int) -> str:
     return said[: said.rfind(b"\n") + 1].decode()
 
 
-class EmbeddingServer:
-    """One shard in a process of its own. With `with`, it is killed at the end."""
+Status = TypeVar("Status", pb.StatusResponse, middleware_pb2.MiddlewareStatusResponse)
 
-    def __init__(
-        self,
-        directory: Path,
-        embedding_config: Path,
-        *,
-        checkpoint: Path | None = None,
-        incremental_dir: Path | None = None,
-        index: int = 0,
-        count: int = 1,
-        settings: dict[str, Any] | None = None,
-        arguments: Sequence[str] = (),
-    ) -> None:
-        directory.mkdir(parents=True, exist_ok=True)
-        infer = {"embedding_checkpoint": str(checkpoint)} if checkpoint else {}
-        server: dict[str, Any] = dict(settings or {})
-        if incremental_dir is not None:
-            server |= {"enable_incremental_update": True, "incremental_dir": str(incremental_dir)}
-        config = directory / f"global_{index}.yml"
-        config.write_text(
-            yaml.safe_dump({"common_config": {"infer_config": infer}, "embedding_parameter_server_config": server})
-        )
-        self.log_path = directory / f"server_{index}.log"
-        self.command = [sys.executable, "-m", "persia.embedding_server", "--port", "0", "--global-config", str(config)]
-        self.command += ["--embedding-config", str(embedding_config), *arguments]
-        self.command += ["--replica-index", str(index), "--replica-size", str(count)]
+
+class ServerProcess(Generic[Status]):
+    """A server in a process of its own. With `with`, it is killed at the end."""
+
+    def __init__(self, log_path: Path, command: list[str]) -> None:
+        self.log_path, self.command = log_path, command
         self.start()
 
     def start(self) -> None:
@@ -103,13 +85,13 @@ class EmbeddingServer:
             self._channel = grpc.insecure_channel(self.address, options=sizes)
         return self._channel
 
-    @property
-    def stub(self) -> pb_grpc.EmbeddingServerStub:
-        return pb_grpc.EmbeddingServerStub(self.channel)
+    def ask_status(self) -> Status:
+        """One call of the server's own Status."""
+        raise NotImplementedError
 
-    def status(self) -> pb.StatusResponse:
+    def status(self) -> Status:
         try:
-            response: pb.StatusResponse = self.stub.Status(pb.StatusRequest(), timeout=PATIENCE, wait_for_ready=True)
+            return self.ask_status()
         except grpc.RpcError as error:
             code = self.process.poll()
             if code is None:  # it hangs: faulthandler says where
@@ -118,22 +100,10 @@ class EmbeddingServer:
             raise AssertionError(
                 f"no status of {self.log_path}, which {'hangs' if code is None else f'ended with {code}'}:\n{self.log()}"
             ) from error
-        return response
 
-    def wait_ready(self) -> EmbeddingServer:
+    def wait_ready(self) -> Self:
         wait_until(lambda: self.status().ready, "the server is ready")
         return self
-
-    def rows(self, signs: npt.NDArray[np.uint64], dim: int) -> tuple[npt.NDArray[np.float32], pb.LookupResponse]:
-        parts = np.array([0, 0, dim, 1, len(signs), 0], np.uint32).tobytes()
-        response = self.stub.Lookup(pb.LookupRequest(parts=parts, signs=signs.tobytes()), timeout=PATIENCE)
-        return np.frombuffer(response.numbers, np.float32).reshape(-1, dim), response
-
-    def wait_for_packets(self, count: int) -> pb.StatusResponse:
-        status: pb.StatusResponse = wait_until(
-            lambda: status if (status := self.status()).packets_applied >= count else None, f"{count} packets are applied"
-        )
-        return status
 
     def terminate(self) -> int:
         self.process.send_signal(signal.SIGTERM)
@@ -146,7 +116,7 @@ class EmbeddingServer:
             self._channel.close()
             self._channel = None
 
-    def __enter__(self) -> EmbeddingServer:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -154,3 +124,52 @@ class EmbeddingServer:
             self.kill()
         if self._channel is not None:
             self._channel.close()
+
+
+class EmbeddingServer(ServerProcess[pb.StatusResponse]):
+    """One shard."""
+
+    def __init__(
+        self,
+        directory: Path,
+        embedding_config: Path,
+        *,
+        checkpoint: Path | None = None,
+        incremental_dir: Path | None = None,
+        index: int = 0,
+        count: int = 1,
+        settings: dict[str, Any] | None = None,
+        arguments: Sequence[str] = (),
+    ) -> None:
+        directory.mkdir(parents=True, exist_ok=True)
+        infer = {"embedding_checkpoint": str(checkpoint)} if checkpoint else {}
+        server: dict[str, Any] = dict(settings or {})
+        if incremental_dir is not None:
+            server |= {"enable_incremental_update": True, "incremental_dir": str(incremental_dir)}
+        config = directory / f"global_{index}.yml"
+        config.write_text(
+            yaml.safe_dump({"common_config": {"infer_config": infer}, "embedding_parameter_server_config": server})
+        )
+        command = [sys.executable, "-m", "persia.embedding_server", "--port", "0", "--global-config", str(config)]
+        command += ["--embedding-config", str(embedding_config), *arguments]
+        command += ["--replica-index", str(index), "--replica-size", str(count)]
+        super().__init__(directory / f"server_{index}.log", command)
+
+    @property
+    def stub(self) -> pb_grpc.EmbeddingServerStub:
+        return pb_grpc.EmbeddingServerStub(self.channel)
+
+    def ask_status(self) -> pb.StatusResponse:
+        response: pb.StatusResponse = self.stub.Status(pb.StatusRequest(), timeout=PATIENCE, wait_for_ready=True)
+        return response
+
+    def rows(self, signs: npt.NDArray[np.uint64], dim: int) -> tuple[npt.NDArray[np.float32], pb.LookupResponse]:
+        parts = np.array([0, 0, dim, 1, len(signs), 0], np.uint32).tobytes()
+        response = self.stub.Lookup(pb.LookupRequest(parts=parts, signs=signs.tobytes()), timeout=PATIENCE)
+        return np.frombuffer(response.numbers, np.float32).reshape(-1, dim), response
+
+    def wait_for_packets(self, count: int) -> pb.StatusResponse:
+        status: pb.StatusResponse = wait_until(
+            lambda: status if (status := self.status()).packets_applied >= count else None, f"{count} packets are applied"
+        )
+        return status

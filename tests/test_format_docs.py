@@ -7,7 +7,9 @@ from pathlib import Path
 
 import numpy as np
 
-from persia._core import EmbReader, IncReader, decode_batch
+from persia._core import EmbReader, IncReader, decode_batch, decode_ids
+from persia.rpc.frames import frame
+from persia.v1 import embedding_pb2 as pb
 
 FORMATS = Path(__file__).parent.parent / "docs" / "formats"
 
@@ -44,6 +46,19 @@ def test_packet(tmp_path: Path) -> None:
     ((signs, _, values, _),) = reader
     assert signs.tolist() == [0x0100000000000007] and np.array_equal(values, [0.5, 1.0])
     assert reader.unix_seconds == 1_700_000_000
+
+
+def test_id_part() -> None:
+    batch = decode_ids(example("id-part.md"))
+    (feature,) = batch.features
+    assert feature.name == "t" and feature.ids.tolist() == [7, 9]
+    assert feature.positions.tolist() == [[0, 0], [0, 2], [0, 1]] and feature.ids_per_sample.tolist() == [3]
+    assert batch.encode_ids() == example("id-part.md")
+
+
+def test_frames() -> None:
+    numbers = np.array([0.5, 1.0], np.float32)
+    assert b"".join(frame(pb.LookupResponse(version=3), numbers.data)) == example("frames.md")
 
 
 def test_documents_are_short() -> None:

@@ -20,6 +20,7 @@
 #include "persia/batch.hpp"
 #include "persia/bytes.hpp"
 #include "persia/error.hpp"
+#include "persia/id_part.hpp"
 #include "persia/row_files.hpp"
 
 namespace {
@@ -230,28 +231,42 @@ void fuzz_files(const std::vector<Bytes>& seeds, std::size_t factor, Read&& read
     CHECK(outcome.accepted > seeds.size() && outcome.refused > total / 4);
 }
 
-}  // namespace
-
-TEST(batches) {
-    const std::vector<Bytes> seeds = golden(".bin", 8000);
+// `factor`: what a decoded batch may take of memory for each byte.
+template <class Decode>
+void fuzz_batches(const std::vector<Bytes>& seeds, std::size_t factor, Decode&& decode) {
     CHECK(!seeds.empty());
     Outcome outcome;
-    const auto decode = [&](const Bytes& bytes) {
+    const auto one = [&](const Bytes& bytes) {
         // Memory of exactly its size, so that a sanitizer sees a step beyond it.
         const std::unique_ptr<std::byte[]> exact(new std::byte[bytes.size()]);
         std::copy(bytes.begin(), bytes.end(), exact.get());
         const std::span<const std::byte> view(exact.get(), bytes.size());
         outcome.one(
-            bytes, 16, 1 << 16, [&] { check_batch(decode_batch(view), outcome.sum); },
-            static_cast<const DecodeError*>(nullptr));
+            bytes, factor, 1 << 16, [&] { check_batch(decode(view), outcome.sum); }, static_cast<const DecodeError*>(nullptr));
     };
-    for (const Bytes& seed : seeds) decode(seed);
+    for (const Bytes& seed : seeds) one(seed);
     CHECK(outcome.accepted == seeds.size());
     Mutator mutator(seeds);
     const std::size_t total = mutants();
-    for (std::size_t i = 0; i < total; ++i) decode(mutator.next());
+    for (std::size_t i = 0; i < total; ++i) one(mutator.next());
     std::printf("  %zu accepted, %zu refused\n", outcome.accepted, outcome.refused);
     CHECK(outcome.accepted > seeds.size() && outcome.refused > total / 4);
+}
+
+}  // namespace
+
+TEST(batches) { fuzz_batches(golden(".bin", 8000), 16, decode_batch); }
+
+TEST(id_parts) {
+    std::vector<Bytes> seeds;
+    for (const Bytes& bytes : golden(".bin", 8000)) {
+        const Batch batch = decode_batch(bytes);
+        if (!batch.has_ids) continue;
+        Writer out;
+        encode_ids(batch, out);
+        seeds.emplace_back(out.view().begin(), out.view().end());
+    }
+    fuzz_batches(seeds, 24, decode_ids);
 }
 
 TEST(checkpoint_files) {
