@@ -16,6 +16,7 @@ from typing import NamedTuple, overload
 from persia import _core
 from persia.batch import PersiaBatch
 from persia.config import GLOBAL_CONFIG_VARIABLE, GlobalConfig, load_embedding_config, load_global_config
+from persia.config.servers import address_problem
 from persia.errors import DeadlineExceeded, InvalidInput, Unavailable
 from persia.routing.discovery import are_shards
 from persia.routing.lookup import Lookup, Lookups, RouterOptions
@@ -98,6 +99,8 @@ class InferCtx:
         config = load_global_config(path) if path else GlobalConfig()
         self._options = RouterOptions.of(config.embedding_worker_config)
         self._timeout = self._options.timeout if timeout is None else timeout
+        if not self._timeout > 0:
+            raise InvalidInput(f"expected a timeout over 0 seconds, got {timeout}")
         self._embedding_config = embedding_config
         self._device = device_of(device_id)
         self._lock = threading.Lock()
@@ -107,13 +110,11 @@ class InferCtx:
         if addresses is None and not os.environ.get(SERVICE_VARIABLE) and config.common_config.infer_config.servers:
             self._route(config.common_config.infer_config.servers)
             return
-        addresses = get_embedding_worker_services() if addresses is None else addresses
-        if isinstance(addresses, str) or not addresses:
-            raise InvalidInput(f"expected a list of `host:port`, got {addresses!r}")
-        if all(isinstance(address, str) for address in addresses):
-            self._addresses = [str(address) for address in addresses]
+        shards = _checked(get_embedding_worker_services() if addresses is None else addresses)
+        if addresses is None or all(isinstance(entry, str) for entry in addresses):
+            self._addresses = [address for (address,) in shards]
         else:
-            self._route([[entry] if isinstance(entry, str) else list(entry) for entry in addresses])
+            self._route(shards)
 
     def get_embedding_from_bytes(
         self, data: bytes | bytearray | memoryview, device_id: int | None = None, *, timeout: float | None = None
@@ -224,6 +225,20 @@ class InferCtx:
             return self._connected(min(end, time.monotonic() + 0.5)).why_not_ready()
         except ConnectionError as error:
             return str(error)
+
+
+def _checked(addresses: Sequence[str] | Sequence[Sequence[str]]) -> list[list[str]]:
+    """Every entry as the list of its replicas."""
+    if isinstance(addresses, str) or not addresses:
+        raise InvalidInput(f"expected a list of `host:port`, got {addresses!r}")
+    shards = [[entry] if isinstance(entry, str) else list(entry) for entry in addresses]
+    for i, replicas in enumerate(shards):
+        if not replicas:
+            raise InvalidInput(f"expected at least one replica of shard {i}, got an empty list")
+        for address in replicas:
+            if problem := address_problem(address):
+                raise InvalidInput(problem)
+    return shards
 
 
 def current_context() -> InferCtx:

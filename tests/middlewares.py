@@ -52,7 +52,9 @@ class Middleware(ServerProcess[pb.MiddlewareStatusResponse]):
 class Deployment(ExitStack):
     """`count` shards of a checkpoint and a middleware; all end with the `with`."""
 
-    def __init__(self, directory: Path, model: Path, count: int, checkpoint: str = "ckpt") -> None:
+    def __init__(
+        self, directory: Path, model: Path, count: int, checkpoint: str = "ckpt", arguments: Sequence[str] = ()
+    ) -> None:
         super().__init__()
         self.embedding_config = model / "embedding_config.yml"
         self.shards = [
@@ -62,4 +64,4 @@ class Deployment(ExitStack):
             for index in range(count)
         ]
         self.addresses = [shard.address for shard in self.shards]
-        self.middleware = self.enter_context(Middleware(directory, self.embedding_config, self.addresses))
+        self.middleware = self.enter_context(Middleware(directory, self.embedding_config, self.addresses, arguments=arguments))

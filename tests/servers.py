@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+import random
 import re
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -23,6 +26,14 @@ from persia.v1 import embedding_pb2_grpc as pb_grpc
 from persia.v1 import middleware_pb2
 
 PATIENCE = 60.0  # seconds until a condition that should have come is called a failure
+
+
+def free_port() -> int:
+    """One that nobody listens on. Below those that the kernel gives to clients, or one of them might be given to somebody."""
+    for port in random.sample(range(20_000, 32_000), 1000):
+        with contextlib.suppress(OSError), socket.create_server(("127.0.0.1", port)):
+            return port
+    raise AssertionError("no port is free")
 
 
 def wait_until(condition: Callable[[], Any], what: str) -> Any:

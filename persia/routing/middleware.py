@@ -62,7 +62,7 @@ class MiddlewareClient:
 
 
 def _probe(channel: grpc.Channel, seconds: float) -> Health:
-    status = pb_grpc.MiddlewareStub(channel).Status(pb.MiddlewareStatusRequest(), timeout=seconds, wait_for_ready=True)
+    status = pb_grpc.MiddlewareStub(channel).Status(pb.MiddlewareStatusRequest(), timeout=seconds)
     return Health(status.ready, status.state, status.frame_port)
 
 

@@ -23,7 +23,7 @@ def shard_sets(servers: Sequence[Sequence[str]]) -> list[ReplicaSet]:
 
 def _probe(index: int, count: int) -> Probe:
     def probe(channel: grpc.Channel, seconds: float) -> Health:
-        status = pb_grpc.EmbeddingServerStub(channel).Status(pb.StatusRequest(), timeout=seconds, wait_for_ready=True)
+        status = pb_grpc.EmbeddingServerStub(channel).Status(pb.StatusRequest(), timeout=seconds)
         got = status.shard_index, status.shard_count
         # Its rows are others: it would answer with misses, which nobody could tell from ids that are new.
         refused = "" if got == (index, count) else f"expected shard {index} of {count}, got shard {got[0]} of {got[1]}"

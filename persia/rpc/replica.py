@@ -57,7 +57,7 @@ class Health:
     rows: int = 0
 
 
-# Asks a server over a channel, with a timeout in seconds. Raises grpc.RpcError.
+# Asks a server over a channel, with a timeout in seconds. Raises grpc.RpcError: UNAVAILABLE at once if it cannot be reached.
 Probe = Callable[[grpc.Channel, float], Health]
 
 
