@@ -69,6 +69,7 @@ class _Totals(Collector):
         yield self._counter("evicted_rows", "Rows that went because of the capacity.", status.evicted)
         yield self._counter("packets_applied", "Update packets that were applied since the start.", status.packets_applied)
         yield self._gauge("packets_set_aside", "Update packets that are broken and wait to be mended.", len(status.set_aside))
+        yield self._gauge("update_problems", "What hinders the server from following packets.", len(status.problems))
 
     def _counter(self, name: str, text: str, value: float) -> Metric:
         family = CounterMetricFamily(name, text, labels=list(self._labels))

@@ -54,7 +54,6 @@ def marker_directory(path: Path) -> None:
 
 
 MISTAKES: dict[str, tuple[Callable[[Path], object], str]] = {
-    "no directory": (shutil.rmtree, "expected a checkpoint directory"),
     "no marker": (lambda c: (c / MARKER).unlink(), f"checkpoint/{MARKER} at byte 0: expected the marker"),
     "no marker of a shard": (lambda c: (c / "s1" / MARKER).unlink(), f"checkpoint/s1/{MARKER} at byte 0: expected the marker"),
     "a marker that is a directory": (lambda c: marker_directory(c / MARKER), f"Is a directory: '{{}}/{MARKER}'"),
@@ -83,6 +82,12 @@ def test_a_mistake_ends_the_server_with_its_name(tmp_path: Path, checkpoint: Pat
     assert server.process.wait(PATIENCE) == 1
     assert message.format(checkpoint) in server.log().splitlines()[-1]
     assert "serving version" not in server.log()
+
+
+def test_no_directory_is_a_mistake_in_the_config(tmp_path: Path) -> None:
+    server = EmbeddingServer(tmp_path, CONFIG, checkpoint=tmp_path / "nowhere")
+    assert server.process.wait(PATIENCE) == 2
+    assert server.log() == f"embedding-server: expected a checkpoint directory, there is none at {tmp_path}/nowhere\n"
 
 
 @pytest.mark.parametrize("shards", [1, 2])

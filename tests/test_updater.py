@@ -10,7 +10,7 @@ import pytest
 from persia_packets import Follower, finish, write_packet
 from servers import PATIENCE, wait_until
 
-from embedding_server import updates
+from embedding_server import watching
 
 
 @pytest.fixture
@@ -54,7 +54,7 @@ def test_no_notifications_are_said_once(
         def schedule(self, *_: object, **__: object) -> None:
             raise OSError(errno.EMFILE, "inotify instance limit reached")
 
-    monkeypatch.setattr(updates, "Observer", NoObserver)
+    monkeypatch.setattr(watching, "Observer", NoObserver)
     packets.mkdir()
     follower = Follower(packets)
     follower.updater.start()
