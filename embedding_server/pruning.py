@@ -123,8 +123,7 @@ class Pruner:
 
     def _empty_graves(self) -> None:
         for grave in self._root.glob(f"s*/{GRAVE}"):
-            if not grave.is_symlink():
-                shutil.rmtree(grave, ignore_errors=True)
+            shutil.rmtree(grave, ignore_errors=True)  # which does nothing to a link
 
     def _delete(self, packet: Packet) -> bool:
         directory = packet.directory
@@ -168,5 +167,5 @@ def _claims_of(path: Path) -> _Claims:
         if isinstance(line, Entry):
             claims.files[line.packet] = set(line.files)
         else:
-            claims = _Claims(since=line.since if line.server == "running" else -1, stopped=line.server == "stopped")
+            claims = _Claims(line.since, stopped=line.server == "stopped")
     return claims

@@ -178,9 +178,10 @@ class Updater:
         # A packet with one new file is applied as a whole again: its place in the order may be another now, and a restart,
         # which finds all files, must come to the same rows.
         done = self._done.get(packet.directory)
-        return (done is not None and set(done.packet.files).issuperset(packet.files)) or (
-            self._refused.get(packet.directory) == (packet, True)
-        )
+        if done is not None and set(done.packet.files).issuperset(packet.files):
+            self._clear(packet)  # the system refused to show it for a while, or what was added is gone
+            return True
+        return self._refused.get(packet.directory) == (packet, True)
 
     def _part_applied_before(self, packet: Packet) -> Packet:
         """Of a packet that grew after an earlier run had applied it, that part first: it counts even if the rest is broken."""
@@ -257,6 +258,9 @@ class Updater:
     def _finish(self, packet: Packet, seconds: int) -> None:
         self._done[packet.directory] = Done(packet, seconds)
         self._parts.pop(packet.name, None)
+        self._clear(packet)
+
+    def _clear(self, packet: Packet) -> None:
         self._refused.pop(packet.directory, None)
         self.set_aside.pop(packet.name, None)
 

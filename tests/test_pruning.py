@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import shutil
 import time
@@ -56,6 +57,13 @@ def test_by_age_go_those_that_are_applied_and_in_the_checkpoint_on_disk(packets:
     assert follower.values([1, 2, 3, 4, 9]) == [1, 2, 3, 4, 9]
     assert follower.updater.problems.texts() == []
     assert not list(packets.glob("s0/.pruned"))
+
+
+def test_younger_packets_stay(packets: Path) -> None:
+    for second in (1, 5000):
+        write_old(packets, second, [second], 1.0)
+    follow(packets, PruneRules(older_than=int(time.time()) - PAST - 2500), checkpoint=9000).updater.prune()
+    assert left(packets) == [5000]
 
 
 def test_before_the_checkpoint_go_those_that_it_had_when_it_was_loaded(packets: Path) -> None:
@@ -171,6 +179,11 @@ def file_is_a_link(directory: Path) -> None:
     (directory / "0_0.inc").symlink_to(directory.parent.parent / "elsewhere.inc")
 
 
+def marker_is_a_link(directory: Path) -> None:
+    (directory / "inc_update_done").unlink()
+    (directory / "inc_update_done").symlink_to(directory / "0_0.inc")
+
+
 def packet_is_a_link(directory: Path) -> None:
     os.rename(directory, directory.parent.parent / "elsewhere")
     directory.symlink_to(directory.parent.parent / "elsewhere")
@@ -188,7 +201,7 @@ def grave_is_a_link(directory: Path) -> None:
 
 
 CHANGES = [no_marker, set_aside, new_file, other_file, subdirectory, rewritten]
-LINKS = [file_is_a_link, packet_is_a_link, shard_is_a_link, grave_is_a_link]
+LINKS = [file_is_a_link, marker_is_a_link, packet_is_a_link, shard_is_a_link, grave_is_a_link]
 
 
 @pytest.mark.parametrize("seen", [True, False])
@@ -231,6 +244,41 @@ def test_two_servers_that_delete_at_a_time(packets: Path) -> None:
             gone[k].add(next(passes[k]))
     assert gone[0] == gone[1]
     assert left(packets) == []
+
+
+def test_another_server_is_faster_by_a_moment(packets: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for second in (1, 2):
+        write_old(packets, second, [second], 1.0)
+    follower = follow(packets, AGED, checkpoint=99)
+    real = os.rename
+
+    def late(source: Path, target: Path) -> None:
+        if source.name.endswith("1"):
+            shutil.rmtree(source)
+        real(source, target)
+
+    monkeypatch.setattr(os, "rename", late)
+    follower.updater.prune()
+    assert left(packets) == []
+    assert follower.updater.problems.texts() == []
+
+
+def test_a_packet_that_is_set_aside_stays(packets: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also one that was applied before: whoever looks for what is wrong with it shall find it."""
+    directory = write_old(packets, 1, [1], 1.0)
+    follower = follow(packets, AGED, checkpoint=9)
+
+    def fail(path: Path) -> list[str]:
+        raise OSError(errno.EIO, "Input/output error", str(path))
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "listdir", fail)
+        follower.scan()
+    assert list(follower.updater.set_aside) == ["s0/inc_20260101000001"]
+    follower.updater.prune()
+    assert directory.exists()
+    follower.scan()
+    assert follower.updater.set_aside == {}
 
 
 def test_what_a_killed_run_left_is_cleared_away(packets: Path) -> None:
