@@ -202,6 +202,31 @@ def test_what_the_server_does_is_said_again_in_a_new_directory(path: Path) -> No
         shutil.rmtree(root)
 
 
+def test_what_the_server_does_is_said_in_a_journal_that_comes_into_its_place(path: Path) -> None:
+    """Else its packets would be taken for those of the run that wrote the lines before."""
+    path.parent.parent.mkdir(exist_ok=True)
+    journal = Journal(path, shared=True)
+    journal.say(State("running", 7))
+    shutil.rmtree(path.parent)
+    Journal(path).append(FIRST)
+    journal.append(SECOND)
+    assert list(read_journal(path)) == [FIRST, State("running", 7), SECOND]
+    path.write_text('{"packet":"s0')  # nothing but half a line
+    journal.append(THIRD)
+    assert list(read_journal(path)) == [State("running", 7), THIRD]
+    journal.close()
+
+
+def test_a_new_file_is_in_its_directory_when_the_first_line_is(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    synced: list[Path] = []
+    monkeypatch.setattr("embedding_server.journal.sync_directory", synced.append)
+    journal = Journal(path)
+    journal.append(FIRST)
+    assert synced == [path.parent.parent, path.parent]
+    journal.append(SECOND)
+    assert len(synced) == 2
+
+
 def test_replicas_of_a_shard_each_have_a_journal(path: Path) -> None:
     """With one for both, each would cut off lines that the other is writing, and claim what only the other has."""
     journals = [Journal(path, shared=True) for _ in range(3)]
