@@ -99,7 +99,7 @@ class Updater:
             if entry.seconds >= self._since and entry.packet not in here:
                 log.warning("packet %s was applied by an earlier run and is gone: its rows are missing", entry.packet)
         self._journal.entries.clear()
-        self._journaling(lambda: self._journal.compact(here))
+        self._compact()
 
     def start(self) -> None:
         self._thread = threading.Thread(target=self._run, name="updates", daemon=True)
@@ -208,8 +208,7 @@ class Updater:
         self.applied = [applied for applied in self.applied if applied.packet.directory not in gone]
         self._since_compacted += len(gone)
         if self._since_compacted > COMPACT_AFTER + len(self.applied):
-            self._since_compacted = 0
-            self._journaling(lambda: self._journal.compact(self._here()))
+            self._compact()
 
     def _here(self) -> set[str]:
         return {applied.packet.name for applied in self.applied} | set(self.set_aside)
@@ -218,9 +217,17 @@ class Updater:
         try:
             write()
             self.problems.note("journal", None)
-        except (CorruptFile, OSError) as error:
+        except OSError as error:
             # A disk that is full or read-only must not keep rows from being served, which a restart finds without it.
             self.problems.note("journal", f"packets are applied, but not noted in {self._journal.path}: {error}")
+
+    def _compact(self) -> None:
+        self._since_compacted = 0
+        try:
+            self._journal.compact(self._here())
+            self.problems.note("compacting", None)
+        except (CorruptFile, OSError) as error:
+            self.problems.note("compacting", f"{self._journal.path} stays longer than it need be: {error}")
 
     def _apply(self, packet: Packet) -> None:
         try:
