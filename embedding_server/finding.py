@@ -87,15 +87,12 @@ class Finder:
     def _may_have_changed(packet: Packet, shard: _Shard, is_done: Callable[[Path], bool]) -> bool:
         name = packet.directory.name
         mtime_ns = os.stat(packet.directory).st_mtime_ns
+        rested = shard.resting.pop(name, None)
         if not is_done(packet.directory):  # also one that is set aside: a file mended in place does not show here
-            shard.resting.pop(name, None)
             return True
-        if shard.resting.get(name) == mtime_ns:
-            return False
-        shard.resting.pop(name, None)
         if time.time_ns() - mtime_ns > REST_NS:
             shard.resting[name] = mtime_ns
-        return True
+        return rested != mtime_ns
 
 
 def directories_in(parent: Path, pattern: str) -> list[os.DirEntry[str]]:

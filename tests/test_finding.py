@@ -108,6 +108,34 @@ def test_files_that_are_added_to_an_old_packet_are_found_some_time(
     assert follower.values([7]) == [7]
 
 
+def test_a_packet_whose_shard_shows_no_change_is_found_some_time(
+    packets: Path, follower: Follower, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    finish(write_packet(packets, 4, [4], 4.0))
+    rest(packets, LONG_AGO)
+    follower.scan()
+    assert follower.values([4]) == [0]
+    monkeypatch.setattr(finding, "FULL_SCAN_SECONDS", 0.0)
+    follower.scan()
+    assert follower.values([4]) == [4]
+
+
+def test_a_broken_file_that_is_added_to_an_old_packet_and_mended(
+    packets: Path, follower: Follower, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """From then on the packet is looked at by every scan."""
+    file = write_packet(packets, 2, [7], 7.0, name="0_1.inc") / "0_1.inc"
+    os.truncate(file, 20)
+    with monkeypatch.context() as patch:
+        patch.setattr(finding, "FULL_SCAN_SECONDS", 0.0)
+        follower.scan()
+    assert len(follower.updater.set_aside) == 1
+    write_file(file, START + 2, [7], 7.0)
+    follower.scan()
+    assert follower.values([7]) == [7]
+    assert follower.updater.set_aside == {}
+
+
 def test_files_that_are_added_to_a_new_packet_are_found_by_the_next_scan(packets: Path, follower: Follower) -> None:
     finish(write_packet(packets, 4, [4], 4.0))
     for _ in range(3):
@@ -128,6 +156,36 @@ def test_packets_that_came_within_a_tick_of_the_clock(packets: Path, follower: F
     os.utime(packets / "s0", ns=(stamp, stamp))
     follower.scan()
     assert follower.values([4, 5]) == [4, 5]
+
+
+def test_a_disk_that_comes_back_with_other_packets(packets: Path, follower: Follower) -> None:
+    away = packets.with_name("away")
+    os.rename(packets, away)
+    follower.scan()
+    finish(write_packet(away, 4, [4], 4.0))
+    write_packet(away, 2, [7], 7.0, name="0_1.inc")
+    rest(away, LONG_AGO)
+    os.rename(away, packets)
+    follower.scan()
+    assert follower.values([4, 7]) == [4, 7]
+
+
+def test_a_shard_that_is_deleted_in_the_middle_of_a_scan(
+    packets: Path, follower: Follower, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (packets / "s1").mkdir()
+    finish(write_packet(packets, 4, [4], 4.0, shard=2))
+    real = finding.directories_in
+
+    def listed(parent: Path, pattern: str) -> list[os.DirEntry[str]]:
+        entries = real(parent, pattern)
+        if parent == packets:
+            (packets / "s1").rmdir()
+        return entries
+
+    monkeypatch.setattr(finding, "directories_in", listed)
+    follower.scan()
+    assert follower.values([4]) == [4]
 
 
 def test_a_disk_that_is_away_for_a_while(packets: Path, follower: Follower) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import os
 import re
 import shutil
 import threading
@@ -96,6 +97,32 @@ def test_a_late_packet_whose_newer_neighbour_is_deleted_says_so_and_waits_for_th
     again = Follower(packets)
     assert again.updater.set_aside == {}
     assert again.values([1, 3, 4, 5]) == [1, 5, 4, 1]
+
+
+def test_a_late_packet_while_the_disk_of_its_newer_neighbour_is_away(packets: Path, tmp_path: Path) -> None:
+    finish(write_packet(packets, 2, [1, 2], 2.0, shard=1))
+    follower = Follower(packets)
+    os.rename(packets / "s1", tmp_path / "away")
+    finish(write_packet(packets, 1, [1, 3], 1.0))
+    follower.scan()
+    assert TOO_LATE.replace("s0", "s1") in follower.updater.set_aside["s0/inc_20260101000001"]
+    os.rename(tmp_path / "away", packets / "s1")
+    follower.scan()
+    assert follower.values([1, 2, 3]) == [2, 2, 1]
+
+
+def test_the_newest_packet_that_was_deleted_counts(packets: Path) -> None:
+    for second in (1, 4, 6):
+        finish(write_packet(packets, second, [second], 6.0))
+    follower = Follower(packets)
+    for second in (4, 1):
+        shutil.rmtree(packets / "s0" / f"inc_2026010100000{second}")
+        follower.scan()
+    for second in (3, 5):
+        finish(write_packet(packets, second, [second, 6], 1.0))
+    follower.scan()
+    assert list(follower.updater.set_aside) == ["s0/inc_20260101000003"]
+    assert follower.values([3, 4, 5, 6]) == [0, 6, 1, 6]
 
 
 def test_a_late_packet_that_waits_is_not_read_again_and_again(packets: Path, monkeypatch: pytest.MonkeyPatch) -> None:
