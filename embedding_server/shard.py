@@ -106,15 +106,17 @@ class ShardServer:
     def _announce(self, checkpoint: Checkpoint, builder: _core.TableBuilder) -> None:
         options = self.options
         need = estimate(checkpoint, options.storage, options.index, options.count)
+        kept = min(need.rows, options.capacity or need.rows)
         log.info(
-            "loading %d files of %s: about %d rows for this shard, about %.1f GiB",
+            "loading %d files of %s: about %d rows for this shard, about %.1f GiB%s",
             len(checkpoint.files),
             checkpoint.directory,
-            need.rows,
-            need.bytes / 2**30,
+            kept,
+            need.bytes * kept / max(need.rows, 1) / 2**30,
+            f"; about {need.rows - kept} rows are over the capacity" if kept < need.rows else "",
         )
         # A little less than the guess: what is missing grows by itself, what is too much would stay.
-        builder.reserve(round(need.rows * 0.98))
+        builder.reserve(round(kept * 0.98))
 
     def stop(self) -> None:
         self.ready = False

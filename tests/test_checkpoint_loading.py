@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 from collections.abc import Callable
 from datetime import datetime as DateTime
@@ -105,6 +106,19 @@ def test_half_of_a_new_checkpoint(checkpoint: Path) -> None:
     (checkpoint / MARKER).unlink()  # as a writer begins
     with pytest.raises(CorruptFile, match="it is incomplete"):
         load_checkpoint(opened, TableBuilder(), 0, 1, 2)
+
+
+def test_what_is_said_to_be_needed_is_within_the_capacity(tmp_path: Path) -> None:
+    rows, capacity = 200_000, 20_000
+    write_checkpoint(tmp_path / "checkpoint", [block(range(rows), dim=64)], shards=1)
+    settings = {"capacity": capacity}
+    with EmbeddingServer(tmp_path, CONFIG, checkpoint=tmp_path / "checkpoint", settings=settings) as server:
+        status = server.wait_ready().status()
+        said = re.search(r"about (\d+) rows for this shard, about 0.0 GiB; about (\d+) rows are over", server.log())
+        assert said is not None
+        assert (int(said[1]), int(said[2])) == (capacity, rows - capacity)
+        assert status.rows == capacity
+        assert status.bytes < 2 * capacity * (64 * 4 + 8)
 
 
 def test_rows_of_any_number_of_shards(checkpoint: Path) -> None:
