@@ -56,7 +56,7 @@ def main(
     server_config = config.embedding_parameter_server_config
     checkpoint = config.common_config.infer_config.embedding_checkpoint
     if checkpoint and not Path(checkpoint).is_dir():
-        _give_up(f"expected a checkpoint directory, there is none at {checkpoint}")
+        give_up(PROGRAM, f"expected a checkpoint directory, there is none at {checkpoint}")
     shard = ShardServer(
         ShardOptions(
             index=replica_index,
