@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import re
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Container, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -26,7 +26,8 @@ class _Shard:
     number: int
     mtime_ns: int = 0  # when it was listed at rest
     names: set[str] = field(default_factory=set)
-    resting: dict[str, int] = field(default_factory=dict)  # packets that are done with -> mtime_ns
+    active: set[str] = field(default_factory=set)  # to be looked at in every scan
+    resting: dict[str, int] = field(default_factory=dict)  # the others, which are done with -> mtime_ns
 
 
 class Finder:
@@ -48,9 +49,9 @@ class Finder:
         everything = time.monotonic() - self._looked_at_all >= FULL_SCAN_SECONDS
         entries = directories_in(self._root, r"s(\d+)")
         for path in self._shards.keys() - {entry.path for entry in entries}:
-            self._shards[path].resting.clear()  # if it comes back, it may be with other packets
-            self._shards[path].mtime_ns = 0
-        for entry in entries:
+            shard = self._shards[path]  # if it comes back, it may be with other packets
+            shard.active, shard.resting, shard.mtime_ns = set(shard.names), {}, 0
+        for entry in sorted(entries, key=lambda entry: entry.name):
             shard = self._shards.setdefault(entry.path, _Shard(int(entry.name[1:])))
             try:
                 self._list(entry, shard, everything)
@@ -59,14 +60,19 @@ class Finder:
             except OSError as error:
                 self.failures.append(error)
                 continue
-            for name in sorted(shard.names if everything else shard.names - shard.resting.keys()):
-                packet = Packet(Path(entry.path, name), shard.number)
+            for name in sorted(shard.names if everything else shard.active):
+                path = f"{entry.path}/{name}"
                 try:
-                    if self._may_have_changed(packet, shard, is_done) and (found := look_into(packet)).files:
+                    mtime_ns = os.stat(path).st_mtime_ns
+                    if shard.resting.get(name) == mtime_ns:
+                        continue
+                    packet = Packet(Path(path), shard.number)
+                    self._rest(packet, shard, mtime_ns if is_done(packet.directory) else None)
+                    if (found := look_into(packet)).files:
                         yield found
                 except OSError as error:
-                    if os.path.lexists(packet.directory):  # else it was deleted just now
-                        on_error(packet, error)
+                    if os.path.lexists(path):  # else it was deleted just now
+                        on_error(Packet(Path(path), shard.number), error)
         if everything:
             self._looked_at_all = time.monotonic()
 
@@ -74,35 +80,43 @@ class Finder:
         mtime_ns = entry.stat().st_mtime_ns
         if mtime_ns == shard.mtime_ns and not everything:
             return
-        names = {found.name for found in directories_in(Path(entry.path), r"inc_\d+")}
+        names = {found.name for found in directories_in(Path(entry.path), r"inc_\d+", shard.names)}
         # All at once: more likely a disk that is not mounted just now.
         if names or not shard.names:
+            shard.active |= names - shard.names
             for name in shard.names - names:
                 self.vanished.append(Path(entry.path, name))
+                shard.active.discard(name)
                 shard.resting.pop(name, None)
             shard.names = names
         shard.mtime_ns = mtime_ns if time.time_ns() - mtime_ns > REST_NS else 0
 
     @staticmethod
-    def _may_have_changed(packet: Packet, shard: _Shard, is_done: Callable[[Path], bool]) -> bool:
+    def _rest(packet: Packet, shard: _Shard, mtime_ns: int | None) -> None:
+        """mtime_ns: None for a packet that is not done with; a file that is mended in place does not show there."""
         name = packet.directory.name
-        mtime_ns = os.stat(packet.directory).st_mtime_ns
-        rested = shard.resting.pop(name, None)
-        if not is_done(packet.directory):  # also one that is set aside: a file mended in place does not show here
-            return True
-        if time.time_ns() - mtime_ns > REST_NS:
+        if mtime_ns is not None and time.time_ns() - mtime_ns > REST_NS:
             shard.resting[name] = mtime_ns
-        return rested != mtime_ns
+            shard.active.discard(name)
+        else:
+            shard.resting.pop(name, None)
+            shard.active.add(name)
+
+    def look_again(self, packet: Packet) -> None:
+        """The packet is not done with, whatever was said before."""
+        self._rest(packet, self._shards[str(packet.directory.parent)], None)
 
 
-def directories_in(parent: Path, pattern: str) -> list[os.DirEntry[str]]:
-    """Those whose name is of the pattern, by name; none if there is no such parent. Raises OSError."""
+def directories_in(parent: Path, pattern: str, known: Container[str] = ()) -> list[os.DirEntry[str]]:
+    """Those that are known or whose name is of the pattern, in no order; none if there is no such parent. Raises OSError."""
+    form = re.compile(pattern)
     try:
         with os.scandir(parent) as entries:
-            found = [entry for entry in entries if re.fullmatch(pattern, entry.name) and _may_be_directory(entry)]
+            return [
+                entry for entry in entries if entry.name in known or (form.fullmatch(entry.name) and _may_be_directory(entry))
+            ]
     except FileNotFoundError:
         return []
-    return sorted(found, key=lambda entry: entry.name)
 
 
 def _may_be_directory(entry: os.DirEntry[str]) -> bool:

@@ -284,6 +284,7 @@ class Updater:
             isinstance(error, CorruptFile) and Path(error.file).parent == packet.directory and time.time_ns() - newest > REST_NS
         )
         self._refused[packet.directory] = packet, stays or until_restart
+        self._finder.look_again(packet)
 
 
 def _key(applied: Applied) -> PacketKey:

@@ -6,6 +6,7 @@ import os
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from persia_packets import START, Follower, finish, write_file, write_packet
@@ -69,6 +70,13 @@ def test_a_new_packet_costs_no_look_at_the_old_ones(packets: Path, follower: Fol
     assert not {f"inc_2026010100000{second}" for second in (1, 2, 3)} & set(looks)
 
 
+def test_a_look_at_everything_does_not_look_into_what_rests(follower: Follower, monkeypatch: pytest.MonkeyPatch) -> None:
+    follower.scan()
+    monkeypatch.setattr(finding, "FULL_SCAN_SECONDS", 0.0)
+    monkeypatch.setattr(finding, "look_into", pytest.fail)
+    follower.scan()
+
+
 def test_a_marker_that_comes_late_is_found_by_the_next_scan(packets: Path, follower: Follower, looks: list[str]) -> None:
     """Nothing changes in the shard's directory then."""
     late = write_packet(packets, 4, [4], 4.0)
@@ -126,11 +134,13 @@ def test_a_broken_file_that_is_added_to_an_old_packet_and_mended(
     """From then on the packet is looked at by every scan."""
     file = write_packet(packets, 2, [7], 7.0, name="0_1.inc") / "0_1.inc"
     os.truncate(file, 20)
+    rest(packets)
     with monkeypatch.context() as patch:
         patch.setattr(finding, "FULL_SCAN_SECONDS", 0.0)
         follower.scan()
     assert len(follower.updater.set_aside) == 1
     write_file(file, START + 2, [7], 7.0)
+    rest(packets)
     follower.scan()
     assert follower.values([7]) == [7]
     assert follower.updater.set_aside == {}
@@ -177,8 +187,8 @@ def test_a_shard_that_is_deleted_in_the_middle_of_a_scan(
     finish(write_packet(packets, 4, [4], 4.0, shard=2))
     real = finding.directories_in
 
-    def listed(parent: Path, pattern: str) -> list[os.DirEntry[str]]:
-        entries = real(parent, pattern)
+    def listed(parent: Path, *arguments: Any) -> list[os.DirEntry[str]]:
+        entries = real(parent, *arguments)
         if parent == packets:
             (packets / "s1").rmdir()
         return entries
