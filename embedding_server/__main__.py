@@ -16,6 +16,7 @@ from persia.rpc.process import DRAIN_SECONDS, Listeners, give_up, server_options
 from persia.v1 import embedding_pb2_grpc as pb_grpc
 
 from .metrics import Metrics
+from .pruning import PruneRules
 from .service import SERVICE, EmbeddingService
 from .shard import ShardOptions, ShardServer
 
@@ -54,6 +55,8 @@ def main(
         give_up(PROGRAM, str(error))
     server_config = config.embedding_parameter_server_config
     checkpoint = config.common_config.infer_config.embedding_checkpoint
+    if checkpoint and not Path(checkpoint).is_dir():
+        give_up(PROGRAM, f"expected a checkpoint directory, there is none at {checkpoint}")
     shard = ShardServer(
         ShardOptions(
             index=replica_index,
@@ -63,6 +66,9 @@ def main(
             storage=server_config.row_storage,
             capacity=server_config.capacity or 0,
             workers=config.common_config.checkpointing_config.num_workers,
+            prune=PruneRules(
+                server_config.incremental_prune_older_than_seconds, server_config.incremental_prune_before_checkpoint
+            ),
         )
     )
     metrics_config = config.common_config.metrics_config

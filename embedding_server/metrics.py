@@ -9,9 +9,11 @@ import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 
-from prometheus_client import CollectorRegistry, Histogram
+from prometheus_client import CollectorRegistry, Counter, Histogram
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
+
+from persia.errors import PersiaError
 
 from .shard import ShardServer
 
@@ -32,6 +34,13 @@ class Metrics:
         self._lookup = Histogram(
             "lookup_seconds", "Time of a lookup in the server.", labels, buckets=SECONDS, registry=self.registry
         ).labels(**labels)
+        self._errors = Counter(
+            "lookup_errors",
+            "Lookups that were refused or failed, by the gRPC status.",
+            ["code", *labels],
+            registry=self.registry,
+        )
+        self._labels = labels
         freshness = Histogram(
             "inc_update_delay_sec",
             "Seconds from a packet's time to its rows being served.",
@@ -43,10 +52,14 @@ class Metrics:
 
     @contextmanager
     def lookup(self) -> Iterator[None]:
-        """Times a lookup, also one that fails."""
+        """Times a lookup, also one that fails, which is counted."""
         start = time.perf_counter()
         try:
             yield
+        except Exception as error:
+            code = error.code if isinstance(error, PersiaError) else PersiaError.code
+            self._errors.labels(code=code, **self._labels).inc()
+            raise
         finally:
             self._lookup.observe(time.perf_counter() - start)
 
@@ -69,6 +82,7 @@ class _Totals(Collector):
         yield self._counter("evicted_rows", "Rows that went because of the capacity.", status.evicted)
         yield self._counter("packets_applied", "Update packets that were applied since the start.", status.packets_applied)
         yield self._gauge("packets_set_aside", "Update packets that are broken and wait to be mended.", len(status.set_aside))
+        yield self._gauge("update_problems", "What hinders the server from following packets.", len(status.problems))
 
     def _counter(self, name: str, text: str, value: float) -> Metric:
         family = CounterMetricFamily(name, text, labels=list(self._labels))

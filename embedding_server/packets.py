@@ -6,7 +6,7 @@ import errno
 import os
 import re
 import stat
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -19,7 +19,7 @@ from persia.errors import CorruptFile
 from .writer.manifest import MANIFEST, check_manifest
 from .writer.packet import MARKER
 
-__all__ = ["Packet", "PacketFile", "PacketKey", "find_packets", "load_packet", "packet_key", "signs_of_packet"]
+__all__ = ["Done", "Packet", "PacketFile", "PacketKey", "load_packet", "look_into", "packet_key", "signs_of_packet"]
 
 # The order of packets: when the trainer wrote it, then the name of its directory, then the training shard.
 PacketKey = tuple[int, str, int]
@@ -51,37 +51,16 @@ class Packet:
         return [self.directory / file.name for file in self.files]
 
 
-def find_packets(
-    root: Path,
-    skip: Callable[[Path, int], bool],
-    on_error: Callable[[Packet, OSError], None],
-) -> Iterator[Packet]:
-    """Every complete packet below `root`; nothing if there is no such directory.
+@dataclass(frozen=True)
+class Done:
+    """A packet that is applied, or older than the checkpoint in the table; `seconds`: its time, by its files."""
 
-    skip(directory, mtime_ns) says which directories need not be looked into; on_error is told of each packet that cannot be
-    read, without its files. Raises OSError for a shard that cannot be read, after all others.
-    """
-    failed: OSError | None = None
-    for shard in _directories(root, r"s(\d+)"):
-        try:
-            directories = _directories(Path(shard.path), r"inc_\d+")
-        except OSError as error:
-            failed = error
-            continue
-        for directory in directories:
-            packet = Packet(Path(directory.path), int(shard.name[1:]))
-            try:
-                if not skip(packet.directory, directory.stat().st_mtime_ns) and (found := _look_into(packet)).files:
-                    yield found
-            except OSError as error:
-                if os.path.lexists(directory.path):  # else it was deleted just now
-                    on_error(packet, error)
-    if failed is not None:
-        raise failed
+    packet: Packet
+    seconds: int
 
 
-def _look_into(packet: Packet) -> Packet:
-    """The packet with its files; without, as long as it is not complete."""
+def look_into(packet: Packet) -> Packet:
+    """The packet with its files; without, as long as it is not complete. Raises OSError."""
     # The marker first: a list that was begun before it came may lack files that came before it.
     if not (packet.directory / MARKER).exists():
         return packet
@@ -95,22 +74,6 @@ def _look_at(directory: Path, name: str) -> PacketFile:
     if not stat.S_ISREG(status.st_mode):
         raise OSError(errno.EINVAL, "expected a file, got something else", str(directory / name))  # a pipe would never end
     return PacketFile(name, status.st_size, status.st_mtime_ns)
-
-
-def _directories(parent: Path, pattern: str) -> list[os.DirEntry[str]]:
-    try:
-        with os.scandir(parent) as entries:
-            found = [entry for entry in entries if re.fullmatch(pattern, entry.name) and _may_be_directory(entry)]
-    except FileNotFoundError:
-        return []
-    return sorted(found, key=lambda entry: entry.name)
-
-
-def _may_be_directory(entry: os.DirEntry[str]) -> bool:
-    try:
-        return entry.is_dir()
-    except OSError:
-        return True  # such as a link to itself: whoever looks into it names it, and the others do not suffer
 
 
 def _file_order(name: str) -> tuple[list[int], str]:

@@ -6,14 +6,16 @@ import logging
 import threading
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from contextlib import suppress
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from persia import _core
 from persia.v1 import embedding_pb2 as pb
 
 from .checkpoint import Checkpoint, estimate, load_checkpoint, open_checkpoint
-from .journal import Journal
+from .journal import Journal, State
+from .pruning import Pruner, PruneRules
 from .updates import Updater
 
 __all__ = ["ShardOptions", "ShardServer"]
@@ -32,6 +34,7 @@ class ShardOptions:
     storage: str = "f32"
     capacity: int = 0
     workers: int = 4
+    prune: PruneRules = field(default_factory=PruneRules)
 
 
 class ShardServer:
@@ -50,6 +53,7 @@ class ShardServer:
     def load(self) -> None:
         """Ends with a table that has the checkpoint and every packet since. Raises CorruptFile, OSError."""
         options, began = self.options, time.monotonic()
+        journal = self._open_journal()
         builder = _core.TableBuilder(options.storage, options.capacity)
         since = 0
         if options.checkpoint is not None:
@@ -62,12 +66,11 @@ class ShardServer:
             log.info("loaded %d rows of this shard in %.1f s", kept, time.monotonic() - began)
             since = checkpoint.marker.seconds
         self.table = _core.Table(builder)
-        if options.incremental_dir is not None:
+        if options.incremental_dir is not None and journal is not None:
             self.state = f"catching up with {options.incremental_dir}"
-            journal_name = f"replica_{options.index}_of_{options.count}.jsonl"
-            journal = Journal(options.incremental_dir / ".applied" / journal_name)
+            shard = options.index, options.count
             self._updater = Updater(
-                self.table, options.storage, (options.index, options.count), options.incremental_dir, journal, since
+                self.table, options.storage, shard, options.incremental_dir, journal, since, self._make_pruner()
             )
             self._updater.catch_up()
             self._updater.on_applied = lambda delay: self.on_packet(delay)
@@ -75,18 +78,45 @@ class ShardServer:
         self.state = "serving"
         self.ready = True
 
+    def _open_journal(self) -> Journal | None:
+        options = self.options
+        if options.incremental_dir is None:
+            return None
+        name = f"replica_{options.index}_of_{options.count}.jsonl"
+        journal = Journal(options.incremental_dir / ".applied" / name, shared=True)
+        # Before the checkpoint is opened: what an earlier run had, this one does not have yet, and others may prune by it.
+        with suppress(OSError):  # is said when the updater meets it
+            journal.say(State("starting"))
+        return journal
+
+    def _make_pruner(self) -> Pruner | None:
+        options = self.options
+        if not options.prune or options.incremental_dir is None:
+            return None
+        checkpoint = options.checkpoint
+        if checkpoint is None:
+            return Pruner(options.incremental_dir, options.count, options.prune, None)
+        return Pruner(
+            options.incremental_dir,
+            options.count,
+            options.prune,
+            lambda: open_checkpoint(checkpoint, options.index, options.count).marker.seconds,
+        )
+
     def _announce(self, checkpoint: Checkpoint, builder: _core.TableBuilder) -> None:
         options = self.options
         need = estimate(checkpoint, options.storage, options.index, options.count)
+        kept = min(need.rows, options.capacity or need.rows)
         log.info(
-            "loading %d files of %s: about %d rows for this shard, about %.1f GiB",
+            "loading %d files of %s: about %d rows for this shard, about %.1f GiB%s",
             len(checkpoint.files),
             checkpoint.directory,
-            need.rows,
-            need.bytes / 2**30,
+            kept,
+            need.bytes * kept / max(need.rows, 1) / 2**30,
+            f"; about {need.rows - kept} rows are over the capacity" if kept < need.rows else "",
         )
         # A little less than the guess: what is missing grows by itself, what is too much would stay.
-        builder.reserve(round(need.rows * 0.98))
+        builder.reserve(round(kept * 0.98))
 
     def stop(self) -> None:
         self.ready = False
@@ -117,9 +147,9 @@ class ShardServer:
             response.rows_by_dim.update(now.base_rows_by_dim)
             response.bytes = now.base_bytes + now.layer_bytes
         if updater is not None:
-            applied = list(updater.applied)
-            response.packets_applied = len(applied)
-            response.last_packet = applied[-1].packet.name if applied else ""
+            response.packets_applied = updater.packets_applied
+            response.last_packet = updater.last_packet
+            response.problems.extend(updater.problems.texts())
             for packet, reason in sorted(updater.set_aside.copy().items()):
                 response.set_aside.append(pb.SetAsidePacket(packet=packet, reason=reason))
         return response

@@ -10,28 +10,21 @@ import os
 import threading
 import time
 from bisect import bisect_right
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass, replace
+from itertools import islice
 from pathlib import Path
-
-from watchdog.events import FileSystemEvent, FileSystemEventHandler
-from watchdog.observers import Observer
-from watchdog.observers.api import BaseObserver
 
 from persia import _core
 from persia.errors import CorruptFile, PersiaError
 
-from .journal import Entry, Journal
-from .packets import (
-    Packet,
-    PacketFile,
-    PacketKey,
-    find_packets,
-    load_packet,
-    packet_key,
-    signs_of_packet,
-)
+from .finding import REST_NS, Finder
+from .journal import Entry, Journal, State
+from .packets import Done, Packet, PacketKey, load_packet, packet_key, signs_of_packet
+from .problems import Problems
+from .pruning import Pruner
+from .watching import Watch
 
 __all__ = ["Applied", "Updater"]
 
@@ -43,9 +36,12 @@ RESCAN_SECONDS = 0.2
 # As that of the thread that folds layers.
 UPDATE_NICENESS = 10
 
-# File systems stamp changes with a clock that ticks some milliseconds apart: until a directory has rested for so long, an
-# unchanged stamp does not prove that nothing came in.
-REST_NS = 2_000_000_000
+# How often packets are looked for that can be deleted, and how many are deleted before new ones are looked for again.
+PRUNE_SECONDS = 60.0
+PRUNE_AT_ONCE = 500
+
+# So many more packets than are there may stand in the journal before it is written anew.
+COMPACT_AFTER = 1000
 
 
 @dataclass(frozen=True)
@@ -61,34 +57,49 @@ class Updater:
     """Owns the packets of one table. scan() may be called by one thread at a time; the rest by any."""
 
     def __init__(
-        self, table: _core.Table, storage: str, shard: tuple[int, int], root: Path, journal: Journal, since: int
+        self,
+        table: _core.Table,
+        storage: str,
+        shard: tuple[int, int],
+        root: Path,
+        journal: Journal,
+        since: int,
+        pruner: Pruner | None = None,
     ) -> None:
         """shard: index and count; since: unix seconds of the checkpoint, which has all that older packets say."""
         self._table, self._storage, self._shard = table, storage, shard
         self._root, self._journal, self._since = root, journal, since
-        self._done: dict[Path, set[PacketFile]] = {}
-        self._rested: dict[Path, int] = {}
+        self._finder = Finder(root)
         self._wake = threading.Event()
+        self._watch = Watch(root, self._wake)
         self._stopping = False
         self._thread: threading.Thread | None = None
-        self._observer: BaseObserver | None = None
-        self._notify = True  # until the system refuses
-        self.applied: list[Applied] = []  # in the order of their keys
+        self.applied: list[Applied] = []  # that are on disk still, in the order of their keys
+        self.packets_applied = 0  # since the start
+        self.last_packet = ""  # the newest of them
+        self._forgotten: Applied | None = None  # the newest that is deleted
+        self._since_compacted = 0
+        self._done: dict[Path, Done] = {}
         self.set_aside: dict[str, str] = {}  # packet -> why
         self._refused: dict[Path, tuple[Packet, bool]] = {}  # as it was then, and whether it stays so until it changes
         self._parts = {entry.packet: set(entry.files) for entry in journal.entries}
+        self._pruner = pruner
+        self._pruning: Iterator[Path] | None = None
+        self._prune_at = 0.0
+        self.problems = Problems(log)
         self.on_applied: Callable[[float], None] = lambda _delay: None  # seconds from the packet's time to now
 
     def catch_up(self) -> None:
         """Applies all that is there, before the server is ready; says which packets of the journal are gone."""
+        self._journaling(lambda: self._journal.say(State("running", self._since)))
         self.scan()
         self.scan()  # the rest of packets of which there was only a part when an earlier run applied them
-        here = {applied.packet.name for applied in self.applied} | set(self.set_aside)
-        for entry in self._journal.entries:
+        here = self._here()
+        for entry in {entry.packet: entry for entry in self._journal.entries}.values():
             if entry.seconds >= self._since and entry.packet not in here:
                 log.warning("packet %s was applied by an earlier run and is gone: its rows are missing", entry.packet)
-                here.add(entry.packet)
         self._journal.entries.clear()
+        self._compact()
 
     def start(self) -> None:
         self._thread = threading.Thread(target=self._run, name="updates", daemon=True)
@@ -99,75 +110,78 @@ class Updater:
         self._wake.set()
         if self._thread is not None:
             self._thread.join()
-        if self._observer is not None:
-            self._observer.stop()
-            self._observer.join()
+        self._watch.stop()
+        self._journaling(lambda: self._journal.say(State("stopped", self._since)))
+        self._journal.close()
 
     def _run(self) -> None:
         with suppress(OSError):  # a sandbox may forbid it
             # Lookups go first where processors are short: a packet may take a little longer, an answer may not.
             thread = threading.get_native_id()
             os.setpriority(os.PRIO_PROCESS, thread, max(os.getpriority(os.PRIO_PROCESS, thread), UPDATE_NICENESS))
-        said = ""
         while not self._stopping:
             try:
-                self._watch()
+                self._watch.ensure()
                 self.scan()
-                said = ""
+                self.problems.note("scan", None)
+                if time.monotonic() >= self._prune_at:
+                    if self.prune():
+                        self._wake.set()
+                    else:
+                        self._prune_at = time.monotonic() + PRUNE_SECONDS
             except Exception as error:
-                # Whatever it was, the next packet must not be lost over it. It is said once, not with every scan.
-                if repr(error) != said:
-                    log.error(
-                        "scanning %s failed, trying again: %s", self._root, error, exc_info=not isinstance(error, OSError)
-                    )
-                said = repr(error)
+                # Whatever it was, the next packet must not be lost over it.
+                traceback = None if isinstance(error, OSError) else error
+                self.problems.note("scan", f"scanning {self._root} failed, trying again: {error!r}", traceback)
             self._wake.wait(RESCAN_SECONDS)
             self._wake.clear()
-
-    def _watch(self) -> None:
-        if not self._notify or self._observer is not None or not self._root.is_dir():
-            return
-        observer = Observer()
-        try:
-            observer.schedule(_Wake(self._wake), str(self._root), recursive=True)
-            observer.start()
-        except OSError as error:
-            log.warning("no notifications for %s (%s): scanning every %s s", self._root, error, RESCAN_SECONDS)
-            self._notify = False
-            return
-        self._observer = observer
 
     def scan(self) -> None:
         """Applies every complete packet that is new or has new files, oldest first.
 
-        Raises OSError if a shard's directory cannot be read, after it has applied what can be.
+        Raises OSError if shards' directories cannot be read, after it has applied what can be.
         """
-        self._forget_deleted()
         found: list[tuple[PacketKey, Packet]] = []
-        failed: OSError | None = None
-        try:
-            for packet in map(self._part_applied_before, find_packets(self._root, self._is_old_news, self._refuse)):
-                if self._is_known(packet):
-                    continue
-                try:
-                    found.append((packet_key(packet), packet))
-                except (CorruptFile, OSError) as error:
-                    self._refuse(packet, error)
-        except OSError as error:
-            failed = error
+        for packet in map(self._part_applied_before, self._finder.find(self._is_done, self._refuse)):
+            if self._is_known(packet):
+                continue
+            try:
+                found.append((packet_key(packet), packet))
+            except (CorruptFile, OSError) as error:
+                self._refuse(packet, error)
+        self._forget_deleted()
         for _, packet in sorted(found, key=lambda item: item[0]):
             if self._stopping:
                 return
             self._apply(packet)
-        if failed is not None:
-            raise failed
+        if self._finder.failures:
+            raise OSError("; ".join(map(str, self._finder.failures)))
+
+    def prune(self) -> bool:
+        """Deletes packets that may go, if that is wanted; so many at a time that a new one need not wait. True: go on."""
+        if self._pruner is None:
+            return False
+        if self._pruning is None:
+            self._pruning = self._pruner.prune([done for directory, done in self._done.items() if self._is_done(directory)])
+        gone = list(islice(self._pruning, PRUNE_AT_ONCE))
+        self._forget(gone)
+        if len(gone) == PRUNE_AT_ONCE:
+            return True
+        self._pruning = None
+        self.problems.note("prune", self._pruner.problem)
+        return False
+
+    def _is_done(self, directory: Path) -> bool:
+        return directory in self._done and directory not in self._refused
 
     def _is_known(self, packet: Packet) -> bool:
         # A packet with one new file is applied as a whole again: its place in the order may be another now, and a restart,
         # which finds all files, must come to the same rows.
-        return self._done.get(packet.directory, set()).issuperset(packet.files) or (
-            self._refused.get(packet.directory) == (packet, True)
-        )
+        done = self._done.get(packet.directory)
+        if done is not None and set(done.packet.files).issuperset(packet.files):
+            self._clear(packet)  # the system refused to show it for a while, or what was added is gone
+            return True
+        return self._refused.get(packet.directory) == (packet, True)
 
     def _part_applied_before(self, packet: Packet) -> Packet:
         """Of a packet that grew after an earlier run had applied it, that part first: it counts even if the rest is broken."""
@@ -180,26 +194,57 @@ class Updater:
         for directory in [directory for directory in self._refused if not os.path.lexists(directory)]:
             packet, _ = self._refused.pop(directory)
             self.set_aside.pop(packet.name, None)
+        vanished, self._finder.vanished = self._finder.vanished, []
+        self._forget(vanished)
 
-    def _is_old_news(self, directory: Path, mtime_ns: int) -> bool:
-        if directory in self._refused:
-            return False  # its files may be mended in place, which the directory does not show
-        if self._rested.get(directory) == mtime_ns:
-            return True
-        if directory in self._done and time.time_ns() - mtime_ns > REST_NS:
-            self._rested[directory] = mtime_ns
-        return False
+    def _forget(self, directories: list[Path]) -> None:
+        """Of months of packets, only those that are on disk are kept in mind."""
+        gone = {directory for directory in directories if self._done.pop(directory, None)}
+        if not gone:
+            return
+        newest = max((applied for applied in self.applied if applied.packet.directory in gone), key=_key, default=None)
+        if newest is not None and (self._forgotten is None or newest.key > self._forgotten.key):
+            self._forgotten = newest
+        self.applied = [applied for applied in self.applied if applied.packet.directory not in gone]
+        self._since_compacted += len(gone)
+        if self._since_compacted > COMPACT_AFTER + len(self.applied):
+            self._compact()
+
+    def _here(self) -> set[str]:
+        return {applied.packet.name for applied in self.applied} | set(self.set_aside)
+
+    def _journaling(self, write: Callable[[], None]) -> None:
+        try:
+            write()
+            self.problems.note("journal", None)
+        except OSError as error:
+            # A disk that is full or read-only must not keep rows from being served, which a restart finds without it.
+            self.problems.note("journal", f"packets are applied, but not noted in {self._journal.path}: {error}")
+
+    def _compact(self) -> None:
+        self._since_compacted = 0
+        try:
+            self._journal.compact(self._here())
+            self.problems.note("compacting", None)
+        except (CorruptFile, OSError) as error:
+            self.problems.note("compacting", f"{self._journal.path} stays longer than it need be: {error}")
 
     def _apply(self, packet: Packet) -> None:
         try:
             # Not the key that it was sorted by: its files may have been written in the meantime.
             layer, key = load_packet(packet, self._storage, *self._shard)
             if key[0] < self._since:  # believed only now that the whole packet has been checked
-                self._finish(packet)
+                self._finish(packet, key[0])
                 return
-            for newer in self.applied[bisect_right(self.applied, key, key=lambda applied: applied.key) :]:
-                for signs in signs_of_packet(newer.packet):
-                    layer.drop(signs)
+            if self._forgotten is not None and key < self._forgotten.key:
+                self._refuse(packet, _too_late(self._forgotten), until_restart=True)
+                return
+            for newer in self.applied[bisect_right(self.applied, key, key=_key) :]:
+                try:
+                    for signs in signs_of_packet(newer.packet):
+                        layer.drop(signs)
+                except FileNotFoundError:
+                    raise _too_late(newer) from None
             rows = layer.size
             version = self._table.publish(layer) if rows else self._table.pin().version
         except (PersiaError, OSError, MemoryError) as error:
@@ -208,25 +253,25 @@ class Updater:
         delay = max(0.0, time.time() - key[0])  # its rows are in the next answer; the rest is bookkeeping
         self.on_applied(delay)
         applied = Applied(key, packet, version)
-        self.applied.insert(bisect_right(self.applied, key, key=lambda other: other.key), applied)
-        self._finish(packet)
-        self._note(applied, rows)
+        self.applied.insert(bisect_right(self.applied, key, key=_key), applied)
+        self.packets_applied += 1
+        if applied is self.applied[-1]:
+            self.last_packet = packet.name
+        self._finish(packet, key[0])
+        entry = Entry(packet.name, key[0], [file.name for file in packet.files], rows, version)
+        self._journaling(lambda: self._journal.append(entry))
         log.info("packet %s: %d rows, version %d, %.3f s after it was written", packet.name, rows, version, delay)
 
-    def _note(self, applied: Applied, rows: int) -> None:
-        files = [file.name for file in applied.packet.files]
-        try:
-            self._journal.append(Entry(applied.packet.name, applied.key[0], files, rows, applied.version))
-        except OSError as error:
-            # A disk that is full or read-only must not keep rows from being served, which a restart finds without it.
-            log.error("packet %s is applied, but not noted: %s", applied.packet.name, error)
+    def _finish(self, packet: Packet, seconds: int) -> None:
+        self._done[packet.directory] = Done(packet, seconds)
+        self._parts.pop(packet.name, None)
+        self._clear(packet)
 
-    def _finish(self, packet: Packet) -> None:
-        self._done.setdefault(packet.directory, set()).update(packet.files)
+    def _clear(self, packet: Packet) -> None:
         self._refused.pop(packet.directory, None)
         self.set_aside.pop(packet.name, None)
 
-    def _refuse(self, packet: Packet, error: Exception) -> None:
+    def _refuse(self, packet: Packet, error: Exception, until_restart: bool = False) -> None:
         # A file's name may be any bytes; the status, which is UTF-8, must not break on it.
         reason = (str(error) or repr(error)).encode(errors="backslashreplace").decode()
         if self.set_aside.get(packet.name) != reason:
@@ -238,13 +283,17 @@ class Updater:
         stays = (
             isinstance(error, CorruptFile) and Path(error.file).parent == packet.directory and time.time_ns() - newest > REST_NS
         )
-        self._refused[packet.directory] = packet, stays
+        self._refused[packet.directory] = packet, stays or until_restart
+        self._finder.look_again(packet)
 
 
-class _Wake(FileSystemEventHandler):
-    def __init__(self, wake: threading.Event) -> None:
-        self._wake = wake
+def _key(applied: Applied) -> PacketKey:
+    return applied.key
 
-    def on_any_event(self, event: FileSystemEvent) -> None:
-        if event.event_type not in ("opened", "closed_no_write"):  # our own reading
-            self._wake.set()
+
+def _too_late(newer: Applied) -> PersiaError:
+    # Its rows could be newer than those of the table only where the deleted packet has none, which nobody knows any more.
+    return PersiaError(
+        f"expected all newer packets on disk, got none of {newer.packet.name}, which is applied: which rows of this one are "
+        "the newest is not known; the next start of the server applies it, unless the checkpoint has it"
+    )

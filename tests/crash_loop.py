@@ -45,6 +45,7 @@ class CrashLoop:
                 incremental_dir=self._trainer.root,
                 index=index,
                 count=shards,
+                settings={"incremental_prune_before_checkpoint": True},
             )
             for index in range(shards)
         ]

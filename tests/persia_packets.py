@@ -9,6 +9,7 @@ from golden import GOLDEN
 from servers import EmbeddingServer
 
 from embedding_server.journal import Journal
+from embedding_server.pruning import Pruner
 from embedding_server.updates import Updater
 from persia import _core
 
@@ -42,10 +43,10 @@ def values(server: EmbeddingServer, signs: list[int]) -> list[float]:
 class Follower:
     """What a server has of a directory of packets. Another one of the same directory is the server after a restart."""
 
-    def __init__(self, root: Path, since: int = 0) -> None:
+    def __init__(self, root: Path, since: int = 0, pruner: Pruner | None = None) -> None:
         self.table = _core.Table(_core.TableBuilder())
         self.journal = Journal(root / ".applied" / "replica_0_of_1.jsonl")
-        self.updater = Updater(self.table, "f32", (0, 1), root, self.journal, since)
+        self.updater = Updater(self.table, "f32", (0, 1), root, self.journal, since, pruner)
         self.scan = self.updater.scan
         self.updater.catch_up()
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 from collections.abc import Callable
 from datetime import datetime as DateTime
@@ -54,7 +55,6 @@ def marker_directory(path: Path) -> None:
 
 
 MISTAKES: dict[str, tuple[Callable[[Path], object], str]] = {
-    "no directory": (shutil.rmtree, "expected a checkpoint directory"),
     "no marker": (lambda c: (c / MARKER).unlink(), f"checkpoint/{MARKER} at byte 0: expected the marker"),
     "no marker of a shard": (lambda c: (c / "s1" / MARKER).unlink(), f"checkpoint/s1/{MARKER} at byte 0: expected the marker"),
     "a marker that is a directory": (lambda c: marker_directory(c / MARKER), f"Is a directory: '{{}}/{MARKER}'"),
@@ -85,6 +85,12 @@ def test_a_mistake_ends_the_server_with_its_name(tmp_path: Path, checkpoint: Pat
     assert "serving version" not in server.log()
 
 
+def test_no_directory_is_a_mistake_in_the_config(tmp_path: Path) -> None:
+    server = EmbeddingServer(tmp_path, CONFIG, checkpoint=tmp_path / "nowhere")
+    assert server.process.wait(PATIENCE) == 2
+    assert server.log() == f"embedding-server: expected a checkpoint directory, there is none at {tmp_path}/nowhere\n"
+
+
 @pytest.mark.parametrize("shards", [1, 2])
 def test_a_checkpoint_that_is_written_anew_while_it_is_loaded(checkpoint: Path, shards: int) -> None:
     """Files of two checkpoints in one table would be half of each."""
@@ -100,6 +106,19 @@ def test_half_of_a_new_checkpoint(checkpoint: Path) -> None:
     (checkpoint / MARKER).unlink()  # as a writer begins
     with pytest.raises(CorruptFile, match="it is incomplete"):
         load_checkpoint(opened, TableBuilder(), 0, 1, 2)
+
+
+def test_what_is_said_to_be_needed_is_within_the_capacity(tmp_path: Path) -> None:
+    rows, capacity = 200_000, 20_000
+    write_checkpoint(tmp_path / "checkpoint", [block(range(rows), dim=64)], shards=1)
+    settings = {"capacity": capacity}
+    with EmbeddingServer(tmp_path, CONFIG, checkpoint=tmp_path / "checkpoint", settings=settings) as server:
+        status = server.wait_ready().status()
+        said = re.search(r"about (\d+) rows for this shard, about 0.0 GiB; about (\d+) rows are over", server.log())
+        assert said is not None
+        assert (int(said[1]), int(said[2])) == (capacity, rows - capacity)
+        assert status.rows == capacity
+        assert status.bytes < 2 * capacity * (64 * 4 + 8)
 
 
 def test_rows_of_any_number_of_shards(checkpoint: Path) -> None:

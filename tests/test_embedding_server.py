@@ -82,27 +82,29 @@ def test_the_golden_packets_over_the_older_checkpoint_give_their_newest_values(t
             np.testing.assert_array_equal(got[0], row)
 
 
+def test_lookups_that_are_refused_are_counted(tmp_path: Path) -> None:
+    """By their code, be it a call's or a request's on a stream; and all other counts stay."""
+    with EmbeddingServer(tmp_path, CONFIG, arguments=["--metrics-port", "0"]) as server:
+        server.wait_ready()
+        wrong = pb.LookupRequest(signs=b"1")
+        parts = np.array([0, 0, 65_535, 1, 2000, 0], np.uint32)
+        large = pb.LookupRequest(parts=parts.tobytes(), signs=bytes(8 * 2000))
+        for _ in range(2):
+            with pytest.raises(grpc.RpcError):
+                server.stub.Lookup(wrong)
+        answers = list(server.stub.LookupStream(iter([wrong, large, pb.LookupRequest()])))
+        assert [bool(answer.error.code) for answer in answers] == [True, True, False]
+        counted = {
+            code: value for code, value in metrics(server, r'lookup_errors_total\{code="(\w+)",[^}]*\} (\S+)') if float(value)
+        }
+        assert counted == {"INVALID_ARGUMENT": "3.0", "RESOURCE_EXHAUSTED": "1.0"}
+        assert [value for _, value in metrics(server, r"(lookups_total)\{[^}]*\} (\S+)")] == ["1.0"]
+
+
 def test_the_first_sigterm_drains_and_the_port_is_free_again(tmp_path: Path) -> None:
     server = EmbeddingServer(tmp_path, CONFIG, checkpoint=MIX / "ckpt")
     server.wait_ready()
     assert server.terminate() == 0
-
-
-def test_a_second_signal_ends_it_at_once(tmp_path: Path) -> None:
-    with EmbeddingServer(tmp_path, CONFIG, checkpoint=MIX / "ckpt") as server:
-        server.wait_ready()
-
-        def requests() -> object:  # a stream that stays open, so that draining takes its time
-            yield pb.LookupRequest(id=1)
-            wait_until(lambda: server.process.poll() is not None, "the server has ended")
-
-        responses = server.stub.LookupStream(requests())
-        assert next(responses).id == 1
-        server.process.send_signal(signal.SIGTERM)
-        wait_until(lambda: "stopping" in server.log(), "it has begun to stop")
-        server.process.send_signal(signal.SIGTERM)
-        assert server.process.wait(PATIENCE) == 128 + signal.SIGTERM
-        responses.cancel()
 
 
 def test_more_streams_than_are_allowed(tmp_path: Path) -> None:
@@ -192,6 +194,14 @@ def test_a_mistake_on_the_command_line_is_one_clear_line(tmp_path: Path) -> None
     assert "nowhere.yml" in line
 
 
+def metrics(server: EmbeddingServer, form: str) -> list[tuple[str, str]]:
+    """The groups of the lines of that form."""
+    match = re.search(r"metrics on (\S+)", server.log())
+    assert match is not None
+    with urllib.request.urlopen(match[1], timeout=PATIENCE) as response:
+        return re.findall(f"^{form}$", response.read().decode(), re.MULTILINE)
+
+
 def test_metrics_tell_lookups_misses_and_packets(tmp_path: Path, incremental_dir: Path) -> None:
     with EmbeddingServer(tmp_path, CONFIG, incremental_dir=incremental_dir, arguments=["--metrics-port", "0"]) as server:
         server.wait_ready()
@@ -199,11 +209,7 @@ def test_metrics_tell_lookups_misses_and_packets(tmp_path: Path, incremental_dir
         server.wait_for_packets(1)
         values(server, [1, 2, 3, 4, 5])
         wait_until(lambda: server.status().rows == 2, "the packet is folded")
-        match = re.search(r"metrics on (\S+)", server.log())
-        assert match is not None
-        with urllib.request.urlopen(match[1], timeout=PATIENCE) as response:
-            text = response.read().decode()
-        figures = dict(re.findall(r"^(\w+)\{[^}]*\} (\S+)$", text, re.MULTILINE))
+        figures = dict(metrics(server, r"(\w+)\{[^}]*\} (\S+)"))
         assert {name: float(figures[name]) for name in ("lookups_total", "lookup_ids_total", "index_miss_count", "rows")} == {
             "lookups_total": 1,
             "lookup_ids_total": 5,

@@ -185,5 +185,7 @@ def test_every_key_is_documented_and_has_its_default(struct: type[msgspec.Struct
             value: Any = GlobalConfig()
             for name in key.path.split("."):
                 value = getattr(value, name)
-            shown = {None: ("none", "no limit"), True: ("true",), False: ("false",), (): ("[]",)}.get(value, (str(value),))
+            shown = {None: ("none", "no limit", "never"), True: ("true",), False: ("false",), (): ("[]",)}.get(
+                value, (str(value),)
+            )
             assert key.default in shown

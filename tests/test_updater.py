@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import errno
+import os
+import re
+import shutil
 import threading
+import urllib.request
 from pathlib import Path
 
 import pytest
-from persia_packets import Follower, finish, write_packet
-from servers import PATIENCE, wait_until
+from persia_packets import CONFIG, Follower, finish, write_packet
+from servers import PATIENCE, EmbeddingServer, wait_until
 
-from embedding_server import updates
+from embedding_server import watching
 
 
 @pytest.fixture
@@ -54,7 +58,7 @@ def test_no_notifications_are_said_once(
         def schedule(self, *_: object, **__: object) -> None:
             raise OSError(errno.EMFILE, "inotify instance limit reached")
 
-    monkeypatch.setattr(updates, "Observer", NoObserver)
+    monkeypatch.setattr(watching, "Observer", NoObserver)
     packets.mkdir()
     follower = Follower(packets)
     follower.updater.start()
@@ -63,3 +67,120 @@ def test_no_notifications_are_said_once(
         wait_until(lambda: len(follower.packets) == second, "the packet is applied")  # noqa: B023
     follower.updater.stop()
     assert sum("no notifications" in record.message for record in caplog.records) == 1
+
+
+TOO_LATE = "expected all newer packets on disk, got none of s0/inc_20260101000002, which is applied"
+
+
+@pytest.mark.parametrize("seen", [True, False])
+def test_a_late_packet_whose_newer_neighbour_is_deleted_says_so_and_waits_for_the_next_start(packets: Path, seen: bool) -> None:
+    """Which of its rows are older than the neighbour's nobody knows any more. seen: the server has found out before."""
+    finish(write_packet(packets, 2, [1, 2], 2.0))
+    finish(write_packet(packets, 4, [4], 4.0, shard=1))
+    follower = Follower(packets)
+    if seen:  # with another one there, it is not the whole disk that is away
+        finish(write_packet(packets, 3, [3], 3.0))
+        follower.scan()
+    shutil.rmtree(packets / "s0" / "inc_20260101000002")
+    if seen:
+        follower.scan()
+        assert len(follower.updater.applied) == 2
+    finish(write_packet(packets, 1, [1, 3, 5], 1.0))
+    for _ in range(3):
+        follower.scan()
+        assert TOO_LATE in follower.updater.set_aside["s0/inc_20260101000001"]
+    assert follower.values([1, 2, 4, 5]) == [2, 2, 4, 0]
+    newer = [2, 3] if seen else [3]
+    finish(write_packet(packets, 5, newer, 5.0))  # newer ones go on
+    follower.scan()
+    assert follower.values([1, 2, 3]) == [2, 5 if seen else 2, 5]
+    again = Follower(packets)
+    assert again.updater.set_aside == {}
+    assert again.values([1, 3, 4, 5]) == [1, 5, 4, 1]
+
+
+def test_a_late_packet_while_the_disk_of_its_newer_neighbour_is_away(packets: Path, tmp_path: Path) -> None:
+    finish(write_packet(packets, 2, [1, 2], 2.0, shard=1))
+    follower = Follower(packets)
+    os.rename(packets / "s1", tmp_path / "away")
+    finish(write_packet(packets, 1, [1, 3], 1.0))
+    follower.scan()
+    assert TOO_LATE.replace("s0", "s1") in follower.updater.set_aside["s0/inc_20260101000001"]
+    os.rename(tmp_path / "away", packets / "s1")
+    follower.scan()
+    assert follower.values([1, 2, 3]) == [2, 2, 1]
+
+
+def test_the_newest_packet_that_was_deleted_counts(packets: Path) -> None:
+    for second in (1, 4, 6):
+        finish(write_packet(packets, second, [second], 6.0))
+    follower = Follower(packets)
+    for second in (4, 1):
+        shutil.rmtree(packets / "s0" / f"inc_2026010100000{second}")
+        follower.scan()
+    for second in (3, 5):
+        finish(write_packet(packets, second, [second, 6], 1.0))
+    follower.scan()
+    assert list(follower.updater.set_aside) == ["s0/inc_20260101000003"]
+    assert follower.values([3, 4, 5, 6]) == [0, 6, 1, 6]
+
+
+def test_a_late_packet_that_waits_is_not_read_again_and_again(packets: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for second in (2, 3):
+        finish(write_packet(packets, second, [second], 1.0))
+    follower = Follower(packets)
+    shutil.rmtree(packets / "s0" / "inc_20260101000002")
+    finish(write_packet(packets, 1, [1], 1.0))
+    follower.scan()
+    assert len(follower.updater.set_aside) == 1
+    loads: list[object] = []
+    monkeypatch.setattr("embedding_server.updates.load_packet", lambda *arguments: loads.append(arguments))
+    follower.scan()
+    assert loads == []
+
+
+def test_a_journal_that_cannot_be_written_is_said_once(packets: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """Not with every packet; and for as long as it lasts."""
+    packets.mkdir()
+    (packets / ".applied").write_text("no directory")  # root may write everywhere, but not here
+    for second in range(1, 6):
+        finish(write_packet(packets, second, [second], 1.0))
+    follower = Follower(packets)
+    assert follower.values([1, 5]) == [1, 1]
+    [problem] = follower.updater.problems.texts()
+    assert "replica_0_of_1.jsonl: [Errno 20] Not a directory" in problem
+    assert sum("Not a directory" in record.message for record in caplog.records) == 1
+    (packets / ".applied").unlink()
+    finish(write_packet(packets, 6, [6], 1.0))
+    follower.scan()
+    assert follower.updater.problems.texts() == []
+
+
+def test_a_shard_that_cannot_be_read_is_in_the_status_and_in_a_metric(tmp_path: Path, packets: Path) -> None:
+    finish(write_packet(packets, 1, [1], 1.0))
+    with EmbeddingServer(tmp_path, CONFIG, incremental_dir=packets, arguments=["--metrics-port", "0"]) as server:
+        server.wait_ready()
+        match = re.search(r"metrics on (\S+)", server.log())
+        assert match is not None
+        url = match[1]
+
+        def problems_counted() -> float:
+            with urllib.request.urlopen(url, timeout=PATIENCE) as response:
+                count = re.search(r"^update_problems\{[^}]*\} (\S+)$", response.read().decode(), re.MULTILINE)
+            assert count is not None
+            return float(count[1])
+
+        assert problems_counted() == 0
+        for name in ("s1", "s2"):
+            (packets / name).symlink_to(name)
+        wait_until(lambda: any("/s2" in problem for problem in server.status().problems), "the status has both")
+        [problem] = server.status().problems
+        assert f"'{packets}/s1'" in problem
+        assert f"'{packets}/s2'" in problem
+        assert problems_counted() == 1
+        finish(write_packet(packets, 2, [2], 2.0))
+        server.wait_for_packets(2)
+        for name in ("s1", "s2"):
+            (packets / name).unlink()
+        wait_until(lambda: not server.status().problems, "it is over")
+        assert server.log().count("Too many levels of symbolic links") <= 4  # s1, both, s2: once each

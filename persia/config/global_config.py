@@ -95,6 +95,21 @@ class EmbeddingParameterServerConfig(msgspec.Struct, frozen=True, kw_only=True, 
     incremental_dir: Annotated[_Path, Meta(description="The directory that a trainer writes its update packets to.")] = (
         "/workspace/incremental_dir/"
     )
+    incremental_prune_before_checkpoint: Annotated[
+        bool,
+        Meta(
+            description="Whether packets are deleted that are older than the checkpoint that the servers of all shards started "
+            "from, and than the one in `embedding_checkpoint`."
+        ),
+    ] = False
+    incremental_prune_older_than_seconds: Annotated[
+        _PositiveInt | None,
+        Meta(
+            description="Packets older than so long are deleted when the servers of all shards have applied them, and the "
+            "checkpoint in `embedding_checkpoint` is newer. None is deleted that a restart would miss.",
+            extra={"unit": "s", "default": "never"},
+        ),
+    ] = None
     incremental_buffer_size: Annotated[
         _PositiveInt,
         Meta(

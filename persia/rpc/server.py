@@ -5,8 +5,8 @@ from __future__ import annotations
 import logging
 import os
 import signal
-import threading
-from collections.abc import Callable, Iterator
+from collections import deque
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -14,8 +14,9 @@ import grpc
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 
-from persia.errors import TooLarge, Unavailable
+from persia.errors import Unavailable
 from persia.rpc.status import status_of
+from persia.rpc.streams import OpenStreams
 
 __all__ = ["MAX_MESSAGE_BYTES", "Server", "StopSignal"]
 
@@ -44,10 +45,10 @@ _Behavior = Callable[[Any, grpc.ServicerContext], Any]
 
 
 class _ErrorsToStatuses(grpc.ServerInterceptor):
-    """The one place where an exception becomes a status."""
+    """The one place where an exception becomes a status, and where streams are counted."""
 
-    def __init__(self) -> None:
-        self._streams = threading.BoundedSemaphore(STREAMS)
+    def __init__(self, streams: OpenStreams) -> None:
+        self._streams = streams
 
     def intercept_service(self, continuation: Any, details: grpc.HandlerCallDetails) -> Any:
         handler = continuation(details)
@@ -73,17 +74,18 @@ class _ErrorsToStatuses(grpc.ServerInterceptor):
 
         return call
 
-    def _stream(self, behavior: _Behavior) -> _Behavior:
-        def call(requests: Any, context: grpc.ServicerContext) -> Iterator[Any]:
-            if not self._streams.acquire(blocking=False):
-                _abort(context, TooLarge(f"expected at most {STREAMS} open streams, got one more"))
+    def _stream(self, behavior: _Behavior) -> Callable[[Any, grpc.ServicerContext, Callable[[Any], None]], None]:
+        def call(requests: Any, context: grpc.ServicerContext, send: Callable[[Any], None]) -> None:
             try:
-                yield from behavior(requests, context)
+                with self._streams.open(requests, lambda: send(None)) as asked:
+                    # Not a loop, whose variable would keep the last answer while it waits for the next request.
+                    deque(map(send, behavior(asked, context)), maxlen=0)
             except Exception as error:
                 _abort(context, error)
-            finally:
-                self._streams.release()
 
+        # So gRPC hands over a function that sends: with an iterator only the handler's own thread could end a stream, and that
+        # one waits for a request. The health service of grpcio does it in this way, too.
+        call.experimental_non_blocking = True  # type: ignore[attr-defined]
         return call
 
 
@@ -99,9 +101,10 @@ class Server:
 
     def __init__(self, address: str, services: list[str]) -> None:
         """address: `host:port`, port 0 for any; services: full names, for health and reflection. Raises Unavailable."""
+        self._streams = OpenStreams(STREAMS)
         self.grpc = grpc.server(
             ThreadPoolExecutor(THREADS, thread_name_prefix="rpc"),
-            interceptors=[_ErrorsToStatuses()],
+            interceptors=[_ErrorsToStatuses(self._streams)],
             options=[
                 ("grpc.max_receive_message_length", MAX_MESSAGE_BYTES),
                 ("grpc.max_send_message_length", MAX_MESSAGE_BYTES),
@@ -135,9 +138,14 @@ class Server:
         self._health.enter_graceful_shutdown()
 
     def stop(self, seconds: float) -> None:
-        """Takes no new calls, lets those that run finish for so long, then ends them."""
+        """Takes no new calls, lets those that run finish for so long, then ends them.
+
+        A stream ends, with OK, when the request that it works on is answered; one that waits for a request, at once.
+        """
         self.leave()
-        self.grpc.stop(seconds).wait()
+        stopped = self.grpc.stop(seconds)
+        self._streams.drain()
+        stopped.wait()
 
 
 class StopSignal:

@@ -48,7 +48,7 @@ class StatusRequest(_message.Message):
     def __init__(self) -> None: ...
 
 class StatusResponse(_message.Message):
-    __slots__ = ("shard_index", "shard_count", "ready", "state", "version", "rows", "rows_by_dim", "bytes", "evicted", "frame_port", "checkpoint", "last_packet", "packets_applied", "set_aside")
+    __slots__ = ("shard_index", "shard_count", "ready", "state", "version", "rows", "rows_by_dim", "bytes", "evicted", "frame_port", "checkpoint", "last_packet", "packets_applied", "set_aside", "problems")
     class RowsByDimEntry(_message.Message):
         __slots__ = ("key", "value")
         KEY_FIELD_NUMBER: _ClassVar[int]
@@ -70,6 +70,7 @@ class StatusResponse(_message.Message):
     LAST_PACKET_FIELD_NUMBER: _ClassVar[int]
     PACKETS_APPLIED_FIELD_NUMBER: _ClassVar[int]
     SET_ASIDE_FIELD_NUMBER: _ClassVar[int]
+    PROBLEMS_FIELD_NUMBER: _ClassVar[int]
     shard_index: int
     shard_count: int
     ready: bool
@@ -84,7 +85,8 @@ class StatusResponse(_message.Message):
     last_packet: str
     packets_applied: int
     set_aside: _containers.RepeatedCompositeFieldContainer[SetAsidePacket]
-    def __init__(self, shard_index: _Optional[int] = ..., shard_count: _Optional[int] = ..., ready: bool = ..., state: _Optional[str] = ..., version: _Optional[int] = ..., rows: _Optional[int] = ..., rows_by_dim: _Optional[_Mapping[int, int]] = ..., bytes: _Optional[int] = ..., evicted: _Optional[int] = ..., frame_port: _Optional[int] = ..., checkpoint: _Optional[str] = ..., last_packet: _Optional[str] = ..., packets_applied: _Optional[int] = ..., set_aside: _Optional[_Iterable[_Union[SetAsidePacket, _Mapping]]] = ...) -> None: ...
+    problems: _containers.RepeatedScalarFieldContainer[str]
+    def __init__(self, shard_index: _Optional[int] = ..., shard_count: _Optional[int] = ..., ready: bool = ..., state: _Optional[str] = ..., version: _Optional[int] = ..., rows: _Optional[int] = ..., rows_by_dim: _Optional[_Mapping[int, int]] = ..., bytes: _Optional[int] = ..., evicted: _Optional[int] = ..., frame_port: _Optional[int] = ..., checkpoint: _Optional[str] = ..., last_packet: _Optional[str] = ..., packets_applied: _Optional[int] = ..., set_aside: _Optional[_Iterable[_Union[SetAsidePacket, _Mapping]]] = ..., problems: _Optional[_Iterable[str]] = ...) -> None: ...
 
 class SetAsidePacket(_message.Message):
     __slots__ = ("packet", "reason")
