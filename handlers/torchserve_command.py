@@ -119,9 +119,9 @@ def _run(
     seconds: float,
     drain: float,
 ) -> int:
-    """The exit code: 0 after a stop that was asked for, 1 after a failure (its logs stay)."""
+    """The exit code: 0 after a stop that was asked for, 1 after a failure (its logs stay). Raises PersiaError without a start."""
+    server.start()
     try:
-        server.start()
         _in_background(lambda: events.put(f"ended with {server.wait()}"))
         with Readiness(server, models, smoke.read_bytes() if smoke else None) as readiness:
             ready = readiness.wait(seconds, stop=lambda: not events.empty())
@@ -138,9 +138,9 @@ def _run(
         return 0
     log.info("%s: up to %.0f s for requests that run", event, drain)
     # A second signal kills, while stop() waits for the end.
-    _in_background(lambda: _kill_at_second_signal(server, events))
+    _in_background(lambda: _abort_at_second_signal(server, events))
     if not server.stop(drain):
-        log.error("killed: it had not ended after %.0f s", drain)
+        log.error("killed, before it had answered all requests")
         return 1
     return 0
 
@@ -185,9 +185,9 @@ def _events_of_signals() -> SimpleQueue[str]:
     return events
 
 
-def _kill_at_second_signal(server: TorchServe, events: SimpleQueue[str]) -> None:
+def _abort_at_second_signal(server: TorchServe, events: SimpleQueue[str]) -> None:
     if not events.get().startswith("ended"):
-        server.kill()
+        server.abort()
 
 
 def _in_background(work: Callable[[], None]) -> None:

@@ -38,6 +38,7 @@ class TorchServe:
         self.options = options
         self._process: subprocess.Popen[bytes] | None = None
         self._lock: int | None = None
+        self._aborted = False
 
     @property
     def address(self) -> str:
@@ -106,18 +107,19 @@ class TorchServe:
                 self._process.wait(seconds)
             except subprocess.TimeoutExpired:
                 drained = False
-            self.kill()
+            _kill_group(self._process.pid)  # its workers, if they are still there
+            self._process.wait()
         self._sweep()
         if self._lock is not None:
             os.close(self._lock)
             self._lock = None
-        return drained
+        return drained and not self._aborted
 
-    def kill(self) -> None:
-        """The JVM and its workers, at once. Safe to call from another thread."""
+    def abort(self) -> None:
+        """Ends a stop() of another thread at once: nothing is drained any more."""
+        self._aborted = True
         if self._process is not None:
             _kill_group(self._process.pid)
-            self._process.wait()
 
     def _take_lock(self) -> None:
         path = self.directories.state / "lock"

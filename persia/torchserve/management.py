@@ -100,7 +100,7 @@ class Management:
         if "/" in archive or not archive:
             raise InvalidInput(f"expected the name of a file in TorchServe's model store, got {archive!r}")
         end = time.monotonic() + timeout
-        before = {(model.name, model.version) for model in self.list()}
+        before = self._registered()
         fields: dict[str, Any] = {"model_name": name} if name else {}
         fields |= {"url": archive, "initial_workers": workers, "synchronous": True}
         try:
@@ -110,6 +110,7 @@ class Management:
                 if "without a reason" not in str(error):
                     raise
                 self._forget_zombie(archive)
+                before = self._registered()
                 self._call("RegisterModel", end - time.monotonic(), **fields)
             (added,) = self._added(archive, before)
             return self.wait_ready(added.name, added.version, end - time.monotonic())
@@ -175,6 +176,9 @@ class Management:
                     f"got {states}; model_log.log has the traceback"
                 )
             time.sleep(POLL_SECONDS)
+
+    def _registered(self) -> set[tuple[str, str]]:
+        return {(model.name, model.version) for model in self.list()}
 
     def _added(self, archive: str, before: set[tuple[str, str]]) -> Sequence[Model]:
         return [model for model in self.list() if model.archive == archive and (model.name, model.version) not in before]

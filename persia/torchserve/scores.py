@@ -32,7 +32,7 @@ _NPY_MAGIC = b"\x93NUMPY"
 def encode_scores(scores: npt.NDArray[Any]) -> bytes:
     """A .npy file in memory, little-endian. Never pickles."""
     out = io.BytesIO()
-    np.lib.format.write_array(out, np.ascontiguousarray(scores, scores.dtype.newbyteorder("<")), allow_pickle=False)
+    np.lib.format.write_array(out, np.asarray(scores, scores.dtype.newbyteorder("<"), order="C"), allow_pickle=False)
     return out.getvalue()
 
 
@@ -42,6 +42,9 @@ def decode_scores(answer: bytes) -> npt.NDArray[Any]:
         if answer.startswith(_NPY_MAGIC):
             array: npt.NDArray[Any] = np.lib.format.read_array(io.BytesIO(answer), allow_pickle=False)
             return array
-        return np.asarray(json.loads(answer), np.float32)
+        scores = json.loads(answer)
+        if not isinstance(scores, (list, float, int)):
+            raise ValueError(f"a {type(scores).__name__} is none")
+        return np.asarray(scores, np.float32)
     except (ValueError, TypeError) as error:
         raise PersiaError(f"expected scores as JSON numbers or .npy from the handler, got {answer[:60]!r}: {error}") from None

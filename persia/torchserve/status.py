@@ -29,6 +29,11 @@ def torchserve_error(error: grpc.RpcError, request_bytes: int = 0) -> PersiaErro
         return NotFound(text)
     if code == grpc.StatusCode.CANCELLED and "RST_STREAM" in text:
         return TooLarge(f"expected a request of at most TorchServe's max_request_size, got {request_bytes} bytes")
+    if text == "Worker died.":  # INTERNAL, or RESOURCE_EXHAUSTED if the system killed it
+        return Unavailable(
+            "the worker died with the request: it crashed, was killed, took longer than responseTimeout, or its answer was "
+            "larger than max_response_size; TorchServe starts another (model_log.log may say why)"
+        )
     if code == grpc.StatusCode.INTERNAL:
         return _internal(text)
     if code == grpc.StatusCode.UNAVAILABLE and (text in _HANDLER_FAULTS or text.startswith("Unsupported model output")):
@@ -54,11 +59,6 @@ def _denied(text: str) -> str:
 def _internal(text: str) -> PersiaError:
     if "has no worker to serve" in text:
         return Unavailable(f"no worker took the request: the model's queue is full, or it has no worker ({text})")
-    if text == "Worker died.":
-        return Unavailable(
-            "the worker died with the request: it crashed, was killed, took longer than responseTimeout, or its answer was "
-            "larger than max_response_size; TorchServe starts another (model_log.log may say why)"
-        )
     if text == "Out of resources":
         return TooLarge("the handler ran out of memory")
     return InvalidInput(text) if text.startswith("Parameter ") else PersiaError(text)
