@@ -119,7 +119,7 @@ def _run(
     seconds: float,
     drain: float,
 ) -> int:
-    """The exit code: 0 after a stop that was asked for, 1 after a failure (its logs stay). Raises PersiaError without a start."""
+    """The exit code: 0 after a stop that was asked for, 1 after a failure, whose logs stay. Raises PersiaError, OSError."""
     server.start()
     try:
         _in_background(lambda: events.put(f"ended with {server.wait()}"))

