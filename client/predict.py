@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import os
 import time
 from types import TracebackType
-from typing import Any
+from typing import Any, ClassVar, TypeAlias
 
 import grpc
 import numpy.typing as npt
 
 from persia.batch import PersiaBatch
+from persia.errors import InvalidInput
+from persia.prelude import PyPersiaBatchData
 from persia.torchserve import Tokens, decode_scores
 from persia.torchserve.schema import new_message, open_channel, predictions_call
 from persia.torchserve.scores import BATCH, DEADLINE, FORMAT, NPY
@@ -21,11 +24,14 @@ DEFAULT_ADDRESS = "127.0.0.1:7070"
 # Every call has a deadline: TorchServe leaves some unanswered for ever, such as those of a version that is unregistered.
 DEFAULT_TIMEOUT = 10.0
 
-Scores = npt.NDArray[Any]
+Batch: TypeAlias = PersiaBatch | PyPersiaBatchData | bytes | bytearray | memoryview
+Scores: TypeAlias = npt.NDArray[Any]
 
 
 class _Calls:
-    """What both clients share: how a request is made, and how an answer is read."""
+    """What both clients share: how they are made, and how a request is."""
+
+    _grpc: ClassVar[Any] = grpc
 
     def __init__(
         self,
@@ -34,7 +40,7 @@ class _Calls:
         *,
         version: str | None = None,
         token: str | None = None,
-        token_file: str | None = None,
+        token_file: str | os.PathLike[str] | None = None,
         timeout: float = DEFAULT_TIMEOUT,
     ) -> None:
         """model: its name; version: the default one unless given; timeout: seconds that each call may take.
@@ -45,10 +51,16 @@ class _Calls:
         self._version = version or ""
         self._tokens = Tokens(token, token_file)
         self._timeout = timeout
-        self._address = address
+        self._channel = open_channel(address, self._grpc)
+        self._call = predictions_call(self._channel)
 
-    def _request(self, batch: PersiaBatch | bytes, seconds: float) -> Any:
-        data = batch.to_bytes() if isinstance(batch, PersiaBatch) else bytes(batch)
+    def _request(self, batch: Batch, seconds: float) -> Any:
+        if isinstance(batch, (PersiaBatch, PyPersiaBatchData)):
+            data = batch.to_bytes()
+        elif isinstance(batch, (bytes, bytearray, memoryview)):
+            data = bytes(batch)
+        else:
+            raise InvalidInput(f"expected a PersiaBatch or its bytes, got {type(batch).__name__}")
         deadline = str(round((time.time() + seconds) * 1000)).encode()
         inputs = {BATCH: data, FORMAT: NPY, DEADLINE: deadline}
         return new_message("PredictionsRequest", model_name=self._model, model_version=self._version, input=inputs)
@@ -57,13 +69,7 @@ class _Calls:
 class Client(_Calls):
     """Safe for use by many threads, which share one connection."""
 
-    def __init__(self, model: str, address: str = DEFAULT_ADDRESS, **options: Any) -> None:
-        """options: version, token, token_file, timeout; see AsyncClient, which has the same."""
-        super().__init__(model, address, **options)
-        self._channel = open_channel(address)
-        self._call = predictions_call(self._channel)
-
-    def predict(self, batch: PersiaBatch | bytes, timeout: float | None = None) -> Scores:
+    def predict(self, batch: Batch, timeout: float | None = None) -> Scores:
         """The scores of a batch: (batch,) or whatever shape the handler gives.
 
         timeout: seconds, instead of the client's. Raises DeadlineExceeded, NotFound (model or version), AccessDenied (token),
@@ -90,13 +96,9 @@ class Client(_Calls):
 class AsyncClient(_Calls):
     """For the tasks of one event loop, in which it is made."""
 
-    def __init__(self, model: str, address: str = DEFAULT_ADDRESS, **options: Any) -> None:
-        """options: version, token, token_file, timeout (seconds, of each call)."""
-        super().__init__(model, address, **options)
-        self._channel = open_channel(address, grpc.aio)
-        self._call = predictions_call(self._channel)
+    _grpc: ClassVar[Any] = grpc.aio
 
-    async def predict(self, batch: PersiaBatch | bytes, timeout: float | None = None) -> Scores:
+    async def predict(self, batch: Batch, timeout: float | None = None) -> Scores:
         """As Client.predict. A task that is cancelled cancels the call; the work in TorchServe may still run."""
         seconds = self._timeout if timeout is None else timeout
         request = self._request(batch, seconds)

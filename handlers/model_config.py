@@ -29,8 +29,21 @@ DEFAULTS: Mapping[str, Any] = {
 }
 
 
+# What TorchServe does with these, tried out; whatever the value.
+_HARMFUL = {
+    "clientTimeoutInMills": "TorchServe drops an answer that comes later without a word: give each call a deadline instead",
+    "asyncCommunication": "TorchServe never answers the second call",
+}
+
+
 def model_config(extra: Mapping[str, Any], **settings: Any) -> str:
     """The YAML text: the defaults, then extra (from a file), then settings that are not None."""
+    for key in extra:
+        if key in _HARMFUL:
+            raise ConfigError(f"expected no {key}: {_HARMFUL[key]}", f"$.{key}")
+        if key not in DEFAULTS and key.lower() in {name.lower() for name in DEFAULTS}:
+            (name,) = (name for name in DEFAULTS if name.lower() == key.lower())
+            raise ConfigError(f"expected {name}, got {key}", f"$.{key}")
     merged = {**DEFAULTS, **extra, **{key: value for key, value in settings.items() if value is not None}}
     for key, default in DEFAULTS.items():
         value = merged[key]

@@ -18,7 +18,7 @@ from persia.errors import InvalidInput, NotFound, PersiaError
 
 from .archive import Manifest, read_manifest
 from .readiness import Readiness
-from .torchserve_options import DEFAULT_HEAP, DEFAULT_MESSAGE_BYTES, Options
+from .torchserve_options import DEFAULT_MESSAGE_BYTES, Options
 from .torchserve_process import TorchServe
 
 __all__ = ["torchserve"]
@@ -51,7 +51,7 @@ MIB = 1 << 20
 @click.option(
     "--max-message-mib", type=click.IntRange(1), default=DEFAULT_MESSAGE_BYTES // MIB, help="Of requests and answers."
 )
-@click.option("--heap", default=DEFAULT_HEAP, help="The JVM's -Xmx. A request lies in it some three times.")
+@click.option("--heap", help="The JVM's -Xmx.  [default: 16 messages, at least 1g]")
 @click.option("--smoke", type=_FILE, help="A byte batch that every model must answer before it is called ready.")
 @click.option("--ready-timeout", type=click.FloatRange(0), default=180.0, help="Seconds until all models are ready.")
 @click.option("--drain", type=click.FloatRange(0), default=30.0, help="Seconds for requests that run, when it is stopped.")
@@ -70,7 +70,7 @@ def torchserve(
     threads: int,
     queue: int,
     max_message_mib: int,
-    heap: str,
+    heap: str | None,
     smoke: Path | None,
     ready_timeout: float,
     drain: float,
@@ -180,7 +180,7 @@ def _models(store: Path, wanted: Sequence[str]) -> Mapping[str, tuple[str, str]]
 
 def _events_of_signals() -> SimpleQueue[str]:
     events: SimpleQueue[str] = SimpleQueue()
-    for number in (signal.SIGTERM, signal.SIGINT):
+    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
         signal.signal(number, lambda number, _: events.put(signal.Signals(number).name))
     return events
 

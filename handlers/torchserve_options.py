@@ -16,7 +16,8 @@ __all__ = ["Directories", "Options", "command", "environment", "log4j2", "proper
 # 4 million ids. Our own servers take four times as much; here every request lies in the JVM's heap some three times, and a
 # heap that is full takes all requests down.
 DEFAULT_MESSAGE_BYTES = 64 << 20
-DEFAULT_HEAP = "1g"
+# A queue of the largest requests still fits; smaller heaps were not tried.
+HEAP_PER_MESSAGE_BYTE = 16
 
 # Not less than the archives' own responseTimeout: it is for archives without a model-config.yaml.
 RESPONSE_SECONDS = 60
@@ -40,7 +41,7 @@ class Options:
     threads: int = 1
     queue: int = 100
     max_message_bytes: int = DEFAULT_MESSAGE_BYTES
-    heap: str = DEFAULT_HEAP
+    heap: str | None = None  # of the JVM, such as 2g; HEAP_PER_MESSAGE_BYTE x max_message_bytes unless given, at least 1 GiB
     tokens: bool = True
     model_api: bool = True
 
@@ -154,10 +155,11 @@ def log4j2(directories: Directories) -> str:
 
 def command(java: str, ts_home: Path, python: str, options: Options, directories: Directories) -> list[str]:
     """The JVM itself rather than the `torchserve` wrapper, which passes no signals on."""
+    heap = options.heap or f"{max(1 << 30, HEAP_PER_MESSAGE_BYTE * options.max_message_bytes) >> 20}m"
     parallelism = max(4, (os.cpu_count() or 1) - 1)
     return [
         java,
-        f"-Xmx{options.heap}",
+        f"-Xmx{heap}",
         # A frontend whose memory is full answers nothing and does not end by itself.
         "-XX:+ExitOnOutOfMemoryError",
         # On one or two cores JDK 17's pool has no threads, and makes a new one for each request.

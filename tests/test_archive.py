@@ -148,6 +148,9 @@ def test_an_archive_is_not_replaced_unless_asked(tmp_path: Path) -> None:
         ({"minWorkers": 0}, "$.minWorkers"),
         ({"batchSize": True}, "$.batchSize"),
         ({"minWorkers": 3, "maxWorkers": 2}, "$.maxWorkers"),
+        ({"minworkers": 3}, "$.minworkers"),
+        ({"clientTimeoutInMills": 500}, "$.clientTimeoutInMills"),
+        ({"asyncCommunication": True}, "$.asyncCommunication"),
     ],
 )
 def test_a_wrong_setting_is_named(extra: dict[str, object], path: str) -> None:

@@ -15,7 +15,9 @@ from servers import PATIENCE, wait_until
 from torchserves import MIX, TorchServeRun, make_archive, scores_of_golden
 
 from client.predict import AsyncClient, Client
+from persia.batch import IDTypeFeature, PersiaBatch
 from persia.errors import AccessDenied, DeadlineExceeded, InvalidInput, NotFound, PersiaError, TooLarge, Unavailable
+from persia.prelude import PyPersiaBatchData
 from persia.torchserve import decode_scores, encode_scores
 
 GOLDEN_BATCH = (MIX / "golden" / "batch16_0.bin").read_bytes()
@@ -24,6 +26,18 @@ GOLDEN_BATCH = (MIX / "golden" / "batch16_0.bin").read_bytes()
 def test_scores_are_those_of_real_persia(torchserve: TorchServeRun) -> None:
     with torchserve.client("golden") as client:
         np.testing.assert_allclose(client.predict(GOLDEN_BATCH), scores_of_golden(), rtol=1e-5)
+
+
+def test_batches_of_both_generations_and_bytes_are_taken(torchserve: TorchServeRun) -> None:
+    ids = [np.array([7], np.uint64)]
+    old = PyPersiaBatchData()
+    old.add_sparse([("user", ids)])
+    new = PersiaBatch([IDTypeFeature("user", ids)])
+    with torchserve.client("shapes") as client:
+        for batch in (new, old, new.to_bytes(), bytearray(new.to_bytes())):
+            assert client.predict(batch).tolist() == [[1, 1, 1, 0]]
+        with pytest.raises(InvalidInput, match="expected a PersiaBatch or its bytes, got int"):
+            client.predict(7)  # type: ignore[arg-type]
 
 
 def test_many_threads_share_a_client(torchserve: TorchServeRun) -> None:
@@ -178,14 +192,15 @@ def test_without_a_server_it_is_unavailable() -> None:
 
 
 def test_asyncio_gets_the_same_scores_and_errors(torchserve: TorchServeRun) -> None:
-    options = {"token_file": str(torchserve.token_file), "timeout": PATIENCE}
+    def client(model: str) -> AsyncClient:
+        return AsyncClient(model, torchserve.address, token_file=torchserve.token_file, timeout=PATIENCE)
 
     async def check() -> None:
-        async with AsyncClient("golden", torchserve.address, **options) as client:
-            for scores in await asyncio.gather(*(client.predict(GOLDEN_BATCH) for _ in range(10))):
+        async with client("golden") as golden:
+            for scores in await asyncio.gather(*(golden.predict(GOLDEN_BATCH) for _ in range(10))):
                 np.testing.assert_allclose(scores, scores_of_golden(), rtol=1e-5)
-        async with AsyncClient("probe", torchserve.address, **options) as client:
+        async with client("probe") as probe:
             with pytest.raises(InvalidInput, match="refused in words"):
-                await client.predict(b"refuse 400")
+                await probe.predict(b"refuse 400")
 
     asyncio.run(check())

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
 import threading
 from collections.abc import Callable
 from pathlib import Path
@@ -211,6 +213,28 @@ def test_a_swap_that_fails_leaves_the_old_version(
     assert load.failures == [] and set(load.answers) == {1.0}
     assert versions(management, "kept") == [("1.0", True)]
     management.unregister("kept")
+
+
+def test_a_new_version_that_loses_its_workers_gives_way_to_the_old_one(management: Management, store: Path) -> None:
+    management.register(make_archive(store, "back"))
+
+    def kill_the_new(step: str) -> None:
+        if step.startswith("back 2.0 is the default"):
+            (model,) = management.describe("back", "2.0")
+            os.kill(model.workers[0]["pid"], signal.SIGKILL)
+            wait_until(lambda: management.describe("back", "2.0")[0].ready == 0, "its worker is gone")
+
+    with pytest.raises(PersiaError, match=r"back 2\.0 lost all its workers: 1\.0 is the default again"):
+        swap(management, "back", make_archive(store, "back", "2.0"), drain=0, report=kill_the_new)
+    assert versions(management, "back") == [("1.0", True)]
+    management.unregister("back")
+
+
+def test_all_models_are_listed_however_many_fit_a_page(management: Management, monkeypatch: pytest.MonkeyPatch) -> None:
+    all_at_once = [model.name for model in management.list()]
+    monkeypatch.setattr("persia.torchserve.management.PAGE", 1)
+    assert [model.name for model in management.list()] == all_at_once
+    assert {"golden", "probe", "shapes"} <= set(all_at_once)
 
 
 def test_a_swap_by_command_tries_the_new_version_first(torchserve: TorchServeRun, store: Path, tmp_path: Path) -> None:

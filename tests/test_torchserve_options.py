@@ -38,6 +38,12 @@ def test_requests_and_answers_have_one_limit_that_the_servers_behind_take(tmp_pa
     assert int(settings["max_request_size"]) == int(settings["max_response_size"]) <= MAX_MESSAGE_BYTES
 
 
+def test_the_heap_grows_with_the_messages(tmp_path: Path) -> None:
+    for options, heap in [({}, "1024m"), ({"max_message_bytes": 256 << 20}, "4096m"), ({"heap": "7g"}, "7g")]:
+        made = Options(tmp_path, {}, **options)  # type: ignore[arg-type]
+        assert f"-Xmx{heap}" in command("java", Path("/site"), "python", made, Directories(tmp_path))
+
+
 def test_paths_of_any_letters_reach_java(tmp_path: Path) -> None:
     settings = parsed(Options(Path("/a b\\ü😀"), {}), Directories(tmp_path))
     assert settings["model_store"] == r"/a b\\\u00fc\ud83d\ude00"

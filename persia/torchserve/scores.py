@@ -2,7 +2,7 @@
 
     batch              a byte batch
     format             asked for: `json` (the default), or `npy`: the bytes of a .npy file, so dtype and shape come along
-    deadline_unix_ms   when the caller stops waiting, in milliseconds since 1970, as decimal digits
+    deadline_unix_ms   when the caller stops waiting, in milliseconds since 1970 by its own clock, as decimal digits
 
 Handlers that know only `batch` answer JSON; a client takes what comes.
 """
