@@ -46,7 +46,7 @@ $(BIN)/.setup: constraints.txt pyproject.toml
 	@touch $@
 
 $(BIN)/.build: $(BIN)/.setup $(NATIVE)
-	$(INSTALL) --no-build-isolation --editable .
+	$(INSTALL) --no-build-isolation --editable '.[parquet,torchserve]'
 	@touch $@
 
 test: build  ## run the Python tests; ARGS=... goes to pytest

@@ -1,1 +1,1 @@
-"""Command line clients of the inference and management services."""
+"""Clients of TorchServe's inference and management services, as a library and as commands."""

@@ -4,6 +4,8 @@
     ├── InvalidInput                 INVALID_ARGUMENT     an argument is wrong; also a ValueError
     │   ├── FeatureError             INVALID_ARGUMENT     a feature of a batch is wrong; names it
     │   └── DecodeError              INVALID_ARGUMENT     bytes are not what their format says; names the byte
+    ├── NotFound                     NOT_FOUND            what is asked for by name is not there; also a LookupError
+    ├── AccessDenied                 PERMISSION_DENIED    a token is missing or wrong; also a PermissionError
     ├── TooLarge                     RESOURCE_EXHAUSTED   more than a stated limit allows
     ├── ConfigError                  FAILED_PRECONDITION  a config file is wrong; names the place; also a ValueError
     ├── CorruptFile                  DATA_LOSS            a checkpoint or packet file is broken; names file and byte
@@ -19,12 +21,14 @@ from __future__ import annotations
 from typing import ClassVar
 
 __all__ = [
+    "AccessDenied",
     "ConfigError",
     "CorruptFile",
     "DeadlineExceeded",
     "DecodeError",
     "FeatureError",
     "InvalidInput",
+    "NotFound",
     "PersiaError",
     "TooLarge",
     "Unavailable",
@@ -66,6 +70,18 @@ class DecodeError(InvalidInput):
 
     def __str__(self) -> str:
         return f"at byte {self.byte}: expected {self.expected}, got {self.got}"
+
+
+class NotFound(PersiaError, LookupError):
+    """What is asked for by its name, such as a model or a version of it, is not there."""
+
+    code = "NOT_FOUND"
+
+
+class AccessDenied(PersiaError, PermissionError):
+    """A token is missing or wrong, or what is asked for is switched off."""
+
+    code = "PERMISSION_DENIED"
 
 
 class TooLarge(PersiaError):

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import sys
 from importlib.metadata import EntryPoint, entry_points
+from pathlib import Path
 
 import click
 
-__all__ = ["main"]
+__all__ = ["main", "run_script"]
 
 # Servers and tools announce themselves here, so that this package need not know them.
 GROUP = "persia.commands"
@@ -29,6 +31,13 @@ class _Installed(click.Group):
         command = entry.load()
         assert isinstance(command, click.Command), f"{entry.value} is not a command"
         return command
+
+
+def run_script(command: str) -> None:
+    """A command by itself, for a file of a checkout that is run as `python client/infer.py`."""
+    found = _Installed().get_command(click.Context(main), command)
+    assert found is not None, f"{command} is not installed: `make build`"
+    found.main(prog_name=Path(sys.argv[0]).name)
 
 
 @click.group(cls=_Installed)

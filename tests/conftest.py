@@ -1,9 +1,45 @@
-"""Hypothesis without deadlines; where CI is set, with the same examples in every run."""
+"""Hypothesis without deadlines; where CI is set, with the same examples in every run. One TorchServe for many tests."""
 
 import os
+from collections.abc import Iterator
+from pathlib import Path
 
+import pytest
 from hypothesis import settings
+from torchserves import MIX, TorchServeRun, make_archive
 
 settings.register_profile("here", deadline=None)
 settings.register_profile("ci", deadline=None, derandomize=True, print_blob=True)
 settings.load_profile("ci" if os.environ.get("CI") else "here")
+
+
+@pytest.fixture(scope="session")
+def store(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The model store of the TorchServe that tests share."""
+    return tmp_path_factory.mktemp("store")
+
+
+@pytest.fixture(scope="session")
+def torchserve(tmp_path_factory: pytest.TempPathFactory, store: Path) -> Iterator[TorchServeRun]:
+    """Serves probe, golden and shapes with one worker each, and takes messages of up to 1 MiB. Tests leave these three as they
+    are, and register others for themselves.
+    """
+    models = [make_archive(store, "probe"), make_archive(store, "golden", handler="golden_scores")]
+    models.append(make_archive(store, "shapes", handler="shapes"))
+    arguments = ["--models", ",".join(models), "--max-message-mib", "1"]
+    with TorchServeRun(tmp_path_factory.mktemp("torchserve"), store, arguments) as run:
+        yield run.wait_ready()
+
+
+@pytest.fixture(scope="session")
+def open_torchserve(tmp_path_factory: pytest.TempPathFactory) -> Iterator[TorchServeRun]:
+    """A second TorchServe: without tokens, where no Java is installed, and with what users may have in their environment."""
+    directory = tmp_path_factory.mktemp("open")
+    make_archive(directory / "store", "golden", handler="golden_scores")
+    make_archive(directory / "store", "probe")
+    hidden = {"PATH": "/nowhere", "TS_CONFIG_FILE": "/nowhere/config.properties", "TS_MODEL_STORE": "/nowhere"}
+    environment = {key: value for key, value in os.environ.items() if key != "JAVA_HOME"} | hidden
+    smoke = MIX / "golden" / "batch16_0.bin"
+    arguments = ["--models", "all", "--no-tokens", "--http-port", "0", "--smoke", str(smoke)]
+    with TorchServeRun(directory, directory / "store", arguments, environment) as run:
+        yield run.wait_ready()

@@ -13,6 +13,8 @@ EXAMPLES = [
     (errors.InvalidInput("x"), "x"),
     (errors.FeatureError("age", "expected 2 samples, got 3"), "'age': expected 2 samples, got 3"),
     (errors.DecodeError("0 or 1", "2", 7), "at byte 7: expected 0 or 1, got 2"),
+    (errors.NotFound("x"), "x"),
+    (errors.AccessDenied("x"), "x"),
     (errors.TooLarge("x"), "x"),
     (errors.ConfigError("not a slot"), "not a slot - at `$`"),
     (errors.ConfigError("not a slot", "$.a", "f.yml", 3), "f.yml, line 3: not a slot - at `$.a`"),
@@ -37,6 +39,6 @@ def test_messages_survive_the_way_to_another_process(error: errors.PersiaError, 
 def test_the_docstring_tells_what_each_error_also_is(error: errors.PersiaError) -> None:
     (line,) = [line for line in (errors.__doc__ or "").splitlines() if f" {type(error).__name__} " in f"{line} "]
     assert error.code in line
-    for builtin in (ValueError, ConnectionError, TimeoutError):
+    for builtin in (ValueError, LookupError, PermissionError, ConnectionError, TimeoutError):
         if builtin in type(error).__bases__:
             assert f"also a {builtin.__name__}" in line

@@ -6,7 +6,7 @@ import logging
 
 import grpc
 
-from persia.errors import DeadlineExceeded, InvalidInput, PersiaError, TooLarge, Unavailable
+from persia.errors import AccessDenied, DeadlineExceeded, InvalidInput, NotFound, PersiaError, TooLarge, Unavailable
 
 __all__ = ["error_of", "error_of_code", "status_of"]
 
@@ -15,6 +15,8 @@ log = logging.getLogger(__name__)
 # One class per status: those whose constructors take more than a message come back as their base.
 _CLASSES: dict[grpc.StatusCode, type[PersiaError]] = {
     grpc.StatusCode.INVALID_ARGUMENT: InvalidInput,
+    grpc.StatusCode.NOT_FOUND: NotFound,
+    grpc.StatusCode.PERMISSION_DENIED: AccessDenied,
     grpc.StatusCode.RESOURCE_EXHAUSTED: TooLarge,
     grpc.StatusCode.UNAVAILABLE: Unavailable,
     grpc.StatusCode.DEADLINE_EXCEEDED: DeadlineExceeded,

@@ -1,0 +1,133 @@
+"""`persia-launcher infer`: scores from a model on TorchServe."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import click
+import numpy as np
+import numpy.typing as npt
+
+from persia.errors import InvalidInput, PersiaError
+
+from .inputs import RandomShape, batches_of_file, random_batches
+from .load import send_all
+from .predict import DEFAULT_ADDRESS, DEFAULT_TIMEOUT, Client
+
+_FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
+_COUNT = click.IntRange(1)
+_RANDOM = RandomShape()
+
+
+@click.command(context_settings={"show_default": True})
+@click.option("--model-name", required=True)
+@click.option("--address", default=DEFAULT_ADDRESS, help="Of TorchServe's inference over gRPC.")
+@click.option("--version", help="Of the model.  [default: its default version]")
+@click.option("--token-file", envvar="PERSIA_TOKEN_FILE", help="TorchServe's key_file.json.")
+@click.option(
+    "--input", "inputs", type=_FILE, multiple=True, help=".bin, .npz or .parquet; repeatable.  [default: random data]"
+)
+@click.option("--batch-size", type=_COUNT, default=_RANDOM.batch_size, help="Samples in a request.")
+@click.option("--batches", type=_COUNT, default=1, help="How many random batches.")
+@click.option("--features", type=_COUNT, default=_RANDOM.features, help="Of random data: feature1, feature2, ...")
+@click.option("--feature-prefix", default=_RANDOM.prefix, help="Of random data: what their names begin with.")
+@click.option("--ids", type=click.IntRange(0), default=_RANDOM.ids, help="Of random data: per sample and feature.")
+@click.option("--rows", type=_COUNT, default=_RANDOM.rows, help="Of random data: ids are below this.")
+@click.option("--dense", type=click.IntRange(0), default=_RANDOM.dense, help="Of random data: width of the dense tensor.")
+@click.option("--seed", type=int, help="Of random data: the same batches again.")
+@click.option("--concurrency", type=_COUNT, default=1, help="Calls at a time.")
+@click.option("--repeat", type=_COUNT, default=1, help="How often each batch is sent.")
+@click.option("--timeout", type=click.FloatRange(0, min_open=True), default=DEFAULT_TIMEOUT, help="Seconds for each call.")
+@click.option("--output", type=click.Path(dir_okay=False, path_type=Path), help="Write all scores to this .npy or .csv.")
+@click.option("--show", type=click.IntRange(0), default=10, help="How many scores to print.")
+def infer(
+    model_name: str,
+    address: str,
+    version: str | None,
+    token_file: str | None,
+    inputs: tuple[Path, ...],
+    batch_size: int,
+    batches: int,
+    features: int,
+    feature_prefix: str,
+    ids: int,
+    rows: int,
+    dense: int,
+    seed: int | None,
+    concurrency: int,
+    repeat: int,
+    timeout: float,
+    output: Path | None,
+    show: int,
+) -> None:
+    """Ask a model for scores, of random data or of files.
+
+    Scores go to stdout, all else to stderr. Exits with 1 if any call failed.
+    """
+    with _errors():
+        if output is not None and output.suffix not in (".npy", ".csv"):
+            raise InvalidInput(f"expected a file that ends in .npy or .csv, got {output}")
+        if inputs:
+            requests = [batch for path in inputs for batch in batches_of_file(path, batch_size)]
+        else:
+            shape = RandomShape(batch_size, features, ids, rows, dense, feature_prefix)
+            requests = list(random_batches(shape, batches, seed))
+        with (
+            Client(model_name, address, version=version, token_file=token_file, timeout=timeout) as client,
+            _progress(len(requests) * repeat) as progress,
+        ):
+            outcome = send_all(client.predict, requests, repeat, concurrency, progress)
+        for line in outcome.summary():
+            click.echo(line, err=True)
+        if outcome.first_error is not None:
+            raise outcome.first_error
+        scores = _joined([array for array in outcome.scores if array is not None])
+        if output is not None:
+            _write(output, scores)
+            click.echo(f"{output}: scores {scores.shape}", err=True)
+        _show(scores, show)
+
+
+@contextmanager
+def _progress(calls: int) -> Iterator[Callable[[int], None]]:
+    """A bar, on a terminal."""
+    if not sys.stderr.isatty():
+        yield lambda done: None
+        return
+    with click.progressbar(length=calls, label="requests", file=sys.stderr) as bar:
+        yield bar.update
+
+
+def _joined(scores: list[npt.NDArray[Any]]) -> npt.NDArray[Any]:
+    """Of all batches, one after the other."""
+    try:
+        return np.concatenate([np.atleast_1d(array) for array in scores])
+    except ValueError as error:
+        raise InvalidInput(f"expected scores that can be joined, got shapes {sorted({a.shape for a in scores})}") from error
+
+
+def _write(path: Path, scores: npt.NDArray[Any]) -> None:
+    if path.suffix == ".npy":
+        np.save(path, scores)
+    else:
+        np.savetxt(path, scores.reshape(len(scores), -1), delimiter=",", fmt="%.9g")
+
+
+def _show(scores: npt.NDArray[Any], count: int) -> None:
+    for row in scores.reshape(len(scores), -1)[:count]:
+        click.echo(" ".join(f"{score:.6g}" for score in row))
+    if 0 < count < len(scores):
+        click.echo(f"... and {len(scores) - count} more", err=True)
+
+
+@contextmanager
+def _errors() -> Iterator[None]:
+    """What is expected to go wrong is one line on stderr and exit code 1."""
+    try:
+        yield
+    except (PersiaError, OSError) as error:
+        raise click.ClickException(str(error)) from error

@@ -1,0 +1,84 @@
+"""Many requests, several at a time, and what came of them."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from persia.errors import PersiaError
+
+__all__ = ["Outcome", "send_all"]
+
+
+@dataclass
+class Outcome:
+    """scores: of each batch's first answer, None if it failed. seconds: of each call that was answered."""
+
+    scores: list[npt.NDArray[Any] | None]
+    seconds: list[float] = field(default_factory=list)
+    wall_seconds: float = 0.0
+    errors: Counter[str] = field(default_factory=Counter)
+    first_error: PersiaError | None = None
+
+    def summary(self) -> Iterator[str]:
+        """A line for those that were answered, one for each kind of failure."""
+        if self.seconds:
+            p50, p90, p99, most = np.percentile(self.seconds, [50, 90, 99, 100]) * 1000
+            rate = len(self.seconds) / self.wall_seconds
+            yield (
+                f"{len(self.seconds)} answers in {self.wall_seconds:.2f} s ({rate:.1f}/s): "
+                f"p50 {p50:.2f} ms, p90 {p90:.2f} ms, p99 {p99:.2f} ms, max {most:.2f} ms"
+            )
+        for kind, count in sorted(self.errors.items()):
+            yield f"{count} failed with {kind}"
+
+
+def send_all(
+    predict: Callable[[bytes], npt.NDArray[Any]],
+    batches: Sequence[bytes],
+    repeat: int = 1,
+    concurrency: int = 1,
+    progress: Callable[[int], None] = lambda done: None,
+) -> Outcome:
+    """Sends every batch `repeat` times, `concurrency` calls at a time. A call that fails is counted, and the others go on."""
+    outcome = Outcome([None] * len(batches))
+    numbers = iter(range(len(batches) * repeat))
+    lock = threading.Lock()
+
+    def work() -> None:
+        while True:
+            with lock:
+                number = next(numbers, None)
+            if number is None:
+                return
+            begin = time.perf_counter()
+            scores, error = None, None
+            try:
+                scores = predict(batches[number % len(batches)])
+            except PersiaError as caught:
+                error = caught
+            seconds = time.perf_counter() - begin
+            with lock:
+                if error is not None:
+                    outcome.errors[type(error).__name__] += 1
+                    outcome.first_error = outcome.first_error or error
+                else:
+                    outcome.seconds.append(seconds)
+                    if number < len(batches):
+                        outcome.scores[number] = scores
+                progress(1)
+
+    begin = time.perf_counter()
+    with ThreadPoolExecutor(concurrency) as pool:
+        for future in [pool.submit(work) for _ in range(concurrency)]:
+            future.result()
+    outcome.wall_seconds = time.perf_counter() - begin
+    return outcome

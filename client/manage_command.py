@@ -1,0 +1,171 @@
+"""`persia-launcher manage COMMAND`: the dense models on a running TorchServe."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+import click
+import msgspec
+
+from persia.errors import InvalidInput, PersiaError
+from persia.torchserve import Management, Model, Tokens
+
+from .predict import Client
+from .swap import DRAIN_SECONDS, put_into_store, swap
+
+_FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
+_STORE = click.Path(exists=True, file_okay=False, path_type=Path)
+_WAIT = click.option("--wait", type=click.FloatRange(0), default=150.0, show_default=True, help="Seconds for workers to start.")
+_STORE_OPTION = click.option("--model-store", type=_STORE, help="Copy ARCHIVE, a path, into this directory first.")
+
+
+@click.group(context_settings={"show_default": True})
+@click.option("--address", default="127.0.0.1:7071", help="Of TorchServe's management over gRPC.")
+@click.option("--token-file", envvar="PERSIA_TOKEN_FILE", help="TorchServe's key_file.json.")
+@click.option("--timeout", type=click.FloatRange(0), default=10.0, help="Seconds for a call that starts no worker.")
+@click.pass_context
+def manage(context: click.Context, address: str, token_file: str | None, timeout: float) -> None:
+    """Manage the dense models of a TorchServe."""
+    context.obj = context.with_resource(Management(address, Tokens(file=token_file), timeout))
+    context.with_resource(_errors())
+
+
+@manage.command("list")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+@click.pass_obj
+def list_models(management: Management, as_json: bool) -> None:
+    """Show every version of every model."""
+    _print(management.list(), as_json)
+
+
+@manage.command()
+@click.argument("name")
+@click.option("--version", help="Only this one.")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+@click.pass_obj
+def describe(management: Management, name: str, version: str | None, as_json: bool) -> None:
+    """Show the versions of model NAME, and their workers."""
+    models = management.describe(name, version)
+    _print(models, as_json)
+    if not as_json:
+        for model in models:
+            for worker in model.workers:
+                click.echo(f"  {model.version} worker {worker['id']}: {worker['status']}, process {worker['pid']}")
+
+
+@manage.command()
+@click.argument("archive")
+@click.option("--name", help="Instead of the one in the archive.")
+@click.option("--workers", type=click.IntRange(1), default=1, show_default=True, help="If the archive does not say.")
+@_STORE_OPTION
+@_WAIT
+@click.pass_obj
+def register(
+    management: Management, archive: str, name: str | None, workers: int, model_store: Path | None, wait: float
+) -> None:
+    """Register ARCHIVE, a file of the model store, and wait until its workers are READY."""
+    model = management.register(_in_store(archive, model_store), name, workers, wait)
+    role = "the default" if model.is_default else "not the default (see set-default, swap)"
+    click.echo(f"{model.name} {model.version}: registered with {model.ready} workers, {role}")
+
+
+@manage.command()
+@click.argument("name")
+@click.option("--version", help="Needed if there are several.")
+@click.pass_obj
+def unregister(management: Management, name: str, version: str | None) -> None:
+    """Unregister a version of model NAME, at once: calls that it has are never answered."""
+    management.unregister(name, version)
+    click.echo(f"{name} {version or ''}".rstrip() + ": unregistered")
+
+
+@manage.command()
+@click.argument("name")
+@click.argument("workers", type=click.IntRange(1))
+@click.option("--version", help="Instead of the default.")
+@_WAIT
+@click.pass_obj
+def scale(management: Management, name: str, workers: int, version: str | None, wait: float) -> None:
+    """Set the number of WORKERS of model NAME, and wait until they are READY."""
+    model = management.scale(name, workers, version, wait)
+    click.echo(f"{name} {model.version}: {model.ready} workers")
+
+
+@manage.command("set-default")
+@click.argument("name")
+@click.argument("version")
+@click.pass_obj
+def set_default(management: Management, name: str, version: str) -> None:
+    """Make VERSION of model NAME answer the requests that name none."""
+    management.set_default(name, version)
+    click.echo(f"{name} {version}: the default")
+
+
+@manage.command("swap")
+@click.argument("name")
+@click.argument("archive")
+@click.option(
+    "--drain", type=click.FloatRange(0), default=DRAIN_SECONDS, show_default=True, help="At least any caller's timeout."
+)
+@click.option("--keep-old", is_flag=True, help="Leave the old version registered.")
+@click.option("--smoke", type=_FILE, help="A byte batch that the new version must answer first.")
+@click.option("--inference-address", default="127.0.0.1:7070", show_default=True, help="For --smoke.")
+@_STORE_OPTION
+@click.pass_context
+def swap_command(
+    context: click.Context,
+    name: str,
+    archive: str,
+    drain: float,
+    keep_old: bool,
+    smoke: Path | None,
+    inference_address: str,
+    model_store: Path | None,
+) -> None:
+    """Let the version in ARCHIVE take the place of model NAME's default, without a lost request."""
+    assert context.parent is not None
+    token_file = context.parent.params["token_file"]
+    check: Callable[[Model], None] = lambda model: None  # noqa: E731
+    if smoke is not None:
+        batch = smoke.read_bytes()
+
+        def check(model: Model) -> None:
+            with Client(name, inference_address, version=model.version, token_file=token_file) as client:
+                client.predict(batch)
+
+    new = swap(
+        context.obj, name, _in_store(archive, model_store), drain=drain, check=check, keep_old=keep_old, report=click.echo
+    )
+    click.echo(f"{name} {new.version}: swapped")
+
+
+def _in_store(archive: str, store: Path | None) -> str:
+    if store is not None:
+        return put_into_store(Path(archive), store)
+    if "/" in archive:
+        raise InvalidInput(f"expected the name of a file in the model store, or a path and --model-store, got {archive}")
+    return archive
+
+
+def _print(models: Sequence[Model], as_json: bool) -> None:
+    if as_json:
+        click.echo(msgspec.json.format(msgspec.json.encode(models), indent=2).decode())
+        return
+    rows = [("MODEL", "VERSION", "", "READY", "WORKERS", "ARCHIVE")]
+    for model in models:
+        default = "default" if model.is_default else ""
+        rows.append((model.name, model.version, default, str(model.ready), str(model.min_workers), model.archive))
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    for row in rows:
+        click.echo("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
+
+
+@contextmanager
+def _errors() -> Iterator[None]:
+    """What is expected to go wrong is one line on stderr and exit code 1."""
+    try:
+        yield
+    except (PersiaError, OSError) as error:
+        raise click.ClickException(str(error)) from error

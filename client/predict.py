@@ -1,0 +1,120 @@
+"""Scores from a model on TorchServe: `Client(address, model).predict(batch)`, and the same for asyncio."""
+
+from __future__ import annotations
+
+import os
+import time
+from types import TracebackType
+from typing import Any, ClassVar, TypeAlias
+
+import grpc
+import numpy.typing as npt
+
+from persia.batch import PersiaBatch
+from persia.errors import InvalidInput
+from persia.prelude import PyPersiaBatchData
+from persia.torchserve import Tokens, decode_scores
+from persia.torchserve.schema import new_message, open_channel, predictions_call
+from persia.torchserve.scores import BATCH, DEADLINE, FORMAT, NPY
+from persia.torchserve.status import torchserve_error
+
+__all__ = ["DEFAULT_ADDRESS", "DEFAULT_TIMEOUT", "AsyncClient", "Client"]
+
+DEFAULT_ADDRESS = "127.0.0.1:7070"
+# Every call has a deadline: TorchServe leaves some unanswered for ever, such as those of a version that is unregistered.
+DEFAULT_TIMEOUT = 10.0
+
+Batch: TypeAlias = PersiaBatch | PyPersiaBatchData | bytes | bytearray | memoryview
+Scores: TypeAlias = npt.NDArray[Any]
+
+
+class _Calls:
+    """What both clients share: how they are made, and how a request is."""
+
+    _grpc: ClassVar[Any] = grpc
+
+    def __init__(
+        self,
+        model: str,
+        address: str = DEFAULT_ADDRESS,
+        *,
+        version: str | None = None,
+        token: str | None = None,
+        token_file: str | os.PathLike[str] | None = None,
+        timeout: float = DEFAULT_TIMEOUT,
+    ) -> None:
+        """model: its name; version: the default one unless given; timeout: seconds that each call may take.
+
+        token_file: TorchServe's key file, which is read again when it changes; or the token itself.
+        """
+        self._model = model
+        self._version = version or ""
+        self._tokens = Tokens(token, token_file)
+        self._timeout = timeout
+        self._channel = open_channel(address, self._grpc)
+        self._call = predictions_call(self._channel)
+
+    def _request(self, batch: Batch, seconds: float) -> Any:
+        if isinstance(batch, (PersiaBatch, PyPersiaBatchData)):
+            data = batch.to_bytes()
+        elif isinstance(batch, (bytes, bytearray, memoryview)):
+            data = bytes(batch)
+        else:
+            raise InvalidInput(f"expected a PersiaBatch or its bytes, got {type(batch).__name__}")
+        deadline = str(round((time.time() + seconds) * 1000)).encode()
+        inputs = {BATCH: data, FORMAT: NPY, DEADLINE: deadline}
+        return new_message("PredictionsRequest", model_name=self._model, model_version=self._version, input=inputs)
+
+
+class Client(_Calls):
+    """Safe for use by many threads, which share one connection."""
+
+    def predict(self, batch: Batch, timeout: float | None = None) -> Scores:
+        """The scores of a batch: (batch,) or whatever shape the handler gives.
+
+        timeout: seconds, instead of the client's. Raises DeadlineExceeded, NotFound (model or version), AccessDenied (token),
+        InvalidInput and TooLarge (the batch), Unavailable (worth another try), and PersiaError when the handler fails.
+        """
+        seconds = self._timeout if timeout is None else timeout
+        request = self._request(batch, seconds)
+        try:
+            answer = self._call(request, timeout=seconds, metadata=self._tokens.metadata("inference"))
+        except grpc.RpcError as error:
+            raise torchserve_error(error, request.ByteSize()) from None
+        return decode_scores(answer.prediction)
+
+    def close(self) -> None:
+        self._channel.close()
+
+    def __enter__(self) -> Client:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None) -> None:
+        self.close()
+
+
+class AsyncClient(_Calls):
+    """For the tasks of one event loop, in which it is made."""
+
+    _grpc: ClassVar[Any] = grpc.aio
+
+    async def predict(self, batch: Batch, timeout: float | None = None) -> Scores:
+        """As Client.predict. A task that is cancelled cancels the call; the work in TorchServe may still run."""
+        seconds = self._timeout if timeout is None else timeout
+        request = self._request(batch, seconds)
+        try:
+            answer = await self._call(request, timeout=seconds, metadata=self._tokens.metadata("inference"))
+        except grpc.RpcError as error:
+            raise torchserve_error(error, request.ByteSize()) from None
+        return decode_scores(answer.prediction)
+
+    async def close(self) -> None:
+        await self._channel.close()
+
+    async def __aenter__(self) -> AsyncClient:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.close()

@@ -1,0 +1,79 @@
+"""A new version in the place of the old one, without a lost request."""
+
+from __future__ import annotations
+
+import filecmp
+import os
+import shutil
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from persia.errors import InvalidInput, PersiaError
+from persia.torchserve import Management, Model
+
+from .predict import DEFAULT_TIMEOUT
+
+__all__ = ["put_into_store", "swap"]
+
+# A call that was running when the default changed has ended after the longest deadline that callers give.
+DRAIN_SECONDS = DEFAULT_TIMEOUT
+
+
+def swap(
+    management: Management,
+    name: str,
+    archive: str,
+    *,
+    drain: float = DRAIN_SECONDS,
+    check: Callable[[Model], None] = lambda model: None,
+    keep_old: bool = False,
+    report: Callable[[str], None] = lambda step: None,
+) -> Model:
+    """Registers an archive of the model store, waits until it is READY, makes it the default, drains, removes the old default.
+
+    drain: seconds, at least the longest deadline of any caller: TorchServe kills a version's workers when it is unregistered,
+    and never answers what they had. Callers that name the old version must have stopped. check: may raise for the new version,
+    before it gets requests. Until the default changes every failure leaves all as it was; if the new version has no worker
+    left after draining, the old one becomes the default again. Raises NotFound if the model is not there yet, PersiaError.
+    """
+    old = management.default(name)
+    report(f"{name} {old.version} serves; registering {archive}")
+    new = management.register(archive, name, workers=max(old.min_workers, 1))
+    try:
+        check(new)
+        report(f"{name} {new.version} is READY with {new.ready} workers; making it the default")
+        management.set_default(name, new.version)
+    except BaseException:
+        if management.default(name).version != new.version:
+            management.forget(name, new.version)
+        raise
+    report(f"{name} {new.version} is the default; {drain:g} s for what {old.version} still does")
+    time.sleep(drain)
+    if management.describe(name, new.version)[0].ready == 0:
+        management.set_default(name, old.version)
+        management.forget(name, new.version)
+        raise PersiaError(f"{name} {new.version} lost all its workers: {old.version} is the default again; see model_log.log")
+    if not keep_old:
+        management.unregister(name, old.version)
+        report(f"{name} {old.version} is unregistered")
+    return new
+
+
+def put_into_store(archive: Path, store: Path) -> str:
+    """Copies an archive into a model store, where it appears whole, and returns its name there.
+
+    Raises InvalidInput if another one of that name is there, OSError.
+    """
+    target = store / archive.name
+    if target.exists():
+        if not filecmp.cmp(archive, target, shallow=False):
+            raise InvalidInput(f"expected an archive under a new name, got {archive.name}, of which {store} has another one")
+        return archive.name
+    partial = store / f".{archive.name}.{os.getpid()}.partial"
+    try:
+        shutil.copyfile(archive, partial)
+        os.replace(partial, target)
+    finally:
+        partial.unlink(missing_ok=True)
+    return archive.name

@@ -1,0 +1,109 @@
+"""Model archives for TorchServe: a zip file with a manifest, the model, its handler and its configuration."""
+
+from __future__ import annotations
+
+import ast
+import json
+import os
+import re
+import zipfile
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from datetime import datetime as DateTime
+from datetime import timezone
+from pathlib import Path
+
+from persia.errors import CorruptFile, InvalidInput
+
+__all__ = ["DEFAULT_HANDLER", "Manifest", "read_manifest", "write_archive"]
+
+DEFAULT_HANDLER = Path(__file__).with_name("persia_handler.py")
+_MANIFEST = "MAR-INF/MANIFEST.json"
+_CONFIG = "model-config.yaml"
+# Zip's first moment: the same files give the same bytes, so that a checksum tells whether two archives are the same.
+_MOMENT = (1980, 1, 1, 0, 0, 0)
+
+
+@dataclass(frozen=True)
+class Manifest:
+    name: str
+    version: str
+
+
+def write_archive(
+    out: Path, name: str, version: str, model: Path, handler: Path, config: str, extra_files: Sequence[Path] = ()
+) -> None:
+    """Writes the archive `out`, which appears whole or not at all. config: the text of model-config.yaml.
+
+    Raises InvalidInput for what TorchServe would only find out when it starts a worker; OSError.
+    """
+    for what, text in (("name", name), ("version", version)):
+        if not re.fullmatch(r"[A-Za-z0-9][\w.+-]*", text, re.ASCII):
+            raise InvalidInput(f"expected a {what} of letters, digits and `.`, `_`, `+`, `-`, got {text!r}")
+    check_handler(handler)
+    files = [model, handler, *extra_files]
+    names = [path.name for path in files]
+    if len({*names, _CONFIG}) <= len(names):
+        raise InvalidInput(f"expected files of different names, got {', '.join([*names, _CONFIG])}")
+    manifest = {
+        "createdOn": DateTime.fromtimestamp(model.stat().st_mtime, timezone.utc).strftime("%d/%m/%Y %H:%M:%S"),
+        "runtime": "python",
+        "model": {
+            "modelName": name,
+            "serializedFile": model.name,
+            "handler": handler.name,
+            "modelVersion": version,
+            "configFile": _CONFIG,
+        },
+        "archiverVersion": "0.12.0",  # whose format this is
+    }
+    # Hidden, because TorchServe's `--models all` takes every file of the model store.
+    partial = out.with_name(f".{out.name}.{os.getpid()}.partial")
+    try:
+        with zipfile.ZipFile(partial, "w", zipfile.ZIP_DEFLATED, compresslevel=1) as archive:
+            archive.writestr(_entry(_MANIFEST), json.dumps(manifest, indent=2))
+            archive.writestr(_entry(_CONFIG), config)
+            for path in files:
+                with path.open("rb") as source, archive.open(_entry(path.name), "w", force_zip64=True) as target:
+                    while block := source.read(1 << 20):
+                        target.write(block)
+        os.replace(partial, out)
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+def read_manifest(archive: Path) -> Manifest:
+    """The model and version that an archive is of. Raises CorruptFile, OSError."""
+    try:
+        with zipfile.ZipFile(archive) as opened:
+            model = json.loads(opened.read(_MANIFEST))["model"]
+        return Manifest(str(model["modelName"]), str(model.get("modelVersion") or "1.0"))
+    except (zipfile.BadZipFile, KeyError, ValueError, TypeError) as error:
+        raise CorruptFile(str(archive), "a model archive (.mar)", f"{error}", 0) from error
+
+
+def check_handler(path: Path) -> None:
+    """Raises InvalidInput unless TorchServe would find its entry point: a function `handle`, or exactly one class."""
+    try:
+        body = ast.parse(path.read_bytes(), str(path)).body
+    except (SyntaxError, ValueError) as error:
+        raise InvalidInput(f"expected a handler in Python, got {path}: {error}") from error
+    if any(isinstance(node, ast.FunctionDef) and node.name == "handle" for node in body):
+        return
+    classes = [node.name for node in _classes(body)]
+    if len(classes) != 1:
+        raise InvalidInput(
+            f"expected exactly one class in {path}, or a function handle(data, context), got "
+            f"{', '.join(classes) or 'no class'}: helpers go into files of their own (--extra-file)"
+        )
+
+
+def _classes(body: list[ast.stmt]) -> Iterator[ast.ClassDef]:
+    return (node for node in body if isinstance(node, ast.ClassDef))
+
+
+def _entry(name: str) -> zipfile.ZipInfo:
+    entry = zipfile.ZipInfo(name, _MOMENT)
+    entry.compress_type = zipfile.ZIP_DEFLATED
+    entry.external_attr = 0o644 << 16
+    return entry

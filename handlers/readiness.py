@@ -1,0 +1,95 @@
+"""When a TorchServe can answer: its own Ping says Healthy long before, without workers, and while they die one by one."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable, Sequence
+from types import TracebackType
+
+import grpc
+
+from persia.errors import AccessDenied, DeadlineExceeded, NotFound, Unavailable
+from persia.torchserve import Management, Tokens
+from persia.torchserve.schema import new_message, open_channel, predictions_call
+from persia.torchserve.scores import BATCH
+from persia.torchserve.status import torchserve_error
+
+from .torchserve_process import TorchServe
+
+__all__ = ["Readiness"]
+
+log = logging.getLogger("torchserve")
+
+POLL_SECONDS = 0.05
+SMOKE_SECONDS = 60.0  # for the first answer
+# The JVM compiles what runs often, and a handler's first calls open connections: so the first callers need not wait for it.
+WARM_UP_CALLS = 20
+
+
+class Readiness:
+    """Looks at a TorchServe that was started. models: pairs of name and version. smoke: a byte batch that each must answer."""
+
+    def __init__(self, server: TorchServe, models: Sequence[tuple[str, str]], smoke: bytes | None = None) -> None:
+        self._server = server
+        self._models = models
+        self._smoke = smoke
+        self._tokens = Tokens(file=server.directories.key_file) if server.options.tokens else Tokens()
+        self._management = Management(server.management_address, self._tokens)
+
+    def __enter__(self) -> Readiness:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None) -> None:
+        self._management.close()
+
+    def wait(self, seconds: float, stop: Callable[[], bool] = lambda: False) -> bool:
+        """False if `stop` says so before it is ready.
+
+        Raises Unavailable if TorchServe ends, DeadlineExceeded with the end of its logs, and what a smoke prediction raises.
+        """
+        end = time.monotonic() + seconds
+        deaths = 0
+        while waits_for := self._missing():
+            if stop():
+                self._server.check()
+                return False
+            if (seen := self._deaths()) > deaths:
+                deaths = seen
+                log.warning("a worker died while it loaded; TorchServe tries again:\n%s", self._server.log_tail())
+            if time.monotonic() > end:
+                raise DeadlineExceeded(f"not ready after {seconds:.0f} s: {waits_for}\n{self._server.log_tail()}")
+            self._server.check()
+            time.sleep(POLL_SECONDS)
+        if self._smoke is not None:
+            for name, version in self._models:
+                self._predict(name, version, self._smoke)
+        return True
+
+    def _missing(self) -> str | None:
+        """What is not there yet."""
+        try:
+            there = {(model.name, model.version): model for model in self._management.list()}
+        except (AccessDenied, Unavailable, DeadlineExceeded, NotFound) as error:
+            return str(error)  # the key file and the port come after a second or two
+        for pair in self._models:
+            if pair not in there:
+                return f"{' '.join(pair)} is not registered"
+            if not there[pair].all_ready:
+                return f"{' '.join(pair)}: {there[pair].ready} of {max(1, there[pair].min_workers)} workers are READY"
+        return None
+
+    def _deaths(self) -> int:
+        path = self._server.directories.logs / "model_log.log"
+        return path.read_bytes().count(b"Backend worker process died.") if path.exists() else 0
+
+    def _predict(self, name: str, version: str, batch: bytes) -> None:
+        request = new_message("PredictionsRequest", model_name=name, model_version=version, input={BATCH: batch})
+        with open_channel(self._server.address) as channel:
+            call = predictions_call(channel)
+            for _ in range(WARM_UP_CALLS):
+                try:
+                    call(request, timeout=SMOKE_SECONDS, metadata=self._tokens.metadata("inference"), wait_for_ready=True)
+                except grpc.RpcError as error:
+                    log.error("%s %s does not answer the smoke prediction:\n%s", name, version, self._server.log_tail())
+                    raise torchserve_error(error, len(batch)) from None

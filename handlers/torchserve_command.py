@@ -1,0 +1,194 @@
+"""`persia-launcher torchserve`: TorchServe from its start to its end, with what a user would otherwise have to know."""
+
+from __future__ import annotations
+
+import logging
+import shutil
+import signal
+import sys
+import tempfile
+import threading
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from queue import SimpleQueue
+
+import click
+
+from persia.errors import InvalidInput, NotFound, PersiaError
+
+from .archive import Manifest, read_manifest
+from .readiness import Readiness
+from .torchserve_options import DEFAULT_MESSAGE_BYTES, Options
+from .torchserve_process import TorchServe
+
+__all__ = ["torchserve"]
+
+log = logging.getLogger("torchserve")
+
+_PORT = click.IntRange(0, 65_535)
+_FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
+MIB = 1 << 20
+
+
+@click.command(context_settings={"show_default": True})
+@click.option("--model-store", type=click.Path(exists=True, file_okay=False, path_type=Path), required=True)
+@click.option("--models", multiple=True, help="FILE.mar or NAME=FILE.mar in the model store, with commas or again; or `all`.")
+@click.option("--host", default="127.0.0.1", help="Where inference is served; management is on 127.0.0.1 in any case.")
+@click.option("--port", type=_PORT, default=7070, help="Of inference over gRPC; 0: any free one.")
+@click.option("--management-port", type=_PORT, default=7071, help="Of management over gRPC; 0: any free one.")
+@click.option("--http-port", type=_PORT, help="Serve inference over HTTP as well.")
+@click.option("--http-management-port", type=_PORT, help="Serve management over HTTP as well.")
+@click.option("--tokens/--no-tokens", default=True, help="Without, anyone may call: for clients that send none.")
+@click.option("--model-api/--no-model-api", default=None, help="Registering models.  [default: with tokens]")
+@click.option(
+    "--state", type=click.Path(file_okay=False, path_type=Path), help="Keys, logs, temporary files.  [default: a new one]"
+)
+@click.option("--workers", type=click.IntRange(1), default=1, help="For archives that do not say.")
+@click.option("--threads", type=click.IntRange(1), default=1, envvar="OMP_NUM_THREADS", help="Of torch, in each worker.")
+@click.option(
+    "--queue", type=click.IntRange(1), default=100, help="Requests that wait per model, for archives that do not say."
+)
+@click.option(
+    "--max-message-mib", type=click.IntRange(1), default=DEFAULT_MESSAGE_BYTES // MIB, help="Of requests and answers."
+)
+@click.option("--heap", help="The JVM's -Xmx.  [default: 16 messages, at least 1g]")
+@click.option("--smoke", type=_FILE, help="A byte batch that every model must answer before it is called ready.")
+@click.option("--ready-timeout", type=click.FloatRange(0), default=180.0, help="Seconds until all models are ready.")
+@click.option("--drain", type=click.FloatRange(0), default=30.0, help="Seconds for requests that run, when it is stopped.")
+def torchserve(
+    model_store: Path,
+    models: tuple[str, ...],
+    host: str,
+    port: int,
+    management_port: int,
+    http_port: int | None,
+    http_management_port: int | None,
+    tokens: bool,
+    model_api: bool | None,
+    state: Path | None,
+    workers: int,
+    threads: int,
+    queue: int,
+    max_message_mib: int,
+    heap: str | None,
+    smoke: Path | None,
+    ready_timeout: float,
+    drain: float,
+) -> None:
+    """Run TorchServe until a signal comes.
+
+    It is ready when all workers of all models are, and says so on stderr with addresses and the file of tokens. The first
+    SIGTERM or SIGINT drains and ends it, a second one kills it.
+    """
+    logging.basicConfig(level="INFO", format="%(asctime)s %(levelname)s %(name)s: %(message)s", stream=sys.stderr)
+    events = _events_of_signals()
+    kept = state or Path(tempfile.mkdtemp(prefix="persia-ts-"))
+    code = 2
+    try:
+        found = _models(model_store, models)
+        options = Options(
+            model_store=model_store.absolute(),
+            models={file: name for file, (name, _) in found.items()},
+            host=host,
+            port=port,
+            management_port=management_port,
+            http_port=http_port,
+            http_management_port=http_management_port,
+            workers=workers,
+            threads=threads,
+            queue=queue,
+            max_message_bytes=max_message_mib * MIB,
+            heap=heap,
+            tokens=tokens,
+            model_api=tokens if model_api is None else model_api,
+        )
+        code = _run(TorchServe(options, kept), list(found.values()), events, smoke, ready_timeout, drain)
+    except (PersiaError, OSError) as error:
+        log.error("%s", error)
+    finally:
+        if state is None and code != 1:
+            shutil.rmtree(kept, ignore_errors=True)
+    sys.exit(code)
+
+
+def _run(
+    server: TorchServe,
+    models: Sequence[tuple[str, str]],
+    events: SimpleQueue[str],
+    smoke: Path | None,
+    seconds: float,
+    drain: float,
+) -> int:
+    """The exit code: 0 after a stop that was asked for, 1 after a failure, whose logs stay. Raises PersiaError, OSError."""
+    server.start()
+    try:
+        _in_background(lambda: events.put(f"ended with {server.wait()}"))
+        with Readiness(server, models, smoke.read_bytes() if smoke else None) as readiness:
+            ready = readiness.wait(seconds, stop=lambda: not events.empty())
+        if ready:
+            log.info("%s", _ready_line(server, models))
+        event = events.get()
+        server.check()  # raises if the event was its end
+    except PersiaError as error:
+        log.error("%s", error)
+        server.stop(0)
+        return 1
+    if not ready:
+        server.stop(0)
+        return 0
+    log.info("%s: up to %.0f s for requests that run", event, drain)
+    # A second signal kills, while stop() waits for the end.
+    _in_background(lambda: _abort_at_second_signal(server, events))
+    if not server.stop(drain):
+        log.error("killed, before it had answered all requests")
+        return 1
+    return 0
+
+
+def _ready_line(server: TorchServe, models: Sequence[tuple[str, str]]) -> str:
+    tokens = f"tokens in {server.directories.key_file}" if server.options.tokens else "no tokens"
+    names = ", ".join(f"{name} {version}" for name, version in models) or "no models yet"
+    addresses = f"inference on {server.address}, management on {server.management_address}"
+    if server.options.http_port is not None:
+        addresses += f", inference over HTTP on port {server.options.http_port}"
+    if server.options.http_management_port is not None:
+        addresses += f", management over HTTP on port {server.options.http_management_port}"
+    return f"ready: {addresses}, {tokens}, logs in {server.directories.logs}, models: {names}"
+
+
+def _models(store: Path, wanted: Sequence[str]) -> Mapping[str, tuple[str, str]]:
+    """File of the store: name and version. Read here, because TorchServe starts without a word if one is missing."""
+    files: dict[str, str | None] = {}
+    for item in [part.strip() for text in wanted for part in text.split(",") if part.strip()]:
+        if item == "all":
+            files |= {path.name: None for path in sorted(store.glob("[!.]*.mar"))}
+        else:
+            name, _, file = item.rpartition("=")
+            files[file] = name or None
+    found = {}
+    for file, given in files.items():
+        if not (store / file).is_file() or "/" in file:
+            there = ", ".join(sorted(path.name for path in store.glob("[!.]*.mar"))) or "no .mar files"
+            raise NotFound(f"expected {file} in {store}, got {there}")
+        manifest: Manifest = read_manifest(store / file)
+        found[file] = given or manifest.name, manifest.version
+    twice = {pair for pair in found.values() if list(found.values()).count(pair) > 1}
+    if twice:
+        raise InvalidInput(f"expected each version of a model once, got several archives of {sorted(twice)}")
+    return found
+
+
+def _events_of_signals() -> SimpleQueue[str]:
+    events: SimpleQueue[str] = SimpleQueue()
+    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+        signal.signal(number, lambda number, _: events.put(signal.Signals(number).name))
+    return events
+
+
+def _abort_at_second_signal(server: TorchServe, events: SimpleQueue[str]) -> None:
+    if not events.get().startswith("ended"):
+        server.abort()
+
+
+def _in_background(work: Callable[[], None]) -> None:
+    threading.Thread(target=work, daemon=True).start()

@@ -1,0 +1,185 @@
+"""A TorchServe as one process: started, awaited until it can answer, stopped with all that it left behind."""
+
+from __future__ import annotations
+
+import ctypes
+import fcntl
+import importlib.util
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+from contextlib import ExitStack, suppress
+from dataclasses import replace
+from pathlib import Path
+
+from persia.errors import NotFound, Unavailable
+
+from .java import find_java
+from .torchserve_options import Directories, Options, command, environment, log4j2, properties
+
+__all__ = ["TorchServe"]
+
+_PR_SET_PDEATHSIG = 1
+_libc = ctypes.CDLL(None)
+
+
+class TorchServe:
+    """Not safe for use by several threads. start() once; stop() at the end, also after a failure.
+
+    state: a directory of its own, which is locked. What a TorchServe that was killed left in it is removed.
+    """
+
+    def __init__(self, options: Options, state: Path) -> None:
+        self._wanted = options
+        self.directories = Directories(state.absolute())
+        self.options = options
+        self._process: subprocess.Popen[bytes] | None = None
+        self._lock: int | None = None
+        self._aborted = False
+
+    @property
+    def address(self) -> str:
+        """Of gRPC inference."""
+        return f"{_url_host(_reachable(self.options.host))}:{self.options.port}"
+
+    @property
+    def management_address(self) -> str:
+        return f"127.0.0.1:{self.options.management_port}"
+
+    @property
+    def pid(self) -> int:
+        assert self._process is not None, "not started"
+        return self._process.pid
+
+    def start(self) -> None:
+        """Starts the JVM and returns at once. Raises NotFound without Java or TorchServe, Unavailable if a port is taken."""
+        java, ts_home = find_java(), _ts_home()
+        self.directories.make()
+        self._take_lock()
+        self._sweep()
+        self.options = _with_ports(self._wanted)
+        self.directories.config.write_text(properties(self.options, self.directories))
+        self.directories.log_config.write_text(log4j2(self.directories))
+        with (self.directories.logs / "java.log").open("wb") as log:
+            self._process = subprocess.Popen(
+                command(java, ts_home, sys.executable, self.options, self.directories),
+                cwd=self.directories.state,
+                env=environment(self.options, self.directories),
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                # Ctrl-C goes to the whole group of a terminal: it would kill the workers while their requests are drained.
+                start_new_session=True,
+                preexec_fn=_end_with_parent,
+            )
+
+    def check(self) -> None:
+        """Raises Unavailable if it has ended, with what it said."""
+        if self._process is not None and (code := self._process.poll()) is not None:
+            raise Unavailable(f"TorchServe ended with {code}:\n{self.log_tail()}")
+
+    def wait(self) -> int:
+        """Until it ends by itself; its exit code."""
+        assert self._process is not None, "not started"
+        return self._process.wait()
+
+    def log_tail(self, lines: int = 15) -> str:
+        """The end of its logs, for a message."""
+        tails = []
+        for name in ("java.log", "ts_log.log", "model_log.log"):
+            path = self.directories.logs / name
+            if path.exists() and (text := path.read_text(errors="replace").splitlines()[-lines:]):
+                tails.append("\n".join([f"{path}:", *text]))
+        return "\n".join(tails)
+
+    def stop(self, seconds: float) -> bool:
+        """Lets requests that run and wait finish for so long, then kills; False if it had to. Removes what it left behind.
+
+        A request that can never be answered (its worker was unregistered) would hold it up for ever.
+        """
+        drained = True
+        if self._process is not None:
+            self._process.send_signal(signal.SIGTERM)
+            try:
+                self._process.wait(seconds)
+            except subprocess.TimeoutExpired:
+                drained = False
+            _kill_group(self._process.pid)  # its workers, if they are still there
+            self._process.wait()
+        self._sweep()
+        if self._lock is not None:
+            os.close(self._lock)
+            self._lock = None
+        return drained and not self._aborted
+
+    def abort(self) -> None:
+        """Ends a stop() of another thread at once: nothing is drained any more."""
+        self._aborted = True
+        if self._process is not None:
+            _kill_group(self._process.pid)
+
+    def _take_lock(self) -> None:
+        path = self.directories.state / "lock"
+        self._lock = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        try:
+            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            os.close(self._lock)
+            self._lock = None
+            raise Unavailable(f"expected a state directory of its own, got one that another TorchServe uses: {path}") from None
+
+    def _sweep(self) -> None:
+        """Unpacked archives, sockets and keys, which outlive a TorchServe that was killed, and keys any."""
+        if self._lock is None:
+            return
+        self.directories.key_file.unlink(missing_ok=True)
+        for path in self.directories.temp.iterdir():
+            shutil.rmtree(path, ignore_errors=True) if path.is_dir() and not path.is_symlink() else path.unlink(missing_ok=True)
+
+
+def _ts_home() -> Path:
+    spec = importlib.util.find_spec("ts")
+    if spec is None or spec.origin is None or not (Path(spec.origin).parent / "frontend").is_dir():
+        raise NotFound("expected the package torchserve, which is not installed: pip install 'persia-serve[torchserve]'")
+    return Path(spec.origin).parents[1]
+
+
+def _with_ports(options: Options) -> Options:
+    """With free ports for those that are 0. All are tried: TorchServe says nothing that a user would understand."""
+    fields = {"port": options.host, "management_port": "127.0.0.1"}
+    fields |= {"http_port": options.host, "http_management_port": "127.0.0.1"}
+    ports = {}
+    with ExitStack() as held:
+        for field, host in fields.items():
+            port = getattr(options, field)
+            if port is None:
+                continue
+            try:
+                family = socket.AF_INET6 if ":" in host else socket.AF_INET
+                listener = held.enter_context(socket.create_server((host, port), family=family))
+            except OSError as error:
+                raise Unavailable(f"expected a free address for {field}, got {host}:{port}: {error.strerror}") from error
+            ports[field] = listener.getsockname()[1]
+    return replace(options, **ports)
+
+
+def _reachable(host: str) -> str:
+    return {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)
+
+
+def _url_host(host: str) -> str:
+    return f"[{host}]" if ":" in host else host
+
+
+def _end_with_parent() -> None:
+    """In the child before it becomes the JVM: if the launcher is killed, TorchServe drains and ends too."""
+    _libc.prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
+
+
+def _kill_group(pid: int) -> None:
+    # The JVM began a session, so its workers are in the group of its number.
+    with suppress(ProcessLookupError):
+        os.killpg(pid, signal.SIGKILL)

@@ -1,0 +1,235 @@
+"""TorchServe's management service without its surprises."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from types import TracebackType
+from typing import Any
+
+import grpc
+
+from persia.errors import DeadlineExceeded, InvalidInput, NotFound, PersiaError
+from persia.torchserve.schema import management_call, new_message, open_channel
+from persia.torchserve.status import torchserve_error
+from persia.torchserve.tokens import Tokens
+
+__all__ = ["Management", "Model"]
+
+PAGE = 100  # models; the protocol's default of 0 gets an empty list
+POLL_SECONDS = 0.05
+
+# Registering starts workers, which import torch and load the model; so it may take long where other calls do not.
+REGISTER_SECONDS = 150.0
+
+
+@dataclass(frozen=True)
+class Model:
+    """One version of a registered model. ready: how many of its workers can answer."""
+
+    name: str
+    version: str
+    archive: str
+    is_default: bool
+    min_workers: int
+    max_workers: int
+    ready: int
+    workers: tuple[dict[str, Any], ...]
+    batch_size: int
+
+    @property
+    def all_ready(self) -> bool:
+        return self.ready >= max(self.min_workers, 1) and self.ready == len(self.workers)
+
+
+class Management:
+    """Calls of the management service at `host:port`. Each ends within `timeout` seconds; safe for use by many threads."""
+
+    def __init__(self, address: str, tokens: Tokens | None = None, timeout: float = 10.0) -> None:
+        self._channel = open_channel(address)
+        self._tokens = tokens or Tokens()
+        self._timeout = timeout
+
+    def close(self) -> None:
+        self._channel.close()
+
+    def __enter__(self) -> Management:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None) -> None:
+        self.close()
+
+    def list(self) -> Sequence[Model]:
+        """Every version of every model, by name, the default version first."""
+        names: list[str] = []
+        page = 0
+        while True:
+            answer = json.loads(self._call("ListModels", limit=PAGE, next_page_token=page))
+            names += [entry["modelName"] for entry in answer["models"]]
+            page = int(answer.get("nextPageToken") or 0)
+            if not page:
+                break
+        return [model for name in sorted(names) for model in self._if_still_there(name)]
+
+    def describe(self, name: str, version: str | None = None) -> Sequence[Model]:
+        """All versions of a model, the default first; or the one that is asked for. Raises NotFound."""
+        default = json.loads(self._call("DescribeModel", model_name=name))[0]["modelVersion"]
+        models = [
+            _model(entry, default) for entry in json.loads(self._call("DescribeModel", model_name=name, model_version="all"))
+        ]
+        if version is not None:
+            models = [model for model in models if model.version == version]
+            if not models:
+                raise NotFound(f"Model version: {version} does not exist for model: {name}")
+        return sorted(models, key=lambda model: (not model.is_default, model.version))
+
+    def default(self, name: str) -> Model:
+        """The version that requests without a version get. Raises NotFound."""
+        return self.describe(name)[0]
+
+    def register(self, archive: str, name: str | None = None, workers: int = 1, timeout: float = REGISTER_SECONDS) -> Model:
+        """Registers an archive of the model store by its file name, and waits until all its workers are READY.
+
+        The first version of a model becomes its default. minWorkers of the archive's model-config.yaml goes before workers.
+        A version whose workers cannot start is taken away again: TorchServe itself would keep it, without workers, and would
+        refuse to register it once more. Raises PersiaError, DeadlineExceeded.
+        """
+        if "/" in archive or not archive:
+            raise InvalidInput(f"expected the name of a file in TorchServe's model store, got {archive!r}")
+        end = time.monotonic() + timeout
+        before = self._registered()
+        fields: dict[str, Any] = {"model_name": name} if name else {}
+        fields |= {"url": archive, "initial_workers": workers, "synchronous": True}
+        try:
+            try:
+                self._call("RegisterModel", timeout, **fields)
+            except PersiaError as error:
+                if "without a reason" not in str(error):
+                    raise
+                self._forget_zombie(archive)
+                before = self._registered()
+                self._call("RegisterModel", end - time.monotonic(), **fields)
+            (added,) = self._added(archive, before)
+            return self.wait_ready(added.name, added.version, end - time.monotonic())
+        except PersiaError as error:
+            for model in self._added(archive, before):
+                self.forget(model.name, model.version)
+            if "Failed to start workers" in str(error):
+                raise PersiaError(f"{archive}: {error}: the worker's traceback is in TorchServe's model_log.log") from error
+            raise
+
+    def unregister(self, name: str, version: str | None = None) -> None:
+        """Removes a version, by default the default one if it is the last.
+
+        Calls that are running or queued for it are lost: TorchServe never answers them. See client.swap for a way without
+        loss. Raises NotFound, PersiaError.
+        """
+        models = self.describe(name)
+        if version is None and len(models) == 1:
+            version = models[0].version
+        if version is None:
+            raise PersiaError(f"{name} has versions {_versions(models)}: say which one to unregister")
+        self.describe(name, version)
+        if len(models) > 1 and version == models[0].version:
+            raise PersiaError(f"{name} {version} is the default: make another of {_versions(models)} the default first")
+        self._call("UnregisterModel", model_name=name, model_version=version)
+
+    def forget(self, name: str, version: str) -> None:
+        """Unregisters what a failed registration may have left; whether it was there does not matter."""
+        with suppress(NotFound):
+            self._call("UnregisterModel", model_name=name, model_version=version)
+
+    def set_default(self, name: str, version: str) -> None:
+        """Makes a version that can answer the default. Raises NotFound, PersiaError if not all of its workers are READY."""
+        (model,) = self.describe(name, version)
+        if not model.all_ready:
+            raise PersiaError(f"{name} {version} has {model.ready} of {model.min_workers} workers READY: not made the default")
+        self._call("SetDefault", model_name=name, model_version=version)
+
+    def scale(self, name: str, workers: int, version: str | None = None, timeout: float = REGISTER_SECONDS) -> Model:
+        """Sets the number of workers, at least 1, and waits until they are READY. Raises NotFound, DeadlineExceeded.
+
+        Scaling down moves a running request to another worker, or loses it.
+        """
+        if workers < 1:
+            raise InvalidInput(f"expected at least 1 worker (TorchServe makes 0 a 1 over gRPC), got {workers}")
+        version = version or self.default(name).version
+        self._call("ScaleWorker", model_name=name, model_version=version, min_worker=workers, max_worker=workers)
+        return self.wait_ready(name, version, timeout, lambda model: model.min_workers == workers == len(model.workers))
+
+    def wait_ready(
+        self, name: str, version: str | None, timeout: float, also: Callable[[Model], bool] = lambda model: True
+    ) -> Model:
+        """Until all workers of a version are READY. Raises NotFound, and DeadlineExceeded with what they are instead."""
+        end = time.monotonic() + timeout
+        while True:
+            model = self.describe(name, version)[0]
+            if model.all_ready and also(model):
+                return model
+            if time.monotonic() > end:
+                states = ", ".join(str(worker.get("status")) for worker in model.workers) or "no workers"
+                raise DeadlineExceeded(
+                    f"{name} {model.version}: expected {max(model.min_workers, 1)} workers READY within {timeout:.0f} s, "
+                    f"got {states}; model_log.log has the traceback"
+                )
+            time.sleep(POLL_SECONDS)
+
+    def _registered(self) -> set[tuple[str, str]]:
+        return {(model.name, model.version) for model in self.list()}
+
+    def _added(self, archive: str, before: set[tuple[str, str]]) -> Sequence[Model]:
+        return [model for model in self.list() if model.archive == archive and (model.name, model.version) not in before]
+
+    def _forget_zombie(self, archive: str) -> None:
+        """What a registration left that failed at someone else's hands. Raises PersiaError if there is none."""
+        there = [model for model in self.list() if model.archive == archive]
+        for model in there:
+            if model.max_workers > 0:
+                break
+            self.forget(model.name, model.version)
+        else:
+            if there:
+                return
+        raise PersiaError(
+            f"{archive}: TorchServe gave no reason; most likely this version of the model is registered already, and a version "
+            "cannot be replaced: give the archive another one"
+        )
+
+    def _if_still_there(self, name: str) -> Sequence[Model]:
+        try:
+            return self.describe(name)
+        except NotFound:
+            return []
+
+    def _call(self, method: str, seconds: float | None = None, **fields: Any) -> str:
+        request = new_message(f"{method}Request", **fields)
+        timeout = self._timeout if seconds is None else max(seconds, 0)
+        try:
+            answer = management_call(self._channel, method)(
+                request, timeout=timeout, metadata=self._tokens.metadata("management")
+            )
+        except grpc.RpcError as error:
+            raise torchserve_error(error) from None
+        return str(answer.msg)
+
+
+def _model(entry: dict[str, Any], default: str) -> Model:
+    workers = tuple(entry.get("workers", ()))
+    return Model(
+        name=entry["modelName"],
+        version=entry["modelVersion"],
+        archive=entry["modelUrl"],
+        is_default=entry["modelVersion"] == default,
+        min_workers=entry["minWorkers"],
+        max_workers=entry["maxWorkers"],
+        ready=sum(worker.get("status") == "READY" for worker in workers),
+        workers=workers,
+        batch_size=entry["batchSize"],
+    )
+
+
+def _versions(models: Sequence[Model]) -> str:
+    return ", ".join(model.version for model in models)

@@ -1,0 +1,50 @@
+"""The tokens that TorchServe makes when it starts, and writes to its key file."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+from typing import Literal
+
+from persia.errors import AccessDenied, InvalidInput
+
+__all__ = ["Tokens"]
+
+Kind = Literal["inference", "management"]
+Metadata = tuple[tuple[str, str], ...]
+
+
+class Tokens:
+    """A token, a key file with tokens, or neither. Safe for use by many threads.
+
+    A key file is read again when it has changed: each start of TorchServe makes new tokens.
+    """
+
+    def __init__(self, token: str | None = None, file: str | os.PathLike[str] | None = None) -> None:
+        if token is not None and file is not None:
+            raise InvalidInput("expected a token or a token file, got both")
+        self._token = token.strip() if token is not None else None
+        self._file = Path(file) if file is not None else None
+        self._read: tuple[tuple[int, int], dict[str, str]] | None = None
+
+    def metadata(self, kind: Kind) -> Metadata:
+        """What goes with a call to the inference or the management service. Raises AccessDenied if there is no such key."""
+        token = self._token if self._file is None else self._from_file(self._file, kind)
+        return (("authorization", f"Bearer {token}"),) if token is not None else ()
+
+    def _from_file(self, file: Path, kind: Kind) -> str:
+        try:
+            stat = file.stat()
+            version = (stat.st_mtime_ns, stat.st_ino)
+            if self._read is None or self._read[0] != version:
+                self._read = version, _keys(file)
+            return self._read[1][kind]
+        except OSError as error:
+            raise AccessDenied(f"expected TorchServe's tokens in {file}, got: {error.strerror}; is it running?") from error
+        except (ValueError, TypeError, KeyError) as error:
+            raise AccessDenied(f"expected {file} to be TorchServe's key file with a key for {kind}, got: {error!r}") from error
+
+
+def _keys(file: Path) -> dict[str, str]:
+    return {kind: str(entry["key"]) for kind, entry in json.loads(file.read_text()).items()}

@@ -1,0 +1,167 @@
+"""`persia-launcher archive`: what goes into an archive, and what is refused before TorchServe would find out."""
+
+from __future__ import annotations
+
+import json
+import re
+import zipfile
+from pathlib import Path
+
+import pytest
+import yaml
+from click.testing import CliRunner, Result
+from golden import GOLDEN
+from torchserves import HANDLERS, MIX
+
+from handlers.archive import Manifest, read_manifest
+from handlers.archive_command import archive
+from handlers.model_config import DEFAULTS, model_config
+from persia.errors import ConfigError, CorruptFile
+
+MODEL = MIX / "ckpt" / "jit_dense.pt"
+BATCH = MIX / "golden" / "batch16_0.bin"
+CONFIG = MIX / "embedding_config.yml"
+
+
+def make(out: Path, *arguments: str | Path, model: Path = MODEL, handler: Path = HANDLERS / "probe.py") -> Result:
+    options = ["--model", model, "--name", "ctr", "--out", out, "--handler", handler, *arguments]
+    return CliRunner().invoke(archive, [str(option) for option in options], catch_exceptions=False)
+
+
+def test_an_archive_has_model_handler_manifest_and_a_complete_configuration(tmp_path: Path) -> None:
+    helper, extra = tmp_path / "helper.py", tmp_path / "extra.yml"
+    helper.write_text("X = 1")
+    extra.write_text("persia: {workers: [a:1]}\nresponseTimeout: 7\nmaxBatchDelay: 3\n")
+    options: list[str | Path] = [
+        "--version",
+        "1.5",
+        "--extra-file",
+        helper,
+        "--config",
+        extra,
+        "--workers",
+        "2",
+        "--response-timeout",
+        "9",
+    ]
+    assert make(tmp_path / "store", *options).exit_code == 0
+    with zipfile.ZipFile(tmp_path / "store" / "ctr-1.5.mar") as opened:
+        assert opened.testzip() is None
+        assert set(opened.namelist()) == {
+            "MAR-INF/MANIFEST.json", "model-config.yaml", "jit_dense.pt", "probe.py", "helper.py"
+        }  # fmt: skip
+        assert opened.read("jit_dense.pt") == MODEL.read_bytes()
+        settings = yaml.safe_load(opened.read("model-config.yaml"))
+        model = json.loads(opened.read("MAR-INF/MANIFEST.json"))["model"]
+    assert settings == {
+        **DEFAULTS,
+        "minWorkers": 2,
+        "maxWorkers": 2,
+        "responseTimeout": 9,  # the command line goes before the file
+        "maxBatchDelay": 3,
+        "persia": {"workers": ["a:1"]},
+    }
+    assert model == {
+        "modelName": "ctr",
+        "modelVersion": "1.5",
+        "serializedFile": "jit_dense.pt",
+        "handler": "probe.py",
+        "configFile": "model-config.yaml",
+    }
+    assert read_manifest(tmp_path / "store" / "ctr-1.5.mar") == Manifest("ctr", "1.5")
+
+
+def test_every_timeout_and_number_of_workers_is_written_out() -> None:
+    assert {"minWorkers", "maxWorkers", "responseTimeout", "startupTimeout", "maxRetryTimeoutInSec"} <= set(DEFAULTS)
+    assert yaml.safe_load(model_config({})) == DEFAULTS
+
+
+def test_the_same_files_give_the_same_bytes(tmp_path: Path) -> None:
+    for out in ("a", "b"):
+        make(tmp_path / out)
+    assert (tmp_path / "a" / "ctr-1.0.mar").read_bytes() == (tmp_path / "b" / "ctr-1.0.mar").read_bytes()
+
+
+@pytest.mark.parametrize(
+    "options", [["--sample", BATCH, "--embedding-config", CONFIG], ["--sample", BATCH.with_suffix(".npz")]], ids=["bin", "npz"]
+)
+def test_the_model_is_tried_on_a_sample(tmp_path: Path, options: list[str | Path]) -> None:
+    assert "answers batch16_0." in make(tmp_path, *options).stdout
+    assert make(tmp_path, "--version", "2").stdout.endswith("not tried: no --sample)\n")
+
+
+OTHER_BATCH = GOLDEN / "ctr" / "golden" / "batch16_0.npz"
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--sample", OTHER_BATCH], r"the model refuses the sample \(dense float32 \(16, 5\); embeddings float16 .*shapes"),
+        (["--sample", BATCH], "expected --embedding-config beside a byte batch"),
+        (["--sample", CONFIG, "--embedding-config", CONFIG], "at byte "),
+        (["--name", "a/b"], "expected a name of letters, digits"),
+        (["--version", ""], "expected a version of letters, digits"),
+        (["--extra-file", MODEL], "expected files of different names"),
+        (["--model", MIX / "ckpt" / "dense.pt"], "expected TorchScript, as torch.jit.script"),
+        (["--model", CONFIG], r"expected TorchScript.*\(no zip file\)"),
+        (["--config", MODEL], "expected YAML"),
+        (["--config", HANDLERS / "probe.py"], "expected (YAML|a mapping)"),
+    ],
+)
+def test_what_would_fail_later_is_refused_now(tmp_path: Path, options: list[str | Path], message: str) -> None:
+    run = make(tmp_path, *options)
+    assert run.exit_code == 1
+    assert re.search(message, run.stderr), run.stderr
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("code", "message"),
+    [
+        ("class A: ...\nclass B: ...", "exactly one class in .*, got A, B: helpers go into files of their own"),
+        ("import os", "got no class"),
+        ("class A(:", "expected a handler in Python"),
+        ("class A: ...\nclass B: ...\ndef handle(data, context): ...", None),
+        ("class A: ...", None),
+    ],
+)
+def test_a_handler_needs_an_entry_point_that_torchserve_finds(tmp_path: Path, code: str, message: str | None) -> None:
+    handler = tmp_path / "handler.py"
+    handler.write_text(code)
+    run = make(tmp_path / "store", handler=handler)
+    assert run.exit_code == (message is not None)
+    assert re.search(message or "^$", run.stderr), run.stderr
+
+
+def test_an_archive_is_not_replaced_unless_asked(tmp_path: Path) -> None:
+    assert make(tmp_path).exit_code == 0
+    run = make(tmp_path)
+    assert run.exit_code == 1 and "is there already: give another --version" in run.stderr
+    assert make(tmp_path, "--overwrite").exit_code == 0
+    assert [path.name for path in tmp_path.iterdir()] == ["ctr-1.0.mar"]
+
+
+@pytest.mark.parametrize(
+    ("extra", "path"),
+    [
+        ({"responseTimeout": "soon"}, "$.responseTimeout"),
+        ({"minWorkers": 0}, "$.minWorkers"),
+        ({"batchSize": True}, "$.batchSize"),
+        ({"minWorkers": 3, "maxWorkers": 2}, "$.maxWorkers"),
+        ({"minworkers": 3}, "$.minworkers"),
+        ({"clientTimeoutInMills": 500}, "$.clientTimeoutInMills"),
+        ({"asyncCommunication": True}, "$.asyncCommunication"),
+    ],
+)
+def test_a_wrong_setting_is_named(extra: dict[str, object], path: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        model_config(extra)
+    assert caught.value.path == path
+
+
+@pytest.mark.parametrize("data", [b"", b"no zip", b"PK\x05\x06" + bytes(18)])
+def test_a_file_that_is_no_archive_is_named(tmp_path: Path, data: bytes) -> None:
+    path = tmp_path / "x.mar"
+    path.write_bytes(data)
+    with pytest.raises(CorruptFile, match=r"x\.mar .*expected a model archive"):
+        read_manifest(path)

@@ -1,0 +1,131 @@
+"""Real TorchServes for tests, started by the launcher on free ports, and archives for them."""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import subprocess
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from golden import GOLDEN
+from servers import PATIENCE, wait_until
+
+from client.predict import Client
+from handlers.archive import write_archive
+from handlers.model_config import model_config
+from persia.torchserve import Management, Tokens
+
+HANDLERS = Path(__file__).parent / "torchserve_handlers"
+LAUNCHER = Path(sys.executable).with_name("persia-launcher")
+MIX = GOLDEN / "mix"
+
+
+def make_archive(
+    store: Path, name: str, version: str = "1.0", handler: str = "probe", config: str | None = None, **settings: Any
+) -> str:
+    """The name of a new archive in the store: golden/mix's dense model with one of the handlers here."""
+    store.mkdir(parents=True, exist_ok=True)
+    extra = []
+    if handler == "golden_scores":
+        (store / "data").mkdir(exist_ok=True)
+        extra = [store / "data" / "golden.npz"]
+        extra[0].write_bytes((MIX / "golden" / "batch16_0.npz").read_bytes())
+    out = store / f"{name}-{version}.mar"
+    config = model_config({}, **settings)
+    write_archive(out, name, version, MIX / "ckpt" / "jit_dense.pt", HANDLERS / f"{handler}.py", config, extra)
+    return out.name
+
+
+class TorchServeRun:
+    """`persia-launcher torchserve` in a process of its own. With `with`, it is stopped at the end, and killed if it must."""
+
+    def __init__(
+        self, directory: Path, store: Path, arguments: Sequence[str] = (), environment: Mapping[str, str] | None = None
+    ) -> None:
+        directory.mkdir(parents=True, exist_ok=True)
+        self.log_path = directory / "launcher.log"
+        # A path as short as sockets need it; pytest's are long.
+        command = [
+            str(LAUNCHER),
+            "torchserve",
+            "--model-store",
+            str(store),
+            "--port",
+            "0",
+            "--management-port",
+            "0",
+            *arguments,
+        ]
+        with self.log_path.open("wb") as log:
+            self.process = subprocess.Popen(command, stdout=log, stderr=log, env=environment or os.environ)
+
+    def log(self) -> str:
+        return self.log_path.read_text()
+
+    def said(self, pattern: str) -> re.Match[str]:
+        """Waits until the launcher has said it."""
+
+        def found() -> re.Match[str] | None:
+            ended = self.process.poll()
+            match = re.search(pattern, self.log())
+            assert match or ended is None, f"ended with {ended}:\n{self.log()}"
+            return match
+
+        match: re.Match[str] = wait_until(found, f"the launcher says {pattern!r}")
+        return match
+
+    def wait_ready(self) -> TorchServeRun:
+        self.said("ready: ")
+        return self
+
+    @property
+    def address(self) -> str:
+        return self.said(r"inference on (\S+),")[1]
+
+    @property
+    def management_address(self) -> str:
+        return self.said(r"management on (\S+),")[1]
+
+    @property
+    def token_file(self) -> Path:
+        return Path(self.said(r"tokens in (\S+),")[1])
+
+    @property
+    def logs(self) -> Path:
+        return Path(self.said(r"logs in (\S+),")[1])
+
+    def client(self, model: str, **options: Any) -> Client:
+        return Client(model, self.address, token_file=str(self.token_file), timeout=PATIENCE, **options)
+
+    def management(self) -> Management:
+        return Management(self.management_address, Tokens(file=self.token_file), PATIENCE)
+
+    def java(self) -> int:
+        """The process of the JVM."""
+        (pid,) = (int(pid) for pid in Path(f"/proc/{self.process.pid}/task/{self.process.pid}/children").read_text().split())
+        return pid
+
+    def stop(self) -> int:
+        self.process.send_signal(signal.SIGTERM)
+        return self.process.wait(PATIENCE)
+
+    def __enter__(self) -> TorchServeRun:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self.process.poll() is None:
+            self.process.terminate()
+            self.process.terminate()  # nothing to drain
+            try:
+                self.process.wait(PATIENCE)
+            finally:
+                self.process.kill()
+
+
+def scores_of_golden() -> np.ndarray:
+    return np.asarray(np.load(MIX / "golden" / "batch16_0.npz")["out"]).reshape(-1)
