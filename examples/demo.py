@@ -97,7 +97,7 @@ class Demo:
     def signs(self) -> np.ndarray:
         """Those of all ids of all features: (FEATURES * ROWS)."""
         slots = load_embedding_config(self.embedding_config).slots.values()
-        return np.concatenate([signs_of(np.arange(ROWS, dtype=np.uint64), slot)[:, 0] for slot in slots])
+        return np.concatenate([signs_of(np.arange(ROWS, dtype=np.uint64), slot)[0] for slot in slots])
 
     def plan(self) -> Plan:
         arguments = ["--port", str(self.inference), "--management-port", str(self.management), "--smoke", str(self.batch)]

@@ -28,7 +28,7 @@ def load_model(path: Path) -> torch.jit.ScriptModule:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", DeprecationWarning)  # torch.jit is, and is what Persia's users have
-            model: torch.jit.ScriptModule = torch.jit.load(str(path), map_location="cpu").eval()  # type: ignore[no-untyped-call]
+            model: torch.jit.ScriptModule = torch.jit.load(str(path), map_location="cpu").eval()
     except Exception as error:  # torch raises RuntimeError, ValueError and others
         kind = "a zip file" if zipfile.is_zipfile(path) else "no zip file"
         reason = str(error).strip().partition("\n")[0].partition(". ")[0]

@@ -1,7 +1,7 @@
 """What goes into a request's `input`, and how scores come back.
 
     batch              a byte batch
-    format             asked for: `json` (the default); `npy`: the bytes of a .npy file, so dtype and shape come along; or `raw`:
+    format             asked for: `json` (the default); `npy`, the bytes of a .npy file, so dtype and shape come along; `raw`,
                        float32 and no more
     deadline_unix_ms   when the caller stops waiting, in milliseconds since 1970 by its own clock, as decimal digits
 
