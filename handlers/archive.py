@@ -42,7 +42,8 @@ def write_archive(
             raise InvalidInput(f"expected a {what} of letters, digits and `.`, `_`, `+`, `-`, got {text!r}")
     check_handler(handler)
     files = [model, handler, *extra_files]
-    names = [path.name for path in files]
+    # TorchServe takes TorchScript only from files that end in .pt; Persia's guide has .pth.
+    names = [path.name if path is not model else re.sub(r"\.pth$", ".pt", path.name) for path in files]
     if len({*names, _CONFIG}) <= len(names):
         raise InvalidInput(f"expected files of different names, got {', '.join([*names, _CONFIG])}")
     manifest = {
@@ -50,7 +51,7 @@ def write_archive(
         "runtime": "python",
         "model": {
             "modelName": name,
-            "serializedFile": model.name,
+            "serializedFile": names[0],
             "handler": handler.name,
             "modelVersion": version,
             "configFile": _CONFIG,
@@ -63,8 +64,8 @@ def write_archive(
         with zipfile.ZipFile(partial, "w", zipfile.ZIP_DEFLATED, compresslevel=1) as archive:
             archive.writestr(_entry(_MANIFEST), json.dumps(manifest, indent=2))
             archive.writestr(_entry(_CONFIG), config)
-            for path in files:
-                with path.open("rb") as source, archive.open(_entry(path.name), "w", force_zip64=True) as target:
+            for path, inside in zip(files, names, strict=True):
+                with path.open("rb") as source, archive.open(_entry(inside), "w", force_zip64=True) as target:
                     while block := source.read(1 << 20):
                         target.write(block)
         os.replace(partial, out)

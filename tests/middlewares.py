@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import yaml
-from servers import PATIENCE, EmbeddingServer, ServerProcess
+from servers import PATIENCE, EmbeddingServer, ServerProcess, free_port
 
 from persia.v1 import middleware_pb2 as pb
 from persia.v1 import middleware_pb2_grpc as pb_grpc
@@ -53,15 +53,35 @@ class Deployment(ExitStack):
     """`count` shards of a checkpoint and a middleware; all end with the `with`."""
 
     def __init__(
-        self, directory: Path, model: Path, count: int, checkpoint: str = "ckpt", arguments: Sequence[str] = ()
+        self,
+        directory: Path,
+        model: Path,
+        count: int,
+        checkpoint: str = "ckpt",
+        arguments: Sequence[str] = (),
+        ports: bool = False,
     ) -> None:
+        """ports: each process gets a port of its own that it has again when it is started anew."""
+
+        def port() -> list[str]:
+            return ["--port", str(free_port())] if ports else []
+
         super().__init__()
         self.embedding_config = model / "embedding_config.yml"
         self.shards = [
             self.enter_context(
-                EmbeddingServer(directory, self.embedding_config, checkpoint=model / checkpoint, index=index, count=count)
+                EmbeddingServer(
+                    directory,
+                    self.embedding_config,
+                    checkpoint=model / checkpoint,
+                    index=index,
+                    count=count,
+                    arguments=port(),
+                )
             )
             for index in range(count)
         ]
         self.addresses = [shard.address for shard in self.shards]
-        self.middleware = self.enter_context(Middleware(directory, self.embedding_config, self.addresses, arguments=arguments))
+        self.middleware = self.enter_context(
+            Middleware(directory, self.embedding_config, self.addresses, arguments=[*port(), *arguments])
+        )

@@ -26,18 +26,29 @@ MIX = GOLDEN / "mix"
 
 
 def make_archive(
-    store: Path, name: str, version: str = "1.0", handler: str = "probe", config: str | None = None, **settings: Any
+    store: Path,
+    name: str,
+    version: str = "1.0",
+    handler: str | Path = "probe",
+    *,
+    model: Path = MIX / "ckpt" / "jit_dense.pt",
+    extra: Sequence[Path] = (),
+    persia: Mapping[str, Any] | None = None,
+    **settings: Any,
 ) -> str:
-    """The name of a new archive in the store: golden/mix's dense model with one of the handlers here."""
+    """The name of a new archive in the store: golden/mix's dense model with one of the handlers here, or another one's path.
+
+    persia: settings of our own handler.
+    """
     store.mkdir(parents=True, exist_ok=True)
-    extra = []
     if handler == "golden_scores":
         (store / "data").mkdir(exist_ok=True)
         extra = [store / "data" / "golden.npz"]
         extra[0].write_bytes((MIX / "golden" / "batch16_0.npz").read_bytes())
     out = store / f"{name}-{version}.mar"
-    config = model_config({}, **settings)
-    write_archive(out, name, version, MIX / "ckpt" / "jit_dense.pt", HANDLERS / f"{handler}.py", config, extra)
+    config = model_config({"persia": dict(persia)} if persia else {}, **settings)
+    path = handler if isinstance(handler, Path) else HANDLERS / f"{handler}.py"
+    write_archive(out, name, version, model, path, config, extra)
     return out.name
 
 
@@ -109,6 +120,11 @@ class TorchServeRun:
         """The process of the JVM."""
         (pid,) = (int(pid) for pid in Path(f"/proc/{self.process.pid}/task/{self.process.pid}/children").read_text().split())
         return pid
+
+    def workers(self) -> list[int]:
+        """The processes that run handlers."""
+        tasks = Path(f"/proc/{self.java()}/task").glob("*/children")
+        return [int(pid) for task in tasks for pid in task.read_text().split()]
 
     def stop(self) -> int:
         self.process.send_signal(signal.SIGTERM)

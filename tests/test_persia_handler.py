@@ -1,0 +1,218 @@
+"""From the client over TorchServe, handler, middleware and shards to the scores of real Persia."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import signal
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import grpc
+import numpy as np
+import pytest
+from golden import GOLDEN, golden
+from middlewares import Deployment
+from servers import PATIENCE, wait_until
+from torchserves import TorchServeRun, make_archive
+
+from handlers.persia_handler import json_lines, settings_of
+from persia.batch import IDTypeFeature, NonIDTypeFeature, PersiaBatch
+from persia.errors import ConfigError, DeadlineExceeded, InvalidInput, PersiaError, Unavailable
+from persia.torchserve import Tokens
+from persia.torchserve.schema import new_message, open_channel, predictions_call
+
+HANDLER = Path(__file__).parents[1] / "handlers" / "persia_handler.py"
+MIX = GOLDEN / "mix"
+SCORED = [path for path in golden("mix/golden/*.npz") if "out" in np.load(path)]
+BATCH = (MIX / "golden" / "batch16_0.bin").read_bytes()
+SCORES = np.load(MIX / "golden" / "batch16_0.npz")["out"]
+
+
+def assert_close(scores: Any, want: Any) -> None:
+    """Where a last bit of f16 differs, the score does, by less than this."""
+    np.testing.assert_allclose(np.reshape(scores, -1), np.reshape(want, -1), rtol=0.0, atol=1e-3)
+
+
+@pytest.fixture(scope="module")
+def deployment(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Deployment]:
+    with Deployment(tmp_path_factory.mktemp("deployment"), MIX, 2) as started:
+        started.middleware.wait_ready()
+        yield started
+
+
+@pytest.fixture(scope="module")
+def served(tmp_path_factory: pytest.TempPathFactory, deployment: Deployment) -> Iterator[TorchServeRun]:
+    directory = tmp_path_factory.mktemp("served")
+    store = directory / "store"
+    warm_up = directory / "sample.bin"
+    warm_up.write_bytes(BATCH)
+    models = [
+        make_archive(store, "persia", handler=HANDLER, extra=[warm_up], persia={"warm_up": "sample.bin"}),
+        make_archive(store, "several", handler=HANDLER, batchSize=4, maxBatchDelay=200),
+        make_archive(store, "last", handler="last_release"),
+        make_archive(store, "first", handler="first_generation"),
+    ]
+    environment = {**os.environ, "EMBEDDING_WORKER_SERVICE": deployment.middleware.address}
+    with TorchServeRun(directory, store, ["--models", ",".join(models)], environment) as run:
+        yield run.wait_ready()
+
+
+@pytest.mark.parametrize("path", SCORED, ids=lambda path: path.stem)
+@pytest.mark.parametrize("model", ["persia", "several", "last", "first"])
+def test_scores_are_those_of_real_persia(served: TorchServeRun, model: str, path: Path) -> None:
+    with served.client(model) as client:
+        scores = client.predict(path.with_suffix(".bin").read_bytes())
+    assert_close(scores, np.load(path)["out"])
+
+
+def answer(run: TorchServeRun, **inputs: bytes) -> bytes:
+    """What a client gets that knows only TorchServe."""
+    request = new_message("PredictionsRequest", model_name="persia", input=inputs)
+    channel = open_channel(run.address, grpc)
+    try:
+        metadata = Tokens(file=run.token_file).metadata("inference")
+        return bytes(predictions_call(channel)(request, timeout=PATIENCE, metadata=metadata).prediction)
+    finally:
+        channel.close()
+
+
+def test_the_answer_is_json_a_number_a_line_unless_asked_otherwise(served: TorchServeRun) -> None:
+    lines = answer(served, batch=BATCH).decode().splitlines()
+    assert (lines[0], lines[-1]) == ("[", "]")
+    assert_close([float(line.strip(" ,")) for line in lines[1:-1]], SCORES)
+    raw = np.frombuffer(answer(served, batch=BATCH, format=b"raw"), "<f4")
+    assert_close(raw, SCORES)
+
+
+def test_json_is_what_torchserve_itself_would_write() -> None:
+    assert json_lines([]) == b"[]"
+    assert json_lines([0.25]) == b"[\n  0.25\n]"
+    assert json_lines([0.25, 1e-07, float("nan")]) == b"[\n  0.25,\n  1e-07,\n  NaN\n]"
+
+
+@pytest.mark.parametrize(
+    ("inputs", "code", "message"),
+    [
+        ({}, "INVALID_ARGUMENT", "expected a byte batch as `batch` in the input, got nothing"),
+        ({"batch": b"\1\0\0"}, "INVALID_ARGUMENT", "at byte 0: expected 4 bytes of dense tensors"),
+        ({"batch": BATCH, "format": b"xml"}, "INVALID_ARGUMENT", "expected one of json, npy, raw as `format`, got b'xml'"),
+        ({"batch": BATCH, "deadline_unix_ms": b"soon"}, "INVALID_ARGUMENT", "expected milliseconds since 1970"),
+        ({"batch": BATCH, "deadline_unix_ms": b"1000"}, "DEADLINE_EXCEEDED", "the caller's time was over"),
+    ],
+)
+def test_errors_have_the_status_that_says_what_to_do(
+    served: TorchServeRun, inputs: dict[str, bytes], code: str, message: str
+) -> None:
+    with pytest.raises(grpc.RpcError) as caught:
+        answer(served, **inputs)
+    assert caught.value.code().name == code
+    assert message in str(caught.value.details())
+
+
+def test_a_wrong_feature_is_named(served: TorchServeRun) -> None:
+    batch = PersiaBatch([IDTypeFeature("nobody", [np.array([1], np.uint64)])], requires_grad=False)
+    with served.client("persia") as client, pytest.raises(InvalidInput, match="'nobody': expected a feature"):
+        client.predict(batch)
+
+
+def test_a_model_that_refuses_its_tensors_is_no_reason_to_try_again(served: TorchServeRun) -> None:
+    """Without its dense tensor the network fails: INTERNAL with the reason, not TorchServe's UNAVAILABLE without one."""
+    ids = [np.array([1], np.uint64)]
+    batch = PersiaBatch(
+        [IDTypeFeature("user_id", ids)],
+        non_id_type_features=[NonIDTypeFeature(np.ones((1, 99), np.float32))],
+        requires_grad=False,
+    )
+    with served.client("persia") as client:
+        with pytest.raises(PersiaError, match="the model failed: ") as caught:
+            client.predict(batch)
+        assert not isinstance(caught.value, Unavailable)
+        assert_close(client.predict(BATCH), SCORES)
+    assert "Traceback" in (served.logs / "model_log.log").read_text()
+
+
+def test_requests_that_torchserve_puts_together_are_answered_each(served: TorchServeRun) -> None:
+    names = [path for path in SCORED if path.stat().st_size < 100_000]
+    with served.client("several") as client, ThreadPoolExecutor(8) as pool:
+        for path, scores in zip(
+            names, pool.map(lambda path: client.predict(path.with_suffix(".bin").read_bytes()), names), strict=True
+        ):
+            assert_close(scores, np.load(path)["out"])
+
+
+def test_the_first_request_comes_to_a_warm_model(served: TorchServeRun) -> None:
+    assert "not warmed up" not in (served.logs / "model_log.log").read_text()
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ([], "expected a mapping of settings, got \\[1\\]"),
+        ({"adresses": []}, "unknown key, known are addresses"),
+        ({"threads": 0}, "expected a positive number, got 0"),
+        ({"timeout_ms": "soon"}, "expected a positive number, got 'soon'"),
+    ],
+)
+def test_wrong_settings_are_named(settings: Any, message: str) -> None:
+    context = SimpleNamespace(model_yaml_config={"persia": settings or [1]})
+    with pytest.raises(ConfigError, match=message):
+        settings_of(context)
+
+
+def test_an_outage_of_the_embeddings_ends_by_itself(tmp_path: Path) -> None:
+    """Shard, then middleware, then worker are killed: every call answers or fails in its time, and service returns."""
+    with Deployment(tmp_path / "deployment", MIX, 1, ports=True) as deployment:
+        deployment.middleware.wait_ready()
+        store = tmp_path / "store"
+        model = make_archive(store, "persia", handler=HANDLER, persia={"addresses": [deployment.middleware.address]})
+        with TorchServeRun(tmp_path / "served", store, ["--models", model]) as run:
+            client = run.wait_ready().client("persia")
+
+            def scored() -> bool:
+                try:
+                    assert_close(client.predict(BATCH, timeout=5), SCORES)
+                except (Unavailable, DeadlineExceeded):
+                    return False
+                return True
+
+            assert scored()
+            for process in (deployment.shards[0], deployment.middleware):
+                process.kill()
+                began = time.monotonic()
+                with pytest.raises((Unavailable, DeadlineExceeded)):
+                    client.predict(BATCH, timeout=5)
+                assert time.monotonic() - began < 5 + PATIENCE / 4
+                process.start()
+                wait_until(scored, "scores come again")
+            (worker,) = run.workers()
+            os.kill(worker, signal.SIGKILL)
+            wait_until(scored, "another worker scores")
+            assert worker not in run.workers()
+            client.close()
+
+
+def test_a_worker_starts_without_embeddings_and_serves_when_they_come(tmp_path: Path) -> None:
+    """Else TorchServe would kill it again and again, and give it up at last."""
+    store = tmp_path / "store"
+    pth = tmp_path / "dense.pth"  # as in Persia's guide
+    shutil.copy(MIX / "ckpt" / "jit_dense.pt", pth)
+    sample = tmp_path / "sample.bin"
+    sample.write_bytes(BATCH)
+    with Deployment(tmp_path / "deployment", MIX, 1, ports=True) as deployment:
+        address = deployment.middleware.address
+        deployment.middleware.kill()
+        settings = {"addresses": [address], "warm_up": "sample.bin"}
+        model = make_archive(store, "persia", handler=HANDLER, model=pth, extra=[sample], persia=settings)
+        with TorchServeRun(tmp_path / "served", store, ["--models", model]) as run, run.wait_ready().client("persia") as client:
+            with pytest.raises(Unavailable, match=re.escape(address)):
+                client.predict(BATCH)
+            assert "not warmed up" in (run.logs / "model_log.log").read_text()
+            deployment.middleware.start()
+            deployment.middleware.wait_ready()
+            assert_close(client.predict(BATCH), SCORES)
