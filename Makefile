@@ -27,7 +27,7 @@ CONCURRENT := $(basename $(notdir $(wildcard native/tests/*concurrent*_test.cpp)
 UNRANDOMISED = $(shell [ "$$(cat /proc/sys/vm/mmap_rnd_bits 2>/dev/null || echo 0)" -gt 28 ] && \
 	setarch -R true 2>/dev/null && echo setarch -R)
 
-.PHONY: help setup build test crash-test lint format native-test bench wheel proto lock clean
+.PHONY: help setup build test demo crash-test lint format native-test bench wheel proto lock clean
 
 help:  ## list the verbs
 	@sed -nE 's/^([a-z-]+):.*## (.*)/  make \1	\2/p' $(firstword $(MAKEFILE_LIST)) | expand -t 22
@@ -51,6 +51,10 @@ $(BIN)/.build: $(BIN)/.setup $(NATIVE)
 
 test: build  ## run the Python tests; ARGS=... goes to pytest
 	$(PY) -m pytest $(ARGS)
+
+ONCE ?=
+demo: build  ## write a small model, serve it, update it, swap it, and stay up until Ctrl-C; ONCE=1 ends by itself
+	@$(PY) examples/demo.py $(if $(ONCE),--once)
 
 KILLS ?= 1000
 SEED ?=

@@ -35,3 +35,7 @@ class _Installed(click.Group):
 @click.version_option(package_name="persia-serve")
 def main() -> None:
     """Serving for recommendation models with huge embedding tables."""
+
+
+if __name__ == "__main__":
+    main(prog_name="persia-launcher")

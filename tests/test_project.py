@@ -20,7 +20,7 @@ LEAVES = ("client", "embedding_server", "handlers", "middleware")
 PACKAGES = ("persia", *LEAVES)
 # What may load gRPC or torch. All the rest of persia needs only its required dependencies, persia.batch and persia.prelude
 # above all: a client encodes its batches with them.
-HEAVY = ("ctx", "routing", "rpc", "tensors", *LEAVES)
+HEAVY = ("ctx", "routing", "rpc", "stack", "tensors", *LEAVES)
 SOURCES = sorted(path for package in PACKAGES for path in (ROOT / package).rglob("*.py"))
 
 

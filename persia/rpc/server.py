@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import select
 import signal
 from collections import deque
 from collections.abc import Callable
@@ -170,8 +171,13 @@ class StopSignal:
 
     def wait(self) -> None:
         """Until a graceful end is asked for."""
-        while os.read(self._wake, 1)[0] not in (signal.SIGTERM, signal.SIGINT):
+        while not self.wait_for(None):
             pass
+
+    def wait_for(self, seconds: float | None) -> bool:
+        """Waits for so long at most (None: no limit); whether a graceful end is asked for."""
+        ready, _, _ = select.select([self._wake], [], [], seconds)
+        return bool(ready) and os.read(self._wake, 1)[0] in (signal.SIGTERM, signal.SIGINT)
 
     def _on_signal(self, number: int, _frame: object) -> None:
         if not self._serving or self._asked:

@@ -1,0 +1,197 @@
+"""A TorchServe handler for a TorchScript model that takes `(List[Tensor] dense, List[Tensor] embeddings)`.
+
+A request's `input` has the byte batch as `batch`. Two more keys are optional (persia.torchserve.scores): `format`, how the
+scores come back, and `deadline_unix_ms`. Settings stand in the archive's model-config.yaml under `persia`:
+
+    addresses: [host:port]   middlewares, or embedding servers in shard order; else as persia.ctx.InferCtx finds them
+    global_config, embedding_config: paths, instead of the environment's
+    timeout_ms: 10000        for the embeddings of a request
+    threads: 1               of torch, in this worker
+    warm_up: sample.bin      a byte batch in the archive, scored before the first request
+    log_level: WARNING       of Python's root logger; TorchServe's own lines for each request cost a fifth of its time
+
+TorchServe wants exactly one class in a handler's file, so there is no other one here.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import time
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import torch
+from ts.torch_handler.base_handler import BaseHandler
+from ts.utils.util import PredictionException
+
+from persia.ctx import Features, InferCtx
+from persia.errors import ConfigError, DeadlineExceeded, InvalidInput, PersiaError
+from persia.torchserve.scores import BATCH, DEADLINE, FORMAT, JSON, NPY, RAW, encode_scores
+
+log = logging.getLogger(__name__)
+
+# The HTTP codes that TorchServe makes the right gRPC statuses of. What it does not know becomes INTERNAL: an error of ours that
+# another try would not mend.
+HTTP_CODES = {
+    "INVALID_ARGUMENT": 400,
+    "PERMISSION_DENIED": 401,
+    "NOT_FOUND": 404,
+    "RESOURCE_EXHAUSTED": 413,
+    "UNAVAILABLE": 503,
+    "DEADLINE_EXCEEDED": 504,
+}
+
+DEFAULTS: dict[str, Any] = {
+    "addresses": None,
+    "global_config": None,
+    "embedding_config": None,
+    "timeout_ms": 10_000,
+    "threads": 1,
+    "warm_up": None,
+    "log_level": "WARNING",
+}
+
+# The first calls of a TorchScript model are those in which it is specialised.
+WARM_UP_CALLS = 3
+WARM_UP_SECONDS = 2.0
+
+
+class PersiaHandler(BaseHandler):  # type: ignore[misc]  # TorchServe has no types
+    """Subclasses may override preprocess, inference and postprocess; each gets and gives one item for each request."""
+
+    def initialize(self, context: Any) -> None:
+        """Loads the model. The embedding servers need not be there yet: a worker that waited for them would be killed."""
+        settings = settings_of(context)
+        logging.getLogger().setLevel(settings["log_level"])
+        torch.set_num_threads(settings["threads"])
+        as_torchscript(context)
+        super().initialize(context)
+        self.persia_context = InferCtx(
+            settings["addresses"],
+            self.device.index if self.device.type == "cuda" else None,
+            global_config=settings["global_config"],
+            embedding_config=settings["embedding_config"],
+            timeout=settings["timeout_ms"] / 1000,
+        )
+        self.timeout = settings["timeout_ms"] / 1000
+        self.threads = ThreadPoolExecutor(thread_name_prefix="lookup")
+        if settings["warm_up"] is not None:
+            self.warm_up(Path(context.system_properties["model_dir"]) / settings["warm_up"])
+
+    def warm_up(self, path: Path) -> None:
+        """Scores a batch some times, if its embeddings can be had."""
+        request = {BATCH: path.read_bytes()}
+        end = time.monotonic() + WARM_UP_SECONDS
+        try:
+            self.persia_context.wait_for_serving(WARM_UP_SECONDS)
+            for _ in range(WARM_UP_CALLS):
+                self.inference([self.features_of(request, max(0.001, end - time.monotonic()))])
+        except (PersiaError, RuntimeError) as error:
+            log.warning("not warmed up: %s", error)
+
+    def handle(self, data: list[dict[str, Any]], context: Any) -> list[bytes]:
+        """One answer for each request. TorchServe fails all of them with the one error that is raised."""
+        self.context = context
+        try:
+            return self.postprocess(self.inference(self.preprocess(data)), data)
+        except PredictionException:  # of a subclass
+            raise
+        except PersiaError as error:
+            raise PredictionException(str(error), HTTP_CODES.get(error.code, 500)) from error
+        except MemoryError as error:
+            raise PredictionException(f"out of memory: {error}", 413) from error
+        except Exception as error:
+            log.exception("the model failed")
+            raise PredictionException(f"the model failed: {last_line(error)}", 500) from error
+
+    def preprocess(self, data: list[dict[str, Any]]) -> list[Features]:
+        """Requests -> their tensors. Several are looked up at the same time."""
+        seconds = [self.seconds_left(request) for request in data]
+        if len(data) == 1:
+            return [self.features_of(data[0], seconds[0])]
+        return list(self.threads.map(self.features_of, data, seconds))
+
+    def inference(self, data: list[Features], *args: Any, **kwargs: Any) -> list[torch.Tensor]:
+        """Tensors -> scores."""
+        with torch.inference_mode():
+            return [self.model(features.dense, features.embeddings) for features in data]
+
+    def postprocess(self, data: list[torch.Tensor], requests: list[dict[str, Any]]) -> list[bytes]:
+        """Scores -> what goes over the wire, as each request asks for it."""
+        return [answer_of(scores, request) for scores, request in zip(data, requests, strict=True)]
+
+    def features_of(self, request: dict[str, Any], seconds: float) -> Features:
+        """The tensors of a request's batch."""
+        batch = request.get(BATCH)
+        if not isinstance(batch, (bytes, bytearray)):
+            raise InvalidInput(f"expected a byte batch as `{BATCH}` in the input, got {sorted(request) or 'nothing'}")
+        # As bytes, which the decoder need not copy before it checks them.
+        return self.persia_context.prepare_features(self.persia_context.get_embedding_from_bytes(bytes(batch), timeout=seconds))
+
+    def seconds_left(self, request: dict[str, Any]) -> float:
+        """What the embeddings may take. Nobody waits for work that is late, so it is not begun."""
+        deadline = request.get(DEADLINE)
+        if deadline is None:
+            return float(self.timeout)
+        try:
+            left = int(bytes(deadline)) / 1000 - time.time()
+        except ValueError:
+            raise InvalidInput(f"expected milliseconds since 1970 as `{DEADLINE}`, got {bytes(deadline)[:40]!r}") from None
+        if left <= 0:
+            raise DeadlineExceeded(f"the caller's time was over {-left:.3f} s before its request was reached")
+        return min(float(self.timeout), left)
+
+
+def settings_of(context: Any) -> dict[str, Any]:
+    """The archive's settings over the defaults. Raises ConfigError."""
+    given = (getattr(context, "model_yaml_config", None) or {}).get("persia") or {}
+    if not isinstance(given, dict):
+        raise ConfigError(f"expected a mapping of settings, got {given!r}", "$.persia", "model-config.yaml")
+    for key, value in given.items():
+        if key not in DEFAULTS:
+            raise ConfigError(f"unknown key, known are {', '.join(DEFAULTS)}", f"$.persia.{key}", "model-config.yaml")
+        if key in ("timeout_ms", "threads") and not (type(value) is int and value > 0):
+            raise ConfigError(f"expected a positive number, got {value!r}", f"$.persia.{key}", "model-config.yaml")
+    return {**DEFAULTS, **given}
+
+
+def as_torchscript(context: Any) -> None:
+    """TorchServe loads TorchScript from files that end in .pt only; Persia's guide has .pth."""
+    model = context.manifest["model"]
+    directory, name = Path(context.system_properties["model_dir"]), model.get("serializedFile", "")
+    if name.endswith(".pth") and "modelFile" not in model:
+        renamed = f"{name[:-4]}.pt"
+        if not (directory / renamed).exists():
+            os.symlink(name, directory / renamed)
+        model["serializedFile"] = renamed
+
+
+def answer_of(scores: torch.Tensor, request: dict[str, Any]) -> bytes:
+    """The scores in the format that the request asks for."""
+    asked = bytes(request.get(FORMAT) or JSON)
+    if asked == JSON:
+        return json_lines(scores.reshape(-1).tolist())
+    array = scores.cpu().numpy()
+    if asked == NPY:
+        return encode_scores(array)
+    if asked == RAW:
+        return array.astype("<f4", copy=False).tobytes()
+    known = ", ".join(name.decode() for name in (JSON, NPY, RAW))
+    raise InvalidInput(f"expected one of {known} as `{FORMAT}`, got {asked[:40]!r}")
+
+
+def json_lines(numbers: list[float]) -> bytes:
+    """What TorchServe makes of a list, one number a line, as clients in the field read it; in a tenth of the time."""
+    if not numbers:
+        return b"[]"
+    lines = json.dumps(numbers, separators=(",\n  ", ": "))
+    return f"[\n  {lines[1:-1]}\n]".encode()
+
+
+def last_line(error: Exception) -> str:
+    """TorchScript puts its stack before the reason."""
+    lines = str(error).strip().splitlines()
+    return lines[-1] if lines else type(error).__name__

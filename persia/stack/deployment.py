@@ -1,0 +1,148 @@
+"""The processes that a deployment consists of, and in which order."""
+
+from __future__ import annotations
+
+import contextlib
+import re
+import socket
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import grpc
+from grpc_health.v1 import health_pb2, health_pb2_grpc
+
+from persia.errors import InvalidInput, Unavailable
+from persia.service import SERVICE_VARIABLE
+from persia.stack.child import Child
+
+__all__ = ["Deployment", "Plan", "check_local", "free_ports"]
+
+# A checkpoint of hundreds of gigabytes takes its time; a process that ends is noticed at once.
+START_SECONDS = 24 * 3600.0
+# TorchServe drains for 30 s, the others for 10.
+STOP_SECONDS = 45.0
+_READY = re.compile(r"^.*ready: (inference on (\S+), management on (\S+), tokens in ([^,\s]+).*)$", re.MULTILINE)
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What is to run. Addresses are of this machine."""
+
+    state: Path  # logs
+    global_config: Path
+    embedding_config: Path
+    servers: Sequence[Sequence[str]]  # for each shard its replicas
+    middleware: str
+    model_store: Path | None = None  # None: without TorchServe
+    models: Sequence[str] = ()
+    torchserve_arguments: Sequence[str] = ()
+
+
+@dataclass
+class Deployment:
+    """start() and stop() once each; watch() in between. For one thread."""
+
+    plan: Plan
+    say: Callable[[str], None]
+    pause: Callable[[float], bool]  # see Child.wait_ready
+    children: list[Child] = field(default_factory=list)
+    torchserve: Child | None = None
+
+    def start(self) -> None:
+        """Returns when all is ready. Raises Unavailable, Interrupted; what was started by then is to be stopped."""
+        plan = self.plan
+        shards = len(plan.servers)
+        begun = [
+            self._serve(f"embedding-server-{i}{'' if len(replicas) == 1 else f'-{k}'}", "embedding-server", address, i, shards)
+            for i, replicas in enumerate(plan.servers)
+            for k, address in enumerate(replicas)
+        ]
+        for child in begun:
+            child.wait_ready(START_SECONDS, self.pause)
+        self.say(f"{len(begun)} embedding servers are ready")
+        self._serve("middleware", "middleware", plan.middleware, 0, 1).wait_ready(START_SECONDS, self.pause)
+        self.say(f"the middleware is ready on {plan.middleware}")
+        if plan.model_store is not None:
+            self._start_torchserve(plan.model_store)
+
+    def watch(self) -> None:
+        """Starts again what has died."""
+        for child in self.children:
+            child.watch()
+
+    def stop(self) -> None:
+        """In reverse: who asks goes before who is asked."""
+        for child in reversed(self.children):
+            child.stop(STOP_SECONDS)
+
+    def endpoints(self) -> tuple[str, str, str]:
+        """TorchServe's addresses for inference and management, and its token file. REQUIRES: it is ready."""
+        match = _READY.search(self.torchserve.said()) if self.torchserve is not None else None
+        if match is None:
+            raise Unavailable("TorchServe is not ready")
+        return match[2], match[3], match[4]
+
+    def _serve(self, name: str, command: str, address: str, index: int, count: int) -> Child:
+        host, _, port = address.rpartition(":")
+        arguments = [command, "--host", host.strip("[]"), "--port", port]
+        arguments += ["--global-config", str(self.plan.global_config), "--embedding-config", str(self.plan.embedding_config)]
+        arguments += ["--replica-index", str(index), "--replica-size", str(count)]
+        return self._add(Child(name, _launcher(arguments), self.plan.state / f"{name}.log", lambda: _is_serving(address)))
+
+    def _start_torchserve(self, store: Path) -> None:
+        arguments = ["torchserve", "--model-store", str(store), *self.plan.torchserve_arguments]
+        if self.plan.models:
+            arguments += ["--models", ",".join(self.plan.models)]
+        environment = {
+            SERVICE_VARIABLE: self.plan.middleware,
+            "PERSIA_GLOBAL_CONFIG": str(self.plan.global_config),
+            "PERSIA_EMBEDDING_CONFIG": str(self.plan.embedding_config),
+        }
+        child = Child(
+            "torchserve", _launcher(arguments), self.plan.state / "torchserve.log", self._torchserve_is_ready, environment
+        )
+        self.torchserve = child
+        self._add(child).wait_ready(START_SECONDS, self.pause)
+        match = _READY.search(child.said())
+        assert match is not None
+        self.say(f"TorchServe is ready: {match[1]}")
+
+    def _torchserve_is_ready(self) -> bool:
+        return self.torchserve is not None and _READY.search(self.torchserve.said()) is not None
+
+    def _add(self, child: Child) -> Child:
+        self.children.append(child)
+        child.start()
+        return child
+
+
+def _launcher(arguments: list[str]) -> list[str]:
+    return [sys.executable, "-m", "persia.launcher", *arguments]
+
+
+def _is_serving(address: str) -> bool:
+    with grpc.insecure_channel(address) as channel, contextlib.suppress(grpc.RpcError):
+        response = health_pb2_grpc.HealthStub(channel).Check(health_pb2.HealthCheckRequest(), timeout=1)
+        return bool(response.status == health_pb2.HealthCheckResponse.SERVING)
+    return False
+
+
+def free_ports(count: int, begin: int = 20_000) -> list[int]:
+    """Ports of the loopback address that nobody listens on. Below those that the system gives to clients."""
+    found: list[int] = []
+    for port in range(begin, 32_768):
+        with contextlib.suppress(OSError), socket.create_server(("127.0.0.1", port)):
+            found.append(port)
+        if len(found) == count:
+            return found
+    raise Unavailable(f"expected {count} free ports from {begin} on, got {len(found)}")
+
+
+def check_local(addresses: Sequence[str]) -> None:
+    """Raises InvalidInput unless all of them are loopback addresses: processes are started on this machine only."""
+    for address in addresses:
+        host = address.rpartition(":")[0].strip("[]")
+        if host != "localhost" and not host.startswith("127.") and host != "::1":
+            raise InvalidInput(f"expected servers on this machine (127.0.0.1), got {address}: start it where it belongs")
