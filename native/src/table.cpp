@@ -55,7 +55,7 @@ void apply(const Layer& layer, RowMap& to, bool keep_deletions, const std::atomi
     };
     layer.rows.index().for_each([&](const Entry& entry, std::uint64_t sign) {
         if (seen % 1024 == 0 && stopping.load(std::memory_order_relaxed)) throw Stopped();
-        to.index().prefetch(sign);
+        __builtin_prefetch(to.index().home(sign));
         Change& turn = ahead[seen % kAhead];
         if (seen >= kAhead) apply_one(turn);
         turn = {sign, entry.ref};
@@ -109,7 +109,7 @@ struct Table::State {
 };
 
 Table::Table(TableBuilder& builder) : options_(builder.options_), state_(std::make_shared<State>()) {
-    const std::lock_guard builder_lock(builder.mutex_);
+    const auto alone = builder.gate_.alone();
     builder.evict();
     // The thread first, and held up by the mutex: where the system has none left, the builder keeps its rows.
     const std::lock_guard lock(state_->mutex);
