@@ -8,7 +8,7 @@ namespace persia {
 
 namespace {
 
-// How many rows ahead index lines are fetched. Loading 5.2 million rows took 1.24 s at 16, 0.80 s at 64 and 0.64 s at 128.
+// How many rows ahead index lines are fetched.
 constexpr std::size_t kAhead = 128;
 
 }  // namespace
