@@ -19,6 +19,11 @@ std::byte* map(std::size_t bytes) {
 
 }  // namespace
 
+void populate(std::byte* data, std::size_t bytes) {
+    constexpr int kPopulateWrite = 23;  // MADV_POPULATE_WRITE, which older headers do not have; older kernels refuse it
+    static_cast<void>(madvise(data, bytes, kPopulateWrite));
+}
+
 Pages::Pages(std::size_t bytes, bool huge) : huge_(huge) {
     if (bytes == 0) return;
     size_ = round_up(bytes, kPage);

@@ -13,6 +13,9 @@ namespace {
 constexpr std::size_t kFirstSlab = std::size_t{24} << 20;
 constexpr std::size_t kNextSlab = std::size_t{32} << 20;
 
+// How long before it is needed a page is told: a page that is brought in early and stays empty costs memory, but rarely so.
+constexpr std::size_t kAhead = std::size_t{256} << 10;
+
 }  // namespace
 
 RowArena::RowArena(RowStorage storage) : storage_(storage), table_(kMaxChunks * sizeof(std::uint64_t)) {}
@@ -32,10 +35,30 @@ std::uint32_t RowArena::allocate(std::uint32_t dim) {
     return rows.next_slot++;
 }
 
+std::byte* RowArena::next_page(std::uint32_t dim) {
+    const auto found = dims_.find(dim);
+    if (found == dims_.end() || found->second.slabs.empty() || !found->second.slabs.back().huge()) return nullptr;
+    DimRows& rows = found->second;
+    const Pages& slab = rows.slabs.back();
+    const std::size_t used = rows.slab_used - row_bytes(storage_, dim) * rows.chunk_rows_left;
+    const std::size_t page = (used + kAhead) / kHugePage * kHugePage;
+    if (page < std::max(used, rows.slab_told) || page >= slab.size()) return nullptr;
+    rows.slab_told = page + kHugePage;
+    return slab.data() + page;
+}
+
 void RowArena::release(std::uint32_t slot) {
     DimRows& rows = dims_.at(dim(slot));
-    rows.free_slots.push_back(slot);
     --rows.rows;
+    rows.free_slots.push_back(slot);  // where no memory is left for it the slot is lost, but not counted
+}
+
+void RowArena::give_back(std::uint32_t slot) {
+    DimRows& rows = dims_.at(dim(slot));
+    if (slot + 1 != rows.next_slot || rows.chunk_rows_left == kChunkRows) return release(slot);
+    --rows.rows;
+    --rows.next_slot;
+    ++rows.chunk_rows_left;
 }
 
 std::map<std::uint32_t, std::uint64_t> RowArena::rows_by_dim() const {
@@ -53,7 +76,7 @@ void RowArena::add_chunk(std::uint32_t dim, DimRows& rows) {
         const bool first = rows.slabs.empty();
         const std::size_t wanted = first ? kFirstSlab : kNextSlab;
         rows.slabs.emplace_back(std::max(bytes, wanted / bytes * bytes), !first);
-        rows.slab_used = 0;
+        rows.slab_used = rows.slab_told = 0;
     }
     std::byte* chunk = rows.slabs.back().data() + rows.slab_used;
     rows.slab_used += bytes;

@@ -22,8 +22,9 @@ namespace {
 
 using Layers = std::vector<std::shared_ptr<const Layer>>;
 
-// How far the fold looks ahead for the index lines that it will write.
+// How far the fold looks ahead for the index lines that it will write, and then for the rows.
 constexpr std::size_t kAhead = 128;
+constexpr std::size_t kRowsAhead = 64;
 
 constexpr int kFoldNiceness = 10;
 
@@ -53,11 +54,19 @@ void apply(const Layer& layer, RowMap& to, bool keep_deletions, const std::atomi
         const std::uint32_t dim = arena.dim(slot);
         std::memcpy(to.place(change.sign, dim, 3), arena.row(slot), row_bytes(arena.storage(), dim));
     };
+    // The rows that it will copy, and where to. Entries come in the order of the base's index, rows in none.
+    const auto fetch_rows = [&](const Change& change) {
+        if (change.ref == kDeletedRef) return;
+        __builtin_prefetch(arena.row(slot_of_ref(change.ref)));
+        const Entry found = to.index().find(change.sign);
+        if (found.ref != kNoRef && found.ref != kDeletedRef) __builtin_prefetch(to.arena().row(slot_of_ref(found.ref)), 1);
+    };
     layer.rows.index().for_each([&](const Entry& entry, std::uint64_t sign) {
         if (seen % 1024 == 0 && stopping.load(std::memory_order_relaxed)) throw Stopped();
-        to.index().prefetch(sign);
+        __builtin_prefetch(to.index().home(sign));
         Change& turn = ahead[seen % kAhead];
         if (seen >= kAhead) apply_one(turn);
+        if (seen >= kRowsAhead) fetch_rows(ahead[(seen - kRowsAhead) % kAhead]);
         turn = {sign, entry.ref};
         ++seen;
     });
@@ -109,7 +118,7 @@ struct Table::State {
 };
 
 Table::Table(TableBuilder& builder) : options_(builder.options_), state_(std::make_shared<State>()) {
-    const std::lock_guard builder_lock(builder.mutex_);
+    const auto alone = builder.gate_.alone();
     builder.evict();
     // The thread first, and held up by the mutex: where the system has none left, the builder keeps its rows.
     const std::lock_guard lock(state_->mutex);

@@ -133,19 +133,3 @@ TEST(readers_keep_rows_from_eviction) {
     CHECK(lost == 0);
     CHECK(torn == 0);
 }
-
-TEST(a_builder_takes_rows_from_many_threads) {
-    TableBuilder builder({});
-    std::vector<std::thread> loaders;
-    for (std::uint64_t loader = 0; loader < 4; ++loader) {
-        loaders.emplace_back([&, loader] {
-            for (std::uint64_t part = 0; part < 20; ++part) {
-                const std::uint64_t begin = (part * 4 + loader) * 100;
-                put_range(begin, begin + 100, kDim, 1.0F, [&](const RowBlock& block) { builder.put(block); });
-            }
-        });
-    }
-    for (std::thread& loader : loaders) loader.join();
-    Table table(builder);
-    CHECK(rows_of(*table.pin(), range(0, 8'000), kDim).second.absent == 0);
-}

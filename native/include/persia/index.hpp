@@ -107,6 +107,9 @@ class Index {
 
     Part part(std::uint64_t hash) const { return views_[part_number(hash)]; }
 
+    // The part that holds a sign. Writers of different parts do not meet, but for reserve(), size() and bytes().
+    std::size_t part_of(std::uint64_t sign) const { return part_number(table_hash(sign)); }
+
     Entry find(std::uint64_t sign) const {
         const std::uint64_t hash = table_hash(sign);
         const Part part = this->part(hash);
@@ -125,9 +128,11 @@ class Index {
     // Removes a sign; returns the reference that it had, or kNoRef.
     std::uint32_t remove(std::uint64_t sign);
 
-    void prefetch(std::uint64_t sign) const {
+    // The line where the search for a sign begins, for __builtin_prefetch. Not a method that fetches it: gcc takes such a one
+    // for a function without effect, and leaves its calls out.
+    const Bucket* home(std::uint64_t sign) const {
         const std::uint64_t hash = table_hash(sign);
-        __builtin_prefetch(part(hash).home(hash));
+        return part(hash).home(hash);
     }
 
     // Makes room for `signs` more at once, where it is known.

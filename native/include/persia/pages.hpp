@@ -11,6 +11,9 @@ constexpr std::size_t kHugePage = std::size_t{2} << 20;
 
 constexpr std::size_t round_up(std::size_t bytes, std::size_t to) { return (bytes + to - 1) / to * to; }
 
+// Has the system bring `bytes` of memory in now, what is written there meanwhile untouched. Where it cannot, nothing happens.
+void populate(std::byte* data, std::size_t bytes);
+
 // Owns one mapping.
 class Pages {
   public:
@@ -35,6 +38,8 @@ class Pages {
 
     std::byte* data() const { return data_; }
     std::size_t size() const { return size_; }
+
+    bool huge() const { return huge_; }
 
     // What the first `used` bytes cost once they have been written to.
     std::size_t resident(std::size_t used) const {

@@ -28,6 +28,13 @@ class RowArena {
     // Takes a slot back; the next allocate(dim) reuses it.
     void release(std::uint32_t slot);
 
+    // As release(), for a slot that nothing was written to: the newest first, they leave nothing behind.
+    void give_back(std::uint32_t slot);
+
+    // A huge page that new rows of this dim will soon be in, told once, or null. For several threads that fill the arena: one
+    // of them is to populate it, or all come to it at a time, and the system clears one for each and throws all but one away.
+    std::byte* next_page(std::uint32_t dim);
+
     std::byte* row(std::uint32_t slot) const {
         const std::uint64_t chunk = chunk_table()[slot >> kChunkRowsLog2];
         return reinterpret_cast<std::byte*>(chunk & kAddress) +
@@ -55,6 +62,7 @@ class RowArena {
     struct DimRows {
         std::vector<Pages> slabs;
         std::size_t slab_used = 0;    // bytes of the last slab that chunks have been cut from
+        std::size_t slab_told = 0;    // and how many of them next_page() has told
         std::uint32_t next_slot = 0;  // in it
         std::uint32_t chunk_rows_left = 0;
         std::vector<std::uint32_t> free_slots;

@@ -12,16 +12,19 @@
 // Thread safety: every method of Table and of TableBuilder may be called from any thread.
 #pragma once
 
+#include <atomic>
 #include <cstdint>
 #include <map>
 #include <memory>
 #include <mutex>
 #include <optional>
+#include <shared_mutex>
 #include <string>
 #include <thread>
 #include <utility>
 
 #include "persia/eviction.hpp"
+#include "persia/parallel_put.hpp"
 #include "persia/snapshot.hpp"
 
 namespace persia {
@@ -52,7 +55,8 @@ class TableBuilder {
     explicit TableBuilder(TableOptions options);
 
     // Stores every row of the block that belongs to the shard; of two rows of one sign, the later. Returns how many belong.
-    // Beyond the capacity the least recently used rows go, as far as blocks tell recency; evicted() counts them.
+    // Several threads fill the table at a time. Beyond the capacity the least recently used rows go, as far as blocks tell
+    // recency; evicted() counts them.
     std::uint64_t put(const RowBlock& block, Shard shard = {});
 
     // Index space for `rows` more at once; saves the work of growing where the number is known.
@@ -70,6 +74,24 @@ class TableBuilder {
   private:
     friend class Table;
 
+    // Lets in those that put rows, or one that does anything else. A shared_mutex alone would let that one wait for as long as
+    // there is always somebody who puts rows.
+    class Gate {
+      public:
+        std::shared_lock<std::shared_mutex> for_rows() {
+            const std::lock_guard turn(turn_);
+            return std::shared_lock(mutex_);
+        }
+        std::unique_lock<std::shared_mutex> alone() {
+            const std::lock_guard turn(turn_);
+            return std::unique_lock(mutex_);
+        }
+
+      private:
+        std::mutex turn_;
+        std::shared_mutex mutex_;
+    };
+
     void give_away(std::string reason);
 
     const RowMap& base() const;
@@ -77,9 +99,11 @@ class TableBuilder {
     void evict();
 
     const TableOptions options_;
-    mutable std::mutex mutex_;
+    mutable Gate gate_;
+    ParallelPut parallel_put_;
     std::optional<RowMap> base_;
-    std::string gone_;  // why there is no base, if there is none
+    std::string gone_;                       // why there is no base, if there is none
+    std::atomic<std::uint64_t> at_most_{0};  // so many rows: to count them, whoever puts some would wait for all others
     EvictionClock clock_;
     std::uint64_t evicted_ = 0;
 };
