@@ -38,7 +38,9 @@ class Metrics:
         self._without_shard = Counter(
             "lookup_without_shard", "Lookups that were answered without a shard.", names, registry=self.registry
         ).labels(job_name)
-        self._failed = Counter("lookup_failed", "Lookups that failed.", [*names, "code"], registry=self.registry)
+        self._failed = Counter(
+            "lookup_errors", "Lookups that were not answered, by their status.", [*names, "code"], registry=self.registry
+        )
         self._job_name = job_name
         self.registry.register(_Shards(router, job_name))
 

@@ -99,7 +99,7 @@ def test_metrics(deployment: Deployment) -> None:
     assert value("lookup_total_time_cost_sec_count") >= 2
     assert value("lookup_rpc_time_cost_sec_count") >= 1
     assert value("lookup_absent_total") >= 1
-    assert value('lookup_failed_total{code="INVALID_ARGUMENT"') >= 1
+    assert value('lookup_errors_total{code="INVALID_ARGUMENT"') >= 1
     assert len(re.findall(r"^shard_replica_usable\{.*\} 1\.0$", text, re.MULTILINE)) == 2
 
 

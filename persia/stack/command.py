@@ -38,7 +38,11 @@ _WATCH_SECONDS = 0.2
 @click.option("--embedding-config", envvar=EMBEDDING_CONFIG_VARIABLE, show_envvar=True, type=click.Path(path_type=Path))
 @click.option("--shards", type=click.IntRange(1), default=1, help="How many embedding servers, if the config names none.")
 @click.option("--middleware-port", type=click.IntRange(0, 65_535), default=8887, help="0: any free one.")
-@click.option("--model-store", type=click.Path(path_type=Path), help="TorchServe's; without it TorchServe is not started.")
+@click.option(
+    "--model-store",
+    type=click.Path(exists=True, file_okay=False, path_type=Path),
+    help="TorchServe's; without it TorchServe is not started.",
+)
 @click.option("--models", help="Archives of the store to load, with commas between them; else all.")
 @click.option("--state", type=click.Path(path_type=Path), help="Where logs go; else a temporary directory.")
 @click.argument("torchserve", nargs=-1)

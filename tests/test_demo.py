@@ -1,0 +1,110 @@
+"""The README's first command, and the command that does the same with a user's own files."""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+from golden import GOLDEN
+from servers import PATIENCE, free_port, wait_until
+
+from persia.ctx import InferCtx
+
+ROOT = Path(__file__).resolve().parents[1]
+LAUNCHER = Path(sys.executable).with_name("persia-launcher")
+MIX = GOLDEN / "mix"
+
+
+def test_the_demo_changes_scores_by_a_packet_and_by_a_swap() -> None:
+    run = subprocess.run(
+        [sys.executable, ROOT / "examples" / "demo.py", "--once"], cwd=ROOT, capture_output=True, text=True, timeout=300
+    )
+    assert run.returncode == 0, run.stdout + run.stderr
+    scores = re.findall(r"^== .*\n((?:\d\.\d+\n){4})", run.stdout, re.MULTILINE)
+    assert len(scores) == len(set(scores)) == 3
+    directory = re.search(r"files and logs +(\S+)", run.stdout)
+    assert directory is not None and not Path(directory[1]).exists()
+
+
+class Up:
+    """`persia-launcher up` in a process of its own."""
+
+    def __init__(self, directory: Path, *arguments: str, **infer_config: object) -> None:
+        config = directory / "global_config.yaml"
+        infer_config |= {"embedding_checkpoint": str(MIX / "ckpt")}
+        config.write_text(yaml.safe_dump({"common_config": {"infer_config": infer_config}}))
+        self.log = directory / "up.log"
+        self.state = directory / "state"
+        command = [str(LAUNCHER), "up", "--global-config", str(config), "--state", str(self.state)]
+        command += ["--embedding-config", str(MIX / "embedding_config.yml"), *arguments]
+        with self.log.open("wb") as log:
+            self.process = subprocess.Popen(command, stdout=log, stderr=log)
+
+    def said(self, pattern: str) -> re.Match[str]:
+        def found() -> re.Match[str] | None:
+            match = re.search(pattern, self.log.read_text())
+            assert match or self.process.poll() is None, self.log.read_text()
+            return match
+
+        match: re.Match[str] = wait_until(found, f"it says {pattern!r}")
+        return match
+
+    def children(self) -> dict[int, str]:
+        found = {}
+        for task in Path(f"/proc/{self.process.pid}/task").glob("*/children"):
+            for pid in task.read_text().split():
+                found[int(pid)] = Path(f"/proc/{pid}/cmdline").read_bytes().replace(b"\0", b" ").decode()
+        return found
+
+    def __enter__(self) -> Up:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self.process.poll() is None:
+            self.process.send_signal(signal.SIGINT)
+            self.process.wait(PATIENCE)
+
+
+def test_up_starts_again_what_dies_and_stops_all_at_the_end(tmp_path: Path) -> None:
+    port = free_port()
+    batch = (MIX / "golden" / "batch16_0.bin").read_bytes()
+    with Up(tmp_path, "--shards", "2", "--middleware-port", str(port)) as up, InferCtx([f"127.0.0.1:{port}"]) as context:
+        up.said("Ctrl-C stops all")
+        context.get_embedding_from_bytes(batch)
+        children = up.children()
+        assert len(children) == 3
+        (shard, *_) = (pid for pid, command in children.items() if "--replica-index 1" in command)
+        os.kill(shard, signal.SIGKILL)
+        up.said("embedding-server-1 ended with -9, starts again")
+
+        def served() -> bool:
+            try:
+                return bool(context.get_embedding_from_bytes(batch))
+            except ConnectionError:
+                return False
+
+        wait_until(served, "lookups are answered again")
+        up.process.send_signal(signal.SIGINT)
+        assert up.process.wait(PATIENCE) == 0
+        assert not any(Path(f"/proc/{pid}").exists() for pid in children)
+
+
+def test_up_ends_when_something_cannot_start_and_says_why(tmp_path: Path) -> None:
+    (tmp_path / "store").mkdir()
+    with Up(tmp_path, "--model-store", str(tmp_path / "store"), "--models", "no.mar", "--middleware-port", "0") as up:
+        assert up.process.wait(PATIENCE) == 1
+        assert re.search(r"(?s)up: torchserve ended with 2; .*torchserve\.log ends with:\n.*no\.mar", up.log.read_text())
+        assert up.children() == {}
+
+
+@pytest.mark.parametrize("server", ["10.1.2.3:8888", "shard.example:8888"])
+def test_up_starts_nothing_for_another_machine(tmp_path: Path, server: str) -> None:
+    with Up(tmp_path, servers=[server]) as up:
+        assert up.process.wait(PATIENCE) == 2
+        assert f"expected servers on this machine (127.0.0.1), got {server}" in up.log.read_text()
