@@ -29,7 +29,7 @@ import numpy as np
 import yaml
 
 from persia import _core
-from persia.embedding_server.writer import IncrementalDumper  # type: ignore[import-untyped]
+from persia.embedding_server.writer import IncrementalDumper
 from persia.v1 import embedding_pb2 as pb
 from persia.v1 import embedding_pb2_grpc as pb_grpc
 

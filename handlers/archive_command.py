@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from persia.errors import InvalidInput, PersiaError
+from persia.errors import InvalidInput, NotFound, PersiaError
 
 from .archive import DEFAULT_HANDLER, write_archive
 from .model_config import DEFAULTS, model_config, read_extra
@@ -88,7 +88,10 @@ def archive(
 
 
 def _try(model: Path, sample: Path | None, embedding_config: Path | None) -> str:
-    from .trial import load_model, sample_from_batch, sample_from_npz, try_model  # torch: a second, and not for --help
+    try:
+        from .trial import load_model, sample_from_batch, sample_from_npz, try_model  # torch: a second, and not for --help
+    except ModuleNotFoundError as error:
+        raise NotFound(f"trying a model needs {error.name}: pip install 'persia-serve[torchserve]'") from error
 
     loaded = load_model(model)
     if sample is None:

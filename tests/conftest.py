@@ -26,8 +26,9 @@ def torchserve(tmp_path_factory: pytest.TempPathFactory, store: Path) -> Iterato
     """
     models = [make_archive(store, "probe"), make_archive(store, "golden", handler="golden_scores")]
     models.append(make_archive(store, "shapes", handler="shapes"))
-    arguments = ["--models", ",".join(models), "--max-message-mib", "1"]
-    with TorchServeRun(tmp_path_factory.mktemp("torchserve"), store, arguments) as run:
+    directory = tmp_path_factory.mktemp("torchserve")
+    arguments = ["--models", ",".join(models), "--max-message-mib", "1", "--state", str(directory / "s")]
+    with TorchServeRun(directory, store, arguments) as run:
         yield run.wait_ready()
 
 
@@ -41,5 +42,6 @@ def open_torchserve(tmp_path_factory: pytest.TempPathFactory) -> Iterator[TorchS
     environment = {key: value for key, value in os.environ.items() if key != "JAVA_HOME"} | hidden
     smoke = MIX / "golden" / "batch16_0.bin"
     arguments = ["--models", "all", "--no-tokens", "--http-port", "0", "--smoke", str(smoke)]
+    arguments += ["--state", str(directory / "s")]
     with TorchServeRun(directory, directory / "store", arguments, environment) as run:
         yield run.wait_ready()
