@@ -13,7 +13,7 @@ from persia.errors import InvalidInput
 from persia.routing.lookup import Lookup
 from persia.routing.router import Router
 from persia.rpc import status_of
-from persia.rpc.frames import frame
+from persia.rpc.frames import Frame, frame
 from persia.v1 import embedding_pb2, middleware_pb2_grpc
 from persia.v1 import middleware_pb2 as pb
 
@@ -42,8 +42,8 @@ class MiddlewareService(middleware_pb2_grpc.MiddlewareServicer):
         response.shapes = _shapes(lookup)
         return response
 
-    def answer_frame(self, columns: Sequence[memoryview]) -> list[Buffer]:
-        """A batch that came in a frame (frames.frame) -> the pieces of the answer's frame."""
+    def answer_frame(self, columns: Sequence[memoryview]) -> Frame:
+        """The answer to a batch that came in a frame."""
         batch, ids, message = columns
         try:
             request = pb.ForwardRequest.FromString(bytes(message))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Sequence
 
@@ -44,7 +45,7 @@ class MiddlewareClient:
         """As Router.lookup."""
         seconds = self.options.timeout if timeout is None else timeout
         request = pb.ForwardRequest(timeout_ms=max(1, int(seconds * 1000)))
-        question = Question(self.replicas, request, [b"", batch.encode_ids()])
+        question = Question(self.replicas, request, [b"", batch.encode_ids()], _check)
         began = time.monotonic()
         ask_all([question], began + seconds, self._patience)
         if question.answer is None:
@@ -66,20 +67,26 @@ def _probe(channel: grpc.Channel, seconds: float) -> Health:
     return Health(status.ready, status.state, status.frame_port)
 
 
-def _lookup_of(answer: Answer, seconds: float) -> Lookup:
+def _check(answer: Answer) -> None:
     numbers, shapes = answer.columns
-    if numbers.nbytes % 2 or shapes.nbytes % (4 * _SHAPE_NUMBERS):
-        raise Unavailable(
-            f"expected tensors of f16 and shapes of {_SHAPE_NUMBERS} u32, got {numbers.nbytes}, {shapes.nbytes} bytes"
-        )
-    memory = numbers.view(np.float16)
+    if shapes.nbytes % (4 * _SHAPE_NUMBERS):
+        raise Unavailable(f"an answer that is none: expected shapes of {_SHAPE_NUMBERS} u32, got {shapes.nbytes} bytes")
+    expected = 2 * sum(math.prod(shape) for shape in _shapes_of(shapes))
+    if numbers.nbytes != expected:
+        raise Unavailable(f"an answer that is none: expected {expected} bytes for its shapes, got {numbers.nbytes}")
+
+
+def _shapes_of(column: npt.NDArray[np.uint8]) -> list[tuple[int, ...]]:
+    rows = column.view(np.uint32).reshape(-1, _SHAPE_NUMBERS).tolist()
+    return [(samples, ids, numbers) if ids else (samples, numbers) for samples, ids, numbers in rows]
+
+
+def _lookup_of(answer: Answer, seconds: float) -> Lookup:
+    memory = answer.columns[0].view(np.float16)
     tensors: list[npt.NDArray[np.float16]] = []
     begin = 0
-    for samples, ids, numbers_each in shapes.view(np.uint32).reshape(-1, _SHAPE_NUMBERS).tolist():
-        shape = (samples, ids, numbers_each) if ids else (samples, numbers_each)
-        end = begin + samples * (ids or 1) * numbers_each
-        if end > len(memory):
-            raise Unavailable(f"expected {end} numbers for the shapes of an answer, got {len(memory)}")
+    for shape in _shapes_of(answer.columns[1]):
+        end = begin + math.prod(shape)
         tensors.append(memory[begin:end].reshape(shape))
         begin = end
     message = answer.message

@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 import select
 import socket
+from collections.abc import Sequence
 from typing import Any, Protocol
 
 import grpc
@@ -16,9 +17,8 @@ import numpy.typing as npt
 from typing_extensions import Buffer
 
 from persia.errors import PersiaError, Unavailable
-from persia.rpc.frames import HEADER_BYTES, frame, lengths_of, send
+from persia.rpc.frames import HEADER_BYTES, TURNS, frame, header_of, send
 from persia.rpc.methods import Method
-from persia.rpc.server import MAX_MESSAGE_BYTES
 from persia.rpc.status import error_of
 
 __all__ = ["Answer", "Connection", "FrameConnection", "GrpcConnection"]
@@ -44,7 +44,7 @@ class Connection(Protocol):
     events: int  # of select.poll
 
     def fileno(self) -> int: ...
-    def ask(self, message: Any, columns: list[Column], seconds: float) -> None:
+    def ask(self, message: Any, columns: Sequence[Column], seconds: float) -> None:
         """Begins a request. REQUIRES: the one before is answered."""
 
     def advance(self) -> Answer | None:
@@ -67,6 +67,7 @@ class FrameConnection:
         self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self._unsent: list[memoryview] = []
         self._start = b""
+        self._turn = 0
         self._lengths: tuple[int, ...] | None = None
         self._body = np.empty(0, np.uint8)
         self._got = 0
@@ -84,9 +85,10 @@ class FrameConnection:
     def fileno(self) -> int:
         return self._socket.fileno()
 
-    def ask(self, message: Any, columns: list[Column], seconds: float) -> None:
+    def ask(self, message: Any, columns: Sequence[Column], seconds: float) -> None:
         self._lengths, self._start = None, b""
-        self._unsent = [memoryview(piece).cast("B") for piece in frame(message, *columns)]
+        self._turn = (self._turn + 1) % TURNS
+        self._unsent = frame(message, *columns).in_turn(self._turn)
         self.events = select.POLLOUT
         if self._connected:
             self._send()
@@ -130,9 +132,11 @@ class FrameConnection:
             return False
         columns = len(self._method.response_columns) + 1
         try:
-            self._lengths = lengths_of(start[:HEADER_BYTES], columns, MAX_MESSAGE_BYTES)
+            turn, self._lengths = header_of(start[:HEADER_BYTES], columns)
         except PersiaError as error:
             raise Unavailable(f"an answer that is none: {error}") from None
+        if turn != self._turn:
+            raise Unavailable(f"an answer that is none: expected one to request {self._turn}, got one to {turn}")
         self._body = np.empty(sum(self._lengths), np.uint8)
         self._got = len(start) - HEADER_BYTES
         if self._got > len(self._body):
@@ -179,14 +183,17 @@ class GrpcConnection:
     def fileno(self) -> int:
         return self._event
 
-    def ask(self, message: Any, columns: list[Column], seconds: float) -> None:
+    def ask(self, message: Any, columns: Sequence[Column], seconds: float) -> None:
         request = self._method.request()
         request.CopyFrom(message)
         for name, column in zip(self._method.request_columns, columns, strict=True):
             setattr(request, name, b"".join(column if isinstance(column, list) else [column]))
         # A descriptor of its own, so that an answer that comes after close() writes to nobody else's.
+        try:
+            self._future = self._call.future(request, timeout=seconds)
+        except ValueError as error:  # as gRPC calls it
+            raise Unavailable(f"the channel was closed: {error}") from None
         event = os.dup(self._event)
-        self._future = self._call.future(request, timeout=seconds)
 
         def wake(_: object) -> None:
             os.eventfd_write(event, 1)
@@ -203,7 +210,10 @@ class GrpcConnection:
         except grpc.FutureCancelledError:
             raise Unavailable("the channel was closed") from None
         except grpc.RpcError as error:
-            raise error_of(error.code(), str(error.details())) from None
+            code = error.code()
+            # Nobody here cancelled it: the server is on its way out.
+            code = grpc.StatusCode.UNAVAILABLE if code == grpc.StatusCode.CANCELLED else code
+            raise error_of(code, str(error.details())) from None
         return Answer(message, [np.frombuffer(getattr(message, name), np.uint8) for name in self._method.response_columns])
 
     def is_stale(self) -> bool:
