@@ -93,7 +93,7 @@ class Question:
     def _hedge(self, now: float, end: float, patience: Patience, poll: select.poll) -> None:
         """The first one may still answer; whichever does first counts."""
         asked = [attempt.replica for attempt in self._active.values()]
-        other = self.replicas.choose([*asked, *self._failed])
+        other = self.replicas.choose([*asked, *self._failed]) or self.replicas.choose(asked)
         if other is None or len(self._active) > 1:
             self._hedge_at = now + patience.replica  # look again then
             return
