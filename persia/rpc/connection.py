@@ -51,7 +51,7 @@ class Connection(Protocol):
         """Goes on as far as it can; the answer once it is whole."""
 
     def is_stale(self) -> bool:
-        """Whether the server has ended it, seen from outside of a request."""
+        """Whether it is of no more use, between two requests: the server has ended it, for instance."""
 
     def close(self) -> None:
         """Also gives up a request that is under way."""
@@ -217,7 +217,7 @@ class GrpcConnection:
         return Answer(message, [np.frombuffer(getattr(message, name), np.uint8) for name in self._method.response_columns])
 
     def is_stale(self) -> bool:
-        return False
+        return True  # a new one costs little beside the call, and may be one for frames by then
 
     def close(self) -> None:
         if self._future is not None:
