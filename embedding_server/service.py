@@ -12,7 +12,7 @@ from typing_extensions import Buffer
 from persia import _core
 from persia.errors import PersiaError, Unavailable
 from persia.rpc import MAX_MESSAGE_BYTES, status_of
-from persia.rpc.frames import Frame, frame
+from persia.rpc.frames import Frame, frame, message_of
 from persia.v1 import embedding_pb2 as pb
 from persia.v1 import embedding_pb2_grpc as pb_grpc
 
@@ -44,7 +44,7 @@ class EmbeddingService(pb_grpc.EmbeddingServerServicer):
         *bulk, message = columns
         try:
             with self._metrics.lookup():
-                response, numbers = self._answer(pb.LookupRequest.FromString(bytes(message)), *bulk)
+                response, numbers = self._answer(message_of(pb.LookupRequest, message), *bulk)
         except Exception as error:
             return frame(_error_response(0, error), b"")
         return frame(response, numbers.data)

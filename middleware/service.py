@@ -13,7 +13,7 @@ from persia.errors import InvalidInput
 from persia.routing.lookup import Lookup
 from persia.routing.router import Router
 from persia.rpc import status_of
-from persia.rpc.frames import Frame, frame
+from persia.rpc.frames import Frame, frame, message_of
 from persia.v1 import embedding_pb2, middleware_pb2_grpc
 from persia.v1 import middleware_pb2 as pb
 
@@ -46,7 +46,7 @@ class MiddlewareService(middleware_pb2_grpc.MiddlewareServicer):
         """The answer to a batch that came in a frame."""
         batch, ids, message = columns
         try:
-            request = pb.ForwardRequest.FromString(bytes(message))
+            request = message_of(pb.ForwardRequest, message)
             lookup = self._lookup(batch, ids, request.timeout_ms / 1000 if request.timeout_ms else None)
             return frame(_response(lookup), [tensor.data for tensor in lookup.tensors], _shapes(lookup))
         except Exception as error:

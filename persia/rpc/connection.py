@@ -5,6 +5,7 @@ So one thread asks many servers at once, and gives up or turns to another one wh
 
 from __future__ import annotations
 
+import itertools
 import os
 import select
 import socket
@@ -17,7 +18,7 @@ import numpy.typing as npt
 from typing_extensions import Buffer
 
 from persia.errors import PersiaError, Unavailable
-from persia.rpc.frames import HEADER_BYTES, TURNS, frame, header_of, send
+from persia.rpc.frames import HEADER_BYTES, TURNS, frame, header_of, message_of, send
 from persia.rpc.methods import Method
 from persia.rpc.status import error_of
 
@@ -25,6 +26,9 @@ __all__ = ["Answer", "Connection", "FrameConnection", "GrpcConnection"]
 
 # The first read of an answer: most small answers come whole with it.
 _FIRST_READ = 16 << 10
+
+# Of all connections together: so an answer that got into another connection is found out as well.
+_turns = itertools.count()
 
 Column = Buffer | list[Buffer]
 
@@ -87,7 +91,7 @@ class FrameConnection:
 
     def ask(self, message: Any, columns: Sequence[Column], seconds: float) -> None:
         self._lengths, self._start = None, b""
-        self._turn = (self._turn + 1) % TURNS
+        self._turn = next(_turns) % TURNS
         self._unsent = frame(message, *columns).in_turn(self._turn)
         self.events = select.POLLOUT
         if self._connected:
@@ -151,8 +155,8 @@ class FrameConnection:
             columns.append(self._body[begin : begin + length])
             begin += length
         try:
-            message = self._method.response.FromString(columns.pop().tobytes())
-        except Exception as error:  # protobuf's own class is another one in each of its implementations
+            message = message_of(self._method.response, columns.pop().data)
+        except PersiaError as error:
             raise Unavailable(f"an answer that is none: {error}") from None
         self.events = 0
         return Answer(message, columns)

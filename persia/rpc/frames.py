@@ -11,14 +11,17 @@ import socket
 import struct
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
+from google.protobuf.message import Message
 from typing_extensions import Buffer
 
-from persia.errors import DecodeError, TooLarge
+from persia.errors import DecodeError, InvalidInput, TooLarge
 from persia.rpc.server import MAX_MESSAGE_BYTES
 
-__all__ = ["HEADER_BYTES", "MAX_COLUMNS", "TURNS", "Frame", "frame", "header_of", "send"]
+__all__ = ["HEADER_BYTES", "MAX_COLUMNS", "TURNS", "Frame", "frame", "header_of", "message_of", "send"]
+
+_Message = TypeVar("_Message", bound=Message)
 
 _MAGIC = b"PSF1"
 MAX_COLUMNS = 6  # the last one is the message
@@ -80,6 +83,14 @@ def header_of(header: bytes, columns: int) -> tuple[int, tuple[int, ...]]:
         raise DecodeError(f"a frame of {columns} columns", f"{count} with lengths {lengths}", 4)
     _check_size(lengths)
     return turn, tuple(lengths[:count])
+
+
+def message_of(kind: type[_Message], column: Buffer) -> _Message:
+    """The message of a frame. Raises InvalidInput."""
+    try:
+        return kind.FromString(bytes(column))
+    except Exception as error:  # protobuf's own class is another one in each of its implementations
+        raise InvalidInput(f"expected a {kind.DESCRIPTOR.full_name}, got other bytes: {error}") from None
 
 
 def _check_size(lengths: Sequence[int]) -> None:
