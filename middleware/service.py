@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import grpc
-import numpy as np
 from typing_extensions import Buffer
 
 from persia import _core
@@ -38,8 +37,8 @@ class MiddlewareService(middleware_pb2_grpc.MiddlewareServicer):
         seconds = min((limit for limit in (remaining, asked) if limit is not None), default=None)
         lookup = self._lookup(request.batch, request.ids, seconds)
         response = _response(lookup)
-        response.tensors = b"".join(tensor.tobytes() for tensor in lookup.tensors)
-        response.shapes = _shapes(lookup)
+        response.tensors = lookup.numbers.tobytes()
+        response.shapes = lookup.shapes.tobytes()
         return response
 
     def answer_frame(self, columns: Sequence[memoryview]) -> Frame:
@@ -48,7 +47,7 @@ class MiddlewareService(middleware_pb2_grpc.MiddlewareServicer):
         try:
             request = message_of(pb.ForwardRequest, message)
             lookup = self._lookup(batch, ids, request.timeout_ms / 1000 if request.timeout_ms else None)
-            return frame(_response(lookup), [tensor.data for tensor in lookup.tensors], _shapes(lookup))
+            return frame(_response(lookup), lookup.numbers.data, lookup.shapes.data)
         except Exception as error:
             code, text = status_of(error)
             return frame(pb.ForwardResponse(error=embedding_pb2.Error(code=code.value[0], message=text)), b"", b"")
@@ -88,8 +87,3 @@ def _response(lookup: Lookup) -> pb.ForwardResponse:
     return pb.ForwardResponse(
         versions=lookup.versions, absent=lookup.absent, wrong_dim=lookup.wrong_dim, missing_shards=lookup.missing_shards
     )
-
-
-def _shapes(lookup: Lookup) -> bytes:
-    shapes = [shape if len(shape) == 3 else (shape[0], 0, shape[1]) for shape in (tensor.shape for tensor in lookup.tensors)]
-    return np.array(shapes, "<u4").tobytes()

@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import math
 import time
 from collections.abc import Sequence
 
 import grpc
 import numpy as np
-import numpy.typing as npt
 
 from persia import _core
 from persia.errors import Unavailable
-from persia.routing.lookup import Lookup, RouterOptions
+from persia.routing.lookup import SHAPE_NUMBERS, Lookup, RouterOptions
 from persia.routing.opened import Opened
 from persia.rpc.connection import Answer
 from persia.rpc.fan_out import Patience, Question, ask_all
@@ -23,8 +21,6 @@ from persia.v1 import middleware_pb2 as pb
 from persia.v1 import middleware_pb2_grpc as pb_grpc
 
 __all__ = ["MiddlewareClient"]
-
-_SHAPE_NUMBERS = 3
 
 
 class MiddlewareClient:
@@ -69,25 +65,23 @@ def _probe(channel: grpc.Channel, seconds: float) -> Health:
 
 def _check(answer: Answer) -> None:
     numbers, shapes = answer.columns
-    if shapes.nbytes % (4 * _SHAPE_NUMBERS):
-        raise Unavailable(f"an answer that is none: expected shapes of {_SHAPE_NUMBERS} u32, got {shapes.nbytes} bytes")
-    expected = 2 * sum(math.prod(shape) for shape in _shapes_of(shapes))
+    if shapes.nbytes % (4 * SHAPE_NUMBERS):
+        raise Unavailable(f"an answer that is none: expected shapes of {SHAPE_NUMBERS} u32, got {shapes.nbytes} bytes")
+    rows = shapes.view(np.uint32).reshape(-1, SHAPE_NUMBERS).tolist()
+    expected = 2 * sum([samples * (ids or 1) * numbers_each for samples, ids, numbers_each in rows])
     if numbers.nbytes != expected:
         raise Unavailable(f"an answer that is none: expected {expected} bytes for its shapes, got {numbers.nbytes}")
 
 
-def _shapes_of(column: npt.NDArray[np.uint8]) -> list[tuple[int, ...]]:
-    rows = column.view(np.uint32).reshape(-1, _SHAPE_NUMBERS).tolist()
-    return [(samples, ids, numbers) if ids else (samples, numbers) for samples, ids, numbers in rows]
-
-
 def _lookup_of(answer: Answer, seconds: float) -> Lookup:
-    memory = answer.columns[0].view(np.float16)
-    tensors: list[npt.NDArray[np.float16]] = []
-    begin = 0
-    for shape in _shapes_of(answer.columns[1]):
-        end = begin + math.prod(shape)
-        tensors.append(memory[begin:end].reshape(shape))
-        begin = end
+    numbers, shapes = answer.columns
     message = answer.message
-    return Lookup(tensors, list(message.versions), message.absent, message.wrong_dim, list(message.missing_shards), seconds)
+    return Lookup(
+        numbers.view(np.float16),
+        shapes.view(np.uint32),
+        list(message.versions),
+        message.absent,
+        message.wrong_dim,
+        list(message.missing_shards),
+        seconds,
+    )

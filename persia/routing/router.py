@@ -82,7 +82,7 @@ class Router:
             versions[i] = answer.message.version
             absent += answer.message.absent
             wrong_dim += answer.message.wrong_dim
-        return Lookup(plan.assemble(numbers), versions, absent, wrong_dim, missing, seconds)
+        return Lookup(*plan.assemble_flat(numbers), versions, absent, wrong_dim, missing, seconds)
 
     def _go_on_without(self, error: PersiaError | None) -> None:
         assert error is not None

@@ -30,8 +30,6 @@ _FIRST_READ = 16 << 10
 # Of all connections together: so an answer that got into another connection is found out as well.
 _turns = itertools.count()
 
-Column = Buffer | list[Buffer]
-
 
 class Answer:
     """A response message, and its bulk columns in memory of their own: u8, writable where they came in a frame."""
@@ -48,7 +46,7 @@ class Connection(Protocol):
     events: int  # of select.poll
 
     def fileno(self) -> int: ...
-    def ask(self, message: Any, columns: Sequence[Column], seconds: float) -> None:
+    def ask(self, message: Any, columns: Sequence[Buffer], seconds: float) -> None:
         """Begins a request. REQUIRES: the one before is answered."""
 
     def advance(self) -> Answer | None:
@@ -89,7 +87,7 @@ class FrameConnection:
     def fileno(self) -> int:
         return self._socket.fileno()
 
-    def ask(self, message: Any, columns: Sequence[Column], seconds: float) -> None:
+    def ask(self, message: Any, columns: Sequence[Buffer], seconds: float) -> None:
         self._lengths, self._start = None, b""
         self._turn = next(_turns) % TURNS
         self._unsent = frame(message, *columns).in_turn(self._turn)
@@ -187,11 +185,11 @@ class GrpcConnection:
     def fileno(self) -> int:
         return self._event
 
-    def ask(self, message: Any, columns: Sequence[Column], seconds: float) -> None:
+    def ask(self, message: Any, columns: Sequence[Buffer], seconds: float) -> None:
         request = self._method.request()
         request.CopyFrom(message)
         for name, column in zip(self._method.request_columns, columns, strict=True):
-            setattr(request, name, b"".join(column if isinstance(column, list) else [column]))
+            setattr(request, name, bytes(column))
         # A descriptor of its own, so that an answer that comes after close() writes to nobody else's.
         try:
             self._future = self._call.future(request, timeout=seconds)

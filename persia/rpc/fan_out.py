@@ -8,8 +8,10 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from typing_extensions import Buffer
+
 from persia.errors import DeadlineExceeded, PersiaError, Unavailable
-from persia.rpc.connection import Answer, Column, Connection
+from persia.rpc.connection import Answer, Connection
 from persia.rpc.replica import Replica
 from persia.rpc.replicas import ReplicaSet
 from persia.rpc.status import error_of_code
@@ -35,7 +37,7 @@ class Patience:
 class Question:
     """One request to one service. Afterwards it has either `answer` or `error`."""
 
-    def __init__(self, replicas: ReplicaSet, message: Any, columns: Sequence[Column], check: Check) -> None:
+    def __init__(self, replicas: ReplicaSet, message: Any, columns: Sequence[Buffer], check: Check) -> None:
         """check: raises Unavailable for an answer that cannot be one to this request; then another replica is asked."""
         self.replicas, self.message, self.columns, self.check = replicas, message, columns, check
         self.answer: Answer | None = None
@@ -175,26 +177,18 @@ def ask_all(questions: Sequence[Question], end: float, patience: Patience) -> No
     poll = select.poll()
     waiting = list(questions)
     try:
-        while True:
+        while waiting:
             now = time.monotonic()
-            wake = min([question.tick(now, end, patience, poll) for question in waiting], default=end)
-            waiting = _still_waiting(waiting, poll)
-            if not waiting:
-                return
+            wake = min([question.tick(now, end, patience, poll) for question in waiting])
             owners = {fileno: question for question in waiting for fileno in question._active}
-            for fileno, _ in poll.poll(max(0.0, wake - time.monotonic()) * 1000):
+            for fileno, _ in poll.poll(max(0.0, wake - now) * 1000):
                 question = owners[fileno]
                 if not question.done:
                     question.advance(fileno, poll)
-            waiting = _still_waiting(waiting, poll)
+            for question in waiting:
+                if question.done:
+                    question.cancel(poll)  # what another replica still has under way
+            waiting = [question for question in waiting if not question.done]
     finally:
-        for question in questions:
+        for question in waiting:
             question.cancel(poll)
-
-
-def _still_waiting(questions: list[Question], poll: select.poll) -> list[Question]:
-    """Those that are not done. What others still had under way is given up."""
-    for question in questions:
-        if question.done:
-            question.cancel(poll)
-    return [question for question in questions if not question.done]

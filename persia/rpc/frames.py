@@ -28,8 +28,6 @@ MAX_COLUMNS = 6  # the last one is the message
 _HEADER = struct.Struct(f"<4sHH{MAX_COLUMNS}I")
 HEADER_BYTES = _HEADER.size
 TURNS = 1 << 16  # after the last one comes the first
-# One system call takes so many pieces (IOV_MAX).
-_MAX_PIECES = 1024
 
 
 @dataclass(frozen=True)
@@ -46,23 +44,13 @@ class Frame:
         return [memoryview(header), *self.pieces]
 
 
-def frame(message: Any, *columns: Buffer | Sequence[Buffer]) -> Frame:
-    """A column may itself come in pieces. Raises TooLarge."""
-    pieces = []
-    lengths = []
-    for column in columns:
-        length = 0
-        for part in column if isinstance(column, (list, tuple)) else (column,):
-            view = memoryview(part)
-            if view.nbytes:
-                pieces.append(view.cast("B"))
-                length += view.nbytes
-        lengths.append(length)
-    body: bytes = message.SerializeToString()
-    pieces.append(memoryview(body))
-    lengths.append(len(body))
+def frame(message: Any, *columns: Buffer) -> Frame:
+    """Raises TooLarge."""
+    pieces = [memoryview(column) for column in columns]
+    pieces.append(memoryview(message.SerializeToString()))
+    lengths = [piece.nbytes for piece in pieces]
     _check_size(lengths)
-    return Frame(lengths, pieces)
+    return Frame(lengths, [piece.cast("B") for piece in pieces if piece.nbytes])
 
 
 def header_of(header: bytes, columns: int) -> tuple[int, tuple[int, ...]]:
@@ -102,7 +90,7 @@ def send(sock: socket.socket, pieces: list[memoryview]) -> list[memoryview]:
     """Gives the pieces to a socket, all of them if it blocks. Returns what a socket that does not block could not take yet."""
     while pieces:
         try:
-            sent = sock.sendmsg(pieces[:_MAX_PIECES])
+            sent = sock.sendmsg(pieces)
         except BlockingIOError:
             break
         whole = 0
