@@ -88,7 +88,7 @@ native-test: setup  ## run the C++ tests with ASan and UBSan, those named *concu
 	$(if $(CONCURRENT),$(call native,build/tsan,thread,$(CONCURRENT)))
 
 bench: build  ## run every benchmark
-	@shopt -s nullglob; for file in benchmarks/bench_*.py; do echo "== $$file"; $(PY) $$file; done
+	@shopt -s nullglob; for file in benchmarks/bench_*.py; do echo "== $$file"; PYTHONPATH=.:tests $(PY) $$file; done
 
 wheel: setup  ## build sdist and wheel into dist/, and try the wheel outside of the checkout
 	rm -rf dist

@@ -96,6 +96,7 @@ def main(
     log.info("serving version %d", shard.status().version)
     stop.wait()
     log.info("stopping: up to %.0f s for calls that run", DRAIN_SECONDS)
+    service.stopping = True
     listeners.stop(DRAIN_SECONDS)
     shard.stop()
 

@@ -12,7 +12,7 @@ from typing_extensions import Buffer
 from persia import _core
 from persia.errors import PersiaError, Unavailable
 from persia.rpc import MAX_MESSAGE_BYTES, status_of
-from persia.rpc.frames import frame
+from persia.rpc.frames import Frame, frame, message_of
 from persia.v1 import embedding_pb2 as pb
 from persia.v1 import embedding_pb2_grpc as pb_grpc
 
@@ -33,36 +33,40 @@ class EmbeddingService(pb_grpc.EmbeddingServerServicer):
     def __init__(self, shard: ShardServer, metrics: Metrics) -> None:
         self._shard, self._metrics = shard, metrics
         self.frame_port = 0
+        self.stopping = False
 
     def Lookup(self, request: pb.LookupRequest, context: grpc.ServicerContext) -> pb.LookupResponse:
         with self._metrics.lookup():
             return self._lookup(request)
 
-    def answer_frame(self, columns: list[memoryview]) -> list[Buffer]:
-        """A lookup that came in a frame (frames.frame) -> the pieces of the answer's frame."""
+    def answer_frame(self, columns: list[memoryview]) -> Frame:
+        """The answer to a lookup whose columns came in a frame."""
         *bulk, message = columns
         try:
             with self._metrics.lookup():
-                response, numbers = self._answer(pb.LookupRequest.FromString(bytes(message)).id, *bulk)
+                response, numbers = self._answer(message_of(pb.LookupRequest, message), *bulk)
         except Exception as error:
             return frame(_error_response(0, error), b"")
         return frame(response, numbers.data)
 
     def _lookup(self, request: pb.LookupRequest) -> pb.LookupResponse:
-        response, numbers = self._answer(request.id, request.parts, request.signs, request.sum_counts, request.sum_samples)
+        response, numbers = self._answer(request, request.parts, request.signs, request.sum_counts, request.sum_samples)
         response.numbers = numbers.tobytes()
         return response
 
     def _answer(
-        self, id: int, parts: Buffer, signs: Buffer, sum_counts: Buffer, sum_samples: Buffer
+        self, request: pb.LookupRequest, parts: Buffer, signs: Buffer, sum_counts: Buffer, sum_samples: Buffer
     ) -> tuple[pb.LookupResponse, npt.NDArray[np.float32]]:
+        index, count = self._shard.place
+        if request.shard_count and (request.shard_index, request.shard_count) != (index, count):
+            raise Unavailable(f"expected shard {request.shard_index} of {request.shard_count}, got shard {index} of {count}")
         table = self._shard.table
         if table is None or not self._shard.ready:
             raise Unavailable(f"expected a shard that is ready, got one that is {self._shard.state}")
         snapshot = table.pin()
         numbers, absent, wrong_dim = _core.answer(snapshot, parts, signs, sum_counts, sum_samples, MAX_NUMBERS)
         self._shard.count(memoryview(signs).nbytes // 8, absent, wrong_dim)
-        return pb.LookupResponse(id=id, version=snapshot.version, absent=absent, wrong_dim=wrong_dim), numbers
+        return pb.LookupResponse(id=request.id, version=snapshot.version, absent=absent, wrong_dim=wrong_dim), numbers
 
     def LookupStream(self, requests: Iterator[pb.LookupRequest], context: grpc.ServicerContext) -> Iterator[pb.LookupResponse]:
         return map(self._reply, requests)  # unlike a loop, it does not hold a request until the next one comes
@@ -77,6 +81,8 @@ class EmbeddingService(pb_grpc.EmbeddingServerServicer):
     def Status(self, request: pb.StatusRequest, context: grpc.ServicerContext) -> pb.StatusResponse:
         response = self._shard.status()
         response.frame_port = self.frame_port
+        if self.stopping:  # calls that run are answered, and no new ones are asked for
+            response.ready, response.state = False, "stopping"
         return response
 
 

@@ -42,6 +42,7 @@ class ShardServer:
 
     def __init__(self, options: ShardOptions) -> None:
         self.options = options
+        self.place = options.index, options.count
         self.table: _core.Table | None = None
         self.ready = False
         self.state = "starting"

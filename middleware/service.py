@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import grpc
-import numpy as np
 from typing_extensions import Buffer
 
 from persia import _core
@@ -13,7 +12,7 @@ from persia.errors import InvalidInput
 from persia.routing.lookup import Lookup
 from persia.routing.router import Router
 from persia.rpc import status_of
-from persia.rpc.frames import frame
+from persia.rpc.frames import Frame, frame, message_of
 from persia.v1 import embedding_pb2, middleware_pb2_grpc
 from persia.v1 import middleware_pb2 as pb
 
@@ -38,17 +37,17 @@ class MiddlewareService(middleware_pb2_grpc.MiddlewareServicer):
         seconds = min((limit for limit in (remaining, asked) if limit is not None), default=None)
         lookup = self._lookup(request.batch, request.ids, seconds)
         response = _response(lookup)
-        response.tensors = b"".join(tensor.tobytes() for tensor in lookup.tensors)
-        response.shapes = _shapes(lookup)
+        response.tensors = lookup.numbers.tobytes()
+        response.shapes = lookup.shapes.tobytes()
         return response
 
-    def answer_frame(self, columns: Sequence[memoryview]) -> list[Buffer]:
-        """A batch that came in a frame (frames.frame) -> the pieces of the answer's frame."""
+    def answer_frame(self, columns: Sequence[memoryview]) -> Frame:
+        """The answer to a batch that came in a frame."""
         batch, ids, message = columns
         try:
-            request = pb.ForwardRequest.FromString(bytes(message))
+            request = message_of(pb.ForwardRequest, message)
             lookup = self._lookup(batch, ids, request.timeout_ms / 1000 if request.timeout_ms else None)
-            return frame(_response(lookup), [tensor.data for tensor in lookup.tensors], _shapes(lookup))
+            return frame(_response(lookup), lookup.numbers.data, lookup.shapes.data)
         except Exception as error:
             code, text = status_of(error)
             return frame(pb.ForwardResponse(error=embedding_pb2.Error(code=code.value[0], message=text)), b"", b"")
@@ -88,8 +87,3 @@ def _response(lookup: Lookup) -> pb.ForwardResponse:
     return pb.ForwardResponse(
         versions=lookup.versions, absent=lookup.absent, wrong_dim=lookup.wrong_dim, missing_shards=lookup.missing_shards
     )
-
-
-def _shapes(lookup: Lookup) -> bytes:
-    shapes = [shape if len(shape) == 3 else (shape[0], 0, shape[1]) for shape in (tensor.shape for tensor in lookup.tensors)]
-    return np.array(shapes, "<u4").tobytes()

@@ -248,6 +248,10 @@ class Plan:
     def requests(self) -> list[ShardRequest]: ...
     def assemble(self, answers: Sequence[npt.NDArray[np.float32] | None]) -> list[npt.NDArray[np.float16]]:
         """One answer per shard, None for a missing one -> per feature (batch, dim), or (batch, fixed_size, dim + 1)."""
+    def assemble_flat(
+        self, answers: Sequence[npt.NDArray[np.float32] | None]
+    ) -> tuple[npt.NDArray[np.float16], npt.NDArray[np.uint32]]:
+        """As assemble: the numbers of all tensors, and their shapes in ForwardResponse's form, both of one dim."""
 
 def make_plan(batch: Batch, slots: Slots, shards: int, max_numbers: int = 1 << 29) -> Plan:
     """max_numbers: of all tensors together. Raises FeatureError for a feature that is not configured or has another batch

@@ -58,7 +58,7 @@ def test_id_part() -> None:
 
 def test_frames() -> None:
     numbers = np.array([0.5, 1.0], np.float32)
-    assert b"".join(frame(pb.LookupResponse(version=3), numbers.data)) == example("frames.md")
+    assert b"".join(frame(pb.LookupResponse(version=3), numbers.data).in_turn(0)) == example("frames.md")
 
 
 def test_documents_are_short() -> None:

@@ -57,42 +57,69 @@ nb::ndarray<nb::numpy, const std::uint32_t, nb::ndim<2>> parts_of(const PyReques
 
 using Answer = In1<float>;
 
-// One piece of memory for all tensors: one allocation, and torch may share it.
-nb::list assemble_tensors(const Plan& self, const std::vector<std::optional<Answer>>& answers) {
+// The tensors of all features in one piece of memory: one allocation, and torch may share it.
+struct Assembled {
+    explicit Assembled(std::size_t n) : numbers(n), size(n) {}
+
+    NewArray<std::uint16_t> numbers;
+    std::size_t size;
+    std::vector<std::vector<std::size_t>> shapes;
+    std::vector<std::uint16_t*> outs;
+};
+
+Assembled assembled(const Plan& plan, const std::vector<std::optional<Answer>>& answers) {
     std::vector<std::vector<std::size_t>> shapes;
     std::vector<std::size_t> begins;
     std::size_t total = 0;
-    for (const PlannedFeature& feature : self.features) {
+    for (const PlannedFeature& feature : plan.features) {
         shapes.push_back(tensor_shape(feature));
         begins.push_back(total);
         std::size_t size = 1;
         for (const std::size_t extent : shapes.back()) size *= extent;
         total += size;
     }
-    NewArray<std::uint16_t> memory(total);
-    std::vector<std::uint16_t*> outs;
-    for (const std::size_t begin : begins) outs.push_back(memory.data + begin);
+    Assembled result(total);
+    result.shapes = std::move(shapes);
+    for (const std::size_t begin : begins) result.outs.push_back(result.numbers.data + begin);
     std::vector<std::span<const float>> columns;
     for (const auto& answer : answers) {
         // Only None says that a shard is missing; to assemble() an empty column does.
         const std::size_t s = columns.size();
-        const std::size_t expected = s < self.shards.size() ? self.shards[s].view().answer_size() : 0;
+        const std::size_t expected = s < plan.shards.size() ? plan.shards[s].view().answer_size() : 0;
         if (answer && answer->shape(0) == 0 && expected != 0) {
             throw InvalidInput("expected an answer of " + std::to_string(expected) + " numbers from shard " +
                                std::to_string(s) + ", got 0");
         }
         columns.push_back(answer ? span(*answer) : std::span<const float>());
     }
-    {
-        nb::gil_scoped_release release;
-        assemble(self, columns, outs);
-    }
+    nb::gil_scoped_release release;
+    assemble(plan, columns, result.outs);
+    return result;
+}
+
+nb::ndarray<nb::numpy> halves(const Assembled& from, std::uint16_t* data, const std::vector<std::size_t>& shape) {
+    return {data, shape.size(), shape.data(), from.numbers.owner, nullptr, kHalf};
+}
+
+nb::list assemble_tensors(const Plan& self, const std::vector<std::optional<Answer>>& answers) {
+    const Assembled result = assembled(self, answers);
     nb::list tensors;
-    for (std::size_t i = 0; i < outs.size(); ++i) {
-        tensors.append(
-            nb::cast(nb::ndarray<nb::numpy>(outs[i], shapes[i].size(), shapes[i].data(), memory.owner, nullptr, kHalf)));
+    for (std::size_t i = 0; i < result.outs.size(); ++i) {
+        tensors.append(nb::cast(halves(result, result.outs[i], result.shapes[i])));
     }
     return tensors;
+}
+
+// The numbers of all tensors, and their shapes as ForwardResponse has them: (samples, ids or 0, numbers).
+nb::tuple assemble_flat(const Plan& self, const std::vector<std::optional<Answer>>& answers) {
+    const Assembled result = assembled(self, answers);
+    std::vector<std::uint32_t> shapes;
+    for (const auto& shape : result.shapes) {
+        shapes.push_back(static_cast<std::uint32_t>(shape.front()));
+        shapes.push_back(shape.size() == 3 ? static_cast<std::uint32_t>(shape[1]) : 0);
+        shapes.push_back(static_cast<std::uint32_t>(shape.back()));
+    }
+    return nb::make_tuple(halves(result, result.numbers.data, {result.size}), owned(std::move(shapes)));
 }
 
 // Whether no thread can write to a buffer: it belongs to bytes, maybe through a memoryview.
@@ -179,7 +206,8 @@ void routing(nb::module_& module) {
                          return names;
                      })
         .def_prop_ro("requests", requests_of)
-        .def("assemble", assemble_tensors, nb::arg("answers").noconvert());
+        .def("assemble", assemble_tensors, nb::arg("answers").noconvert())
+        .def("assemble_flat", assemble_flat, nb::arg("answers").noconvert());
     module.def(
         "make_plan",
         [](const DecodedBatch& batch, const Slots& slots, std::uint32_t shards, std::size_t max_numbers) {

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Protocol
 
 import numpy as np
@@ -11,7 +12,9 @@ import numpy.typing as npt
 from persia import _core
 from persia.config.global_config import EmbeddingWorkerConfig
 
-__all__ = ["Lookup", "Lookups", "RouterOptions"]
+__all__ = ["SHAPE_NUMBERS", "Lookup", "Lookups", "RouterOptions"]
+
+SHAPE_NUMBERS = 3
 
 
 @dataclass(frozen=True)
@@ -38,12 +41,24 @@ class RouterOptions:
 class Lookup:
     """The tensors of a batch, and what is to be said of them."""
 
-    tensors: list[npt.NDArray[np.float16]]  # per feature (batch, dim), or (batch, sample_fixed_size, dim + 1)
+    numbers: npt.NDArray[np.float16]  # of all tensors, one after the other
+    shapes: npt.NDArray[np.uint32]  # of each tensor three, as ForwardResponse has them
     versions: list[int]  # of each shard; 0 for one that was not asked
     absent: int  # signs without a row: zeros
     wrong_dim: int  # signs whose row has another dim: zeros
     missing_shards: list[int]  # their rows are zeros, too
     rpc_seconds: float  # from the first request to the last answer
+
+    @cached_property
+    def tensors(self) -> list[npt.NDArray[np.float16]]:
+        """Per feature (batch, dim), or (batch, sample_fixed_size, dim + 1)."""
+        tensors, begin = [], 0
+        for samples, ids, numbers in self.shapes.reshape(-1, SHAPE_NUMBERS).tolist():
+            shape = (samples, ids, numbers) if ids else (samples, numbers)
+            end = begin + samples * (ids or 1) * numbers
+            tensors.append(self.numbers[begin:end].reshape(shape))
+            begin = end
+        return tensors
 
 
 class Lookups(Protocol):

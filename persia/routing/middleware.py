@@ -7,11 +7,10 @@ from collections.abc import Sequence
 
 import grpc
 import numpy as np
-import numpy.typing as npt
 
 from persia import _core
 from persia.errors import Unavailable
-from persia.routing.lookup import Lookup, RouterOptions
+from persia.routing.lookup import SHAPE_NUMBERS, Lookup, RouterOptions
 from persia.routing.opened import Opened
 from persia.rpc.connection import Answer
 from persia.rpc.fan_out import Patience, Question, ask_all
@@ -22,8 +21,6 @@ from persia.v1 import middleware_pb2 as pb
 from persia.v1 import middleware_pb2_grpc as pb_grpc
 
 __all__ = ["MiddlewareClient"]
-
-_SHAPE_NUMBERS = 3
 
 
 class MiddlewareClient:
@@ -44,7 +41,7 @@ class MiddlewareClient:
         """As Router.lookup."""
         seconds = self.options.timeout if timeout is None else timeout
         request = pb.ForwardRequest(timeout_ms=max(1, int(seconds * 1000)))
-        question = Question(self.replicas, request, [b"", batch.encode_ids()])
+        question = Question(self.replicas, request, [b"", batch.encode_ids()], _check)
         began = time.monotonic()
         ask_all([question], began + seconds, self._patience)
         if question.answer is None:
@@ -66,21 +63,25 @@ def _probe(channel: grpc.Channel, seconds: float) -> Health:
     return Health(status.ready, status.state, status.frame_port)
 
 
+def _check(answer: Answer) -> None:
+    numbers, shapes = answer.columns
+    if shapes.nbytes % (4 * SHAPE_NUMBERS):
+        raise Unavailable(f"an answer that is none: expected shapes of {SHAPE_NUMBERS} u32, got {shapes.nbytes} bytes")
+    rows = shapes.view(np.uint32).reshape(-1, SHAPE_NUMBERS).tolist()
+    expected = 2 * sum([samples * (ids or 1) * numbers_each for samples, ids, numbers_each in rows])
+    if numbers.nbytes != expected:
+        raise Unavailable(f"an answer that is none: expected {expected} bytes for its shapes, got {numbers.nbytes}")
+
+
 def _lookup_of(answer: Answer, seconds: float) -> Lookup:
     numbers, shapes = answer.columns
-    if numbers.nbytes % 2 or shapes.nbytes % (4 * _SHAPE_NUMBERS):
-        raise Unavailable(
-            f"expected tensors of f16 and shapes of {_SHAPE_NUMBERS} u32, got {numbers.nbytes}, {shapes.nbytes} bytes"
-        )
-    memory = numbers.view(np.float16)
-    tensors: list[npt.NDArray[np.float16]] = []
-    begin = 0
-    for samples, ids, numbers_each in shapes.view(np.uint32).reshape(-1, _SHAPE_NUMBERS).tolist():
-        shape = (samples, ids, numbers_each) if ids else (samples, numbers_each)
-        end = begin + samples * (ids or 1) * numbers_each
-        if end > len(memory):
-            raise Unavailable(f"expected {end} numbers for the shapes of an answer, got {len(memory)}")
-        tensors.append(memory[begin:end].reshape(shape))
-        begin = end
     message = answer.message
-    return Lookup(tensors, list(message.versions), message.absent, message.wrong_dim, list(message.missing_shards), seconds)
+    return Lookup(
+        numbers.view(np.float16),
+        shapes.view(np.uint32),
+        list(message.versions),
+        message.absent,
+        message.wrong_dim,
+        list(message.missing_shards),
+        seconds,
+    )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import numpy.typing as npt
@@ -25,8 +25,6 @@ __all__ = ["Router"]
 # The part of its time after which a lookup goes on without the shards that have not answered, if it may.
 _WITHOUT = 0.8
 
-_REQUEST = pb.LookupRequest()  # all that is said stands in the columns
-
 
 class Router:
     """Any number of threads may use it, of the process that used it first."""
@@ -34,6 +32,8 @@ class Router:
     def __init__(self, config: EmbeddingConfig, servers: Sequence[Sequence[str]], options: RouterOptions) -> None:
         """servers: for each shard, in order, the `host:port` of its replicas; a host may be a name that stands for several."""
         self._slots = make_slots(config)
+        # The rest of a request stands in its columns.
+        self._messages = [pb.LookupRequest(shard_index=i, shard_count=len(servers)) for i in range(len(servers))]
         self.options = options
         self._patience = Patience(options.hedge_after, options.wait_for_shard)
         self._shards = Opened(lambda: shard_sets(servers))
@@ -59,8 +59,8 @@ class Router:
         questions: dict[int, Question] = {}
         for i, request in enumerate(plan.requests):
             if request.answer_size:
-                arrays = request.parts, request.signs, request.sum_counts, request.sum_samples
-                questions[i] = Question(shards[i], _REQUEST, [array.data for array in arrays])
+                columns = [request.parts.data, request.signs.data, request.sum_counts.data, request.sum_samples.data]
+                questions[i] = Question(shards[i], self._messages[i], columns, _of_size(request.answer_size))
         began = time.monotonic()
         ask_all(list(questions.values()), end, self._patience)
         return self._assemble(plan, questions, len(shards), time.monotonic() - began)
@@ -78,11 +78,11 @@ class Router:
                 numbers[i] = None
                 missing.append(i)
                 continue
-            numbers[i] = _numbers_of(answer)
+            numbers[i] = answer.columns[0].view(np.float32)
             versions[i] = answer.message.version
             absent += answer.message.absent
             wrong_dim += answer.message.wrong_dim
-        return Lookup(plan.assemble(numbers), versions, absent, wrong_dim, missing, seconds)
+        return Lookup(*plan.assemble_flat(numbers), versions, absent, wrong_dim, missing, seconds)
 
     def _go_on_without(self, error: PersiaError | None) -> None:
         assert error is not None
@@ -103,8 +103,10 @@ def _close(shards: list[ReplicaSet]) -> None:
         replicas.close()
 
 
-def _numbers_of(answer: Answer) -> npt.NDArray[np.float32]:
-    column = answer.columns[0]
-    if column.nbytes % 4:
-        raise Unavailable(f"expected an answer of f32 numbers, got {column.nbytes} bytes")
-    return column.view(np.float32)
+def _of_size(numbers: int) -> Callable[[Answer], None]:
+    def check(answer: Answer) -> None:
+        got = answer.columns[0].nbytes
+        if got != 4 * numbers:
+            raise Unavailable(f"an answer that is none: expected {numbers} numbers of 4 bytes, got {got} bytes")
+
+    return check

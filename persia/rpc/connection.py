@@ -5,9 +5,11 @@ So one thread asks many servers at once, and gives up or turns to another one wh
 
 from __future__ import annotations
 
+import itertools
 import os
 import select
 import socket
+from collections.abc import Sequence
 from typing import Any, Protocol
 
 import grpc
@@ -16,9 +18,8 @@ import numpy.typing as npt
 from typing_extensions import Buffer
 
 from persia.errors import PersiaError, Unavailable
-from persia.rpc.frames import HEADER_BYTES, frame, lengths_of, send
+from persia.rpc.frames import HEADER_BYTES, TURNS, frame, header_of, message_of, send
 from persia.rpc.methods import Method
-from persia.rpc.server import MAX_MESSAGE_BYTES
 from persia.rpc.status import error_of
 
 __all__ = ["Answer", "Connection", "FrameConnection", "GrpcConnection"]
@@ -26,7 +27,8 @@ __all__ = ["Answer", "Connection", "FrameConnection", "GrpcConnection"]
 # The first read of an answer: most small answers come whole with it.
 _FIRST_READ = 16 << 10
 
-Column = Buffer | list[Buffer]
+# Of all connections together: so an answer that got into another connection is found out as well.
+_turns = itertools.count()
 
 
 class Answer:
@@ -44,14 +46,14 @@ class Connection(Protocol):
     events: int  # of select.poll
 
     def fileno(self) -> int: ...
-    def ask(self, message: Any, columns: list[Column], seconds: float) -> None:
+    def ask(self, message: Any, columns: Sequence[Buffer], seconds: float) -> None:
         """Begins a request. REQUIRES: the one before is answered."""
 
     def advance(self) -> Answer | None:
         """Goes on as far as it can; the answer once it is whole."""
 
     def is_stale(self) -> bool:
-        """Whether the server has ended it, seen from outside of a request."""
+        """Whether it is of no more use, between two requests: the server has ended it, for instance."""
 
     def close(self) -> None:
         """Also gives up a request that is under way."""
@@ -67,6 +69,7 @@ class FrameConnection:
         self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self._unsent: list[memoryview] = []
         self._start = b""
+        self._turn = 0
         self._lengths: tuple[int, ...] | None = None
         self._body = np.empty(0, np.uint8)
         self._got = 0
@@ -84,9 +87,10 @@ class FrameConnection:
     def fileno(self) -> int:
         return self._socket.fileno()
 
-    def ask(self, message: Any, columns: list[Column], seconds: float) -> None:
+    def ask(self, message: Any, columns: Sequence[Buffer], seconds: float) -> None:
         self._lengths, self._start = None, b""
-        self._unsent = [memoryview(piece).cast("B") for piece in frame(message, *columns)]
+        self._turn = next(_turns) % TURNS
+        self._unsent = frame(message, *columns).in_turn(self._turn)
         self.events = select.POLLOUT
         if self._connected:
             self._send()
@@ -130,9 +134,11 @@ class FrameConnection:
             return False
         columns = len(self._method.response_columns) + 1
         try:
-            self._lengths = lengths_of(start[:HEADER_BYTES], columns, MAX_MESSAGE_BYTES)
+            turn, self._lengths = header_of(start[:HEADER_BYTES], columns)
         except PersiaError as error:
             raise Unavailable(f"an answer that is none: {error}") from None
+        if turn != self._turn:
+            raise Unavailable(f"an answer that is none: expected one to request {self._turn}, got one to {turn}")
         self._body = np.empty(sum(self._lengths), np.uint8)
         self._got = len(start) - HEADER_BYTES
         if self._got > len(self._body):
@@ -147,8 +153,8 @@ class FrameConnection:
             columns.append(self._body[begin : begin + length])
             begin += length
         try:
-            message = self._method.response.FromString(columns.pop().tobytes())
-        except Exception as error:  # protobuf's own class is another one in each of its implementations
+            message = message_of(self._method.response, columns.pop().data)
+        except PersiaError as error:
             raise Unavailable(f"an answer that is none: {error}") from None
         self.events = 0
         return Answer(message, columns)
@@ -179,14 +185,17 @@ class GrpcConnection:
     def fileno(self) -> int:
         return self._event
 
-    def ask(self, message: Any, columns: list[Column], seconds: float) -> None:
+    def ask(self, message: Any, columns: Sequence[Buffer], seconds: float) -> None:
         request = self._method.request()
         request.CopyFrom(message)
         for name, column in zip(self._method.request_columns, columns, strict=True):
-            setattr(request, name, b"".join(column if isinstance(column, list) else [column]))
+            setattr(request, name, bytes(column))
         # A descriptor of its own, so that an answer that comes after close() writes to nobody else's.
+        try:
+            self._future = self._call.future(request, timeout=seconds)
+        except ValueError as error:  # as gRPC calls it
+            raise Unavailable(f"the channel was closed: {error}") from None
         event = os.dup(self._event)
-        self._future = self._call.future(request, timeout=seconds)
 
         def wake(_: object) -> None:
             os.eventfd_write(event, 1)
@@ -203,11 +212,14 @@ class GrpcConnection:
         except grpc.FutureCancelledError:
             raise Unavailable("the channel was closed") from None
         except grpc.RpcError as error:
-            raise error_of(error.code(), str(error.details())) from None
+            code = error.code()
+            # Nobody here cancelled it: the server is on its way out.
+            code = grpc.StatusCode.UNAVAILABLE if code == grpc.StatusCode.CANCELLED else code
+            raise error_of(code, str(error.details())) from None
         return Answer(message, [np.frombuffer(getattr(message, name), np.uint8) for name in self._method.response_columns])
 
     def is_stale(self) -> bool:
-        return False
+        return True  # a new one costs little beside the call, and may be one for frames by then
 
     def close(self) -> None:
         if self._future is not None:

@@ -4,17 +4,21 @@ from __future__ import annotations
 
 import select
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from typing_extensions import Buffer
+
 from persia.errors import DeadlineExceeded, PersiaError, Unavailable
-from persia.rpc.connection import Answer, Column, Connection
+from persia.rpc.connection import Answer, Connection
 from persia.rpc.replica import Replica
 from persia.rpc.replicas import ReplicaSet
 from persia.rpc.status import error_of_code
 
 __all__ = ["Patience", "Question", "ask_all"]
+
+Check = Callable[[Answer], None]
 
 # A request that no replica takes to its end is the request's fault, or nobody's: it is not tried for ever.
 _MAX_ATTEMPTS = 6
@@ -33,12 +37,14 @@ class Patience:
 class Question:
     """One request to one service. Afterwards it has either `answer` or `error`."""
 
-    def __init__(self, replicas: ReplicaSet, message: Any, columns: list[Column]) -> None:
-        self.replicas, self.message, self.columns = replicas, message, columns
+    def __init__(self, replicas: ReplicaSet, message: Any, columns: Sequence[Buffer], check: Check) -> None:
+        """check: raises Unavailable for an answer that cannot be one to this request; then another replica is asked."""
+        self.replicas, self.message, self.columns, self.check = replicas, message, columns, check
         self.answer: Answer | None = None
         self.error: PersiaError | None = None
         self._active: dict[int, _Attempt] = {}
         self._failed: list[Replica] = []
+        self._problems: list[str] = []  # of each attempt that failed
         self._attempts = 0
         self._hedge_at = self._give_up_at = 0.0
 
@@ -49,13 +55,13 @@ class Question:
     def tick(self, now: float, end: float, patience: Patience, poll: select.poll) -> float:
         """Begins what is to be begun. Returns when it wants to be called again, if nothing happens before."""
         if now >= end:
-            return self._fail(self._timed_out(), poll)
+            return self._fail(self._timed_out())
         if self._active:
             if now >= self._hedge_at:
                 self._hedge(now, end, patience, poll)
             return min(self._hedge_at, end)
         if self._attempts >= _MAX_ATTEMPTS:
-            return self._fail(self.replicas.unavailable(), poll)
+            return self._fail(self._unavailable())
         replica = self.replicas.choose(self._failed) or self.replicas.choose()
         if replica is not None:
             self._begin(replica, now, end, patience, poll)
@@ -63,7 +69,7 @@ class Question:
         # Nobody can be asked. A service that has been away for long is not waited for by each request anew.
         self._give_up_at = self._give_up_at or max(now, self.replicas.away_since() + patience.service)
         if now >= self._give_up_at:
-            return self._fail(self.replicas.unavailable(), poll)
+            return self._fail(self._unavailable())
         return min(now + _LOOK_SECONDS, self._give_up_at, end)
 
     def _begin(self, replica: Replica, now: float, end: float, patience: Patience, poll: select.poll) -> None:
@@ -89,9 +95,9 @@ class Question:
     def _hedge(self, now: float, end: float, patience: Patience, poll: select.poll) -> None:
         """The first one may still answer; whichever does first counts."""
         asked = [attempt.replica for attempt in self._active.values()]
-        other = self.replicas.choose([*asked, *self._failed])
+        other = self.replicas.choose([*asked, *self._failed]) or self.replicas.choose(asked)
         if other is None or len(self._active) > 1:
-            self._hedge_at = end
+            self._hedge_at = now + patience.replica  # look again then
             return
         for replica in asked:
             replica.slow()
@@ -102,6 +108,8 @@ class Question:
         attempt = self._active[fileno]
         try:
             answer = attempt.connection.advance()
+            if answer is not None and not answer.message.HasField("error"):
+                self.check(answer)
         except PersiaError as failure:
             self._drop(fileno, poll)
             self._lost(attempt.replica, attempt.generation, failure)
@@ -117,9 +125,8 @@ class Question:
         if answer.message.HasField("error"):
             error = error_of_code(answer.message.error.code, answer.message.error.message)
             self._lost(attempt.replica, attempt.generation, error)
-            return
-        self.answer = answer
-        self.cancel(poll)
+        else:
+            self.answer = answer
 
     def cancel(self, poll: select.poll) -> None:
         """Gives up what is under way."""
@@ -138,16 +145,21 @@ class Question:
             self.error = type(error)(f"{self.replicas.name} at {replica.address}: {error}")
             return
         self._failed.append(replica)
+        self._problems.append(f"{replica.address}: {error}")
         replica.suspect(generation, str(error))
 
-    def _fail(self, error: PersiaError, poll: select.poll) -> float:
+    def _fail(self, error: PersiaError) -> float:
         self.error = error
-        self.cancel(poll)
         return 0.0
+
+    def _unavailable(self) -> Unavailable:
+        # A replica that says that it is well is not the reason.
+        why = "; ".join(dict.fromkeys(self._problems)) if self.replicas.usable else self.replicas.why_unusable()
+        return Unavailable(f"expected an answer of {self.replicas.name}, got none: {why}")
 
     def _timed_out(self) -> PersiaError:
         if not self._active:
-            return self.replicas.unavailable()
+            return self._unavailable()
         asked = ", ".join(attempt.replica.address for attempt in self._active.values())
         return DeadlineExceeded(f"expected an answer of {self.replicas.name} in time, got none from {asked}")
 
@@ -165,19 +177,18 @@ def ask_all(questions: Sequence[Question], end: float, patience: Patience) -> No
     poll = select.poll()
     waiting = list(questions)
     try:
-        while True:
+        while waiting:
             now = time.monotonic()
-            wake = min([question.tick(now, end, patience, poll) for question in waiting], default=end)
-            if any(question.done for question in waiting):
-                waiting = [question for question in waiting if not question.done]
-            if not waiting:
-                return
+            wake = min([question.tick(now, end, patience, poll) for question in waiting])
             owners = {fileno: question for question in waiting for fileno in question._active}
-            for fileno, _ in poll.poll(max(0.0, wake - time.monotonic()) * 1000):
+            for fileno, _ in poll.poll(max(0.0, wake - now) * 1000):
                 question = owners[fileno]
-                if fileno in question._active:
+                if not question.done:
                     question.advance(fileno, poll)
+            for question in waiting:
+                if question.done:
+                    question.cancel(poll)  # what another replica still has under way
             waiting = [question for question in waiting if not question.done]
     finally:
-        for question in questions:
+        for question in waiting:
             question.cancel(poll)

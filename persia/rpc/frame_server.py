@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import math
 import socket
+import struct
 import threading
 import time
 from collections.abc import Callable
 
-from typing_extensions import Buffer
-
 from persia.errors import PersiaError, Unavailable
-from persia.rpc.frames import HEADER_BYTES, lengths_of, send
+from persia.rpc.frames import HEADER_BYTES, Frame, header_of, send
 
 __all__ = ["FrameServer"]
 
@@ -22,24 +22,31 @@ log = logging.getLogger(__name__)
 MAX_CONNECTIONS = 1024
 # What is taken at a time: a sender that announces much and sends little does not make us hold the rest.
 _CHUNK = 16 << 20
-# A peer that does not take its answer, or is gone without a word, is given up after so long.
-_STUCK_MS = 60_000
+# A peer that does not take its answer, stops within a request, or is gone without a word, is given up after so long.
+_STUCK_SECONDS = 60
 
-# The columns of a request, its message last -> the pieces of the answer (frames.frame).
-Answer = Callable[[list[memoryview]], list[Buffer]]
+# The columns of a request, its message last -> the answer.
+Answer = Callable[[list[memoryview]], Frame]
+
+
+class _Peer:
+    """The other end of a connection. `waits_since`: for its next request, time.monotonic(); infinite while one is answered."""
+
+    def __init__(self, sock: socket.socket) -> None:
+        self.socket, self.waits_since = sock, time.monotonic()
 
 
 class FrameServer:
     """Bound on construction; serves from start() on. `answer` is called from many threads; what it raises ends a connection."""
 
-    def __init__(self, host: str, port: int, columns: int, limit: int, answer: Answer) -> None:
-        """host: a name or an address (IPv6 without brackets); port: 0 for any; columns, limit: see frames.lengths_of.
+    def __init__(self, host: str, port: int, columns: int, answer: Answer) -> None:
+        """host: a name or an address (IPv6 without brackets); port: 0 for any; columns: of a request, its message included.
 
         Raises:
             Unavailable: The address is taken, or none of this machine.
         """
-        self._columns, self._limit, self._answer = columns, limit, answer
-        self._connections: dict[threading.Thread, socket.socket] = {}
+        self._columns, self._answer = columns, answer
+        self._peers: dict[threading.Thread, _Peer] = {}
         self._lock = threading.Lock()
         self._stopping = False
         try:
@@ -58,44 +65,59 @@ class FrameServer:
         _shutdown(self._listener, socket.SHUT_RDWR)  # wakes the thread that accepts, which close() would not
         self._listener.close()
         with self._lock:
-            connections = dict(self._connections)
+            peers = dict(self._peers)
         end = time.monotonic() + seconds
         for how, until in ((socket.SHUT_RD, end), (socket.SHUT_RDWR, end + 1)):
-            for sock in connections.values():
-                _shutdown(sock, how)
-            for thread in connections:
+            for peer in peers.values():
+                _shutdown(peer.socket, how)
+            for thread in peers:
                 thread.join(max(0.0, until - time.monotonic()))
-            connections = {thread: sock for thread, sock in connections.items() if thread.is_alive()}
+            peers = {thread: peer for thread, peer in peers.items() if thread.is_alive()}
 
     def _accept(self) -> None:
-        while True:
+        while not self._stopping:
             try:
                 sock, _ = self._listener.accept()
             except OSError as error:
-                if self._stopping:
-                    return
-                log.warning("cannot take a connection: %s", error)
-                time.sleep(0.1)  # out of file descriptors, most likely: others are about to end
+                if not self._stopping:
+                    log.warning("cannot take a connection: %s", error)
+                    time.sleep(0.1)  # out of file descriptors, most likely: others are about to end
                 continue
-            with self._lock:
-                full = len(self._connections) >= MAX_CONNECTIONS
-                if not full:
-                    thread = threading.Thread(target=self._serve, args=(sock,), name="frames", daemon=True)
-                    self._connections[thread] = sock
-            if full:
-                log.warning("refused a connection: there are %d", MAX_CONNECTIONS)
+            try:
+                self._admit(_Peer(sock))
+            except RuntimeError as error:  # out of threads
+                log.warning("cannot serve a connection: %s", error)
                 sock.close()
-            else:
-                thread.start()
 
-    def _serve(self, sock: socket.socket) -> None:
+    def _admit(self, peer: _Peer) -> None:
+        thread = threading.Thread(target=self._serve, args=(peer,), name="frames", daemon=True)
+        with self._lock:
+            if len(self._peers) >= MAX_CONNECTIONS:
+                # Who has waited longest makes room: so those that hold connections without a word keep nobody out.
+                longest = min(self._peers.values(), key=lambda other: other.waits_since)
+                if longest.waits_since == math.inf:
+                    log.warning("refused a connection: %d are at work", len(self._peers))
+                    peer.socket.close()
+                    return
+                log.warning("ended a connection to make room: there are %d", len(self._peers))
+                _shutdown(longest.socket, socket.SHUT_RDWR)
+                longest.waits_since = math.inf  # it needs a moment to go
+            thread.start()
+            self._peers[thread] = peer
+
+    def _serve(self, peer: _Peer) -> None:
+        sock = peer.socket
         try:
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, _STUCK_MS)
+            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, _STUCK_SECONDS * 1000)
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, struct.pack("ll", _STUCK_SECONDS, 0))
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
-            while (columns := self._receive(sock)) is not None:
-                send(sock, self._answer(columns))
-                del columns  # not held until the next one comes
+            while (request := self._receive(sock)) is not None:
+                turn, columns = request
+                peer.waits_since = math.inf
+                send(sock, self._answer(columns).in_turn(turn))
+                peer.waits_since = time.monotonic()
+                del request, columns  # not held until the next one comes
         except PersiaError as error:
             log.warning("closed a connection: %s", error)
         except OSError as error:
@@ -104,15 +126,15 @@ class FrameServer:
             log.exception("closed a connection after an internal error")
         finally:
             with self._lock:
-                del self._connections[threading.current_thread()]
+                del self._peers[threading.current_thread()]
             sock.close()
 
-    def _receive(self, sock: socket.socket) -> list[memoryview] | None:
-        """The next request's columns; None at the end of the connection."""
-        header = sock.recv(HEADER_BYTES, socket.MSG_WAITALL)
+    def _receive(self, sock: socket.socket) -> tuple[int, list[memoryview]] | None:
+        """The next request's turn and columns; None at the end of the connection."""
+        header = _wait_for_header(sock)
         if len(header) < HEADER_BYTES:
             return None
-        lengths = lengths_of(header, self._columns, self._limit)
+        turn, lengths = header_of(header, self._columns)
         left = sum(lengths)
         chunks = []
         while left:
@@ -128,7 +150,15 @@ class FrameServer:
         for length in lengths:
             columns.append(view[begin : begin + length])
             begin += length
-        return columns
+        return turn, columns
+
+
+def _wait_for_header(sock: socket.socket) -> bytes:
+    while True:
+        try:
+            return sock.recv(HEADER_BYTES, socket.MSG_WAITALL)
+        except BlockingIOError:  # nothing came for _STUCK_SECONDS, and nothing need have come
+            continue
 
 
 def _shutdown(sock: socket.socket, how: int) -> None:

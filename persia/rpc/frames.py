@@ -10,75 +10,94 @@ from __future__ import annotations
 import socket
 import struct
 from collections.abc import Sequence
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, TypeVar
 
+from google.protobuf.message import Message
 from typing_extensions import Buffer
 
-from persia.errors import DecodeError, TooLarge
+from persia.errors import DecodeError, InvalidInput, TooLarge
+from persia.rpc.server import MAX_MESSAGE_BYTES
 
-__all__ = ["HEADER_BYTES", "MAX_COLUMNS", "frame", "lengths_of", "send"]
+__all__ = ["HEADER_BYTES", "MAX_COLUMNS", "TURNS", "Frame", "frame", "header_of", "message_of", "send"]
+
+_Message = TypeVar("_Message", bound=Message)
 
 _MAGIC = b"PSF1"
 MAX_COLUMNS = 6  # the last one is the message
-_HEADER = struct.Struct(f"<4sI{MAX_COLUMNS}I")
+_HEADER = struct.Struct(f"<4sHH{MAX_COLUMNS}I")
 HEADER_BYTES = _HEADER.size
-# One system call takes so many pieces (IOV_MAX).
-_MAX_PIECES = 1024
+TURNS = 1 << 16  # after the last one comes the first
 
 
-def frame(message: Any, *columns: Buffer | Sequence[Buffer]) -> list[Buffer]:
-    """The pieces of a frame, for send(). A column may itself come in pieces. Raises TooLarge."""
-    pieces: list[Buffer] = [b""]
-    lengths = []
-    for column in columns:
-        parts = column if isinstance(column, (list, tuple)) else (column,)
-        length = 0
-        for part in parts:
-            if size := memoryview(part).nbytes:
-                pieces.append(part)
-                length += size
-        lengths.append(length)
-    body: bytes = message.SerializeToString()
-    pieces.append(body)
-    lengths.append(len(body))
-    if max(lengths) >= 1 << 32:
-        raise TooLarge(f"expected columns below 4 GiB, got one of {max(lengths)} bytes")
-    pieces[0] = _HEADER.pack(_MAGIC, len(lengths), *lengths, *[0] * (MAX_COLUMNS - len(lengths)))
-    return pieces
+@dataclass(frozen=True)
+class Frame:
+    """What is to be sent: how long each column is, its message last, and the memory where they stand."""
+
+    lengths: list[int]
+    pieces: list[memoryview]
+
+    def in_turn(self, turn: int) -> list[memoryview]:
+        """For send(), the header included. turn: numbers the requests of a connection; an answer has that of its request."""
+        spare = [0] * (MAX_COLUMNS - len(self.lengths))
+        header = _HEADER.pack(_MAGIC, len(self.lengths), turn, *self.lengths, *spare)
+        return [memoryview(header), *self.pieces]
 
 
-def lengths_of(header: bytes, columns: int, limit: int) -> tuple[int, ...]:
-    """The bytes of each column and, last, of the message.
+def frame(message: Any, *columns: Buffer) -> Frame:
+    """Raises TooLarge."""
+    pieces = [memoryview(column) for column in columns]
+    pieces.append(memoryview(message.SerializeToString()))
+    lengths = [piece.nbytes for piece in pieces]
+    _check_size(lengths)
+    return Frame(lengths, [piece.cast("B") for piece in pieces if piece.nbytes])
+
+
+def header_of(header: bytes, columns: int) -> tuple[int, tuple[int, ...]]:
+    """The turn, and the bytes of each column and, last, of the message.
 
     Args:
         header: HEADER_BYTES bytes.
         columns: How many the frame must have, its message included.
-        limit: Bytes that all of them may have together.
 
     Raises:
         DecodeError: It is no such frame.
         TooLarge: It is over the limit.
     """
-    magic, count, *lengths = _HEADER.unpack(header)
+    magic, count, turn, *lengths = _HEADER.unpack(header)
     if magic != _MAGIC:
         raise DecodeError(f"a frame, which begins with {_MAGIC!r}", repr(magic), 0)
     if count != columns or any(lengths[count:]):
         raise DecodeError(f"a frame of {columns} columns", f"{count} with lengths {lengths}", 4)
-    if sum(lengths) > limit:
-        raise TooLarge(f"expected a frame of at most {limit} bytes, got {sum(lengths)}")
-    return tuple(lengths[:count])
+    _check_size(lengths)
+    return turn, tuple(lengths[:count])
 
 
-def send(sock: socket.socket, pieces: Sequence[Buffer]) -> list[memoryview]:
+def message_of(kind: type[_Message], column: Buffer) -> _Message:
+    """The message of a frame. Raises InvalidInput."""
+    try:
+        return kind.FromString(bytes(column))
+    except Exception as error:  # protobuf's own class is another one in each of its implementations
+        raise InvalidInput(f"expected a {kind.DESCRIPTOR.full_name}, got other bytes: {error}") from None
+
+
+def _check_size(lengths: Sequence[int]) -> None:
+    if sum(lengths) > MAX_MESSAGE_BYTES:
+        raise TooLarge(f"expected a frame of at most {MAX_MESSAGE_BYTES} bytes, got {sum(lengths)}")
+
+
+def send(sock: socket.socket, pieces: list[memoryview]) -> list[memoryview]:
     """Gives the pieces to a socket, all of them if it blocks. Returns what a socket that does not block could not take yet."""
-    views = [memoryview(piece).cast("B") for piece in pieces]
-    while views:
+    while pieces:
         try:
-            sent = sock.sendmsg(views[:_MAX_PIECES])
+            sent = sock.sendmsg(pieces)
         except BlockingIOError:
             break
-        while views and sent >= len(views[0]):
-            sent -= len(views.pop(0))
-        if views:
-            views[0] = views[0][sent:]
-    return views
+        whole = 0
+        while whole < len(pieces) and sent >= len(pieces[whole]):
+            sent -= len(pieces[whole])
+            whole += 1
+        pieces = pieces[whole:]
+        if pieces:
+            pieces[0] = pieces[0][sent:]
+    return pieces

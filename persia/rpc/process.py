@@ -15,7 +15,7 @@ from prometheus_client import CollectorRegistry, start_http_server
 from persia.errors import Unavailable
 from persia.rpc.frame_server import Answer, FrameServer
 from persia.rpc.methods import Method
-from persia.rpc.server import MAX_MESSAGE_BYTES, Server
+from persia.rpc.server import Server
 
 __all__ = ["DRAIN_SECONDS", "Listeners", "give_up", "server_options", "set_up"]
 
@@ -78,7 +78,7 @@ class Listeners:
         self._url_host = f"[{host}]" if ":" in host and not host.startswith("[") else host  # of IPv6
         self._host = self._url_host.strip("[]")
         self.server = Server(f"{self._url_host}:{port}", [service])
-        self._frames = FrameServer(self._host, frame_port, len(method.request_columns) + 1, MAX_MESSAGE_BYTES, answer_frame)
+        self._frames = FrameServer(self._host, frame_port, len(method.request_columns) + 1, answer_frame)
         self.address, self.frame_port = self.server.address, self._frames.port
 
     def offer_metrics(self, registry: CollectorRegistry, port: int) -> str:

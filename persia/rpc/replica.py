@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import socket
 import threading
@@ -28,6 +29,8 @@ _ILL_SECONDS = 0.05
 _PROBE_SECONDS = 1.0
 # How long a server that was slower than another one is asked only where there is no other.
 _SLOW_SECONDS = 1.0
+# How long a port that was not reached is not tried again.
+_NO_FRAMES_SECONDS = 30.0
 # Connections that wait for work; more than that are closed after use.
 _MAX_IDLE = 64
 
@@ -73,8 +76,11 @@ class Replica:
         self.unusable_since = time.monotonic()  # where it is unusable
         self._slow_until = 0.0
         self._generation = 0
-        self._frames: tuple[int, int] | None = None  # the generation and port that frames were found to get through to
-        self._no_frames = -1  # a generation that has to do without
+        self._lock = threading.Lock()  # over the generation and the health, where they change together
+        # The generation and port that frames get through to, or do not, until which time this is believed.
+        self._frames: tuple[int, int] | None = None
+        self._no_frames: tuple[int, int] | None = None
+        self._no_frames_until = 0.0
         self._idle: deque[tuple[int, Connection]] = deque()
         self._channel = grpc.insecure_channel(self.address, CHANNEL_OPTIONS)
         self._wake, self._closed = threading.Event(), False
@@ -94,22 +100,26 @@ class Replica:
     def is_slow(self) -> bool:
         return time.monotonic() < self._slow_until
 
-    def slow(self) -> None:
+    def slow(self, seconds: float = _SLOW_SECONDS) -> None:
         """It was slower than it should be: others go first for a while."""
-        self._slow_until = time.monotonic() + _SLOW_SECONDS
+        self._slow_until = max(self._slow_until, time.monotonic() + seconds)
 
     def suspect(self, generation: int, reason: str) -> None:
         """A connection of that generation failed: the server is not used again before it has said that it is well."""
-        if generation != self._generation:
-            return  # known already
-        self._generation += 1
-        self._become(Health(False, reason, refused=self.health.refused))
+        with self._lock:
+            if generation != self._generation:
+                return  # known already
+            self._generation += 1
+            self._become(Health(False, reason, refused=self.health.refused))
         self._wake.set()
 
     def connect(self) -> tuple[int, Connection]:
         """A connection that waits for a request, or is being opened. Give it back with release(). Raises Unavailable."""
-        while self._idle:
-            generation, connection = self._idle.pop()
+        while True:
+            try:
+                generation, connection = self._idle.pop()
+            except IndexError:
+                break
             if generation == self._generation and not connection.is_stale():
                 return generation, connection
             connection.close()
@@ -120,17 +130,23 @@ class Replica:
 
     def release(self, generation: int, connection: Connection) -> None:
         """The connection's request is answered, and it may be used again."""
-        if generation == self._generation and len(self._idle) < _MAX_IDLE and not self._closed:
+        if generation == self._generation and len(self._idle) < _MAX_IDLE:
             self._idle.append((generation, connection))
+            if self._closed:  # meanwhile
+                self._close_idle()
         else:
             connection.close()
 
     def close(self) -> None:
+        """Requests that run over frames may come to their end."""
         self._closed = True
-        self._generation += 1
-        self._wake.set()
+        self.suspect(self._generation, "closed")
+        self._close_idle()
+
+    def _close_idle(self) -> None:
         while self._idle:
-            self._idle.pop()[1].close()
+            with contextlib.suppress(IndexError):  # another thread took it
+                self._idle.pop()[1].close()
 
     def _watch(self) -> None:
         while not self._closed:
@@ -142,8 +158,10 @@ class Replica:
                 health = self._failed(before, error)
             if health.ready:
                 self._try_frames(generation, health.frame_port)
-            if generation == self._generation:  # else it failed after it answered
-                self._become(health)
+            with self._lock:
+                if known := generation == self._generation:  # else it failed after it answered
+                    self._become(health)
+            if known:
                 self._say(before, health)
             self._wake.wait(_WELL_SECONDS if self.usable else _ILL_SECONDS)
         self._channel.close()
@@ -156,19 +174,21 @@ class Replica:
 
     def _try_frames(self, generation: int, port: int) -> None:
         """A port that a firewall closes is found out here, where nobody waits for an answer."""
-        if not port or (self._frames is not None and self._frames == (generation, port)) or generation == self._no_frames:
+        target = generation, port
+        if not port or self._frames == target or (self._no_frames == target and time.monotonic() < self._no_frames_until):
             return
         try:
             socket.create_connection((self._host, port), _PROBE_SECONDS).close()
-            self._frames = generation, port
+            self._frames = target
         except OSError as error:
-            self._no_frames = generation
-            log.warning("%s: port %d is not reached (%s): lookups go over gRPC, slower", self.address, port, error)
+            if self._no_frames is None:
+                log.warning("%s: port %d is not reached (%s): lookups go over gRPC, slower", self.address, port, error)
+            self._no_frames, self._no_frames_until = target, time.monotonic() + _NO_FRAMES_SECONDS
 
-    @staticmethod
-    def _failed(before: Health, error: grpc.RpcError) -> Health:
+    def _failed(self, before: Health, error: grpc.RpcError) -> Health:
         code, details = error.code(), error.details()
         if code == grpc.StatusCode.DEADLINE_EXCEEDED and before.ready:
+            self.slow(_WELL_SECONDS + _PROBE_SECONDS + _SLOW_SECONDS)  # until after the next probe
             return before  # too busy for a word is not gone
         reason: PersiaError = error_of(code, str(details))
         return Health(False, str(reason) or code.name)

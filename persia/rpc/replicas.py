@@ -10,7 +10,6 @@ import threading
 import time
 from collections.abc import Collection, Sequence
 
-from persia.errors import Unavailable
 from persia.rpc.methods import Method
 from persia.rpc.replica import Probe, Replica
 
@@ -20,6 +19,8 @@ log = logging.getLogger(__name__)
 
 _RESOLVE_SECONDS = 5.0
 
+_Place = tuple[str, int]  # a host's address, and a port
+
 
 class ReplicaSet:
     """Any thread may use it. `name` stands in messages, such as `shard 1 of 2`."""
@@ -28,7 +29,8 @@ class ReplicaSet:
         """addresses: `host:port`. Those that are names are resolved now and then, in a thread."""
         self.name, self.addresses = name, tuple(addresses)
         self._method, self._probe = method, probe
-        self._replicas: dict[tuple[str, int], Replica] = {}
+        self._replicas: dict[_Place, Replica] = {}
+        self._places: dict[str, set[_Place]] = {}  # that a name stood for last
         self._unresolved: dict[str, str] = {}
         self._turn = itertools.count()
         self._began = time.monotonic()
@@ -60,11 +62,8 @@ class ReplicaSet:
     def why_unusable(self) -> str:
         """What each replica says, for a message."""
         reasons = [f"{replica.address}: {replica.health.refused or replica.health.state}" for replica in self.replicas]
-        reasons += [f"{name}: {problem}" for name, problem in self._unresolved.items()]
+        reasons += [f"{name}: {problem}" for name, problem in list(self._unresolved.items())]
         return "; ".join(reasons) or "no address is known yet"
-
-    def unavailable(self) -> Unavailable:
-        return Unavailable(f"expected an answer of {self.name}, got none: {self.why_unusable()}")
 
     def close(self) -> None:
         self._closed.set()
@@ -87,23 +86,28 @@ class ReplicaSet:
         """Keeps the replicas of names what the names stand for."""
         literal = set(self._replicas)
         while not self._closed.is_set():
-            found = set(literal)
-            for name in names:
-                host, port = _split(name)
-                try:
-                    infos = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
-                    self._unresolved.pop(name, None)
-                except OSError as error:  # keep those that are known: it may be the name server that is down
-                    self._unresolved[name] = str(error)
-                    found |= {place for place in self._replicas if place not in literal}
-                    continue
-                found |= {(str(info[4][0]), port) for info in infos}
+            found = literal.union(*[self._resolve(name) for name in names])
             for place in found - set(self._replicas):
                 self._add(*place)
             for place in set(self._replicas) - found:
                 log.info("%s no longer stands for %s", ", ".join(names), place[0])
                 self._replicas.pop(place).close()
-            self._closed.wait(_RESOLVE_SECONDS if self.usable else _RESOLVE_SECONDS / 10)
+            end = time.monotonic() + _RESOLVE_SECONDS
+            # In small steps, for it is looked up at once when nobody is left.
+            while not self._closed.wait(_RESOLVE_SECONDS / 10) and self.usable and time.monotonic() < end:
+                pass
+        self.close()  # also those that were found meanwhile
+
+    def _resolve(self, name: str) -> set[_Place]:
+        host, port = _split(name)
+        try:
+            infos = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+        except (OSError, UnicodeError) as error:  # UnicodeError: no host may be called so
+            self._unresolved[name] = str(error)
+            return self._places.get(name, set())  # those that are known: it may be the name server that is down
+        self._unresolved.pop(name, None)
+        places = self._places[name] = {(str(info[4][0]), port) for info in infos}
+        return places
 
 
 def _split(address: str) -> tuple[str, int]:

@@ -6,18 +6,22 @@ from typing import ClassVar as _ClassVar, Iterable as _Iterable, Mapping as _Map
 DESCRIPTOR: _descriptor.FileDescriptor
 
 class LookupRequest(_message.Message):
-    __slots__ = ("id", "parts", "signs", "sum_counts", "sum_samples")
+    __slots__ = ("id", "parts", "signs", "sum_counts", "sum_samples", "shard_index", "shard_count")
     ID_FIELD_NUMBER: _ClassVar[int]
     PARTS_FIELD_NUMBER: _ClassVar[int]
     SIGNS_FIELD_NUMBER: _ClassVar[int]
     SUM_COUNTS_FIELD_NUMBER: _ClassVar[int]
     SUM_SAMPLES_FIELD_NUMBER: _ClassVar[int]
+    SHARD_INDEX_FIELD_NUMBER: _ClassVar[int]
+    SHARD_COUNT_FIELD_NUMBER: _ClassVar[int]
     id: int
     parts: bytes
     signs: bytes
     sum_counts: bytes
     sum_samples: bytes
-    def __init__(self, id: _Optional[int] = ..., parts: _Optional[bytes] = ..., signs: _Optional[bytes] = ..., sum_counts: _Optional[bytes] = ..., sum_samples: _Optional[bytes] = ...) -> None: ...
+    shard_index: int
+    shard_count: int
+    def __init__(self, id: _Optional[int] = ..., parts: _Optional[bytes] = ..., signs: _Optional[bytes] = ..., sum_counts: _Optional[bytes] = ..., sum_samples: _Optional[bytes] = ..., shard_index: _Optional[int] = ..., shard_count: _Optional[int] = ...) -> None: ...
 
 class LookupResponse(_message.Message):
     __slots__ = ("id", "numbers", "version", "absent", "wrong_dim", "error")

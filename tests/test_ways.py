@@ -1,0 +1,132 @@
+"""By which way lookups go: frames or gRPC, and to the addresses that a name stands for at the time."""
+
+from __future__ import annotations
+
+import logging
+import socket
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from persia_packets import CONFIG, MIX
+from proxies import Forwarder
+from replicas import Load, Replicas, assert_golden, golden_batch, router_of
+from servers import EmbeddingServer, free_port, wait_until
+
+from persia.config import load_embedding_config
+from persia.errors import Unavailable
+from persia.routing.lookup import RouterOptions
+from persia.routing.router import Router
+from persia.rpc import replica, replicas
+
+NAME = "shards.test"
+
+
+@pytest.fixture(scope="module")
+def single(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Replicas]:
+    with Replicas(tmp_path_factory.mktemp("single")) as servers:
+        yield servers
+
+
+def test_lookups_go_over_grpc_where_frames_do_not_get_through(
+    single: Replicas, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(replica, "_NO_FRAMES_SECONDS", 0.0)
+    monkeypatch.setattr(replica, "_WELL_SECONDS", 0.05)
+    (first,), (second,) = single.addresses
+    frame_port = single.shards[0][0].status().frame_port
+    with Forwarder(first) as firewall, router_of([[firewall.address], [second]]) as router:
+        for _ in range(20):
+            assert_golden(router.lookup(golden_batch()))
+        assert f"{firewall.address}: port {frame_port} is not reached" in caplog.text
+        assert caplog.text.count("is not reached") == 1
+        # It opens: what is faster is used from then on, and what goes the other way may end.
+        with Forwarder(f"127.0.0.1:{frame_port}", port=frame_port) as opened, Load(router) as load:
+            wait_until(lambda: opened.connections > 1, "frames get through")
+            load.wait_for_more()
+        assert load.failed == []
+
+
+def test_over_grpc_a_server_that_goes_is_noticed_too(tmp_path: Path, single: Replicas) -> None:
+    with Replicas(tmp_path) as servers:
+        shard = servers.shards[0][0]
+        with Forwarder(shard.address) as firewall:
+            addresses = [[firewall.address], servers.addresses[1]]
+            with router_of(addresses, wait_for_shard=0.1) as router:
+                assert_golden(router.lookup(golden_batch()))
+                shard.kill()
+                for _ in range(3):
+                    with pytest.raises(Unavailable, match=f"shard 0 of 2, got none: {firewall.address}"):
+                        router.lookup(golden_batch(), 2)
+                shard.start()
+                wait_until(lambda: not router.why_not_ready(), "the shard is back")
+                assert_golden(router.lookup(golden_batch()))
+
+
+class Names:
+    """What a name stands for."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.addresses: list[str] = []
+        self._real = socket.getaddrinfo
+        monkeypatch.setattr(socket, "getaddrinfo", self._look_up)
+        monkeypatch.setattr(replicas, "_RESOLVE_SECONDS", 0.05)
+
+    def _look_up(self, host: Any, port: Any, *arguments: Any, **options: Any) -> Any:
+        if host != NAME:
+            return self._real(host, port, *arguments, **options)
+        if not self.addresses:
+            raise socket.gaierror(socket.EAI_NONAME, "no such name")
+        return [(socket.AF_INET, socket.SOCK_STREAM, 6, "", (address, port)) for address in self.addresses]
+
+
+def known_to(router: Router) -> set[str]:
+    return {known.address for known in router.shards[0].replicas if known.usable}
+
+
+def test_a_name_stands_for_several_servers_that_change(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO)
+    names, port = Names(monkeypatch), free_port()
+
+    def start(host: str) -> EmbeddingServer:
+        arguments = ("--host", host, "--port", str(port))
+        return EmbeddingServer(tmp_path / host, CONFIG, checkpoint=MIX / "ckpt", arguments=arguments)
+
+    router = Router(load_embedding_config(CONFIG), [[f"{NAME}:{port}"]], RouterOptions(wait_for_shard=60))
+    try:
+        with start("127.0.0.1") as first, start("127.0.0.2") as second:
+            wait_until(lambda: "no such name" in router.why_not_ready(), "it says what is wrong with the name")
+            names.addresses = ["127.0.0.1", "127.0.0.2"]
+            both = {f"127.0.0.1:{port}", f"127.0.0.2:{port}"}
+            wait_until(lambda: known_to(router) == both, "both are found")
+            with Load(router) as load:
+                load.wait_for_more()
+                names.addresses = ["127.0.0.2"]
+                wait_until(lambda: known_to(router) == {f"127.0.0.2:{port}"}, "the first one is forgotten")
+                first.kill()
+                load.wait_for_more()
+                names.addresses = []  # the name server is down
+                wait_until(lambda: "no such name" in router.shards[0].why_unusable(), "it has been asked")
+                load.wait_for_more()
+                names.addresses = ["127.0.0.1", "127.0.0.2"]
+                first.start()
+                wait_until(lambda: known_to(router) == both, "both are found again")
+                second.kill()
+                load.wait_for_more()
+            assert load.failed == []
+            assert "no longer stands for 127.0.0.1" in caplog.text
+    finally:
+        router.close()
+
+
+def test_a_name_that_cannot_be_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    router = Router(load_embedding_config(CONFIG), [["x" * 64 + ".test:1"]], RouterOptions(wait_for_shard=60))
+    try:
+        wait_until(lambda: "label" in router.why_not_ready(), "it says what is wrong with the name")
+        with pytest.raises(Unavailable, match="label"):
+            router.lookup(golden_batch(), 0.1)
+    finally:
+        router.close()
