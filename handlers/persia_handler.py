@@ -7,6 +7,7 @@ scores come back, and `deadline_unix_ms`. Settings stand in the archive's model-
     global_config, embedding_config: paths, instead of the environment's
     timeout_ms: 10000        for the embeddings of a request
     threads: 1               of torch, in this worker
+    max_answer_mib: 64       as TorchServe's max_response_size; it kills a worker whose answer is larger
     warm_up: sample.bin      a byte batch in the archive, scored before the first request
     log_level: WARNING       of Python's root logger; TorchServe's own lines for each request cost a fifth of its time
 
@@ -28,7 +29,7 @@ from ts.torch_handler.base_handler import BaseHandler
 from ts.utils.util import PredictionException
 
 from persia.ctx import Features, InferCtx
-from persia.errors import ConfigError, DeadlineExceeded, InvalidInput, PersiaError
+from persia.errors import ConfigError, DeadlineExceeded, InvalidInput, PersiaError, TooLarge
 from persia.torchserve.scores import BATCH, DEADLINE, FORMAT, JSON, NPY, RAW, encode_scores
 
 log = logging.getLogger(__name__)
@@ -50,9 +51,13 @@ DEFAULTS: dict[str, Any] = {
     "embedding_config": None,
     "timeout_ms": 10_000,
     "threads": 1,
+    "max_answer_mib": 64,
     "warm_up": None,
     "log_level": "WARNING",
 }
+
+# What TorchServe adds to answers between worker and front end, and then some.
+ANSWER_FRAMES = 64 << 10
 
 # The first calls of a TorchScript model are those in which it is specialised.
 WARM_UP_CALLS = 3
@@ -77,6 +82,7 @@ class PersiaHandler(BaseHandler):  # type: ignore[misc]  # TorchServe has no typ
             timeout=settings["timeout_ms"] / 1000,
         )
         self.timeout = settings["timeout_ms"] / 1000
+        self.max_answer = settings["max_answer_mib"] << 20
         self.threads = ThreadPoolExecutor(thread_name_prefix="lookup")
         if settings["warm_up"] is not None:
             self.warm_up(Path(context.system_properties["model_dir"]) / settings["warm_up"])
@@ -96,7 +102,10 @@ class PersiaHandler(BaseHandler):  # type: ignore[misc]  # TorchServe has no typ
         """One answer for each request. TorchServe fails all of them with the one error that is raised."""
         self.context = context
         try:
-            return self.postprocess(self.inference(self.preprocess(data)), data)
+            answers = self.postprocess(self.inference(self.preprocess(data)), data)
+            if (size := sum(map(len, answers))) > self.max_answer - ANSWER_FRAMES:
+                raise TooLarge(f"expected an answer of at most {self.max_answer} bytes, got {size}: ask for `raw`, or for less")
+            return answers
         except PredictionException:  # of a subclass
             raise
         except PersiaError as error:
@@ -153,7 +162,7 @@ def settings_of(context: Any) -> dict[str, Any]:
     for key, value in given.items():
         if key not in DEFAULTS:
             raise ConfigError(f"unknown key, known are {', '.join(DEFAULTS)}", f"$.persia.{key}", "model-config.yaml")
-        if key in ("timeout_ms", "threads") and not (type(value) is int and value > 0):
+        if key in ("timeout_ms", "threads", "max_answer_mib") and not (type(value) is int and value > 0):
             raise ConfigError(f"expected a positive number, got {value!r}", f"$.persia.{key}", "model-config.yaml")
     return {**DEFAULTS, **given}
 

@@ -23,6 +23,7 @@ from torchserves import TorchServeRun, make_archive
 
 from handlers.persia_handler import json_lines, settings_of
 from persia.batch import IDTypeFeature, NonIDTypeFeature, PersiaBatch
+from persia.config import load_embedding_config
 from persia.errors import ConfigError, DeadlineExceeded, InvalidInput, PersiaError, Unavailable
 from persia.torchserve import Tokens
 from persia.torchserve.schema import new_message, open_channel, predictions_call
@@ -54,6 +55,7 @@ def served(tmp_path_factory: pytest.TempPathFactory, deployment: Deployment) -> 
     warm_up.write_bytes(BATCH)
     models = [
         make_archive(store, "persia", handler=HANDLER, extra=[warm_up], persia={"warm_up": "sample.bin"}),
+        make_archive(store, "small", handler=HANDLER, persia={"max_answer_mib": 1}),
         make_archive(store, "several", handler=HANDLER, batchSize=4, maxBatchDelay=200),
         make_archive(store, "last", handler="last_release"),
         make_archive(store, "first", handler="first_generation"),
@@ -137,6 +139,23 @@ def test_a_model_that_refuses_its_tensors_is_no_reason_to_try_again(served: Torc
     assert "Traceback" in (served.logs / "model_log.log").read_text()
 
 
+def test_an_answer_that_would_kill_the_worker_is_refused(served: TorchServeRun) -> None:
+    samples = 60_000  # of some 20 bytes each in JSON
+    ids = [np.array([1], np.uint64)] * samples
+    names = [slot for slot in load_embedding_config(MIX / "embedding_config.yml").slots]
+    width = np.load(SCORED[0])["dense0"].shape[1]
+    dense = NonIDTypeFeature(np.zeros((samples, width), np.float32))
+    batch = PersiaBatch([IDTypeFeature(name, ids) for name in names], non_id_type_features=[dense], requires_grad=False)
+    request = new_message("PredictionsRequest", model_name="small", input={"batch": batch.to_bytes()})
+    channel = open_channel(served.address, grpc)
+    with pytest.raises(grpc.RpcError) as caught:
+        metadata = Tokens(file=served.token_file).metadata("inference")
+        predictions_call(channel)(request, timeout=PATIENCE, metadata=metadata)
+    channel.close()
+    assert caught.value.code() == grpc.StatusCode.RESOURCE_EXHAUSTED
+    assert "expected an answer of at most 1048576 bytes" in str(caught.value.details())
+
+
 def test_requests_that_torchserve_puts_together_are_answered_each(served: TorchServeRun) -> None:
     names = [path for path in SCORED if path.stat().st_size < 100_000]
     with served.client("several") as client, ThreadPoolExecutor(8) as pool:
@@ -207,7 +226,7 @@ def test_a_worker_starts_without_embeddings_and_serves_when_they_come(tmp_path: 
     with Deployment(tmp_path / "deployment", MIX, 1, ports=True) as deployment:
         address = deployment.middleware.address
         deployment.middleware.kill()
-        settings = {"addresses": [address], "warm_up": "sample.bin"}
+        settings = {"addresses": [address], "warm_up": "sample.bin", "timeout_ms": 1000}
         model = make_archive(store, "persia", handler=HANDLER, model=pth, extra=[sample], persia=settings)
         with TorchServeRun(tmp_path / "served", store, ["--models", model]) as run, run.wait_ready().client("persia") as client:
             with pytest.raises(Unavailable, match=re.escape(address)):
