@@ -77,10 +77,17 @@ def stopped(*servers: EmbeddingServer) -> Iterator[None]:
     for server in servers:
         server.process.send_signal(signal.SIGSTOP)
     try:
+        wait_until(lambda: all(set(thread_states(server)) == {"T"} for server in servers), "they have stopped")
         yield
     finally:
         for server in servers:
             server.process.send_signal(signal.SIGCONT)
+
+
+def thread_states(server: EmbeddingServer) -> list[str]:
+    """A letter for each; a signal takes a while to reach them all."""
+    stats = Path(f"/proc/{server.process.pid}/task").glob("*/stat")
+    return [path.read_text().rpartition(")")[2].split()[0] for path in stats]
 
 
 class Load:
