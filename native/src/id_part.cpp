@@ -151,6 +151,7 @@ FeatureView read_feature(Reader& in, Batch& batch) {
 
     const std::size_t total_at = in.position();
     std::uint64_t total = 0;
+    in.need(feature.batch_size, "ids per sample");  // at least: before there is memory for them
     batch.ids_per_sample.resize(feature.samples_begin + feature.batch_size);
     read_narrow(in, feature.batch_size, Constant::refused, "ids per sample",
                 [&](std::size_t i, std::uint32_t count) { total += batch.ids_per_sample[feature.samples_begin + i] = count; });
