@@ -17,7 +17,7 @@ from persia.rpc.process import DRAIN_SECONDS, Listeners, give_up, server_options
 from persia.v1 import middleware_pb2_grpc as pb_grpc
 
 from .metrics import Metrics
-from .service import SERVICE, MiddlewareService
+from .service import SERVICE, MiddlewareService, readiness
 
 log = logging.getLogger("middleware")
 
@@ -83,18 +83,15 @@ def main(
 
 
 def _follow_health(router: Router, listeners: Listeners, stopping: threading.Event) -> None:
-    """Health checks hear SERVING while every shard can be asked."""
+    """Health checks hear SERVING while lookups are answered."""
     before = None
     while not stopping.wait(_LOOK_SECONDS):
-        missing = router.why_not_ready()
-        if missing == before:
+        now = ready, state = readiness(router)
+        if now == before:
             continue
-        listeners.server.set_serving(not missing)
-        if missing:
-            log.warning("waiting for %s", missing)
-        else:
-            log.info("serving")
-        before = missing
+        listeners.server.set_serving(ready)
+        log.log(logging.INFO if state == "serving" else logging.WARNING, "%s", state)
+        before = now
 
 
 if __name__ == "__main__":

@@ -18,7 +18,7 @@ from persia.v1 import middleware_pb2 as pb
 
 from .metrics import Metrics
 
-__all__ = ["SERVICE", "MiddlewareService"]
+__all__ = ["SERVICE", "MiddlewareService", "readiness"]
 
 SERVICE: str = pb.DESCRIPTOR.services_by_name["Middleware"].full_name
 
@@ -65,10 +65,8 @@ class MiddlewareService(middleware_pb2_grpc.MiddlewareServicer):
             return lookup
 
     def Status(self, request: pb.MiddlewareStatusRequest, context: grpc.ServicerContext) -> pb.MiddlewareStatusResponse:
-        missing = "stopping" if self.stopping else self._router.why_not_ready()
-        response = pb.MiddlewareStatusResponse(
-            ready=not missing, state=f"waiting for {missing}" if missing else "serving", frame_port=self.frame_port
-        )
+        ready, state = (False, "stopping") if self.stopping else readiness(self._router)
+        response = pb.MiddlewareStatusResponse(ready=ready, state=state, frame_port=self.frame_port)
         for index, shard in enumerate(self._router.shards):
             status = response.shards.add(shard_index=index)
             for replica in shard.replicas:
@@ -81,6 +79,14 @@ class MiddlewareService(middleware_pb2_grpc.MiddlewareServicer):
                     rows=health.rows,
                 )
         return response
+
+
+def readiness(router: Router) -> tuple[bool, str]:
+    """Whether lookups are answered, and in words which shards that goes without."""
+    if waiting := router.why_not_ready():
+        return False, f"waiting for {waiting}"
+    missing = router.missing()
+    return True, f"serving without {missing}" if missing else "serving"
 
 
 def _response(lookup: Lookup) -> pb.ForwardResponse:

@@ -90,9 +90,15 @@ class Router:
             raise error
 
     def why_not_ready(self) -> str:
-        """What is missing before every shard can be asked; empty: nothing."""
-        waiting = [shards for shards in self.shards if not shards.usable]
-        return "; ".join(f"{shards.name} ({shards.why_unusable()})" for shards in waiting)
+        """What is missing before a lookup can be answered; empty: nothing. One shard will do where others may be zeros."""
+        if self.options.zeros_for_missing_shards and any(shards.usable for shards in self.shards):
+            return ""
+        return self.missing()
+
+    def missing(self) -> str:
+        """The shards that cannot be asked, and why; empty: none."""
+        missing = [shards for shards in self.shards if not shards.usable]
+        return "; ".join(f"{shards.name} ({shards.why_unusable()})" for shards in missing)
 
     def close(self) -> None:
         self._shards.close(_close)
