@@ -93,8 +93,6 @@ class InferCtx:
             ConfigError: A config file is wrong.
             InvalidInput: There is no such GPU.
         """
-        global _newest
-        _newest = weakref.ref(self)
         path = global_config if global_config is not None else os.environ.get(GLOBAL_CONFIG_VARIABLE)
         config = load_global_config(path) if path else GlobalConfig()
         self._options = RouterOptions.of(config.embedding_worker_config)
@@ -109,12 +107,14 @@ class InferCtx:
         self._addresses: list[str] = []
         if addresses is None and not os.environ.get(SERVICE_VARIABLE) and config.common_config.infer_config.servers:
             self._route(config.common_config.infer_config.servers)
-            return
-        shards = _checked(get_embedding_worker_services() if addresses is None else addresses)
-        if addresses is None or all(isinstance(entry, str) for entry in addresses):
-            self._addresses = [address for (address,) in shards]
         else:
-            self._route(shards)
+            shards = _checked(get_embedding_worker_services() if addresses is None else addresses)
+            if addresses is None or all(isinstance(entry, str) for entry in addresses):
+                self._addresses = [address for (address,) in shards]
+            else:
+                self._route(shards)
+        global _newest
+        _newest = weakref.ref(self)
 
     def get_embedding_from_bytes(
         self, data: bytes | bytearray | memoryview, device_id: int | None = None, *, timeout: float | None = None

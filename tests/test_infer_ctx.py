@@ -21,7 +21,7 @@ from servers import PATIENCE, EmbeddingServer, free_port
 
 import persia.prelude
 from persia.batch import IDTypeFeature, NonIDTypeFeature, PersiaBatch
-from persia.ctx import InferCtx
+from persia.ctx import InferCtx, current_context
 from persia.errors import ConfigError, DeadlineExceeded, InvalidInput, Unavailable
 from persia.service import get_embedding_worker_services
 
@@ -104,6 +104,13 @@ def test_handlers_of_the_first_generation(deployment: Deployment, monkeypatch: p
     np.testing.assert_array_equal(denses[0].cpu().numpy(), WANT["dense0"], strict=True)
     assert [tuple(tensor.shape) for tensor in sparses] == [WANT[f"emb{i}"].shape for i in range(len(sparses))]
     context.close()
+
+
+def test_a_context_that_could_not_be_made_is_not_the_current_one() -> None:
+    with InferCtx(["127.0.0.1:1"]) as context:
+        with pytest.raises(InvalidInput):
+            InferCtx(["no address"])
+        assert current_context() is context
 
 
 def test_its_tensors_can_be_written_to_and_are_the_memory_that_came(deployment: Deployment) -> None:
