@@ -61,7 +61,8 @@ class FrameServer:
 
     def stop(self, seconds: float) -> None:
         """Takes no more requests, and lets those that run finish for so long."""
-        self._stopping = True
+        with self._lock:
+            self._stopping = True
         _shutdown(self._listener, socket.SHUT_RDWR)  # wakes the thread that accepts, which close() would not
         self._listener.close()
         with self._lock:
@@ -92,6 +93,9 @@ class FrameServer:
     def _admit(self, peer: _Peer) -> None:
         thread = threading.Thread(target=self._serve, args=(peer,), name="frames", daemon=True)
         with self._lock:
+            if self._stopping:  # which has seen all peers that are to be ended
+                peer.socket.close()
+                return
             if len(self._peers) >= MAX_CONNECTIONS:
                 # Who has waited longest makes room: so those that hold connections without a word keep nobody out.
                 longest = min(self._peers.values(), key=lambda other: other.waits_since)
