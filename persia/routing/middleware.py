@@ -22,6 +22,9 @@ from persia.v1 import middleware_pb2_grpc as pb_grpc
 
 __all__ = ["MiddlewareClient"]
 
+_WAY_BACK_SECONDS = 0.05
+_MAX_MILLISECONDS = 2**32 - 1
+
 
 class MiddlewareClient:
     """Any number of threads may use it, of the process that used it first."""
@@ -40,7 +43,7 @@ class MiddlewareClient:
     def lookup(self, batch: _core.Batch, timeout: float | None = None) -> Lookup:
         """As Router.lookup."""
         seconds = self.options.timeout if timeout is None else timeout
-        request = pb.ForwardRequest(timeout_ms=max(1, int(seconds * 1000)))
+        request = pb.ForwardRequest(timeout_ms=_its_milliseconds(seconds))
         question = Question(self.replicas, request, [b"", batch.encode_ids()], _check)
         began = time.monotonic()
         ask_all([question], began + seconds, self._patience)
@@ -56,6 +59,11 @@ class MiddlewareClient:
 
     def close(self) -> None:
         self._replicas.close(ReplicaSet.close)
+
+
+def _its_milliseconds(seconds: float) -> int:
+    """A little less than we have, so that its word about a shard that hangs comes before our own time is over."""
+    return int(min(max(1.0, 1000 * (seconds - min(0.1 * seconds, _WAY_BACK_SECONDS))), _MAX_MILLISECONDS))
 
 
 def _probe(channel: grpc.Channel, seconds: float) -> Health:

@@ -26,6 +26,9 @@ __all__ = ["Answer", "Connection", "FrameConnection", "GrpcConnection"]
 
 # The first read of an answer: most small answers come whole with it.
 _FIRST_READ = 16 << 10
+# More than anybody waits, and not too much for gRPC.
+_LONG_SECONDS = 1e6
+_NOTHING = np.empty(0, np.uint8)
 
 # Of all connections together: so an answer that got into another connection is found out as well.
 _turns = itertools.count()
@@ -64,14 +67,17 @@ class FrameConnection:
 
     def __init__(self, method: Method, family: int, address: tuple[Any, ...]) -> None:
         self._method = method
-        self._socket = socket.socket(family, socket.SOCK_STREAM)
+        try:
+            self._socket = socket.socket(family, socket.SOCK_STREAM)
+        except OSError as error:  # out of file descriptors
+            raise Unavailable(str(error)) from None
         self._socket.setblocking(False)
         self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self._unsent: list[memoryview] = []
         self._start = b""
         self._turn = 0
         self._lengths: tuple[int, ...] | None = None
-        self._body = np.empty(0, np.uint8)
+        self._body = _NOTHING
         self._got = 0
         self._connected = False
         self.events = select.POLLOUT
@@ -148,9 +154,11 @@ class FrameConnection:
 
     def _finish(self) -> Answer:
         assert self._lengths is not None
+        body, self._body = self._body, _NOTHING  # not held until the next answer comes
+        self._start = b""
         columns, begin = [], 0
         for length in self._lengths:
-            columns.append(self._body[begin : begin + length])
+            columns.append(body[begin : begin + length])
             begin += length
         try:
             message = message_of(self._method.response, columns.pop().data)
@@ -178,7 +186,10 @@ class GrpcConnection:
     def __init__(self, method: Method, channel: grpc.Channel) -> None:
         self._method = method
         self._call = channel.unary_unary(method.path, method.request.SerializeToString, method.response.FromString)
-        self._event = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
+        try:
+            self._event = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
+        except OSError as error:  # out of file descriptors
+            raise Unavailable(str(error)) from None
         self._future: Any = None
         self.events = select.POLLIN
 
@@ -190,12 +201,16 @@ class GrpcConnection:
         request.CopyFrom(message)
         for name, column in zip(self._method.request_columns, columns, strict=True):
             setattr(request, name, bytes(column))
-        # A descriptor of its own, so that an answer that comes after close() writes to nobody else's.
         try:
-            self._future = self._call.future(request, timeout=seconds)
+            # A descriptor of its own, so that an answer that comes after close() writes to nobody else's.
+            event = os.dup(self._event)
+        except OSError as error:
+            raise Unavailable(str(error)) from None
+        try:
+            self._future = self._call.future(request, timeout=min(seconds, _LONG_SECONDS))
         except ValueError as error:  # as gRPC calls it
+            os.close(event)
             raise Unavailable(f"the channel was closed: {error}") from None
-        event = os.dup(self._event)
 
         def wake(_: object) -> None:
             os.eventfd_write(event, 1)

@@ -159,7 +159,9 @@ class Question:
 
     def _timed_out(self) -> PersiaError:
         if not self._active:
-            return self._unavailable()
+            if self._problems or not self.replicas.usable:
+                return self._unavailable()
+            return DeadlineExceeded(f"expected an answer of {self.replicas.name} in time, got no time to ask")
         asked = ", ".join(attempt.replica.address for attempt in self._active.values())
         return DeadlineExceeded(f"expected an answer of {self.replicas.name} in time, got none from {asked}")
 

@@ -1,0 +1,105 @@
+"""What connections hold and say at their limits: of memory, of time, of file descriptors, and of a server that stops."""
+
+from __future__ import annotations
+
+import gc
+import os
+import resource
+import socket
+import weakref
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+from middlewares import Deployment
+from persia_packets import CONFIG, MIX
+from proxies import Forwarder
+from replicas import GOLDEN_BATCH, Replicas, assert_golden, golden_batch, router_of, stopped
+
+from persia.ctx import InferCtx
+from persia.errors import DeadlineExceeded, Unavailable
+from persia.rpc.frame_server import FrameServer, _Peer
+from persia.rpc.frames import Frame
+
+BATCH = GOLDEN_BATCH.read_bytes()
+
+
+@pytest.fixture(scope="module")
+def deployment(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Deployment]:
+    with Deployment(tmp_path_factory.mktemp("deployment"), MIX, 2) as started:
+        started.middleware.wait_ready()
+        yield started
+
+
+@pytest.fixture(scope="module")
+def contexts(deployment: Deployment) -> Iterator[list[InferCtx]]:
+    """Through the middleware, and routing by itself."""
+    with (
+        InferCtx([deployment.middleware.address]) as forwarded,
+        InferCtx(deployment.addresses, embedding_config=CONFIG) as direct,
+    ):
+        for context in (forwarded, direct):
+            context.wait_for_serving()
+        yield [forwarded, direct]
+
+
+def test_a_connection_that_waits_does_not_keep_its_last_answer(contexts: list[InferCtx]) -> None:
+    numbers = contexts[0].get_embedding_from_bytes(BATCH).lookup.numbers
+    memory: np.ndarray = numbers
+    while isinstance(memory.base, np.ndarray):
+        memory = memory.base
+    gone = weakref.ref(memory)
+    del numbers, memory
+    gc.collect()
+    assert gone() is None
+
+
+@pytest.mark.parametrize("seconds", [0.0, -1.0, float("nan")])
+def test_a_time_that_is_over_before_anybody_was_asked(contexts: list[InferCtx], seconds: float) -> None:
+    for context in contexts:
+        with pytest.raises(DeadlineExceeded, match=r"got no time to ask"):
+            context.get_embedding_from_bytes(BATCH, timeout=seconds)
+
+
+@pytest.mark.parametrize("seconds", [5e6, 1e12, float("inf")])
+def test_any_amount_of_time_may_be_given(contexts: list[InferCtx], deployment: Deployment, seconds: float) -> None:
+    for context in contexts:
+        assert context.get_embedding_from_bytes(BATCH, timeout=seconds).lookup.missing_shards == []
+    with Forwarder(deployment.middleware.address) as firewall, InferCtx([firewall.address]) as context:  # over gRPC
+        assert context.get_embedding_from_bytes(BATCH, timeout=seconds).lookup.missing_shards == []
+
+
+def test_a_shard_that_hangs_is_named_through_the_middleware(contexts: list[InferCtx], deployment: Deployment) -> None:
+    with stopped(deployment.shards[1]):
+        for context in contexts:
+            for _ in range(5):
+                with pytest.raises(DeadlineExceeded, match=f"shard 1 of 2 in time, got none from {deployment.addresses[1]}"):
+                    context.get_embedding_from_bytes(BATCH, timeout=0.5)
+
+
+def test_without_file_descriptors_it_is_a_typed_error(tmp_path: Path) -> None:
+    batch = golden_batch()
+    with Replicas(tmp_path) as servers, Forwarder(servers.addresses[0][0]) as firewall:
+        for addresses in (servers.addresses, [[firewall.address], servers.addresses[1]]):
+            with router_of(addresses) as router:
+                soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+                used = [os.dup(0)]
+                try:
+                    resource.setrlimit(resource.RLIMIT_NOFILE, (used[0] + 1, hard))
+                    with pytest.raises(Unavailable, match="Too many open files"):
+                        router.lookup(batch, 1)
+                finally:
+                    resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+                    os.close(used[0])
+                assert_golden(router.lookup(golden_batch()))
+
+
+def test_a_connection_that_comes_while_a_server_stops_is_closed() -> None:
+    server = FrameServer("127.0.0.1", 0, 1, lambda columns: Frame([0], []))
+    server.start()
+    server.stop(0)
+    ours, its = socket.socketpair()
+    with ours:
+        server._admit(_Peer(its))  # as if it had been accepted a moment before
+        assert its.fileno() == -1
