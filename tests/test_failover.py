@@ -18,6 +18,8 @@ from persia.config import load_embedding_config
 from persia.errors import DeadlineExceeded, PersiaError, Unavailable
 from persia.routing.lookup import Lookup, RouterOptions
 from persia.routing.router import Router
+from persia.rpc.connection import Connection
+from persia.rpc.replica import Replica
 
 # Seconds that a lookup may go beyond its time on a machine that is busy with tests. benchmarks/bench_failover.py measures it.
 LATE = 5.0
@@ -115,8 +117,24 @@ def test_a_replica_that_hangs_is_hedged(double: Replicas) -> None:
             load.wait_for_more()
             with stopped(*[replicas[k] for replicas in double.shards]):
                 load.wait_for_more()
-                wait_until(lambda: any(r.is_slow for shard in router.shards for r in shard.replicas), "it is known as slow")
+                wait_until(lambda: any(r.trouble for shard in router.shards for r in shard.replicas), "it is known as slow")
     assert load.failed == []
+
+
+def test_where_every_replica_is_slow_few_lookups_are_asked_twice(double: Replicas, monkeypatch: pytest.MonkeyPatch) -> None:
+    requests: list[Replica] = []
+    connect = Replica.connect
+
+    def counted(replica: Replica) -> tuple[int, Connection]:
+        requests.append(replica)
+        return connect(replica)
+
+    monkeypatch.setattr(Replica, "connect", counted)
+    with router_of(double.addresses, hedge_after=1e-6) as router, Load(router) as load:
+        load.wait_for_more(1000)
+    assert load.failed == []
+    necessary = load.answered * len(double.shards)
+    assert necessary <= len(requests) < 1.2 * necessary
 
 
 def test_a_replica_that_comes_back_hedges_one_that_hangs(double: Replicas) -> None:

@@ -96,11 +96,11 @@ class Question:
         """The first one may still answer; whichever does first counts."""
         asked = [attempt.replica for attempt in self._active.values()]
         other = self.replicas.choose([*asked, *self._failed]) or self.replicas.choose(asked)
-        if other is None or len(self._active) > 1:
-            self._hedge_at = now + patience.replica  # look again then
-            return
         for replica in asked:
             replica.slow()
+        if other is None or len(self._active) > 1 or not _relieves(other, asked):
+            self._hedge_at = now + patience.replica  # look again then
+            return
         self._begin(other, now, end, patience, poll)
 
     def advance(self, fileno: int, poll: select.poll) -> None:
@@ -164,6 +164,11 @@ class Question:
             return DeadlineExceeded(f"expected an answer of {self.replicas.name} in time, got no time to ask")
         asked = ", ".join(attempt.replica.address for attempt in self._active.values())
         return DeadlineExceeded(f"expected an answer of {self.replicas.name} in time, got none from {asked}")
+
+
+def _relieves(other: Replica, asked: Sequence[Replica]) -> bool:
+    """Where all replicas are slow, there is too much to do: to ask each of them for everything would make it twice as much."""
+    return other.trouble == 0 or other.trouble < min([replica.trouble for replica in asked])
 
 
 @dataclass

@@ -74,7 +74,7 @@ class Replica:
         self._family = socket.AF_INET6 if ":" in host else socket.AF_INET
         self.health = Health(False, "not reached yet")
         self.unusable_since = time.monotonic()  # where it is unusable
-        self._slow_until = 0.0
+        self._slow_until = self._hangs_until = 0.0
         self._generation = 0
         self._lock = threading.Lock()  # over the generation and the health, where they change together
         # The generation and port that frames get through to, or do not, until which time this is believed.
@@ -97,12 +97,14 @@ class Replica:
         return self._generation
 
     @property
-    def is_slow(self) -> bool:
-        return time.monotonic() < self._slow_until
+    def trouble(self) -> int:
+        """Others with less go first. 0: none, 1: it was slower than it should be, 2: it has not even answered a probe."""
+        now = time.monotonic()
+        return 2 if now < self._hangs_until else int(now < self._slow_until)
 
-    def slow(self, seconds: float = _SLOW_SECONDS) -> None:
+    def slow(self) -> None:
         """It was slower than it should be: others go first for a while."""
-        self._slow_until = max(self._slow_until, time.monotonic() + seconds)
+        self._slow_until = time.monotonic() + _SLOW_SECONDS
 
     def suspect(self, generation: int, reason: str) -> None:
         """A connection of that generation failed: the server is not used again before it has said that it is well."""
@@ -188,7 +190,7 @@ class Replica:
     def _failed(self, before: Health, error: grpc.RpcError) -> Health:
         code, details = error.code(), error.details()
         if code == grpc.StatusCode.DEADLINE_EXCEEDED and before.ready:
-            self.slow(_WELL_SECONDS + _PROBE_SECONDS + _SLOW_SECONDS)  # until after the next probe
+            self._hangs_until = time.monotonic() + _WELL_SECONDS + _PROBE_SECONDS + _SLOW_SECONDS  # until after the next probe
             return before  # too busy for a word is not gone
         reason: PersiaError = error_of(code, str(details))
         return Health(False, str(reason) or code.name)

@@ -48,12 +48,13 @@ class ReplicaSet:
         return any(replica.usable for replica in self.replicas)
 
     def choose(self, other_than: Collection[Replica] = ()) -> Replica | None:
-        """In turn, one that is well; a slow one only if there is no other."""
+        """In turn, one of those with the least trouble."""
         found = [replica for replica in self.replicas if replica.usable and replica not in other_than]
         if not found:
             return None
-        fast = [replica for replica in found if not replica.is_slow] or found
-        return fast[next(self._turn) % len(fast)]
+        troubles = [replica.trouble for replica in found]
+        best = [replica for replica, trouble in zip(found, troubles, strict=True) if trouble == min(troubles)]
+        return best[next(self._turn) % len(best)]
 
     def away_since(self) -> float:
         """Since when (time.monotonic()) no replica can be used. REQUIRES: choose() has found none."""
