@@ -10,11 +10,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from middlewares import Middleware
 from persia_packets import CONFIG, MIX
-from replicas import Load, Replicas, assert_golden, golden_batch, router_of, stopped
+from replicas import GOLDEN_BATCH, Load, Replicas, assert_golden, golden_batch, router_of, stopped
 from servers import EmbeddingServer, free_port, wait_until
 
 from persia.config import load_embedding_config
+from persia.ctx import InferCtx
 from persia.errors import DeadlineExceeded, PersiaError, Unavailable
 from persia.routing.lookup import Lookup, RouterOptions
 from persia.routing.router import Router
@@ -189,6 +191,26 @@ def test_zeros_for_a_missing_shard_if_so_configured(single: Replicas, hangs: boo
         assert_zeros_or_equal(without, full)
         wait_until(lambda: router.lookup(golden_batch(), 5).missing_shards == [], "the shard is back")
         assert_golden(router.lookup(golden_batch()))
+
+
+def test_zeros_for_a_missing_shard_come_through_the_middleware(tmp_path: Path) -> None:
+    with Replicas(tmp_path / "shards") as servers:
+        batch = GOLDEN_BATCH.read_bytes()
+        settings = {"missing_shard": "zeros", "wait_for_shard_ms": 100}
+        with (
+            Middleware(tmp_path, CONFIG, servers.addresses, settings=settings) as middleware,
+            InferCtx([middleware.address]) as context,
+        ):
+            wait_until(lambda: middleware.status().state == "serving", "every shard is there")
+            assert context.get_embedding_from_bytes(batch).lookup.missing_shards == []
+            servers.shards[1][0].kill()
+            wait_until(lambda: "serving without shard 1 of 2" in middleware.status().state, "its status says so")
+            for _ in range(3):
+                context.wait_for_serving(60)
+                assert context.get_embedding_from_bytes(batch).lookup.missing_shards == [1]
+            servers.shards[0][0].kill()
+            wait_until(lambda: not middleware.status().ready, "it says that nothing is left to serve")
+            assert re.match("waiting for shard 0 of 2 .* shard 1 of 2", middleware.status().state)
 
 
 def assert_zeros_or_equal(without: Lookup, full: Lookup) -> None:
