@@ -204,6 +204,9 @@ def test_health_follows_the_shards(tmp_path: Path) -> None:
         middleware.wait_ready()
         health = health_pb2_grpc.HealthStub(middleware.channel)
 
+        rows = middleware.status().shards[0].replicas[0].rows
+        assert rows > 0
+
         serving = functools.partial(is_serving, health, health_pb2.HealthCheckRequest(service=SERVICE))
         wait_until(serving, "health says SERVING")
         shard.process.send_signal(signal.SIGKILL)
@@ -211,29 +214,11 @@ def test_health_follows_the_shards(tmp_path: Path) -> None:
         wait_until(lambda: not serving(), "health says NOT_SERVING")
         status = middleware.status()
         assert not status.ready and "shard 0 of 1" in status.state and shard_address(status) in status.state
+        assert status.shards[0].replicas[0].rows == rows  # as it said last
         with pytest.raises(grpc.RpcError) as caught:
             middleware.stub.Forward(pb.ForwardRequest(batch=BATCH), timeout=PATIENCE)
         assert caught.value.code() == grpc.StatusCode.UNAVAILABLE
         assert "shard 0 of 1" in str(caught.value.details())
-
-
-def test_zeros_for_a_missing_shard_come_through_the_middleware(tmp_path: Path) -> None:
-    with Deployment(tmp_path / "shards", MIX, 2) as deployment:
-        settings = {"missing_shard": "zeros", "wait_for_shard_ms": 100}
-        with (
-            Middleware(tmp_path, CONFIG, deployment.addresses, settings=settings) as middleware,
-            InferCtx([middleware.address]) as context,
-        ):
-            wait_until(lambda: middleware.status().state == "serving", "every shard is there")
-            assert context.get_embedding_from_bytes(BATCH).lookup.missing_shards == []
-            deployment.shards[1].kill()
-            wait_until(lambda: "serving without shard 1 of 2" in middleware.status().state, "its status says so")
-            for _ in range(3):
-                context.wait_for_serving(PATIENCE)
-                assert context.get_embedding_from_bytes(BATCH).lookup.missing_shards == [1]
-            deployment.shards[0].kill()
-            wait_until(lambda: not middleware.status().ready, "it says that nothing is left to serve")
-            assert re.match("waiting for shard 0 of 2 .* shard 1 of 2", middleware.status().state)
 
 
 def shard_address(status: pb.MiddlewareStatusResponse) -> str:

@@ -14,7 +14,7 @@ namespace {
 
 constexpr std::uint32_t kMagic = 0x31495350;  // "PSI1"
 
-// The least that a feature can take: the length of its name, its three sizes, four widths and the value of an empty column.
+// The least that a feature can take: the length of its name, its three sizes and four widths.
 constexpr std::size_t kFeatureMin = 4 + 2 + 4 + 4 + 4;
 
 // A column of small numbers in the fewest bytes that hold the largest: 1, 2 or 4 each; or, where that is allowed, one value for

@@ -9,7 +9,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import grpc
 
@@ -112,7 +112,7 @@ class Replica:
             if generation != self._generation:
                 return  # known already
             self._generation += 1
-            self._become(Health(False, reason, refused=self.health.refused))
+            self._become(replace(self.health, ready=False, state=reason))
         self._wake.set()
 
     def connect(self) -> tuple[int, Connection]:
@@ -193,7 +193,7 @@ class Replica:
             self._hangs_until = time.monotonic() + _WELL_SECONDS + _PROBE_SECONDS + _SLOW_SECONDS  # until after the next probe
             return before  # too busy for a word is not gone
         reason: PersiaError = error_of(code, str(details))
-        return Health(False, str(reason) or code.name)
+        return replace(before, ready=False, state=str(reason) or code.name, refused="")
 
     def _say(self, before: Health, now: Health) -> None:
         if now.refused and now.refused != before.refused:
