@@ -103,3 +103,14 @@ def test_a_connection_that_comes_while_a_server_stops_is_closed() -> None:
     with ours:
         server._admit(_Peer(its))  # as if it had been accepted a moment before
         assert its.fileno() == -1
+
+
+def test_all_addresses_are_those_of_ipv4_too_as_they_are_for_grpc() -> None:
+    if not socket.has_dualstack_ipv6():
+        pytest.skip("no IPv6")
+    server = FrameServer("::", 0, 1, lambda columns: Frame([0], []))
+    try:
+        for host in ("::1", "127.0.0.1"):
+            socket.create_connection((host, server.port)).close()
+    finally:
+        server.stop(0)

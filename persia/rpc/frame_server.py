@@ -51,7 +51,8 @@ class FrameServer:
         self._stopping = False
         try:
             info = socket.getaddrinfo(host or None, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[0]
-            self._listener = socket.create_server(info[4][:2], family=info[0], backlog=128)
+            both = info[0] == socket.AF_INET6 and socket.has_dualstack_ipv6()  # `::` is all of IPv4 too, as it is for gRPC
+            self._listener = socket.create_server(info[4][:2], family=info[0], backlog=128, dualstack_ipv6=both)
         except OSError as error:
             raise Unavailable(f"expected a free address to listen on, got {host}:{port}: {error}") from None
         self.port: int = self._listener.getsockname()[1]
