@@ -27,7 +27,7 @@ _RANDOM = RandomShape()
 @click.option("--model-name", required=True)
 @click.option("--address", default=DEFAULT_ADDRESS, help="Of TorchServe's inference over gRPC.")
 @click.option("--version", help="Of the model.  [default: its default version]")
-@click.option("--token-file", envvar="PERSIA_TOKEN_FILE", help="TorchServe's key_file.json.")
+@click.option("--token-file", envvar="PERSIA_TOKEN_FILE", show_envvar=True, help="TorchServe's key_file.json.")
 @click.option(
     "--input", "inputs", type=_FILE, multiple=True, help=".bin, .npz or .parquet; repeatable.  [default: random data]"
 )

@@ -12,6 +12,7 @@ import numpy.typing as npt
 
 from persia.batch import IDTypeFeature, IDTypeFeatureWithSingleID, NonIDTypeFeature, PersiaBatch
 from persia.errors import InvalidInput
+from persia.npz import read_npz
 
 __all__ = ["RandomShape", "batches_of_columns", "batches_of_file", "random_batches"]
 
@@ -55,8 +56,7 @@ def batches_of_file(path: Path, batch_size: int) -> Iterator[bytes]:
     if path.suffix == ".bin":
         yield path.read_bytes()
     elif path.suffix == ".npz":
-        with np.load(path, allow_pickle=False) as arrays:
-            yield from batches_of_columns(dict(arrays), batch_size)
+        yield from batches_of_columns(read_npz(path), batch_size)
     elif path.suffix == ".parquet":
         yield from batches_of_columns(_parquet_columns(path), batch_size)
     else:
@@ -102,7 +102,10 @@ def _parquet_columns(path: Path) -> dict[str, _Array]:
     columns: dict[str, _Array] = {}
     scalars: list[_Array] = []
     with path.open("rb") as file:
-        table = pq.read_table(file)
+        try:
+            table = pq.read_table(file)
+        except pa.ArrowException as error:
+            raise InvalidInput(f"expected a .parquet file, got {path}: {error}") from error
     for name in table.column_names:
         column = table.column(name).combine_chunks()
         kind = column.type

@@ -23,7 +23,7 @@ _STORE_OPTION = click.option("--model-store", type=_STORE, help="Copy ARCHIVE, a
 
 @click.group(context_settings={"show_default": True})
 @click.option("--address", default="127.0.0.1:7071", help="Of TorchServe's management over gRPC.")
-@click.option("--token-file", envvar="PERSIA_TOKEN_FILE", help="TorchServe's key_file.json.")
+@click.option("--token-file", envvar="PERSIA_TOKEN_FILE", show_envvar=True, help="TorchServe's key_file.json.")
 @click.option("--timeout", type=click.FloatRange(0), default=10.0, help="Seconds for a call that starts no worker.")
 @click.pass_context
 def manage(context: click.Context, address: str, token_file: str | None, timeout: float) -> None:

@@ -193,7 +193,10 @@ def main() -> int:
     with tempfile.TemporaryDirectory(prefix="persia-demo-") as directory:
         demo = Demo(Path(directory))
         show("writing a checkpoint, a batch and two dense models")
-        demo.write()
+        try:
+            demo.write()
+        except KeyboardInterrupt:
+            return 130
         show("starting two embedding servers, the middleware and TorchServe")
         stop = StopSignal()
         stop.serving()

@@ -40,7 +40,13 @@ _POSITIVE = click.IntRange(1)
 @click.option(
     "--sample", type=_FILE, help="Try the model on a byte batch (with --embedding-config), or on dense0.., emb0.. of .npz."
 )
-@click.option("--embedding-config", type=_FILE, envvar="PERSIA_EMBEDDING_CONFIG", help="For the shapes of the embeddings.")
+@click.option(
+    "--embedding-config",
+    type=_FILE,
+    envvar="PERSIA_EMBEDDING_CONFIG",
+    show_envvar=True,
+    help="For the shapes of the embeddings.",
+)
 @click.option("--overwrite", is_flag=True, help="Replace an archive of this name and version.")
 def archive(
     model: Path,

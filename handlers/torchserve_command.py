@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import logging
+import re
 import shutil
 import signal
 import sys
 import tempfile
 import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from queue import SimpleQueue
 
@@ -32,7 +33,11 @@ MIB = 1 << 20
 
 @click.command(context_settings={"show_default": True})
 @click.option("--model-store", type=click.Path(exists=True, file_okay=False, path_type=Path), required=True)
-@click.option("--models", multiple=True, help="FILE.mar or NAME=FILE.mar in the model store, with commas or again; or `all`.")
+@click.option(
+    "--models",
+    multiple=True,
+    help="FILE.mar or NAME=FILE.mar in the model store, with commas or again; or `all`, whose newest version is the default.",
+)
 @click.option("--host", default="127.0.0.1", help="Where inference is served; management is on 127.0.0.1 in any case.")
 @click.option("--port", type=_PORT, default=7070, help="Of inference over gRPC; 0: any free one.")
 @click.option("--management-port", type=_PORT, default=7071, help="Of management over gRPC; 0: any free one.")
@@ -161,7 +166,7 @@ def _models(store: Path, wanted: Sequence[str]) -> Mapping[str, tuple[str, str]]
     files: dict[str, str | None] = {}
     for item in [part.strip() for text in wanted for part in text.split(",") if part.strip()]:
         if item == "all":
-            files |= {path.name: None for path in sorted(store.glob("[!.]*.mar"))}
+            files |= dict.fromkeys(_newest_first(store))
         else:
             name, _, file = item.rpartition("=")
             files[file] = name or None
@@ -176,6 +181,20 @@ def _models(store: Path, wanted: Sequence[str]) -> Mapping[str, tuple[str, str]]
     if twice:
         raise InvalidInput(f"expected each version of a model once, got several archives of {sorted(twice)}")
     return found
+
+
+def _newest_first(store: Path) -> Iterator[str]:
+    """All archives. TorchServe's default version is the one that comes first: so a swap outlives a restart."""
+    manifests = {path.name: read_manifest(path) for path in store.glob("[!.]*.mar")}
+    newest = sorted(manifests, key=lambda file: _parts(manifests[file].version), reverse=True)
+    yield from sorted(newest, key=lambda file: manifests[file].name)
+
+
+def _parts(version: str) -> list[tuple[bool, int, str]]:
+    """10.0 comes after 9.0, and numbers after words."""
+    return [
+        (part.isdigit(), int(part) if part.isdigit() else 0, part) for part in re.findall(r"\d+|[^\W\d]+", version, re.ASCII)
+    ]
 
 
 def _events_of_signals() -> SimpleQueue[str]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ctypes
 import fcntl
 import importlib.util
 import os
@@ -16,14 +15,12 @@ from dataclasses import replace
 from pathlib import Path
 
 from persia.errors import NotFound, Unavailable
+from persia.stack.parent import end_with_parent
 
 from .java import find_java
 from .torchserve_options import Directories, Options, command, environment, log4j2, properties
 
 __all__ = ["TorchServe"]
-
-_PR_SET_PDEATHSIG = 1
-_libc = ctypes.CDLL(None)
 
 
 class TorchServe:
@@ -73,7 +70,8 @@ class TorchServe:
                 stderr=log,
                 # Ctrl-C goes to the whole group of a terminal: it would kill the workers while their requests are drained.
                 start_new_session=True,
-                preexec_fn=_end_with_parent,
+                # If the launcher is killed, TorchServe drains and ends too.
+                preexec_fn=end_with_parent,
             )
 
     def check(self) -> None:
@@ -172,11 +170,6 @@ def _reachable(host: str) -> str:
 
 def _url_host(host: str) -> str:
     return f"[{host}]" if ":" in host else host
-
-
-def _end_with_parent() -> None:
-    """In the child before it becomes the JVM: if the launcher is killed, TorchServe drains and ends too."""
-    _libc.prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
 
 
 def _kill_group(pid: int) -> None:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import itertools
 import warnings
 import zipfile
+from collections.abc import Collection, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +16,7 @@ import torch
 from persia import _core
 from persia.config import load_embedding_config
 from persia.errors import InvalidInput
+from persia.npz import read_npz
 from persia.routing import make_slots
 
 __all__ = ["load_model", "sample_from_batch", "sample_from_npz", "try_model"]
@@ -47,14 +50,18 @@ def sample_from_batch(batch: Path, embedding_config: Path) -> tuple[_Arrays, _Ar
 
 def sample_from_npz(path: Path) -> tuple[_Arrays, _Arrays]:
     """The arrays dense0, dense1, ... and emb0, emb1, ... of a file."""
-    with np.load(path, allow_pickle=False) as arrays:
-        dense, embeddings = (
-            [arrays[f"{prefix}{i}"] for i in range(sum(name.startswith(prefix) for name in arrays))]
-            for prefix in ("dense", "emb")
-        )
+    arrays = read_npz(path)
+    dense, embeddings = ([arrays[f"{prefix}{i}"] for i in _numbers(prefix, arrays)] for prefix in ("dense", "emb"))
     if not dense and not embeddings:
-        raise InvalidInput(f"expected arrays dense0, ... and emb0, ... in {path}, got none")
+        raise InvalidInput(
+            f"expected arrays dense0, dense1, ... and emb0, emb1, ... in {path}, got {', '.join(arrays) or 'none'}"
+        )
     return dense, embeddings
+
+
+def _numbers(prefix: str, names: Collection[str]) -> Iterator[int]:
+    """From 0 on, as long as there is such a name."""
+    return itertools.takewhile(lambda i: f"{prefix}{i}" in names, itertools.count())
 
 
 def try_model(model: torch.jit.ScriptModule, dense: _Arrays, embeddings: _Arrays) -> tuple[int, ...]:

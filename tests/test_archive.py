@@ -7,6 +7,7 @@ import re
 import zipfile
 from pathlib import Path
 
+import numpy as np
 import pytest
 import yaml
 from click.testing import CliRunner, Result
@@ -91,6 +92,7 @@ def test_the_model_is_tried_on_a_sample(tmp_path: Path, options: list[str | Path
 
 
 OTHER_BATCH = GOLDEN / "ctr" / "golden" / "batch16_0.npz"
+MISNAMED, CUT = Path("misnamed.npz"), Path("cut.npz")
 
 
 @pytest.mark.parametrize(
@@ -98,6 +100,8 @@ OTHER_BATCH = GOLDEN / "ctr" / "golden" / "batch16_0.npz"
     [
         (["--sample", OTHER_BATCH], r"the model refuses the sample \(dense float32 \(16, 5\); embeddings float16 .*shapes"),
         (["--sample", BATCH], "expected --embedding-config beside a byte batch"),
+        (["--sample", MISNAMED], r"expected arrays dense0, .* in .*misnamed\.npz, got dense, emb1$"),
+        (["--sample", CUT], r"expected an \.npz file, .*, got .*cut\.npz"),
         (["--sample", CONFIG, "--embedding-config", CONFIG], "at byte "),
         (["--name", "a/b"], "expected a name of letters, digits"),
         (["--version", ""], "expected a version of letters, digits"),
@@ -108,11 +112,16 @@ OTHER_BATCH = GOLDEN / "ctr" / "golden" / "batch16_0.npz"
         (["--config", HANDLERS / "probe.py"], "expected (YAML|a mapping)"),
     ],
 )
-def test_what_would_fail_later_is_refused_now(tmp_path: Path, options: list[str | Path], message: str) -> None:
-    run = make(tmp_path, *options)
+def test_what_would_fail_later_is_refused_now(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, options: list[str | Path], message: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    np.savez(MISNAMED, dense=np.zeros(1), emb1=np.zeros(1))
+    CUT.write_bytes(MISNAMED.read_bytes()[:100])
+    run = make(tmp_path / "out", *options)
     assert run.exit_code == 1
-    assert re.search(message, run.stderr), run.stderr
-    assert list(tmp_path.iterdir()) == []
+    assert re.search(message, run.stderr, re.MULTILINE), run.stderr
+    assert list(tmp_path.glob("out/*")) == []
 
 
 @pytest.mark.parametrize(

@@ -2,19 +2,25 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 import signal
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 import pytest
 import yaml
 from golden import GOLDEN
 from servers import PATIENCE, free_port, wait_until
+from torchserves import make_archive
 
+from client.predict import Client
+from handlers.archive import DEFAULT_HANDLER
 from persia.ctx import InferCtx
+from persia.torchserve import Management, Tokens
 
 ROOT = Path(__file__).resolve().parents[1]
 LAUNCHER = Path(sys.executable).with_name("persia-launcher")
@@ -93,6 +99,54 @@ def test_up_starts_again_what_dies_and_stops_all_at_the_end(tmp_path: Path) -> N
         up.process.send_signal(signal.SIGINT)
         assert up.process.wait(PATIENCE) == 0
         assert not any(Path(f"/proc/{pid}").exists() for pid in children)
+
+
+def test_what_up_has_started_ends_with_it_however_it_ends(tmp_path: Path) -> None:
+    with Up(tmp_path, "--middleware-port", "0") as up:
+        up.said("Ctrl-C stops all")
+        children = up.children()
+        assert len(children) == 2
+        up.process.kill()
+        wait_until(lambda: not any(Path(f"/proc/{pid}").exists() for pid in children), "nothing is left")
+
+
+def test_up_does_not_take_another_deployments_servers_for_its_own(tmp_path: Path) -> None:
+    (tmp_path / "second").mkdir()
+    server, middleware = (f"127.0.0.1:{free_port()}" for _ in range(2))
+    port = middleware.rpartition(":")[2]
+    with Up(tmp_path, "--middleware-port", port, servers=[server]) as up:
+        up.said("Ctrl-C stops all")
+        with Up(tmp_path / "second", "--middleware-port", port, servers=[f"127.0.0.1:{free_port()}"]) as second:
+            assert second.process.wait(PATIENCE) == 1
+            taken = f"up: expected a free address to listen on, got {middleware}: Address already in use"
+            assert taken in second.log.read_text()
+            assert "are ready" not in second.log.read_text()
+
+
+def test_up_loads_the_whole_store_and_callers_find_torchserve_again_after_its_death(tmp_path: Path) -> None:
+    store = tmp_path / "store"
+    for version in ("9.0", "10.0"):
+        make_archive(store, "mix", version, handler=DEFAULT_HANDLER)
+    batch = (MIX / "golden" / "batch16_0.bin").read_bytes()
+    arguments = ["--middleware-port", "0", "--model-store", str(store), "--", "--port", "0", "--management-port", "0"]
+    ready = r"TorchServe is ready: inference on (\S+), management on (\S+), tokens in ([^,]+), .*models: mix 10.0, mix 9.0\n"
+    # Sockets need a shorter path than pytest's.
+    with tempfile.TemporaryDirectory(prefix="up-") as state, Up(tmp_path, "--state", state, *arguments) as up:
+
+        def scores(said: re.Match[str]) -> list[float]:
+            address, management, token_file = said.groups()
+            with contextlib.closing(Management(management, Tokens(file=token_file))) as models:
+                assert models.default("mix").version == "10.0"
+            with Client("mix", address, token_file=token_file) as client:
+                return [float(score) for score in client.predict(batch).reshape(-1)]
+
+        first = up.said(ready + r"(?s:.*)Ctrl-C")
+        before = scores(first)
+        (torchserve,) = (pid for pid, command in up.children().items() if " torchserve " in command)
+        os.kill(torchserve, signal.SIGKILL)
+        again = up.said(f"torchserve ended with -9(?s:.*){ready}")
+        assert again[3] == first[3]
+        assert scores(again) == before
 
 
 def test_up_ends_when_something_cannot_start_and_says_why(tmp_path: Path) -> None:

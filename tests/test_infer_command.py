@@ -154,6 +154,20 @@ def test_columns_that_make_no_batch_are_refused(tmp_path: Path, columns: dict[st
         list(batches_of_file(path, 2))
 
 
+@pytest.mark.parametrize("name", ["in.npz", "in.parquet"])
+def test_a_file_that_is_cut_short_or_something_else_is_named(tmp_path: Path, name: str) -> None:
+    path = tmp_path / name
+    columns = {"user": np.arange(1000, dtype=np.uint64)}
+    np.savez(tmp_path / "whole.npz", **columns)  # type: ignore[arg-type]
+    pq.write_table(pa.table(columns), tmp_path / "whole.parquet")
+    whole = (tmp_path / f"whole{path.suffix}").read_bytes()
+    np.save(tmp_path / "one.npy", columns["user"])
+    for content in (b"", whole[: len(whole) // 2], (tmp_path / "one.npy").read_bytes(), b"PK\3\4"):
+        path.write_bytes(content)
+        with pytest.raises(InvalidInput, match=rf"expected an? \{path.suffix} file.*, got {path}"):
+            list(batches_of_file(path, 2))
+
+
 @pytest.mark.parametrize(
     ("column", "message"),
     [

@@ -12,6 +12,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from persia.errors import Unavailable
+from persia.stack.parent import end_with_parent
 
 __all__ = ["Child", "Interrupted"]
 
@@ -47,6 +48,7 @@ class Child:
         self._log_begin = 0
         self._started = self._again_at = 0.0
         self._wait = _FIRST_WAIT
+        self._comes_back = False
 
     def start(self) -> None:
         """Returns at once."""
@@ -60,6 +62,8 @@ class Child:
                 stderr=file,
                 env=self._environment,
                 start_new_session=True,
+                # It would keep its port from the next start, and nobody would watch it.
+                preexec_fn=end_with_parent,
             )
         self._started = time.monotonic()
 
@@ -80,19 +84,24 @@ class Child:
             if pause(_LOOK_SECONDS):
                 raise Interrupted
 
-    def watch(self) -> None:
-        """Starts the process again if it has ended. To be called now and then."""
+    def watch(self) -> bool:
+        """Starts the process again if it has ended. To be called now and then. Whether it has just become ready again."""
         now = time.monotonic()
-        if self._process is None or self._process.poll() is None:
-            return
+        if self._process is None:
+            return False
+        if self._process.poll() is None:
+            back = self._comes_back and self._is_ready()
+            self._comes_back = self._comes_back and not back
+            return back
         if not self._again_at:
             self._wait = _FIRST_WAIT if now - self._started > _LONG_LIFE else min(2 * self._wait, _LONGEST_WAIT)
             self._again_at = now + self._wait
             code = self._process.returncode
             log.error("%s ended with %d, starts again in %.1f s: see %s", self.name, code, self._wait, self.log_path)
         elif now >= self._again_at:
-            self._again_at = 0.0
+            self._again_at, self._comes_back = 0.0, True
             self.start()
+        return False
 
     def signal(self, number: int) -> None:
         if self._process is not None and self._process.poll() is None:

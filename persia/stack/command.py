@@ -43,7 +43,7 @@ _WATCH_SECONDS = 0.2
     type=click.Path(exists=True, file_okay=False, path_type=Path),
     help="TorchServe's; without it TorchServe is not started.",
 )
-@click.option("--models", help="Archives of the store to load, with commas between them; else all.")
+@click.option("--models", default="all", help="Archives of the store to load, with commas between them.")
 @click.option("--state", type=click.Path(path_type=Path), help="Where logs go; else a temporary directory.")
 @click.argument("torchserve", nargs=-1)
 def up(
@@ -52,7 +52,7 @@ def up(
     shards: int,
     middleware_port: int,
     model_store: Path | None,
-    models: str | None,
+    models: str,
     state: Path | None,
     torchserve: tuple[str, ...],
 ) -> None:
@@ -80,7 +80,7 @@ def up(
             servers,
             f"127.0.0.1:{middleware_port or free_ports(1, begin=25_000)[0]}",
             model_store and model_store.resolve(),
-            models.split(",") if models else (),
+            models.split(","),
             torchserve,
         )
     except (PersiaError, OSError) as error:

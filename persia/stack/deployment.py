@@ -17,7 +17,7 @@ from persia.errors import InvalidInput, Unavailable
 from persia.service import SERVICE_VARIABLE
 from persia.stack.child import Child
 
-__all__ = ["Deployment", "Plan", "check_local", "free_ports"]
+__all__ = ["Deployment", "Plan", "check_free", "check_local", "free_ports"]
 
 # A checkpoint of hundreds of gigabytes takes its time; a process that ends is noticed at once.
 START_SECONDS = 24 * 3600.0
@@ -53,6 +53,7 @@ class Deployment:
     def start(self) -> None:
         """Returns when all is ready. Raises Unavailable, Interrupted; what was started by then is to be stopped."""
         plan = self.plan
+        check_free([*(address for replicas in plan.servers for address in replicas), plan.middleware])
         shards = len(plan.servers)
         begun = [
             self._serve(f"embedding-server-{i}{'' if len(replicas) == 1 else f'-{k}'}", "embedding-server", address, i, shards)
@@ -61,16 +62,17 @@ class Deployment:
         ]
         for child in begun:
             child.wait_ready(START_SECONDS, self.pause)
-        self.say(f"{len(begun)} embedding servers are ready")
+        self.say(f"{len(begun)} embedding server{'s are' if len(begun) > 1 else ' is'} ready")
         self._serve("middleware", "middleware", plan.middleware, 0, 1).wait_ready(START_SECONDS, self.pause)
         self.say(f"the middleware is ready on {plan.middleware}")
         if plan.model_store is not None:
             self._start_torchserve(plan.model_store)
 
     def watch(self) -> None:
-        """Starts again what has died."""
+        """Starts again what has died, and says when it is back."""
         for child in self.children:
-            child.watch()
+            if child.watch():
+                self.say(f"{child.name} is ready again" if child is not self.torchserve else self._torchserve_line(child))
 
     def stop(self) -> None:
         """In reverse: who asks goes before who is asked."""
@@ -92,7 +94,9 @@ class Deployment:
         return self._add(Child(name, _launcher(arguments), self.plan.state / f"{name}.log", lambda: _is_serving(address)))
 
     def _start_torchserve(self, store: Path) -> None:
-        arguments = ["torchserve", "--model-store", str(store), *self.plan.torchserve_arguments]
+        # In one place for all of its lives: so callers find the tokens of the next one where they have read the last one's.
+        arguments = ["torchserve", "--model-store", str(store), "--state", str(self.plan.state / "ts")]
+        arguments += self.plan.torchserve_arguments
         if self.plan.models:
             arguments += ["--models", ",".join(self.plan.models)]
         environment = {
@@ -105,9 +109,13 @@ class Deployment:
         )
         self.torchserve = child
         self._add(child).wait_ready(START_SECONDS, self.pause)
+        self.say(self._torchserve_line(child))
+
+    @staticmethod
+    def _torchserve_line(child: Child) -> str:
         match = _READY.search(child.said())
         assert match is not None
-        self.say(f"TorchServe is ready: {match[1]}")
+        return f"TorchServe is ready: {match[1]}"
 
     def _torchserve_is_ready(self) -> bool:
         return self.torchserve is not None and _READY.search(self.torchserve.said()) is not None
@@ -138,6 +146,18 @@ def free_ports(count: int, begin: int = 20_000) -> list[int]:
         if len(found) == count:
             return found
     raise Unavailable(f"expected {count} free ports from {begin} on, got {len(found)}")
+
+
+def check_free(addresses: Sequence[str]) -> None:
+    """Raises Unavailable unless all of them can be listened on: an older deployment's servers would be taken for ours."""
+    with contextlib.ExitStack() as held:
+        for address in addresses:
+            host, _, port = address.rpartition(":")
+            family = socket.AF_INET6 if ":" in host else socket.AF_INET
+            try:
+                held.enter_context(socket.create_server((host.strip("[]"), int(port)), family=family))
+            except OSError as error:
+                raise Unavailable(f"expected a free address to listen on, got {address}: {error.strerror}") from None
 
 
 def check_local(addresses: Sequence[str]) -> None:

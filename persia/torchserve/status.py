@@ -52,7 +52,8 @@ def _denied(text: str) -> str:
     if "Model API disabled" in text:
         return "TorchServe was started without its model API: it neither registers nor unregisters models"
     return (
-        "TorchServe refused the token: expected the current one of this very service (inference or management) in its key file"
+        "TorchServe refused the token, or was sent none: expected the current one of this very service (inference or "
+        "management), from the key file that its `ready` line names"
     )
 
 
