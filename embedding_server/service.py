@@ -66,7 +66,10 @@ class EmbeddingService(pb_grpc.EmbeddingServerServicer):
         snapshot = table.pin()
         numbers, absent, wrong_dim = _core.answer(snapshot, parts, signs, sum_counts, sum_samples, MAX_NUMBERS)
         self._shard.count(memoryview(signs).nbytes // 8, absent, wrong_dim)
-        return pb.LookupResponse(id=request.id, version=snapshot.version, absent=absent, wrong_dim=wrong_dim), numbers
+        response = pb.LookupResponse(
+            id=request.id, version=snapshot.version, absent=absent, wrong_dim=wrong_dim, server_start=self._shard.start_number
+        )
+        return response, numbers
 
     def LookupStream(self, requests: Iterator[pb.LookupRequest], context: grpc.ServicerContext) -> Iterator[pb.LookupResponse]:
         return map(self._reply, requests)  # unlike a loop, it does not hold a request until the next one comes

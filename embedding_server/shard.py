@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import secrets
 import threading
 import time
 from collections.abc import Callable
@@ -46,6 +47,7 @@ class ShardServer:
         self.table: _core.Table | None = None
         self.ready = False
         self.state = "starting"
+        self.start_number = secrets.randbits(63) + 1  # tells the versions of this start from those of others
         self._updater: Updater | None = None
         self.on_packet: Callable[[float], None] = lambda _delay: None  # seconds from the packet's time to its rows' service
         self._counts = threading.Lock()

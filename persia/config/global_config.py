@@ -151,6 +151,20 @@ class EmbeddingWorkerConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_un
             "its rows, which says so."
         ),
     ] = "error"
+    row_cache_max_age_ms: Annotated[
+        int,
+        Meta(
+            ge=0,
+            le=3_600_000,
+            description="How long copies of hot rows may be used after their shard last said that it has no newer ones. With 0 "
+            "there are no copies: every lookup asks the shards.",
+            extra={"unit": "ms"},
+        ),
+    ] = 0
+    row_cache_mib: Annotated[
+        int,
+        Meta(ge=1, le=2**20, description="The most memory that the copies of all shards' rows take.", extra={"unit": "MiB"}),
+    ] = 256
 
 
 class GlobalConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

@@ -25,6 +25,8 @@ class RouterOptions:
     hedge_after: float = 0.1  # until a replica that has not answered is hedged by another one
     wait_for_shard: float = 1.0  # until a shard of which no replica can be used is given up
     zeros_for_missing_shards: bool = False  # instead of an error
+    row_cache_max_age: float = 0.0  # how long hot rows may be used without asking their shard again; 0: never
+    row_cache_bytes: int = 256 << 20  # of all shards' hot rows
 
     @classmethod
     def of(cls, config: EmbeddingWorkerConfig) -> RouterOptions:
@@ -34,6 +36,8 @@ class RouterOptions:
             hedge_after=config.hedge_after_ms / 1000,
             wait_for_shard=config.wait_for_shard_ms / 1000,
             zeros_for_missing_shards=config.missing_shard == "zeros",
+            row_cache_max_age=config.row_cache_max_age_ms / 1000,
+            row_cache_bytes=config.row_cache_mib << 20,
         )
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 import numpy.typing as npt
@@ -11,14 +11,14 @@ import numpy.typing as npt
 from persia import _core
 from persia.config import EmbeddingConfig
 from persia.errors import DeadlineExceeded, PersiaError, Unavailable
+from persia.routing.hot_rows import HotRows, Origin
 from persia.routing.lookup import Lookup, RouterOptions
 from persia.routing.opened import Opened
 from persia.routing.plan import make_slots
-from persia.routing.shards import shard_sets
-from persia.rpc.connection import Answer
+from persia.routing.row_cache import RowCache
+from persia.routing.shards import lookup_messages, of_size, shard_sets
 from persia.rpc.fan_out import Patience, Question, ask_all
 from persia.rpc.replicas import ReplicaSet
-from persia.v1 import embedding_pb2 as pb
 
 __all__ = ["Router"]
 
@@ -32,16 +32,22 @@ class Router:
     def __init__(self, config: EmbeddingConfig, servers: Sequence[Sequence[str]], options: RouterOptions) -> None:
         """servers: for each shard, in order, the `host:port` of its replicas; a host may be a name that stands for several."""
         self._slots = make_slots(config)
-        # The rest of a request stands in its columns.
-        self._messages = [pb.LookupRequest(shard_index=i, shard_count=len(servers)) for i in range(len(servers))]
+        self._messages = lookup_messages(len(servers))
         self.options = options
         self._patience = Patience(options.hedge_after, options.wait_for_shard)
         self._shards = Opened(lambda: shard_sets(servers))
+        self._row_cache = Opened(self._open_row_cache) if options.row_cache_max_age else None
+        self._largest_dim = max([slot.dim for slot in config.slots.values()], default=1)
 
     @property
     def shards(self) -> list[ReplicaSet]:
         """Made when they are first needed, in the process that needs them."""
         return self._shards.get()
+
+    @property
+    def hot_rows(self) -> list[HotRows]:
+        """The cache of each shard; none where there is no cache."""
+        return self._row_cache.get().shards if self._row_cache is not None else []
 
     def lookup(self, batch: _core.Batch, timeout: float | None = None) -> Lookup:
         """timeout: seconds, instead of the options' own.
@@ -60,10 +66,25 @@ class Router:
         for i, request in enumerate(plan.requests):
             if request.answer_size:
                 columns = [request.parts.data, request.signs.data, request.sum_counts.data, request.sum_samples.data]
-                questions[i] = Question(shards[i], self._messages[i], columns, _of_size(request.answer_size))
+                questions[i] = Question(shards[i], self._messages[i], columns, of_size(request.answer_size))
         began = time.monotonic()
-        ask_all(list(questions.values()), end, self._patience)
+        self._ask(plan, questions, end)
         return self._assemble(plan, questions, len(shards), time.monotonic() - began)
+
+    def _ask(self, plan: _core.Plan, questions: dict[int, Question], end: float) -> None:
+        if self._row_cache is None:
+            ask_all(list(questions.values()), end, self._patience)
+            return
+        hot_rows = self.hot_rows
+        for i, request in enumerate(plan.requests):
+            if i in questions:
+                questions[i].answer = hot_rows[i].answer(request)
+        since = time.monotonic()
+        asked = {i: question for i, question in questions.items() if not question.done}
+        ask_all(list(asked.values()), end, self._patience)
+        for i, question in asked.items():
+            if question.answer is not None:
+                hot_rows[i].saw(Origin.of(question.answer.message), since)
 
     def _assemble(self, plan: _core.Plan, questions: dict[int, Question], shards: int, seconds: float) -> Lookup:
         # A shard that need not be asked has answered with nothing.
@@ -101,18 +122,14 @@ class Router:
         return "; ".join(f"{shards.name} ({shards.why_unusable()})" for shards in missing)
 
     def close(self) -> None:
+        if self._row_cache is not None:
+            self._row_cache.close(RowCache.close)
         self._shards.close(_close)
+
+    def _open_row_cache(self) -> RowCache:
+        return RowCache(self.shards, self.options.row_cache_bytes, self._largest_dim, self.options.row_cache_max_age)
 
 
 def _close(shards: list[ReplicaSet]) -> None:
     for replicas in shards:
         replicas.close()
-
-
-def _of_size(numbers: int) -> Callable[[Answer], None]:
-    def check(answer: Answer) -> None:
-        got = answer.columns[0].nbytes
-        if got != 4 * numbers:
-            raise Unavailable(f"an answer that is none: expected {numbers} numbers of 4 bytes, got {got} bytes")
-
-    return check

@@ -2,23 +2,41 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import grpc
 
+from persia.errors import Unavailable
+from persia.rpc.connection import Answer
 from persia.rpc.methods import LOOKUP
 from persia.rpc.replica import Health, Probe
 from persia.rpc.replicas import ReplicaSet
 from persia.v1 import embedding_pb2 as pb
 from persia.v1 import embedding_pb2_grpc as pb_grpc
 
-__all__ = ["shard_sets"]
+__all__ = ["lookup_messages", "of_size", "shard_sets"]
 
 
 def shard_sets(servers: Sequence[Sequence[str]]) -> list[ReplicaSet]:
     """servers: for each shard, in order, the `host:port` of its replicas."""
     count = len(servers)
     return [ReplicaSet(f"shard {i} of {count}", LOOKUP, _probe(i, count), replicas) for i, replicas in enumerate(servers)]
+
+
+def lookup_messages(count: int) -> list[pb.LookupRequest]:
+    """What each shard is told beside a request's columns."""
+    return [pb.LookupRequest(shard_index=i, shard_count=count) for i in range(count)]
+
+
+def of_size(numbers: int) -> Callable[[Answer], None]:
+    """For a Question: only so many numbers are an answer."""
+
+    def check(answer: Answer) -> None:
+        got = answer.columns[0].nbytes
+        if got != 4 * numbers:
+            raise Unavailable(f"an answer that is none: expected {numbers} numbers of 4 bytes, got {got} bytes")
+
+    return check
 
 
 def _probe(index: int, count: int) -> Probe:

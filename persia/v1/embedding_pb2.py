@@ -14,7 +14,7 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x19persia/v1/embedding.proto\x12\tpersia.v1\"\x8c\x01\n\rLookupRequest\x12\n\n\x02id\x18\x01 \x01(\x04\x12\r\n\x05parts\x18\x02 \x01(\x0c\x12\r\n\x05signs\x18\x03 \x01(\x0c\x12\x12\n\nsum_counts\x18\x04 \x01(\x0c\x12\x13\n\x0bsum_samples\x18\x05 \x01(\x0c\x12\x13\n\x0bshard_index\x18\x06 \x01(\r\x12\x13\n\x0bshard_count\x18\x07 \x01(\r\"\x82\x01\n\x0eLookupResponse\x12\n\n\x02id\x18\x01 \x01(\x04\x12\x0f\n\x07numbers\x18\x02 \x01(\x0c\x12\x0f\n\x07version\x18\x03 \x01(\x04\x12\x0e\n\x06\x61\x62sent\x18\x04 \x01(\x04\x12\x11\n\twrong_dim\x18\x05 \x01(\x04\x12\x1f\n\x05\x65rror\x18\x06 \x01(\x0b\x32\x10.persia.v1.Error\"&\n\x05\x45rror\x12\x0c\n\x04\x63ode\x18\x01 \x01(\r\x12\x0f\n\x07message\x18\x02 \x01(\t\"\x0f\n\rStatusRequest\"\x9e\x03\n\x0eStatusResponse\x12\x13\n\x0bshard_index\x18\x01 \x01(\r\x12\x13\n\x0bshard_count\x18\x02 \x01(\r\x12\r\n\x05ready\x18\x03 \x01(\x08\x12\r\n\x05state\x18\x04 \x01(\t\x12\x0f\n\x07version\x18\x05 \x01(\x04\x12\x0c\n\x04rows\x18\x06 \x01(\x04\x12=\n\x0brows_by_dim\x18\r \x03(\x0b\x32(.persia.v1.StatusResponse.RowsByDimEntry\x12\r\n\x05\x62ytes\x18\x07 \x01(\x04\x12\x0f\n\x07\x65victed\x18\x08 \x01(\x04\x12\x12\n\nframe_port\x18\x0e \x01(\r\x12\x12\n\ncheckpoint\x18\t \x01(\t\x12\x13\n\x0blast_packet\x18\n \x01(\t\x12\x17\n\x0fpackets_applied\x18\x0b \x01(\x04\x12,\n\tset_aside\x18\x0c \x03(\x0b\x32\x19.persia.v1.SetAsidePacket\x12\x10\n\x08problems\x18\x0f \x03(\t\x1a\x30\n\x0eRowsByDimEntry\x12\x0b\n\x03key\x18\x01 \x01(\r\x12\r\n\x05value\x18\x02 \x01(\x04:\x02\x38\x01\"0\n\x0eSetAsidePacket\x12\x0e\n\x06packet\x18\x01 \x01(\t\x12\x0e\n\x06reason\x18\x02 \x01(\t2\xd8\x01\n\x0f\x45mbeddingServer\x12=\n\x06Lookup\x12\x18.persia.v1.LookupRequest\x1a\x19.persia.v1.LookupResponse\x12G\n\x0cLookupStream\x12\x18.persia.v1.LookupRequest\x1a\x19.persia.v1.LookupResponse(\x01\x30\x01\x12=\n\x06Status\x12\x18.persia.v1.StatusRequest\x1a\x19.persia.v1.StatusResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x19persia/v1/embedding.proto\x12\tpersia.v1\"\x8c\x01\n\rLookupRequest\x12\n\n\x02id\x18\x01 \x01(\x04\x12\r\n\x05parts\x18\x02 \x01(\x0c\x12\r\n\x05signs\x18\x03 \x01(\x0c\x12\x12\n\nsum_counts\x18\x04 \x01(\x0c\x12\x13\n\x0bsum_samples\x18\x05 \x01(\x0c\x12\x13\n\x0bshard_index\x18\x06 \x01(\r\x12\x13\n\x0bshard_count\x18\x07 \x01(\r\"\x98\x01\n\x0eLookupResponse\x12\n\n\x02id\x18\x01 \x01(\x04\x12\x0f\n\x07numbers\x18\x02 \x01(\x0c\x12\x0f\n\x07version\x18\x03 \x01(\x04\x12\x0e\n\x06\x61\x62sent\x18\x04 \x01(\x04\x12\x11\n\twrong_dim\x18\x05 \x01(\x04\x12\x1f\n\x05\x65rror\x18\x06 \x01(\x0b\x32\x10.persia.v1.Error\x12\x14\n\x0cserver_start\x18\x07 \x01(\x06\"&\n\x05\x45rror\x12\x0c\n\x04\x63ode\x18\x01 \x01(\r\x12\x0f\n\x07message\x18\x02 \x01(\t\"\x0f\n\rStatusRequest\"\x9e\x03\n\x0eStatusResponse\x12\x13\n\x0bshard_index\x18\x01 \x01(\r\x12\x13\n\x0bshard_count\x18\x02 \x01(\r\x12\r\n\x05ready\x18\x03 \x01(\x08\x12\r\n\x05state\x18\x04 \x01(\t\x12\x0f\n\x07version\x18\x05 \x01(\x04\x12\x0c\n\x04rows\x18\x06 \x01(\x04\x12=\n\x0brows_by_dim\x18\r \x03(\x0b\x32(.persia.v1.StatusResponse.RowsByDimEntry\x12\r\n\x05\x62ytes\x18\x07 \x01(\x04\x12\x0f\n\x07\x65victed\x18\x08 \x01(\x04\x12\x12\n\nframe_port\x18\x0e \x01(\r\x12\x12\n\ncheckpoint\x18\t \x01(\t\x12\x13\n\x0blast_packet\x18\n \x01(\t\x12\x17\n\x0fpackets_applied\x18\x0b \x01(\x04\x12,\n\tset_aside\x18\x0c \x03(\x0b\x32\x19.persia.v1.SetAsidePacket\x12\x10\n\x08problems\x18\x0f \x03(\t\x1a\x30\n\x0eRowsByDimEntry\x12\x0b\n\x03key\x18\x01 \x01(\r\x12\r\n\x05value\x18\x02 \x01(\x04:\x02\x38\x01\"0\n\x0eSetAsidePacket\x12\x0e\n\x06packet\x18\x01 \x01(\t\x12\x0e\n\x06reason\x18\x02 \x01(\t2\xd8\x01\n\x0f\x45mbeddingServer\x12=\n\x06Lookup\x12\x18.persia.v1.LookupRequest\x1a\x19.persia.v1.LookupResponse\x12G\n\x0cLookupStream\x12\x18.persia.v1.LookupRequest\x1a\x19.persia.v1.LookupResponse(\x01\x30\x01\x12=\n\x06Status\x12\x18.persia.v1.StatusRequest\x1a\x19.persia.v1.StatusResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -26,17 +26,17 @@ if _descriptor._USE_C_DESCRIPTORS == False:
   _globals['_LOOKUPREQUEST']._serialized_start=41
   _globals['_LOOKUPREQUEST']._serialized_end=181
   _globals['_LOOKUPRESPONSE']._serialized_start=184
-  _globals['_LOOKUPRESPONSE']._serialized_end=314
-  _globals['_ERROR']._serialized_start=316
-  _globals['_ERROR']._serialized_end=354
-  _globals['_STATUSREQUEST']._serialized_start=356
-  _globals['_STATUSREQUEST']._serialized_end=371
-  _globals['_STATUSRESPONSE']._serialized_start=374
-  _globals['_STATUSRESPONSE']._serialized_end=788
-  _globals['_STATUSRESPONSE_ROWSBYDIMENTRY']._serialized_start=740
-  _globals['_STATUSRESPONSE_ROWSBYDIMENTRY']._serialized_end=788
-  _globals['_SETASIDEPACKET']._serialized_start=790
-  _globals['_SETASIDEPACKET']._serialized_end=838
-  _globals['_EMBEDDINGSERVER']._serialized_start=841
-  _globals['_EMBEDDINGSERVER']._serialized_end=1057
+  _globals['_LOOKUPRESPONSE']._serialized_end=336
+  _globals['_ERROR']._serialized_start=338
+  _globals['_ERROR']._serialized_end=376
+  _globals['_STATUSREQUEST']._serialized_start=378
+  _globals['_STATUSREQUEST']._serialized_end=393
+  _globals['_STATUSRESPONSE']._serialized_start=396
+  _globals['_STATUSRESPONSE']._serialized_end=810
+  _globals['_STATUSRESPONSE_ROWSBYDIMENTRY']._serialized_start=762
+  _globals['_STATUSRESPONSE_ROWSBYDIMENTRY']._serialized_end=810
+  _globals['_SETASIDEPACKET']._serialized_start=812
+  _globals['_SETASIDEPACKET']._serialized_end=860
+  _globals['_EMBEDDINGSERVER']._serialized_start=863
+  _globals['_EMBEDDINGSERVER']._serialized_end=1079
 # @@protoc_insertion_point(module_scope)

@@ -24,20 +24,22 @@ class LookupRequest(_message.Message):
     def __init__(self, id: _Optional[int] = ..., parts: _Optional[bytes] = ..., signs: _Optional[bytes] = ..., sum_counts: _Optional[bytes] = ..., sum_samples: _Optional[bytes] = ..., shard_index: _Optional[int] = ..., shard_count: _Optional[int] = ...) -> None: ...
 
 class LookupResponse(_message.Message):
-    __slots__ = ("id", "numbers", "version", "absent", "wrong_dim", "error")
+    __slots__ = ("id", "numbers", "version", "absent", "wrong_dim", "error", "server_start")
     ID_FIELD_NUMBER: _ClassVar[int]
     NUMBERS_FIELD_NUMBER: _ClassVar[int]
     VERSION_FIELD_NUMBER: _ClassVar[int]
     ABSENT_FIELD_NUMBER: _ClassVar[int]
     WRONG_DIM_FIELD_NUMBER: _ClassVar[int]
     ERROR_FIELD_NUMBER: _ClassVar[int]
+    SERVER_START_FIELD_NUMBER: _ClassVar[int]
     id: int
     numbers: bytes
     version: int
     absent: int
     wrong_dim: int
     error: Error
-    def __init__(self, id: _Optional[int] = ..., numbers: _Optional[bytes] = ..., version: _Optional[int] = ..., absent: _Optional[int] = ..., wrong_dim: _Optional[int] = ..., error: _Optional[_Union[Error, _Mapping]] = ...) -> None: ...
+    server_start: int
+    def __init__(self, id: _Optional[int] = ..., numbers: _Optional[bytes] = ..., version: _Optional[int] = ..., absent: _Optional[int] = ..., wrong_dim: _Optional[int] = ..., error: _Optional[_Union[Error, _Mapping]] = ..., server_start: _Optional[int] = ...) -> None: ...
 
 class Error(_message.Message):
     __slots__ = ("code", "message")
