@@ -14,7 +14,7 @@ import pytest
 from persia_packets import CONFIG
 from proxies import Forwarder
 from replicas import GOLDEN_BATCH, Load, Replicas, assert_golden, golden_batch, router_of
-from servers import wait_until
+from servers import PATIENCE, wait_until
 
 from persia.config import load_embedding_config
 from persia.errors import InvalidInput, PersiaError
@@ -117,7 +117,7 @@ def test_nothing_leaks_over_thousands_of_lookups_and_lost_connections(servers: R
     with (
         Forwarder(first) as way,
         Forwarder(f"127.0.0.1:{frame_port}", port=frame_port) as frames,
-        router_of([[way.address], [second]]) as router,
+        router_of([[way.address], [second]], wait_for_shard=PATIENCE, timeout=PATIENCE) as router,
         Load(router) as load,
     ):
         states = []
