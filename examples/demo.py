@@ -21,6 +21,7 @@ import yaml
 from persia.batch import IDTypeFeature, NonIDTypeFeature, PersiaBatch
 from persia.config import load_embedding_config
 from persia.embedding_server.writer import IncrementalDumper, write_checkpoint
+from persia.errors import PersiaError
 from persia.rpc import StopSignal
 from persia.signs import signs_of
 from persia.stack.child import Interrupted
@@ -211,6 +212,8 @@ def main() -> int:
                     deployment.watch()
         except Interrupted:
             pass
+        except PersiaError as error:
+            raise SystemExit(f"demo: {error}") from None
         finally:
             deployment.stop()
     return 0

@@ -20,6 +20,7 @@ from torchserves import make_archive
 from client.predict import Client
 from handlers.archive import DEFAULT_HANDLER
 from persia.ctx import InferCtx
+from persia.stack.deployment import free_ports
 from persia.torchserve import Management, Tokens
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -121,6 +122,10 @@ def test_up_does_not_take_another_deployments_servers_for_its_own(tmp_path: Path
             taken = f"up: expected a free address to listen on, got {middleware}: Address already in use"
             assert taken in second.log.read_text()
             assert "are ready" not in second.log.read_text()
+
+
+def test_two_deployments_that_look_for_ports_at_the_same_time_find_different_ones() -> None:
+    assert not {*free_ports(3)} >= {*free_ports(3)}
 
 
 def test_up_loads_the_whole_store_and_callers_find_torchserve_again_after_its_death(tmp_path: Path) -> None:

@@ -78,7 +78,7 @@ def up(
             global_config.resolve(),
             embedding_config.resolve(),
             servers,
-            f"127.0.0.1:{middleware_port or free_ports(1, begin=25_000)[0]}",
+            f"127.0.0.1:{middleware_port or free_ports(1, range(25_000, 32_768))[0]}",
             model_store and model_store.resolve(),
             models.split(","),
             torchserve,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import random
 import re
 import socket
 import sys
@@ -137,15 +138,18 @@ def _is_serving(address: str) -> bool:
     return False
 
 
-def free_ports(count: int, begin: int = 20_000) -> list[int]:
-    """Ports of the loopback address that nobody listens on. Below those that the system gives to clients."""
+def free_ports(count: int, among: range = range(20_000, 25_000)) -> list[int]:
+    """Ports of the loopback address that nobody listens on. Below those that the system gives to clients.
+
+    At random: of two who look at the same time and listen later, both would find the first ones.
+    """
     found: list[int] = []
-    for port in range(begin, 32_768):
+    for port in random.sample(among, len(among)):
         with contextlib.suppress(OSError), socket.create_server(("127.0.0.1", port)):
             found.append(port)
         if len(found) == count:
             return found
-    raise Unavailable(f"expected {count} free ports from {begin} on, got {len(found)}")
+    raise Unavailable(f"expected {count} free ports from {among.start} to {among.stop - 1}, got {len(found)}")
 
 
 def check_free(addresses: Sequence[str]) -> None:
