@@ -208,7 +208,7 @@ ANSWERS: dict[str, tuple[Spoil, str]] = {
     "a request": (lambda a: GOOD, "expected a frame of 2 columns"),
     "too long": (lambda a: with_lengths(a, lambda n, m: (1 << 31, m)), "expected a frame of at most 268435456 bytes"),
     "too few numbers": (
-        lambda a: with_lengths(a, lambda n, m: (n - 400, m))[:-400],
+        lambda a: with_lengths(a[:HEADER_BYTES] + a[HEADER_BYTES + 400 :], lambda n, m: (n - 400, m)),
         r"expected \d+ numbers of 4 bytes, got \d+ bytes",
     ),
     "no message": (lambda a: with_lengths(a, lambda n, m: (n - 4, m + 4)), "an answer that is none"),

@@ -167,6 +167,9 @@ def test_what_comes_takes_the_place_of_as_much() -> None:
 def test_signs_without_a_row_take_no_rows_place() -> None:
     rows = hot_rows(max_bytes=1 << 18)
     add(rows, FIRST, 1.0)
+    before = rows.totals().bytes
+    add(rows, FIRST, 0.0, (3,))
+    assert rows.totals().bytes > before
     for begin in range(10, 100_000, rows.most_rows):
         assert look(rows, 1, 2) == (1.0, 0, 0)
         add(rows, FIRST, 0.0, tuple(range(begin, begin + rows.most_rows)))
