@@ -57,6 +57,15 @@ def main(
     checkpoint = config.common_config.infer_config.embedding_checkpoint
     if checkpoint and not Path(checkpoint).is_dir():
         give_up(PROGRAM, f"expected a checkpoint directory, there is none at {checkpoint}")
+    if not checkpoint:
+        log.warning("the global config names no `embedding_checkpoint`: the table is empty until packets come")
+    shards = len(config.common_config.infer_config.servers)
+    if shards not in (0, replica_size):
+        log.warning(
+            "the global config names %d shards, --replica-size is %d: who routes by it will refuse this one",
+            shards,
+            replica_size,
+        )
     shard = ShardServer(
         ShardOptions(
             index=replica_index,

@@ -18,7 +18,7 @@ import numpy as np
 import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from persia_packets import CONFIG, MIX, finish, values, write_packet
-from servers import PATIENCE, EmbeddingServer, wait_until
+from servers import PATIENCE, EmbeddingServer, ServerProcess, wait_until
 
 from persia import _core
 from persia.config import load_embedding_config
@@ -192,6 +192,16 @@ def test_a_mistake_on_the_command_line_is_one_clear_line(tmp_path: Path) -> None
     assert server.process.wait(PATIENCE) == 2
     [line] = server.log().splitlines()
     assert "nowhere.yml" in line
+
+
+def test_what_would_only_show_in_scores_is_a_warning(tmp_path: Path) -> None:
+    with EmbeddingServer(tmp_path, CONFIG) as server:
+        config = tmp_path / "global_0.yml"
+        assert "names no `embedding_checkpoint`: the table is empty" in server.wait_ready().log()
+        assert "--replica-size" not in server.log()
+    config.write_text("common_config: {infer_config: {servers: ['a:1', 'b:1']}}")
+    with ServerProcess(tmp_path / "again.log", server.command) as again:
+        wait_until(lambda: "names 2 shards, --replica-size is 1" in again.log(), "it says so")
 
 
 def metrics(server: EmbeddingServer, form: str) -> list[tuple[str, str]]:
