@@ -15,7 +15,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from persia.errors import NotFound, Unavailable
-from persia.stack.parent import end_with_parent
+from persia.stack.parent import ends_with_parent
 
 from .java import find_java
 from .torchserve_options import Directories, Options, command, environment, log4j2, properties
@@ -62,7 +62,8 @@ class TorchServe:
         self.directories.log_config.write_text(log4j2(self.directories))
         with (self.directories.logs / "java.log").open("wb") as log:
             self._process = subprocess.Popen(
-                command(java, ts_home, sys.executable, self.options, self.directories),
+                # If the launcher is killed, TorchServe drains and ends too.
+                ends_with_parent(command(java, ts_home, sys.executable, self.options, self.directories)),
                 cwd=self.directories.state,
                 env=environment(self.options, self.directories),
                 stdin=subprocess.DEVNULL,
@@ -70,8 +71,6 @@ class TorchServe:
                 stderr=log,
                 # Ctrl-C goes to the whole group of a terminal: it would kill the workers while their requests are drained.
                 start_new_session=True,
-                # If the launcher is killed, TorchServe drains and ends too.
-                preexec_fn=end_with_parent,
             )
 
     def check(self) -> None:

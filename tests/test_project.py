@@ -124,3 +124,10 @@ def test_no_file_is_longer_than_300_lines() -> None:
     files = [path for path in files if path.suffix in {".py", ".cpp", ".hpp"} and not path.stem.endswith(("_pb2", "_pb2_grpc"))]
     assert {path.suffix for path in files} == {".py", ".cpp", ".hpp"}
     assert {path: lines for path in files if (lines := path.read_text().count("\n")) > 300} == {}
+
+
+@pytest.mark.parametrize("path", SOURCES, ids=module_of)
+def test_no_process_is_forked_with_handlers_of_grpc(path: Path) -> None:
+    """With a preexec_fn, subprocess forks as os.fork does, and gRPC's handlers for that were seen to wait for ever."""
+    calls = (node for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.Call))
+    assert not [call.lineno for call in calls if any(keyword.arg == "preexec_fn" for keyword in call.keywords)]

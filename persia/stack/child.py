@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from persia.errors import Unavailable
-from persia.stack.parent import end_with_parent
+from persia.stack.parent import ends_with_parent
 
 __all__ = ["Child", "Interrupted"]
 
@@ -56,14 +56,13 @@ class Child:
             self._log_begin = file.tell()
             # A group of its own: a Ctrl-C on the terminal is ours to hand on, in order.
             self._process = subprocess.Popen(
-                self._command,
+                # It would keep its port from the next start, and nobody would watch it.
+                ends_with_parent(self._command),
                 stdin=subprocess.DEVNULL,
                 stdout=file,
                 stderr=file,
                 env=self._environment,
                 start_new_session=True,
-                # It would keep its port from the next start, and nobody would watch it.
-                preexec_fn=end_with_parent,
             )
         self._started = time.monotonic()
 

@@ -2,15 +2,24 @@
 
 from __future__ import annotations
 
-import ctypes
-import signal
+import os
+import sys
+from collections.abc import Sequence
 
-__all__ = ["end_with_parent"]
+__all__ = ["ends_with_parent"]
 
-_PR_SET_PDEATHSIG = 1
-_libc = ctypes.CDLL(None)
+# In a program of its own that then becomes the command. A `preexec_fn` would make subprocess fork with gRPC's handlers, which
+# may wait for ever where gRPC is in use.
+_PROGRAM = """
+import ctypes, os, signal, sys
+PR_SET_PDEATHSIG = 1
+ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
+if os.getppid() != int(sys.argv[1]):
+    sys.exit(128 + signal.SIGTERM)
+os.execvp(sys.argv[2], sys.argv[2:])
+"""
 
 
-def end_with_parent() -> None:
-    """SIGTERM when the thread that started this process ends. As a `preexec_fn`: in the child, before it becomes another."""
-    _libc.prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
+def ends_with_parent(command: Sequence[str]) -> list[str]:
+    """The command, to be started by this process: it gets SIGTERM when the thread that started it ends."""
+    return [sys.executable, "-S", "-E", "-c", _PROGRAM, str(os.getpid()), *command]
