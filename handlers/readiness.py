@@ -22,6 +22,7 @@ __all__ = ["Readiness"]
 log = logging.getLogger("torchserve")
 
 POLL_SECONDS = 0.05
+LOG_SECONDS = 0.5
 SMOKE_SECONDS = 60.0  # for the first answer
 # The JVM compiles what runs often, and a handler's first calls open connections: so the first callers need not wait for it.
 WARM_UP_CALLS = 20
@@ -91,5 +92,6 @@ class Readiness:
                 try:
                     call(request, timeout=SMOKE_SECONDS, metadata=self._tokens.metadata("inference"), wait_for_ready=True)
                 except grpc.RpcError as error:
+                    time.sleep(LOG_SECONDS)  # what a worker prints is in the log a moment after its answer has come
                     log.error("%s %s does not answer the smoke prediction:\n%s", name, version, self._server.log_tail())
                     raise torchserve_error(error, len(batch)) from None

@@ -35,9 +35,10 @@ class Opened(Generic[_T]):
                 f"expected a context of this process, {os.getpid()}, got one that was used in process {self._pid} before a "
                 "fork: make one in each process"
             )
-        if self._value is None:
+        value = self._value  # once: it may be closed at any moment
+        if value is None:
             raise InvalidInput("expected a context that is open, got one that was closed")
-        return self._value
+        return value
 
     def close(self, close_it: Callable[[_T], Any]) -> None:
         """Only the process that opened it closes it. Idempotent."""
