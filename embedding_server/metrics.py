@@ -13,7 +13,7 @@ from prometheus_client import CollectorRegistry, Counter, Histogram
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
-from persia.errors import PersiaError
+from persia.rpc import code_name_of
 
 from .shard import ShardServer
 
@@ -57,8 +57,7 @@ class Metrics:
         try:
             yield
         except Exception as error:
-            code = error.code if isinstance(error, PersiaError) else PersiaError.code
-            self._errors.labels(code=code, **self._labels).inc()
+            self._errors.labels(code=code_name_of(error), **self._labels).inc()
             raise
         finally:
             self._lookup.observe(time.perf_counter() - start)

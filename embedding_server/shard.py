@@ -71,9 +71,8 @@ class ShardServer:
         self.table = _core.Table(builder)
         if options.incremental_dir is not None and journal is not None:
             self.state = f"catching up with {options.incremental_dir}"
-            shard = options.index, options.count
             self._updater = Updater(
-                self.table, options.storage, shard, options.incremental_dir, journal, since, self._make_pruner()
+                self.table, options.storage, self.place, options.incremental_dir, journal, since, self._make_pruner()
             )
             self._updater.catch_up()
             self._updater.on_applied = lambda delay: self.on_packet(delay)
@@ -97,14 +96,12 @@ class ShardServer:
         if not options.prune or options.incremental_dir is None:
             return None
         checkpoint = options.checkpoint
-        if checkpoint is None:
-            return Pruner(options.incremental_dir, options.count, options.prune, None)
-        return Pruner(
-            options.incremental_dir,
-            options.count,
-            options.prune,
-            lambda: open_checkpoint(checkpoint, options.index, options.count).marker.seconds,
-        )
+
+        def newest() -> int:
+            assert checkpoint is not None
+            return open_checkpoint(checkpoint, options.index, options.count).marker.seconds
+
+        return Pruner(options.incremental_dir, options.count, options.prune, newest if checkpoint is not None else None)
 
     def _announce(self, checkpoint: Checkpoint, builder: _core.TableBuilder) -> None:
         options = self.options

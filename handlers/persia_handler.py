@@ -193,7 +193,7 @@ def answer_of(scores: torch.Tensor, request: dict[str, Any]) -> bytes:
 
 
 def json_lines(numbers: list[float]) -> bytes:
-    """What TorchServe makes of a list, one number a line, as clients in the field read it; in a tenth of the time."""
+    """What TorchServe makes of a list, one number a line, as clients in the field read it."""
     if not numbers:
         return b"[]"
     lines = json.dumps(numbers, separators=(",\n  ", ": "))

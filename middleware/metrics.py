@@ -12,7 +12,7 @@ from prometheus_client.registry import Collector
 
 from persia.routing.lookup import Lookup
 from persia.routing.router import Router
-from persia.rpc import status_of
+from persia.rpc import code_name_of
 
 __all__ = ["Metrics"]
 
@@ -53,7 +53,7 @@ class Metrics:
         try:
             yield self._record
         except Exception as error:
-            self._failed.labels(self._job_name, status_of(error)[0].name).inc()
+            self._failed.labels(self._job_name, code_name_of(error)).inc()
             raise
         finally:
             self._time.observe(time.perf_counter() - start)

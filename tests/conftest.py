@@ -1,4 +1,4 @@
-"""Hypothesis without deadlines; where CI is set, with the same examples in every run. One TorchServe for many tests."""
+"""Hypothesis without deadlines; where CI is set, with the same examples in every run. Servers that many tests share."""
 
 import os
 from collections.abc import Iterator
@@ -6,11 +6,35 @@ from pathlib import Path
 
 import pytest
 from hypothesis import settings
+from middlewares import Deployment
+from servers import PATIENCE
 from torchserves import MIX, TorchServeRun, make_archive
+
+from persia.ctx import InferCtx
 
 settings.register_profile("here", deadline=None)
 settings.register_profile("ci", deadline=None, derandomize=True, print_blob=True)
 settings.load_profile("ci" if os.environ.get("CI") else "here")
+
+
+@pytest.fixture(scope="session")
+def deployment(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Deployment]:
+    """Two shards of golden/mix and a middleware with metrics. Tests ask them, and leave them as they are."""
+    with Deployment(tmp_path_factory.mktemp("deployment"), MIX, 2, arguments=["--metrics-port", "0"]) as started:
+        started.middleware.wait_ready()
+        yield started
+
+
+@pytest.fixture
+def contexts(deployment: Deployment) -> Iterator[list[InferCtx]]:
+    """Through the middleware, and routing by itself."""
+    with (
+        InferCtx([deployment.middleware.address]) as forwarded,
+        InferCtx(deployment.addresses, embedding_config=deployment.embedding_config) as direct,
+    ):
+        for context in (forwarded, direct):
+            context.wait_for_serving(PATIENCE)
+        yield [forwarded, direct]
 
 
 @pytest.fixture(scope="session")

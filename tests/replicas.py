@@ -4,20 +4,18 @@ from __future__ import annotations
 
 import contextlib
 import signal
-import threading
 from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from load import Load
 from persia_packets import CONFIG, MIX
 from servers import EmbeddingServer, free_port, wait_until
-from typing_extensions import Self
 
 from persia import _core
 from persia.config import load_embedding_config
-from persia.errors import PersiaError
 from persia.routing.lookup import Lookup, RouterOptions
 from persia.routing.router import Router
 
@@ -90,39 +88,7 @@ def thread_states(server: EmbeddingServer) -> list[str]:
     return [path.read_text().rpartition(")")[2].split()[0] for path in stats]
 
 
-class Load:
-    """Threads that look up one batch after the other, and check every answer."""
-
-    def __init__(self, router: Router, threads: int = 4) -> None:
-        self.router = router
-        self.answered = 0
-        self.failed: list[Exception] = []
-        self._done = threading.Event()
-        self._lock = threading.Lock()
-        self._threads = [threading.Thread(target=self._run) for _ in range(threads)]
-
-    def _run(self) -> None:
-        batch = golden_batch()
-        while not self._done.is_set():
-            try:
-                assert_golden(self.router.lookup(batch))
-            except (PersiaError, AssertionError) as error:
-                self.failed.append(error)
-            else:
-                with self._lock:
-                    self.answered += 1
-
-    def wait_for_more(self, count: int = 50) -> None:
-        """Until so many more are answered."""
-        before = self.answered
-        wait_until(lambda: self.answered >= before + count or self.failed, "lookups are answered")
-
-    def __enter__(self) -> Self:
-        for thread in self._threads:
-            thread.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._done.set()
-        for thread in self._threads:
-            thread.join()
+def load_of(router: Router, threads: int = 4) -> Load[None]:
+    """Looks up one batch after the other, and checks every answer."""
+    batch = golden_batch()
+    return Load(lambda: assert_golden(router.lookup(batch)), threads)

@@ -8,13 +8,11 @@ import os
 import resource
 import socket
 import weakref
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import pytest
 from middlewares import Deployment
-from persia_packets import CONFIG, MIX
 from proxies import Forwarder
 from replicas import GOLDEN_BATCH, Replicas, assert_golden, golden_batch, router_of, stopped
 from servers import wait_until
@@ -26,25 +24,6 @@ from persia.rpc.frame_server import FrameServer, _Peer
 from persia.rpc.frames import Frame
 
 BATCH = GOLDEN_BATCH.read_bytes()
-
-
-@pytest.fixture(scope="module")
-def deployment(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Deployment]:
-    with Deployment(tmp_path_factory.mktemp("deployment"), MIX, 2) as started:
-        started.middleware.wait_ready()
-        yield started
-
-
-@pytest.fixture(scope="module")
-def contexts(deployment: Deployment) -> Iterator[list[InferCtx]]:
-    """Through the middleware, and routing by itself."""
-    with (
-        InferCtx([deployment.middleware.address]) as forwarded,
-        InferCtx(deployment.addresses, embedding_config=CONFIG) as direct,
-    ):
-        for context in (forwarded, direct):
-            context.wait_for_serving()
-        yield [forwarded, direct]
 
 
 def test_a_connection_that_waits_does_not_keep_its_last_answer(contexts: list[InferCtx]) -> None:

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 from persia_packets import CONFIG
 from proxies import Forwarder
-from replicas import GOLDEN_BATCH, Load, Replicas, assert_golden, golden_batch, router_of
+from replicas import GOLDEN_BATCH, Replicas, assert_golden, golden_batch, load_of, router_of
 from servers import PATIENCE, wait_until
 
 from persia.config import load_embedding_config
@@ -91,9 +91,9 @@ def test_many_routers_in_one_process(servers: Replicas) -> None:
 
 
 def test_many_threads_share_a_router(servers: Replicas) -> None:
-    with router_of(servers.addresses) as router, Load(router, threads=32) as load:
+    with router_of(servers.addresses) as router, load_of(router, threads=32) as load:
         load.wait_for_more(500)
-    assert load.failed == []
+    assert load.failures == []
 
 
 @pytest.mark.parametrize("way", ["frames", "grpc"])
@@ -102,11 +102,11 @@ def test_closed_under_load_lookups_end_with_an_answer_or_a_typed_error(servers: 
     with Forwarder(first) as firewall:
         addresses = [[first if way == "frames" else firewall.address], [second]]
         for _ in range(5):
-            with router_of(addresses, wait_for_shard=0.0, timeout=5) as router, Load(router, threads=8) as load:
+            with router_of(addresses, wait_for_shard=0.0, timeout=5) as router, load_of(router, threads=8) as load:
                 load.wait_for_more()
                 router.close()
-                wait_until(lambda: len(load.failed) > 20, "lookups fail")
-            assert all(isinstance(error, PersiaError) for error in load.failed), load.failed
+                wait_until(lambda: len(load.failures) > 20, "lookups fail")
+            assert all(isinstance(error, PersiaError) for error in load.failures), load.failures
             with pytest.raises(InvalidInput, match="closed"):
                 router.lookup(golden_batch())
 
@@ -118,7 +118,7 @@ def test_nothing_leaks_over_thousands_of_lookups_and_lost_connections(servers: R
         Forwarder(first) as way,
         Forwarder(f"127.0.0.1:{frame_port}", port=frame_port) as frames,
         router_of([[way.address], [second]], wait_for_shard=PATIENCE, timeout=PATIENCE) as router,
-        Load(router) as load,
+        load_of(router) as load,
     ):
         states = []
         for _ in range(4):
@@ -128,7 +128,7 @@ def test_nothing_leaks_over_thousands_of_lookups_and_lost_connections(servers: R
                     forwarder.cut()
             gc.collect()
             states.append((resident(), threads_of(router), len(os.listdir("/proc/self/fd"))))
-    assert load.failed == []
+    assert load.failures == []
     memory, threads, files = zip(*states, strict=True)
     assert memory[-1] - memory[0] < 8
     assert threads[-1] <= threads[0] + 2
@@ -147,7 +147,7 @@ def resident() -> float:
 
 def test_a_closed_router_leaves_nothing(servers: Replicas) -> None:
     def open_and_close() -> None:
-        with router_of(servers.addresses) as router, Load(router) as load:
+        with router_of(servers.addresses) as router, load_of(router) as load:
             load.wait_for_more()
 
     open_and_close()

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from middlewares import Middleware
 from persia_packets import CONFIG, MIX
-from replicas import GOLDEN_BATCH, Load, Replicas, assert_golden, golden_batch, router_of, stopped
+from replicas import GOLDEN_BATCH, Replicas, assert_golden, golden_batch, load_of, router_of, stopped
 from servers import EmbeddingServer, free_port, wait_until
 
 from persia.config import load_embedding_config
@@ -81,7 +81,7 @@ def test_a_lookup_waits_for_a_shard_that_restarts(single: Replicas) -> None:
 
 
 def test_a_dead_replica_costs_no_request(double: Replicas) -> None:
-    with router_of(double.addresses) as router, Load(router) as load:
+    with router_of(double.addresses) as router, load_of(router) as load:
         for k in (0, 1, 0, 1):
             for replicas in double.shards:
                 replicas[k].kill()
@@ -91,11 +91,11 @@ def test_a_dead_replica_costs_no_request(double: Replicas) -> None:
                 replicas[k].wait_ready()
             wait_until(lambda: all(r.usable for shard in router.shards for r in shard.replicas), "the router knows it")
             load.wait_for_more()
-    assert load.failed == []
+    assert load.failures == []
 
 
 def test_a_replica_that_leaves_costs_no_request(double: Replicas) -> None:
-    with router_of(double.addresses) as router, Load(router) as load:
+    with router_of(double.addresses) as router, load_of(router) as load:
         for k in (0, 1):
             leaving = [replicas[k] for replicas in double.shards]
             load.wait_for_more()
@@ -110,17 +110,17 @@ def test_a_replica_that_leaves_costs_no_request(double: Replicas) -> None:
                 server.start()
                 server.wait_ready()
             wait_until(lambda: all(r.usable for shard in router.shards for r in shard.replicas), "the router knows it")
-    assert load.failed == []
+    assert load.failures == []
 
 
 def test_a_replica_that_hangs_is_hedged(double: Replicas) -> None:
-    with router_of(double.addresses, hedge_after=0.05) as router, Load(router) as load:
+    with router_of(double.addresses, hedge_after=0.05) as router, load_of(router) as load:
         for k in (0, 1):
             load.wait_for_more()
             with stopped(*[replicas[k] for replicas in double.shards]):
                 load.wait_for_more()
                 wait_until(lambda: any(r.trouble for shard in router.shards for r in shard.replicas), "it is known as slow")
-    assert load.failed == []
+    assert load.failures == []
 
 
 def test_where_every_replica_is_slow_few_lookups_are_asked_twice(double: Replicas, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -132,10 +132,10 @@ def test_where_every_replica_is_slow_few_lookups_are_asked_twice(double: Replica
         return connect(replica)
 
     monkeypatch.setattr(Replica, "connect", counted)
-    with router_of(double.addresses, hedge_after=1e-6) as router, Load(router) as load:
+    with router_of(double.addresses, hedge_after=1e-6) as router, load_of(router) as load:
         load.wait_for_more(1000)
-    assert load.failed == []
-    necessary = load.answered * len(double.shards)
+    assert load.failures == []
+    necessary = len(load.answers) * len(double.shards)
     assert necessary <= len(requests) < 1.2 * necessary
 
 
@@ -143,11 +143,11 @@ def test_a_replica_that_comes_back_hedges_one_that_hangs(double: Replicas) -> No
     hanging, dead = double.shards[0]
     with router_of(double.addresses, hedge_after=0.05) as router:
         dead.kill()
-        with stopped(hanging), Load(router, threads=1) as load:
+        with stopped(hanging), load_of(router, threads=1) as load:
             wait_until(lambda: [r.usable for r in router.shards[0].replicas] == [True, False], "one of them is seen to be dead")
             dead.start()
             load.wait_for_more()
-    assert load.failed == []
+    assert load.failures == []
 
 
 def test_the_only_replica_hangs(single: Replicas) -> None:

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from persia_packets import CONFIG
 from proxies import Spoiler, read_frame
-from replicas import Load, Replicas, assert_golden, golden_batch, router_of
+from replicas import Replicas, assert_golden, golden_batch, load_of, router_of
 from servers import PATIENCE, EmbeddingServer, wait_until
 
 from persia import _core
@@ -111,12 +111,12 @@ def answer_to(sock: socket.socket, request: bytes) -> bytes:
 def test_spoiled_requests_end_in_an_answer_or_the_connection(server: EmbeddingServer, router: Router) -> None:
     before = memory(server)
     answered = 0
-    with Load(router, threads=1) as load:
+    with load_of(router, threads=1) as load:
         for spoiled in mutations(random.Random(5), 1000):
             with connect(server) as sock:
                 answered += bool(answer_to(sock, spoiled))
         load.wait_for_more()
-    assert load.failed == []
+    assert load.failures == []
     assert 100 < answered < 1900
     assert memory(server) - before < 32
     assert "Traceback" not in server.log()
@@ -145,7 +145,7 @@ def header_with_lengths(*lengths: int) -> bytes:
 
 def test_who_holds_connections_without_a_word_keeps_nobody_out(server: EmbeddingServer, router: Router) -> None:
     before = memory(server)
-    with contextlib.ExitStack() as stack, Load(router, threads=1) as load:
+    with contextlib.ExitStack() as stack, load_of(router, threads=1) as load:
         for k in range(MAX_CONNECTIONS + 200):
             sock = stack.enter_context(connect(server))
             sock.sendall(GOOD[: k % 50])  # some within a header, some within a body
@@ -153,7 +153,7 @@ def test_who_holds_connections_without_a_word_keeps_nobody_out(server: Embedding
         with connect(server) as new:
             new.sendall(GOOD)
             assert read_frame(new, 2)
-        assert load.failed == []
+        assert load.failures == []
         assert memory(server, "Threads") * 1024 < MAX_CONNECTIONS + 400
     wait_until(lambda: memory(server, "Threads") * 1024 < 200, "their threads end with their connections")
     assert memory(server) - before < 100
@@ -167,9 +167,9 @@ def test_those_who_do_not_read_their_answers_hold_up_nobody(server: EmbeddingSer
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
             sock.sendall(b"".join(rows))
             sock.recv(100)  # its answer of 10 MB is under way
-        with Load(router) as load:
+        with load_of(router) as load:
             load.wait_for_more()
-        assert load.failed == []
+        assert load.failures == []
         first = stack.enter_context(connect(server))
         first.sendall(GOOD)
         assert read_frame(first, 2)

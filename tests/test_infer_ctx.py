@@ -8,7 +8,6 @@ import re
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -29,13 +28,6 @@ MIX = GOLDEN / "mix"
 CONFIG = MIX / "embedding_config.yml"
 BATCH = (MIX / "golden" / "batch16_0.bin").read_bytes()
 WANT = np.load(MIX / "golden" / "batch16_0.npz")
-
-
-@pytest.fixture(scope="module")
-def deployment(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Deployment]:
-    with Deployment(tmp_path_factory.mktemp("deployment"), MIX, 2) as started:
-        started.middleware.wait_ready()
-        yield started
 
 
 @pytest.fixture(autouse=True)

@@ -9,7 +9,6 @@ import signal
 import subprocess
 import sys
 import urllib.request
-from collections.abc import Iterator
 from pathlib import Path
 
 import grpc
@@ -31,25 +30,6 @@ MIX = GOLDEN / "mix"
 CONFIG = MIX / "embedding_config.yml"
 BATCH = (MIX / "golden" / "batch16_0.bin").read_bytes()
 SERVICE = "persia.v1.Middleware"
-
-
-@pytest.fixture(scope="module")
-def deployment(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Deployment]:
-    with Deployment(tmp_path_factory.mktemp("deployment"), MIX, 2, arguments=["--metrics-port", "0"]) as started:
-        started.middleware.wait_ready()
-        yield started
-
-
-@pytest.fixture(scope="module")
-def contexts(deployment: Deployment) -> Iterator[list[InferCtx]]:
-    """Through the middleware, and routing by itself."""
-    with (
-        InferCtx([deployment.middleware.address]) as forwarded,
-        InferCtx(deployment.addresses, embedding_config=CONFIG) as direct,
-    ):
-        for context in (forwarded, direct):
-            context.wait_for_serving(PATIENCE)
-        yield [forwarded, direct]
 
 
 def forward(deployment: Deployment, *, batch: bytes = b"", ids: bytes = b"") -> pb.ForwardResponse:

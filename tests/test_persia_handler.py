@@ -41,13 +41,6 @@ def assert_close(scores: Any, want: Any) -> None:
 
 
 @pytest.fixture(scope="module")
-def deployment(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Deployment]:
-    with Deployment(tmp_path_factory.mktemp("deployment"), MIX, 2) as started:
-        started.middleware.wait_ready()
-        yield started
-
-
-@pytest.fixture(scope="module")
 def served(tmp_path_factory: pytest.TempPathFactory, deployment: Deployment) -> Iterator[TorchServeRun]:
     directory = tmp_path_factory.mktemp("served")
     store = directory / "store"

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import signal
-import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 from click.testing import CliRunner, Result
+from load import Load
 from servers import PATIENCE, wait_until
 from torchserves import TorchServeRun, make_archive
 
@@ -143,39 +144,17 @@ def test_a_version_without_ready_workers_does_not_become_the_default(management:
     management.unregister("half")
 
 
-class Load:
-    """Closed loops of calls without a version until it is left, so that some always wait. answers: all; failures: none."""
-
-    def __init__(self, run: TorchServeRun, model: str, threads: int = 4) -> None:
-        self._client = run.client(model)
-        self._stop = threading.Event()
-        self._threads = [threading.Thread(target=self._work) for _ in range(threads)]
-        self.answers: list[float] = []
-        self.failures: list[Exception] = []
-
-    def _work(self) -> None:
-        while not self._stop.is_set():
-            try:
-                self.answers.append(float(self._client.predict(b"nap 0.03")[0]))
-            except Exception as error:
-                self.failures.append(error)
-
-    def __enter__(self) -> Load:
-        for thread in self._threads:
-            thread.start()
-        wait_until(lambda: len(self.answers) > 10, "the load runs")
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._stop.set()
-        for thread in self._threads:
-            thread.join(PATIENCE)
-        self._client.close()
+@contextlib.contextmanager
+def load_of(run: TorchServeRun, model: str) -> Iterator[Load[float]]:
+    """Calls without a version, each of which takes the handler a while, so that some always wait."""
+    with run.client(model) as client, Load(lambda: float(client.predict(b"nap 0.03")[0])) as load:
+        load.wait_for_more(10)
+        yield load
 
 
 def test_a_swap_under_load_loses_no_request(torchserve: TorchServeRun, management: Management, store: Path) -> None:
     management.register(make_archive(store, "live"))
-    with Load(torchserve, "live") as load:
+    with load_of(torchserve, "live") as load:
         steps: list[str] = []
         new = swap(management, "live", make_archive(store, "live", "2.0"), drain=1.0, report=steps.append)
         count = len(load.answers)
@@ -208,7 +187,7 @@ def test_a_swap_that_fails_leaves_the_old_version(
     check: Callable[[object], None],
 ) -> None:
     management.register(make_archive(store, "kept"))
-    with Load(torchserve, "kept") as load, pytest.raises(PersiaError):
+    with load_of(torchserve, "kept") as load, pytest.raises(PersiaError):
         swap(management, "kept", make(store, "kept", "2.0"), check=check)
     assert load.failures == [] and set(load.answers) == {1.0}
     assert versions(management, "kept") == [("1.0", True)]

@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 import os
-import threading
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 from golden import GOLDEN
+from load import Load
 from middlewares import Middleware
 from servers import EmbeddingServer, wait_until
 from torchserves import TorchServeRun, make_archive
 
-from client.predict import Client
 from client.swap import swap
 from embedding_server.writer import IncrementalDumper
 from persia.batch import IDTypeFeature, PersiaBatch
@@ -37,34 +36,6 @@ class FirstNumber(torch.nn.Module):
 
     def forward(self, dense: list[torch.Tensor], embeddings: list[torch.Tensor]) -> torch.Tensor:
         return embeddings[0][:, 0].float() * self.factor
-
-
-class Load:
-    """Callers without a pause; `scores` are all that came."""
-
-    def __init__(self, client: Client, batch: PersiaBatch, callers: int = 3) -> None:
-        self.scores: list[float] = []
-        self.failures: list[BaseException] = []
-        self._client, self._batch = client, batch.to_bytes()
-        self._done = threading.Event()
-        self._threads = [threading.Thread(target=self._call) for _ in range(callers)]
-
-    def _call(self) -> None:
-        while not self._done.is_set():
-            try:
-                self.scores.append(float(self._client.predict(self._batch)[0]))
-            except BaseException as error:
-                self.failures.append(error)
-
-    def __enter__(self) -> Load:
-        for thread in self._threads:
-            thread.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._done.set()
-        for thread in self._threads:
-            thread.join()
 
 
 # What users have is TorchScript.
@@ -91,17 +62,17 @@ def test_a_packet_and_a_swap_under_load_lose_no_request(tmp_path: Path) -> None:
     ):
         middleware.wait_ready()
         environment = {**os.environ, "EMBEDDING_WORKER_SERVICE": middleware.address}
-        batch = PersiaBatch([IDTypeFeature(SLOT, [np.array([ID], np.uint64)])], requires_grad=False)
+        batch = PersiaBatch([IDTypeFeature(SLOT, [np.array([ID], np.uint64)])], requires_grad=False).to_bytes()
         with TorchServeRun(tmp_path / "served", store, ["--models", models["1.0"]], environment) as run:
             client = run.wait_ready().client("first")
-            with Load(client, batch) as load:
-                wait_until(lambda: load.scores, "the first score comes")
+            with Load(lambda: float(client.predict(batch)[0]), threads=3) as load:
+                wait_until(lambda: load.answers, "the first score comes")
                 drop_packet(2.0)
-                wait_until(lambda: load.scores[-1] == 2.0, "the packet shows")
+                wait_until(lambda: load.answers[-1] == 2.0, "the packet shows")
                 swap(run.management(), "first", models["2.0"], drain=1.0)
-                wait_until(lambda: load.scores[-1] == 200.0, "the new version shows")
+                wait_until(lambda: load.answers[-1] == 200.0, "the new version shows")
                 drop_packet(3.0)
-                wait_until(lambda: load.scores[-1] == 300.0, "another packet shows in the new version")
+                wait_until(lambda: load.answers[-1] == 300.0, "another packet shows in the new version")
             client.close()
     assert load.failures == []
-    assert set(load.scores) <= {1.0, 2.0, 200.0, 300.0}
+    assert set(load.answers) <= {1.0, 2.0, 200.0, 300.0}

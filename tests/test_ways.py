@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from persia_packets import CONFIG, MIX
 from proxies import Forwarder
-from replicas import Load, Replicas, assert_golden, golden_batch, router_of
+from replicas import Replicas, assert_golden, golden_batch, load_of, router_of
 from servers import EmbeddingServer, free_port, wait_until
 
 from persia.config import load_embedding_config
@@ -42,10 +42,10 @@ def test_lookups_go_over_grpc_where_frames_do_not_get_through(
         assert f"{firewall.address}: port {frame_port} is not reached" in caplog.text
         assert caplog.text.count("is not reached") == 1
         # It opens: what is faster is used from then on, and what goes the other way may end.
-        with Forwarder(f"127.0.0.1:{frame_port}", port=frame_port) as opened, Load(router) as load:
+        with Forwarder(f"127.0.0.1:{frame_port}", port=frame_port) as opened, load_of(router) as load:
             wait_until(lambda: opened.connections > 1, "frames get through")
             load.wait_for_more()
-        assert load.failed == []
+        assert load.failures == []
 
 
 def test_over_grpc_a_server_that_goes_is_noticed_too(tmp_path: Path, single: Replicas) -> None:
@@ -102,7 +102,7 @@ def test_a_name_stands_for_several_servers_that_change(
             names.addresses = ["127.0.0.1", "127.0.0.2"]
             both = {f"127.0.0.1:{port}", f"127.0.0.2:{port}"}
             wait_until(lambda: known_to(router) == both, "both are found")
-            with Load(router) as load:
+            with load_of(router) as load:
                 load.wait_for_more()
                 names.addresses = ["127.0.0.2"]
                 wait_until(lambda: known_to(router) == {f"127.0.0.2:{port}"}, "the first one is forgotten")
@@ -116,7 +116,7 @@ def test_a_name_stands_for_several_servers_that_change(
                 wait_until(lambda: known_to(router) == both, "both are found again")
                 second.kill()
                 load.wait_for_more()
-            assert load.failed == []
+            assert load.failures == []
             assert "no longer stands for 127.0.0.1" in caplog.text
     finally:
         router.close()

@@ -1,6 +1,6 @@
 """gRPC as this project uses it: one way to make a server, one mapping between errors and statuses."""
 
 from persia.rpc.server import MAX_MESSAGE_BYTES, Server, StopSignal
-from persia.rpc.status import error_of, status_of
+from persia.rpc.status import code_name_of, error_of, status_of
 
-__all__ = ["MAX_MESSAGE_BYTES", "Server", "StopSignal", "error_of", "status_of"]
+__all__ = ["MAX_MESSAGE_BYTES", "Server", "StopSignal", "code_name_of", "error_of", "status_of"]

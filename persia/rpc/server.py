@@ -27,7 +27,7 @@ log = logging.getLogger(__name__)
 MAX_MESSAGE_BYTES = 256 << 20
 
 # A stream holds its thread for as long as it is open, and the work itself runs without the interpreter's lock. So there are
-# many more threads than cores, made when they are needed: enough that every router's streams find one, and that one large
+# many more threads than cores, made when they are needed: enough that every client's stream finds one, and that one large
 # call does not delay another. One stream too many is refused at once: else it would wait for ever without a word, and with it
 # the health checks.
 STREAMS = 256

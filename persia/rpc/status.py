@@ -8,7 +8,7 @@ import grpc
 
 from persia.errors import AccessDenied, DeadlineExceeded, InvalidInput, NotFound, PersiaError, TooLarge, Unavailable
 
-__all__ = ["error_of", "error_of_code", "status_of"]
+__all__ = ["code_name_of", "error_of", "error_of_code", "status_of"]
 
 log = logging.getLogger(__name__)
 
@@ -21,6 +21,11 @@ _CLASSES: dict[grpc.StatusCode, type[PersiaError]] = {
     grpc.StatusCode.UNAVAILABLE: Unavailable,
     grpc.StatusCode.DEADLINE_EXCEEDED: DeadlineExceeded,
 }
+
+
+def code_name_of(error: Exception) -> str:
+    """The name of the status that an error becomes."""
+    return error.code if isinstance(error, PersiaError) else PersiaError.code
 
 
 def status_of(error: Exception) -> tuple[grpc.StatusCode, str]:
