@@ -140,6 +140,7 @@ class ShardServer:
             ready=self.ready,
             state=self.state,
             checkpoint=str(options.checkpoint or ""),
+            server_start=self.start_number,
         )
         if table is not None:
             now = table.status()

@@ -57,7 +57,7 @@ def main(
     router = Router(slots, servers, RouterOptions.of(config.embedding_worker_config))
     metrics_config = config.common_config.metrics_config
     metrics = Metrics(router, metrics_config.job_name)
-    service = MiddlewareService(router, metrics)
+    service = MiddlewareService(router, metrics, slots)
     stop = StopSignal()
     try:
         listeners = Listeners(host, port, frame_port, SERVICE, FORWARD, service.answer_frame)

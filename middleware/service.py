@@ -8,7 +8,9 @@ import grpc
 from typing_extensions import Buffer
 
 from persia import _core
+from persia.config import EmbeddingConfig
 from persia.errors import InvalidInput
+from persia.routing.directions import config_bytes, give_directions
 from persia.routing.lookup import Lookup
 from persia.routing.router import Router
 from persia.rpc import status_of
@@ -26,8 +28,10 @@ SERVICE: str = pb.DESCRIPTOR.services_by_name["Middleware"].full_name
 class MiddlewareService(middleware_pb2_grpc.MiddlewareServicer):
     """Holds no state of its own: every call is a lookup of the router's."""
 
-    def __init__(self, router: Router, metrics: Metrics) -> None:
+    def __init__(self, router: Router, metrics: Metrics, config: EmbeddingConfig) -> None:
+        """config: the router's."""
         self._router, self._metrics = router, metrics
+        self._config = config_bytes(config)
         self.frame_port = 0
         self.stopping = False
 
@@ -79,6 +83,9 @@ class MiddlewareService(middleware_pb2_grpc.MiddlewareServicer):
                     rows=health.rows,
                 )
         return response
+
+    def Directions(self, request: pb.DirectionsRequest, context: grpc.ServicerContext) -> pb.DirectionsResponse:
+        return give_directions(self._router, self._config)
 
 
 def readiness(router: Router) -> tuple[bool, str]:

@@ -22,8 +22,9 @@ from persia.routing.discovery import are_shards
 from persia.routing.lookup import Lookup, Lookups, RouterOptions
 from persia.routing.middleware import MiddlewareClient
 from persia.routing.router import Router
+from persia.routing.shortcut import Shortcut
 from persia.service import SERVICE_VARIABLE, get_embedding_worker_services
-from persia.tensors import Tensor, device_of, to_tensors
+from persia.tensors import Tensor, device_of, split_tensors, to_tensors
 
 __all__ = ["EmbeddingBatch", "Features", "FirstGenerationBatch", "InferCtx", "current_context"]
 
@@ -140,7 +141,8 @@ class InferCtx:
             raise InvalidInput("expected a batch with id features, got one without")
         lookup = self._connected(end).lookup(batch, max(0.0, end - time.monotonic()))
         labels = to_tensors(batch.labels, device) if batch.labels else None
-        features = Features(to_tensors(batch.dense, device), to_tensors(lookup.tensors, device), labels)
+        embeddings = split_tensors(lookup.numbers, lookup.tensor_shapes, device)
+        features = Features(to_tensors(batch.dense, device), embeddings, labels)
         return EmbeddingBatch(features, lookup)
 
     def get_embedding_from_data(
@@ -206,7 +208,8 @@ class InferCtx:
                 if are_shards(self._addresses, end):
                     self._route([[address] for address in self._addresses])
                 else:
-                    self._use(MiddlewareClient(self._addresses, self._options))
+                    way = Shortcut if self._options.clients_ask_shards else MiddlewareClient
+                    self._use(way(self._addresses, self._options))
             assert self._lookups is not None
             return self._lookups
         finally:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import itertools
+import math
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import numpy as np
@@ -11,7 +13,7 @@ import torch
 
 from persia.errors import InvalidInput
 
-__all__ = ["Tensor", "device_of", "gpus", "to_tensors"]
+__all__ = ["Tensor", "device_of", "gpus", "split_tensors", "to_tensors"]
 
 Tensor = torch.Tensor
 
@@ -37,6 +39,20 @@ def to_tensors(arrays: Sequence[npt.NDArray[Any]], device: torch.device) -> list
     """
     tensors = [_to_tensor(array) for array in arrays]
     return tensors if device.type == "cpu" else [tensor.to(device, non_blocking=True) for tensor in tensors]
+
+
+def split_tensors(numbers: npt.NDArray[Any], shapes: Iterable[tuple[int, ...]], device: torch.device) -> list[torch.Tensor]:
+    """Tensors that stand one after the other in an array, whose memory they share where to_tensors() would."""
+    (flat,) = to_tensors([numbers], device)
+    tensors: list[torch.Tensor] = []
+    begin = 0
+    # Neighbours have mostly the same shape, and one call makes views for all of them.
+    for shape, run in itertools.groupby(shapes):
+        count = sum(1 for _ in run)
+        end = begin + count * math.prod(shape)
+        tensors.extend(flat[begin:end].view(count, *shape).unbind())
+        begin = end
+    return tensors
 
 
 def _to_tensor(array: npt.NDArray[Any]) -> torch.Tensor:

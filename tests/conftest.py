@@ -29,11 +29,10 @@ def deployment(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Deployment]
 def contexts(deployment: Deployment) -> Iterator[list[InferCtx]]:
     """Through the middleware, and routing by itself."""
     with (
-        InferCtx([deployment.middleware.address]) as forwarded,
+        deployment.middleware.context() as forwarded,
         InferCtx(deployment.addresses, embedding_config=deployment.embedding_config) as direct,
     ):
-        for context in (forwarded, direct):
-            context.wait_for_serving(PATIENCE)
+        direct.wait_for_serving(PATIENCE)
         yield [forwarded, direct]
 
 

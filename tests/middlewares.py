@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import re
 import sys
-from collections.abc import Sequence
-from contextlib import ExitStack
+import urllib.request
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
 import yaml
 from servers import PATIENCE, EmbeddingServer, ServerProcess, free_port
 
+from persia.ctx import InferCtx
 from persia.v1 import middleware_pb2 as pb
 from persia.v1 import middleware_pb2_grpc as pb_grpc
 
@@ -41,6 +44,24 @@ class Middleware(ServerProcess[pb.MiddlewareStatusResponse]):
     @property
     def stub(self) -> pb_grpc.MiddlewareStub:
         return pb_grpc.MiddlewareStub(self.channel)
+
+    @contextmanager
+    def context(self) -> Iterator[InferCtx]:
+        """One that has the middleware do all of its lookups."""
+        config = self.global_config.with_name("global_client.yml")
+        config.write_text(yaml.safe_dump({"embedding_worker_config": {"clients_ask_shards": False}}))
+        with InferCtx([self.address], global_config=config) as context:
+            context.wait_for_serving(PATIENCE)
+            yield context
+
+    def lookups(self) -> int:
+        """How many it has done. REQUIRES: it has `--metrics-port 0`."""
+        url = re.search(r"metrics on (\S+)\n", self.log())
+        assert url is not None
+        with urllib.request.urlopen(url[1], timeout=PATIENCE) as response:
+            count = re.search(r"^lookup_total_time_cost_sec_count{.*} (\d+)", response.read().decode(), re.MULTILINE)
+        assert count is not None
+        return int(count[1])
 
     def ask_status(self) -> pb.MiddlewareStatusResponse:
         response: pb.MiddlewareStatusResponse = self.stub.Status(

@@ -69,27 +69,29 @@ class Listener:
 
 
 class Forwarder(Listener):
-    """To one port, and no other one: as a firewall does."""
+    """To one port, and no other one: as a firewall does. While `flows` is not set, nothing comes through."""
 
     def __init__(self, target: str, host: str = "127.0.0.2", port: int = 0) -> None:
         super().__init__(host, port)
+        self.flows = threading.Event()
+        self.flows.set()
         self._host, _, port_text = target.rpartition(":")
         self._port = int(port_text)
 
     def serve(self, sock: socket.socket) -> None:
         with self.track(socket.create_connection((self._host, self._port))) as server:
-            thread = threading.Thread(target=_copy, args=(server, sock), daemon=True)
+            thread = threading.Thread(target=self._copy, args=(server, sock), daemon=True)
             thread.start()
-            _copy(sock, server)
+            self._copy(sock, server)
             thread.join()
 
-
-def _copy(source: socket.socket, target: socket.socket) -> None:
-    with contextlib.suppress(OSError):
-        while data := source.recv(1 << 16):
-            target.sendall(data)
-    with contextlib.suppress(OSError):
-        target.shutdown(socket.SHUT_WR)
+    def _copy(self, source: socket.socket, target: socket.socket) -> None:
+        with contextlib.suppress(OSError):
+            while data := source.recv(1 << 16):
+                self.flows.wait()
+                target.sendall(data)
+        with contextlib.suppress(OSError):
+            target.shutdown(socket.SHUT_WR)
 
 
 class Spoiler(Listener):

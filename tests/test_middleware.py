@@ -208,7 +208,7 @@ def shard_address(status: pb.MiddlewareStatusResponse) -> str:
 def test_a_signal_stops_it_and_frees_the_port(tmp_path: Path, deployment: Deployment) -> None:
     with Middleware(tmp_path, CONFIG, deployment.addresses) as middleware:
         middleware.wait_ready()
-        with InferCtx([middleware.address]) as context:
+        with middleware.context() as context:
             context.get_embedding_from_bytes(BATCH)
             assert middleware.terminate() == 0
             with pytest.raises(PersiaError, match="the middleware"):

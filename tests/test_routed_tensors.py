@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import ExitStack
 from pathlib import Path
 from typing import NamedTuple
 
@@ -37,6 +38,7 @@ class Deployments:
 
     def __init__(self, directory: Path, shards: int) -> None:
         self._directory, self._shards = directory, shards
+        self._contexts = ExitStack()
         self._started: dict[tuple[str, str], Contexts] = {}
 
     def get(self, model: str, checkpoint: str) -> Contexts:
@@ -44,16 +46,15 @@ class Deployments:
             self.close()  # two cores are few for more than one of them
             deployment = Deployment(self._directory / f"{model}-{checkpoint}", GOLDEN / model, self._shards, checkpoint)
             direct = InferCtx(deployment.addresses, embedding_config=deployment.embedding_config)
-            forwarded = InferCtx([deployment.middleware.address])
-            for context in (direct, forwarded):
-                context.wait_for_serving(60)
+            direct.wait_for_serving(60)
+            forwarded = self._contexts.enter_context(deployment.middleware.context())
             self._started[model, checkpoint] = Contexts(deployment, direct, forwarded)
         return self._started[model, checkpoint]
 
     def close(self) -> None:
-        for deployment, *contexts in self._started.values():
-            for context in contexts:
-                context.close()
+        self._contexts.close()
+        for deployment, direct, _ in self._started.values():
+            direct.close()
             deployment.close()
         self._started.clear()
 

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import logging
-import socket
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
+from names import Names
 from persia_packets import CONFIG, MIX
 from proxies import Forwarder
 from replicas import Replicas, assert_golden, golden_batch, load_of, router_of
@@ -18,7 +17,7 @@ from persia.config import load_embedding_config
 from persia.errors import Unavailable
 from persia.routing.lookup import RouterOptions
 from persia.routing.router import Router
-from persia.rpc import replica, replicas
+from persia.rpc import replica
 
 NAME = "shards.test"
 
@@ -64,23 +63,6 @@ def test_over_grpc_a_server_that_goes_is_noticed_too(tmp_path: Path, single: Rep
                 assert_golden(router.lookup(golden_batch()))
 
 
-class Names:
-    """What a name stands for."""
-
-    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        self.addresses: list[str] = []
-        self._real = socket.getaddrinfo
-        monkeypatch.setattr(socket, "getaddrinfo", self._look_up)
-        monkeypatch.setattr(replicas, "_RESOLVE_SECONDS", 0.05)
-
-    def _look_up(self, host: Any, port: Any, *arguments: Any, **options: Any) -> Any:
-        if host != NAME:
-            return self._real(host, port, *arguments, **options)
-        if not self.addresses:
-            raise socket.gaierror(socket.EAI_NONAME, "no such name")
-        return [(socket.AF_INET, socket.SOCK_STREAM, 6, "", (address, port)) for address in self.addresses]
-
-
 def known_to(router: Router) -> set[str]:
     return {known.address for known in router.shards[0].replicas if known.usable}
 
@@ -89,7 +71,7 @@ def test_a_name_stands_for_several_servers_that_change(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.INFO)
-    names, port = Names(monkeypatch), free_port()
+    names, port = Names(monkeypatch, NAME), free_port()
 
     def start(host: str) -> EmbeddingServer:
         arguments = ("--host", host, "--port", str(port))

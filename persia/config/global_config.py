@@ -151,6 +151,14 @@ class EmbeddingWorkerConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_un
             "its rows, which says so."
         ),
     ] = "error"
+    clients_ask_shards: Annotated[
+        bool,
+        Meta(
+            description="Whether clients such as handlers ask the embedding servers themselves, a hop less, where they reach "
+            "them. They come to the middleware for everything else, and always where it answers with zeros for missing shards, "
+            "or has copies of hot rows."
+        ),
+    ] = True
     row_cache_max_age_ms: Annotated[
         int,
         Meta(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Protocol
@@ -25,6 +26,7 @@ class RouterOptions:
     hedge_after: float = 0.1  # until a replica that has not answered is hedged by another one
     wait_for_shard: float = 1.0  # until a shard of which no replica can be used is given up
     zeros_for_missing_shards: bool = False  # instead of an error
+    clients_ask_shards: bool = True  # where they reach them, instead of a middleware
     row_cache_max_age: float = 0.0  # how long hot rows may be used without asking their shard again; 0: never
     row_cache_bytes: int = 256 << 20  # of all shards' hot rows
 
@@ -36,6 +38,7 @@ class RouterOptions:
             hedge_after=config.hedge_after_ms / 1000,
             wait_for_shard=config.wait_for_shard_ms / 1000,
             zeros_for_missing_shards=config.missing_shard == "zeros",
+            clients_ask_shards=config.clients_ask_shards,
             row_cache_max_age=config.row_cache_max_age_ms / 1000,
             row_cache_bytes=config.row_cache_mib << 20,
         )
@@ -57,12 +60,16 @@ class Lookup:
     def tensors(self) -> list[npt.NDArray[np.float16]]:
         """Per feature (batch, dim), or (batch, sample_fixed_size, dim + 1)."""
         tensors, begin = [], 0
-        for samples, ids, numbers in self.shapes.reshape(-1, SHAPE_NUMBERS).tolist():
-            shape = (samples, ids, numbers) if ids else (samples, numbers)
-            end = begin + samples * (ids or 1) * numbers
+        for shape in self.tensor_shapes:
+            end = begin + math.prod(shape)
             tensors.append(self.numbers[begin:end].reshape(shape))
             begin = end
         return tensors
+
+    @property
+    def tensor_shapes(self) -> list[tuple[int, ...]]:
+        rows = self.shapes.reshape(-1, SHAPE_NUMBERS).tolist()
+        return [(samples, ids, numbers) if ids else (samples, numbers) for samples, ids, numbers in rows]
 
 
 class Lookups(Protocol):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import grpc
 import numpy as np
@@ -15,12 +15,15 @@ from persia.routing.opened import Opened
 from persia.rpc.connection import Answer
 from persia.rpc.fan_out import Patience, Question, ask_all
 from persia.rpc.methods import FORWARD
-from persia.rpc.replica import Health
+from persia.rpc.replica import Health, Probe
 from persia.rpc.replicas import ReplicaSet
 from persia.v1 import middleware_pb2 as pb
 from persia.v1 import middleware_pb2_grpc as pb_grpc
 
-__all__ = ["MiddlewareClient"]
+__all__ = ["MiddlewareClient", "OnProbe"]
+
+# A channel to a middleware, and how long a call may take.
+OnProbe = Callable[[grpc.Channel, float], None]
 
 _WAY_BACK_SECONDS = 0.05
 _MAX_MILLISECONDS = 2**32 - 1
@@ -29,11 +32,14 @@ _MAX_MILLISECONDS = 2**32 - 1
 class MiddlewareClient:
     """Any number of threads may use it, of the process that used it first."""
 
-    def __init__(self, addresses: Sequence[str], options: RouterOptions) -> None:
-        """addresses: `host:port` of one or more middlewares that do the same."""
+    def __init__(self, addresses: Sequence[str], options: RouterOptions, on_probe: OnProbe | None = None) -> None:
+        """addresses: `host:port` of one or more middlewares that do the same.
+
+        on_probe: called whenever one of them has said that it is ready, in the thread that asks it.
+        """
         self.options = options
         self._patience = Patience(options.hedge_after, options.wait_for_shard)
-        self._replicas = Opened(lambda: ReplicaSet("the middleware", FORWARD, _probe, addresses))
+        self._replicas = Opened(lambda: ReplicaSet("the middleware", FORWARD, _probe(on_probe), addresses))
 
     @property
     def replicas(self) -> ReplicaSet:
@@ -66,9 +72,14 @@ def _its_milliseconds(seconds: float) -> int:
     return int(min(max(1.0, 1000 * (seconds - min(0.1 * seconds, _WAY_BACK_SECONDS))), _MAX_MILLISECONDS))
 
 
-def _probe(channel: grpc.Channel, seconds: float) -> Health:
-    status = pb_grpc.MiddlewareStub(channel).Status(pb.MiddlewareStatusRequest(), timeout=seconds)
-    return Health(status.ready, status.state, status.frame_port)
+def _probe(on_probe: OnProbe | None) -> Probe:
+    def probe(channel: grpc.Channel, seconds: float) -> Health:
+        status = pb_grpc.MiddlewareStub(channel).Status(pb.MiddlewareStatusRequest(), timeout=seconds)
+        if status.ready and on_probe is not None:
+            on_probe(channel, seconds)
+        return Health(status.ready, status.state, status.frame_port)
+
+    return probe
 
 
 def _check(answer: Answer) -> None:

@@ -16,7 +16,7 @@ from persia.routing.lookup import Lookup, RouterOptions
 from persia.routing.opened import Opened
 from persia.routing.plan import make_slots
 from persia.routing.row_cache import RowCache
-from persia.routing.shards import lookup_messages, of_size, shard_sets
+from persia.routing.shards import Knows, lookup_messages, of_size, shard_sets
 from persia.rpc.fan_out import Patience, Question, ask_all
 from persia.rpc.replicas import ReplicaSet
 
@@ -29,13 +29,23 @@ _WITHOUT = 0.8
 class Router:
     """Any number of threads may use it, of the process that used it first."""
 
-    def __init__(self, config: EmbeddingConfig, servers: Sequence[Sequence[str]], options: RouterOptions) -> None:
-        """servers: for each shard, in order, the `host:port` of its replicas; a host may be a name that stands for several."""
+    def __init__(
+        self,
+        config: EmbeddingConfig,
+        servers: Sequence[Sequence[str]],
+        options: RouterOptions,
+        knows: Knows | None = None,
+    ) -> None:
+        """servers: for each shard, in order, the `host:port` of its replicas; a host may be a name that stands for several.
+
+        knows: as for shard_sets().
+        """
+        self.servers = servers
         self._slots = make_slots(config)
         self._messages = lookup_messages(len(servers))
         self.options = options
         self._patience = Patience(options.hedge_after, options.wait_for_shard)
-        self._shards = Opened(lambda: shard_sets(servers))
+        self._shards = Opened(lambda: shard_sets(servers, knows))
         self._row_cache = Opened(self._open_row_cache) if options.row_cache_max_age else None
         self._largest_dim = max([slot.dim for slot in config.slots.values()], default=1)
 
@@ -120,6 +130,10 @@ class Router:
         """The shards that cannot be asked, and why; empty: none."""
         missing = [shards for shards in self.shards if not shards.usable]
         return "; ".join(f"{shards.name} ({shards.why_unusable()})" for shards in missing)
+
+    def hanging(self) -> bool:
+        """Whether there is a shard of which no replica that can be used answers even probes."""
+        return any(shards.hanging for shards in self.shards)
 
     def close(self) -> None:
         if self._row_cache is not None:

@@ -14,13 +14,21 @@ from persia.rpc.replicas import ReplicaSet
 from persia.v1 import embedding_pb2 as pb
 from persia.v1 import embedding_pb2_grpc as pb_grpc
 
-__all__ = ["lookup_messages", "of_size", "shard_sets"]
+__all__ = ["Knows", "lookup_messages", "of_size", "shard_sets"]
 
 
-def shard_sets(servers: Sequence[Sequence[str]]) -> list[ReplicaSet]:
-    """servers: for each shard, in order, the `host:port` of its replicas."""
+Knows = Callable[[int], bool]
+
+
+def shard_sets(servers: Sequence[Sequence[str]], knows: Knows | None = None) -> list[ReplicaSet]:
+    """For each shard its servers.
+
+    Args:
+        servers: For each shard, in order, the `host:port` of its replicas.
+        knows: Whether a server with this start number is one of ours; None: whoever says that it is this shard.
+    """
     count = len(servers)
-    return [ReplicaSet(f"shard {i} of {count}", LOOKUP, _probe(i, count), replicas) for i, replicas in enumerate(servers)]
+    return [ReplicaSet(f"shard {i} of {count}", LOOKUP, _probe(i, count, knows), one) for i, one in enumerate(servers)]
 
 
 def lookup_messages(count: int) -> list[pb.LookupRequest]:
@@ -39,12 +47,15 @@ def of_size(numbers: int) -> Callable[[Answer], None]:
     return check
 
 
-def _probe(index: int, count: int) -> Probe:
+def _probe(index: int, count: int, knows: Knows | None) -> Probe:
     def probe(channel: grpc.Channel, seconds: float) -> Health:
         status = pb_grpc.EmbeddingServerStub(channel).Status(pb.StatusRequest(), timeout=seconds)
         got = status.shard_index, status.shard_count
         # Its rows are others: it would answer with misses, which nobody could tell from ids that are new.
         refused = "" if got == (index, count) else f"expected shard {index} of {count}, got shard {got[0]} of {got[1]}"
-        return Health(status.ready, status.state, status.frame_port, refused, status.version, status.rows)
+        start = status.server_start
+        if knows is not None and not knows(start):
+            return Health(False, "it is not, or not yet, a server that the middleware asks", start=start)
+        return Health(status.ready, status.state, status.frame_port, refused, status.version, status.rows, start)
 
     return probe

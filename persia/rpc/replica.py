@@ -19,9 +19,11 @@ from persia.rpc.methods import Method
 from persia.rpc.server import KEEPALIVE, MAX_MESSAGE_BYTES
 from persia.rpc.status import error_of
 
-__all__ = ["Health", "Probe", "Replica"]
+__all__ = ["HANGS", "Health", "Probe", "Replica"]
 
 log = logging.getLogger(__name__)
+
+HANGS = 2
 
 # How often a server is asked how it is: while all is well, and while it is not. A lost connection asks at once.
 _WELL_SECONDS = 1.0
@@ -58,6 +60,7 @@ class Health:
     refused: str = ""
     version: int = 0
     rows: int = 0
+    start: int = 0  # tells one start of the server from another; 0: not said
 
 
 # Asks a server over a channel, with a timeout in seconds. Raises grpc.RpcError: UNAVAILABLE at once if it cannot be reached.
@@ -98,9 +101,9 @@ class Replica:
 
     @property
     def trouble(self) -> int:
-        """Others with less go first. 0: none, 1: it was slower than it should be, 2: it has not even answered a probe."""
+        """Others with less go first. 0: none, 1: it was slower than it should be, HANGS: it has not even answered a probe."""
         now = time.monotonic()
-        return 2 if now < self._hangs_until else int(now < self._slow_until)
+        return HANGS if now < self._hangs_until else int(now < self._slow_until)
 
     def slow(self) -> None:
         """It was slower than it should be: others go first for a while."""

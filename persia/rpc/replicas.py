@@ -11,7 +11,7 @@ import time
 from collections.abc import Collection, Sequence
 
 from persia.rpc.methods import Method
-from persia.rpc.replica import Probe, Replica
+from persia.rpc.replica import HANGS, Probe, Replica
 
 __all__ = ["ReplicaSet"]
 
@@ -46,6 +46,10 @@ class ReplicaSet:
     @property
     def usable(self) -> bool:
         return any(replica.usable for replica in self.replicas)
+
+    @property
+    def hanging(self) -> bool:
+        return all(replica.trouble >= HANGS for replica in self.replicas if replica.usable)
 
     def choose(self, other_than: Collection[Replica] = ()) -> Replica | None:
         """In turn, one of those with the least trouble."""

@@ -54,7 +54,7 @@ class StatusRequest(_message.Message):
     def __init__(self) -> None: ...
 
 class StatusResponse(_message.Message):
-    __slots__ = ("shard_index", "shard_count", "ready", "state", "version", "rows", "rows_by_dim", "bytes", "evicted", "frame_port", "checkpoint", "last_packet", "packets_applied", "set_aside", "problems")
+    __slots__ = ("shard_index", "shard_count", "ready", "state", "version", "rows", "rows_by_dim", "bytes", "evicted", "frame_port", "checkpoint", "last_packet", "packets_applied", "set_aside", "problems", "server_start")
     class RowsByDimEntry(_message.Message):
         __slots__ = ("key", "value")
         KEY_FIELD_NUMBER: _ClassVar[int]
@@ -77,6 +77,7 @@ class StatusResponse(_message.Message):
     PACKETS_APPLIED_FIELD_NUMBER: _ClassVar[int]
     SET_ASIDE_FIELD_NUMBER: _ClassVar[int]
     PROBLEMS_FIELD_NUMBER: _ClassVar[int]
+    SERVER_START_FIELD_NUMBER: _ClassVar[int]
     shard_index: int
     shard_count: int
     ready: bool
@@ -92,7 +93,8 @@ class StatusResponse(_message.Message):
     packets_applied: int
     set_aside: _containers.RepeatedCompositeFieldContainer[SetAsidePacket]
     problems: _containers.RepeatedScalarFieldContainer[str]
-    def __init__(self, shard_index: _Optional[int] = ..., shard_count: _Optional[int] = ..., ready: bool = ..., state: _Optional[str] = ..., version: _Optional[int] = ..., rows: _Optional[int] = ..., rows_by_dim: _Optional[_Mapping[int, int]] = ..., bytes: _Optional[int] = ..., evicted: _Optional[int] = ..., frame_port: _Optional[int] = ..., checkpoint: _Optional[str] = ..., last_packet: _Optional[str] = ..., packets_applied: _Optional[int] = ..., set_aside: _Optional[_Iterable[_Union[SetAsidePacket, _Mapping]]] = ..., problems: _Optional[_Iterable[str]] = ...) -> None: ...
+    server_start: int
+    def __init__(self, shard_index: _Optional[int] = ..., shard_count: _Optional[int] = ..., ready: bool = ..., state: _Optional[str] = ..., version: _Optional[int] = ..., rows: _Optional[int] = ..., rows_by_dim: _Optional[_Mapping[int, int]] = ..., bytes: _Optional[int] = ..., evicted: _Optional[int] = ..., frame_port: _Optional[int] = ..., checkpoint: _Optional[str] = ..., last_packet: _Optional[str] = ..., packets_applied: _Optional[int] = ..., set_aside: _Optional[_Iterable[_Union[SetAsidePacket, _Mapping]]] = ..., problems: _Optional[_Iterable[str]] = ..., server_start: _Optional[int] = ...) -> None: ...
 
 class SetAsidePacket(_message.Message):
     __slots__ = ("packet", "reason")

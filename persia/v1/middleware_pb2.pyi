@@ -71,3 +71,23 @@ class ReplicaStatus(_message.Message):
     version: int
     rows: int
     def __init__(self, address: _Optional[str] = ..., ready: bool = ..., state: _Optional[str] = ..., version: _Optional[int] = ..., rows: _Optional[int] = ...) -> None: ...
+
+class DirectionsRequest(_message.Message):
+    __slots__ = ()
+    def __init__(self) -> None: ...
+
+class DirectionsResponse(_message.Message):
+    __slots__ = ("shards", "embedding_config", "server_starts")
+    SHARDS_FIELD_NUMBER: _ClassVar[int]
+    EMBEDDING_CONFIG_FIELD_NUMBER: _ClassVar[int]
+    SERVER_STARTS_FIELD_NUMBER: _ClassVar[int]
+    shards: _containers.RepeatedCompositeFieldContainer[ShardDirections]
+    embedding_config: bytes
+    server_starts: _containers.RepeatedScalarFieldContainer[int]
+    def __init__(self, shards: _Optional[_Iterable[_Union[ShardDirections, _Mapping]]] = ..., embedding_config: _Optional[bytes] = ..., server_starts: _Optional[_Iterable[int]] = ...) -> None: ...
+
+class ShardDirections(_message.Message):
+    __slots__ = ("addresses",)
+    ADDRESSES_FIELD_NUMBER: _ClassVar[int]
+    addresses: _containers.RepeatedScalarFieldContainer[str]
+    def __init__(self, addresses: _Optional[_Iterable[str]] = ...) -> None: ...

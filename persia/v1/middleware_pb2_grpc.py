@@ -24,6 +24,11 @@ class MiddlewareStub(object):
                 request_serializer=persia_dot_v1_dot_middleware__pb2.MiddlewareStatusRequest.SerializeToString,
                 response_deserializer=persia_dot_v1_dot_middleware__pb2.MiddlewareStatusResponse.FromString,
                 )
+        self.Directions = channel.unary_unary(
+                '/persia.v1.Middleware/Directions',
+                request_serializer=persia_dot_v1_dot_middleware__pb2.DirectionsRequest.SerializeToString,
+                response_deserializer=persia_dot_v1_dot_middleware__pb2.DirectionsResponse.FromString,
+                )
 
 
 class MiddlewareServicer(object):
@@ -45,6 +50,13 @@ class MiddlewareServicer(object):
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def Directions(self, request, context):
+        """How to do without a middleware: for clients that can reach the embedding servers, and so save a hop.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_MiddlewareServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -57,6 +69,11 @@ def add_MiddlewareServicer_to_server(servicer, server):
                     servicer.Status,
                     request_deserializer=persia_dot_v1_dot_middleware__pb2.MiddlewareStatusRequest.FromString,
                     response_serializer=persia_dot_v1_dot_middleware__pb2.MiddlewareStatusResponse.SerializeToString,
+            ),
+            'Directions': grpc.unary_unary_rpc_method_handler(
+                    servicer.Directions,
+                    request_deserializer=persia_dot_v1_dot_middleware__pb2.DirectionsRequest.FromString,
+                    response_serializer=persia_dot_v1_dot_middleware__pb2.DirectionsResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -99,5 +116,22 @@ class Middleware(object):
         return grpc.experimental.unary_unary(request, target, '/persia.v1.Middleware/Status',
             persia_dot_v1_dot_middleware__pb2.MiddlewareStatusRequest.SerializeToString,
             persia_dot_v1_dot_middleware__pb2.MiddlewareStatusResponse.FromString,
+            options, channel_credentials,
+            insecure, call_credentials, compression, wait_for_ready, timeout, metadata)
+
+    @staticmethod
+    def Directions(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(request, target, '/persia.v1.Middleware/Directions',
+            persia_dot_v1_dot_middleware__pb2.DirectionsRequest.SerializeToString,
+            persia_dot_v1_dot_middleware__pb2.DirectionsResponse.FromString,
             options, channel_credentials,
             insecure, call_credentials, compression, wait_for_ready, timeout, metadata)

@@ -1,0 +1,146 @@
+"""Lookups that a middleware could do, done without it: a hop less, where its embedding servers can be reached from here."""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections.abc import Collection, Sequence
+from dataclasses import replace
+
+import grpc
+
+from persia import _core
+from persia.errors import DeadlineExceeded, InvalidInput, PersiaError, Unavailable
+from persia.routing.directions import config_of
+from persia.routing.lookup import Lookup, RouterOptions
+from persia.routing.middleware import MiddlewareClient
+from persia.routing.router import Router
+from persia.v1 import middleware_pb2 as pb
+from persia.v1 import middleware_pb2_grpc as pb_grpc
+
+__all__ = ["Shortcut"]
+
+log = logging.getLogger(__name__)
+
+# How long lookups go to the middleware after the embedding servers themselves could not be asked, and after one of them let a
+# lookup wait for nothing: the middleware may reach what is cut off from here.
+_LOST_SECONDS = 0.5
+_HANGS_SECONDS = 10.0
+# Of several middlewares the one that gave directions is followed, until it has been silent for so long.
+_SILENT_SECONDS = 5.0
+
+
+class _Route:
+    """A router to the servers that directions name, and by what it knows them."""
+
+    def __init__(self, directions: pb.DirectionsResponse, options: RouterOptions) -> None:
+        """Raises InvalidInput."""
+        self._shards, self._config = list(directions.shards), directions.embedding_config
+        self._starts: Collection[int] = directions.server_starts
+        servers = [list(shard.addresses) for shard in directions.shards]
+        self.router = Router(config_of(directions.embedding_config), servers, options, lambda start: start in self._starts)
+
+    def follows(self, directions: pb.DirectionsResponse) -> bool:
+        """Whether it leads where these do; then it also knows the servers that they know."""
+        if (list(directions.shards), directions.embedding_config) != (self._shards, self._config):
+            return False
+        self._starts = directions.server_starts
+        return True
+
+
+class Shortcut:
+    """Asks the embedding servers as a middleware directs, else the middleware. Any number of threads may use it.
+
+    A server counts only while the middleware knows it by its start number: the same address may be another server here.
+    """
+
+    def __init__(self, addresses: Sequence[str], options: RouterOptions) -> None:
+        """addresses: `host:port` of one or more middlewares that do the same."""
+        # What becomes of a lookup without a shard is the middleware's to say. So it is asked at once.
+        self._options = replace(options, wait_for_shard=0.0, zeros_for_missing_shards=False, row_cache_max_age=0.0)
+        self._timeout = options.timeout
+        self._middleware = MiddlewareClient(addresses, options, self._ask_for_directions)
+        self._lock = threading.Lock()  # over what follows, but for reading the route
+        self._closed = False
+        self._guide: grpc.Channel | None = None
+        self._heard = 0.0
+        self._route: _Route | None = None
+        self._next: _Route | None = None  # takes the place of the other one when its servers are reached
+        self._rests_until = 0.0
+
+    def lookup(self, batch: _core.Batch, timeout: float | None = None) -> Lookup:
+        """As Router.lookup."""
+        seconds = self._timeout if timeout is None else timeout
+        now = time.monotonic()
+        end = now + seconds
+        route = self._route
+        if route is not None and now >= self._rests_until:
+            try:
+                return route.router.lookup(batch, seconds)
+            except DeadlineExceeded as error:
+                if route.router.hanging():  # else its caller was in a hurry
+                    self._rest(_HANGS_SECONDS, error)
+                raise
+            except Unavailable as error:
+                self._rest(_LOST_SECONDS, error)
+            except InvalidInput:
+                if self._route is route:
+                    raise
+                # It was closed for another one meanwhile.
+        return self._middleware.lookup(batch, max(0.0, end - time.monotonic()))
+
+    def why_not_ready(self) -> str:
+        """As the middleware's."""
+        return self._middleware.why_not_ready()
+
+    def close(self) -> None:
+        """Ends its connections and threads."""
+        self._middleware.close()
+        with self._lock:
+            self._closed = True
+            self._take(None, None)
+
+    def _rest(self, seconds: float, error: PersiaError) -> None:
+        self._rests_until = time.monotonic() + seconds
+        log.info("lookups go to the middleware for %.1f s: %s", seconds, error)
+
+    def _ask_for_directions(self, channel: grpc.Channel, seconds: float) -> None:
+        try:
+            directions = pb_grpc.MiddlewareStub(channel).Directions(pb.DirectionsRequest(), timeout=seconds)
+        except grpc.RpcError as error:
+            if error.code() != grpc.StatusCode.UNIMPLEMENTED:  # else it is an older one, which wants to be asked itself
+                return
+            directions = pb.DirectionsResponse()
+        with self._lock:
+            now = time.monotonic()
+            if self._closed or (self._guide not in (None, channel) and now < self._heard + _SILENT_SECONDS):
+                return
+            self._guide, self._heard = channel, now
+            self._follow(directions)
+
+    def _follow(self, directions: pb.DirectionsResponse) -> None:
+        if not directions.shards:
+            self._take(None, None)
+        elif self._next is not None and self._next.follows(directions):
+            # One step of time is enough for the old one to be of use.
+            reached = not self._next.router.missing()
+            self._take(self._next if reached else None, None if reached else self._next)
+        elif self._route is None or not self._route.follows(directions):
+            try:
+                route = _Route(directions, self._options)
+            except InvalidInput as error:
+                log.debug("lookups go to the middleware: %s", error)
+                self._take(None, None)
+                return
+            route.router.missing()  # connects
+            self._take(self._route, route)
+        else:
+            self._take(self._route, None)
+
+    def _take(self, route: _Route | None, next_route: _Route | None) -> None:
+        before = [self._route, self._next]
+        self._route, self._next = route, next_route
+        for one in before:
+            if one is not None and one not in (route, next_route):
+                one.router.close()
