@@ -73,6 +73,8 @@ class FrameConnection:
             raise Unavailable(str(error)) from None
         self._socket.setblocking(False)
         self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        self._said = select.poll()
+        self._said.register(self._socket, select.POLLIN)
         self._unsent: list[memoryview] = []
         self._start = b""
         self._turn = 0
@@ -119,11 +121,14 @@ class FrameConnection:
         try:
             if self._lengths is None and not self._begin():
                 return None
-            while self._got < len(self._body):
+            left = len(self._body) - self._got
+            if left:
                 count = self._socket.recv_into(self._body[self._got :].data)
                 if count == 0:
                     raise Unavailable("the connection ended within an answer")
                 self._got += count
+                if count < left:
+                    return None
         except BlockingIOError:
             return None
         except OSError as error:
@@ -168,13 +173,7 @@ class FrameConnection:
         return Answer(message, columns)
 
     def is_stale(self) -> bool:
-        try:
-            self._socket.recv(1, socket.MSG_PEEK)
-        except BlockingIOError:
-            return False
-        except OSError:
-            pass
-        return True  # ended, or says something that nobody asked for
+        return bool(self._said.poll(0))  # ended, or says something that nobody asked for
 
     def close(self) -> None:
         self._socket.close()
