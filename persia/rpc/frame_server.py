@@ -45,7 +45,7 @@ class _Peer:
             start += self.socket.recv(HEADER_BYTES - len(start), socket.MSG_WAITALL)
         if len(start) < HEADER_BYTES:
             return None
-        turn, lengths = header_of(start[:HEADER_BYTES], columns)
+        turn, lengths = header_of(start, columns)
         end = HEADER_BYTES + sum(lengths)
         if len(start) > end:  # of the next request, from one who does not wait for an answer
             self._early = start[end:]

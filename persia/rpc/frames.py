@@ -58,14 +58,14 @@ def header_of(header: bytes, columns: int) -> tuple[int, tuple[int, ...]]:
     """The turn, and the bytes of each column and, last, of the message.
 
     Args:
-        header: HEADER_BYTES bytes.
+        header: HEADER_BYTES bytes, and maybe what follows.
         columns: How many the frame must have, its message included.
 
     Raises:
         DecodeError: It is no such frame.
         TooLarge: It is over the limit.
     """
-    magic, count, turn, *lengths = _HEADER.unpack(header)
+    magic, count, turn, *lengths = _HEADER.unpack_from(header)
     if magic != _MAGIC:
         raise DecodeError(f"a frame, which begins with {_MAGIC!r}", repr(magic), 0)
     if count != columns or any(lengths[count:]):
