@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import random
 import socket
+import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -70,6 +71,26 @@ def test_a_good_request_is_answered_in_its_turn(server: EmbeddingServer) -> None
             answer = read_frame(sock, 2)
             turn, lengths = header_of(answer[:HEADER_BYTES], 2)
             assert turn == 7 and lengths[0] > 0
+
+
+@pytest.mark.parametrize("piece", [HEADER_BYTES - 1, HEADER_BYTES + 1, len(GOOD) - 1, len(GOOD) + 1, 2 * len(GOOD), 100_000])
+def test_requests_may_come_in_any_pieces(server: EmbeddingServer, piece: int) -> None:
+    """Also the next one before the answer to the first, from who does not wait."""
+    requests = (GOOD + good_request(pb.LookupRequest(id=1))) * 150
+    with connect(server) as sock, sock.makefile("rb") as answers:
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+
+        def send() -> None:
+            for begin in range(0, len(requests), piece):
+                sock.sendall(requests[begin : begin + piece])
+
+        sender = threading.Thread(target=send)
+        sender.start()
+        for k in range(300):
+            _, (numbers, message) = header_of(answers.read(HEADER_BYTES), 2)
+            response = pb.LookupResponse.FromString(answers.read(numbers + message)[numbers:])
+            assert response.id == k % 2 and not response.HasField("error")
+        sender.join()
 
 
 def mutations(rng: random.Random, count: int) -> Iterator[bytes]:

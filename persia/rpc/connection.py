@@ -67,17 +67,20 @@ class FrameConnection:
 
     def __init__(self, method: Method, family: int, address: tuple[Any, ...]) -> None:
         self._method = method
+        self._columns = len(method.response_columns) + 1
         try:
             self._socket = socket.socket(family, socket.SOCK_STREAM)
         except OSError as error:  # out of file descriptors
             raise Unavailable(str(error)) from None
         self._socket.setblocking(False)
         self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        self._said = select.poll()
+        self._said.register(self._socket, select.POLLIN)
         self._unsent: list[memoryview] = []
         self._start = b""
         self._turn = 0
         self._lengths: tuple[int, ...] | None = None
-        self._body = _NOTHING
+        self._frame = _NOTHING
         self._got = 0
         self._connected = False
         self.events = select.POLLOUT
@@ -119,11 +122,14 @@ class FrameConnection:
         try:
             if self._lengths is None and not self._begin():
                 return None
-            while self._got < len(self._body):
-                count = self._socket.recv_into(self._body[self._got :].data)
+            left = len(self._frame) - self._got
+            if left:
+                count = self._socket.recv_into(self._frame[self._got :].data)
                 if count == 0:
                     raise Unavailable("the connection ended within an answer")
                 self._got += count
+                if count < left:
+                    return None
         except BlockingIOError:
             return None
         except OSError as error:
@@ -138,43 +144,40 @@ class FrameConnection:
         start = self._start = self._start + more
         if len(start) < HEADER_BYTES:
             return False
-        columns = len(self._method.response_columns) + 1
         try:
-            turn, self._lengths = header_of(start[:HEADER_BYTES], columns)
+            turn, self._lengths = header_of(start, self._columns)
         except PersiaError as error:
             raise Unavailable(f"an answer that is none: {error}") from None
         if turn != self._turn:
             raise Unavailable(f"an answer that is none: expected one to request {self._turn}, got one to {turn}")
-        self._body = np.empty(sum(self._lengths), np.uint8)
-        self._got = len(start) - HEADER_BYTES
-        if self._got > len(self._body):
+        size = HEADER_BYTES + sum(self._lengths)
+        if len(start) > size:
             raise Unavailable("an answer that is none: more bytes than it announces")
-        self._body[: self._got] = np.frombuffer(start, np.uint8, offset=HEADER_BYTES)
+        if len(start) == size:
+            self._frame = np.frombuffer(bytearray(start), np.uint8)
+        else:
+            self._frame = np.empty(size, np.uint8)
+            self._frame[: len(start)] = np.frombuffer(start, np.uint8)
+        self._got = len(start)
         return True
 
     def _finish(self) -> Answer:
         assert self._lengths is not None
-        body, self._body = self._body, _NOTHING  # not held until the next answer comes
+        whole, self._frame = self._frame, _NOTHING  # not held until the next answer comes
         self._start = b""
-        columns, begin = [], 0
-        for length in self._lengths:
-            columns.append(body[begin : begin + length])
+        columns, begin = [], HEADER_BYTES
+        for length in self._lengths[:-1]:
+            columns.append(whole[begin : begin + length])
             begin += length
         try:
-            message = message_of(self._method.response, columns.pop().data)
+            message = message_of(self._method.response, whole[begin:].data)
         except PersiaError as error:
             raise Unavailable(f"an answer that is none: {error}") from None
         self.events = 0
         return Answer(message, columns)
 
     def is_stale(self) -> bool:
-        try:
-            self._socket.recv(1, socket.MSG_PEEK)
-        except BlockingIOError:
-            return False
-        except OSError:
-            pass
-        return True  # ended, or says something that nobody asked for
+        return bool(self._said.poll(0))  # ended, or says something that nobody asked for
 
     def close(self) -> None:
         self._socket.close()

@@ -81,16 +81,16 @@ class Question:
         except PersiaError as error:
             self._lost(replica, generation, error)
             return
-        attempt = _Attempt(replica, generation, connection)
-        self._active[connection.fileno()] = attempt
+        fileno = connection.fileno()
+        attempt = self._active[fileno] = _Attempt(replica, generation, connection)
         try:
             connection.ask(self.message, self.columns, end - now)
         except PersiaError as error:
-            self._drop(connection.fileno(), poll)
+            self._drop(fileno, poll)
             self._lost(replica, generation, error)
             return
         attempt.events = connection.events
-        poll.register(connection.fileno(), connection.events)
+        poll.register(fileno, connection.events)
 
     def _hedge(self, now: float, end: float, patience: Patience, poll: select.poll) -> None:
         """The first one may still answer; whichever does first counts."""
@@ -104,11 +104,12 @@ class Question:
         self._begin(other, now, end, patience, poll)
 
     def advance(self, fileno: int, poll: select.poll) -> None:
-        """Something has come on a connection of this question."""
+        """Something has come on a connection of this question. REQUIRES: it is not done."""
         attempt = self._active[fileno]
         try:
             answer = attempt.connection.advance()
-            if answer is not None and not answer.message.HasField("error"):
+            refused = answer is not None and answer.message.HasField("error")
+            if answer is not None and not refused:
                 self.check(answer)
         except PersiaError as failure:
             self._drop(fileno, poll)
@@ -122,7 +123,7 @@ class Question:
         poll.unregister(fileno)
         del self._active[fileno]
         attempt.replica.release(attempt.generation, attempt.connection)
-        if answer.message.HasField("error"):
+        if refused:
             error = error_of_code(answer.message.error.code, answer.message.error.message)
             self._lost(attempt.replica, attempt.generation, error)
         else:
@@ -171,7 +172,7 @@ def _relieves(other: Replica, asked: Sequence[Replica]) -> bool:
     return other.trouble == 0 or other.trouble < min([replica.trouble for replica in asked])
 
 
-@dataclass
+@dataclass(slots=True)
 class _Attempt:
     replica: Replica
     generation: int
@@ -187,11 +188,12 @@ def ask_all(questions: Sequence[Question], end: float, patience: Patience) -> No
         while waiting:
             now = time.monotonic()
             wake = min([question.tick(now, end, patience, poll) for question in waiting])
-            owners = {fileno: question for question in waiting for fileno in question._active}
             for fileno, _ in poll.poll(max(0.0, wake - now) * 1000):
-                question = owners[fileno]
-                if not question.done:
-                    question.advance(fileno, poll)
+                for question in waiting:  # few, and often one: to look is cheaper than to keep account
+                    if fileno in question._active:
+                        if not question.done:
+                            question.advance(fileno, poll)
+                        break
             for question in waiting:
                 if question.done:
                     question.cancel(poll)  # what another replica still has under way

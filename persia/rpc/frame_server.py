@@ -20,6 +20,8 @@ log = logging.getLogger(__name__)
 
 # A router has one connection to a shard for each lookup that it has under way.
 MAX_CONNECTIONS = 1024
+# The first read of a request: most come whole with it.
+_FIRST_READ = 32 << 10
 # What is taken at a time: a sender that announces much and sends little does not make us hold the rest.
 _CHUNK = 16 << 20
 # A peer that does not take its answer, stops within a request, or is gone without a word, is given up after so long.
@@ -34,6 +36,49 @@ class _Peer:
 
     def __init__(self, sock: socket.socket) -> None:
         self.socket, self.waits_since = sock, time.monotonic()
+        self._early = b""
+
+    def receive(self, columns: int) -> tuple[int, list[memoryview]] | None:
+        """The next request's turn and columns; None at the end of the connection."""
+        start, self._early = self._early or self._wait(), b""
+        if 0 < len(start) < HEADER_BYTES:
+            start += self.socket.recv(HEADER_BYTES - len(start), socket.MSG_WAITALL)
+        if len(start) < HEADER_BYTES:
+            return None
+        turn, lengths = header_of(start, columns)
+        end = HEADER_BYTES + sum(lengths)
+        if len(start) > end:  # of the next request, from one who does not wait for an answer
+            self._early = start[end:]
+        elif len(start) < end:
+            rest = self._rest(end - len(start))
+            if rest is None:
+                return None
+            start = b"".join([start, *rest])
+        view = memoryview(start)
+        request = []
+        begin = HEADER_BYTES
+        for length in lengths:
+            request.append(view[begin : begin + length])
+            begin += length
+        return turn, request
+
+    def _wait(self) -> bytes:
+        while True:
+            try:
+                return self.socket.recv(_FIRST_READ)
+            except BlockingIOError:  # nothing came for _STUCK_SECONDS, and nothing need have come
+                continue
+
+    def _rest(self, left: int) -> list[bytes] | None:
+        # As bytes, which no other thread can change: so nothing is copied before it is checked.
+        chunks = []
+        while left:
+            chunk = self.socket.recv(min(left, _CHUNK), socket.MSG_WAITALL)
+            if not chunk:
+                return None
+            chunks.append(chunk)
+            left -= len(chunk)
+        return chunks
 
 
 class FrameServer:
@@ -117,7 +162,7 @@ class FrameServer:
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, _STUCK_SECONDS * 1000)
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, struct.pack("ll", _STUCK_SECONDS, 0))
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
-            while (request := self._receive(sock)) is not None:
+            while (request := peer.receive(self._columns)) is not None:
                 turn, columns = request
                 peer.waits_since = math.inf
                 send(sock, self._answer(columns).in_turn(turn))
@@ -133,37 +178,6 @@ class FrameServer:
             with self._lock:
                 del self._peers[threading.current_thread()]
             sock.close()
-
-    def _receive(self, sock: socket.socket) -> tuple[int, list[memoryview]] | None:
-        """The next request's turn and columns; None at the end of the connection."""
-        header = _wait_for_header(sock)
-        if len(header) < HEADER_BYTES:
-            return None
-        turn, lengths = header_of(header, self._columns)
-        left = sum(lengths)
-        chunks = []
-        while left:
-            # As bytes, which no other thread can change: so nothing is copied before it is checked.
-            chunk = sock.recv(min(left, _CHUNK), socket.MSG_WAITALL)
-            if not chunk:
-                return None
-            chunks.append(chunk)
-            left -= len(chunk)
-        view = memoryview(chunks[0] if len(chunks) == 1 else b"".join(chunks))
-        columns = []
-        begin = 0
-        for length in lengths:
-            columns.append(view[begin : begin + length])
-            begin += length
-        return turn, columns
-
-
-def _wait_for_header(sock: socket.socket) -> bytes:
-    while True:
-        try:
-            return sock.recv(HEADER_BYTES, socket.MSG_WAITALL)
-        except BlockingIOError:  # nothing came for _STUCK_SECONDS, and nothing need have come
-            continue
 
 
 def _shutdown(sock: socket.socket, how: int) -> None:

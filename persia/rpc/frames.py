@@ -10,7 +10,6 @@ from __future__ import annotations
 import socket
 import struct
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from google.protobuf.message import Message
@@ -28,19 +27,21 @@ MAX_COLUMNS = 6  # the last one is the message
 _HEADER = struct.Struct(f"<4sHH{MAX_COLUMNS}I")
 HEADER_BYTES = _HEADER.size
 TURNS = 1 << 16  # after the last one comes the first
+_BEYOND = [(0,) * (MAX_COLUMNS - count) for count in range(MAX_COLUMNS + 1)]
 
 
-@dataclass(frozen=True)
 class Frame:
     """What is to be sent: how long each column is, its message last, and the memory where they stand."""
 
-    lengths: list[int]
-    pieces: list[memoryview]
+    __slots__ = ("lengths", "pieces")
+
+    def __init__(self, lengths: list[int], pieces: list[memoryview]) -> None:
+        self.lengths, self.pieces = lengths, pieces
 
     def in_turn(self, turn: int) -> list[memoryview]:
         """For send(), the header included. turn: numbers the requests of a connection; an answer has that of its request."""
-        spare = [0] * (MAX_COLUMNS - len(self.lengths))
-        header = _HEADER.pack(_MAGIC, len(self.lengths), turn, *self.lengths, *spare)
+        count = len(self.lengths)
+        header = _HEADER.pack(_MAGIC, count, turn, *self.lengths, *_BEYOND[count])
         return [memoryview(header), *self.pieces]
 
 
@@ -50,21 +51,21 @@ def frame(message: Any, *columns: Buffer) -> Frame:
     pieces.append(memoryview(message.SerializeToString()))
     lengths = [piece.nbytes for piece in pieces]
     _check_size(lengths)
-    return Frame(lengths, [piece.cast("B") for piece in pieces if piece.nbytes])
+    return Frame(lengths, pieces)
 
 
 def header_of(header: bytes, columns: int) -> tuple[int, tuple[int, ...]]:
     """The turn, and the bytes of each column and, last, of the message.
 
     Args:
-        header: HEADER_BYTES bytes.
+        header: HEADER_BYTES bytes, and maybe what follows.
         columns: How many the frame must have, its message included.
 
     Raises:
         DecodeError: It is no such frame.
         TooLarge: It is over the limit.
     """
-    magic, count, turn, *lengths = _HEADER.unpack(header)
+    magic, count, turn, *lengths = _HEADER.unpack_from(header)
     if magic != _MAGIC:
         raise DecodeError(f"a frame, which begins with {_MAGIC!r}", repr(magic), 0)
     if count != columns or any(lengths[count:]):
@@ -93,11 +94,14 @@ def send(sock: socket.socket, pieces: list[memoryview]) -> list[memoryview]:
             sent = sock.sendmsg(pieces)
         except BlockingIOError:
             break
-        whole = 0
-        while whole < len(pieces) and sent >= len(pieces[whole]):
-            sent -= len(pieces[whole])
-            whole += 1
-        pieces = pieces[whole:]
-        if pieces:
-            pieces[0] = pieces[0][sent:]
+        pieces = _beyond(sent, pieces)
     return pieces
+
+
+def _beyond(sent: int, pieces: list[memoryview]) -> list[memoryview]:
+    """What is left of the pieces when so many bytes are gone."""
+    for k, piece in enumerate(pieces):
+        if sent < piece.nbytes:
+            return [piece.cast("B")[sent:], *pieces[k + 1 :]]
+        sent -= piece.nbytes
+    return []

@@ -76,6 +76,7 @@ class Replica:
         self._method, self._probe, self._host = method, probe, host
         self._family = socket.AF_INET6 if ":" in host else socket.AF_INET
         self.health = Health(False, "not reached yet")
+        self.usable = False
         self.unusable_since = time.monotonic()  # where it is unusable
         self._slow_until = self._hangs_until = 0.0
         self._generation = 0
@@ -89,10 +90,6 @@ class Replica:
         self._wake, self._closed = threading.Event(), False
         self._thread = threading.Thread(target=self._watch, name=f"probe {self.address}", daemon=True)
         self._thread.start()
-
-    @property
-    def usable(self) -> bool:
-        return self.health.ready and not self.health.refused
 
     @property
     def generation(self) -> int:
@@ -173,7 +170,7 @@ class Replica:
 
     def _become(self, health: Health) -> None:
         was_usable = self.usable
-        self.health = health
+        self.health, self.usable = health, health.ready and not health.refused
         if was_usable and not self.usable:
             self.unusable_since = time.monotonic()
 

@@ -53,12 +53,17 @@ class ReplicaSet:
 
     def choose(self, other_than: Collection[Replica] = ()) -> Replica | None:
         """In turn, one of those with the least trouble."""
-        found = [replica for replica in self.replicas if replica.usable and replica not in other_than]
-        if not found:
-            return None
-        troubles = [replica.trouble for replica in found]
-        best = [replica for replica, trouble in zip(found, troubles, strict=True) if trouble == min(troubles)]
-        return best[next(self._turn) % len(best)]
+        best: list[Replica] = []
+        least = 0
+        for replica in self.replicas:
+            if not replica.usable or replica in other_than:
+                continue
+            trouble = replica.trouble
+            if not best or trouble < least:
+                best, least = [replica], trouble
+            elif trouble == least:
+                best.append(replica)
+        return best[next(self._turn) % len(best)] if best else None
 
     def away_since(self) -> float:
         """Since when (time.monotonic()) no replica can be used. REQUIRES: choose() has found none."""
