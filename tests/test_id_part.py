@@ -76,7 +76,7 @@ def test_a_batch_without_ids_has_no_id_part() -> None:
     [
         (0, 0x51, "an id part, which begins with PSI1"),
         (4, 200, "at most 2 features"),
-        (12, 0xFF, "UTF-8 in a feature name"),
+        (12, 0xFF, "UTF-8 in feature name"),
         (15, 200, "ids and positions that fit"),
         (19, 4, "at least 1 position for each id, and 4 for all"),
         (39, 3, "0, 1, 2 or 4 bytes for each of positions of an id"),

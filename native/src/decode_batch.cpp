@@ -2,11 +2,10 @@
 #include <array>
 #include <limits>
 #include <string>
-#include <unordered_set>
 
 #include "persia/batch.hpp"
 #include "persia/bytes.hpp"
-#include "persia/utf8.hpp"
+#include "read_features.hpp"
 
 namespace persia {
 
@@ -18,15 +17,6 @@ constexpr std::size_t kFeatureMin = 4 + 4 + 4 + 4 + 2;
 constexpr std::size_t kEntryMin = 8 + 4 + 4;  // a sign stands somewhere, or it would not be there
 constexpr std::size_t kMapItem = 8 + 8;
 constexpr std::size_t kMaxRank = 32;  // numpy's before 2.0
-
-std::string_view read_name(Reader& in, const char* what) {
-    const std::size_t count = in.length(1, what);
-    const std::size_t start = in.position();
-    const auto bytes = in.take(count, what);
-    const std::string_view name(reinterpret_cast<const char*>(bytes.data()), bytes.size());
-    if (!is_utf8(name)) throw DecodeError(std::string("UTF-8 in ") + what, "other bytes", start);
-    return name;
-}
 
 void read_zero(Reader& in, const char* what, const char* expected) {
     const auto tag = in.read<std::uint32_t>(what);
@@ -193,20 +183,10 @@ FeatureView read_feature(Reader& in, Batch& batch) {
     return feature;
 }
 
-void read_features(Reader& in, Batch& batch) {
+void read_ids(Reader& in, Batch& batch) {
     batch.has_ids = true;
     batch.requires_grad = in.flag("requires_grad");
-    const std::size_t count = in.length(kFeatureMin, "features");
-    batch.features.reserve(count);
-    std::unordered_set<std::string_view> names;
-    names.reserve(count);
-    for (std::size_t i = 0; i < count; ++i) {
-        const std::size_t at = in.position();
-        batch.features.push_back(read_feature(in, batch));
-        if (!names.insert(batch.features.back().name).second) {
-            throw DecodeError("each feature once", "'" + std::string(batch.features.back().name) + "' again", at);
-        }
-    }
+    read_features(in, batch, kFeatureMin, read_feature);
     for (const char* what : {"the time of entering the staging buffer", "the time of entering the forward buffer",
                              "the reference to a buffered batch"}) {
         const std::size_t at = in.position();
@@ -227,7 +207,7 @@ Batch decode_batch(std::span<const std::byte> bytes) {
 
     const auto tag = in.read<std::uint32_t>("the kind of id features");
     if (tag == 1) {
-        read_features(in, batch);
+        read_ids(in, batch);
     } else if (tag == 2) {
         throw DecodeError("id features (tag 0 or 1)",
                           "a reference to features on another server (tag 2), which exists in training only",

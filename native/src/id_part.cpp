@@ -3,10 +3,9 @@
 #include <algorithm>
 #include <limits>
 #include <string>
-#include <unordered_set>
 
 #include "persia/error.hpp"
-#include "persia/utf8.hpp"
+#include "read_features.hpp"
 
 namespace persia {
 
@@ -94,11 +93,7 @@ void write_feature(const Batch& batch, const FeatureView& feature, Writer& out) 
 
 FeatureView read_feature(Reader& in, Batch& batch) {
     FeatureView feature;
-    const std::size_t name_length = in.length(1, "bytes of a feature name");
-    const std::size_t name_at = in.position();
-    const auto name = in.take(name_length, "feature name");
-    feature.name = {reinterpret_cast<const char*>(name.data()), name.size()};
-    if (!is_utf8(feature.name)) throw DecodeError("UTF-8 in a feature name", "other bytes", name_at);
+    feature.name = read_name(in, "feature name");
     feature.batch_size = in.read<std::uint16_t>("batch size");
     feature.ids_begin = batch.ids.size();
     feature.samples_begin = batch.ids_per_sample.size();
@@ -182,17 +177,7 @@ Batch decode_ids(std::span<const std::byte> bytes) {
     Batch batch;
     batch.has_ids = true;
     batch.position_offsets.push_back(0);
-    const std::size_t count = in.length(kFeatureMin, "features");
-    batch.features.reserve(count);
-    std::unordered_set<std::string_view> names;
-    names.reserve(count);
-    for (std::size_t i = 0; i < count; ++i) {
-        const std::size_t at = in.position();
-        batch.features.push_back(read_feature(in, batch));
-        if (!names.insert(batch.features.back().name).second) {
-            throw DecodeError("each feature once", "'" + std::string(batch.features.back().name) + "' again", at);
-        }
-    }
+    read_features(in, batch, kFeatureMin, read_feature);
     in.expect_end("the ids");
     return batch;
 }
