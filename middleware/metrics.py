@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable
+from types import TracebackType
 
 from prometheus_client import CollectorRegistry, Counter, Histogram
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
@@ -46,17 +46,14 @@ class Metrics:
         if router.options.row_cache_max_age:
             self.registry.register(_RowCache(router, job_name))
 
-    @contextmanager
-    def lookup(self) -> Iterator[Callable[[Lookup], None]]:
-        """Times a lookup and counts how it ends; calls what it gives with the lookup that was made."""
-        start = time.perf_counter()
-        try:
-            yield self._record
-        except Exception as error:
+    def lookup(self) -> _Timer:
+        """Times a lookup and counts how it ends; the caller calls what it gives with the lookup that was made."""
+        return _Timer(self)
+
+    def _took(self, seconds: float, error: BaseException | None) -> None:
+        if isinstance(error, Exception):
             self._failed.labels(self._job_name, code_name_of(error)).inc()
-            raise
-        finally:
-            self._time.observe(time.perf_counter() - start)
+        self._time.observe(seconds)
 
     def _record(self, lookup: Lookup) -> None:
         self._rpc_time.observe(lookup.rpc_seconds)
@@ -66,6 +63,21 @@ class Metrics:
             self._wrong_dim.inc(lookup.wrong_dim)
         if lookup.missing_shards:
             self._without_shard.inc()
+
+
+class _Timer:
+    """A class rather than a generator, which takes more than twice as long."""
+
+    __slots__ = ("_metrics", "_start")
+
+    def __init__(self, metrics: Metrics) -> None:
+        self._metrics, self._start = metrics, time.perf_counter()
+
+    def __enter__(self) -> Callable[[Lookup], None]:
+        return self._metrics._record
+
+    def __exit__(self, _kind: object, error: BaseException | None, _traceback: TracebackType | None) -> None:
+        self._metrics._took(time.perf_counter() - self._start, error)
 
 
 class _Shards(Collector):
