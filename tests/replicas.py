@@ -20,7 +20,7 @@ from persia.routing.lookup import Lookup, RouterOptions
 from persia.routing.router import Router
 
 GOLDEN_BATCH = MIX / "golden" / "batch16_0.bin"
-WANT = np.load(GOLDEN_BATCH.with_suffix(".npz"))
+WANT = dict(np.load(GOLDEN_BATCH.with_suffix(".npz")))  # read once: Python 3.11 cannot read such headers in several threads
 
 
 def golden_batch() -> _core.Batch:
