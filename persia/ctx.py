@@ -18,6 +18,7 @@ from persia.batch import PersiaBatch
 from persia.config import GLOBAL_CONFIG_VARIABLE, GlobalConfig, load_embedding_config, load_global_config
 from persia.config.servers import address_problem
 from persia.errors import DeadlineExceeded, InvalidInput, Unavailable
+from persia.memory import keep_freed_memory
 from persia.routing.discovery import are_shards
 from persia.routing.lookup import Lookup, Lookups, RouterOptions
 from persia.routing.middleware import MiddlewareClient
@@ -114,6 +115,7 @@ class InferCtx:
                 self._addresses = [address for (address,) in shards]
             else:
                 self._route(shards)
+        keep_freed_memory()  # of this process, which is there to serve a model
         global _newest
         _newest = weakref.ref(self)
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
-import ctypes
 import logging
 import sys
 import time
@@ -15,6 +13,7 @@ import click
 from prometheus_client import CollectorRegistry, start_http_server
 
 from persia.errors import Unavailable
+from persia.memory import keep_freed_memory
 from persia.rpc.frame_server import Answer, FrameServer
 from persia.rpc.methods import Method
 from persia.rpc.server import Server
@@ -26,13 +25,6 @@ DRAIN_SECONDS = 10.0
 
 # How long a thread that works in Python may keep one waiting that has a lookup to answer. Python's own 5 ms are several.
 _SWITCH_SECONDS = 0.0005
-
-# glibc gives the memory that a lookup has freed back to the system as soon as it is somewhat more than the largest piece of it,
-# and the next lookup gets it page by page again: of 128 samples x 16 ids that was half of a middleware's work. So each
-# allocator (one for a few threads) keeps what is below the first one; what is beyond the second one goes back at once.
-_KEPT_BYTES = 16 << 20
-_ALONE_BYTES = 8 << 20
-_M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3  # of malloc.h
 
 _Port = click.IntRange(0, 65_535)
 _Command = TypeVar("_Command", bound=Callable[..., Any])
@@ -71,10 +63,7 @@ def set_up(log: logging.Logger, level: str) -> None:
     # Without the place in our code and its source: the message names the place in the file.
     warnings.showwarning = lambda message, *_: log.warning("%s", message)
     sys.setswitchinterval(_SWITCH_SECONDS)
-    with contextlib.suppress(AttributeError):  # another C library
-        mallopt = ctypes.CDLL(None).mallopt
-        mallopt(_M_TRIM_THRESHOLD, _KEPT_BYTES)
-        mallopt(_M_MMAP_THRESHOLD, _ALONE_BYTES)
+    keep_freed_memory()
 
 
 def give_up(program: str, reason: str) -> NoReturn:
