@@ -75,7 +75,7 @@ class Router:
         questions: dict[int, Question] = {}
         for i, request in enumerate(plan.requests):
             if request.answer_size:
-                columns = [request.parts, request.signs, request.sum_counts, request.sum_samples]
+                columns = [request.parts.data, request.signs.data, request.sum_counts.data, request.sum_samples.data]
                 questions[i] = Question(shards[i], self._messages[i], columns, of_size(request.answer_size))
         began = time.monotonic()
         self._ask(plan, questions, end)
