@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import logging
 import sys
+from concurrent.futures import ThreadPoolExecutor, wait
+from contextlib import nullcontext
+from importlib import import_module
 from pathlib import Path
 
 import click
@@ -15,10 +18,9 @@ from persia.rpc.methods import LOOKUP
 from persia.rpc.process import DRAIN_SECONDS, Listeners, give_up, server_options, set_up
 from persia.v1 import embedding_pb2_grpc as pb_grpc
 
-from .metrics import Metrics
-from .pruning import PruneRules
+from .options import PruneRules, ShardOptions
 from .service import SERVICE, EmbeddingService
-from .shard import ShardOptions, ShardServer
+from .shard import ShardServer
 
 log = logging.getLogger("embedding_server")
 
@@ -81,21 +83,32 @@ def main(
         )
     )
     metrics_config = config.common_config.metrics_config
-    metrics = Metrics(shard, metrics_config.job_name)
+    metrics = None
+    if metrics_config.enable_metrics or metrics_port is not None:
+        from .metrics import Metrics  # only here, because Prometheus takes its time
+
+        metrics = Metrics(shard, metrics_config.job_name)
     stop = StopSignal()
-    service = EmbeddingService(shard, metrics)
+    service = EmbeddingService(shard, metrics.lookup if metrics else nullcontext)
     try:
         listeners = Listeners(host, port, frame_port, SERVICE, LOOKUP, service.answer_frame)
-        if metrics_config.enable_metrics or metrics_port is not None:
+        if metrics is not None:
             log.info("metrics on %s", listeners.offer_metrics(metrics.registry, metrics_port or 0))
     except PersiaError as error:
         give_up(PROGRAM, str(error))
+    loading = ThreadPoolExecutor(1, thread_name_prefix="load").submit(shard.load)
+    # Meanwhile, because it takes long and reading files needs none of it: the core answers with arrays of numpy.
+    import_module("numpy")
+    if shard.options.incremental_dir is not None:
+        import_module(".updates", __package__)
     service.frame_port = listeners.frame_port
     pb_grpc.add_EmbeddingServerServicer_to_server(service, listeners.server.grpc)
     listeners.start()
     log.info("listening on %s as shard %d of %d", listeners.address, replica_index, replica_size)
+    while not loading.done():
+        wait([loading], 1)  # a signal that came a moment before an endless wait would not be heard
     try:
-        shard.load()
+        loading.result()
     except Exception as error:
         log.error("%s", str(error) or repr(error), exc_info=not isinstance(error, (PersiaError, OSError, MemoryError)))
         listeners.stop(0)

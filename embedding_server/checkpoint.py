@@ -16,7 +16,7 @@ import click
 from persia import _core
 from persia.errors import CorruptFile
 
-from .writer.marker import MARKER, Marker, read_marker
+from .marker import MARKER, Marker, read_marker
 
 __all__ = ["Checkpoint", "load_checkpoint", "open_checkpoint"]
 
@@ -93,12 +93,10 @@ def estimate(checkpoint: Checkpoint, storage: str, shard_index: int, shard_count
     rows = size = 0
     for path in checkpoint.files:
         reader = _core.EmbReader(path)
-        for signs, dims, _values, _recency in reader:
-            kept = _core.shard_of(signs, shard_count) == shard_index
-            of_file = round(reader.rows * float(kept.mean()))
-            rows += of_file
-            size += round(of_file * _core.bytes_per_row(storage, float(dims[kept].mean()) if kept.any() else 0.0))
-            break
+        share, dim = reader.sample(shard_index, shard_count)
+        of_file = round(reader.rows * share)
+        rows += of_file
+        size += round(of_file * _core.bytes_per_row(storage, dim))
     return Estimate(rows, size)
 
 

@@ -14,9 +14,9 @@ from persia._core import EmbReader
 from persia.errors import CorruptFile, InvalidInput
 from persia.signs import shard_of
 
+from .marker import MARKER, Marker, read_marker
 from .writer.checkpoint import EMB_FILE, SHARD
 from .writer.manifest import MANIFEST
-from .writer.marker import MARKER, Marker, read_marker
 from .writer.packet import MARKER as PACKET_MARKER
 from .writer.packet import PacketInfo, verify_packet
 

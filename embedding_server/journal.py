@@ -16,8 +16,8 @@ import msgspec
 
 from persia.errors import CorruptFile
 
+from .durable import is_temporary, sync_directory, write_file
 from .journal_lock import JournalLock
-from .writer.durable import is_temporary, sync_directory, write_file
 
 __all__ = ["Entry", "Journal", "State", "read_journal"]
 

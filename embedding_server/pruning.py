@@ -18,6 +18,7 @@ from pathlib import Path
 from persia.errors import CorruptFile
 
 from .journal import Entry, read_journal
+from .options import PruneRules
 from .packets import Done, Packet
 from .writer.manifest import MANIFEST
 from .writer.packet import MARKER
@@ -26,17 +27,6 @@ __all__ = ["PruneRules", "Pruner"]
 
 # A packet that is to be deleted is first moved here, in its shard's directory: so nobody ever sees a part of it.
 GRAVE = ".pruned"
-
-
-@dataclass(frozen=True)
-class PruneRules:
-    """Which packets may go, of those that are older than the checkpoint. Without any rule, none."""
-
-    older_than: int | None = None  # seconds: such that all servers have applied
-    before_checkpoint: bool = False  # such that all servers had in the checkpoint that they started from
-
-    def __bool__(self) -> bool:
-        return self.older_than is not None or self.before_checkpoint
 
 
 @dataclass

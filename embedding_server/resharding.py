@@ -15,9 +15,9 @@ from persia.errors import InvalidInput
 from persia.signs import shard_of
 
 from .inspection import dumped_shards, emb_files
+from .marker import MARKER, Marker, read_marker
 from .writer.buckets import F32, U64
 from .writer.checkpoint import CheckpointWriter
-from .writer.marker import MARKER, Marker, read_marker
 
 AGES = 4  # what EmbReader tells: the quarter of the order of use that a row is in
 

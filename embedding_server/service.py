@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
+from typing import TYPE_CHECKING
 
 import grpc
-import numpy as np
-import numpy.typing as npt
-from typing_extensions import Buffer
 
 from persia import _core
 from persia.errors import PersiaError, Unavailable
@@ -16,8 +15,12 @@ from persia.rpc.frames import Frame, frame, message_of
 from persia.v1 import embedding_pb2 as pb
 from persia.v1 import embedding_pb2_grpc as pb_grpc
 
-from .metrics import Metrics
 from .shard import ShardServer
+
+if TYPE_CHECKING:
+    import numpy as np
+    import numpy.typing as npt
+    from typing_extensions import Buffer
 
 __all__ = ["SERVICE", "EmbeddingService"]
 
@@ -30,20 +33,21 @@ MAX_NUMBERS = MAX_MESSAGE_BYTES // 4 - 1024
 class EmbeddingService(pb_grpc.EmbeddingServerServicer):
     """Lookups hold no lock: each pins the newest version, and works without the interpreter's lock."""
 
-    def __init__(self, shard: ShardServer, metrics: Metrics) -> None:
-        self._shard, self._metrics = shard, metrics
+    def __init__(self, shard: ShardServer, measured: Callable[[], AbstractContextManager[None]]) -> None:
+        """measured: what each lookup is done in."""
+        self._shard, self._measured = shard, measured
         self.frame_port = 0
         self.stopping = False
 
     def Lookup(self, request: pb.LookupRequest, context: grpc.ServicerContext) -> pb.LookupResponse:
-        with self._metrics.lookup():
+        with self._measured():
             return self._lookup(request)
 
     def answer_frame(self, columns: list[memoryview]) -> Frame:
         """The answer to a lookup whose columns came in a frame."""
         *bulk, message = columns
         try:
-            with self._metrics.lookup():
+            with self._measured():
                 response, numbers = self._answer(message_of(pb.LookupRequest, message), *bulk)
         except Exception as error:
             return frame(_error_response(0, error), b"")
@@ -76,7 +80,7 @@ class EmbeddingService(pb_grpc.EmbeddingServerServicer):
 
     def _reply(self, request: pb.LookupRequest) -> pb.LookupResponse:
         try:
-            with self._metrics.lookup():
+            with self._measured():
                 return self._lookup(request)
         except PersiaError as error:
             return _error_response(request.id, error)

@@ -8,34 +8,23 @@ import threading
 import time
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass, field
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 from persia import _core
 from persia.v1 import embedding_pb2 as pb
 
 from .checkpoint import Checkpoint, estimate, load_checkpoint, open_checkpoint
 from .journal import Journal, State
-from .pruning import Pruner, PruneRules
-from .updates import Updater
+from .options import ShardOptions
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from .updates import Updater
 
 __all__ = ["ShardOptions", "ShardServer"]
 
 log = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True)
-class ShardOptions:
-    """What one server is to hold. No checkpoint: it starts empty. No incremental_dir: it follows no packets."""
-
-    index: int
-    count: int
-    checkpoint: Path | None = None
-    incremental_dir: Path | None = None
-    storage: str = "f32"
-    capacity: int = 0
-    workers: int = 4
-    prune: PruneRules = field(default_factory=PruneRules)
 
 
 class ShardServer:
@@ -71,9 +60,7 @@ class ShardServer:
         self.table = _core.Table(builder)
         if options.incremental_dir is not None and journal is not None:
             self.state = f"catching up with {options.incremental_dir}"
-            self._updater = Updater(
-                self.table, options.storage, self.place, options.incremental_dir, journal, since, self._make_pruner()
-            )
+            self._updater = self._make_updater(self.table, options.incremental_dir, journal, since)
             self._updater.catch_up()
             self._updater.on_applied = lambda delay: self.on_packet(delay)
             self._updater.start()
@@ -91,17 +78,20 @@ class ShardServer:
             journal.say(State("starting"))
         return journal
 
-    def _make_pruner(self) -> Pruner | None:
+    def _make_updater(self, table: _core.Table, root: Path, journal: Journal, since: int) -> Updater:
+        # Here, because the files of a checkpoint need not wait for what packets need.
+        from .pruning import Pruner
+        from .updates import Updater
+
         options = self.options
-        if not options.prune or options.incremental_dir is None:
-            return None
         checkpoint = options.checkpoint
 
         def newest() -> int:
             assert checkpoint is not None
             return open_checkpoint(checkpoint, options.index, options.count).marker.seconds
 
-        return Pruner(options.incremental_dir, options.count, options.prune, newest if checkpoint is not None else None)
+        pruner = Pruner(root, options.count, options.prune, newest if checkpoint is not None else None)
+        return Updater(table, options.storage, self.place, root, journal, since, pruner if options.prune else None)
 
     def _announce(self, checkpoint: Checkpoint, builder: _core.TableBuilder) -> None:
         options = self.options

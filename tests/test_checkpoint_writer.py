@@ -17,8 +17,8 @@ from hypothesis import strategies as st
 from written import Block, block, read_checkpoint, read_rows, rows_of, temporaries_in
 
 from embedding_server.inspection import inspect_checkpoint
+from embedding_server.marker import read_marker
 from embedding_server.writer import buckets, checkpoint, write_checkpoint
-from embedding_server.writer.marker import read_marker
 from persia._core import EmbReader, TableBuilder
 from persia.errors import CorruptFile, InvalidInput
 from persia.signs import shard_of

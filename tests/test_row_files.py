@@ -20,6 +20,7 @@ from reference import Row, read_emb, read_inc
 
 from persia._core import EmbReader, IncReader, summarize_emb, write_emb, write_inc
 from persia.errors import CorruptFile, InvalidInput
+from persia.signs import shard_of
 
 GOLDEN_EMB, GOLDEN_INC = golden("*.emb"), golden("*.inc")
 
@@ -154,6 +155,20 @@ def test_many_blocks(tmp_path: Path) -> None:
     assert len(read) > 3 and max(len(signs) for signs, *_ in read) <= 4096
     assert np.array_equal(np.concatenate([block[0] for block in read]), signs)
     assert np.array_equal(np.concatenate([block[2] for block in read])[::16], signs.astype(np.float32))
+
+
+def test_a_sample_tells_what_a_shard_will_have_of_a_file(tmp_path: Path) -> None:
+    signs = np.arange(1000, dtype=np.uint64)
+    dims = (2, 6)
+    write_emb(tmp_path / "x.emb", [(signs[k::2].copy(), np.zeros((500, dim), np.float32)) for k, dim in enumerate(dims)])
+    own = shard_of(signs, 3) == 1
+    counts = [int(own[k::2].sum()) for k in (0, 1)]
+    mean = sum(count * dim for count, dim in zip(counts, dims, strict=True)) / sum(counts)
+    reader = EmbReader(tmp_path / "x.emb")
+    assert reader.sample(1, 3) == pytest.approx((own.mean(), mean))
+    assert reader.sample(1, 3) == (0, 0)
+    with pytest.raises(InvalidInput, match="expected a shard index below the shard count 0, got 0"):
+        reader.sample(0, 0)
 
 
 def test_errors_name_file_and_byte(tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from embedding_server.writer.durable import is_temporary
+from embedding_server.durable import is_temporary
 from persia._core import EmbReader, IncReader
 
 ROOT = Path(__file__).resolve().parents[1]

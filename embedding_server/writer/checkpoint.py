@@ -17,11 +17,11 @@ from persia._core import write_emb
 from persia.errors import InvalidInput
 from persia.signs import farmhash64
 
+from ..durable import is_temporary, sync_directory, write_file
+from ..marker import MARKER, MAX_NUMBER, Marker
 from . import buckets
 from .arrays import check_block
 from .buckets import F32, U64, Buckets
-from .durable import is_temporary, sync_directory, write_file
-from .marker import MARKER, MAX_NUMBER, Marker
 
 SHARD = re.compile(r"s(0|[1-9]\d*)")
 MAX_FILES = 1 << 20

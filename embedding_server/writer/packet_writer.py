@@ -12,8 +12,8 @@ from pathlib import Path
 from persia._core import write_inc
 from persia.errors import CorruptFile, Unavailable
 
+from ..durable import sync_directory, write_file
 from .buckets import F32, U64
-from .durable import sync_directory, write_file
 from .manifest import FORMAT, MANIFEST, Manifest, ManifestFile, describe_file, read_manifest
 from .packet import MARKER, is_packet_name, packet_name
 

@@ -1,4 +1,5 @@
 #include <nanobind/stl/filesystem.h>
+#include <nanobind/stl/pair.h>
 #include <nanobind/stl/string.h>
 #include <nanobind/stl/unique_ptr.h>
 
@@ -6,12 +7,14 @@
 #include <filesystem>
 #include <memory>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "arrays.hpp"
 #include "bind.hpp"
 #include "exclusive.hpp"
 #include "persia/error.hpp"
+#include "persia/hash.hpp"
 #include "persia/row_files.hpp"
 
 namespace nb = nanobind;
@@ -99,6 +102,26 @@ nb::dict summary_dict(const EmbSummary& summary) {
 using Emb = Exclusive<EmbReader>;
 using Inc = Exclusive<IncReader>;
 
+std::pair<double, double> sample(Emb& shared, std::uint32_t index, std::uint32_t count) {
+    if (index >= count) {
+        throw InvalidInput("expected a shard index below the shard count " + std::to_string(count) + ", got " +
+                           std::to_string(index));
+    }
+    const Emb::Use reader(shared);
+    RowBlock block;
+    const nb::gil_scoped_release release;
+    reader->next(block);
+    std::uint64_t kept = 0, dims = 0;
+    for (std::size_t i = 0; i < block.size(); ++i) {
+        if (shard_of(block.signs[i], count) != index) continue;
+        ++kept;
+        dims += block.dims[i];
+    }
+    if (kept == 0) return {0, 0};
+    return {static_cast<double>(kept) / static_cast<double>(block.size()),
+            static_cast<double>(dims) / static_cast<double>(kept)};
+}
+
 std::unique_ptr<Emb> open_emb(const Path& path, bool recency) {
     nb::gil_scoped_release release;
     return std::make_unique<Emb>(path.string(), recency ? Recency::read : Recency::skip);
@@ -116,6 +139,7 @@ void files(nb::module_& module) {
         .def(nb::new_(&open_emb), nb::arg("path"), nb::arg("recency") = false)
         .def("__iter__", [](nb::handle_t<Emb> self) { return nb::borrow(self); })
         .def("__next__", &next_block<EmbReader>)
+        .def("sample", &sample, nb::arg("shard_index"), nb::arg("shard_count"))
         .def_prop_ro("rows", [](const Emb& self) { return self.peek().rows(); })
         .def_prop_ro("nodes", [](const Emb& self) { return self.peek().nodes(); })
         .def_prop_ro("path", [](const Emb& self) { return file_name(self.peek().path()); });

@@ -7,16 +7,18 @@ import sys
 import time
 import warnings
 from collections.abc import Callable
-from typing import Any, NoReturn, TypeVar
+from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 
 import click
-from prometheus_client import CollectorRegistry, start_http_server
 
 from persia.errors import Unavailable
 from persia.memory import keep_freed_memory
 from persia.rpc.frame_server import Answer, FrameServer
 from persia.rpc.methods import Method
 from persia.rpc.server import Server
+
+if TYPE_CHECKING:
+    from prometheus_client import CollectorRegistry
 
 __all__ = ["DRAIN_SECONDS", "Listeners", "give_up", "server_options", "set_up"]
 
@@ -85,6 +87,8 @@ class Listeners:
 
     def offer_metrics(self, registry: CollectorRegistry, port: int) -> str:
         """Over HTTP; port 0 for any free one. Returns the URL. Raises Unavailable."""
+        from prometheus_client import start_http_server  # a server without metrics starts sooner
+
         try:
             server, _thread = start_http_server(port, self._host, registry)
         except OSError as error:

@@ -1,0 +1,33 @@
+"""What one server is to hold, and what it may delete."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+
+__all__ = ["PruneRules", "ShardOptions"]
+
+
+@dataclass(frozen=True)
+class PruneRules:
+    """Which packets may go, of those that are older than the checkpoint. Without any rule, none."""
+
+    older_than: int | None = None  # seconds: such that all servers have applied
+    before_checkpoint: bool = False  # such that all servers had in the checkpoint that they started from
+
+    def __bool__(self) -> bool:
+        return self.older_than is not None or self.before_checkpoint
+
+
+@dataclass(frozen=True)
+class ShardOptions:
+    """No checkpoint: the server starts empty. No incremental_dir: it follows no packets."""
+
+    index: int
+    count: int
+    checkpoint: Path | None = None
+    incremental_dir: Path | None = None
+    storage: str = "f32"
+    capacity: int = 0
+    workers: int = 4
+    prune: PruneRules = field(default_factory=PruneRules)
