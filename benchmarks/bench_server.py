@@ -7,6 +7,8 @@ usage: python benchmarks/bench_server.py --checkpoint DIR [--peer VENV] [--round
     freshness  from a packet's marker to its rows in an answer, under lookups: 50 packets of 1,000 rows
     packet     the 99th percentile of lookups while a packet of a million rows lands, over that without
 
+Lookups go over gRPC; those of "lookup" and "packet" in frames too, the way that a router takes.
+
 DIR is a checkpoint with two shards, dim 16, slots feature1 to feature26. Medians over the rounds; contenders take turns.
 """
 
@@ -27,14 +29,12 @@ from pathlib import Path
 import grpc
 import numpy as np
 import yaml
+from shard_lookups import DIM, FEATURES, ROWS, FrameLookups, Lookups
 
 from persia import _core
 from persia.embedding_server.writer import IncrementalDumper
 from persia.v1 import embedding_pb2 as pb
 from persia.v1 import embedding_pb2_grpc as pb_grpc
-
-FEATURES, DIM, SAMPLES, IDS, ROWS = 26, 16, 128, 16, 200_000
-OPTIONS = [("grpc.max_send_message_length", -1), ("grpc.max_receive_message_length", -1)]
 
 
 def write_configs(directory: Path, checkpoint: Path | None, incremental_dir: Path | None) -> tuple[Path, Path]:
@@ -144,50 +144,6 @@ def bench_start(launchers: dict[str, str], checkpoint: Path, rounds: int) -> Non
         print(f"start     peer/this {theirs[0] / ours[0]:.2f} x as fast, this/peer {ours[1] / theirs[1]:.2f} of the memory")
 
 
-def lookup_request(rng: np.random.Generator) -> pb.LookupRequest:
-    """One of a batch of SAMPLES x IDS x FEATURES, as sums."""
-    n = SAMPLES * IDS
-    parts = np.array([[i, 1, DIM, SAMPLES, n, n] for i in range(FEATURES)], np.uint32)
-    signs = [rng.integers(0, ROWS, n).astype(np.uint64) + np.uint64((i + 1) << 56) for i in range(FEATURES)]
-    samples = np.tile(np.repeat(np.arange(SAMPLES, dtype=np.uint16), IDS), FEATURES)
-    return pb.LookupRequest(
-        parts=parts.tobytes(),
-        signs=np.concatenate(signs).tobytes(),
-        sum_counts=np.ones(n * FEATURES, np.uint32).tobytes(),
-        sum_samples=samples.tobytes(),
-    )
-
-
-class Lookups:
-    """Calls one server, one call after the other, on one connection."""
-
-    def __init__(self, port: int) -> None:
-        self.port = port
-        self.channel = grpc.insecure_channel(f"127.0.0.1:{port}", options=OPTIONS)
-        self.stub = pb_grpc.EmbeddingServerStub(self.channel)
-        rng = np.random.default_rng(4)
-        self.requests = [lookup_request(rng) for _ in range(16)]
-        self.call(0)
-
-    def call(self, k: int) -> float:
-        began = time.perf_counter()
-        self.stub.Lookup(self.requests[k % len(self.requests)])
-        return time.perf_counter() - began
-
-    def for_seconds(self, seconds: float) -> list[float]:
-        times: list[float] = []
-        end = time.perf_counter() + seconds
-        while time.perf_counter() < end:
-            times.append(self.call(len(times)))
-        return times
-
-    def until(self, done: threading.Event) -> list[float]:
-        times: list[float] = []
-        while not done.is_set():
-            times.append(self.call(len(times)))
-        return times
-
-
 def core_times(checkpoint: Path, requests: list[pb.LookupRequest], count: int) -> list[float]:
     builder = _core.TableBuilder()
     for path in sorted(checkpoint.glob("s0/*.emb")):
@@ -227,8 +183,14 @@ def bench_serving(launcher: str, checkpoint: Path, rounds: int, seconds: float) 
             delays = freshness(lookups, packets)
             p99 = np.percentile(delays, 99)
             print(f"freshness median {np.median(delays):.3f} s, 99th percentile {p99:.3f} s, of {len(delays)}")
-            ratios = [large_packet(lookups, packets, seconds, k) for k in range(rounds)]
-            print(f"packet    99th percentile of lookups {statistics.median(ratios):.2f} x that without")
+            in_frames = FrameLookups(port)
+            print(f"lookup    call in frames {1e3 * statistics.median(in_frames.for_seconds(seconds)):.2f} ms")
+            ratios: dict[str, list[float]] = {}
+            for k in range(2 * rounds):
+                way, caller = ("in frames", in_frames) if k % 2 else ("over gRPC", lookups)
+                ratios.setdefault(way, []).append(large_packet(caller, packets, seconds, k))
+            for way, of_rounds in ratios.items():
+                print(f"packet    99th percentile of lookups {way} {statistics.median(of_rounds):.2f} x that without")
         finally:
             os.killpg(process.pid, signal.SIGKILL)
             process.wait()

@@ -1,0 +1,89 @@
+"""Lookups of one embedding server, as bench_server.py makes them: over gRPC, and in frames."""
+
+from __future__ import annotations
+
+import socket
+import struct
+import threading
+import time
+
+import grpc
+import numpy as np
+
+from persia.v1 import embedding_pb2 as pb
+from persia.v1 import embedding_pb2_grpc as pb_grpc
+
+FEATURES, DIM, SAMPLES, IDS, ROWS = 26, 16, 128, 16, 200_000
+OPTIONS = [("grpc.max_send_message_length", -1), ("grpc.max_receive_message_length", -1)]
+HEADER = struct.Struct("<4sHH6I")
+
+
+def lookup_request(rng: np.random.Generator) -> pb.LookupRequest:
+    """One of a batch of SAMPLES x IDS x FEATURES, as sums."""
+    n = SAMPLES * IDS
+    parts = np.array([[i, 1, DIM, SAMPLES, n, n] for i in range(FEATURES)], np.uint32)
+    signs = [rng.integers(0, ROWS, n).astype(np.uint64) + np.uint64((i + 1) << 56) for i in range(FEATURES)]
+    samples = np.tile(np.repeat(np.arange(SAMPLES, dtype=np.uint16), IDS), FEATURES)
+    return pb.LookupRequest(
+        parts=parts.tobytes(),
+        signs=np.concatenate(signs).tobytes(),
+        sum_counts=np.ones(n * FEATURES, np.uint32).tobytes(),
+        sum_samples=samples.tobytes(),
+    )
+
+
+class Lookups:
+    """Calls one server over gRPC, one call after the other, on one connection."""
+
+    def __init__(self, port: int) -> None:
+        self.port = port
+        self.channel = grpc.insecure_channel(f"127.0.0.1:{port}", options=OPTIONS)
+        self.stub = pb_grpc.EmbeddingServerStub(self.channel)
+        rng = np.random.default_rng(4)
+        self.requests = [lookup_request(rng) for _ in range(16)]
+        self.call(0)
+
+    def call(self, k: int) -> float:
+        began = time.perf_counter()
+        self.stub.Lookup(self.requests[k % len(self.requests)])
+        return time.perf_counter() - began
+
+    def for_seconds(self, seconds: float) -> list[float]:
+        times: list[float] = []
+        end = time.perf_counter() + seconds
+        while time.perf_counter() < end:
+            times.append(self.call(len(times)))
+        return times
+
+    def until(self, done: threading.Event) -> list[float]:
+        times: list[float] = []
+        while not done.is_set():
+            times.append(self.call(len(times)))
+        return times
+
+
+class FrameLookups(Lookups):
+    """As the router calls it: over plain TCP, docs/formats/frames.md."""
+
+    def __init__(self, port: int) -> None:
+        with grpc.insecure_channel(f"127.0.0.1:{port}") as channel:
+            status = pb_grpc.EmbeddingServerStub(channel).Status(pb.StatusRequest())
+        self.socket = socket.create_connection(("127.0.0.1", status.frame_port))
+        self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        super().__init__(port)
+
+    def call(self, k: int) -> float:
+        request = self.requests[k % len(self.requests)]
+        began = time.perf_counter()
+        columns = [request.parts, request.signs, request.sum_counts, request.sum_samples, b""]
+        header = HEADER.pack(b"PSF1", len(columns), 0, *map(len, columns), 0)
+        self.socket.sendall(b"".join([header, *columns]))
+        _, _, _, *lengths = HEADER.unpack(self.receive(HEADER.size))
+        *_, message = self.receive(lengths[0]), self.receive(lengths[1])
+        assert not pb.LookupResponse.FromString(message).HasField("error")
+        return time.perf_counter() - began
+
+    def receive(self, size: int) -> bytes:
+        data = self.socket.recv(size, socket.MSG_WAITALL)
+        assert len(data) == size, "the connection ended"
+        return data
