@@ -21,6 +21,9 @@ from .writer.packet import MARKER
 
 __all__ = ["Done", "Packet", "PacketFile", "PacketKey", "load_packet", "look_into", "packet_key", "signs_of_packet"]
 
+# Bytes of a row with one value.
+_MIN_ROW = 24
+
 # The order of packets: when the trainer wrote it, then the name of its directory, then the training shard.
 PacketKey = tuple[int, str, int]
 
@@ -110,11 +113,18 @@ def load_packet(packet: Packet, storage: str, shard_index: int, shard_count: int
     """
     check_manifest(packet.directory)
     layer = _core.Layer(storage)
+    layer.reserve(sum(map(_claimed_rows, packet.paths())) // shard_count)
     seconds = 0
     for path in packet.paths():
         _rows, of_file = layer.load_inc(path, shard_index, shard_count)
         seconds = max(seconds, of_file)
     return layer, _key(packet, seconds)
+
+
+def _claimed_rows(path: Path) -> int:
+    """What stands at the file's start, as far as it can be true; whoever reads the rows finds out whether it is."""
+    with path.open("rb") as file:
+        return min(int.from_bytes(file.read(4), "little"), os.fstat(file.fileno()).st_size // _MIN_ROW)
 
 
 def signs_of_packet(packet: Packet) -> Iterator[npt.NDArray[np.uint64]]:

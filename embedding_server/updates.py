@@ -33,7 +33,7 @@ log = logging.getLogger(__name__)
 # Disks without notifications, and notifications that were lost, cost at most so long.
 RESCAN_SECONDS = 0.2
 
-# As that of the thread that folds layers.
+# As that of the thread that folds layers, and like it on top of the process's own.
 UPDATE_NICENESS = 10
 
 # How often packets are looked for that can be deleted, and how many are deleted before new ones are looked for again.
@@ -118,7 +118,7 @@ class Updater:
         with suppress(OSError):  # a sandbox may forbid it
             # Lookups go first where processors are short: a packet may take a little longer, an answer may not.
             thread = threading.get_native_id()
-            os.setpriority(os.PRIO_PROCESS, thread, max(os.getpriority(os.PRIO_PROCESS, thread), UPDATE_NICENESS))
+            os.setpriority(os.PRIO_PROCESS, thread, os.getpriority(os.PRIO_PROCESS, thread) + UPDATE_NICENESS)
         while not self._stopping:
             try:
                 self._watch.ensure()

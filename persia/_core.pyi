@@ -160,6 +160,8 @@ class Layer:
     def __init__(self, storage: str = "f32") -> None: ...
     def put(self, signs: _U64, rows: npt.NDArray[np.float32], shard_index: int = 0, shard_count: int = 1) -> int:
         """As TableBuilder.put. Of two rows of one sign the later counts."""
+    def reserve(self, rows: int) -> None:
+        """Makes room at once for so many rows, where that is known."""
     def load_inc(self, path: _Path, shard_index: int = 0, shard_count: int = 1) -> tuple[int, int]:
         """Returns how many rows of the file belong to the shard, and the file's unix seconds."""
     def delete(self, signs: _U64) -> None:

@@ -11,6 +11,7 @@ import urllib.request
 from pathlib import Path
 
 import pytest
+from limits import memory_budget
 from persia_packets import CONFIG, Follower, finish, write_packet
 from servers import PATIENCE, EmbeddingServer, wait_until
 
@@ -67,6 +68,32 @@ def test_no_notifications_are_said_once(
         wait_until(lambda: len(follower.packets) == second, "the packet is applied")  # noqa: B023
     follower.updater.stop()
     assert sum("no notifications" in record.message for record in caplog.records) == 1
+
+
+def test_room_is_made_for_rows_that_can_be_there_and_for_no_more(packets: Path) -> None:
+    follower = Follower(packets)
+    packet = write_packet(packets, 1, [1, 2, 3], 1.0)
+    [path] = packet.glob("*.inc")
+    path.write_bytes(b"\xff\xff\xff\xff" + path.read_bytes()[4:])
+    finish(packet)
+    with memory_budget(megabytes=256):
+        follower.updater.scan()
+    assert "got 4294967295" in follower.updater.set_aside[f"s0/{packet.name}"]
+
+
+def test_what_follows_packets_has_a_lower_priority_than_lookups(tmp_path: Path, packets: Path) -> None:
+    """Also in a process that does not have the usual one."""
+    with EmbeddingServer(tmp_path, CONFIG, incremental_dir=packets) as server:
+        own = os.getpriority(os.PRIO_PROCESS, server.wait_ready().process.pid)
+        tasks = [int(task.name) for task in Path(f"/proc/{server.process.pid}/task").iterdir()]
+        wait_until(lambda: sum(_priority(task) == min(own + 10, 19) for task in tasks) >= 2, "they have it")
+
+
+def _priority(task: int) -> int:
+    try:
+        return os.getpriority(os.PRIO_PROCESS, task)
+    except ProcessLookupError:
+        return 0
 
 
 TOO_LATE = "expected all newer packets on disk, got none of s0/inc_20260101000002, which is applied"

@@ -167,6 +167,10 @@ void bind_layer(nb::module_& module) {
             nb::arg("signs").noconvert(), nb::arg("rows").noconvert(), nb::arg("shard_index") = 0, nb::arg("shard_count") = 1,
             GilFree())
         .def(
+            "reserve",
+            [](PyLayer& self, std::uint64_t rows) { self.with([&](Layer& layer) { layer.rows.index().reserve(rows); }); },
+            nb::arg("rows"), GilFree())
+        .def(
             "load_inc",
             [](PyLayer& self, const Path& path, std::uint32_t index, std::uint32_t count) {
                 const Shard only = shard(index, count);

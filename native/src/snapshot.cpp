@@ -21,7 +21,9 @@ struct Block {
     const std::byte* rows[kBlock];
     std::uint8_t unfinished[kBlock];  // which signs are not in their home bucket, which others have passed
     std::size_t unfinished_count;
+    std::uint32_t in_layers;  // bit i: a layer may know sign i
 };
+static_assert(kBlock <= 32);
 
 // The compiler unrolls the loop below before it would make vectors of it, so they are spelt out. Sums lie at any multiple of
 // four bytes: what is loaded and stored goes through memcpy, which assumes no more.
@@ -85,8 +87,11 @@ class Snapshot::Lookup {
             block.buckets[i] = base_.index().part(hash).home(hash);
             __builtin_prefetch(block.buckets[i]);
         }
+        block.in_layers = 0;
         for (const auto& layer : layers_) {
             for (std::size_t i = 0; i < n; ++i) {
+                if (!layer->filter.may_have(block.hashes[i])) continue;
+                block.in_layers |= std::uint32_t{1} << i;
                 __builtin_prefetch(layer->rows.index().part(block.hashes[i]).home(block.hashes[i]));
             }
         }
@@ -96,7 +101,7 @@ class Snapshot::Lookup {
         block.unfinished_count = 0;
         for (std::size_t i = 0; i < n; ++i) {
             const std::uint64_t sign = signs_[begin + i];
-            if (!layers_.empty() && search_layers(block, i, sign)) continue;
+            if ((block.in_layers >> i & 1U) != 0 && search_layers(block, i, sign)) continue;
             const Entry found = Part::look(block.buckets[i], sign);
             if (found.ref == kNoRef && Part::was_passed(block.buckets[i])) {
                 block.buckets[i] = base_.index().part(block.hashes[i]).after(block.buckets[i]);
@@ -121,6 +126,7 @@ class Snapshot::Lookup {
     // False if no layer knows the sign.
     bool search_layers(Block& block, std::size_t i, std::uint64_t sign) {
         for (const auto& layer : layers_) {
+            if (!layer->filter.may_have(block.hashes[i])) continue;
             const Part part = layer->rows.index().part(block.hashes[i]);
             const Entry found = part.find(part.home(block.hashes[i]), sign);
             if (found.ref == kNoRef) continue;

@@ -43,11 +43,8 @@ void apply(const Layer& layer, RowMap& to, bool keep_deletions, const std::atomi
     std::size_t seen = 0;
     const auto apply_one = [&](const Change& change) {
         if (change.ref == kDeletedRef) {
-            if (keep_deletions) {
-                to.mark_deleted(change.sign);
-            } else {
-                to.erase(change.sign);
-            }
+            if (keep_deletions) return to.mark_deleted(change.sign);
+            to.erase(change.sign);
             return;
         }
         const std::uint32_t slot = slot_of_ref(change.ref);
@@ -154,6 +151,7 @@ std::shared_ptr<const Snapshot> Table::pin() const {
 
 std::uint64_t Table::publish(Layer&& layer) {
     if (layer.rows.arena().storage() != options_.storage) throw InvalidInput("expected a layer with the table's row storage");
+    layer.filter.fill(layer.rows.index());
     std::shared_ptr<const Snapshot> before;
     const std::lock_guard lock(state_->mutex);
     const Snapshot& current = *state_->current;
@@ -193,7 +191,7 @@ TableStatus Table::status() const {
     status.layers = now->layers().size();
     for (const auto& layer : now->layers()) {
         status.layer_rows += layer->rows.index().size();
-        status.layer_bytes += layer->rows.bytes();
+        status.layer_bytes += layer->rows.bytes() + layer->filter.bytes();
     }
     return status;
 }
@@ -203,7 +201,7 @@ void Table::fold_loop() {
     [[maybe_unused]] const volatile int none = std::uncaught_exceptions();  // volatile, or the call would be left out
     // Lookups go first where processors are short; nobody waits for a fold. On Linux a priority is a thread's own.
     const auto thread = static_cast<id_t>(gettid());
-    setpriority(PRIO_PROCESS, thread, std::max(getpriority(PRIO_PROCESS, thread), kFoldNiceness));
+    setpriority(PRIO_PROCESS, thread, getpriority(PRIO_PROCESS, thread) + kFoldNiceness);
     State& state = *state_;
     for (;;) {
         std::vector<std::unique_ptr<const Snapshot>> dead;
@@ -250,6 +248,7 @@ void Table::fold_oldest(const Snapshot& now) {
             for (const std::uint64_t sign : clock_.pick(base.rows.index(), size - options_.capacity)) {
                 evicted->rows.mark_deleted(sign);
             }
+            evicted->filter.fill(evicted->rows.index());
             deletions = std::move(evicted);
         }
     } catch (...) {
@@ -285,6 +284,7 @@ void Table::merge_layers(const Snapshot& now) {
     auto merged = std::make_shared<Layer>(options_.storage);
     for (auto layer = now.layers().rbegin(); layer != now.layers().rend(); ++layer)
         apply(**layer, merged->rows, true, state_->stopping);
+    merged->filter.fill(merged->rows.index());
     std::shared_ptr<const Snapshot> before;
     const std::lock_guard lock(state_->mutex);
     const Snapshot& current = *state_->current;

@@ -21,6 +21,18 @@ TEST(rows_come_back_as_they_were_put) {
     CHECK(rows[1'000 * 16] == 0.0F);
 }
 
+TEST(a_filter_knows_all_signs_of_its_layer_and_few_others) {
+    Layer layer = layer_of(0, 10'000, 4, 1.0F);
+    CHECK(layer.filter.may_have(table_hash(1'000'000)));  // it is not filled
+    layer.rows.mark_deleted(20'000);
+    layer.filter.fill(layer.rows.index());
+    for (const std::uint64_t sign : range(0, 10'000)) CHECK(layer.filter.may_have(table_hash(sign)));
+    CHECK(layer.filter.may_have(table_hash(20'000)));
+    int others = 0;
+    for (const std::uint64_t sign : range(30'000, 40'000)) others += layer.filter.may_have(table_hash(sign)) ? 1 : 0;
+    CHECK(others < 2'000);
+}
+
 TEST(a_row_of_another_dim_is_zeros_and_counted) {
     Table table(*filled({}, 0, 10, 8, 1.0F));
     const auto [rows, misses] = rows_of(*table.pin(), range(0, 10), 16);

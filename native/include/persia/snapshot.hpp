@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "persia/row_map.hpp"
+#include "persia/sign_filter.hpp"
 
 namespace persia {
 
@@ -18,6 +19,7 @@ struct Layer {
     explicit Layer(RowStorage storage) : rows(storage, kLayerShape) {}
 
     RowMap rows;
+    SignFilter filter;                 // filled when it is published
     std::uint64_t first_snapshot = 0;  // the number of the first snapshot that held it; set when it is published
 };
 
