@@ -7,6 +7,7 @@ from pathlib import Path
 import click
 
 from persia.errors import InvalidInput, NotFound, PersiaError
+from persia.torchserve.settings import handler_settings
 
 from .archive import DEFAULT_HANDLER, write_archive
 from .model_config import DEFAULTS, model_config, read_extra
@@ -73,8 +74,11 @@ def archive(
     """
     target = out / f"{name}-{version}.mar"
     try:
+        extra = read_extra(config) if config else {}
+        if handler == DEFAULT_HANDLER:  # others may mean something else by these
+            handler_settings(extra, str(config))
         text = model_config(
-            read_extra(config) if config else {},
+            extra,
             minWorkers=workers,
             maxWorkers=workers,
             batchSize=batch_size,

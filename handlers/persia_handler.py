@@ -29,8 +29,9 @@ from ts.torch_handler.base_handler import BaseHandler
 from ts.utils.util import PredictionException
 
 from persia.ctx import Features, InferCtx
-from persia.errors import ConfigError, DeadlineExceeded, InvalidInput, PersiaError, TooLarge
+from persia.errors import DeadlineExceeded, InvalidInput, PersiaError, TooLarge
 from persia.torchserve.scores import BATCH, DEADLINE, FORMAT, JSON, NPY, RAW, encode_scores
+from persia.torchserve.settings import handler_settings
 
 log = logging.getLogger(__name__)
 
@@ -43,17 +44,6 @@ HTTP_CODES = {
     "RESOURCE_EXHAUSTED": 413,
     "UNAVAILABLE": 503,
     "DEADLINE_EXCEEDED": 504,
-}
-
-DEFAULTS: dict[str, Any] = {
-    "addresses": None,
-    "global_config": None,
-    "embedding_config": None,
-    "timeout_ms": 10_000,
-    "threads": 1,
-    "max_answer_mib": 64,
-    "warm_up": None,
-    "log_level": "WARNING",
 }
 
 # What TorchServe adds to answers between worker and front end, and then some.
@@ -69,7 +59,7 @@ class PersiaHandler(BaseHandler):  # type: ignore[misc]  # TorchServe has no typ
 
     def initialize(self, context: Any) -> None:
         """Loads the model. The embedding servers need not be there yet: a worker that waited for them would be killed."""
-        settings = settings_of(context)
+        settings = handler_settings(getattr(context, "model_yaml_config", None))
         logging.getLogger().setLevel(settings["log_level"])
         torch.set_num_threads(settings["threads"])
         as_torchscript(context)
@@ -152,19 +142,6 @@ class PersiaHandler(BaseHandler):  # type: ignore[misc]  # TorchServe has no typ
         if left <= 0:
             raise DeadlineExceeded(f"the caller's time was over {-left:.3f} s before its request was reached")
         return min(float(self.timeout), left)
-
-
-def settings_of(context: Any) -> dict[str, Any]:
-    """The archive's settings over the defaults. Raises ConfigError."""
-    given = (getattr(context, "model_yaml_config", None) or {}).get("persia") or {}
-    if not isinstance(given, dict):
-        raise ConfigError(f"expected a mapping of settings, got {given!r}", "$.persia", "model-config.yaml")
-    for key, value in given.items():
-        if key not in DEFAULTS:
-            raise ConfigError(f"unknown key, known are {', '.join(DEFAULTS)}", f"$.persia.{key}", "model-config.yaml")
-        if key in ("timeout_ms", "threads", "max_answer_mib") and not (type(value) is int and value > 0):
-            raise ConfigError(f"expected a positive number, got {value!r}", f"$.persia.{key}", "model-config.yaml")
-    return {**DEFAULTS, **given}
 
 
 def as_torchscript(context: Any) -> None:

@@ -14,7 +14,7 @@ from click.testing import CliRunner, Result
 from golden import GOLDEN
 from torchserves import HANDLERS, MIX
 
-from handlers.archive import Manifest, read_manifest
+from handlers.archive import DEFAULT_HANDLER, Manifest, read_manifest
 from handlers.archive_command import archive
 from handlers.model_config import DEFAULTS, model_config
 from persia.errors import ConfigError, CorruptFile
@@ -166,6 +166,15 @@ def test_a_wrong_setting_is_named(extra: dict[str, object], path: str) -> None:
     with pytest.raises(ConfigError) as caught:
         model_config(extra)
     assert caught.value.path == path
+
+
+def test_settings_that_our_handler_does_not_know_are_refused(tmp_path: Path) -> None:
+    config = tmp_path / "settings.yml"
+    config.write_text("persia: {adresses: ['127.0.0.1:8887']}")
+    run = make(tmp_path / "out", "--config", config, handler=DEFAULT_HANDLER)
+    assert run.exit_code == 1
+    assert re.search(r"settings\.yml.*unknown key, known are addresses, .*\$\.persia\.adresses", run.stderr), run.stderr
+    assert make(tmp_path / "out", "--config", config).exit_code == 0  # another handler may
 
 
 @pytest.mark.parametrize("data", [b"", b"no zip", b"PK\x05\x06" + bytes(18)])

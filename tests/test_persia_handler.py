@@ -10,7 +10,6 @@ import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import grpc
@@ -21,12 +20,13 @@ from middlewares import Deployment
 from servers import PATIENCE, wait_until
 from torchserves import TorchServeRun, make_archive
 
-from handlers.persia_handler import json_lines, settings_of
+from handlers.persia_handler import json_lines
 from persia.batch import IDTypeFeature, NonIDTypeFeature, PersiaBatch
 from persia.config import load_embedding_config
 from persia.errors import ConfigError, DeadlineExceeded, InvalidInput, PersiaError, Unavailable
 from persia.torchserve import Tokens
 from persia.torchserve.schema import new_message, open_channel, predictions_call
+from persia.torchserve.settings import handler_settings
 
 HANDLER = Path(__file__).parents[1] / "handlers" / "persia_handler.py"
 MIX = GOLDEN / "mix"
@@ -172,9 +172,8 @@ def test_the_first_request_comes_to_a_warm_model(served: TorchServeRun) -> None:
     ],
 )
 def test_wrong_settings_are_named(settings: Any, message: str) -> None:
-    context = SimpleNamespace(model_yaml_config={"persia": settings or [1]})
     with pytest.raises(ConfigError, match=message):
-        settings_of(context)
+        handler_settings({"persia": settings or [1]})
 
 
 def test_an_outage_of_the_embeddings_ends_by_itself(tmp_path: Path) -> None:

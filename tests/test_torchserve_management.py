@@ -16,9 +16,10 @@ from servers import PATIENCE, wait_until
 from torchserves import TorchServeRun, make_archive
 
 from client.manage_command import manage as manage_command
+from client.predict import Client
 from client.swap import put_into_store, swap
 from persia.errors import DeadlineExceeded, InvalidInput, NotFound, PersiaError, Unavailable
-from persia.torchserve import Management
+from persia.torchserve import Management, Tokens
 
 
 @pytest.fixture(scope="module")
@@ -89,6 +90,16 @@ def test_a_mistake_is_one_clear_line(
     run = manage(torchserve, *arguments)
     assert run.exit_code != 0 and message in run.stderr.splitlines()[-1]
     assert management.list() == before
+
+
+def test_the_port_of_the_other_service_is_told_apart(torchserve: TorchServeRun) -> None:
+    tokens = Tokens(file=torchserve.token_file)
+    refused = pytest.raises(InvalidInput, match="inference and management have a port each")
+    with Management(torchserve.address, tokens, PATIENCE) as management, refused:
+        management.list()
+    client = Client("probe", torchserve.management_address, token_file=str(torchserve.token_file), timeout=PATIENCE)
+    with client, refused:
+        client.predict(b"x")
 
 
 def test_the_default_stays_while_there_are_others(management: Management, store: Path) -> None:

@@ -28,6 +28,9 @@ HANGS = 2
 # How often a server is asked how it is: while all is well, and while it is not. A lost connection asks at once.
 _WELL_SECONDS = 1.0
 _ILL_SECONDS = 0.05
+# After so long nobody expects it back soon.
+_LONG_ILL_SECONDS = 30.0
+_GONE_SECONDS = 0.5
 _PROBE_SECONDS = 1.0
 # How long a server that was slower than another one is asked only where there is no other.
 _SLOW_SECONDS = 1.0
@@ -165,8 +168,11 @@ class Replica:
                     self._become(health)
             if known:
                 self._say(before, health)
-            self._wake.wait(_WELL_SECONDS if self.usable else _ILL_SECONDS)
+            self._wake.wait(_WELL_SECONDS if self.usable else self._ill_seconds())
         self._channel.close()
+
+    def _ill_seconds(self) -> float:
+        return _ILL_SECONDS if time.monotonic() < self.unusable_since + _LONG_ILL_SECONDS else _GONE_SECONDS
 
     def _become(self, health: Health) -> None:
         was_usable = self.usable

@@ -27,6 +27,8 @@ def torchserve_error(error: grpc.RpcError, request_bytes: int = 0) -> PersiaErro
         return AccessDenied(_denied(text))
     if re.search(r"Model not found|Model version: .* does not exist|^Model with .* not (found|registered)", text):
         return NotFound(text)
+    if code == grpc.StatusCode.UNIMPLEMENTED:
+        return InvalidInput(f"expected another service at this address; inference and management have a port each ({text})")
     if code == grpc.StatusCode.CANCELLED and "RST_STREAM" in text:
         return TooLarge(f"expected a request of at most TorchServe's max_request_size, got {request_bytes} bytes")
     if text == "Worker died.":  # INTERNAL, or RESOURCE_EXHAUSTED if the system killed it
