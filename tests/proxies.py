@@ -100,10 +100,11 @@ class Spoiler(Listener):
     def __init__(self, server: EmbeddingServer) -> None:
         super().__init__()
         self.spoil: Callable[[bytes], bytes] = bytes
+        self.says_start = True
         self._server = server
         self._frame_port = server.status().frame_port
         self._grpc = Server("127.0.0.1:0", [])
-        pb_grpc.add_EmbeddingServerServicer_to_server(_Status(server, self.port), self._grpc.grpc)
+        pb_grpc.add_EmbeddingServerServicer_to_server(_Status(self, server), self._grpc.grpc)
         self._grpc.start()
 
     @property
@@ -122,12 +123,14 @@ class Spoiler(Listener):
 
 
 class _Status(pb_grpc.EmbeddingServerServicer):
-    def __init__(self, server: EmbeddingServer, frame_port: int) -> None:
-        self._server, self._frame_port = server, frame_port
+    def __init__(self, spoiler: Spoiler, server: EmbeddingServer) -> None:
+        self._spoiler, self._server = spoiler, server
 
     def Status(self, request: pb.StatusRequest, context: grpc.ServicerContext) -> pb.StatusResponse:
         status = self._server.ask_status()
-        status.frame_port = self._frame_port
+        status.frame_port = self._spoiler.port
+        if not self._spoiler.says_start:
+            status.ClearField("server_start")
         return status
 
 

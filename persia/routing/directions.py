@@ -17,10 +17,11 @@ def give_directions(router: Router, config: bytes) -> pb.DirectionsResponse:
     options = router.options
     if not options.clients_ask_shards or options.zeros_for_missing_shards or options.row_cache_max_age:
         return pb.DirectionsResponse()
+    usable = [replica.health for shard in router.shards for replica in shard.replicas if replica.usable]
     return pb.DirectionsResponse(
         shards=[pb.ShardDirections(addresses=addresses) for addresses in router.servers],
         embedding_config=config,
-        server_starts=[replica.health.start for shard in router.shards for replica in shard.replicas if replica.usable],
+        server_starts=[health.start for health in usable if health.start],  # an older server is told from no other one
     )
 
 
@@ -33,5 +34,5 @@ def config_of(data: bytes) -> EmbeddingConfig:
     """Raises InvalidInput."""
     try:
         return msgspec.json.decode(data, type=EmbeddingConfig)
-    except msgspec.DecodeError as error:  # of a middleware that is newer or older
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:  # of a middleware that is newer or older
         raise InvalidInput(f"expected an embedding config as this release has it, got another one: {error}") from None

@@ -41,6 +41,7 @@ class Router:
         knows: as for shard_sets().
         """
         self.servers = servers
+        self._knows = knows
         self._slots = make_slots(config)
         self._messages = lookup_messages(len(servers))
         self.options = options
@@ -76,7 +77,7 @@ class Router:
         for i, request in enumerate(plan.requests):
             if request.answer_size:
                 columns = [request.parts.data, request.signs.data, request.sum_counts.data, request.sum_samples.data]
-                questions[i] = Question(shards[i], self._messages[i], columns, of_size(request.answer_size))
+                questions[i] = Question(shards[i], self._messages[i], columns, of_size(request.answer_size, self._knows))
         began = time.monotonic()
         self._ask(plan, questions, end)
         return self._assemble(plan, questions, len(shards), time.monotonic() - began)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import logging
 import threading
 import time
@@ -11,6 +12,7 @@ from dataclasses import replace
 import grpc
 
 from persia import _core
+from persia.config.servers import address_problem
 from persia.errors import DeadlineExceeded, InvalidInput, PersiaError, Unavailable
 from persia.routing.directions import config_of
 from persia.routing.lookup import Lookup, RouterOptions
@@ -39,6 +41,9 @@ class _Route:
         self._shards, self._config = list(directions.shards), directions.embedding_config
         self._starts: Collection[int] = directions.server_starts
         servers = [list(shard.addresses) for shard in directions.shards]
+        for problem in map(address_problem, itertools.chain(*servers)):
+            if problem:
+                raise InvalidInput(problem)
         self.router = Router(config_of(directions.embedding_config), servers, options, lambda start: start in self._starts)
 
     def follows(self, directions: pb.DirectionsResponse) -> bool:

@@ -1,0 +1,122 @@
+"""Directions that are wrong, or do not fit what a client finds: it is served as the middleware would serve it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from threading import Event
+
+import grpc
+import pytest
+from middlewares import Deployment, Middleware
+from names import Names
+from persia_packets import CONFIG, MIX
+from proxies import Forwarder, Spoiler
+from replicas import GOLDEN_BATCH, assert_golden
+from servers import PATIENCE, EmbeddingServer, free_port, wait_until
+from typing_extensions import Self
+
+from persia.ctx import InferCtx
+from persia.rpc import Server, replica
+from persia.v1 import middleware_pb2 as pb
+from persia.v1 import middleware_pb2_grpc as pb_grpc
+
+BATCH = GOLDEN_BATCH.read_bytes()
+
+
+@pytest.fixture(autouse=True)
+def often(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(replica, "_WELL_SECONDS", 0.05)
+    monkeypatch.setattr(replica, "_PROBE_SECONDS", PATIENCE)
+
+
+class Guide(pb_grpc.MiddlewareServicer):
+    """A middleware whose directions are what a test wants: at first its own. While `speaks` is not set, there are none."""
+
+    def __init__(self, middleware: Middleware) -> None:
+        self._stub = middleware.stub
+        self.directions: pb.DirectionsResponse = self._stub.Directions(pb.DirectionsRequest())
+        self.asked = 0
+        self.speaks = Event()
+        self.speaks.set()
+        self._server = Server("127.0.0.1:0", [])
+        pb_grpc.add_MiddlewareServicer_to_server(self, self._server.grpc)
+
+    @property
+    def address(self) -> str:
+        return self._server.address
+
+    def Status(self, request: pb.MiddlewareStatusRequest, context: grpc.ServicerContext) -> pb.MiddlewareStatusResponse:
+        status: pb.MiddlewareStatusResponse = self._stub.Status(request)
+        return status
+
+    def Directions(self, request: pb.DirectionsRequest, context: grpc.ServicerContext) -> pb.DirectionsResponse:
+        directions = self.directions
+        self.asked += 1
+        self.speaks.wait()
+        return directions
+
+    def __enter__(self) -> Self:
+        self._server.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.speaks.set()
+        self._server.stop(0)
+
+
+@pytest.fixture
+def guide(deployment: Deployment) -> Iterator[Guide]:
+    with Guide(deployment.middleware) as guide:
+        yield guide
+
+
+def look(context: InferCtx) -> bool:
+    assert_golden(context.get_embedding_from_bytes(BATCH).lookup)
+    return True
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        pb.DirectionsResponse(
+            embedding_config=b'{"slots_config": {"\xff": {"dim": 1}}}', shards=[pb.ShardDirections(addresses=["127.0.0.1:1"])]
+        ),
+        pb.DirectionsResponse(shards=[pb.ShardDirections(addresses=["127.0.0.1:"])]),
+        pb.DirectionsResponse(shards=[pb.ShardDirections(addresses=["[::1]:99999"])]),
+    ],
+    ids=["no text", "no port", "no such port"],
+)
+def test_wrong_directions_are_not_followed(guide: Guide, deployment: Deployment, wrong: pb.DirectionsResponse) -> None:
+    wrong.embedding_config = wrong.embedding_config or guide.directions.embedding_config
+    guide.directions = wrong
+    with InferCtx([guide.address], timeout=PATIENCE) as context:
+        for _ in range(3):
+            before, guide.asked = deployment.middleware.lookups(), 0
+            assert look(context)
+            assert deployment.middleware.lookups() == before + 1
+            wait_until(lambda: guide.asked, "it is asked again")
+
+
+def test_a_server_that_does_not_say_its_start_is_told_from_no_other_and_not_directed_to(tmp_path: Path) -> None:
+    """As those of older releases: in a client's network the same address may be another one of them."""
+    with EmbeddingServer(tmp_path, CONFIG, checkpoint=MIX / "ckpt") as server, Spoiler(server.wait_ready()) as old:
+        old.says_start = False
+        with Middleware(tmp_path, CONFIG, [old.address]).wait_ready() as middleware:
+            assert list(middleware.stub.Directions(pb.DirectionsRequest()).server_starts) == []
+
+
+def test_an_answer_of_another_server_is_no_answer(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where ports are forwarded, the one for frames may be another server's than the one for gRPC."""
+    names, port, frame_port = Names(monkeypatch, "localhost"), free_port(), free_port()
+    names.addresses = ["127.0.0.2"]
+    arguments = ("--port", str(port), "--frame-port", str(frame_port))
+    with (
+        EmbeddingServer(tmp_path, CONFIG, checkpoint=MIX / "ckpt", arguments=arguments),
+        EmbeddingServer(tmp_path / "other", CONFIG, checkpoint=MIX / "ckpt_mid") as other,
+        Forwarder(f"127.0.0.1:{port}", port=port),
+        Forwarder(f"127.0.0.1:{other.wait_ready().status().frame_port}", port=frame_port) as frames,
+        Middleware(tmp_path, CONFIG, [f"localhost:{port}"]).wait_ready() as middleware,
+        InferCtx([middleware.address]) as context,
+    ):
+        wait_until(lambda: look(context) and frames.connections >= 3, "frames are tried, and more than once")
