@@ -98,6 +98,24 @@ def test_wrong_directions_are_not_followed(guide: Guide, deployment: Deployment,
             wait_until(lambda: guide.asked, "it is asked again")
 
 
+def test_where_directions_change_the_old_ones_are_not_followed_any_more(guide: Guide, deployment: Deployment) -> None:
+    def skips() -> bool:
+        before = deployment.middleware.lookups()
+        return look(context) and deployment.middleware.lookups() == before
+
+    with InferCtx([guide.address]) as context:
+        wait_until(skips, "the shards are asked")
+        guide.directions = pb.DirectionsResponse(
+            embedding_config=guide.directions.embedding_config, shards=[pb.ShardDirections(addresses=["127.0.0.1:1"])]
+        )
+        before = guide.asked
+        wait_until(lambda: guide.asked > before, "the new ones are on their way")
+        before = guide.asked
+        guide.speaks.clear()
+        wait_until(lambda: guide.asked > before, "they have come, for it asks again")
+        assert not skips()
+
+
 def test_a_server_that_does_not_say_its_start_is_told_from_no_other_and_not_directed_to(tmp_path: Path) -> None:
     """As those of older releases: in a client's network the same address may be another one of them."""
     with EmbeddingServer(tmp_path, CONFIG, checkpoint=MIX / "ckpt") as server, Spoiler(server.wait_ready()) as old:

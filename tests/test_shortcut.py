@@ -152,6 +152,28 @@ def test_a_middleware_may_come_back_with_other_servers(double: Replicas, tmp_pat
         wait_until(lambda: skips(middleware, context), "without the middleware")
 
 
+def test_a_middleware_may_come_back_and_want_to_be_asked_itself(double: Replicas, tmp_path: Path) -> None:
+    arguments = (*WITH_METRICS, "--port", str(free_port()))
+    impatient = tmp_path / "impatient.yml"
+    impatient.write_text(yaml.safe_dump({"embedding_worker_config": {"wait_for_shard_ms": 1}}))
+    with (
+        Middleware(tmp_path, CONFIG, double.addresses, arguments=arguments).wait_ready() as middleware,
+        InferCtx([middleware.address], global_config=impatient) as context,
+    ):
+        context.wait_for_serving()
+        wait_until(lambda: skips(middleware, context), "the shards are asked")
+        with Load(lambda: look(context)) as load:
+            middleware.kill()
+            load.wait_for_more()
+            config = yaml.safe_load(middleware.global_config.read_text())
+            config["embedding_worker_config"]["clients_ask_shards"] = False
+            middleware.global_config.write_text(yaml.safe_dump(config))
+            middleware.start()
+            middleware.wait_ready()
+            wait_until(lambda: middleware.lookups() > 100 or load.failures, "it is asked")
+        assert load.failures == []
+
+
 def test_what_hangs_on_the_way_is_left_to_the_middleware(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(replica, "_PROBE_SECONDS", 0.2)
     names, port, frame_port = Names(monkeypatch, NAME), free_port(), free_port()

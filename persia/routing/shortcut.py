@@ -112,11 +112,16 @@ class Shortcut:
 
     def _ask_for_directions(self, channel: grpc.Channel, seconds: float) -> None:
         try:
+            # One that has just come back is not asked for lookups before this probe has ended: what leads around it stays.
+            if self._middleware.why_not_ready():
+                return
             directions = pb_grpc.MiddlewareStub(channel).Directions(pb.DirectionsRequest(), timeout=seconds)
         except grpc.RpcError as error:
             if error.code() != grpc.StatusCode.UNIMPLEMENTED:  # else it is an older one, which wants to be asked itself
                 return
             directions = pb.DirectionsResponse()
+        except InvalidInput:  # closed meanwhile
+            return
         with self._lock:
             now = time.monotonic()
             if self._closed or (self._guide not in (None, channel) and now < self._heard + _SILENT_SECONDS):
@@ -128,7 +133,6 @@ class Shortcut:
         if not directions.shards:
             self._take(None, None)
         elif self._next is not None and self._next.follows(directions):
-            # One step of time is enough for the old one to be of use.
             reached = not self._next.router.missing()
             self._take(self._next if reached else None, None if reached else self._next)
         elif self._route is None or not self._route.follows(directions):
@@ -139,7 +143,7 @@ class Shortcut:
                 self._take(None, None)
                 return
             route.router.missing()  # connects
-            self._take(self._route, route)
+            self._take(None, route)  # the old one may lead to other rows
         else:
             self._take(self._route, None)
 
