@@ -12,12 +12,13 @@ __all__ = ["keep_freed_memory"]
 # allocator (one for a few threads) keeps what is below the first one; what is beyond the second one goes back at once.
 _KEPT_BYTES = 16 << 20
 _ALONE_BYTES = 8 << 20
+_SETTINGS = ("MALLOC_TRIM_THRESHOLD_", "MALLOC_MMAP_THRESHOLD_", "GLIBC_TUNABLES")
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3  # of malloc.h
 
 
 def keep_freed_memory() -> None:
-    """For the whole process, unless its environment has glibc's own settings for this."""
-    if any(name.startswith("MALLOC_") or name == "GLIBC_TUNABLES" for name in os.environ):
+    """Up to 16 MiB for each allocator of this process, unless its environment has glibc's own settings for this."""
+    if any(name in os.environ for name in _SETTINGS):
         return
     try:
         mallopt = ctypes.CDLL(None).mallopt

@@ -21,6 +21,7 @@ def give_directions(router: Router, config: bytes) -> pb.DirectionsResponse:
     return pb.DirectionsResponse(
         shards=[pb.ShardDirections(addresses=addresses) for addresses in router.servers],
         embedding_config=config,
+        hedge_after_ms=round(options.hedge_after * 1000),
         server_starts=[health.start for health in usable if health.start],  # an older server is told from no other one
     )
 

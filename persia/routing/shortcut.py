@@ -6,7 +6,7 @@ import itertools
 import logging
 import threading
 import time
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 
 import grpc
@@ -38,20 +38,31 @@ class _Route:
 
     def __init__(self, directions: pb.DirectionsResponse, options: RouterOptions) -> None:
         """Raises InvalidInput."""
-        self._shards, self._config = list(directions.shards), directions.embedding_config
-        self._starts: Collection[int] = directions.server_starts
+        self._directions = directions
         servers = [list(shard.addresses) for shard in directions.shards]
         for problem in map(address_problem, itertools.chain(*servers)):
             if problem:
                 raise InvalidInput(problem)
-        self.router = Router(config_of(directions.embedding_config), servers, options, lambda start: start in self._starts)
+        options = replace(options, hedge_after=directions.hedge_after_ms / 1000)
+        self.router = Router(config_of(directions.embedding_config), servers, options, self._knows)
+        self.router.missing()  # connects
+
+    def _knows(self, start: int) -> bool:
+        return start in self._directions.server_starts
 
     def follows(self, directions: pb.DirectionsResponse) -> bool:
         """Whether it leads where these do; then it also knows the servers that they know."""
-        if (list(directions.shards), directions.embedding_config) != (self._shards, self._config):
+        if _without_servers(directions) != _without_servers(self._directions):
             return False
-        self._starts = directions.server_starts
+        self._directions = directions
         return True
+
+
+def _without_servers(directions: pb.DirectionsResponse) -> pb.DirectionsResponse:
+    lasting = pb.DirectionsResponse()
+    lasting.CopyFrom(directions)
+    lasting.ClearField("server_starts")
+    return lasting
 
 
 class Shortcut:
@@ -71,7 +82,6 @@ class Shortcut:
         self._guide: grpc.Channel | None = None
         self._heard = 0.0
         self._route: _Route | None = None
-        self._next: _Route | None = None  # takes the place of the other one when its servers are reached
         self._rests_until = 0.0
 
     def lookup(self, batch: _core.Batch, timeout: float | None = None) -> Lookup:
@@ -85,14 +95,14 @@ class Shortcut:
                 return route.router.lookup(batch, seconds)
             except DeadlineExceeded as error:
                 if route.router.hanging():  # else its caller was in a hurry
-                    self._rest(_HANGS_SECONDS, error)
+                    self._rest(route, _HANGS_SECONDS, error)
                 raise
             except Unavailable as error:
-                self._rest(_LOST_SECONDS, error)
+                self._rest(route, _LOST_SECONDS, error)
             except InvalidInput:
-                if self._route is route:
+                # Unless it was closed meanwhile, the batch does not fit the config: it may be an old one.
+                if self._route is route and self._middleware.why_not_ready():
                     raise
-                # It was closed for another one meanwhile.
         return self._middleware.lookup(batch, max(0.0, end - time.monotonic()))
 
     def why_not_ready(self) -> str:
@@ -104,11 +114,12 @@ class Shortcut:
         self._middleware.close()
         with self._lock:
             self._closed = True
-            self._take(None, None)
+            self._take(None)
 
-    def _rest(self, seconds: float, error: PersiaError) -> None:
-        self._rests_until = time.monotonic() + seconds
-        log.info("lookups go to the middleware for %.1f s: %s", seconds, error)
+    def _rest(self, route: _Route, seconds: float, error: PersiaError) -> None:
+        if self._route is route:  # else it failed because there is another one now
+            self._rests_until = max(self._rests_until, time.monotonic() + seconds)
+            log.info("lookups go to the middleware for %.1f s: %s", seconds, error)
 
     def _ask_for_directions(self, channel: grpc.Channel, seconds: float) -> None:
         try:
@@ -131,25 +142,15 @@ class Shortcut:
 
     def _follow(self, directions: pb.DirectionsResponse) -> None:
         if not directions.shards:
-            self._take(None, None)
-        elif self._next is not None and self._next.follows(directions):
-            reached = not self._next.router.missing()
-            self._take(self._next if reached else None, None if reached else self._next)
+            self._take(None)
         elif self._route is None or not self._route.follows(directions):
             try:
-                route = _Route(directions, self._options)
+                self._take(_Route(directions, self._options))
             except InvalidInput as error:
                 log.debug("lookups go to the middleware: %s", error)
-                self._take(None, None)
-                return
-            route.router.missing()  # connects
-            self._take(None, route)  # the old one may lead to other rows
-        else:
-            self._take(self._route, None)
+                self._take(None)  # the old one may lead to other rows
 
-    def _take(self, route: _Route | None, next_route: _Route | None) -> None:
-        before = [self._route, self._next]
-        self._route, self._next = route, next_route
-        for one in before:
-            if one is not None and one not in (route, next_route):
-                one.router.close()
+    def _take(self, route: _Route | None) -> None:
+        before, self._route = self._route, route
+        if before is not None and before is not route:
+            before.router.close()

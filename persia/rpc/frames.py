@@ -1,8 +1,8 @@
 """Frames: a message and its bulk columns as they travel over a plain TCP connection (docs/formats/frames.md).
 
-A gRPC message costs several thread switches on each side and three copies of every bulk column; a frame costs one system call
-and no copy. So lookups take this way where they can. What is said is the same: a message of protos/persia/v1, whose bulk
-fields stand before it as they are.
+A gRPC message costs several thread switches on each side and three copies of every bulk column; a small frame costs one system
+call. So lookups take this way where they can. What is said is the same: a message of protos/persia/v1, whose bulk fields stand
+before it as they are.
 """
 
 from __future__ import annotations

@@ -161,6 +161,9 @@ class Replica:
                 health = self._probe(self._channel, _PROBE_SECONDS)
             except grpc.RpcError as error:
                 health = self._failed(before, error)
+            except Exception as error:  # out of threads, for instance: it may be mended
+                log.exception("%s cannot be asked how it is", self.address)
+                health = replace(before, ready=False, state=str(error))
             if health.ready:
                 self._try_frames(generation, health.frame_port)
             with self._lock:

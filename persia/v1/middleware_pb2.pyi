@@ -77,14 +77,16 @@ class DirectionsRequest(_message.Message):
     def __init__(self) -> None: ...
 
 class DirectionsResponse(_message.Message):
-    __slots__ = ("shards", "embedding_config", "server_starts")
+    __slots__ = ("shards", "embedding_config", "server_starts", "hedge_after_ms")
     SHARDS_FIELD_NUMBER: _ClassVar[int]
     EMBEDDING_CONFIG_FIELD_NUMBER: _ClassVar[int]
     SERVER_STARTS_FIELD_NUMBER: _ClassVar[int]
+    HEDGE_AFTER_MS_FIELD_NUMBER: _ClassVar[int]
     shards: _containers.RepeatedCompositeFieldContainer[ShardDirections]
     embedding_config: bytes
     server_starts: _containers.RepeatedScalarFieldContainer[int]
-    def __init__(self, shards: _Optional[_Iterable[_Union[ShardDirections, _Mapping]]] = ..., embedding_config: _Optional[bytes] = ..., server_starts: _Optional[_Iterable[int]] = ...) -> None: ...
+    hedge_after_ms: int
+    def __init__(self, shards: _Optional[_Iterable[_Union[ShardDirections, _Mapping]]] = ..., embedding_config: _Optional[bytes] = ..., server_starts: _Optional[_Iterable[int]] = ..., hedge_after_ms: _Optional[int] = ...) -> None: ...
 
 class ShardDirections(_message.Message):
     __slots__ = ("addresses",)
