@@ -10,6 +10,7 @@ import time
 import grpc
 import numpy as np
 
+from persia.memory import keep_freed_memory
 from persia.v1 import embedding_pb2 as pb
 from persia.v1 import embedding_pb2_grpc as pb_grpc
 
@@ -36,6 +37,7 @@ class Lookups:
     """Calls one server over gRPC, one call after the other, on one connection."""
 
     def __init__(self, port: int) -> None:
+        keep_freed_memory()  # as every process does that looks up embeddings by a context
         self.port = port
         self.channel = grpc.insecure_channel(f"127.0.0.1:{port}", options=OPTIONS)
         self.stub = pb_grpc.EmbeddingServerStub(self.channel)
