@@ -5,15 +5,14 @@ Totals are read from the shard when somebody asks, so that a lookup pays for one
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterable
-from types import TracebackType
 
 from prometheus_client import CollectorRegistry, Counter, Histogram
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
 from persia.rpc import code_name_of
+from persia.rpc.timer import Timer
 
 from .shard import ShardServer
 
@@ -50,29 +49,14 @@ class Metrics:
         ).labels(**labels)
         shard.on_packet = freshness.observe
 
-    def lookup(self) -> _Timer:
+    def lookup(self) -> Timer[None]:
         """Times a lookup, also one that fails, which is counted."""
-        return _Timer(self)
+        return Timer(None, self._took)
 
     def _took(self, seconds: float, error: BaseException | None) -> None:
         if isinstance(error, Exception):
             self._errors.labels(code=code_name_of(error), **self._labels).inc()
         self._lookup.observe(seconds)
-
-
-class _Timer:
-    """A class rather than a generator, which takes more than twice as long."""
-
-    __slots__ = ("_metrics", "_start")
-
-    def __init__(self, metrics: Metrics) -> None:
-        self._metrics, self._start = metrics, time.perf_counter()
-
-    def __enter__(self) -> None:
-        pass
-
-    def __exit__(self, _kind: object, error: BaseException | None, _traceback: TracebackType | None) -> None:
-        self._metrics._took(time.perf_counter() - self._start, error)
 
 
 class _Totals(Collector):

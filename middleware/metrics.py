@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Iterable
-from types import TracebackType
 
 from prometheus_client import CollectorRegistry, Counter, Histogram
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
@@ -13,6 +11,7 @@ from prometheus_client.registry import Collector
 from persia.routing.lookup import Lookup
 from persia.routing.router import Router
 from persia.rpc import code_name_of
+from persia.rpc.timer import Timer
 
 __all__ = ["Metrics"]
 
@@ -46,9 +45,9 @@ class Metrics:
         if router.options.row_cache_max_age:
             self.registry.register(_RowCache(router, job_name))
 
-    def lookup(self) -> _Timer:
+    def lookup(self) -> Timer[Callable[[Lookup], None]]:
         """Times a lookup and counts how it ends; the caller calls what it gives with the lookup that was made."""
-        return _Timer(self)
+        return Timer(self._record, self._took)
 
     def _took(self, seconds: float, error: BaseException | None) -> None:
         if isinstance(error, Exception):
@@ -63,21 +62,6 @@ class Metrics:
             self._wrong_dim.inc(lookup.wrong_dim)
         if lookup.missing_shards:
             self._without_shard.inc()
-
-
-class _Timer:
-    """A class rather than a generator, which takes more than twice as long."""
-
-    __slots__ = ("_metrics", "_start")
-
-    def __init__(self, metrics: Metrics) -> None:
-        self._metrics, self._start = metrics, time.perf_counter()
-
-    def __enter__(self) -> Callable[[Lookup], None]:
-        return self._metrics._record
-
-    def __exit__(self, _kind: object, error: BaseException | None, _traceback: TracebackType | None) -> None:
-        self._metrics._took(time.perf_counter() - self._start, error)
 
 
 class _Shards(Collector):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from pathlib import Path
 from threading import Event
@@ -138,3 +139,11 @@ def test_an_answer_of_another_server_is_no_answer(tmp_path: Path, monkeypatch: p
         InferCtx([middleware.address]) as context,
     ):
         wait_until(lambda: look(context) and frames.connections >= 3, "frames are tried, and more than once")
+
+
+def test_a_batch_that_does_not_fit_the_directions_is_left_to_the_middleware(guide: Guide) -> None:
+    config = json.loads(guide.directions.embedding_config)
+    config["slots_config"].popitem()  # as of a middleware that has got another config since
+    guide.directions.embedding_config = json.dumps(config).encode()
+    with InferCtx([guide.address]) as context:
+        wait_until(lambda: look(context) and guide.asked > 3, "lookups are answered while the directions are followed")
