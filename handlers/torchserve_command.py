@@ -15,7 +15,7 @@ from queue import SimpleQueue
 
 import click
 
-from persia.errors import InvalidInput, NotFound, PersiaError
+from persia.errors import CorruptFile, InvalidInput, NotFound, PersiaError
 
 from .archive import Manifest, read_manifest
 from .readiness import Readiness
@@ -184,8 +184,20 @@ def _models(store: Path, wanted: Sequence[str]) -> Mapping[str, tuple[str, str]]
 
 
 def _newest_first(store: Path) -> Iterator[str]:
-    """All archives. TorchServe's default version is the one that comes first: so a swap outlives a restart."""
-    manifests = {path.name: read_manifest(path) for path in store.glob("[!.]*.mar")}
+    """All archives. TorchServe's default version is the one that comes first: so a swap outlives a restart.
+
+    One that is broken is left out, where there are others: they shall come back after a restart.
+    """
+    manifests, broken = {}, []
+    for path in store.glob("[!.]*.mar"):
+        try:
+            manifests[path.name] = read_manifest(path)
+        except CorruptFile as error:
+            broken.append(error)
+    if broken and not manifests:
+        raise broken[0]
+    for reason in broken:
+        log.error("left out: %s", reason)
     newest = sorted(manifests, key=lambda file: _parts(manifests[file].version), reverse=True)
     yield from sorted(newest, key=lambda file: manifests[file].name)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -164,6 +165,15 @@ def test_a_model_that_cannot_load_is_shown_at_once_and_the_logs_stay(tmp_path: P
     assert "this handler cannot be loaded" in (tmp_path / "s" / "logs" / "model_log.log").read_text()
 
 
+def test_a_broken_archive_keeps_no_other_from_being_served(tmp_path: Path) -> None:
+    store = tmp_path / "store"
+    make_archive(store, "probe")
+    (store / "half.mar").write_bytes((store / "probe-1.0.mar").read_bytes()[:100])
+    with TorchServeRun(tmp_path, store, ["--models", "all"]) as run, run.wait_ready().client("probe") as client:
+        assert client.predict(b"").tolist() == [1.0]
+    assert re.search(r"left out: .*half\.mar.* expected a model archive", run.log())
+
+
 def test_a_model_that_does_not_answer_the_smoke_batch_is_not_ready(tmp_path: Path) -> None:
     smoke = tmp_path / "smoke.bin"
     smoke.write_bytes(b"raise on purpose")
@@ -186,7 +196,10 @@ def test_ready_takes_no_longer_than_it_may(tmp_path: Path) -> None:
 def test_what_cannot_start_is_refused_with_one_clear_line(tmp_path: Path) -> None:
     store = tmp_path / "store"
     archive = make_archive(store, "probe")
-    (store / "broken.mar").write_bytes(b"no zip file")
+    broken = tmp_path / "broken"
+    broken.mkdir()
+    for path in (store, broken):
+        (path / "broken.mar").write_bytes(b"no zip file")
     (store / "copy.mar").write_bytes((store / archive).read_bytes())
     deep = tmp_path / ("d" * 100)
     with socket.create_server(("127.0.0.1", 0)) as taken:
@@ -195,6 +208,7 @@ def test_what_cannot_start_is_refused_with_one_clear_line(tmp_path: Path) -> Non
             (["--models", "absent.mar"], "expected absent.mar in "),
             (["--models", "../store/probe-1.0.mar"], "expected ../store/probe-1.0.mar in "),
             (["--models", "broken.mar"], "expected a model archive (.mar)"),
+            (["--model-store", str(broken), "--models", "all"], "expected a model archive (.mar)"),
             (["--models", f"{archive},copy.mar"], "expected each version of a model once"),
             (["--port", port], f"expected a free address for port, got 127.0.0.1:{port}"),
             (["--management-port", port], f"expected a free address for management_port, got 127.0.0.1:{port}"),
