@@ -39,6 +39,7 @@ build: $(BIN)/.build  ## compile the native core and install the checkout in edi
 $(BIN)/.setup: constraints.txt pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit("persia-serve needs Python 3.10 or newer: make PYTHON=..." if sys.version_info < (3, 10) else 0)'
 	@command -v "$${CXX:-c++}" >/dev/null || { echo 'persia-serve needs a C++20 compiler: make CXX=...' >&2; exit 1; }
+	@echo 'Setting up $(VENV): some minutes, most of them for torch, of which pip says nothing.'
 	[ -x $(PY) ] || $(PYTHON) -m venv $(VENV)
 	$(INSTALL) --upgrade pip setuptools
 	$(INSTALL) $(TORCH_PIP_ARGS) torch
@@ -46,6 +47,7 @@ $(BIN)/.setup: constraints.txt pyproject.toml
 	@touch $@
 
 $(BIN)/.build: $(BIN)/.setup $(NATIVE)
+	@echo 'Compiling the native core: a minute or two.'
 	$(INSTALL) --no-build-isolation --editable '.[parquet,torchserve]'
 	@touch $@
 
