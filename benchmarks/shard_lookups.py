@@ -70,6 +70,7 @@ class FrameLookups(Lookups):
     def __init__(self, port: int) -> None:
         with grpc.insecure_channel(f"127.0.0.1:{port}") as channel:
             status = pb_grpc.EmbeddingServerStub(channel).Status(pb.StatusRequest())
+        self.message = pb.LookupRequest(shard_index=status.shard_index, shard_count=status.shard_count).SerializeToString()
         self.socket = socket.create_connection(("127.0.0.1", status.frame_port))
         self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         super().__init__(port)
@@ -77,7 +78,7 @@ class FrameLookups(Lookups):
     def call(self, k: int) -> float:
         request = self.requests[k % len(self.requests)]
         began = time.perf_counter()
-        columns = [request.parts, request.signs, request.sum_counts, request.sum_samples, b""]
+        columns = [request.parts, request.signs, request.sum_counts, request.sum_samples, self.message]
         header = HEADER.pack(b"PSF1", len(columns), 0, *map(len, columns), 0)
         self.socket.sendall(b"".join([header, *columns]))
         _, _, _, *lengths = HEADER.unpack(self.receive(HEADER.size))

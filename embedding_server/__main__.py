@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 import sys
 from concurrent.futures import ThreadPoolExecutor, wait
-from contextlib import nullcontext
 from importlib import import_module
 from pathlib import Path
 
@@ -89,9 +88,9 @@ def main(
 
         metrics = Metrics(shard, metrics_config.job_name)
     stop = StopSignal()
-    service = EmbeddingService(shard, metrics.lookup if metrics else nullcontext)
+    service = EmbeddingService(shard, metrics.failed) if metrics else EmbeddingService(shard)
     try:
-        listeners = Listeners(host, port, frame_port, SERVICE, LOOKUP, service.answer_frame)
+        listeners = Listeners(host, port, frame_port, SERVICE, LOOKUP, service.answer_frame, service.lane)
         if metrics is not None:
             log.info("metrics on %s", listeners.offer_metrics(metrics.registry, metrics_port or 0))
     except PersiaError as error:

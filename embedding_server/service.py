@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING
 
 import grpc
 
 from persia import _core
 from persia.errors import PersiaError, Unavailable
-from persia.rpc import MAX_MESSAGE_BYTES, status_of
+from persia.rpc import status_of
 from persia.rpc.frames import Frame, frame, message_of
+from persia.rpc.timer import Timer
 from persia.v1 import embedding_pb2 as pb
 from persia.v1 import embedding_pb2_grpc as pb_grpc
 
-from .shard import ShardServer
+from .shard import MAX_NUMBERS, ShardServer
 
 if TYPE_CHECKING:
     import numpy as np
@@ -26,16 +26,13 @@ __all__ = ["SERVICE", "EmbeddingService"]
 
 SERVICE: str = pb.DESCRIPTOR.services_by_name["EmbeddingServer"].full_name
 
-# An answer that gRPC would refuse to send is refused before it is made.
-MAX_NUMBERS = MAX_MESSAGE_BYTES // 4 - 1024
-
 
 class EmbeddingService(pb_grpc.EmbeddingServerServicer):
     """Lookups hold no lock: each pins the newest version, and works without the interpreter's lock."""
 
-    def __init__(self, shard: ShardServer, measured: Callable[[], AbstractContextManager[None]]) -> None:
-        """measured: what each lookup is done in."""
-        self._shard, self._measured = shard, measured
+    def __init__(self, shard: ShardServer, on_error: Callable[[Exception], None] = lambda _error: None) -> None:
+        """on_error: called for each lookup that was refused or failed."""
+        self._shard, self._on_error = shard, on_error
         self.frame_port = 0
         self.stopping = False
 
@@ -44,7 +41,7 @@ class EmbeddingService(pb_grpc.EmbeddingServerServicer):
             return self._lookup(request)
 
     def answer_frame(self, columns: list[memoryview]) -> Frame:
-        """The answer to a lookup whose columns came in a frame."""
+        """The answer to a lookup whose columns came in a frame. Most are answered in the native core, and do not come here."""
         *bulk, message = columns
         try:
             with self._measured():
@@ -52,6 +49,10 @@ class EmbeddingService(pb_grpc.EmbeddingServerServicer):
         except Exception as error:
             return frame(_error_response(0, error), b"")
         return frame(response, numbers.data)
+
+    def lane(self) -> _core.net.FrameLane:
+        """For a connection over which frames come."""
+        return _core.net.FrameLane(self._shard.answers)
 
     def _lookup(self, request: pb.LookupRequest) -> pb.LookupResponse:
         response, numbers = self._answer(request, request.parts, request.signs, request.sum_counts, request.sum_samples)
@@ -69,11 +70,19 @@ class EmbeddingService(pb_grpc.EmbeddingServerServicer):
             raise Unavailable(f"expected a shard that is ready, got one that is {self._shard.state}")
         snapshot = table.pin()
         numbers, absent, wrong_dim = _core.answer(snapshot, parts, signs, sum_counts, sum_samples, MAX_NUMBERS)
-        self._shard.count(memoryview(signs).nbytes // 8, absent, wrong_dim)
+        self._shard.answers.count(memoryview(signs).nbytes // 8, absent, wrong_dim)
         response = pb.LookupResponse(
             id=request.id, version=snapshot.version, absent=absent, wrong_dim=wrong_dim, server_start=self._shard.start_number
         )
         return response, numbers
+
+    def _measured(self) -> Timer[None]:
+        return Timer(None, self._took)
+
+    def _took(self, seconds: float, error: BaseException | None) -> None:
+        if isinstance(error, Exception):
+            self._on_error(error)
+        self._shard.answers.took(seconds)
 
     def LookupStream(self, requests: Iterator[pb.LookupRequest], context: grpc.ServicerContext) -> Iterator[pb.LookupResponse]:
         return map(self._reply, requests)  # unlike a loop, it does not hold a request until the next one comes

@@ -18,6 +18,7 @@ from persia.config import load_embedding_config
 from persia.errors import InvalidInput
 from persia.npz import read_npz
 from persia.routing import make_slots
+from persia.routing.lookup import split
 
 __all__ = ["load_model", "sample_from_batch", "sample_from_npz", "try_model"]
 
@@ -45,7 +46,9 @@ def sample_from_batch(batch: Path, embedding_config: Path) -> tuple[_Arrays, _Ar
     """Dense tensors of a byte batch, and embeddings of the shapes that its features give, all of them zeros."""
     decoded = _core.decode_batch(batch.read_bytes())
     plan = _core.make_plan(decoded, make_slots(load_embedding_config(embedding_config)), 1)
-    return list(decoded.dense), plan.assemble([None])
+    numbers, shapes = plan.room()
+    numbers.fill(0)
+    return list(decoded.dense), split(numbers, shapes)
 
 
 def sample_from_npz(path: Path) -> tuple[_Arrays, _Arrays]:

@@ -25,7 +25,7 @@ from persia.routing.middleware import MiddlewareClient
 from persia.routing.router import Router
 from persia.routing.shortcut import Shortcut
 from persia.service import SERVICE_VARIABLE, get_embedding_worker_services
-from persia.tensors import Tensor, device_of, split_tensors, to_tensors
+from persia.tensors import LookupTensors, Tensor, device_of, to_tensors
 
 __all__ = ["EmbeddingBatch", "Features", "FirstGenerationBatch", "InferCtx", "current_context"]
 
@@ -141,10 +141,10 @@ class InferCtx:
         batch = _core.decode_batch(data)
         if not batch.has_ids:
             raise InvalidInput("expected a batch with id features, got one without")
-        lookup = self._connected(end).lookup(batch, max(0.0, end - time.monotonic()))
+        embeddings = LookupTensors(device)
+        lookup = self._connected(end).lookup(batch, max(0.0, end - time.monotonic()), embeddings.begin)
         labels = to_tensors(batch.labels, device) if batch.labels else None
-        embeddings = split_tensors(lookup.numbers, lookup.tensor_shapes, device)
-        features = Features(to_tensors(batch.dense, device), embeddings, labels)
+        features = Features(to_tensors(batch.dense, device), embeddings.of(lookup), labels)
         return EmbeddingBatch(features, lookup)
 
     def get_embedding_from_data(

@@ -12,8 +12,9 @@ import numpy.typing as npt
 import torch
 
 from persia.errors import InvalidInput
+from persia.routing.lookup import Lookup, tensor_shapes
 
-__all__ = ["Tensor", "device_of", "gpus", "split_tensors", "to_tensors"]
+__all__ = ["LookupTensors", "Tensor", "device_of", "gpus", "split_tensors", "to_tensors"]
 
 Tensor = torch.Tensor
 
@@ -30,6 +31,26 @@ def device_of(device_id: int | None) -> torch.device:
 def gpus() -> int:
     """How many there are."""
     return torch.cuda.device_count()
+
+
+class LookupTensors:
+    """The tensors of one lookup, made while servers work on their numbers, where they can share the memory of these."""
+
+    def __init__(self, device: torch.device) -> None:
+        self._device = device
+        self._numbers: npt.NDArray[np.float16] | None = None
+        self._tensors: list[Tensor] = []
+
+    def begin(self, numbers: npt.NDArray[np.float16], shapes: npt.NDArray[np.uint32]) -> None:
+        """For Lookups.lookup(): makes tensors that are still empty."""
+        if self._device.type == "cpu":
+            self._numbers, self._tensors = numbers, split_tensors(numbers, tensor_shapes(shapes), self._device)
+
+    def of(self, lookup: Lookup) -> list[Tensor]:
+        """The tensors, once the lookup is done."""
+        if self._numbers is lookup.numbers:  # else they were of a try that was given up, or there was none yet
+            return self._tensors
+        return split_tensors(lookup.numbers, tensor_shapes(lookup.shapes), self._device)
 
 
 def to_tensors(arrays: Sequence[npt.NDArray[Any]], device: torch.device) -> list[torch.Tensor]:

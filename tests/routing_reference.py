@@ -10,6 +10,7 @@ import numpy as np
 
 from persia import _core
 from persia.config import EmbeddingConfig, Slot
+from persia.routing.lookup import split
 from persia.signs import shard_of, signs_of
 
 Samples = Sequence[Sequence[int]]  # the ids of each sample
@@ -131,3 +132,11 @@ def assert_within_one_ulp(got: np.ndarray, want: np.ndarray) -> None:
     assert got.shape == want.shape
     assert np.isfinite(got).all()
     assert np.abs(ordinal(got) - ordinal(want)).max(initial=0) <= 1
+
+
+def assemble(plan: _core.Plan, answers: Sequence[np.ndarray | None]) -> list[np.ndarray]:
+    """The tensors of all features."""
+    numbers, shapes = plan.room()
+    numbers.fill(np.nan)  # what is not overwritten shall be seen
+    plan.assemble(answers, numbers)
+    return split(numbers, shapes)

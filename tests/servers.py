@@ -11,6 +11,7 @@ import socket
 import subprocess
 import sys
 import time
+import urllib.request
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Generic, TypeVar
@@ -184,3 +185,10 @@ class EmbeddingServer(ServerProcess[pb.StatusResponse]):
             lambda: status if (status := self.status()).packets_applied >= count else None, f"{count} packets are applied"
         )
         return status
+
+    def metrics(self, form: str) -> list[tuple[str, str]]:
+        """The groups of the lines of that form. REQUIRES: it has `--metrics-port 0`."""
+        match = re.search(r"metrics on (\S+)\n", self.log())
+        assert match is not None
+        with urllib.request.urlopen(match[1], timeout=PATIENCE) as response:
+            return re.findall(f"^{form}$", response.read().decode(), re.MULTILINE)

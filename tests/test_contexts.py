@@ -158,3 +158,37 @@ def test_a_closed_router_leaves_nothing(servers: Replicas) -> None:
     gc.collect()
     wait_until(lambda: threading.active_count() <= threads, "its threads end")
     wait_until(lambda: len(os.listdir("/proc/self/fd")) <= files + 2, "its sockets are closed")
+
+
+END = """
+import threading
+from pathlib import Path
+from persia import _core
+from persia.config import load_embedding_config
+from persia.routing.lookup import RouterOptions
+from persia.routing.router import Router
+
+batch = _core.decode_batch(open({batch!r}, "rb").read())
+router = Router(load_embedding_config(Path({config!r})), {servers!r}, RouterOptions())
+started = threading.Barrier(9)
+
+
+def look():
+    started.wait()
+    while True:
+        router.lookup(batch, 20)
+
+
+router.lookup(batch, 20)
+for _ in range(8):
+    threading.Thread(target=look, daemon=True).start()
+started.wait()
+router.lookup(batch, 20)
+"""
+
+
+def test_a_process_may_end_while_its_threads_look_up(servers: Replicas) -> None:
+    code = END.format(batch=str(GOLDEN_BATCH), servers=servers.addresses, config=str(CONFIG))
+    for _ in range(5):
+        run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=PATIENCE)
+        assert (run.returncode, run.stderr) == (0, "")

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import re
 import shutil
 import signal
 import socket
 import subprocess
 import sys
 import threading
-import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -18,6 +16,7 @@ import numpy as np
 import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from persia_packets import CONFIG, MIX, finish, values, write_packet
+from routing_reference import assemble
 from servers import PATIENCE, EmbeddingServer, ServerProcess, wait_until
 
 from persia import _core
@@ -55,7 +54,7 @@ def test_golden_tensors_through_real_servers(tmp_path: Path, count: int) -> None
             assert sum(server.status().rows_by_dim.values()) == server.status().rows
             answers.append(np.frombuffer(response.numbers, np.float32))
         want = np.load(MIX / "golden" / "batch256_0.npz")
-        for i, tensor in enumerate(plan.assemble(answers)):
+        for i, tensor in enumerate(assemble(plan, answers)):
             np.testing.assert_allclose(tensor.astype(np.float32), want[f"emb{i}"].astype(np.float32), rtol=1e-3, atol=1e-6)
     finally:
         for server in servers:
@@ -95,10 +94,10 @@ def test_lookups_that_are_refused_are_counted(tmp_path: Path) -> None:
         answers = list(server.stub.LookupStream(iter([wrong, large, pb.LookupRequest()])))
         assert [bool(answer.error.code) for answer in answers] == [True, True, False]
         counted = {
-            code: value for code, value in metrics(server, r'lookup_errors_total\{code="(\w+)",[^}]*\} (\S+)') if float(value)
+            code: value for code, value in server.metrics(r'lookup_errors_total\{code="(\w+)",[^}]*\} (\S+)') if float(value)
         }
         assert counted == {"INVALID_ARGUMENT": "3.0", "RESOURCE_EXHAUSTED": "1.0"}
-        assert [value for _, value in metrics(server, r"(lookups_total)\{[^}]*\} (\S+)")] == ["1.0"]
+        assert [value for _, value in server.metrics(r"(lookups_total)\{[^}]*\} (\S+)")] == ["1.0"]
 
 
 def test_the_first_sigterm_drains_and_the_port_is_free_again(tmp_path: Path) -> None:
@@ -204,14 +203,6 @@ def test_what_would_only_show_in_scores_is_a_warning(tmp_path: Path) -> None:
         wait_until(lambda: "names 2 shards, --replica-size is 1" in again.log(), "it says so")
 
 
-def metrics(server: EmbeddingServer, form: str) -> list[tuple[str, str]]:
-    """The groups of the lines of that form."""
-    match = re.search(r"metrics on (\S+)", server.log())
-    assert match is not None
-    with urllib.request.urlopen(match[1], timeout=PATIENCE) as response:
-        return re.findall(f"^{form}$", response.read().decode(), re.MULTILINE)
-
-
 def test_metrics_tell_lookups_misses_and_packets(tmp_path: Path, incremental_dir: Path) -> None:
     with EmbeddingServer(tmp_path, CONFIG, incremental_dir=incremental_dir, arguments=["--metrics-port", "0"]) as server:
         server.wait_ready()
@@ -219,7 +210,7 @@ def test_metrics_tell_lookups_misses_and_packets(tmp_path: Path, incremental_dir
         server.wait_for_packets(1)
         values(server, [1, 2, 3, 4, 5])
         wait_until(lambda: server.status().rows == 2, "the packet is folded")
-        figures = dict(metrics(server, r"(\w+)\{[^}]*\} (\S+)"))
+        figures = dict(server.metrics(r"(\w+)\{[^}]*\} (\S+)"))
         assert {name: float(figures[name]) for name in ("lookups_total", "lookup_ids_total", "index_miss_count", "rows")} == {
             "lookups_total": 1,
             "lookup_ids_total": 5,

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from golden import GOLDEN
-from routing_reference import ask, assert_within_one_ulp
+from routing_reference import ask, assemble, assert_within_one_ulp
 
 from persia import _core
 from persia.config import load_embedding_config
@@ -53,7 +53,7 @@ def test_tensors_equal_those_of_real_persia(
     decoded = _core.decode_batch((GOLDEN / model / answers / f"{batch}.bin").read_bytes())
     tables = snapshots[model, checkpoint]
     plan = _core.make_plan(decoded, slots, len(tables))
-    tensors = plan.assemble([ask(table, request)[0] for table, request in zip(tables, plan.requests, strict=True)])
+    tensors = assemble(plan, [ask(table, request)[0] for table, request in zip(tables, plan.requests, strict=True)])
 
     want = np.load(GOLDEN / model / answers / f"{batch}.npz")
     assert len(tensors) == sum(name.startswith("emb") for name in want)

@@ -40,7 +40,7 @@ def look(rows: HotRows, *ids: int, feature: str = "a") -> tuple[float, int, int]
     answer = rows.answer(plan.requests[0])
     if answer is None:
         return None
-    return float(answer.columns[0].view(np.float32)[0]), answer.message.version, answer.message.absent
+    return float(answer.columns[0].view(np.float16)[0]), answer.message.version, answer.message.absent
 
 
 def test_only_a_request_of_which_all_is_known_is_answered() -> None:

@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from routing_reference import assemble
 
 from persia import _core
 from persia.batch import IDTypeFeature, PersiaBatch
@@ -196,9 +197,9 @@ def test_a_request_that_changes_meanwhile_is_answered_as_it_was() -> None:
 
 def test_an_empty_answer_is_not_a_missing_one() -> None:
     plan = plan_of(ids(1, 2))
-    assert plan.assemble([None])[0].shape == (2, 4)
+    assert assemble(plan, [None])[0].shape == (2, 4)
     with pytest.raises(InvalidInput, match="expected an answer of 8 numbers from shard 0, got 0"):
-        plan.assemble([np.zeros(0, np.float32)])
+        assemble(plan, [np.zeros(0, np.float32)])
 
 
 def test_empty_samples_cannot_ask_for_more_memory_than_the_limit() -> None:
@@ -207,3 +208,26 @@ def test_empty_samples_cannot_ask_for_more_memory_than_the_limit() -> None:
     features = [IDTypeFeature(f"f{i}", np.zeros(0, np.uint64), empty) for i in range(3)]
     with pytest.raises(TooLarge, match="numbers in all tensors of a batch, got more at 'f0'"):
         _core.make_plan(_core.decode_batch(PersiaBatch(features).to_bytes()), slots, 1)
+
+
+def test_calls_that_are_none() -> None:
+    with pytest.raises(InvalidInput, match="expected calls, got None"):
+        _core.net.exchange([None], [], 0.0)  # type: ignore[list-item]
+    for columns in (0, 7):
+        with pytest.raises(InvalidInput, match=f"expected answers of 1 to 6 columns, got {columns}"):
+            _core.net.FrameCall(0, columns, 1000)
+    with pytest.raises(InvalidInput, match="expected at most 5 columns beside the message, got 6"):
+        _core.net.FrameCall(0, 2, 1000).ask(0, [b""] * 6, b"", True)
+
+
+def test_room_that_does_not_fit_the_tensors() -> None:
+    plan = plan_of(ids(1, 2))
+    answers = [np.zeros(request.answer_size, np.float32) for request in plan.requests]
+    room, _ = plan.room()
+    for wrong in (room[:-1], np.zeros(len(room) + 1, np.float16), np.zeros(len(room), np.float32)):
+        with pytest.raises(InvalidInput, match=f"expected room for {len(room)} numbers in f16, got {len(wrong)} of"):
+            plan.assemble(answers, wrong)  # type: ignore[arg-type]
+    read_only = room.copy()
+    read_only.flags.writeable = False
+    with pytest.raises(TypeError):
+        plan.assemble(answers, read_only)

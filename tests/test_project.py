@@ -126,10 +126,13 @@ def test_every_requirement_has_a_pinned_version() -> None:
     assert {re.sub(r"[-_.]+", "-", name).lower() for name in required} <= pinned
 
 
+SUFFIXES = {".py", ".pyi", ".cpp", ".hpp"}
+
+
 def test_no_file_is_longer_than_300_lines() -> None:
     files = [path for folder in (*PACKAGES, "tests", "benchmarks", "native", ".ci") for path in (ROOT / folder).rglob("*.*")]
-    files = [path for path in files if path.suffix in {".py", ".cpp", ".hpp"} and not path.stem.endswith(("_pb2", "_pb2_grpc"))]
-    assert {path.suffix for path in files} == {".py", ".cpp", ".hpp"}
+    files = [path for path in files if path.suffix in SUFFIXES and not path.stem.endswith(("_pb2", "_pb2_grpc"))]
+    assert {path.suffix for path in files} == SUFFIXES
     assert {path: lines for path in files if (lines := path.read_text().count("\n")) > 300} == {}
 
 

@@ -17,11 +17,13 @@ from names import Names
 from persia_packets import CONFIG, MIX
 from proxies import Forwarder
 from replicas import GOLDEN_BATCH, Replicas, assert_golden
-from servers import EmbeddingServer, free_port, wait_until
+from servers import PATIENCE, EmbeddingServer, free_port, wait_until
 
 from persia.ctx import InferCtx
 from persia.errors import DeadlineExceeded, PersiaError
 from persia.routing import shortcut
+from persia.routing.lookup import RouterOptions
+from persia.routing.shortcut import Shortcut
 from persia.rpc import replica
 from persia.v1 import middleware_pb2 as pb
 
@@ -226,3 +228,24 @@ def test_closed_under_load_it_ends_with_typed_errors_and_leaves_no_thread(double
                 wait_until(lambda: len(load.failures) > 20, "lookups fail")
             assert all(isinstance(error, PersiaError) for error in load.failures), load.failures
     wait_until(lambda: set(threading.enumerate()) <= before, "its threads end")
+
+
+def test_the_thread_that_follows_directions_may_close_it(
+    double: Replicas, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As the garbage collector does with a context that nobody has any more, in whichever thread it runs."""
+    before = set(threading.enumerate())
+    closed = threading.Event()
+
+    class ClosingRoute(shortcut._Route):
+        def __init__(self, *arguments: Any) -> None:
+            super().__init__(*arguments)
+            way.close()
+            closed.set()
+
+    monkeypatch.setattr(shortcut, "_Route", ClosingRoute)
+    with Middleware(tmp_path, CONFIG, double.addresses).wait_ready() as middleware:
+        way = Shortcut([middleware.address], RouterOptions())
+        way.why_not_ready()  # connects
+        assert closed.wait(PATIENCE)
+        wait_until(lambda: set(threading.enumerate()) <= before, "its threads end")

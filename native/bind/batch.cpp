@@ -9,6 +9,7 @@
 #include "persia/batch.hpp"
 #include "persia/error.hpp"
 #include "persia/id_part.hpp"
+#include "release.hpp"
 
 namespace nb = nanobind;
 
@@ -92,7 +93,7 @@ nb::bytes ids_of(const DecodedBatch& self) {
     if (!self.batch.has_ids) throw InvalidInput("expected a batch with id features, got one without");
     Writer out;
     {
-        nb::gil_scoped_release release;
+        const Released released;
         encode_ids(self.batch, out);
     }
     return nb::bytes(out.view().data(), out.size());

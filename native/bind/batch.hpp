@@ -7,6 +7,7 @@
 #include <span>
 
 #include "persia/batch.hpp"
+#include "release.hpp"
 
 namespace persia::bind {
 
@@ -33,7 +34,7 @@ class Buffer {
 // The batch and the bytes it borrows from.
 struct DecodedBatch {
     DecodedBatch(nanobind::handle bytes, Batch (*decode)(std::span<const std::byte>)) : buffer(bytes, PyBUF_SIMPLE) {
-        nanobind::gil_scoped_release release;
+        const ReleasedForWork released(buffer.bytes().size());
         batch = decode(buffer.bytes());
     }
 

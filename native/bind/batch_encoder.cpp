@@ -12,6 +12,7 @@
 #include "exclusive.hpp"
 #include "persia/encode_batch.hpp"
 #include "persia/error.hpp"
+#include "release.hpp"
 
 namespace nb = nanobind;
 
@@ -115,7 +116,7 @@ nb::bytes to_bytes(Encoder& shared) {
     nb::bytes bytes = nb::steal<nb::bytes>(PyBytes_FromStringAndSize(nullptr, static_cast<Py_ssize_t>(size)));
     if (!bytes.is_valid()) throw nb::python_error();
     auto* out = reinterpret_cast<std::byte*>(PyBytes_AS_STRING(bytes.ptr()));
-    nb::gil_scoped_release release;
+    const Released released;
     self->write_to(out);
     return bytes;
 }
@@ -136,7 +137,7 @@ void batch_encoder(nb::module_& module) {
         .def(
             "add_ids",
             [](Encoder& self, std::string_view name, const Values& values, const Offsets& offsets) {
-                nb::gil_scoped_release release;
+                const Released released;
                 Use(self)->add_ids(name, span(values), span(offsets));
             },
             nb::arg("name"), nb::arg("values").noconvert(), nb::arg("offsets").noconvert(),
@@ -144,7 +145,7 @@ void batch_encoder(nb::module_& module) {
         .def(
             "add_single_ids",
             [](Encoder& self, std::string_view name, const Values& values) {
-                nb::gil_scoped_release release;
+                const Released released;
                 Use(self)->add_single_ids(name, span(values));
             },
             nb::arg("name"), nb::arg("values").noconvert(), "values (batch) u64")
@@ -152,7 +153,7 @@ void batch_encoder(nb::module_& module) {
             "add_id_lists",
             [](Encoder& self, std::string_view name, nb::handle samples) {
                 const Samples held(samples, name);
-                nb::gil_scoped_release release;
+                const Released released;
                 Use(self)->add_id_lists(name, held.spans());
             },
             nb::arg("name"), nb::arg("samples"), "samples: a list of (ids) u64 arrays")

@@ -18,5 +18,6 @@ void batch(nanobind::module_& module);
 void files(nanobind::module_& module);
 void table(nanobind::module_& module);
 void routing(nanobind::module_& module);
+void frames(nanobind::module_& module);
 
 }  // namespace persia::bind

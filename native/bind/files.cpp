@@ -16,6 +16,7 @@
 #include "persia/error.hpp"
 #include "persia/hash.hpp"
 #include "persia/row_files.hpp"
+#include "release.hpp"
 
 namespace nb = nanobind;
 
@@ -40,7 +41,7 @@ nb::tuple next_block(Exclusive<Reader>& shared) {
     std::vector<float> values;
     bool more = false;
     {
-        nb::gil_scoped_release release;
+        const Released released;
         more = reader->next(block);
         std::size_t total = 0;
         for (const std::uint32_t dim : block.dims) total += dim;
@@ -109,7 +110,7 @@ std::pair<double, double> sample(Emb& shared, std::uint32_t index, std::uint32_t
     }
     const Emb::Use reader(shared);
     RowBlock block;
-    const nb::gil_scoped_release release;
+    const Released released;
     reader->next(block);
     std::uint64_t kept = 0, dims = 0;
     for (std::size_t i = 0; i < block.size(); ++i) {
@@ -123,12 +124,12 @@ std::pair<double, double> sample(Emb& shared, std::uint32_t index, std::uint32_t
 }
 
 std::unique_ptr<Emb> open_emb(const Path& path, bool recency) {
-    nb::gil_scoped_release release;
+    const Released released;
     return std::make_unique<Emb>(path.string(), recency ? Recency::read : Recency::skip);
 }
 
 std::unique_ptr<Inc> open_inc(const Path& path) {
-    nb::gil_scoped_release release;
+    const Released released;
     return std::make_unique<Inc>(path.string());
 }
 
@@ -157,7 +158,7 @@ void files(nb::module_& module) {
         [](const Path& path) {
             EmbSummary summary;
             {
-                nb::gil_scoped_release release;
+                const Released released;
                 summary = summarize_emb(path.string());
             }
             return summary_dict(summary);
@@ -167,7 +168,7 @@ void files(nb::module_& module) {
         "write_emb",
         [](const Path& path, nb::handle source) {
             const Blocks blocks(source);
-            nb::gil_scoped_release release;
+            const Released released;
             EmbWriter writer(path.string(), blocks.rows);
             blocks.write(writer);
             writer.finish();
@@ -178,7 +179,7 @@ void files(nb::module_& module) {
         "write_inc",
         [](const Path& path, nb::handle source, std::uint64_t unix_seconds) {
             const Blocks blocks(source);
-            nb::gil_scoped_release release;
+            const Released released;
             IncWriter writer(path.string(), blocks.rows);
             blocks.write(writer);
             writer.finish(unix_seconds);

@@ -10,4 +10,6 @@ NB_MODULE(_core, module) {
     persia::bind::files(module);
     persia::bind::table(module);
     persia::bind::routing(module);
+    nanobind::module_ net = module.def_submodule("net", "How lookups travel in frames. Use persia.rpc rather than this.");
+    persia::bind::frames(net);
 }

@@ -14,6 +14,8 @@
 #include "bind.hpp"
 #include "persia/error.hpp"
 #include "persia/plan.hpp"
+#include "release.hpp"
+#include "request.hpp"
 
 namespace nb = nanobind;
 
@@ -36,12 +38,6 @@ void make_slots(Slots* self, const std::vector<SlotTuple>& tuples, unsigned pref
     new (self) Slots(std::move(slots), prefix_bits);
 }
 
-// One shard's request; its arrays keep the plan alive.
-struct PyRequest {
-    nb::object plan;
-    const PlannedRequest* request;
-};
-
 nb::list requests_of(nb::handle_t<Plan> self) {
     nb::list requests;
     for (const PlannedRequest& request : nb::cast<Plan&>(self).shards) {
@@ -57,30 +53,47 @@ nb::ndarray<nb::numpy, const std::uint32_t, nb::ndim<2>> parts_of(const PyReques
 
 using Answer = In1<float>;
 
-// The tensors of all features in one piece of memory: one allocation, and torch may share it.
-struct Assembled {
-    explicit Assembled(std::size_t n) : numbers(n), size(n) {}
+std::size_t size_of(const std::vector<std::size_t>& shape) {
+    std::size_t size = 1;
+    for (const std::size_t extent : shape) size *= extent;
+    return size;
+}
 
-    NewArray<std::uint16_t> numbers;
-    std::size_t size;
-    std::vector<std::vector<std::size_t>> shapes;
+nb::ndarray<nb::numpy> halves(std::uint16_t* data, const std::vector<std::size_t>& shape, nb::handle owner) {
+    return {data, shape.size(), shape.data(), owner, nullptr, kHalf};
+}
+
+// Memory for the tensors of all features in one piece: one allocation, and torch may share it. And their shapes as
+// ForwardResponse has them: (samples, ids or 0, numbers).
+nb::tuple room_of(const Plan& self) {
+    std::vector<std::uint32_t> shapes;
+    std::size_t total = 0;
+    for (const PlannedFeature& feature : self.features) {
+        const auto shape = tensor_shape(feature);
+        total += size_of(shape);
+        shapes.push_back(static_cast<std::uint32_t>(shape.front()));
+        shapes.push_back(shape.size() == 3 ? static_cast<std::uint32_t>(shape[1]) : 0);
+        shapes.push_back(static_cast<std::uint32_t>(shape.back()));
+    }
+    const NewArray<std::uint16_t> numbers(total);
+    return nb::make_tuple(halves(numbers.data, {total}, numbers.owner), owned(std::move(shapes)));
+}
+
+using Room = nb::ndarray<nb::ndim<1>, nb::c_contig, nb::device::cpu>;
+
+void assemble_into(const Plan& plan, const std::vector<std::optional<Answer>>& answers, const Room& room) {
     std::vector<std::uint16_t*> outs;
-};
-
-Assembled assembled(const Plan& plan, const std::vector<std::optional<Answer>>& answers) {
-    std::vector<std::vector<std::size_t>> shapes;
-    std::vector<std::size_t> begins;
+    auto* out = static_cast<std::uint16_t*>(room.data());
     std::size_t total = 0;
     for (const PlannedFeature& feature : plan.features) {
-        shapes.push_back(tensor_shape(feature));
-        begins.push_back(total);
-        std::size_t size = 1;
-        for (const std::size_t extent : shapes.back()) size *= extent;
-        total += size;
+        outs.push_back(out + total);
+        total += size_of(tensor_shape(feature));
     }
-    Assembled result(total);
-    result.shapes = std::move(shapes);
-    for (const std::size_t begin : begins) result.outs.push_back(result.numbers.data + begin);
+    if (room.dtype() != kHalf || room.shape(0) != total) {
+        throw InvalidInput("expected room for " + std::to_string(total) + " numbers in f16, got " +
+                           std::to_string(room.shape(0)) + " of " + std::to_string(room.dtype().bits) + " bits");
+    }
+    std::size_t bytes = total * sizeof(std::uint16_t);
     std::vector<std::span<const float>> columns;
     for (const auto& answer : answers) {
         // Only None says that a shard is missing; to assemble() an empty column does.
@@ -91,35 +104,10 @@ Assembled assembled(const Plan& plan, const std::vector<std::optional<Answer>>& 
                                std::to_string(s) + ", got 0");
         }
         columns.push_back(answer ? span(*answer) : std::span<const float>());
+        bytes += columns.back().size_bytes();
     }
-    nb::gil_scoped_release release;
-    assemble(plan, columns, result.outs);
-    return result;
-}
-
-nb::ndarray<nb::numpy> halves(const Assembled& from, std::uint16_t* data, const std::vector<std::size_t>& shape) {
-    return {data, shape.size(), shape.data(), from.numbers.owner, nullptr, kHalf};
-}
-
-nb::list assemble_tensors(const Plan& self, const std::vector<std::optional<Answer>>& answers) {
-    const Assembled result = assembled(self, answers);
-    nb::list tensors;
-    for (std::size_t i = 0; i < result.outs.size(); ++i) {
-        tensors.append(nb::cast(halves(result, result.outs[i], result.shapes[i])));
-    }
-    return tensors;
-}
-
-// The numbers of all tensors, and their shapes as ForwardResponse has them: (samples, ids or 0, numbers).
-nb::tuple assemble_flat(const Plan& self, const std::vector<std::optional<Answer>>& answers) {
-    const Assembled result = assembled(self, answers);
-    std::vector<std::uint32_t> shapes;
-    for (const auto& shape : result.shapes) {
-        shapes.push_back(static_cast<std::uint32_t>(shape.front()));
-        shapes.push_back(shape.size() == 3 ? static_cast<std::uint32_t>(shape[1]) : 0);
-        shapes.push_back(static_cast<std::uint32_t>(shape.back()));
-    }
-    return nb::make_tuple(halves(result, result.numbers.data, {result.size}), owned(std::move(shapes)));
+    const ReleasedForWork released(bytes);
+    assemble(plan, columns, outs);
 }
 
 // Whether no thread can write to a buffer: it belongs to bytes, maybe through a memoryview.
@@ -170,14 +158,14 @@ std::tuple<Out1<float>, std::uint64_t, std::uint64_t> answer_columns(const Snaps
     const Column<std::uint16_t> sample_column("sum_samples", samples_buffer);
     const RequestView request{part_column.items(), sign_column.items(), count_column.items(), sample_column.items()};
     {
-        nb::gil_scoped_release release;
+        const Released released;
         check_request(request, max_numbers);
     }
     const std::size_t size = request.answer_size();
     NewArray<float> out(size);
     Misses misses;
     {
-        nb::gil_scoped_release release;
+        const Released released;
         misses = answer(snapshot, request, out.data);
     }
     return {Out1<float>(out.data, {size}, out.owner), misses.absent, misses.wrong_dim};
@@ -206,15 +194,15 @@ void routing(nb::module_& module) {
                          return names;
                      })
         .def_prop_ro("requests", requests_of)
-        .def("assemble", assemble_tensors, nb::arg("answers").noconvert())
-        .def("assemble_flat", assemble_flat, nb::arg("answers").noconvert());
+        .def("room", room_of)
+        .def("assemble", assemble_into, nb::arg("answers").noconvert(), nb::arg("room").noconvert());
     module.def(
         "make_plan",
         [](const DecodedBatch& batch, const Slots& slots, std::uint32_t shards, std::size_t max_numbers) {
+            const ReleasedForWork released(batch.buffer.bytes().size() * slots.most_signs_per_id());
             return std::make_unique<Plan>(make_plan(batch.batch, slots, shards, max_numbers));
         },
-        nb::arg("batch"), nb::arg("slots"), nb::arg("shards"), nb::arg("max_numbers") = kMaxTensorNumbers,
-        nb::call_guard<nb::gil_scoped_release>());
+        nb::arg("batch"), nb::arg("slots"), nb::arg("shards"), nb::arg("max_numbers") = kMaxTensorNumbers);
     module.def("answer", answer_columns, nb::arg("snapshot"), nb::arg("parts"), nb::arg("signs"), nb::arg("sum_counts"),
                nb::arg("sum_samples"), nb::arg("max_numbers"));
 }

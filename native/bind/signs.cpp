@@ -3,6 +3,7 @@
 
 #include "persia/error.hpp"
 #include "persia/hash.hpp"
+#include "release.hpp"
 
 namespace nb = nanobind;
 
@@ -16,7 +17,7 @@ Out1<T> each(const In1<std::uint64_t>& values, F f) {
     const std::size_t n = values.shape(0);
     const NewArray<T> out(n);
     {
-        nb::gil_scoped_release release;
+        const Released released;
         for (std::size_t i = 0; i < n; ++i) out.data[i] = f(values.data()[i]);
     }
     return {out.data, {n}, out.owner};

@@ -24,6 +24,7 @@
 #include "persia/error.hpp"
 #include "persia/row_files.hpp"
 #include "persia/shard_request.hpp"
+#include "release.hpp"
 
 namespace nb = nanobind;
 
@@ -34,7 +35,7 @@ namespace {
 using Path = std::filesystem::path;
 using Signs = In1<std::uint64_t>;
 using Rows = In2<float>;
-using GilFree = nb::call_guard<nb::gil_scoped_release>;
+using GilFree = nb::call_guard<Released>;
 
 // A layer until it is published. Locked, because the GIL is released while it is filled.
 class PyLayer {
@@ -214,7 +215,7 @@ Found2 rows_of(const Snapshot& self, const Signs& signs, std::uint32_t dim) {
     NewArray<float> out(n * dim);
     Misses misses;
     {
-        nb::gil_scoped_release release;
+        const Released released;
         misses = self.rows(span(signs), dim, out.data);
     }
     return {Out2<float>(out.data, {n, dim}, out.owner), misses.absent, misses.wrong_dim};
@@ -227,7 +228,7 @@ bool wait_folded(const Table& self, double seconds) {
     double waited = 0;
     for (;;) {
         {
-            nb::gil_scoped_release release;
+            const Released released;
             if (self.wait_folded(std::min(seconds - waited, kPiece))) return true;
         }
         if (PyErr_CheckSignals() != 0) throw nb::python_error();
@@ -257,7 +258,7 @@ void table(nb::module_& module) {
         .def("signs", [](const Snapshot& self) {
             std::vector<std::uint64_t> signs;
             {
-                nb::gil_scoped_release release;
+                const Released released;
                 signs = self.signs();
             }
             return owned(std::move(signs));

@@ -12,7 +12,7 @@ namespace {
 
 constexpr std::uint16_t kHalfOne = 0x3c00;
 
-// A part of a shard's request together with its answer and, for rows, the columns that say where these go.
+// A part of a shard's request together with its answer and, for rows and halves, the columns that say where these go.
 struct PartAnswer {
     const RequestPart* part;
     const std::uint32_t* counts;
@@ -21,12 +21,13 @@ struct PartAnswer {
     const float* values;  // null: the shard is missing
 };
 
-// f(row or null, position) for every position of a part that was answered with rows.
-template <class F>
+// f(row or null, position) for every position of a part that was answered with rows: of float, or of halves.
+template <class Number, class F>
 void for_each_position(const PartAnswer& answer, F f) {
+    const auto* rows = reinterpret_cast<const Number*>(answer.values);
     std::size_t position = 0;
     for (std::size_t i = 0; i < answer.part->signs; ++i) {
-        const float* row = answer.values == nullptr ? nullptr : answer.values + i * answer.part->dim;
+        const Number* row = rows == nullptr ? nullptr : rows + i * answer.part->dim;
         for (std::uint32_t k = 0; k < answer.counts[i]; ++k) f(row, position++);
     }
 }
@@ -45,7 +46,7 @@ void assemble_pooled(const PlannedFeature& feature, std::span<const PartAnswer> 
             add(answer.values, sums.data(), sums.size());
             continue;
         }
-        for_each_position(answer, [&](const float* row, std::size_t position) {
+        for_each_position<float>(answer, [&](const float* row, std::size_t position) {
             add(row, sums.data() + answer.samples[position] * dim, dim);
         });
     }
@@ -56,16 +57,28 @@ void assemble_pooled(const PlannedFeature& feature, std::span<const PartAnswer> 
     to_half(sums.data(), out, sums.size());
 }
 
+// Samples of one id at most: each has its row.
+void assemble_single(const PlannedFeature& feature, std::span<const PartAnswer> answers, std::uint16_t* out) {
+    const std::size_t dim = feature.slot.dim;
+    std::fill_n(out, feature.batch_size * dim, std::uint16_t{0});
+    for (const PartAnswer& answer : answers) {
+        if (answer.values == nullptr) continue;
+        for_each_position<std::uint16_t>(answer, [&](const std::uint16_t* row, std::size_t position) {
+            std::copy_n(row, dim, out + answer.samples[position] * dim);
+        });
+    }
+}
+
 // A raw feature with one sign per id: its rows go straight to their places.
 void assemble_raw(const PlannedFeature& feature, std::span<const PartAnswer> answers, std::uint16_t* out) {
     const std::size_t dim = feature.slot.dim;
     const std::size_t columns = feature.slot.sample_fixed_size;
     std::fill_n(out, feature.batch_size * columns * (dim + 1), std::uint16_t{0});
     for (const PartAnswer& answer : answers) {
-        for_each_position(answer, [&](const float* row, std::size_t position) {
+        for_each_position<std::uint16_t>(answer, [&](const std::uint16_t* row, std::size_t position) {
             if (answer.columns[position] >= columns) return;
             std::uint16_t* place = out + (answer.samples[position] * columns + answer.columns[position]) * (dim + 1);
-            if (row != nullptr) to_half(row, place, dim);
+            if (row != nullptr) std::copy_n(row, dim, place);
             place[dim] = kHalfOne;
         });
     }
@@ -82,7 +95,7 @@ void assemble_raw_stacked(const PlannedFeature& feature, std::span<const PartAns
     sums.assign(places * dim, 0.0F);
     std::fill_n(out, places * (dim + 1), std::uint16_t{0});
     for (const PartAnswer& answer : answers) {
-        for_each_position(answer, [&](const float* row, std::size_t position) {
+        for_each_position<float>(answer, [&](const float* row, std::size_t position) {
             if (answer.columns[position] >= columns) return;
             const std::size_t place = answer.samples[position] * columns + answer.columns[position];
             if (row != nullptr) add(row, sums.data() + place * dim, dim);
@@ -131,7 +144,10 @@ void assemble(const Plan& plan, std::span<const std::span<const float>> answers,
     std::vector<float> sums;
     for (std::size_t i = 0; i < features.size(); ++i) {
         const PlannedFeature& feature = plan.features[i];
-        if (feature.slot.summation) {
+        const bool single = !features[i].empty() && features[i].front().part->kind == AnswerKind::halves;
+        if (feature.slot.summation && single) {
+            assemble_single(feature, features[i], outs[i]);
+        } else if (feature.slot.summation) {
             assemble_pooled(feature, features[i], sums, outs[i]);
         } else if (feature.slot.signs_per_id() == 1) {
             assemble_raw(feature, features[i], outs[i]);

@@ -1,6 +1,7 @@
 #include "persia/plan.hpp"
 
 #include <algorithm>
+#include <utility>
 
 #include "persia/error.hpp"
 
@@ -26,6 +27,7 @@ struct Scratch {
     std::vector<std::uint32_t> shards;    // of each sign
     std::vector<std::uint32_t> distinct;  // sign of (id, round): its place in `signs`
     std::vector<std::uint32_t> table;     // place in `signs` + 1, open addressing
+    std::vector<char> seen;               // samples
 };
 
 void plain_signs(const Batch& batch, const FeatureView& feature, const Slot& slot, const Slots& slots, Scratch& scratch) {
@@ -99,6 +101,19 @@ Column column_of(const Batch& batch, const FeatureView& feature, const Slot& slo
     return {scratch.signs, std::span(batch.position_offsets).subspan(feature.ids_begin, n + 1), batch.positions};
 }
 
+// Whether every number of the feature's tensor comes from one row, so that it may be made f16 by the shard. Where the ids stand
+// decides, not how many each sample is said to have.
+bool takes_single_rows(const Batch& batch, const FeatureView& feature, const Slot& slot, Scratch& scratch) {
+    if (slot.signs_per_id() != 1) return false;
+    if (!slot.summation) return true;
+    const std::uint32_t begin = batch.position_offsets[feature.ids_begin];
+    const std::uint32_t end = batch.position_offsets[feature.ids_end];
+    if (end - begin > feature.batch_size) return false;
+    scratch.seen.assign(feature.batch_size, 0);
+    return std::ranges::all_of(std::span(batch.positions).subspan(begin, end - begin),
+                               [&](const Position& position) { return std::exchange(scratch.seen[position.sample], 1) == 0; });
+}
+
 // The smaller thing is moved: all rows once, or from each shard that has some a sum per sample and to it the positions.
 AnswerKind smaller_answer(const Slot& slot, const Column& column, std::size_t batch_size, std::size_t shards_asked) {
     if (!slot.summation) return AnswerKind::rows;
@@ -132,21 +147,21 @@ Cursor make_room(PlannedRequest& request, AnswerKind kind, std::size_t signs, st
 }
 
 // Hands the column's signs to the shards that they live on.
-void distribute(const Column& column, std::uint32_t feature, const Slot& slot, std::uint32_t batch_size, Scratch& scratch,
-                std::vector<PlannedRequest>& requests) {
+void distribute(const Column& column, const ShardOf& shard_of_sign, bool single_rows, std::uint32_t feature, const Slot& slot,
+                std::uint32_t batch_size, Scratch& scratch, std::vector<PlannedRequest>& requests) {
     const auto shards = static_cast<std::uint32_t>(requests.size());
     const std::size_t n = column.signs.size();
     std::vector<std::uint32_t> signs(shards), positions(shards);
     scratch.shards.resize(n);
     for (std::size_t i = 0; i < n; ++i) {
-        const std::uint32_t shard = shards == 1 ? 0 : shard_of(column.signs[i], shards);
+        const std::uint32_t shard = shard_of_sign(column.signs[i]);
         scratch.shards[i] = shard;
         ++signs[shard];
         positions[shard] += column.offsets[i + 1] - column.offsets[i];
     }
     const auto asked =
         static_cast<std::size_t>(shards - static_cast<std::uint32_t>(std::count(signs.begin(), signs.end(), 0U)));
-    const AnswerKind kind = smaller_answer(slot, column, batch_size, asked);
+    const AnswerKind kind = single_rows ? AnswerKind::halves : smaller_answer(slot, column, batch_size, asked);
     std::vector<Cursor> cursors(shards);
     for (std::uint32_t s = 0; s < shards; ++s) {
         if (signs[s] == 0) continue;
@@ -176,6 +191,7 @@ Plan make_plan(const Batch& batch, const Slots& slots, std::uint32_t shards, std
     plan.shards.resize(shards);
     // A little more than its share, so that growing is rare.
     for (PlannedRequest& request : plan.shards) request.signs.reserve(batch.ids.size() / shards * 9 / 8 + 16);
+    const ShardOf shard_of_sign(shards);
     Scratch scratch;
     for (const FeatureView& feature : batch.features) {
         const std::string name(feature.name);
@@ -199,7 +215,8 @@ Plan make_plan(const Batch& batch, const Slots& slots, std::uint32_t shards, std
                 planned.ids_per_sample.push_back(batch.ids_per_sample[feature.samples_begin + i] * slot->signs_per_id());
             }
         }
-        distribute(column_of(batch, feature, *slot, slots, scratch), static_cast<std::uint32_t>(plan.features.size()), *slot,
+        distribute(column_of(batch, feature, *slot, slots, scratch), shard_of_sign,
+                   takes_single_rows(batch, feature, *slot, scratch), static_cast<std::uint32_t>(plan.features.size()), *slot,
                    feature.batch_size, scratch, plan.shards);
         plan.features.push_back(std::move(planned));
     }

@@ -36,8 +36,8 @@ std::size_t RequestView::answer_size() const {
 void check_request(const RequestView& request, std::size_t max_numbers) {
     std::uint64_t signs = 0, sum_signs = 0, positions = 0, numbers = 0;
     for (const RequestPart& part : request.parts) {
-        if (part.kind != AnswerKind::rows && part.kind != AnswerKind::sums) {
-            throw InvalidInput("expected an answer kind of 0 or 1, got " +
+        if (part.kind > AnswerKind::halves) {
+            throw InvalidInput("expected an answer kind of 0 to 2, got " +
                                std::to_string(static_cast<std::uint32_t>(part.kind)));
         }
         if (part.dim == 0 || part.dim > kMaxDim) {
@@ -77,6 +77,10 @@ Misses answer(const Snapshot& snapshot, const RequestView& request, float* out) 
                                    request.sum_samples.subspan(position, part.positions), part.dim, out);
             count += part.signs;
             position += part.positions;
+        } else if (part.kind == AnswerKind::halves) {
+            auto* halves = reinterpret_cast<std::uint16_t*>(out);
+            misses = snapshot.halves(signs, part.dim, halves);
+            if (const std::size_t numbers = std::size_t{part.signs} * part.dim; numbers % 2 != 0) halves[numbers] = 0;
         } else {
             misses = snapshot.rows(signs, part.dim, out);
         }

@@ -1,5 +1,7 @@
 #include "persia/slots.hpp"
 
+#include <algorithm>
+
 #include "persia/error.hpp"
 #include "persia/row_storage.hpp"
 
@@ -22,6 +24,7 @@ Slots::Slots(std::vector<Slot> slots, unsigned prefix_bits) : slots_(std::move(s
         if (slot.hash_stack_rounds > 0 && slot.hash_stack_size == 0) {
             throw FeatureError(slot.name, "expected an embedding_size of at least 1 for its hash stack, got 0");
         }
+        most_signs_per_id_ = std::max(most_signs_per_id_, slot.signs_per_id());
         if (!by_name_.emplace(slot.name, i).second) throw FeatureError(slot.name, "expected each slot once, got it twice");
     }
 }

@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <cstring>
 
+#include "persia/half.hpp"
+
 namespace persia {
 
 namespace {
@@ -49,6 +51,17 @@ struct AddF32 {
 template <std::uint32_t kDim>
 struct CopyF32 {
     void operator()(const std::byte* row, float* out) const { std::memcpy(out, row, kDim * sizeof(float)); }
+};
+
+// out = 0 + row
+template <std::uint32_t kDim>
+struct SumOfOneF32 {
+    void operator()(const std::byte* row, float* out) const {
+        for (std::uint32_t i = 0; i < kDim; i += 4) {
+            const Four four = load_four(row + i * sizeof(float)) + Four{};
+            std::memcpy(out + i, &four, sizeof(four));
+        }
+    }
 };
 
 // with(operation<dim>) for the common dims of f32 rows, else with(other).
@@ -195,6 +208,28 @@ Misses Snapshot::rows(std::span<const std::uint64_t> signs, std::uint32_t dim, f
                 std::fill_n(target, dim, 0.0F);
             } else {
                 copy(row, target);
+            }
+        });
+    });
+}
+
+Misses Snapshot::halves(std::span<const std::uint64_t> signs, std::uint32_t dim, std::uint16_t* out) const {
+    const RowStorage storage = base_.rows.arena().storage();
+    std::vector<float> block(std::min(kBlock, signs.size()) * dim);  // to convert one row at a time takes longer
+    const auto any = [=](const std::byte* row, float* sum) {
+        std::fill_n(sum, dim, 0.0F);
+        add_row(storage, row, dim, sum);
+    };
+    return for_dim<SumOfOneF32>(storage, dim, any, [&](auto sum_of_one) {
+        return visit(signs, dim, [&, sum_of_one, last = signs.size() - 1](std::size_t i, const std::byte* row) {
+            float* sum = block.data() + i % kBlock * dim;
+            if (row == nullptr) {
+                std::fill_n(sum, dim, 0.0F);
+            } else {
+                sum_of_one(row, sum);
+            }
+            if (i % kBlock == kBlock - 1 || i == last) {
+                to_half(block.data(), out + (i - i % kBlock) * dim, (i % kBlock + 1) * dim);
             }
         });
     });

@@ -115,8 +115,9 @@ TEST(rows_and_sums_give_the_same_tensor) {
     const Slots slots = slots_of({.name = "f"});
     std::vector<Sample> few, many;
     for (std::uint64_t id = 0; id < 40; ++id) {
-        few.push_back({id, {{static_cast<std::uint16_t>(id), 0}}});  // more samples than rows: rows are less
-        many.push_back({id, {{0, static_cast<std::uint16_t>(id)}}});
+        const auto sample = static_cast<std::uint16_t>(id), column = static_cast<std::uint16_t>(2 * id);
+        few.push_back({id, {{sample, 0}, {sample, 1}}});  // more samples than rows: rows are less
+        many.push_back({id, {{0, column}, {0, static_cast<std::uint16_t>(column + 1)}}});
     }
     const auto tables = tables_of(2, 1'000);
     const Plan rows = make_plan(batch_of(few, 60), slots, 2), sums = make_plan(batch_of(many, 1), slots, 2);
@@ -126,7 +127,7 @@ TEST(rows_and_sums_give_the_same_tensor) {
     float total = 0;
     for (std::size_t sample = 0; sample < 60; ++sample) total += each[sample * kDim];
     CHECK(total == together[0]);
-    CHECK(each[7 * kDim] == value(7, 1.0F));
+    CHECK(each[7 * kDim] == 2 * value(7, 1.0F));
 }
 
 TEST(the_rows_of_a_missing_shard_are_zeros_and_its_mask_stays) {
@@ -180,7 +181,8 @@ TEST(what_a_shard_refuses) {
         return part;
     };
     check(good);
-    CHECK_THROWS(check(with([](RequestPart& part) { part.kind = static_cast<AnswerKind>(2); })), InvalidInput);
+    CHECK_THROWS(check(with([](RequestPart& part) { part.kind = static_cast<AnswerKind>(3); })), InvalidInput);
+    CHECK_THROWS(check(with([](RequestPart& part) { part.kind = AnswerKind::halves; })), InvalidInput);  // has no counts
     CHECK_THROWS(check(with([](RequestPart& part) { part.dim = 0; })), InvalidInput);
     CHECK_THROWS(check(with([](RequestPart& part) { part.dim = 65'536; })), InvalidInput);
     CHECK_THROWS(check(with([](RequestPart& part) { part.samples = 1; })), InvalidInput);  // sample 1 has no room

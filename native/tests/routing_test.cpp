@@ -167,7 +167,7 @@ TEST(the_smaller_answer_is_asked_for) {
         return all;
     };
     CHECK(kinds({range(0, 100)}) == std::vector(2, AnswerKind::sums));
-    CHECK(kinds(Samples(100, {1})) == std::vector(1, AnswerKind::rows));
+    CHECK(kinds(Samples(100, {1, 1})) == std::vector(1, AnswerKind::rows));
 }
 
 TEST(features_that_do_not_fit_are_named) {
@@ -227,6 +227,7 @@ TEST(requests_and_answers_that_do_not_fit_are_refused) {
     refused({0, AnswerKind::sums, 4, 3, 2, 2});
     refused({0, AnswerKind::sums, 0, 3, 1, 2});
     refused({0, AnswerKind::sums, 65'536, 3, 1, 2});
-    refused({0, static_cast<AnswerKind>(2), 4, 3, 1, 2});
+    refused({0, static_cast<AnswerKind>(3), 4, 3, 1, 2});
     refused({0, AnswerKind::rows, 4, 3, 1, 2});  // rows have no counts
+    refused({0, AnswerKind::halves, 4, 3, 1, 2});
 }

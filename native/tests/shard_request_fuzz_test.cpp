@@ -1,172 +1,25 @@
 // Feeds spoiled requests to the shard. Each must end in a typed error, or in the answer that a naive loop gives too. The seed
 // is fixed: a failure here is a failure everywhere. PERSIA_FUZZ_MUTANTS sets how many mutants there are.
-#include <algorithm>
-#include <cstdlib>
-#include <cstring>
-#include <random>
-#include <string>
 #include <vector>
 
-#include "batches.hpp"
 #include "check.hpp"
-#include "persia/error.hpp"
-#include "persia/plan.hpp"
-#include "tables.hpp"
+#include "spoiled_requests.hpp"
 
 using namespace persia;
 
 namespace {
 
 constexpr std::size_t kMaxNumbers = 20'000;
-constexpr std::size_t kColumns = 4;
-
-using Bytes = std::vector<std::byte>;
-
-// The columns as they are on the wire: parts, signs, counts, samples.
-struct Wire {
-    Bytes columns[kColumns];
-};
-
-template <class T>
-Bytes bytes_of(const std::vector<T>& items) {
-    const auto bytes = std::as_bytes(std::span(items));
-    return {bytes.begin(), bytes.end()};
-}
-
-// As the bindings do: whole items only.
-template <class T>
-std::vector<T> items_of(const Bytes& bytes) {
-    if (bytes.size() % sizeof(T) != 0) throw InvalidInput("not in whole items");
-    std::vector<T> items(bytes.size() / sizeof(T));
-    if (!items.empty()) std::memcpy(items.data(), bytes.data(), bytes.size());
-    return items;
-}
-
-std::vector<Wire> valid_requests() {
-    const Slots slots({{.name = "sums", .dim = 4},
-                       {.name = "rows", .dim = 5, .summation = false},
-                       {.name = "stack", .dim = 8, .hash_stack_rounds = 2, .hash_stack_size = 20},
-                       {.name = "single", .dim = 1}},
-                      8);
-    const std::vector<std::pair<std::string, Samples>> batches[] = {
-        {{"sums", {range(0, 40), range(20, 50), {}}}, {"rows", {{1, 2, 3}, {}, {3, 200}}}},
-        {{"stack", {range(0, 30), range(5, 9)}}, {"single", {{1}, {2}}}},
-        {{"single", {range(0, 90)}}, {"sums", {{}}}, {"stack", {{7, 7, 7}}}},
-    };
-    std::vector<Wire> requests;
-    for (const auto& features : batches) {
-        const Bytes bytes = encoded(features);
-        for (const std::uint32_t shards : {1U, 3U}) {
-            for (const PlannedRequest& request : make_plan(decode_batch(bytes), slots, shards).shards) {
-                if (request.parts.empty()) continue;
-                requests.push_back({{bytes_of(request.parts), bytes_of(request.signs), bytes_of(request.sum_counts),
-                                     bytes_of(request.sum_samples)}});
-            }
-        }
-    }
-    return requests;
-}
-
-class Mutator {
-  public:
-    Mutator() : seeds_(valid_requests()) {}
-
-    Wire next() {
-        Wire wire = seeds_[below(seeds_.size())];
-        for (std::size_t n = below(4); n > 0; --n) {
-            // Half of the time in the parts, which say what everything else is.
-            const std::size_t column = below(2) == 0 ? 0 : below(kColumns);
-            static constexpr std::size_t sizes[kColumns] = {4, 8, 4, 2};
-            mutate(wire.columns[column], sizes[column], column == 0 ? 24 : sizes[column]);
-        }
-        return wire;
-    }
-
-  private:
-    std::size_t below(std::size_t limit) { return static_cast<std::size_t>(random_() % limit); }
-
-    void mutate(Bytes& bytes, std::size_t field, std::size_t item) {
-        if (bytes.empty()) {
-            bytes.resize(item * below(3));
-            return;
-        }
-        const std::size_t at = below(bytes.size());
-        const std::size_t begin = at / item * item, end = std::min(bytes.size(), begin + item);
-        const auto start = bytes.begin() + static_cast<std::ptrdiff_t>(begin);
-        const auto stop = bytes.begin() + static_cast<std::ptrdiff_t>(end);
-        switch (below(8)) {
-            case 0:
-                bytes[at] ^= std::byte{1} << static_cast<int>(below(8));
-                break;
-            case 1:
-                bytes[at] = static_cast<std::byte>(random_());
-                break;
-            case 2:
-                bytes.resize(at);
-                break;
-            case 3:  // an item less
-                bytes.erase(start, stop);
-                break;
-            case 4: {  // an item twice
-                const Bytes copy(start, stop);
-                bytes.insert(start, copy.begin(), copy.end());
-                break;
-            }
-            case 5:
-                bytes.insert(start, 1 + below(9), static_cast<std::byte>(random_() % 3));
-                break;
-            default: {  // a number that is small, or at an end
-                static constexpr std::uint64_t values[] = {0, 1, 2, 3, 4, 7, 65'535, 65'536, 0x7fffffff, 0xffffffff, ~0ULL};
-                const std::uint64_t value = values[below(std::size(values))];
-                const std::size_t place = at / field * field;
-                std::memcpy(bytes.data() + place, &value, std::min(field, bytes.size() - place));
-            }
-        }
-    }
-
-    std::mt19937_64 random_{20'240'501};
-    std::vector<Wire> seeds_;
-};
-
-// One sign at a time. The table's rows are small whole numbers, so sums are the same in any order.
-std::vector<float> naive_answer(const Snapshot& snapshot, const RequestView& request, Misses& misses) {
-    std::vector<float> out;
-    std::size_t sign = 0, count = 0, position = 0;
-    for (const RequestPart& part : request.parts) {
-        std::vector<float> numbers(part.answer_size()), row(part.dim);
-        for (std::size_t i = 0; i < part.signs; ++i, ++sign) {
-            const Misses one = snapshot.rows(request.signs.subspan(sign, 1), part.dim, row.data());
-            misses.absent += one.absent;
-            misses.wrong_dim += one.wrong_dim;
-            if (part.kind == AnswerKind::rows) {
-                std::copy(row.begin(), row.end(), numbers.begin() + static_cast<std::ptrdiff_t>(i * part.dim));
-                continue;
-            }
-            for (std::uint32_t n = request.sum_counts[count++]; n > 0; --n, ++position) {
-                for (std::size_t k = 0; k < part.dim; ++k) numbers[request.sum_samples[position] * part.dim + k] += row[k];
-            }
-        }
-        out.insert(out.end(), numbers.begin(), numbers.end());
-    }
-    return out;
-}
 
 }  // namespace
 
 TEST(spoiled_requests_end_in_the_right_answer_or_a_typed_error) {
-    TableBuilder builder({});
-    for (std::uint64_t sign = 0; sign < 120; ++sign) {
-        if (sign % 5 == 4) continue;
-        static constexpr std::uint32_t dims[] = {4, 5, 8, 1};
-        put_range(sign, sign + 1, dims[sign % 4], 1.0F, [&](const RowBlock& block) { builder.put(block); });
-    }
-    Table table(builder);
-    const auto snapshot = table.pin();
+    const auto table = table_for_requests();
+    const auto snapshot = table->pin();
 
-    const char* wanted = std::getenv("PERSIA_FUZZ_MUTANTS");
-    const std::size_t mutants = wanted == nullptr ? 120'000 : std::strtoull(wanted, nullptr, 10);
+    const std::size_t mutants = fuzz_mutants(120'000);
     Mutator mutator;
-    std::size_t answered = 0, invalid = 0, too_large = 0, found = 0;
+    std::size_t answered = 0, invalid = 0, too_large = 0, found = 0, of_kind[3] = {};
     for (std::size_t i = 0; i < mutants; ++i) {
         const Wire wire = mutator.next();
         try {
@@ -179,10 +32,11 @@ TEST(spoiled_requests_end_in_the_right_answer_or_a_typed_error) {
             std::vector<float> numbers(request.answer_size(), -1.0F);
             const Misses misses = answer(*snapshot, request, numbers.data());
             Misses expected;
-            const bool same = numbers == naive_answer(*snapshot, request, expected);
+            const bool same = bytes_of(numbers) == naive_answer(*snapshot, request, expected);
             CHECK(same && misses.absent == expected.absent && misses.wrong_dim == expected.wrong_dim);
             CHECK(numbers.size() <= kMaxNumbers);
             ++answered;
+            for (const RequestPart& part : parts) ++of_kind[static_cast<std::size_t>(part.kind)];
             found += misses.absent + misses.wrong_dim < signs.size();
         } catch (const InvalidInput&) {
             ++invalid;
@@ -193,6 +47,7 @@ TEST(spoiled_requests_end_in_the_right_answer_or_a_typed_error) {
     std::printf("%zu answered, %zu with rows; %zu invalid, %zu too large\n", answered, found, invalid, too_large);
     CHECK(answered > mutants / 10);
     CHECK(found > mutants / 20);
+    for (const std::size_t parts : of_kind) CHECK(parts > mutants / 20);
     CHECK(invalid > mutants / 10);
     CHECK(too_large > mutants / 1'000);
 }

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Protocol
@@ -13,7 +14,7 @@ import numpy.typing as npt
 from persia import _core
 from persia.config.global_config import EmbeddingWorkerConfig
 
-__all__ = ["SHAPE_NUMBERS", "Lookup", "Lookups", "RouterOptions"]
+__all__ = ["SHAPE_NUMBERS", "Lookup", "Lookups", "OnRoom", "RouterOptions", "split", "tensor_shapes"]
 
 SHAPE_NUMBERS = 3
 
@@ -59,24 +60,45 @@ class Lookup:
     @cached_property
     def tensors(self) -> list[npt.NDArray[np.float16]]:
         """Per feature (batch, dim), or (batch, sample_fixed_size, dim + 1)."""
-        tensors, begin = [], 0
-        for shape in self.tensor_shapes:
-            end = begin + math.prod(shape)
-            tensors.append(self.numbers[begin:end].reshape(shape))
-            begin = end
-        return tensors
+        return split(self.numbers, self.shapes)
 
-    @property
-    def tensor_shapes(self) -> list[tuple[int, ...]]:
-        rows = self.shapes.reshape(-1, SHAPE_NUMBERS).tolist()
-        return [(samples, ids, numbers) if ids else (samples, numbers) for samples, ids, numbers in rows]
+
+def tensor_shapes(shapes: npt.NDArray[np.uint32]) -> list[tuple[int, ...]]:
+    """From a Lookup's: of each tensor its own."""
+    rows = shapes.reshape(-1, SHAPE_NUMBERS).tolist()
+    return [(samples, ids, numbers) if ids else (samples, numbers) for samples, ids, numbers in rows]
+
+
+def split(numbers: npt.NDArray[np.float16], shapes: npt.NDArray[np.uint32]) -> list[npt.NDArray[np.float16]]:
+    """A Lookup's numbers as one tensor after the other, which share their memory."""
+    tensors, begin = [], 0
+    for shape in tensor_shapes(shapes):
+        end = begin + math.prod(shape)
+        tensors.append(numbers[begin:end].reshape(shape))
+        begin = end
+    return tensors
+
+
+# Gets the memory and the shapes of a lookup's tensors, before their numbers are there.
+OnRoom = Callable[[npt.NDArray[np.float16], npt.NDArray[np.uint32]], None]
 
 
 class Lookups(Protocol):
     """Who can turn ids into tensors: a router, or a client of one."""
 
-    def lookup(self, batch: _core.Batch, timeout: float | None = None) -> Lookup:
-        """timeout: seconds; else the options' own. Raises InvalidInput, TooLarge, Unavailable, DeadlineExceeded."""
+    def lookup(self, batch: _core.Batch, timeout: float | None = None, on_room: OnRoom | None = None) -> Lookup:
+        """The tensors of a batch.
+
+        Args:
+            batch: Any that has ids.
+            timeout: Seconds; else the options' own.
+            on_room: May be called, also more than once, while servers work: what it does then keeps nobody waiting.
+
+        Raises:
+            InvalidInput, TooLarge: The batch does not fit the config, or a limit.
+            Unavailable: A server does not answer; names it.
+            DeadlineExceeded: Not in time.
+        """
 
     def why_not_ready(self) -> str:
         """What is missing before a lookup can be answered; empty: nothing."""

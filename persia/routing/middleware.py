@@ -10,7 +10,7 @@ import numpy as np
 
 from persia import _core
 from persia.errors import Unavailable
-from persia.routing.lookup import SHAPE_NUMBERS, Lookup, RouterOptions
+from persia.routing.lookup import SHAPE_NUMBERS, Lookup, OnRoom, RouterOptions
 from persia.routing.opened import Opened
 from persia.rpc.connection import Answer
 from persia.rpc.fan_out import Patience, Question, ask_all
@@ -46,8 +46,8 @@ class MiddlewareClient:
         """Made when they are first needed, in the process that needs them."""
         return self._replicas.get()
 
-    def lookup(self, batch: _core.Batch, timeout: float | None = None) -> Lookup:
-        """As Router.lookup."""
+    def lookup(self, batch: _core.Batch, timeout: float | None = None, on_room: OnRoom | None = None) -> Lookup:
+        """As Lookups.lookup. on_room: not called, for the shapes come with the numbers."""
         seconds = self.options.timeout if timeout is None else timeout
         request = pb.ForwardRequest(timeout_ms=_its_milliseconds(seconds))
         question = Question(self.replicas, request, [b"", batch.encode_ids()], _check)

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 
 import numpy as np
 import numpy.typing as npt
@@ -12,7 +13,7 @@ from persia import _core
 from persia.config import EmbeddingConfig
 from persia.errors import DeadlineExceeded, PersiaError, Unavailable
 from persia.routing.hot_rows import HotRows, Origin
-from persia.routing.lookup import Lookup, RouterOptions
+from persia.routing.lookup import Lookup, OnRoom, RouterOptions
 from persia.routing.opened import Opened
 from persia.routing.plan import make_slots
 from persia.routing.row_cache import RowCache
@@ -60,14 +61,8 @@ class Router:
         """The cache of each shard; none where there is no cache."""
         return self._row_cache.get().shards if self._row_cache is not None else []
 
-    def lookup(self, batch: _core.Batch, timeout: float | None = None) -> Lookup:
-        """timeout: seconds, instead of the options' own.
-
-        Raises:
-            InvalidInput, TooLarge: The batch does not fit the config, or a limit.
-            Unavailable: A shard does not answer; names it.
-            DeadlineExceeded: Not in time.
-        """
+    def lookup(self, batch: _core.Batch, timeout: float | None = None, on_room: OnRoom | None = None) -> Lookup:
+        """As Lookups.lookup."""
         seconds = self.options.timeout if timeout is None else timeout
         # What is left when a shard is given up must do for an answer without it.
         end = time.monotonic() + seconds * (_WITHOUT if self.options.zeros_for_missing_shards else 1.0)
@@ -76,50 +71,54 @@ class Router:
         questions: dict[int, Question] = {}
         for i, request in enumerate(plan.requests):
             if request.answer_size:
-                columns = [request.parts.data, request.signs.data, request.sum_counts.data, request.sum_samples.data]
-                questions[i] = Question(shards[i], self._messages[i], columns, of_size(request.answer_size, self._knows))
+                questions[i] = Question(shards[i], self._messages[i], request, of_size(request.answer_size, self._knows))
+        numbers, shapes = plan.room()
         began = time.monotonic()
-        self._ask(plan, questions, end)
-        return self._assemble(plan, questions, len(shards), time.monotonic() - began)
+        self._ask(plan, questions, end, on_room and partial(on_room, numbers, shapes))
+        waited = time.monotonic() - began
+        versions, absent, wrong_dim, missing = self._assemble(plan, questions, numbers)
+        return Lookup(numbers, shapes, versions, absent, wrong_dim, missing, waited)
 
-    def _ask(self, plan: _core.Plan, questions: dict[int, Question], end: float) -> None:
-        if self._row_cache is None:
-            ask_all(list(questions.values()), end, self._patience)
-            return
-        hot_rows = self.hot_rows
-        for i, request in enumerate(plan.requests):
-            if i in questions:
-                questions[i].answer = hot_rows[i].answer(request)
+    def _ask(self, plan: _core.Plan, questions: dict[int, Question], end: float, meanwhile: Callable[[], None] | None) -> None:
         since = time.monotonic()
-        asked = {i: question for i, question in questions.items() if not question.done}
-        ask_all(list(asked.values()), end, self._patience)
+        asked = questions
+        if self._row_cache is not None:
+            for i, question in questions.items():
+                question.answer = self.hot_rows[i].answer(plan.requests[i])
+            asked = {i: question for i, question in questions.items() if not question.done}
+        all_or_none = not self.options.zeros_for_missing_shards
+        ask_all(list(asked.values()), end, self._patience, all_or_none=all_or_none, meanwhile=meanwhile)
         for i, question in asked.items():
-            if question.answer is not None:
-                hot_rows[i].saw(Origin.of(question.answer.message), since)
+            if question.answer is not None and self._row_cache is not None:
+                self.hot_rows[i].saw(Origin.of(question.answer.message), since)
+        for question in asked.values():
+            if question.error is not None and not self._can_do_without(question.error):
+                raise question.error
 
-    def _assemble(self, plan: _core.Plan, questions: dict[int, Question], shards: int, seconds: float) -> Lookup:
+    def _assemble(
+        self, plan: _core.Plan, questions: dict[int, Question], numbers: npt.NDArray[np.float16]
+    ) -> tuple[list[int], int, int, list[int]]:
+        """Fills the numbers. Returns versions, absent, wrong_dim and missing_shards of a Lookup."""
         # A shard that need not be asked has answered with nothing.
-        numbers: list[npt.NDArray[np.float32] | None] = [np.empty(0, np.float32)] * shards
-        versions = [0] * shards
+        answers: list[npt.NDArray[np.float32] | None] = [np.empty(0, np.float32)] * len(self.servers)
+        versions = [0] * len(self.servers)
         absent = wrong_dim = 0
         missing = []
         for i, question in questions.items():
             answer = question.answer
             if answer is None:
-                self._go_on_without(question.error)
-                numbers[i] = None
+                answers[i] = None
                 missing.append(i)
                 continue
-            numbers[i] = answer.columns[0].view(np.float32)
+            answers[i] = answer.columns[0].view(np.float32)
             versions[i] = answer.message.version
             absent += answer.message.absent
             wrong_dim += answer.message.wrong_dim
-        return Lookup(*plan.assemble_flat(numbers), versions, absent, wrong_dim, missing, seconds)
+        plan.assemble(answers, numbers)
+        return versions, absent, wrong_dim, missing
 
-    def _go_on_without(self, error: PersiaError | None) -> None:
-        assert error is not None
-        if not (self.options.zeros_for_missing_shards and isinstance(error, (Unavailable, DeadlineExceeded))):
-            raise error
+    def _can_do_without(self, error: PersiaError) -> bool:
+        return self.options.zeros_for_missing_shards and isinstance(error, (Unavailable, DeadlineExceeded))
 
     def why_not_ready(self) -> str:
         """What is missing before a lookup can be answered; empty: nothing. One shard will do where others may be zeros."""

@@ -13,6 +13,7 @@ from persia.errors import DeadlineExceeded, Unavailable
 from persia.routing.hot_rows import HotRows, Origin, RowsOfDim
 from persia.routing.shards import lookup_messages, of_size
 from persia.routing.sightings import U64
+from persia.rpc.bell import Bell
 from persia.rpc.connection import Answer
 from persia.rpc.fan_out import Patience, Question, ask_all
 from persia.rpc.replicas import ReplicaSet
@@ -38,16 +39,17 @@ class RowCache:
         """max_bytes: for all shards together; dim: the largest; max_age: seconds."""
         self._replicas, self._messages = shards, lookup_messages(len(shards))
         self.shards = [HotRows(max_bytes // len(shards), dim, max_age, _is_alone(replicas)) for replicas in shards]
-        self._closed = threading.Event()
+        self._bell, self._closed = Bell(), False
         threading.Thread(target=self._fill, name="row cache", daemon=True).start()
 
     def close(self) -> None:
         # The thread is not waited for: garbage collection may call this in that very thread.
-        self._closed.set()
+        self._closed = True
+        self._bell.ring()
 
     def _fill(self) -> None:
         pause = _PAUSE_SECONDS
-        while not self._closed.wait(pause):
+        while not (self._bell.wait(pause) or self._closed):
             began = time.monotonic()
             for target in zip(self._replicas, self._messages, self.shards, strict=True):
                 self._fill_shard(*target)
@@ -57,7 +59,7 @@ class RowCache:
         rows.clean_up()
         try:
             for wanted in _requests(rows):
-                if self._closed.is_set() or not _ask(replicas, message, rows, wanted):
+                if self._closed or not _ask(replicas, message, rows, wanted):
                     return
         except Exception:  # lookups go on without
             log.exception("rows of %s are not cached", replicas.name)

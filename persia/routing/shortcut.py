@@ -15,7 +15,7 @@ from persia import _core
 from persia.config.servers import address_problem
 from persia.errors import DeadlineExceeded, InvalidInput, PersiaError, Unavailable
 from persia.routing.directions import config_of
-from persia.routing.lookup import Lookup, RouterOptions
+from persia.routing.lookup import Lookup, OnRoom, RouterOptions
 from persia.routing.middleware import MiddlewareClient
 from persia.routing.router import Router
 from persia.v1 import middleware_pb2 as pb
@@ -77,22 +77,23 @@ class Shortcut:
         self._options = replace(options, wait_for_shard=0.0, zeros_for_missing_shards=False, row_cache_max_age=0.0)
         self._timeout = options.timeout
         self._middleware = MiddlewareClient(addresses, options, self._ask_for_directions)
-        self._lock = threading.Lock()  # over what follows, but for reading the route
+        # Over what follows, but for reading the route. Reentrant: the garbage collector may close it in the thread that has it.
+        self._lock = threading.RLock()
         self._closed = False
         self._guide: grpc.Channel | None = None
         self._heard = 0.0
         self._route: _Route | None = None
         self._rests_until = 0.0
 
-    def lookup(self, batch: _core.Batch, timeout: float | None = None) -> Lookup:
-        """As Router.lookup."""
+    def lookup(self, batch: _core.Batch, timeout: float | None = None, on_room: OnRoom | None = None) -> Lookup:
+        """As Lookups.lookup."""
         seconds = self._timeout if timeout is None else timeout
         now = time.monotonic()
         end = now + seconds
         route = self._route
         if route is not None and now >= self._rests_until:
             try:
-                return route.router.lookup(batch, seconds)
+                return route.router.lookup(batch, seconds, on_room)
             except DeadlineExceeded as error:
                 if route.router.hanging():  # else its caller was in a hurry
                     self._rest(route, _HANGS_SECONDS, error)
@@ -103,7 +104,7 @@ class Shortcut:
                 # Unless it was closed meanwhile, the batch does not fit the config: it may be an old one.
                 if self._route is route and self._middleware.why_not_ready():
                     raise
-        return self._middleware.lookup(batch, max(0.0, end - time.monotonic()))
+        return self._middleware.lookup(batch, max(0.0, end - time.monotonic()), on_room)
 
     def why_not_ready(self) -> str:
         """As the middleware's."""
@@ -139,6 +140,8 @@ class Shortcut:
                 return
             self._guide, self._heard = channel, now
             self._follow(directions)
+            if self._closed:  # meanwhile
+                self._take(None)
 
     def _follow(self, directions: pb.DirectionsResponse) -> None:
         if not directions.shards:

@@ -1,15 +1,14 @@
-"""One request at a time to one server, without waiting: who asks polls `fileno()` for `events`, and calls advance().
+"""One request at a time to one server, without waiting: who asks waits for `waits_on`, and then looks for the answer.
 
 So one thread asks many servers at once, and gives up or turns to another one whenever it likes.
 """
 
 from __future__ import annotations
 
+import errno
 import itertools
 import os
-import select
 import socket
-from collections.abc import Sequence
 from typing import Any, Protocol
 
 import grpc
@@ -17,25 +16,28 @@ import numpy as np
 import numpy.typing as npt
 from typing_extensions import Buffer
 
+from persia import _core
 from persia.errors import PersiaError, Unavailable
-from persia.rpc.frames import HEADER_BYTES, TURNS, frame, header_of, message_of, send
+from persia.rpc.frames import HEADER_BYTES, TURNS, header_of, message_of
 from persia.rpc.methods import Method
+from persia.rpc.server import MAX_MESSAGE_BYTES
 from persia.rpc.status import error_of
 
-__all__ = ["Answer", "Connection", "FrameConnection", "GrpcConnection"]
+__all__ = ["Answer", "Columns", "Connection", "FrameConnection", "GrpcConnection"]
 
-# The first read of an answer: most small answers come whole with it.
-_FIRST_READ = 16 << 10
 # More than anybody waits, and not too much for gRPC.
 _LONG_SECONDS = 1e6
-_NOTHING = np.empty(0, np.uint8)
 
 # Of all connections together: so an answer that got into another connection is found out as well.
 _turns = itertools.count()
 
 
+# Of a request, beside its message: what is planned for a shard, or a buffer each.
+Columns = _core.ShardRequest | list[Buffer]
+
+
 class Answer:
-    """A response message, and its bulk columns in memory of their own: u8, writable where they came in a frame."""
+    """A response message, and its bulk columns: u8, writable where they came in a frame, whose memory they share."""
 
     __slots__ = ("columns", "message")
 
@@ -46,14 +48,15 @@ class Answer:
 class Connection(Protocol):
     """For use by one thread at a time. All errors are Unavailable or what the server answered."""
 
-    events: int  # of select.poll
+    @property
+    def waits_on(self) -> _core.net.FrameCall | int:
+        """What persia._core.net.exchange() is to wait for: a call, or a descriptor that can be read."""
 
-    def fileno(self) -> int: ...
-    def ask(self, message: Any, columns: Sequence[Buffer], seconds: float) -> None:
+    def ask(self, message: Any, columns: Columns, seconds: float) -> None:
         """Begins a request. REQUIRES: the one before is answered."""
 
-    def advance(self) -> Answer | None:
-        """Goes on as far as it can; the answer once it is whole."""
+    def answer(self) -> Answer | None:
+        """What has come, if it is whole."""
 
     def is_stale(self) -> bool:
         """Whether it is of no more use, between two requests: the server has ended it, for instance."""
@@ -74,16 +77,9 @@ class FrameConnection:
             raise Unavailable(str(error)) from None
         self._socket.setblocking(False)
         self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        self._said = select.poll()
-        self._said.register(self._socket, select.POLLIN)
-        self._unsent: list[memoryview] = []
-        self._start = b""
+        self.waits_on = _core.net.FrameCall(self._socket.fileno(), self._columns, MAX_MESSAGE_BYTES)
         self._turn = 0
-        self._lengths: tuple[int, ...] | None = None
-        self._frame = _NOTHING
-        self._got = 0
         self._connected = False
-        self.events = select.POLLOUT
         try:
             self._socket.connect(address)
             self._connected = True
@@ -93,91 +89,44 @@ class FrameConnection:
             self.close()
             raise Unavailable(str(error)) from None
 
-    def fileno(self) -> int:
-        return self._socket.fileno()
-
-    def ask(self, message: Any, columns: Sequence[Buffer], seconds: float) -> None:
-        self._lengths, self._start = None, b""
+    def ask(self, message: Any, columns: Columns, seconds: float) -> None:
         self._turn = next(_turns) % TURNS
-        self._unsent = frame(message, *columns).in_turn(self._turn)
-        self.events = select.POLLOUT
-        if self._connected:
-            self._send()
+        self.waits_on.ask(self._turn, columns, message.SerializeToString(), self._connected)
+        self._connected = True  # before the next one
 
-    def advance(self) -> Answer | None:
-        if self._unsent:
-            self._send()
-        return None if self._unsent else self._receive()
-
-    def _send(self) -> None:
-        try:
-            self._unsent = send(self._socket, self._unsent)
-        except OSError as error:
-            raise Unavailable(str(error)) from None
-        self._connected = True
-        if not self._unsent:
-            self.events = select.POLLIN
-
-    def _receive(self) -> Answer | None:
-        try:
-            if self._lengths is None and not self._begin():
-                return None
-            left = len(self._frame) - self._got
-            if left:
-                count = self._socket.recv_into(self._frame[self._got :].data)
-                if count == 0:
-                    raise Unavailable("the connection ended within an answer")
-                self._got += count
-                if count < left:
-                    return None
-        except BlockingIOError:
+    def answer(self) -> Answer | None:
+        taken = self.waits_on.take()
+        if taken is None:
+            if self.waits_on.error == errno.ENOMEM:  # not the server's fault
+                raise MemoryError("expected memory for an answer, the system has none left")
+            if self.waits_on.failed:
+                raise Unavailable(self._why_failed())
             return None
-        except OSError as error:
-            raise Unavailable(str(error)) from None
-        return self._finish()
-
-    def _begin(self) -> bool:
-        """Reads the header, and what comes with it."""
-        more = self._socket.recv(_FIRST_READ)
-        if not more:
-            raise Unavailable("the connection ended before an answer")
-        start = self._start = self._start + more
-        if len(start) < HEADER_BYTES:
-            return False
+        columns, message = taken
         try:
-            turn, self._lengths = header_of(start, self._columns)
+            return Answer(message_of(self._method.response, message), columns)
         except PersiaError as error:
             raise Unavailable(f"an answer that is none: {error}") from None
-        if turn != self._turn:
-            raise Unavailable(f"an answer that is none: expected one to request {self._turn}, got one to {turn}")
-        size = HEADER_BYTES + sum(self._lengths)
-        if len(start) > size:
-            raise Unavailable("an answer that is none: more bytes than it announces")
-        if len(start) == size:
-            self._frame = np.frombuffer(bytearray(start), np.uint8)
-        else:
-            self._frame = np.empty(size, np.uint8)
-            self._frame[: len(start)] = np.frombuffer(start, np.uint8)
-        self._got = len(start)
-        return True
 
-    def _finish(self) -> Answer:
-        assert self._lengths is not None
-        whole, self._frame = self._frame, _NOTHING  # not held until the next answer comes
-        self._start = b""
-        columns, begin = [], HEADER_BYTES
-        for length in self._lengths[:-1]:
-            columns.append(whole[begin : begin + length])
-            begin += length
-        try:
-            message = message_of(self._method.response, whole[begin:].data)
-        except PersiaError as error:
-            raise Unavailable(f"an answer that is none: {error}") from None
-        self.events = 0
-        return Answer(message, columns)
+    def _why_failed(self) -> str:
+        if self.waits_on.error:
+            return os.strerror(self.waits_on.error)
+        start, got = self.waits_on.start, self.waits_on.got
+        if not got:
+            return "the connection ended before an answer"
+        if len(start) >= HEADER_BYTES:
+            try:
+                turn, lengths = header_of(start, self._columns)
+            except PersiaError as error:
+                return f"an answer that is none: {error}"
+            if turn != self._turn:
+                return f"an answer that is none: expected one to request {self._turn}, got one to {turn}"
+            if got > HEADER_BYTES + sum(lengths):
+                return "an answer that is none: more bytes than it announces"
+        return "the connection ended within an answer"
 
     def is_stale(self) -> bool:
-        return bool(self._said.poll(0))  # ended, or says something that nobody asked for
+        return not self.waits_on.quiet
 
     def close(self) -> None:
         self._socket.close()
@@ -194,14 +143,14 @@ class GrpcConnection:
         except OSError as error:  # out of file descriptors
             raise Unavailable(str(error)) from None
         self._future: Any = None
-        self.events = select.POLLIN
+        self.waits_on = self._event
 
-    def fileno(self) -> int:
-        return self._event
-
-    def ask(self, message: Any, columns: Sequence[Buffer], seconds: float) -> None:
+    def ask(self, message: Any, columns: Columns, seconds: float) -> None:
         request = self._method.request()
         request.CopyFrom(message)
+        if isinstance(columns, _core.ShardRequest):
+            arrays = columns.parts, columns.signs, columns.sum_counts, columns.sum_samples
+            columns = [array.data for array in arrays]
         for name, column in zip(self._method.request_columns, columns, strict=True):
             setattr(request, name, bytes(column))
         try:
@@ -221,10 +170,11 @@ class GrpcConnection:
 
         self._future.add_done_callback(wake)
 
-    def advance(self) -> Answer | None:
-        if not self._future.done():
+    def answer(self) -> Answer | None:
+        try:
+            os.eventfd_read(self._event)
+        except BlockingIOError:  # the future is done a moment before it rings
             return None
-        os.eventfd_read(self._event)
         try:
             message = self._future.result()
         except grpc.FutureCancelledError:

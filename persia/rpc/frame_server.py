@@ -11,6 +11,7 @@ import threading
 import time
 from collections.abc import Callable
 
+from persia import _core
 from persia.errors import PersiaError, Unavailable
 from persia.rpc.frames import HEADER_BYTES, Frame, header_of, send
 
@@ -29,16 +30,34 @@ _STUCK_SECONDS = 60
 
 # The columns of a request, its message last -> the answer.
 Answer = Callable[[list[memoryview]], Frame]
+# Makes what answers a connection's requests in the native core, until one comes that it leaves to Python.
+Lane = Callable[[], _core.net.FrameLane]
 
 
 class _Peer:
-    """The other end of a connection. `waits_since`: for its next request, time.monotonic(); infinite while one is answered."""
+    """The other end of a connection."""
 
-    def __init__(self, sock: socket.socket) -> None:
-        self.socket, self.waits_since = sock, time.monotonic()
+    def __init__(self, sock: socket.socket, lane: _core.net.FrameLane | None = None) -> None:
+        self.socket, self._lane = sock, lane
+        self._since = time.monotonic()
         self._early = b""
+        self.leaving = False  # it was told to, which takes a moment
 
-    def receive(self, columns: int) -> tuple[int, list[memoryview]] | None:
+    @property
+    def waits_since(self) -> float:
+        """For its next request, time.monotonic(); infinite while one is answered."""
+        return self._since if self._lane is None else min(self._since, self._lane.waits_since)
+
+    def serve(self, columns: int, answer: Answer) -> None:
+        """Until the connection ends."""
+        while (request := self._receive(columns)) is not None:
+            turn, request_columns = request
+            self._since = math.inf
+            send(self.socket, answer(request_columns).in_turn(turn))
+            self._since = time.monotonic()
+            del request, request_columns  # not held until the next one comes
+
+    def _receive(self, columns: int) -> tuple[int, list[memoryview]] | None:
         """The next request's turn and columns; None at the end of the connection."""
         start, self._early = self._early or self._wait(), b""
         if 0 < len(start) < HEADER_BYTES:
@@ -63,6 +82,11 @@ class _Peer:
         return turn, request
 
     def _wait(self) -> bytes:
+        if self._lane is not None:
+            self._since = math.inf
+            start = self._lane.serve(self.socket.fileno())
+            self._since = time.monotonic()
+            return start
         while True:
             try:
                 return self.socket.recv(_FIRST_READ)
@@ -84,13 +108,20 @@ class _Peer:
 class FrameServer:
     """Bound on construction; serves from start() on. `answer` is called from many threads; what it raises ends a connection."""
 
-    def __init__(self, host: str, port: int, columns: int, answer: Answer) -> None:
-        """host: a name or an address (IPv6 without brackets); port: 0 for any; columns: of a request, its message included.
+    def __init__(self, host: str, port: int, columns: int, answer: Answer, lane: Lane | None = None) -> None:
+        """`answer` answers what the lane of a connection does not.
+
+        Args:
+            host: A name or an address (IPv6 without brackets).
+            port: 0 for any.
+            columns: Of a request, its message included.
+            answer: Makes the answer to a request.
+            lane: None: there is none.
 
         Raises:
             Unavailable: The address is taken, or none of this machine.
         """
-        self._columns, self._answer = columns, answer
+        self._columns, self._answer, self._lane = columns, answer, lane
         self._peers: dict[threading.Thread, _Peer] = {}
         self._lock = threading.Lock()
         self._stopping = False
@@ -131,7 +162,7 @@ class FrameServer:
                     time.sleep(0.1)  # out of file descriptors, most likely: others are about to end
                 continue
             try:
-                self._admit(_Peer(sock))
+                self._admit(_Peer(sock, self._lane and self._lane()))
             except RuntimeError as error:  # out of threads
                 log.warning("cannot serve a connection: %s", error)
                 sock.close()
@@ -144,14 +175,15 @@ class FrameServer:
                 return
             if len(self._peers) >= MAX_CONNECTIONS:
                 # Who has waited longest makes room: so those that hold connections without a word keep nobody out.
-                longest = min(self._peers.values(), key=lambda other: other.waits_since)
-                if longest.waits_since == math.inf:
+                staying = [other for other in self._peers.values() if not other.leaving]
+                longest = min(staying, key=lambda other: other.waits_since, default=None)
+                if longest is None or longest.waits_since == math.inf:
                     log.warning("refused a connection: %d are at work", len(self._peers))
                     peer.socket.close()
                     return
                 log.warning("ended a connection to make room: there are %d", len(self._peers))
                 _shutdown(longest.socket, socket.SHUT_RDWR)
-                longest.waits_since = math.inf  # it needs a moment to go
+                longest.leaving = True
             thread.start()
             self._peers[thread] = peer
 
@@ -162,12 +194,7 @@ class FrameServer:
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, _STUCK_SECONDS * 1000)
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, struct.pack("ll", _STUCK_SECONDS, 0))
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
-            while (request := peer.receive(self._columns)) is not None:
-                turn, columns = request
-                peer.waits_since = math.inf
-                send(sock, self._answer(columns).in_turn(turn))
-                peer.waits_since = time.monotonic()
-                del request, columns  # not held until the next one comes
+            peer.serve(self._columns, self._answer)
         except PersiaError as error:
             log.warning("closed a connection: %s", error)
         except OSError as error:

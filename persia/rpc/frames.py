@@ -18,7 +18,7 @@ from typing_extensions import Buffer
 from persia.errors import DecodeError, InvalidInput, TooLarge
 from persia.rpc.server import MAX_MESSAGE_BYTES
 
-__all__ = ["HEADER_BYTES", "MAX_COLUMNS", "TURNS", "Frame", "frame", "header_of", "message_of", "send"]
+__all__ = ["HEADER_BYTES", "TURNS", "Frame", "frame", "header_of", "message_of", "send"]
 
 _Message = TypeVar("_Message", bound=Message)
 
@@ -87,15 +87,10 @@ def _check_size(lengths: Sequence[int]) -> None:
         raise TooLarge(f"expected a frame of at most {MAX_MESSAGE_BYTES} bytes, got {sum(lengths)}")
 
 
-def send(sock: socket.socket, pieces: list[memoryview]) -> list[memoryview]:
-    """Gives the pieces to a socket, all of them if it blocks. Returns what a socket that does not block could not take yet."""
+def send(sock: socket.socket, pieces: list[memoryview]) -> None:
+    """Gives all of the pieces to a socket that blocks."""
     while pieces:
-        try:
-            sent = sock.sendmsg(pieces)
-        except BlockingIOError:
-            break
-        pieces = _beyond(sent, pieces)
-    return pieces
+        pieces = _beyond(sock.sendmsg(pieces), pieces)
 
 
 def _beyond(sent: int, pieces: list[memoryview]) -> list[memoryview]:

@@ -13,7 +13,7 @@ import click
 
 from persia.errors import Unavailable
 from persia.memory import keep_freed_memory
-from persia.rpc.frame_server import Answer, FrameServer
+from persia.rpc.frame_server import Answer, FrameServer, Lane
 from persia.rpc.methods import Method
 from persia.rpc.server import Server
 
@@ -77,12 +77,21 @@ def give_up(program: str, reason: str) -> NoReturn:
 class Listeners:
     """gRPC, frames and metrics on one host. Bound on construction: so a port that is taken is known before anything else."""
 
-    def __init__(self, host: str, port: int, frame_port: int, service: str, method: Method, answer_frame: Answer) -> None:
-        """service: the full name; method: what answer_frame answers. Raises Unavailable."""
+    def __init__(
+        self,
+        host: str,
+        port: int,
+        frame_port: int,
+        service: str,
+        method: Method,
+        answer_frame: Answer,
+        lane: Lane | None = None,
+    ) -> None:
+        """service: the full name; method: what answer_frame answers; lane: as for FrameServer. Raises Unavailable."""
         self._url_host = f"[{host}]" if ":" in host and not host.startswith("[") else host  # of IPv6
         self._host = self._url_host.strip("[]")
         self.server = Server(f"{self._url_host}:{port}", [service])
-        self._frames = FrameServer(self._host, frame_port, len(method.request_columns) + 1, answer_frame)
+        self._frames = FrameServer(self._host, frame_port, len(method.request_columns) + 1, answer_frame, lane)
         self.address, self.frame_port = self.server.address, self._frames.port
 
     def offer_metrics(self, registry: CollectorRegistry, port: int) -> str:

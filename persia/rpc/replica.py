@@ -14,6 +14,7 @@ from dataclasses import dataclass, replace
 import grpc
 
 from persia.errors import PersiaError
+from persia.rpc.bell import Bell
 from persia.rpc.connection import Connection, FrameConnection, GrpcConnection
 from persia.rpc.methods import Method
 from persia.rpc.server import KEEPALIVE, MAX_MESSAGE_BYTES
@@ -83,14 +84,16 @@ class Replica:
         self.unusable_since = time.monotonic()  # where it is unusable
         self._slow_until = self._hangs_until = 0.0
         self._generation = 0
-        self._lock = threading.Lock()  # over the generation and the health, where they change together
+        # Over the generation and the health, where they change together. Reentrant: the garbage collector may close a context,
+        # and so this, in the thread that has it.
+        self._lock = threading.RLock()
         # The generation and port that frames get through to, or do not, until which time this is believed.
         self._frames: tuple[int, int] | None = None
         self._no_frames: tuple[int, int] | None = None
         self._no_frames_until = 0.0
         self._idle: deque[tuple[int, Connection]] = deque()
         self._channel = grpc.insecure_channel(self.address, CHANNEL_OPTIONS)
-        self._wake, self._closed = threading.Event(), False
+        self._wake, self._closed = Bell(), False
         self._thread = threading.Thread(target=self._watch, name=f"probe {self.address}", daemon=True)
         self._thread.start()
 
@@ -116,7 +119,7 @@ class Replica:
                 return  # known already
             self._generation += 1
             self._become(replace(self.health, ready=False, state=reason))
-        self._wake.set()
+        self._wake.ring()
 
     def connect(self) -> tuple[int, Connection]:
         """A connection that waits for a request, or is being opened. Give it back with release(). Raises Unavailable."""
@@ -155,7 +158,7 @@ class Replica:
 
     def _watch(self) -> None:
         while not self._closed:
-            self._wake.clear()
+            self._wake.silence()
             before, generation = self.health, self._generation
             try:
                 health = self._probe(self._channel, _PROBE_SECONDS)

@@ -10,6 +10,7 @@ import threading
 import time
 from collections.abc import Collection, Sequence
 
+from persia.rpc.bell import Bell
 from persia.rpc.methods import Method
 from persia.rpc.replica import HANGS, Probe, Replica
 
@@ -34,7 +35,7 @@ class ReplicaSet:
         self._unresolved: dict[str, str] = {}
         self._turn = itertools.count()
         self._began = time.monotonic()
-        self._closed = threading.Event()
+        self._bell, self._closed = Bell(), False
         names = [address for address in self.addresses if not self._add_literal(address)]
         if names:
             threading.Thread(target=self._follow, args=(names,), name=f"resolve {name}", daemon=True).start()
@@ -76,7 +77,8 @@ class ReplicaSet:
         return "; ".join(reasons) or "no address is known yet"
 
     def close(self) -> None:
-        self._closed.set()
+        self._closed = True
+        self._bell.ring()
         for replica in self.replicas:
             replica.close()
 
@@ -95,7 +97,7 @@ class ReplicaSet:
     def _follow(self, names: list[str]) -> None:
         """Keeps the replicas of names what the names stand for."""
         literal = set(self._replicas)
-        while not self._closed.is_set():
+        while not self._closed:
             found = literal.union(*[self._resolve(name) for name in names])
             for place in found - set(self._replicas):
                 self._add(*place)
@@ -104,7 +106,7 @@ class ReplicaSet:
                 self._replicas.pop(place).close()
             end = time.monotonic() + _RESOLVE_SECONDS
             # In small steps, for it is looked up at once when nobody is left.
-            while not self._closed.wait(_RESOLVE_SECONDS / 10) and self.usable and time.monotonic() < end:
+            while not self._bell.wait(_RESOLVE_SECONDS / 10) and self.usable and time.monotonic() < end:
                 pass
         self.close()  # also those that were found meanwhile
 

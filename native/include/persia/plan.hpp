@@ -1,5 +1,6 @@
 // Which shard is asked for what. A plan is made from a decoded batch in one pass over its ids; each shard gets one request in
-// columns, which `answer` (shard_request.hpp) turns into one column of f32; `assemble` makes the dense model's tensors of them.
+// columns, which `answer` (shard_request.hpp) turns into one column of numbers; `assemble` makes the dense model's tensors of
+// them.
 //
 // Thread safety: plain values.
 #pragma once
@@ -24,7 +25,7 @@ struct PlannedRequest {
     std::vector<std::uint32_t> sum_counts;
     std::vector<std::uint16_t> sum_samples;
 
-    // Where the rows of its rows parts go: positions of each sign, and of each position its sample and column.
+    // Where the rows of its rows and halves parts go: positions of each sign, and of each position its sample and column.
     std::vector<std::uint32_t> row_counts;
     std::vector<std::uint16_t> row_samples;
     std::vector<std::uint16_t> row_columns;

@@ -10,8 +10,12 @@
 
 namespace persia {
 
-// What a shard sends back for a feature: the row of each sign, or the sum per sample that it made of them.
-enum class AnswerKind : std::uint32_t { rows = 0, sums = 1 };
+// What a shard sends back for a feature.
+enum class AnswerKind : std::uint32_t {
+    rows = 0,    // the row of each sign
+    sums = 1,    // for each sample the sum of its signs' rows
+    halves = 2,  // the row of each sign in f16, as the sum of this row alone would be: so -0.0 is 0.0
+};
 
 // One feature's share of a request. On the wire as it is: six u32.
 struct RequestPart {
@@ -22,8 +26,11 @@ struct RequestPart {
     std::uint32_t signs = 0;      // how many of the request's signs are this part's
     std::uint32_t positions = 0;  // where they stand: how many of sum_samples, or of the rows kept by the asker
 
-    // f32 numbers in the answer.
-    std::size_t answer_size() const { return std::size_t{kind == AnswerKind::sums ? samples : signs} * dim; }
+    // Numbers of four bytes in the answer: f32, or two halves each, the last of which may be a zero that means nothing.
+    std::size_t answer_size() const {
+        const std::size_t numbers = std::size_t{kind == AnswerKind::sums ? samples : signs} * dim;
+        return kind == AnswerKind::halves ? numbers / 2 + numbers % 2 : numbers;
+    }
 };
 static_assert(sizeof(RequestPart) == 24, "parts are sent as they are");
 
@@ -34,7 +41,7 @@ struct RequestView {
     std::span<const std::uint32_t> sum_counts;   // for the signs of sums parts: how many positions each has
     std::span<const std::uint16_t> sum_samples;  // the sample of each position
 
-    std::size_t answer_size() const;  // f32 numbers
+    std::size_t answer_size() const;  // numbers of four bytes
 };
 
 // Throws InvalidInput unless the columns fit each other, and TooLarge if the answer had more than max_numbers.

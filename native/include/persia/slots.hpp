@@ -42,6 +42,9 @@ class Slots {
 
     const std::vector<Slot>& all() const { return slots_; }
 
+    // Of the slot that makes the most of them.
+    std::uint32_t most_signs_per_id() const { return most_signs_per_id_; }
+
   private:
     struct NameHash {
         using is_transparent = void;
@@ -51,6 +54,7 @@ class Slots {
     std::vector<Slot> slots_;
     std::unordered_map<std::string, std::size_t, NameHash, std::equal_to<>> by_name_;
     std::uint64_t modulus_;
+    std::uint32_t most_signs_per_id_ = 1;
 };
 
 }  // namespace persia

@@ -57,6 +57,9 @@ class Snapshot {
     // signs (n) -> out (n, dim): a row each.
     Misses rows(std::span<const std::uint64_t> signs, std::uint32_t dim, float* out) const;
 
+    // signs (n) -> out (n, dim) in f16: the row of each, added to zeros.
+    Misses halves(std::span<const std::uint64_t> signs, std::uint32_t dim, std::uint16_t* out) const;
+
     // signs (n), counts (n), samples (sum of counts) -> sums (k, dim), which the caller has zeroed: the row of signs[i] is
     // added to sums[s] for each s of the next counts[i] samples. REQUIRES: every sample < k.
     Misses sums(std::span<const std::uint64_t> signs, std::span<const std::uint32_t> counts,

@@ -8,6 +8,8 @@ import numpy as np
 import numpy.typing as npt
 from typing_extensions import Buffer
 
+from persia._core import net as net
+
 _U64 = npt.NDArray[np.uint64]
 _RowBlock = tuple[_U64, npt.NDArray[np.uint32], npt.NDArray[np.float32], npt.NDArray[np.uint8]]
 _Blocks = Iterable[tuple[_U64, npt.NDArray[np.float32]]]
@@ -232,7 +234,7 @@ class ShardRequest:
 
     @property
     def parts(self) -> npt.NDArray[np.uint32]:
-        """(k, 6): feature, answer kind (0 rows, 1 sums), dim, samples, signs, positions."""
+        """(k, 6): feature, answer kind (0 rows, 1 sums, 2 halves), dim, samples, signs, positions."""
     @property
     def signs(self) -> _U64: ...
     @property
@@ -243,19 +245,17 @@ class ShardRequest:
         """The sample of each of these positions."""
     @property
     def answer_size(self) -> int:
-        """Numbers in the answer; 0 for a shard that need not be asked."""
+        """Numbers of four bytes in the answer; 0 for a shard that need not be asked."""
 
 class Plan:
     @property
     def feature_names(self) -> list[str]: ...
     @property
     def requests(self) -> list[ShardRequest]: ...
-    def assemble(self, answers: Sequence[npt.NDArray[np.float32] | None]) -> list[npt.NDArray[np.float16]]:
-        """One answer per shard, None for a missing one -> per feature (batch, dim), or (batch, fixed_size, dim + 1)."""
-    def assemble_flat(
-        self, answers: Sequence[npt.NDArray[np.float32] | None]
-    ) -> tuple[npt.NDArray[np.float16], npt.NDArray[np.uint32]]:
-        """As assemble: the numbers of all tensors, and their shapes in ForwardResponse's form, both of one dim."""
+    def room(self) -> tuple[npt.NDArray[np.float16], npt.NDArray[np.uint32]]:
+        """Memory for the numbers of all tensors, not initialised, and their shapes as in ForwardResponse, both of one dim."""
+    def assemble(self, answers: Sequence[npt.NDArray[np.float32] | None], room: npt.NDArray[np.float16]) -> None:
+        """One answer per shard, None for a missing one -> the numbers of all tensors, in the order of the features."""
 
 def make_plan(batch: Batch, slots: Slots, shards: int, max_numbers: int = 1 << 29) -> Plan:
     """max_numbers: of all tensors together. Raises FeatureError for a feature that is not configured or has another batch

@@ -1,0 +1,40 @@
+"""Asking several servers at once: what ends the wait for those that hang."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+
+import pytest
+from persia_packets import CONFIG
+from replicas import Replicas, assert_golden, golden_batch, router_of, stopped
+from servers import PATIENCE
+
+from persia import _core
+from persia.config import load_embedding_config
+from persia.errors import InvalidInput, Unavailable
+from persia.routing import make_slots
+from persia.routing.shards import lookup_messages, of_size
+from persia.rpc.fan_out import Patience, Question, ask_all
+
+
+def test_a_lookup_that_has_failed_does_not_wait_for_a_shard_that_hangs(tmp_path: Path) -> None:
+    with Replicas(tmp_path) as servers, router_of(servers.addresses, wait_for_shard=0.1) as router:
+        assert_golden(router.lookup(golden_batch()))
+        (hangs,), (dies,) = servers.shards
+        dies.kill()
+        with stopped(hangs), pytest.raises(Unavailable, match="shard 1 of 2"):  # and not after a minute that shard 0 is late
+            router.lookup(golden_batch(), PATIENCE)
+
+
+def test_a_refusal_is_known_while_another_shard_hangs(tmp_path: Path) -> None:
+    """Also where nobody would look again before the end."""
+    with Replicas(tmp_path) as servers, router_of(servers.addresses) as router:
+        assert_golden(router.lookup(golden_batch()))
+        plan = _core.make_plan(golden_batch(), make_slots(load_embedding_config(CONFIG)), 2)
+        sizes = [of_size(request.answer_size) for request in plan.requests]
+        late = Question(router.shards[0], lookup_messages(2)[0], plan.requests[0], sizes[0])
+        wrong = Question(router.shards[1], lookup_messages(2)[1], [b"x", b"", b"", b""], sizes[1])
+        with stopped(servers.shards[0][0]):
+            ask_all([late, wrong], time.monotonic() + 2 * PATIENCE, Patience(2 * PATIENCE, 1.0))
+        assert isinstance(wrong.error, InvalidInput) and not late.done
