@@ -195,3 +195,13 @@ TEST(raw_tensors_from_halves_are_the_rows_in_f16) {
         CHECK(tensor == want);
     }
 }
+
+TEST(where_ids_stand_decides_and_not_how_many_a_sample_is_said_to_have) {
+    const auto bytes = encoded({{"a", {{1}, {2}}}});
+    Batch batch = decode_batch(bytes);
+    const Slots slots({{.name = "a", .dim = 2}}, 8);
+    CHECK(make_plan(batch, slots, 1).shards[0].parts[0].kind == AnswerKind::halves);
+    for (Position& position : batch.positions) position.sample = 0;
+    CHECK(batch.ids_per_sample == (std::vector<std::uint32_t>{1, 1}));
+    CHECK(make_plan(batch, slots, 1).shards[0].parts[0].kind != AnswerKind::halves);
+}
