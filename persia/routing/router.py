@@ -83,8 +83,9 @@ class Router:
         since = time.monotonic()
         asked = questions
         if self._row_cache is not None:
+            requests = plan.requests  # made anew each time
             for i, question in questions.items():
-                question.answer = self.hot_rows[i].answer(plan.requests[i])
+                question.answer = self.hot_rows[i].answer(requests[i])
             asked = {i: question for i, question in questions.items() if not question.done}
         all_or_none = not self.options.zeros_for_missing_shards
         ask_all(list(asked.values()), end, self._patience, all_or_none=all_or_none, meanwhile=meanwhile)
