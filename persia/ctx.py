@@ -49,7 +49,7 @@ class Features(NamedTuple):
     labels: _Tensors | None
 
 
-@dataclass(frozen=True)
+@dataclass(eq=False)
 class EmbeddingBatch:
     """A batch with its embeddings: `features`, and in `lookup` versions, misses, and shards that are missing."""
 

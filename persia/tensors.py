@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import functools
 import itertools
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -44,13 +45,13 @@ class LookupTensors:
     def begin(self, numbers: npt.NDArray[np.float16], shapes: npt.NDArray[np.uint32]) -> None:
         """For Lookups.lookup(): makes tensors that are still empty."""
         if self._device.type == "cpu":
-            self._numbers, self._tensors = numbers, split_tensors(numbers, tensor_shapes(shapes), self._device)
+            self._numbers, self._tensors = numbers, split_tensors(numbers, shapes, self._device)
 
     def of(self, lookup: Lookup) -> list[Tensor]:
         """The tensors, once the lookup is done."""
         if self._numbers is lookup.numbers:  # else they were of a try that was given up, or there was none yet
             return self._tensors
-        return split_tensors(lookup.numbers, tensor_shapes(lookup.shapes), self._device)
+        return split_tensors(lookup.numbers, lookup.shapes, self._device)
 
 
 def to_tensors(arrays: Sequence[npt.NDArray[Any]], device: torch.device) -> list[torch.Tensor]:
@@ -62,18 +63,26 @@ def to_tensors(arrays: Sequence[npt.NDArray[Any]], device: torch.device) -> list
     return tensors if device.type == "cpu" else [tensor.to(device, non_blocking=True) for tensor in tensors]
 
 
-def split_tensors(numbers: npt.NDArray[Any], shapes: Iterable[tuple[int, ...]], device: torch.device) -> list[torch.Tensor]:
-    """Tensors that stand one after the other in an array, whose memory they share where to_tensors() would."""
+def split_tensors(numbers: npt.NDArray[Any], shapes: npt.NDArray[np.uint32], device: torch.device) -> list[torch.Tensor]:
+    """The tensors of a Lookup's numbers and shapes. They share the numbers' memory where to_tensors() would."""
     (flat,) = to_tensors([numbers], device)
     tensors: list[torch.Tensor] = []
+    for begin, end, count, shape in _runs(shapes.tobytes()):
+        tensors.extend(flat[begin:end].view(count, *shape).unbind())
+    return tensors
+
+
+@functools.lru_cache(maxsize=256)  # a model's batches have few shapes
+def _runs(shapes: bytes) -> list[tuple[int, int, int, tuple[int, ...]]]:
+    """Neighbours have mostly the same shape, and one call makes views for all of them: (begin, end, count, shape)."""
+    runs: list[tuple[int, int, int, tuple[int, ...]]] = []
     begin = 0
-    # Neighbours have mostly the same shape, and one call makes views for all of them.
-    for shape, run in itertools.groupby(shapes):
+    for shape, run in itertools.groupby(tensor_shapes(np.frombuffer(shapes, np.uint32))):
         count = sum(1 for _ in run)
         end = begin + count * math.prod(shape)
-        tensors.extend(flat[begin:end].view(count, *shape).unbind())
+        runs.append((begin, end, count, shape))
         begin = end
-    return tensors
+    return runs
 
 
 def _to_tensor(array: npt.NDArray[Any]) -> torch.Tensor:

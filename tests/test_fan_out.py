@@ -15,6 +15,7 @@ from persia.config import load_embedding_config
 from persia.errors import InvalidInput, Unavailable
 from persia.routing import make_slots
 from persia.routing.shards import lookup_messages, of_size
+from persia.rpc.connection import FrameConnection
 from persia.rpc.fan_out import Patience, Question, ask_all
 
 
@@ -38,3 +39,22 @@ def test_a_refusal_is_known_while_another_shard_hangs(tmp_path: Path) -> None:
         with stopped(servers.shards[0][0]):
             ask_all([late, wrong], time.monotonic() + 2 * PATIENCE, Patience(2 * PATIENCE, 1.0))
         assert isinstance(wrong.error, InvalidInput) and not late.done
+
+
+def test_one_connection_carries_messages_that_differ(tmp_path: Path) -> None:
+    """Each request and each answer is the one of its turn, whether or not it is like the one before."""
+    with Replicas(tmp_path) as servers, router_of(servers.addresses) as router:
+        assert_golden(router.lookup(golden_batch()))
+        plan = _core.make_plan(golden_batch(), make_slots(load_embedding_config(CONFIG)), 2)
+        here, elsewhere = lookup_messages(2)
+        _, connection = router.shards[0].replicas[0].connect()
+        assert isinstance(connection, FrameConnection)
+        got = []
+        for message in (here, here, elsewhere, elsewhere, here):
+            connection.ask(message, plan.requests[0], PATIENCE)
+            while (answer := connection.answer()) is None:
+                _core.net.exchange([connection.waits_on], [], PATIENCE)
+            got.append((answer.message.HasField("error"), answer.columns[0].nbytes))
+        connection.close()
+    rows, refused = (False, 4 * plan.requests[0].answer_size), (True, 0)
+    assert got == [rows, rows, refused, refused, rows]

@@ -53,30 +53,20 @@ nb::ndarray<nb::numpy, const std::uint32_t, nb::ndim<2>> parts_of(const PyReques
 
 using Answer = In1<float>;
 
-std::size_t size_of(const std::vector<std::size_t>& shape) {
-    std::size_t size = 1;
-    for (const std::size_t extent : shape) size *= extent;
-    return size;
-}
-
-nb::ndarray<nb::numpy> halves(std::uint16_t* data, const std::vector<std::size_t>& shape, nb::handle owner) {
-    return {data, shape.size(), shape.data(), owner, nullptr, kHalf};
-}
-
 // Memory for the tensors of all features in one piece: one allocation, and torch may share it. And their shapes as
 // ForwardResponse has them: (samples, ids or 0, numbers).
 nb::tuple room_of(const Plan& self) {
     std::vector<std::uint32_t> shapes;
+    shapes.reserve(3 * self.features.size());
     std::size_t total = 0;
     for (const PlannedFeature& feature : self.features) {
-        const auto shape = tensor_shape(feature);
-        total += size_of(shape);
-        shapes.push_back(static_cast<std::uint32_t>(shape.front()));
-        shapes.push_back(shape.size() == 3 ? static_cast<std::uint32_t>(shape[1]) : 0);
-        shapes.push_back(static_cast<std::uint32_t>(shape.back()));
+        const TensorShape shape = tensor_shape(feature);
+        total += shape.size();
+        shapes.insert(shapes.end(), {shape.samples, shape.ids, shape.numbers});
     }
     const NewArray<std::uint16_t> numbers(total);
-    return nb::make_tuple(halves(numbers.data, {total}, numbers.owner), owned(std::move(shapes)));
+    const nb::ndarray<nb::numpy> halves(numbers.data, {total}, numbers.owner, {}, kHalf);
+    return nb::make_tuple(halves, owned(std::move(shapes)));
 }
 
 using Room = nb::ndarray<nb::ndim<1>, nb::c_contig, nb::device::cpu>;
@@ -87,7 +77,7 @@ void assemble_into(const Plan& plan, const std::vector<std::optional<Answer>>& a
     std::size_t total = 0;
     for (const PlannedFeature& feature : plan.features) {
         outs.push_back(out + total);
-        total += size_of(tensor_shape(feature));
+        total += tensor_shape(feature).size();
     }
     if (room.dtype() != kHalf || room.shape(0) != total) {
         throw InvalidInput("expected room for " + std::to_string(total) + " numbers in f16, got " +
@@ -190,7 +180,7 @@ void routing(nb::module_& module) {
         .def_prop_ro("feature_names",
                      [](const Plan& self) {
                          std::vector<std::string> names;
-                         for (const PlannedFeature& feature : self.features) names.push_back(feature.name);
+                         for (const PlannedFeature& feature : self.features) names.push_back(feature.slot.name);
                          return names;
                      })
         .def_prop_ro("requests", requests_of)

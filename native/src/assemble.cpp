@@ -1,6 +1,8 @@
 #include <algorithm>
 #include <cmath>
-#include <numeric>
+#include <cstring>
+#include <string>
+#include <vector>
 
 #include "persia/error.hpp"
 #include "persia/half.hpp"
@@ -17,9 +19,16 @@ struct PartAnswer {
     const RequestPart* part;
     const std::uint32_t* counts;
     const std::uint16_t* samples;
-    const std::uint16_t* columns;
-    const float* values;  // null: the shard is missing
+    const std::uint16_t* columns;  // of a raw feature only
+    const float* values;           // null: the shard is missing
 };
+
+// Rows are short, and their length is not known to the compiler: a call for each would take longer than the copy.
+void copy_row(const std::uint16_t* row, std::size_t dim, std::uint16_t* out) {
+    constexpr std::size_t kAtOnce = 8;
+    for (; dim >= kAtOnce; dim -= kAtOnce, row += kAtOnce, out += kAtOnce) std::memcpy(out, row, kAtOnce * sizeof(*row));
+    for (; dim > 0; --dim) *out++ = *row++;
+}
 
 // f(row or null, position) for every position of a part that was answered with rows: of float, or of halves.
 template <class Number, class F>
@@ -60,11 +69,13 @@ void assemble_pooled(const PlannedFeature& feature, std::span<const PartAnswer> 
 // Samples of one id at most: each has its row.
 void assemble_single(const PlannedFeature& feature, std::span<const PartAnswer> answers, std::uint16_t* out) {
     const std::size_t dim = feature.slot.dim;
-    std::fill_n(out, feature.batch_size * dim, std::uint16_t{0});
+    std::size_t rows = 0;
+    for (const PartAnswer& answer : answers) rows += answer.values == nullptr ? 0 : answer.part->positions;
+    if (rows != feature.batch_size) std::fill_n(out, feature.batch_size * dim, std::uint16_t{0});
     for (const PartAnswer& answer : answers) {
         if (answer.values == nullptr) continue;
         for_each_position<std::uint16_t>(answer, [&](const std::uint16_t* row, std::size_t position) {
-            std::copy_n(row, dim, out + answer.samples[position] * dim);
+            copy_row(row, dim, out + answer.samples[position] * dim);
         });
     }
 }
@@ -78,7 +89,7 @@ void assemble_raw(const PlannedFeature& feature, std::span<const PartAnswer> ans
         for_each_position<std::uint16_t>(answer, [&](const std::uint16_t* row, std::size_t position) {
             if (answer.columns[position] >= columns) return;
             std::uint16_t* place = out + (answer.samples[position] * columns + answer.columns[position]) * (dim + 1);
-            if (row != nullptr) std::copy_n(row, dim, place);
+            if (row != nullptr) copy_row(row, dim, place);
             place[dim] = kHalfOne;
         });
     }
@@ -108,51 +119,68 @@ void assemble_raw_stacked(const PlannedFeature& feature, std::span<const PartAns
     for (std::size_t place = 0; place < places; ++place) to_half(sums.data() + place * dim, out + place * (dim + 1), dim);
 }
 
-// The parts of all shards, by feature.
-std::vector<std::vector<PartAnswer>> by_feature(const Plan& plan, std::span<const std::span<const float>> answers) {
+// A shard's parts and their answers, which come in the order of the features.
+struct ShardCursor {
+    const PlannedRequest* request;
+    const float* values;  // null: the shard is missing
+    std::size_t part = 0, sign = 0, position = 0, column = 0;
+
+    bool at(std::size_t feature) const { return part < request->parts.size() && request->parts[part].feature == feature; }
+
+    PartAnswer take(bool raw) {
+        const RequestPart& taken = request->parts[part++];
+        const PartAnswer answer{&taken, request->row_counts.data() + sign, request->row_samples.data() + position,
+                                request->row_columns.data() + column, values};
+        if (values != nullptr) values += taken.answer_size();
+        if (taken.kind != AnswerKind::sums) {
+            sign += taken.signs;
+            position += taken.positions;
+            column += raw ? taken.positions : 0;
+        }
+        return answer;
+    }
+};
+
+std::vector<ShardCursor> cursors_of(const Plan& plan, std::span<const std::span<const float>> answers) {
     if (answers.size() != plan.shards.size()) {
         throw InvalidInput("expected the answers of " + std::to_string(plan.shards.size()) + " shards, got " +
                            std::to_string(answers.size()));
     }
-    std::vector<std::vector<PartAnswer>> features(plan.features.size());
+    std::vector<ShardCursor> cursors;
+    cursors.reserve(answers.size());
     for (std::size_t s = 0; s < answers.size(); ++s) {
-        const PlannedRequest& request = plan.shards[s];
-        const std::size_t expected = request.view().answer_size();
+        const std::size_t expected = plan.shards[s].view().answer_size();
         // A request for nothing has an empty answer too, and no parts to miss.
         if (!answers[s].empty() && answers[s].size() != expected) {
             throw InvalidInput("expected an answer of " + std::to_string(expected) + " numbers from shard " +
                                std::to_string(s) + ", got " + std::to_string(answers[s].size()));
         }
-        std::size_t sign = 0, position = 0, value = 0;
-        for (const RequestPart& part : request.parts) {
-            features[part.feature].push_back({&part, request.row_counts.data() + sign, request.row_samples.data() + position,
-                                              request.row_columns.data() + position,
-                                              answers[s].empty() ? nullptr : answers[s].data() + value});
-            value += part.answer_size();
-            if (part.kind == AnswerKind::sums) continue;
-            sign += part.signs;
-            position += part.positions;
-        }
+        cursors.push_back({&plan.shards[s], answers[s].empty() ? nullptr : answers[s].data()});
     }
-    return features;
+    return cursors;
 }
 
 }  // namespace
 
 void assemble(const Plan& plan, std::span<const std::span<const float>> answers, std::span<std::uint16_t* const> outs) {
-    const auto features = by_feature(plan, answers);
+    std::vector<ShardCursor> cursors = cursors_of(plan, answers);
+    std::vector<PartAnswer> parts;  // of one feature
     std::vector<float> sums;
-    for (std::size_t i = 0; i < features.size(); ++i) {
+    for (std::size_t i = 0; i < plan.features.size(); ++i) {
         const PlannedFeature& feature = plan.features[i];
-        const bool single = !features[i].empty() && features[i].front().part->kind == AnswerKind::halves;
+        parts.clear();
+        for (ShardCursor& cursor : cursors) {
+            if (cursor.at(i)) parts.push_back(cursor.take(!feature.slot.summation));
+        }
+        const bool single = !parts.empty() && parts.front().part->kind == AnswerKind::halves;
         if (feature.slot.summation && single) {
-            assemble_single(feature, features[i], outs[i]);
+            assemble_single(feature, parts, outs[i]);
         } else if (feature.slot.summation) {
-            assemble_pooled(feature, features[i], sums, outs[i]);
+            assemble_pooled(feature, parts, sums, outs[i]);
         } else if (feature.slot.signs_per_id() == 1) {
-            assemble_raw(feature, features[i], outs[i]);
+            assemble_raw(feature, parts, outs[i]);
         } else {
-            assemble_raw_stacked(feature, features[i], sums, outs[i]);
+            assemble_raw_stacked(feature, parts, sums, outs[i]);
         }
     }
 }

@@ -186,6 +186,11 @@ FeatureView read_feature(Reader& in, Batch& batch) {
 void read_ids(Reader& in, Batch& batch) {
     batch.has_ids = true;
     batch.requires_grad = in.flag("requires_grad");
+    // More ids than this cannot come, and mostly not many fewer do.
+    const std::size_t most = in.remaining() / (kEntryMin + kMapItem);
+    batch.ids.reserve(most);
+    batch.position_offsets.reserve(most + 1);
+    batch.positions.reserve(most);
     read_features(in, batch, kFeatureMin, read_feature);
     for (const char* what : {"the time of entering the staging buffer", "the time of entering the forward buffer",
                              "the reference to a buffered batch"}) {

@@ -19,12 +19,22 @@ struct Column {
     std::span<const Position> positions;
 };
 
+// Where the next sign of a shard's request is written.
+struct Cursor {
+    std::uint64_t* sign = nullptr;
+    std::uint32_t* count = nullptr;
+    std::uint16_t* sample = nullptr;
+    std::uint16_t* column = nullptr;  // null where columns do not matter
+};
+
 // Memory that one feature after the other uses again.
 struct Scratch {
     std::vector<std::uint64_t> signs;
     std::vector<std::uint32_t> offsets;
     std::vector<Position> positions;
     std::vector<std::uint32_t> shards;    // of each sign
+    std::vector<std::uint64_t> counts;    // of each shard, as kOneSign says
+    std::vector<Cursor> cursors;          // of each shard
     std::vector<std::uint32_t> distinct;  // sign of (id, round): its place in `signs`
     std::vector<std::uint32_t> table;     // place in `signs` + 1, open addressing
     std::vector<char> seen;               // samples
@@ -124,52 +134,47 @@ AnswerKind smaller_answer(const Slot& slot, const Column& column, std::size_t ba
     return sums < rows ? AnswerKind::sums : AnswerKind::rows;
 }
 
-// Where the next sign of a request is written.
-struct Cursor {
-    std::uint64_t* sign = nullptr;
-    std::uint32_t* count = nullptr;
-    std::uint16_t* sample = nullptr;
-    std::uint16_t* column = nullptr;  // null where columns do not matter
-};
-
 template <class T>
 T* extend(std::vector<T>& column, std::size_t by) {
     column.resize(column.size() + by);
     return column.data() + (column.size() - by);
 }
 
-Cursor make_room(PlannedRequest& request, AnswerKind kind, std::size_t signs, std::size_t positions) {
+Cursor make_room(PlannedRequest& request, AnswerKind kind, bool raw, std::size_t signs, std::size_t positions) {
     std::uint64_t* sign = extend(request.signs, signs);
     if (kind == AnswerKind::sums)
         return {sign, extend(request.sum_counts, signs), extend(request.sum_samples, positions), nullptr};
     return {sign, extend(request.row_counts, signs), extend(request.row_samples, positions),
-            extend(request.row_columns, positions)};
+            raw ? extend(request.row_columns, positions) : nullptr};
 }
+
+// Signs and their positions are counted in one number, for each shard's is written at every sign: 32 bits each.
+constexpr std::uint64_t kOneSign = std::uint64_t{1} << 32;
 
 // Hands the column's signs to the shards that they live on.
 void distribute(const Column& column, const ShardOf& shard_of_sign, bool single_rows, std::uint32_t feature, const Slot& slot,
                 std::uint32_t batch_size, Scratch& scratch, std::vector<PlannedRequest>& requests) {
     const auto shards = static_cast<std::uint32_t>(requests.size());
     const std::size_t n = column.signs.size();
-    std::vector<std::uint32_t> signs(shards), positions(shards);
+    scratch.counts.assign(shards, 0);
     scratch.shards.resize(n);
     for (std::size_t i = 0; i < n; ++i) {
         const std::uint32_t shard = shard_of_sign(column.signs[i]);
         scratch.shards[i] = shard;
-        ++signs[shard];
-        positions[shard] += column.offsets[i + 1] - column.offsets[i];
+        scratch.counts[shard] += kOneSign + (column.offsets[i + 1] - column.offsets[i]);
     }
-    const auto asked =
-        static_cast<std::size_t>(shards - static_cast<std::uint32_t>(std::count(signs.begin(), signs.end(), 0U)));
+    const auto asked = static_cast<std::size_t>(std::ranges::count_if(scratch.counts, [](auto count) { return count != 0; }));
     const AnswerKind kind = single_rows ? AnswerKind::halves : smaller_answer(slot, column, batch_size, asked);
-    std::vector<Cursor> cursors(shards);
+    scratch.cursors.assign(shards, {});
     for (std::uint32_t s = 0; s < shards; ++s) {
-        if (signs[s] == 0) continue;
-        requests[s].parts.push_back({feature, kind, slot.dim, batch_size, signs[s], positions[s]});
-        cursors[s] = make_room(requests[s], kind, signs[s], positions[s]);
+        const auto signs = static_cast<std::uint32_t>(scratch.counts[s] / kOneSign);
+        const auto positions = static_cast<std::uint32_t>(scratch.counts[s] % kOneSign);
+        if (signs == 0) continue;
+        requests[s].parts.push_back({feature, kind, slot.dim, batch_size, signs, positions});
+        scratch.cursors[s] = make_room(requests[s], kind, !slot.summation, signs, positions);
     }
     for (std::size_t i = 0; i < n; ++i) {
-        Cursor& to = cursors[scratch.shards[i]];
+        Cursor& to = scratch.cursors[scratch.shards[i]];
         *to.sign++ = column.signs[i];
         *to.count++ = column.offsets[i + 1] - column.offsets[i];
         for (std::uint32_t p = column.offsets[i]; p < column.offsets[i + 1]; ++p) {
@@ -190,24 +195,30 @@ Plan make_plan(const Batch& batch, const Slots& slots, std::uint32_t shards, std
     plan.features.reserve(batch.features.size());
     plan.shards.resize(shards);
     // A little more than its share, so that growing is rare.
-    for (PlannedRequest& request : plan.shards) request.signs.reserve(batch.ids.size() / shards * 9 / 8 + 16);
+    const auto share = [shards](std::size_t all) { return all / shards * 9 / 8 + 16; };
+    for (PlannedRequest& request : plan.shards) {
+        request.parts.reserve(std::min(batch.features.size(), share(batch.ids.size())));
+        request.signs.reserve(share(batch.ids.size()));
+        request.row_counts.reserve(share(batch.ids.size()));
+        request.row_samples.reserve(share(batch.positions.size()));
+    }
     const ShardOf shard_of_sign(shards);
     Scratch scratch;
     for (const FeatureView& feature : batch.features) {
-        const std::string name(feature.name);
         const Slot* slot = slots.find(feature.name);
         if (slot == nullptr)
-            throw FeatureError(name, "expected a feature that the embedding config has, got one that it has not");
+            throw FeatureError(std::string(feature.name),
+                               "expected a feature that the embedding config has, got one that it has not");
         if (feature.batch_size != batch.features.front().batch_size) {
-            throw FeatureError(name, "expected a batch of " + std::to_string(batch.features.front().batch_size) +
-                                         " samples as in the feature before it, got " + std::to_string(feature.batch_size));
+            throw FeatureError(std::string(feature.name),
+                               "expected a batch of " + std::to_string(batch.features.front().batch_size) +
+                                   " samples as in the feature before it, got " + std::to_string(feature.batch_size));
         }
-        PlannedFeature planned{name, *slot, feature.batch_size, {}};
-        std::size_t size = 1;  // below 2^49
-        for (const std::size_t extent : tensor_shape(planned)) size *= extent;
+        PlannedFeature planned{*slot, feature.batch_size, {}};
+        const std::size_t size = tensor_shape(planned).size();
         if (size > max_numbers - numbers) {
             throw TooLarge("expected at most " + std::to_string(max_numbers) +
-                           " numbers in all tensors of a batch, got more at '" + name + "'");
+                           " numbers in all tensors of a batch, got more at '" + slot->name + "'");
         }
         numbers += size;
         if (slot->summation && slot->sqrt_scaling) {
@@ -223,10 +234,10 @@ Plan make_plan(const Batch& batch, const Slots& slots, std::uint32_t shards, std
     return plan;
 }
 
-std::vector<std::size_t> tensor_shape(const PlannedFeature& feature) {
+TensorShape tensor_shape(const PlannedFeature& feature) {
     const Slot& slot = feature.slot;
-    if (slot.summation) return {feature.batch_size, slot.dim};
-    return {feature.batch_size, slot.sample_fixed_size, std::size_t{slot.dim} + 1};
+    if (slot.summation) return {feature.batch_size, 0, slot.dim};
+    return {feature.batch_size, slot.sample_fixed_size, slot.dim + 1};
 }
 
 }  // namespace persia

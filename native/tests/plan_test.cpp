@@ -53,8 +53,7 @@ std::vector<float> tensor_of(const Plan& plan, const std::vector<std::unique_ptr
         answers[s].resize(request.answer_size());
         answer(*tables[s]->pin(), request, answers[s].data());
     }
-    std::size_t size = 1;
-    for (const std::size_t extent : tensor_shape(plan.features[0])) size *= extent;
+    const std::size_t size = tensor_shape(plan.features[0]).size();
     std::vector<std::uint16_t> halves(size);
     std::uint16_t* const outs[] = {halves.data()};
     const std::vector<std::span<const float>> columns(answers.begin(), answers.end());

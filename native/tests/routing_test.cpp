@@ -48,8 +48,7 @@ std::vector<float> tensor_of(const Slot& slot, const Samples& samples, const Row
         misses->absent += found.absent;
         misses->wrong_dim += found.wrong_dim;
     }
-    std::size_t size = 1;
-    for (const std::size_t extent : tensor_shape(plan.features[0])) size *= extent;
+    const std::size_t size = tensor_shape(plan.features[0]).size();
     std::vector<std::uint16_t> halves(size);
     std::uint16_t* out = halves.data();
     const std::vector<std::span<const float>> columns(answers.begin(), answers.end());

@@ -108,15 +108,19 @@ std::vector<std::vector<float>> answers_of(const Plan& plan, const std::vector<s
 
 using Tensor = std::vector<std::uint16_t>;
 
-Tensor tensor_of(const Plan& plan, const std::vector<std::vector<float>>& answers) {
-    std::size_t size = 1;
-    for (const std::size_t extent : tensor_shape(plan.features[0])) size *= extent;
-    Tensor tensor(size, 0x7777);
-    std::uint16_t* out = tensor.data();
+std::vector<Tensor> tensors_of(const Plan& plan, const std::vector<std::vector<float>>& answers) {
+    std::vector<Tensor> tensors;
+    std::vector<std::uint16_t*> outs;
+    for (const PlannedFeature& feature : plan.features) {
+        tensors.emplace_back(tensor_shape(feature).size(), 0x7777);
+        outs.push_back(tensors.back().data());
+    }
     const std::vector<std::span<const float>> columns(answers.begin(), answers.end());
-    assemble(plan, columns, std::span(&out, 1));
-    return tensor;
+    assemble(plan, columns, outs);
+    return tensors;
 }
+
+Tensor tensor_of(const Plan& plan, const std::vector<std::vector<float>>& answers) { return tensors_of(plan, answers).front(); }
 
 // Samples of one id each, but some of none, and ids that several samples share.
 Samples single_samples() {
@@ -125,6 +129,13 @@ Samples single_samples() {
         samples.push_back({});
         if (i % 4 != 3) samples.back().push_back(i * 7 % 100);
     }
+    return samples;
+}
+
+// Samples of one id each, so that every row of the tensor is one of the table.
+Samples full_samples() {
+    Samples samples;
+    for (std::uint64_t i = 0; i < 150; ++i) samples.push_back({i * 7 % 100});
     return samples;
 }
 
@@ -164,15 +175,40 @@ TEST(each_feature_of_a_batch_is_judged_by_its_own_samples) {
 TEST(pooled_tensors_from_halves_are_those_from_rows_and_from_sums) {
     for (const RowStorage storage : {RowStorage::f32, RowStorage::f16, RowStorage::int8}) {
         for (const std::uint32_t shards : {1U, 3U}) {
-            const auto tables = tables_of(storage, shards);
-            const Plan plan = plan_of(pooled(), single_samples(), shards);
-            const Plan rows = with_rows(plan), sums = with_sums(plan);
-            const Tensor tensor = tensor_of(plan, answers_of(plan, tables));
-            CHECK(tensor == tensor_of(rows, answers_of(rows, tables)));
-            CHECK(tensor == tensor_of(sums, answers_of(sums, tables)));
-            for (std::size_t shard = 0; shard < shards; ++shard) {
-                CHECK(tensor_of(plan, answers_of(plan, tables, shard)) == tensor_of(rows, answers_of(rows, tables, shard)));
+            for (const Samples& samples : {single_samples(), full_samples()}) {
+                const auto tables = tables_of(storage, shards);
+                const Plan plan = plan_of(pooled(), samples, shards);
+                const Plan rows = with_rows(plan), sums = with_sums(plan);
+                const Tensor tensor = tensor_of(plan, answers_of(plan, tables));
+                CHECK(tensor == tensor_of(rows, answers_of(rows, tables)));
+                CHECK(tensor == tensor_of(sums, answers_of(sums, tables)));
+                for (std::size_t shard = 0; shard < shards; ++shard) {
+                    CHECK(tensor_of(plan, answers_of(plan, tables, shard)) == tensor_of(rows, answers_of(rows, tables, shard)));
+                }
             }
+        }
+    }
+}
+
+TEST(features_of_all_kinds_in_one_batch_are_each_as_alone) {
+    const std::vector<Slot> slots{raw(), pooled(), pooled(), stacked(raw()), stacked(pooled()), raw(), pooled()};
+    const std::vector<Samples> samples{{{1, 2}, {}, {3}}, {{1}, {4}, {}},        {{5, 6, 7}, {8}, {1}}, {{2}, {3, 4}, {}},
+                                       {{1}, {}, {9}},    {{7}, {5, 5}, {3, 2}}, {{6}, {7}, {8}}};
+    std::vector<Slot> named;
+    std::vector<std::pair<std::string, Samples>> features;
+    for (std::size_t i = 0; i < slots.size(); ++i) {
+        named.push_back(slots[i]);
+        named.back().name = std::string(1, static_cast<char>('a' + i));
+        features.emplace_back(named.back().name, samples[i]);
+    }
+    const auto bytes = encoded(features);
+    for (const std::uint32_t shards : {1U, 3U}) {
+        const auto tables = tables_of(RowStorage::f32, shards);
+        const Plan plan = make_plan(decode_batch(bytes), Slots(named, 8), shards);
+        const auto tensors = tensors_of(plan, answers_of(plan, tables));
+        for (std::size_t i = 0; i < slots.size(); ++i) {
+            const Plan alone = plan_of(slots[i], samples[i], shards);
+            CHECK(tensors[i] == tensor_of(alone, answers_of(alone, tables)));
         }
     }
 }

@@ -45,7 +45,7 @@ class RouterOptions:
         )
 
 
-@dataclass(frozen=True)
+@dataclass(eq=False)
 class Lookup:
     """The tensors of a batch, and what is to be said of them."""
 

@@ -38,7 +38,7 @@ class _Route:
 
     def __init__(self, directions: pb.DirectionsResponse, options: RouterOptions) -> None:
         """Raises InvalidInput."""
-        self._directions = directions
+        self._heed(directions)
         servers = [list(shard.addresses) for shard in directions.shards]
         for problem in map(address_problem, itertools.chain(*servers)):
             if problem:
@@ -47,14 +47,17 @@ class _Route:
         self.router = Router(config_of(directions.embedding_config), servers, options, self._knows)
         self.router.missing()  # connects
 
+    def _heed(self, directions: pb.DirectionsResponse) -> None:
+        self._directions, self._starts = directions, frozenset(directions.server_starts)
+
     def _knows(self, start: int) -> bool:
-        return start in self._directions.server_starts
+        return start in self._starts
 
     def follows(self, directions: pb.DirectionsResponse) -> bool:
         """Whether it leads where these do; then it also knows the servers that they know."""
         if _without_servers(directions) != _without_servers(self._directions):
             return False
-        self._directions = directions
+        self._heed(directions)
         return True
 
 

@@ -37,7 +37,10 @@ Columns = _core.ShardRequest | list[Buffer]
 
 
 class Answer:
-    """A response message, and its bulk columns: u8, writable where they came in a frame, whose memory they share."""
+    """A response message, not to be changed, and its bulk columns.
+
+    These are u8, and writable where they came in a frame, whose memory they share.
+    """
 
     __slots__ = ("columns", "message")
 
@@ -53,7 +56,7 @@ class Connection(Protocol):
         """What persia._core.net.exchange() is to wait for: a call, or a descriptor that can be read."""
 
     def ask(self, message: Any, columns: Columns, seconds: float) -> None:
-        """Begins a request. REQUIRES: the one before is answered."""
+        """Begins a request. message: not changed afterwards. REQUIRES: the one before is answered."""
 
     def answer(self) -> Answer | None:
         """What has come, if it is whole."""
@@ -80,6 +83,9 @@ class FrameConnection:
         self.waits_on = _core.net.FrameCall(self._socket.fileno(), self._columns, MAX_MESSAGE_BYTES)
         self._turn = 0
         self._connected = False
+        # Most messages are the one before once more: neither written nor read anew.
+        self._asked: tuple[Any, bytes] = (None, b"")
+        self._told: tuple[bytes, Any] = (b"", method.response())
         try:
             self._socket.connect(address)
             self._connected = True
@@ -91,7 +97,9 @@ class FrameConnection:
 
     def ask(self, message: Any, columns: Columns, seconds: float) -> None:
         self._turn = next(_turns) % TURNS
-        self.waits_on.ask(self._turn, columns, message.SerializeToString(), self._connected)
+        if message is not self._asked[0]:
+            self._asked = message, message.SerializeToString()
+        self.waits_on.ask(self._turn, columns, self._asked[1], self._connected)
         self._connected = True  # before the next one
 
     def answer(self) -> Answer | None:
@@ -103,10 +111,12 @@ class FrameConnection:
                 raise Unavailable(self._why_failed())
             return None
         columns, message = taken
-        try:
-            return Answer(message_of(self._method.response, message), columns)
-        except PersiaError as error:
-            raise Unavailable(f"an answer that is none: {error}") from None
+        if message != self._told[0]:
+            try:
+                self._told = message, message_of(self._method.response, message)
+            except PersiaError as error:
+                raise Unavailable(f"an answer that is none: {error}") from None
+        return Answer(self._told[1], columns)
 
     def _why_failed(self) -> str:
         if self.waits_on.error:

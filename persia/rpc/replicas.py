@@ -54,9 +54,13 @@ class ReplicaSet:
 
     def choose(self, other_than: Collection[Replica] = ()) -> Replica | None:
         """In turn, one of those with the least trouble."""
+        replicas = self.replicas
+        if len(replicas) == 1:  # no choice
+            (only,) = replicas
+            return only if only.usable and only not in other_than else None
         best: list[Replica] = []
         least = 0
-        for replica in self.replicas:
+        for replica in replicas:
             if not replica.usable or replica in other_than:
                 continue
             trouble = replica.trouble

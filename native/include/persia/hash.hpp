@@ -27,22 +27,20 @@ inline std::uint32_t shard_of(std::uint64_t sign, std::uint32_t shards) {
 // shard_of for one number of shards. Dividing anew for each sign took half of the time of planning a batch.
 class ShardOf {
   public:
-    explicit ShardOf(std::uint32_t shards) : shards_(shards), inverse_(~u128{0} / shards + 1) {}
+    explicit ShardOf(std::uint32_t shards) : shards_(shards), inverse_(~std::uint64_t{0} / shards) {}
 
     std::uint32_t operator()(std::uint64_t sign) const {
-        // The fraction of hash / shards in 128 bits, times shards: exact, for the hash has 64 bits and shards 32 (Lemire et
-        // al.).
-        const u128 fraction = inverse_ * farmhash64(sign);
-        const u128 low = static_cast<u128>(static_cast<std::uint64_t>(fraction)) * shards_;
-        const u128 high = (fraction >> 64) * shards_;
-        return static_cast<std::uint32_t>((high + (low >> 64)) >> 64);
+        __extension__ using u128 = unsigned __int128;
+        const std::uint64_t hash = farmhash64(sign);
+        // inverse_ is at most 1 below 2^64 / shards, so this is hash / shards, or one less.
+        const auto quotient = static_cast<std::uint64_t>(static_cast<u128>(hash) * inverse_ >> 64);
+        const std::uint64_t rest = hash - quotient * shards_;
+        return static_cast<std::uint32_t>(rest < shards_ ? rest : rest - shards_);
     }
 
   private:
-    __extension__ using u128 = unsigned __int128;
-
-    std::uint32_t shards_;
-    u128 inverse_;  // 2^128 / shards, rounded up; 0 for one shard, as it should be
+    std::uint64_t shards_;
+    std::uint64_t inverse_;
 };
 
 // Mixes all bits of `sign` into all bits of the result. Not farmhash64: a shard holds only signs that agree in that one.

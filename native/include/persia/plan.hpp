@@ -5,6 +5,8 @@
 // Thread safety: plain values.
 #pragma once
 
+#include <algorithm>
+#include <cstddef>
 #include <cstdint>
 #include <span>
 #include <string>
@@ -25,14 +27,14 @@ struct PlannedRequest {
     std::vector<std::uint32_t> sum_counts;
     std::vector<std::uint16_t> sum_samples;
 
-    // Where the rows of its rows and halves parts go: positions of each sign, and of each position its sample and column.
+    // Where the rows of its rows and halves parts go: positions of each sign, and of each position its sample and, in a raw
+    // feature, its column.
     std::vector<std::uint32_t> row_counts;
     std::vector<std::uint16_t> row_samples;
     std::vector<std::uint16_t> row_columns;
 };
 
 struct PlannedFeature {
-    std::string name;
     Slot slot;
     std::uint32_t batch_size = 0;
     std::vector<std::uint32_t> ids_per_sample;  // where sqrt scaling needs it; hash stack rounds counted
@@ -52,8 +54,17 @@ constexpr std::uint32_t kMaxShards = 65'535;
 // for a shard count outside 1..kMaxShards; TooLarge if all tensors together had more than max_numbers.
 Plan make_plan(const Batch& batch, const Slots& slots, std::uint32_t shards, std::size_t max_numbers = kMaxTensorNumbers);
 
-// Shape of the feature's tensor: (batch, dim), or (batch, sample_fixed_size, dim + 1) for a raw one.
-std::vector<std::size_t> tensor_shape(const PlannedFeature& feature);
+// (samples, numbers), or (samples, ids, numbers) for a raw feature.
+struct TensorShape {
+    std::size_t size() const { return std::size_t{samples} * std::max(ids, 1U) * numbers; }
+
+    std::uint32_t samples;
+    std::uint32_t ids;  // 0: not raw
+    std::uint32_t numbers;
+};
+
+// Of the feature's tensor: (batch, dim), or (batch, sample_fixed_size, dim + 1) for a raw one.
+TensorShape tensor_shape(const PlannedFeature& feature);
 
 // answers: one column per shard, of its request's answer_size(); an empty one stands for a shard that is missing, whose rows
 // count as zeros. outs: per feature a tensor of f16 in tensor_shape(), overwritten. Throws InvalidInput for a wrong size.
