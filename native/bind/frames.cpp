@@ -12,6 +12,7 @@
 #include "bind.hpp"
 #include "persia/error.hpp"
 #include "persia/frame_call.hpp"
+#include "persia/frame_exchange.hpp"
 #include "persia/frame_lane.hpp"
 #include "persia/shard_answers.hpp"
 #include "release.hpp"
@@ -67,10 +68,10 @@ nb::object take(FrameCall& self) {
     return nb::make_tuple(columns, nb::bytes(column, answer.header.lengths[answer.header.columns - 1]));
 }
 
-void wait_for(const std::vector<FrameCall*>& calls, const std::vector<int>& descriptors, double seconds) {
+void wait_for(const std::vector<FrameCall*>& calls, const std::vector<int>& descriptors, double seconds, double awake) {
     if (std::ranges::find(calls, nullptr) != calls.end()) throw InvalidInput("expected calls, got None");
     const Released released;
-    exchange(calls, descriptors, seconds);
+    exchange(calls, descriptors, seconds, awake);
 }
 
 void bind_lanes(nb::module_& module) {
@@ -130,7 +131,7 @@ void frames(nb::module_& module) {
         .def_prop_ro("quiet", &FrameCall::quiet)
         .def_prop_ro("got", &FrameCall::got)
         .def_prop_ro("start", [](const FrameCall& self) { return nb::bytes(self.start().data(), self.start().size()); });
-    module.def("exchange", wait_for, nb::arg("calls"), nb::arg("descriptors"), nb::arg("seconds"));
+    module.def("exchange", wait_for, nb::arg("calls"), nb::arg("descriptors"), nb::arg("seconds"), nb::arg("awake") = 0.0);
 }
 
 }  // namespace persia::bind

@@ -1,12 +1,10 @@
 #include "persia/frame_call.hpp"
 
-#include <poll.h>
 #include <sys/socket.h>
 #include <sys/uio.h>
 
 #include <algorithm>
 #include <cerrno>
-#include <chrono>
 #include <cstring>
 #include <new>
 #include <string>
@@ -158,44 +156,6 @@ FrameCall::Answer FrameCall::take() {
     room_ = got_ = size_ = 0;
     state_ = State::idle;
     return answer;
-}
-
-namespace {
-
-using Clock = std::chrono::steady_clock;
-using State = FrameCall::State;
-
-timespec until(Clock::time_point end) {
-    const auto left = std::max(end - Clock::now(), Clock::duration::zero());
-    const auto whole = std::chrono::duration_cast<std::chrono::seconds>(left);
-    return {whole.count(), std::chrono::nanoseconds(left - whole).count()};
-}
-
-}  // namespace
-
-void exchange(std::span<FrameCall* const> calls, std::span<const int> descriptors, double seconds) {
-    constexpr double kLongest = 1e6;
-    const auto patience = std::chrono::duration<double>(seconds > 0 ? std::min(seconds, kLongest) : 0);
-    const Clock::time_point end = Clock::now() + std::chrono::duration_cast<Clock::duration>(patience);
-    const auto has_ended = [](const FrameCall* call) {
-        return call->state() == State::whole || call->state() == State::failed;
-    };
-    std::vector<pollfd> polled;
-    while (std::ranges::none_of(calls, has_ended)) {
-        polled.clear();
-        for (const int descriptor : descriptors) polled.push_back({descriptor, POLLIN, 0});
-        for (const FrameCall* call : calls) {
-            const int socket = call->state() == State::pending ? call->socket() : -1;  // which is not looked at
-            polled.push_back({socket, static_cast<short>(call->sends() ? POLLOUT : POLLIN), 0});
-        }
-        const timespec left = until(end);
-        if (ppoll(polled.data(), polled.size(), &left, nullptr) <= 0) return;  // too late, or a signal
-        const auto ready = [](const pollfd& one) { return one.revents != 0; };
-        for (std::size_t i = 0; i < calls.size(); ++i) {
-            if (ready(polled[descriptors.size() + i])) calls[i]->advance();
-        }
-        if (std::ranges::any_of(std::span(polled).first(descriptors.size()), ready)) return;
-    }
 }
 
 }  // namespace persia

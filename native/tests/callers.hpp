@@ -9,7 +9,7 @@
 #include <vector>
 
 #include "frames.hpp"
-#include "persia/frame_call.hpp"
+#include "persia/frame_exchange.hpp"
 
 namespace persia {
 
@@ -39,9 +39,9 @@ inline Bytes taken(FrameCall& call) {
 }
 
 // Until all have ended, one after the other, as an asker does that needs all of them.
-inline void exchange_all(std::vector<FrameCall*> calls, double seconds) {
+inline void exchange_all(std::vector<FrameCall*> calls, double seconds, double awake = 0) {
     while (!calls.empty()) {
-        exchange(calls, {}, seconds);
+        exchange(calls, {}, seconds, awake);
         if (std::erase_if(calls, [](const FrameCall* call) { return call->state() != FrameCall::State::pending; }) == 0) return;
     }
 }

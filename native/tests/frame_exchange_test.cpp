@@ -65,6 +65,31 @@ TEST(the_first_answer_ends_it) {
     }
 }
 
+TEST(who_stays_awake_gets_what_who_sleeps_gets) {
+    for (const double awake : {0.0, 1e-6, kForever}) {
+        Asking one, two;
+        std::thread peer([&] { two.answer(); });
+        exchange(Calls{&one.call, &two.call}, {}, kForever, awake);
+        peer.join();
+        CHECK(one.state() == State::pending);
+        CHECK(taken(two.call) == frame_of(5, kReply));
+        one.ends.close_ours();
+        exchange(Calls{&one.call}, {}, kForever, awake);
+        CHECK(one.state() == State::failed);
+    }
+}
+
+TEST(who_stays_awake_ends_when_the_time_is_over_and_for_descriptors) {
+    Asking one;
+    for (const double seconds : {0.0, 0.002, -1.0}) exchange(Calls{&one.call}, {}, seconds, kForever);
+    CHECK(one.state() == State::pending);
+    Ends bell;
+    bell.send(some_bytes(1));
+    const int descriptors[] = {bell.theirs()};
+    exchange(Calls{&one.call}, descriptors, kForever, kForever);
+    CHECK(one.state() == State::pending);
+}
+
 TEST(a_failure_ends_it_at_once) {
     Asking one, two, three;
     two.ends.close_ours();

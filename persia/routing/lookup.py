@@ -26,6 +26,7 @@ class RouterOptions:
     timeout: float = 10.0  # of a lookup whose caller says nothing
     hedge_after: float = 0.1  # until a replica that has not answered is hedged by another one
     wait_for_shard: float = 1.0  # until a shard of which no replica can be used is given up
+    stay_awake: float = 300e-6  # until who waits for answers sleeps, at most
     zeros_for_missing_shards: bool = False  # instead of an error
     clients_ask_shards: bool = True  # where they reach them, instead of a middleware
     row_cache_max_age: float = 0.0  # how long hot rows may be used without asking their shard again; 0: never
@@ -38,6 +39,7 @@ class RouterOptions:
             timeout=config.lookup_timeout_ms / 1000,
             hedge_after=config.hedge_after_ms / 1000,
             wait_for_shard=config.wait_for_shard_ms / 1000,
+            stay_awake=config.stay_awake_us / 1e6,
             zeros_for_missing_shards=config.missing_shard == "zeros",
             clients_ask_shards=config.clients_ask_shards,
             row_cache_max_age=config.row_cache_max_age_ms / 1000,

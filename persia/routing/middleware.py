@@ -38,7 +38,7 @@ class MiddlewareClient:
         on_probe: called whenever one of them has said that it is ready, in the thread that asks it.
         """
         self.options = options
-        self._patience = Patience(options.hedge_after, options.wait_for_shard)
+        self._patience = Patience(options.hedge_after, options.wait_for_shard, options.stay_awake)
         self._replicas = Opened(lambda: ReplicaSet("the middleware", FORWARD, _probe(on_probe), addresses))
 
     @property

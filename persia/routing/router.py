@@ -46,7 +46,7 @@ class Router:
         self._slots = make_slots(config)
         self._messages = lookup_messages(len(servers))
         self.options = options
-        self._patience = Patience(options.hedge_after, options.wait_for_shard)
+        self._patience = Patience(options.hedge_after, options.wait_for_shard, options.stay_awake)
         self._shards = Opened(lambda: shard_sets(servers, knows))
         self._row_cache = Opened(self._open_row_cache) if options.row_cache_max_age else None
         self._largest_dim = max([slot.dim for slot in config.slots.values()], default=1)

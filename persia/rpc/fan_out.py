@@ -32,6 +32,7 @@ class Patience:
 
     replica: float  # until one that has not answered is hedged by another one
     service: float  # until a service of which no replica can be used is given up
+    awake: float = 0.0  # until who waits for answers sleeps, at most
 
 
 class Question:
@@ -197,7 +198,7 @@ def ask_all(
             if meanwhile is not None:
                 meanwhile()
                 meanwhile, now = None, time.monotonic()
-            _wait_for(waiting, wake - now)
+            _wait_for(waiting, wake - now, patience.awake)
             for question in waiting:
                 if not question.done:
                     question.look()
@@ -211,7 +212,7 @@ def ask_all(
             question.cancel()
 
 
-def _wait_for(questions: Sequence[Question], seconds: float) -> None:
+def _wait_for(questions: Sequence[Question], seconds: float, awake: float) -> None:
     """Until one of them has got something, or something has failed."""
     calls: list[_core.net.FrameCall] = []
     descriptors: list[int] = []
@@ -221,4 +222,4 @@ def _wait_for(questions: Sequence[Question], seconds: float) -> None:
                 descriptors.append(waits_on)
             else:
                 calls.append(waits_on)
-    _core.net.exchange(calls, descriptors, min(seconds, _SIGNAL_SECONDS))
+    _core.net.exchange(calls, descriptors, min(seconds, _SIGNAL_SECONDS), awake)

@@ -1,4 +1,4 @@
-// Requests over one connection, without waiting, and waiting for several of them at once.
+// Requests over one connection, without waiting: frame_exchange.hpp waits for several of them at once.
 //
 // The interpreter is needed before and after, not between the parts of an answer.
 #pragma once
@@ -74,9 +74,5 @@ class FrameCall {
     std::size_t size_ = 0;            // of the answer; 0: not known yet
     std::size_t likely_;              // size of the next answer
 };
-
-// Advances calls until one of them is whole or has failed, or one of the descriptors can be read, or a signal comes while it
-// waits, or so many seconds are over. Calls that are idle are left alone.
-void exchange(std::span<FrameCall* const> calls, std::span<const int> descriptors, double seconds);
 
 }  // namespace persia
