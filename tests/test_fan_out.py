@@ -12,8 +12,10 @@ from servers import PATIENCE
 
 from persia import _core
 from persia.config import load_embedding_config
+from persia.config.global_config import EmbeddingWorkerConfig
 from persia.errors import InvalidInput, Unavailable
 from persia.routing import make_slots
+from persia.routing.lookup import RouterOptions
 from persia.routing.shards import lookup_messages, of_size
 from persia.rpc.connection import FrameConnection
 from persia.rpc.fan_out import Patience, Question, ask_all
@@ -39,6 +41,22 @@ def test_a_refusal_is_known_while_another_shard_hangs(tmp_path: Path) -> None:
         with stopped(servers.shards[0][0]):
             ask_all([late, wrong], time.monotonic() + 2 * PATIENCE, Patience(2 * PATIENCE, 1.0))
         assert isinstance(wrong.error, InvalidInput) and not late.done
+
+
+def test_how_long_a_lookup_stays_awake_is_configured(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    exchange, awake = _core.net.exchange, set()
+
+    def recorded(calls: list[_core.net.FrameCall], descriptors: list[int], seconds: float, at_most: float) -> None:
+        awake.add(at_most)
+        exchange(calls, descriptors, seconds, at_most)
+
+    monkeypatch.setattr(_core.net, "exchange", recorded)
+    with Replicas(tmp_path) as servers:
+        for microseconds in (0, 250):
+            configured = RouterOptions.of(EmbeddingWorkerConfig(stay_awake_us=microseconds)).stay_awake
+            with router_of(servers.addresses, stay_awake=configured) as router:
+                assert_golden(router.lookup(golden_batch()))
+    assert awake == {0.0, 250e-6}
 
 
 def test_one_connection_carries_messages_that_differ(tmp_path: Path) -> None:
