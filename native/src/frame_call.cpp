@@ -18,7 +18,7 @@ namespace {
 // Room for what may come with the header. A little more than the last answer, of which the next one is likely to be the size.
 constexpr std::size_t kLeastRoom = 4 << 10;
 constexpr std::size_t kMostRoom = 1 << 20;
-constexpr std::size_t kMore = 8;  // an eighth
+constexpr std::size_t kMoreOf = 8;  // an eighth of it more
 
 }  // namespace
 
@@ -129,7 +129,7 @@ bool FrameCall::begin() {
         return false;
     }
     size_ = size;
-    likely_ = std::clamp(size_ + size_ / kMore, kLeastRoom, kMostRoom);
+    likely_ = std::clamp(size_ + size_ / kMoreOf, kLeastRoom, kMostRoom);
     // As much as it takes, and not much more: the answer's columns keep all of it.
     if (size_ <= room_ && (room_ <= kLeastRoom || size_ > room_ / 2)) return true;
     std::unique_ptr<std::byte[]> fitting(new std::byte[size_]);
