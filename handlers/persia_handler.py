@@ -6,8 +6,9 @@ scores come back, and `deadline_unix_ms`. Settings stand in the archive's model-
     addresses: [host:port]   middlewares, or embedding servers in shard order; else as persia.ctx.InferCtx finds them
     global_config, embedding_config: paths, instead of the environment's
     timeout_ms: 10000        for the embeddings of a request
-    threads: 1               of torch, in this worker
-    max_answer_mib: 64       as TorchServe's max_response_size; it kills a worker whose answer is larger
+    threads: 1               of torch, in this worker; else $OMP_NUM_THREADS
+    max_answer_mib: 64       as TorchServe's max_response_size; it kills a worker whose answer is larger. If
+                             $PERSIA_MAX_ANSWER_MIB says less, that holds
     warm_up: sample.bin      a byte batch in the archive, scored before the first request
     log_level: WARNING       of Python's root logger; TorchServe's own lines for each request cost a fifth of its time
 

@@ -23,10 +23,9 @@ from torchserves import TorchServeRun, make_archive
 from handlers.persia_handler import json_lines
 from persia.batch import IDTypeFeature, NonIDTypeFeature, PersiaBatch
 from persia.config import load_embedding_config
-from persia.errors import ConfigError, DeadlineExceeded, InvalidInput, PersiaError, Unavailable
+from persia.errors import DeadlineExceeded, InvalidInput, PersiaError, Unavailable
 from persia.torchserve import Tokens
 from persia.torchserve.schema import new_message, open_channel, predictions_call
-from persia.torchserve.settings import handler_settings
 
 HANDLER = Path(__file__).parents[1] / "handlers" / "persia_handler.py"
 MIX = GOLDEN / "mix"
@@ -160,20 +159,6 @@ def test_requests_that_torchserve_puts_together_are_answered_each(served: TorchS
 
 def test_the_first_request_comes_to_a_warm_model(served: TorchServeRun) -> None:
     assert "not warmed up" not in (served.logs / "model_log.log").read_text()
-
-
-@pytest.mark.parametrize(
-    ("settings", "message"),
-    [
-        ([], "expected a mapping of settings, got \\[1\\]"),
-        ({"adresses": []}, "unknown key, known are addresses"),
-        ({"threads": 0}, "expected a positive number, got 0"),
-        ({"timeout_ms": "soon"}, "expected a positive number, got 'soon'"),
-    ],
-)
-def test_wrong_settings_are_named(settings: Any, message: str) -> None:
-    with pytest.raises(ConfigError, match=message):
-        handler_settings({"persia": settings or [1]})
 
 
 def test_an_outage_of_the_embeddings_ends_by_itself(tmp_path: Path) -> None:

@@ -1,13 +1,21 @@
-"""The settings of our handler: what stands under `persia` in an archive's model-config.yaml."""
+"""The settings of our handler: what stands under `persia` in an archive's model-config.yaml, and what the environment says."""
 
 from __future__ import annotations
 
+import logging
+import os
+from collections.abc import Callable, Mapping
 from typing import Any
 
+from persia.config.servers import address_problem
 from persia.errors import ConfigError
 
-__all__ = ["DEFAULTS", "handler_settings"]
+__all__ = ["DEFAULTS", "MAX_ANSWER_VARIABLE", "THREADS_VARIABLE", "handler_settings"]
 
+THREADS_VARIABLE = "OMP_NUM_THREADS"
+MAX_ANSWER_VARIABLE = "PERSIA_MAX_ANSWER_MIB"
+
+# Of `threads` and `max_answer_mib`: what holds where the environment does not say either.
 DEFAULTS: dict[str, Any] = {
     "addresses": None,
     "global_config": None,
@@ -19,17 +27,74 @@ DEFAULTS: dict[str, Any] = {
     "log_level": "WARNING",
 }
 
-_NUMBERS = ("timeout_ms", "threads", "max_answer_mib")
 
-
-def handler_settings(config: dict[str, Any] | None, file: str = "model-config.yaml") -> dict[str, Any]:
-    """The settings of a whole model-config.yaml, over the defaults. Raises ConfigError."""
+def handler_settings(
+    config: Mapping[str, Any] | None, file: str = "model-config.yaml", environment: Mapping[str, str] = os.environ
+) -> dict[str, Any]:
+    """The settings of a whole model-config.yaml, over those of the environment, over the defaults. Raises ConfigError."""
     given = (config or {}).get("persia") or {}
     if not isinstance(given, dict):
         raise ConfigError(f"expected a mapping of settings, got {given!r}", "$.persia", file)
     for key, value in given.items():
         if key not in DEFAULTS:
             raise ConfigError(f"unknown key, known are {', '.join(DEFAULTS)}", f"$.persia.{key}", file)
-        if key in _NUMBERS and not (type(value) is int and value > 0):
-            raise ConfigError(f"expected a positive number, got {value!r}", f"$.persia.{key}", file)
-    return {**DEFAULTS, **given}
+        # A key with nothing behind it is one that was left out, if leaving it out has a meaning.
+        optional = value is None and DEFAULTS[key] is None
+        if not optional and (problem := _PROBLEMS[key](value)):
+            raise ConfigError(problem, f"$.persia.{key}", file)
+    said = {"threads": _positive(environment, THREADS_VARIABLE), "max_answer_mib": _positive(environment, MAX_ANSWER_VARIABLE)}
+    settings = {**DEFAULTS, **{key: value for key, value in said.items() if value is not None}, **given}
+    if said["max_answer_mib"] is not None:
+        # What TorchServe takes. An archive that allows itself more would lose its worker with the answer.
+        settings["max_answer_mib"] = min(settings["max_answer_mib"], said["max_answer_mib"])
+    return settings
+
+
+def _positive(environment: Mapping[str, str], name: str) -> int | None:
+    """None for everything else, such as the lists of numbers that OMP_NUM_THREADS may be."""
+    text = environment.get(name, "").strip()
+    return int(text) or None if text.isascii() and text.isdigit() else None
+
+
+def _number_problem(value: Any) -> str | None:
+    return None if type(value) is int and value > 0 else f"expected a positive number, got {value!r}"
+
+
+def _path_problem(value: Any) -> str | None:
+    return None if isinstance(value, str) and value else f"expected a path, got {value!r}"
+
+
+def _level_problem(value: Any) -> str | None:
+    """Python's own check, which else ends a worker, and again each time that it is started."""
+    try:
+        logging.Handler().setLevel(value)
+    except (TypeError, ValueError):
+        return f"expected a level such as DEBUG, INFO, WARNING or ERROR, got {value!r}"
+    return None
+
+
+def _addresses_problem(value: Any) -> str | None:
+    if not isinstance(value, list) or not value:
+        return f"expected a list of `host:port`, got {value!r}"
+    for entry in value:
+        replicas = entry if isinstance(entry, list) else [entry]
+        if not replicas:
+            return "expected at least one replica, got an empty list"
+        for address in replicas:
+            if not isinstance(address, str):
+                return f"expected `host:port`, got {address!r}"
+            if problem := address_problem(address):
+                return problem
+    return None
+
+
+_PROBLEMS: dict[str, Callable[[Any], str | None]] = {
+    "addresses": _addresses_problem,
+    "global_config": _path_problem,
+    "embedding_config": _path_problem,
+    "timeout_ms": _number_problem,
+    "threads": _number_problem,
+    "max_answer_mib": _number_problem,
+    "warm_up": _path_problem,
+    "log_level": _level_problem,
+}
