@@ -11,6 +11,7 @@ from pathlib import Path
 
 from persia.errors import InvalidInput, PersiaError
 from persia.torchserve import Management, Model
+from persia.torchserve.management import REGISTER_SECONDS
 
 from .predict import DEFAULT_TIMEOUT
 
@@ -25,6 +26,7 @@ def swap(
     name: str,
     archive: str,
     *,
+    wait: float = REGISTER_SECONDS,
     drain: float = DRAIN_SECONDS,
     check: Callable[[Model], None] = lambda model: None,
     keep_old: bool = False,
@@ -32,15 +34,21 @@ def swap(
 ) -> Model:
     """Registers an archive of the model store, waits until it is READY, makes it the default, drains, removes the old default.
 
-    drain: seconds, at least the longest deadline of any caller: TorchServe kills a version's workers when it is unregistered,
-    and never answers what they had. Callers that name the old version must have stopped. check: may raise for the new version,
-    before it gets requests. Until the default changes every failure leaves all as it was; if the new version has no worker
-    left after draining, the old one becomes the default again. Raises NotFound if the model is not there yet, PersiaError.
+    The new version gets at least as many workers as the old one has, whatever its archive says: the load stays the same.
+
+    wait: seconds for workers to start. drain: seconds, at least the longest deadline of any caller: TorchServe kills a
+    version's workers when it is unregistered, and never answers what they had. Callers that name the old version must have
+    stopped. check: may raise for the new version, before it gets requests. Until the default changes every failure leaves all
+    as it was; if the new version has no worker left after draining, the old one becomes the default again. Raises NotFound if
+    the model is not there yet, PersiaError.
     """
     old = management.default(name)
     report(f"{name} {old.version} serves; registering {archive}")
-    new = management.register(archive, name, workers=max(old.min_workers, 1))
+    workers = max(old.min_workers, 1)
+    new = management.register(archive, name, workers, wait)
     try:
+        if new.min_workers < workers:  # its model-config.yaml goes before what was asked for
+            new = management.scale(name, workers, new.version, wait)
         check(new)
         report(f"{name} {new.version} is READY with {new.ready} workers; making it the default")
         management.set_default(name, new.version)

@@ -10,12 +10,11 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from click.testing import CliRunner, Result
 from load import Load
+from managing import broken_archive, manage, versions
 from servers import PATIENCE, wait_until
 from torchserves import TorchServeRun, make_archive
 
-from client.manage_command import manage as manage_command
 from client.predict import Client
 from client.swap import put_into_store, swap
 from persia.errors import DeadlineExceeded, InvalidInput, NotFound, PersiaError, Unavailable
@@ -25,20 +24,6 @@ from persia.torchserve import Management, Tokens
 @pytest.fixture(scope="module")
 def management(torchserve: TorchServeRun) -> Management:
     return torchserve.management()
-
-
-def broken_archive(store: Path, name: str, version: str = "1.0") -> str:
-    return make_archive(store, name, version, handler="unloadable")
-
-
-def manage(run: TorchServeRun, *arguments: str) -> Result:
-    """`persia-launcher manage`, within this process."""
-    options = ["--address", run.management_address, "--token-file", str(run.token_file)]
-    return CliRunner().invoke(manage_command, [*options, *arguments])
-
-
-def versions(management: Management, name: str) -> list[tuple[str, bool]]:
-    return [(model.version, model.is_default) for model in management.list() if model.name == name]
 
 
 def test_a_model_is_registered_scaled_and_unregistered_by_commands(

@@ -64,15 +64,17 @@ def test_a_packet_and_a_swap_under_load_lose_no_request(tmp_path: Path) -> None:
         environment = {**os.environ, "EMBEDDING_WORKER_SERVICE": middleware.address}
         batch = PersiaBatch([IDTypeFeature(SLOT, [np.array([ID], np.uint64)])], requires_grad=False).to_bytes()
         with TorchServeRun(tmp_path / "served", store, ["--models", models["1.0"]], environment) as run:
-            client = run.wait_ready().client("first")
+            client, management = run.wait_ready().client("first"), run.management()
+            management.scale("first", 2)
             with Load(lambda: float(client.predict(batch)[0]), threads=3) as load:
                 wait_until(lambda: load.answers, "the first score comes")
                 drop_packet(2.0)
                 wait_until(lambda: load.answers[-1] == 2.0, "the packet shows")
-                swap(run.management(), "first", models["2.0"], drain=1.0)
+                swap(management, "first", models["2.0"], drain=1.0)
                 wait_until(lambda: load.answers[-1] == 200.0, "the new version shows")
                 drop_packet(3.0)
                 wait_until(lambda: load.answers[-1] == 300.0, "another packet shows in the new version")
+            assert management.default("first").ready == 2
             client.close()
     assert load.failures == []
     assert set(load.answers) <= {1.0, 2.0, 200.0, 300.0}
