@@ -2,8 +2,10 @@
 
 #include <algorithm>
 #include <string>
+#include <vector>
 
 #include "persia/error.hpp"
+#include "persia/row_use.hpp"
 
 namespace persia {
 
@@ -24,6 +26,61 @@ void check_sums(const RequestPart& part, std::span<const std::uint32_t> counts, 
         throw InvalidInput("expected samples below " + std::to_string(part.samples) + ", got " + std::to_string(*beyond));
     }
 }
+
+// Writes the parts of an answer, one after the other, as their rows come.
+class Answer final : public RowUser {
+  public:
+    Answer(RowStorage storage, const RequestView& request, float* out)
+        : storage_(storage), parts_(request.parts), counts_(request.sum_counts.data()), samples_(request.sum_samples.data()),
+          out_(out) {
+        begin();
+    }
+
+    void use(std::size_t run, std::size_t first, FoundRows rows) override {
+        skip_to(run);
+        const RequestPart& part = parts_[run];
+        const std::size_t at = first * part.dim;
+        switch (part.kind) {
+            case AnswerKind::rows:
+                return copy_rows(storage_, part.dim, rows, out_ + at);
+            case AnswerKind::halves:
+                return copy_halves(storage_, part.dim, rows, reinterpret_cast<std::uint16_t*>(out_) + at, scratch_);
+            case AnswerKind::sums:
+                samples_ = add_rows(storage_, part.dim, rows, counts_, samples_, out_);
+                counts_ += rows.size();
+        }
+    }
+
+    // Parts without a sign are never used, but they have an answer too.
+    void skip_to(std::size_t part) {
+        while (part_ < part) {
+            out_ += parts_[part_].answer_size();
+            ++part_;
+            begin();
+        }
+    }
+
+  private:
+    // Writes what no row does.
+    void begin() {
+        if (part_ == parts_.size()) return;
+        const RequestPart& part = parts_[part_];
+        if (part.kind == AnswerKind::sums) {
+            std::fill_n(out_, part.answer_size(), 0.0F);
+        } else if (const std::size_t numbers = std::size_t{part.signs} * part.dim;
+                   part.kind == AnswerKind::halves && numbers % 2 != 0) {
+            reinterpret_cast<std::uint16_t*>(out_)[numbers] = 0;
+        }
+    }
+
+    const RowStorage storage_;
+    const std::span<const RequestPart> parts_;
+    const std::uint32_t* counts_;
+    const std::uint16_t* samples_;
+    float* out_;  // where the part begins
+    std::size_t part_ = 0;
+    std::vector<float> scratch_;
+};
 
 }  // namespace
 
@@ -66,30 +123,13 @@ void check_request(const RequestView& request, std::size_t max_numbers) {
 }
 
 Misses answer(const Snapshot& snapshot, const RequestView& request, float* out) {
-    Misses total;
-    std::size_t sign = 0, count = 0, position = 0;
-    for (const RequestPart& part : request.parts) {
-        const auto signs = request.signs.subspan(sign, part.signs);
-        Misses misses;
-        if (part.kind == AnswerKind::sums) {
-            std::fill_n(out, part.answer_size(), 0.0F);
-            misses = snapshot.sums(signs, request.sum_counts.subspan(count, part.signs),
-                                   request.sum_samples.subspan(position, part.positions), part.dim, out);
-            count += part.signs;
-            position += part.positions;
-        } else if (part.kind == AnswerKind::halves) {
-            auto* halves = reinterpret_cast<std::uint16_t*>(out);
-            misses = snapshot.halves(signs, part.dim, halves);
-            if (const std::size_t numbers = std::size_t{part.signs} * part.dim; numbers % 2 != 0) halves[numbers] = 0;
-        } else {
-            misses = snapshot.rows(signs, part.dim, out);
-        }
-        total.absent += misses.absent;
-        total.wrong_dim += misses.wrong_dim;
-        sign += part.signs;
-        out += part.answer_size();
-    }
-    return total;
+    std::vector<Run> runs;
+    runs.reserve(request.parts.size());
+    for (const RequestPart& part : request.parts) runs.push_back({part.signs, part.dim});
+    Answer answer(snapshot.storage(), request, out);
+    const Misses misses = snapshot.visit(request.signs, runs, answer);
+    answer.skip_to(request.parts.size());
+    return misses;
 }
 
 }  // namespace persia

@@ -220,7 +220,7 @@ TEST(sums_add_the_rows_of_each_sample) {
     const std::vector<std::uint32_t> counts{1, 3, 2, 0};
     const std::vector<std::uint16_t> samples{0, 0, 1, 1, 0, 1};
     std::vector<float> sums(2 * 16);
-    const Misses misses = table.pin()->sums(signs, counts, samples, 16, sums.data());
+    const Misses misses = add_up(*table.pin(), signs, counts, samples, 16, 2, sums.data());
     CHECK(misses.absent == 1);
     CHECK(sums[0] == value(1, 1.0F) + value(2, 1.0F));
     CHECK(sums[16] == 2 * value(2, 1.0F));
@@ -233,7 +233,7 @@ TEST(sums_may_lie_at_any_number) {
     const std::vector<std::uint16_t> samples{0, 0};
     for (std::size_t begin = 0; begin < 4; ++begin) {
         std::vector<float> numbers(begin + 16);
-        table.pin()->sums(signs, counts, samples, 16, numbers.data() + begin);
+        add_up(*table.pin(), signs, counts, samples, 16, 1, numbers.data() + begin);
         CHECK(numbers[begin] == value(1, 1.0F) + value(2, 1.0F));
     }
 }

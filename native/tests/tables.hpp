@@ -6,6 +6,7 @@
 #include <utility>
 #include <vector>
 
+#include "persia/shard_request.hpp"
 #include "persia/table.hpp"
 
 namespace persia {
@@ -51,6 +52,20 @@ inline std::pair<std::vector<float>, Misses> rows_of(const Snapshot& snapshot, c
     std::vector<float> rows(signs.size() * dim);
     const Misses misses = snapshot.rows(signs, dim, rows.data());
     return {rows, misses};
+}
+
+// Of one feature, as a shard answers it.
+inline Misses add_up(const Snapshot& snapshot, const std::vector<std::uint64_t>& signs,
+                     const std::vector<std::uint32_t>& counts, const std::vector<std::uint16_t>& samples, std::uint32_t dim,
+                     std::uint32_t batch_size, float* sums) {
+    const RequestPart part{.kind = AnswerKind::sums,
+                           .dim = dim,
+                           .samples = batch_size,
+                           .signs = static_cast<std::uint32_t>(signs.size()),
+                           .positions = static_cast<std::uint32_t>(samples.size())};
+    const RequestView request{{&part, 1}, signs, counts, samples};
+    check_request(request, std::size_t{batch_size} * dim);
+    return answer(snapshot, request, sums);
 }
 
 }  // namespace persia

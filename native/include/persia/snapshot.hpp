@@ -3,6 +3,7 @@
 // Thread safety: all of it may be called from any number of threads, also while later versions are published and folded.
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
 #include <map>
 #include <memory>
@@ -29,6 +30,23 @@ struct Misses {
     std::uint64_t wrong_dim = 0;  // signs whose row has another dim than was asked for
 };
 
+// So many signs, one after the other, of which rows of one dim are wanted.
+struct Run {
+    std::size_t signs = 0;
+    std::uint32_t dim = 0;
+};
+
+// What is done with rows that were found.
+class RowUser {
+  public:
+    // The rows of some signs of a run, from its sign `first` on; null where there is none to use. They are there during the
+    // call.
+    virtual void use(std::size_t run, std::size_t first, std::span<const std::byte* const> rows) = 0;
+
+  protected:
+    ~RowUser() = default;
+};
+
 // What lies under all layers.
 struct Base {
     Base(RowMap all_rows, bool notes_use) : rows(std::move(all_rows)), track_use(notes_use) { measure(); }
@@ -53,17 +71,14 @@ class Snapshot {
         : number_(number), version_(version), base_(std::move(base)), layers_(std::move(layers)) {}
 
     std::uint64_t version() const { return version_; }
+    RowStorage storage() const { return base_.rows.arena().storage(); }
 
-    // signs (n) -> out (n, dim): a row each.
+    // Looks all signs up in one go, and shows their rows to `user`, in order. REQUIRES: the runs have as many signs as there
+    // are.
+    Misses visit(std::span<const std::uint64_t> signs, std::span<const Run> runs, RowUser& user) const;
+
+    // signs (n) -> out (n, dim): a row each, zeros where there is none.
     Misses rows(std::span<const std::uint64_t> signs, std::uint32_t dim, float* out) const;
-
-    // signs (n) -> out (n, dim) in f16: the row of each, added to zeros.
-    Misses halves(std::span<const std::uint64_t> signs, std::uint32_t dim, std::uint16_t* out) const;
-
-    // signs (n), counts (n), samples (sum of counts) -> sums (k, dim), which the caller has zeroed: the row of signs[i] is
-    // added to sums[s] for each s of the next counts[i] samples. REQUIRES: every sample < k.
-    Misses sums(std::span<const std::uint64_t> signs, std::span<const std::uint32_t> counts,
-                std::span<const std::uint16_t> samples, std::uint32_t dim, float* sums) const;
 
     // Every sign that has a row, in no order.
     std::vector<std::uint64_t> signs() const;
@@ -74,9 +89,6 @@ class Snapshot {
 
   private:
     class Lookup;
-
-    template <class Use>
-    Misses visit(std::span<const std::uint64_t> signs, std::uint32_t dim, Use use) const;
 
     std::uint64_t number_;
     std::uint64_t version_;
