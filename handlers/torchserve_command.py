@@ -22,7 +22,7 @@ from .readiness import Readiness
 from .torchserve_options import DEFAULT_MESSAGE_BYTES, Options
 from .torchserve_process import TorchServe
 
-__all__ = ["torchserve"]
+__all__ = ["ready_line", "torchserve"]
 
 log = logging.getLogger("torchserve")
 
@@ -131,7 +131,7 @@ def _run(
         with Readiness(server, models, smoke.read_bytes() if smoke else None) as readiness:
             ready = readiness.wait(seconds, stop=lambda: not events.empty())
         if ready:
-            log.info("%s", _ready_line(server, models))
+            log.info("%s", ready_line(server, models))
         event = events.get()
         server.check()  # raises if the event was its end
     except PersiaError as error:
@@ -150,7 +150,8 @@ def _run(
     return 0
 
 
-def _ready_line(server: TorchServe, models: Sequence[tuple[str, str]]) -> str:
+def ready_line(server: TorchServe, models: Sequence[tuple[str, str]]) -> str:
+    """What is said of a TorchServe that can answer. `persia-launcher up` waits for it, and reads it (persia.stack)."""
     tokens = f"tokens in {server.directories.key_file}" if server.options.tokens else "no tokens"
     names = ", ".join(f"{name} {version}" for name, version in models) or "no models yet"
     addresses = f"inference on {server.address}, management on {server.management_address}"

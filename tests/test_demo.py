@@ -9,7 +9,9 @@ import signal
 import subprocess
 import sys
 import tempfile
+import urllib.request
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
@@ -19,8 +21,11 @@ from torchserves import make_archive
 
 from client.predict import Client
 from handlers.archive import DEFAULT_HANDLER
+from handlers.torchserve_command import ready_line
+from handlers.torchserve_options import Options
+from handlers.torchserve_process import TorchServe
 from persia.ctx import InferCtx
-from persia.stack.deployment import free_ports
+from persia.stack.deployment import Ready, free_ports
 from persia.torchserve import Management, Tokens
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -152,6 +157,38 @@ def test_up_loads_the_whole_store_and_callers_find_torchserve_again_after_its_de
         again = up.said(f"torchserve ended with -9(?s:.*){ready}")
         assert again[3] == first[3]
         assert scores(again) == before
+
+
+READY_OPTIONS: list[dict[str, Any]] = [
+    {},
+    {"http_port": 1, "http_management_port": 2},
+    {"tokens": False, "model_api": False},
+    {"tokens": False, "model_api": False, "http_port": 1},
+]
+
+
+@pytest.mark.parametrize("options", READY_OPTIONS, ids=str)
+def test_up_understands_what_torchserve_says_when_it_is_ready(options: dict[str, Any]) -> None:
+    server = TorchServe(Options(Path("/store"), {}, **options), Path("/my state, of today"))
+    line = ready_line(server, [("ctr", "1.0"), ("other", "2.0")])
+    token_file = "/my state, of today/key_file.json" if server.options.tokens else ""
+    found = Ready.find(f"2024-01-01 00:00:00,000 INFO torchserve: {line}\n")
+    assert found == Ready(line.removeprefix("ready: "), "127.0.0.1:7070", "127.0.0.1:7071", token_file)
+    assert Ready.find("2024-01-01 00:00:00,000 INFO torchserve: SIGTERM: up to 30 s for requests that run\n") is None
+
+
+def test_up_passes_on_that_torchserve_is_to_run_without_tokens_and_over_http(tmp_path: Path) -> None:
+    (tmp_path / "store").mkdir()
+    arguments = ["--middleware-port", "0", "--model-store", str(tmp_path / "store"), "--", "--no-tokens"]
+    arguments += ["--port", "0", "--management-port", "0", "--http-port", "0"]
+    with tempfile.TemporaryDirectory(prefix="up-") as state, Up(tmp_path, "--state", state, *arguments) as up:
+        said = up.said(
+            r"TorchServe is ready: .* management on (\S+), .* HTTP on port (\d+), no tokens, (?s:.*)Ctrl-C stops all"
+        )
+        with contextlib.closing(Management(said[1])) as models:
+            assert models.list() == []
+        with urllib.request.urlopen(f"http://127.0.0.1:{said[2]}/ping", timeout=PATIENCE) as answer:
+            assert b"Healthy" in answer.read()
 
 
 def test_up_ends_when_something_cannot_start_and_says_why(tmp_path: Path) -> None:

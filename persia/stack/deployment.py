@@ -18,13 +18,15 @@ from persia.errors import InvalidInput, Unavailable
 from persia.service import SERVICE_VARIABLE
 from persia.stack.child import Child
 
-__all__ = ["Deployment", "Plan", "check_free", "check_local", "free_ports"]
+__all__ = ["Deployment", "Plan", "Ready", "check_free", "check_local", "free_ports"]
 
 # A checkpoint of hundreds of gigabytes takes its time; a process that ends is noticed at once.
 START_SECONDS = 24 * 3600.0
 # TorchServe drains for 30 s, the others for 10.
 STOP_SECONDS = 45.0
-_READY = re.compile(r"^.*ready: (inference on (\S+), management on (\S+), tokens in ([^,\s]+).*)$", re.MULTILINE)
+# What the launcher of TorchServe says. Only what is always there is asked for: a line not understood is waited for in vain.
+_READY = re.compile(r"^.*ready: (inference on ([^\s,]+), management on ([^\s,]+)(?:,.*)?)$", re.MULTILINE)
+_TOKENS = re.compile(r", tokens in (.+?)(?=, logs in |$)")
 
 
 @dataclass(frozen=True)
@@ -39,6 +41,24 @@ class Plan:
     model_store: Path | None = None  # None: without TorchServe
     models: Sequence[str] = ()
     torchserve_arguments: Sequence[str] = ()
+
+
+@dataclass(frozen=True)
+class Ready:
+    """What a TorchServe says once it is ready."""
+
+    line: str
+    inference: str  # address
+    management: str
+    token_file: str  # empty: it runs without tokens
+
+    @classmethod
+    def find(cls, said: str) -> Ready | None:
+        """None if it is not ready yet."""
+        if (match := _READY.search(said)) is None:
+            return None
+        tokens = _TOKENS.search(match[1])
+        return cls(match[1], match[2], match[3], tokens[1] if tokens else "")
 
 
 @dataclass
@@ -73,7 +93,7 @@ class Deployment:
         """Starts again what has died, and says when it is back."""
         for child in self.children:
             if child.watch():
-                self.say(f"{child.name} is ready again" if child is not self.torchserve else self._torchserve_line(child))
+                self.say(f"{child.name} is ready again" if child is not self.torchserve else self._torchserve_line())
 
     def stop(self) -> None:
         """In reverse: who asks goes before who is asked."""
@@ -81,11 +101,11 @@ class Deployment:
             child.stop(STOP_SECONDS)
 
     def endpoints(self) -> tuple[str, str, str]:
-        """TorchServe's addresses for inference and management, and its token file. REQUIRES: it is ready."""
-        match = _READY.search(self.torchserve.said()) if self.torchserve is not None else None
-        if match is None:
+        """TorchServe's addresses for inference and management, and its token file, "" without tokens. REQUIRES: it is ready."""
+        ready = self._ready()
+        if ready is None:
             raise Unavailable("TorchServe is not ready")
-        return match[2], match[3], match[4]
+        return ready.inference, ready.management, ready.token_file
 
     def _serve(self, name: str, command: str, address: str, index: int, count: int) -> Child:
         host, _, port = address.rpartition(":")
@@ -105,21 +125,19 @@ class Deployment:
             "PERSIA_GLOBAL_CONFIG": str(self.plan.global_config),
             "PERSIA_EMBEDDING_CONFIG": str(self.plan.embedding_config),
         }
-        child = Child(
-            "torchserve", _launcher(arguments), self.plan.state / "torchserve.log", self._torchserve_is_ready, environment
-        )
+        log_path = self.plan.state / "torchserve.log"
+        child = Child("torchserve", _launcher(arguments), log_path, lambda: self._ready() is not None, environment)
         self.torchserve = child
         self._add(child).wait_ready(START_SECONDS, self.pause)
-        self.say(self._torchserve_line(child))
+        self.say(self._torchserve_line())
 
-    @staticmethod
-    def _torchserve_line(child: Child) -> str:
-        match = _READY.search(child.said())
-        assert match is not None
-        return f"TorchServe is ready: {match[1]}"
+    def _torchserve_line(self) -> str:
+        ready = self._ready()
+        assert ready is not None
+        return f"TorchServe is ready: {ready.line}"
 
-    def _torchserve_is_ready(self) -> bool:
-        return self.torchserve is not None and _READY.search(self.torchserve.said()) is not None
+    def _ready(self) -> Ready | None:
+        return Ready.find(self.torchserve.said()) if self.torchserve is not None else None
 
     def _add(self, child: Child) -> Child:
         self.children.append(child)
