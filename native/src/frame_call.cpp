@@ -61,6 +61,7 @@ void FrameCall::ask(std::uint16_t turn, std::span<const std::span<const std::byt
     if (left == size + sizeof(header)) return;
     // The rest has to stay until it can be sent, and what was handed in need not.
     try {
+        unsent_.reserve(size + sizeof(header) - left);
         for (const iovec& piece : std::span(pieces, columns.size() + 1)) {
             const std::size_t skip = std::min(left, piece.iov_len);
             left -= skip;
@@ -92,7 +93,7 @@ bool FrameCall::send() {
             return false;
         }
     }
-    unsent_ = {};
+    unsent_ = std::vector<std::byte>();  // {} would keep the memory
     return true;
 }
 

@@ -60,6 +60,7 @@ class Vigil {
         if (end - Clock::now() < Clock::duration(typical_.load(std::memory_order_relaxed)) || !may_run_beside_others()) return;
         while (is_alone() && std::ranges::none_of(calls, has_ended) && Clock::now() < end) {
             rest_a_moment();
+            sched_yield();  // to a server that waits for this very processor
             for (FrameCall* call : calls) call->advance();
         }
     }
