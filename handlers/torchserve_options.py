@@ -8,8 +8,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from xml.sax.saxutils import quoteattr
 
+from persia.config import EMBEDDING_CONFIG_VARIABLE, GLOBAL_CONFIG_VARIABLE
 from persia.errors import InvalidInput
 from persia.rpc import MAX_MESSAGE_BYTES
+from persia.torchserve.settings import MAX_ANSWER_VARIABLE
 
 __all__ = ["Directories", "Options", "command", "environment", "log4j2", "properties"]
 
@@ -24,6 +26,7 @@ RESPONSE_SECONDS = 60
 YEAR_MINUTES = 365 * 24 * 60
 SOCKET_PATH_BYTES = 107  # what an address of a unix socket has room for
 LONGEST_SOCKET = "/.ts.sock.65535"
+_CONFIG_VARIABLES = (GLOBAL_CONFIG_VARIABLE, EMBEDDING_CONFIG_VARIABLE)
 
 
 @dataclass(frozen=True)
@@ -178,5 +181,9 @@ def environment(options: Options, directories: Directories) -> dict[str, str]:
     kept = {key: value for key, value in os.environ.items() if not key.startswith("TS_")}
     kept |= dict.fromkeys(("TEMP", "TMPDIR"), str(directories.temp))
     kept |= dict.fromkeys(("LOG_LOCATION", "METRICS_LOCATION"), str(directories.logs))
+    # A worker's directory is its unpacked archive, where a path that is good here leads nowhere.
+    kept |= {key: os.path.abspath(path) for key in _CONFIG_VARIABLES if (path := kept.get(key))}
+    # Our handler refuses an answer that TorchServe would kill its worker for.
+    kept[MAX_ANSWER_VARIABLE] = str(options.max_message_bytes >> 20)
     # Workers are the way to use more cores: each of them with all cores would only be in the others' way.
     return kept | {"OMP_NUM_THREADS": str(options.threads)}

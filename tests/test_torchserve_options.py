@@ -70,3 +70,15 @@ def test_the_working_directory_is_not_on_the_class_path(tmp_path: Path) -> None:
     line = command("java", Path("/site"), "python", Options(tmp_path, {}), Directories(tmp_path))
     assert line[line.index("-cp") + 1] == "/site/ts/frontend/*"
     assert any(part.startswith("-Djava.util.concurrent.ForkJoinPool.common.parallelism=") for part in line)
+
+
+def test_workers_know_the_largest_answer_and_find_the_configs_from_where_they_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("PERSIA_GLOBAL_CONFIG", "global.yaml")
+    monkeypatch.setenv("PERSIA_EMBEDDING_CONFIG", "/etc/embedding.yaml")
+    found = environment(Options(tmp_path, {}, max_message_bytes=16 << 20), Directories(tmp_path))
+    assert found["PERSIA_MAX_ANSWER_MIB"] == "16"
+    assert found["PERSIA_GLOBAL_CONFIG"] == str(tmp_path / "global.yaml")
+    assert found["PERSIA_EMBEDDING_CONFIG"] == "/etc/embedding.yaml"
