@@ -81,13 +81,20 @@ class Directories:
         return self.state / "config.properties"
 
     @property
+    def lock(self) -> Path:
+        return self.state / "lock"
+
+    @property
     def log_config(self) -> Path:
         return self.state / "log4j2.xml"
 
     def make(self) -> None:
-        """Makes them, for this user alone. Raises InvalidInput if the path is too long for sockets."""
+        """Makes them, for this user alone. Raises InvalidInput if they are somebody else's, or too long a path for sockets."""
         if len(os.fsencode(self.temp)) + len(LONGEST_SOCKET) > SOCKET_PATH_BYTES:
             raise InvalidInput(f"expected a shorter path for the sockets of the workers than {self.temp}")
+        # What is in it will be deleted, and nobody else may enter.
+        if self.state.is_dir() and not self.lock.exists() and any(self.state.iterdir()):
+            raise InvalidInput(f"expected a state directory of its own, got one that holds other things: {self.state}")
         for directory in (self.state, self.temp, self.logs):
             directory.mkdir(mode=0o700, parents=True, exist_ok=True)
             directory.chmod(0o700)

@@ -119,7 +119,7 @@ class TorchServe:
             _kill_group(self._process.pid)
 
     def _take_lock(self) -> None:
-        path = self.directories.state / "lock"
+        path = self.directories.lock
         self._lock = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         try:
             fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -193,6 +193,18 @@ def test_ready_takes_no_longer_than_it_may(tmp_path: Path) -> None:
     assert list((tmp_path / "s" / "tmp").iterdir()) == []
 
 
+def test_a_directory_that_holds_other_things_is_not_taken_for_its_state(tmp_path: Path) -> None:
+    (tmp_path / "store").mkdir()
+    theirs = tmp_path / "theirs"
+    (theirs / "tmp").mkdir(parents=True)
+    theirs.chmod(0o755)
+    (theirs / "tmp" / "thesis").write_text("three years")
+    run = launch("--model-store", str(tmp_path / "store"), "--state", str(theirs))
+    assert run.returncode == 2 and f"one that holds other things: {theirs}" in run.stderr
+    assert theirs.stat().st_mode & 0o777 == 0o755
+    assert [path.relative_to(theirs) for path in sorted(theirs.rglob("*"))] == [Path("tmp"), Path("tmp/thesis")]
+
+
 def test_what_cannot_start_is_refused_with_one_clear_line(tmp_path: Path) -> None:
     store = tmp_path / "store"
     archive = make_archive(store, "probe")
