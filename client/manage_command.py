@@ -9,7 +9,7 @@ from pathlib import Path
 import click
 import msgspec
 
-from persia.errors import InvalidInput, PersiaError
+from persia.errors import InvalidInput, NotFound, PersiaError
 from persia.torchserve import Management, Model, Tokens
 
 from .predict import Client
@@ -66,7 +66,8 @@ def register(
     management: Management, archive: str, name: str | None, workers: int, model_store: Path | None, wait: float
 ) -> None:
     """Register ARCHIVE, a file of the model store, and wait until its workers are READY."""
-    model = management.register(_in_store(archive, model_store), name, workers, wait)
+    with _in_store(management, archive, model_store) as stored:
+        model = management.register(stored, name, workers, wait)
     role = "the default" if model.is_default else "not the default (see set-default, swap)"
     click.echo(f"{model.name} {model.version}: registered with {model.ready} workers, {role}")
 
@@ -113,6 +114,7 @@ def set_default(management: Management, name: str, version: str) -> None:
 @click.option("--smoke", type=_FILE, help="A byte batch that the new version must answer first.")
 @click.option("--inference-address", default="127.0.0.1:7070", show_default=True, help="For --smoke.")
 @_STORE_OPTION
+@_WAIT
 @click.pass_context
 def swap_command(
     context: click.Context,
@@ -123,6 +125,7 @@ def swap_command(
     smoke: Path | None,
     inference_address: str,
     model_store: Path | None,
+    wait: float,
 ) -> None:
     """Let the version in ARCHIVE take the place of model NAME's default, without a lost request."""
     assert context.parent is not None
@@ -135,18 +138,46 @@ def swap_command(
             with Client(name, inference_address, version=model.version, token_file=token_file) as client:
                 client.predict(batch)
 
-    new = swap(
-        context.obj, name, _in_store(archive, model_store), drain=drain, check=check, keep_old=keep_old, report=click.echo
-    )
+    management: Management = context.obj
+    with _in_store(management, archive, model_store) as stored:
+        new = swap(management, name, stored, wait=wait, drain=drain, check=check, keep_old=keep_old, report=click.echo)
     click.echo(f"{name} {new.version}: swapped")
 
 
-def _in_store(archive: str, store: Path | None) -> str:
-    if store is not None:
-        return put_into_store(Path(archive), store)
-    if "/" in archive:
+@contextmanager
+def _in_store(management: Management, archive: str, store: Path | None) -> Iterator[str]:
+    """The name of an archive in the model store. If what is done with it fails, a copy made here goes, else the error names it.
+
+    A TorchServe that starts with all models takes the newest version in its store, also one that has failed before.
+    """
+    if store is None and "/" in archive:
         raise InvalidInput(f"expected the name of a file in the model store, or a path and --model-store, got {archive}")
-    return archive
+    path = Path(archive)
+    copy = store / path.name if store is not None and put_into_store(path, store) else None
+    try:
+        yield path.name
+    except BaseException as error:
+        left = _left_in_store(management, path.name, copy, error)
+        if left and isinstance(error, PersiaError):
+            raise PersiaError(f"{error}; {left}") from error
+        if left:
+            click.echo(left, err=True)
+        raise
+
+
+def _left_in_store(management: Management, archive: str, copy: Path | None, error: BaseException) -> str:
+    """Removes a copy, or says what is left. An archive that serves, maybe as the new default, stays."""
+    if copy is None and isinstance(error, NotFound) and archive in str(error):
+        return ""  # the store has none of that name
+    try:
+        if any(model.archive == archive for model in management.list()):
+            return ""
+    except PersiaError:  # nobody knows whether it serves
+        copy = None
+    if copy is not None:
+        copy.unlink(missing_ok=True)
+        return ""
+    return f"remove {archive} from the model store, or a start with all models makes it the default if it is the newest"
 
 
 def _print(models: Sequence[Model], as_json: bool) -> None:

@@ -7,6 +7,7 @@ import os
 import shutil
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 from persia.errors import InvalidInput, PersiaError
@@ -53,11 +54,16 @@ def swap(
         report(f"{name} {new.version} is READY with {new.ready} workers; making it the default")
         management.set_default(name, new.version)
     except BaseException:
-        if management.default(name).version != new.version:
-            management.forget(name, new.version)
+        with suppress(PersiaError):  # what went wrong first is what counts
+            if management.default(name).version != new.version:
+                management.forget(name, new.version)
         raise
     report(f"{name} {new.version} is the default; {drain:g} s for what {old.version} still does")
-    time.sleep(drain)
+    try:
+        time.sleep(drain)
+    except BaseException:
+        report(f"{name} {old.version} is left: persia-launcher manage unregister {name} --version {old.version}")
+        raise
     if management.describe(name, new.version)[0].ready == 0:
         management.set_default(name, old.version)
         management.forget(name, new.version)
@@ -68,8 +74,8 @@ def swap(
     return new
 
 
-def put_into_store(archive: Path, store: Path) -> str:
-    """Copies an archive into a model store, where it appears whole, and returns its name there.
+def put_into_store(archive: Path, store: Path) -> bool:
+    """Copies an archive into a model store, where it appears whole. Returns False if it is there already.
 
     Raises InvalidInput if another one of that name is there, OSError.
     """
@@ -77,11 +83,11 @@ def put_into_store(archive: Path, store: Path) -> str:
     if target.exists():
         if not filecmp.cmp(archive, target, shallow=False):
             raise InvalidInput(f"expected an archive under a new name, got {archive.name}, of which {store} has another one")
-        return archive.name
+        return False
     partial = store / f".{archive.name}.{os.getpid()}.partial"
     try:
         shutil.copyfile(archive, partial)
         os.replace(partial, target)
     finally:
         partial.unlink(missing_ok=True)
-    return archive.name
+    return True

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import signal
+import subprocess
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from managing import versions
-from torchserves import TorchServeRun, make_archive
+from managing import broken_archive, manage, options, versions
+from servers import PATIENCE, wait_until
+from torchserves import LAUNCHER, TorchServeRun, make_archive
 
 from client.swap import swap
 from persia.torchserve import Management, Model
@@ -37,3 +41,111 @@ def test_a_model_keeps_its_number_of_workers(management: Management, store: Path
     assert (version, ready) == ("2.0", 2)
     assert versions(management, "wide") == [("2.0", True)]
     management.unregister("wide")
+
+
+LEFT = "from the model store, or a start with all models makes it the default if it is the newest"
+
+
+@pytest.fixture
+def smoke(torchserve: TorchServeRun, tmp_path: Path) -> list[str]:
+    """Options of a swap whose new version fails its check."""
+    path = tmp_path / "smoke.bin"
+    path.write_bytes(b"raise")
+    return ["--smoke", str(path), "--inference-address", torchserve.address]
+
+
+@pytest.mark.parametrize("make", [broken_archive, make_archive], ids=["cannot load", "fails its check"])
+def test_a_swap_that_fails_takes_its_copy_out_of_the_store(
+    torchserve: TorchServeRun,
+    management: Management,
+    store: Path,
+    tmp_path: Path,
+    smoke: list[str],
+    make: Callable[[Path, str, str], str],
+) -> None:
+    management.register(make_archive(store, "copied"))
+    archive = make(tmp_path, "copied", "2.0")
+    run = manage(torchserve, "swap", "copied", str(tmp_path / archive), "--model-store", str(store), *smoke)
+    assert run.exit_code == 1 and "model_log.log" in run.stderr and LEFT not in run.stderr
+    assert not (store / archive).exists() and (store / "copied-1.0.mar").exists()
+    assert versions(management, "copied") == [("1.0", True)]
+    management.unregister("copied")
+
+
+def test_what_was_in_the_store_before_a_swap_that_fails_is_named(
+    torchserve: TorchServeRun, management: Management, store: Path, tmp_path: Path, smoke: list[str]
+) -> None:
+    management.register(make_archive(store, "stays"))
+    archive = make_archive(tmp_path, "stays", "2.0")
+    (store / archive).write_bytes((tmp_path / archive).read_bytes())
+    for arguments in ([archive], [str(tmp_path / archive), "--model-store", str(store)]):
+        run = manage(torchserve, "swap", "stays", *arguments, *smoke)
+        assert run.exit_code == 1 and f"remove {archive} {LEFT}" in run.stderr.splitlines()[-1]
+        assert (store / archive).exists()
+    management.unregister("stays")
+
+
+def test_a_registration_that_fails_takes_its_copy_out_of_the_store(
+    torchserve: TorchServeRun, store: Path, tmp_path: Path
+) -> None:
+    archive = broken_archive(tmp_path, "never")
+    run = manage(torchserve, "register", str(tmp_path / archive), "--model-store", str(store))
+    assert run.exit_code == 1 and LEFT not in run.stderr and not (store / archive).exists()
+    run = manage(torchserve, "register", broken_archive(store, "never"))
+    assert run.exit_code == 1 and f"remove {archive} {LEFT}" in run.stderr
+
+
+def test_a_swap_waits_as_long_as_it_is_told(
+    torchserve: TorchServeRun, management: Management, store: Path, tmp_path: Path
+) -> None:
+    management.register(make_archive(store, "patient"))
+    archive = make_archive(store, "patient", "2.0", "gated", persia={"gate": str(tmp_path / "gate")})
+    run = manage(torchserve, "swap", "patient", archive, "--wait", "0.5")
+    assert run.exit_code == 1 and "no answer within the deadline" in run.stderr
+    assert versions(management, "patient") == [("1.0", True)]
+    management.unregister("patient")
+
+
+def interrupted(run: TorchServeRun, arguments: list[str], moment: Callable[[Path], bool], directory: Path) -> str:
+    """What `persia-launcher manage` has said, in a process of its own that gets a Ctrl-C when the moment has come."""
+    said = directory / "said"
+    group, *rest = arguments
+    with said.open("wb") as file:
+        process = subprocess.Popen([LAUNCHER, "manage", *options(run), group, *rest], stdout=file, stderr=file)
+    try:
+        wait_until(lambda: moment(said), "the moment to interrupt it")
+        process.send_signal(signal.SIGINT)
+        assert process.wait(PATIENCE) == 1
+    finally:
+        process.kill()
+        process.wait()
+    return said.read_text()
+
+
+@pytest.mark.parametrize("command", ["register", "swap"])
+def test_an_interrupt_while_a_version_loads_leaves_nothing_behind(
+    torchserve: TorchServeRun, management: Management, store: Path, tmp_path: Path, command: str
+) -> None:
+    gate = tmp_path / "gate"
+    management.register(make_archive(store, "cut"))
+    archive = make_archive(tmp_path, "cut", "2.0", "gated", persia={"gate": str(gate)})
+    arguments = [command, *(["cut"] if command == "swap" else []), str(tmp_path / archive), "--model-store", str(store)]
+    said = interrupted(torchserve, arguments, lambda said: gate.with_suffix(".started").exists(), tmp_path)
+    assert "Aborted!" in said
+    assert versions(management, "cut") == [("1.0", True)]
+    assert not (store / archive).exists()
+    management.unregister("cut")
+
+
+def test_an_interrupt_while_the_old_version_drains_says_what_is_left(
+    torchserve: TorchServeRun, management: Management, store: Path, tmp_path: Path
+) -> None:
+    management.register(make_archive(store, "drained"))
+    archive = make_archive(tmp_path, "drained", "2.0")
+    arguments = ["swap", "drained", str(tmp_path / archive), "--model-store", str(store), "--drain", str(2 * PATIENCE)]
+    said = interrupted(torchserve, arguments, lambda said: management.default("drained").version == "2.0", tmp_path)
+    assert "drained 1.0 is left: persia-launcher manage unregister drained --version 1.0" in said
+    assert versions(management, "drained") == [("2.0", True), ("1.0", False)]
+    assert (store / archive).exists()
+    management.unregister("drained", "1.0")
+    management.unregister("drained")

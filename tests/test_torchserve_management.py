@@ -10,14 +10,16 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from click.testing import CliRunner
 from load import Load
 from managing import broken_archive, manage, versions
 from servers import PATIENCE, wait_until
 from torchserves import TorchServeRun, make_archive
 
+from client.infer_command import infer
 from client.predict import Client
 from client.swap import put_into_store, swap
-from persia.errors import DeadlineExceeded, InvalidInput, NotFound, PersiaError, Unavailable
+from persia.errors import AccessDenied, DeadlineExceeded, InvalidInput, NotFound, PersiaError, Unavailable
 from persia.torchserve import Management, Tokens
 
 
@@ -52,6 +54,7 @@ def test_a_model_is_registered_scaled_and_unregistered_by_commands(
 
 MISTAKES: list[tuple[list[str], str]] = [
     (["register", "probe-1.0.mar"], "most likely this version of the model is registered already"),
+    (["register", "probe-1.0.mar"], "has left it: persia-launcher manage unregister probe --version 1.0"),
     (["register", "nowhere.mar"], "Model not found at: nowhere.mar"),
     (["register", "/somewhere/probe-1.0.mar"], "expected the name of a file in the model store"),
     (["unregister", "nowhere"], "Model not found: nowhere"),
@@ -75,6 +78,33 @@ def test_a_mistake_is_one_clear_line(
     run = manage(torchserve, *arguments)
     assert run.exit_code != 0 and message in run.stderr.splitlines()[-1]
     assert management.list() == before
+
+
+@pytest.mark.parametrize("service", [None, "inference"])
+def test_nobody_registers_without_the_management_token(torchserve: TorchServeRun, store: Path, service: str | None) -> None:
+    token = json.loads(torchserve.token_file.read_text())[service]["key"] if service else None
+    archive = make_archive(store, "stranger")
+    refused = pytest.raises(AccessDenied, match="refused the token, or was sent none")
+    with Management(torchserve.management_address, Tokens(token), PATIENCE) as stranger:
+        with refused:
+            stranger.register(archive)
+        with refused:
+            stranger._call("RegisterModel", url=archive, initial_workers=1)  # what TorchServe itself says to it
+    assert versions(torchserve.management(), "stranger") == []
+
+
+def test_a_version_answers_who_names_it(torchserve: TorchServeRun, management: Management, store: Path) -> None:
+    for version in ("1.0", "2.0"):
+        management.register(make_archive(store, "named", version))
+    for asked, answering in ((None, 1.0), ("1.0", 1.0), ("2.0", 2.0)):
+        with torchserve.client("named", version=asked) as client:
+            assert client.predict(b"").tolist() == [answering]
+        options = ["--model-name", "named", "--address", torchserve.address, "--token-file", str(torchserve.token_file)]
+        options += ["--version", asked] if asked else []
+        run = CliRunner().invoke(infer, [*options, "--batch-size", "1"])
+        assert (run.exit_code, run.stdout) == (0, f"{answering:g}\n")
+    management.unregister("named", "2.0")
+    management.unregister("named")
 
 
 def test_the_port_of_the_other_service_is_told_apart(torchserve: TorchServeRun) -> None:
@@ -236,8 +266,8 @@ def test_an_archive_in_the_store_is_never_replaced_by_another(tmp_path: Path) ->
     store, other = tmp_path / "store", tmp_path / "other"
     archive = make_archive(other, "same")
     store.mkdir()
-    assert put_into_store(other / archive, store) == archive
-    assert put_into_store(other / archive, store) == archive
+    assert put_into_store(other / archive, store)
+    assert not put_into_store(other / archive, store)
     make_archive(other, "same", handler="shapes")
     with pytest.raises(InvalidInput, match="under a new name"):
         put_into_store(other / archive, store)

@@ -94,8 +94,8 @@ class Management:
         """Registers an archive of the model store by its file name, and waits until all its workers are READY.
 
         The first version of a model becomes its default. minWorkers of the archive's model-config.yaml goes before workers.
-        A version whose workers cannot start is taken away again: TorchServe itself would keep it, without workers, and would
-        refuse to register it once more. Raises PersiaError, DeadlineExceeded.
+        A version whose workers cannot start, or that nobody waits for any more, is taken away again: TorchServe itself would
+        keep it, maybe without workers, and would refuse to register it once more. Raises PersiaError, DeadlineExceeded.
         """
         if "/" in archive or not archive:
             raise InvalidInput(f"expected the name of a file in TorchServe's model store, got {archive!r}")
@@ -114,9 +114,10 @@ class Management:
                 self._call("RegisterModel", end - time.monotonic(), **fields)
             (added,) = self._added(archive, before)
             return self.wait_ready(added.name, added.version, end - time.monotonic())
-        except PersiaError as error:
-            for model in self._added(archive, before):
-                self.forget(model.name, model.version)
+        except BaseException as error:  # an interrupt, too: TorchServe goes on without us
+            with suppress(PersiaError):  # what went wrong first is what counts
+                for model in self._added(archive, before):
+                    self.forget(model.name, model.version)
             if "Failed to start workers" in str(error):
                 raise PersiaError(f"{archive}: {error}: the worker's traceback is in TorchServe's model_log.log") from error
             raise
@@ -186,6 +187,7 @@ class Management:
     def _forget_zombie(self, archive: str) -> None:
         """What a registration left that failed at someone else's hands. Raises PersiaError if there is none."""
         there = [model for model in self.list() if model.archive == archive]
+        which = f"{there[0].name} --version {there[0].version}" if there else "NAME --version V"
         for model in there:
             if model.max_workers > 0:
                 break
@@ -195,7 +197,8 @@ class Management:
                 return
         raise PersiaError(
             f"{archive}: TorchServe gave no reason; most likely this version of the model is registered already, and a version "
-            "cannot be replaced: give the archive another one"
+            "cannot be replaced: give the archive another one. If an attempt that was cut off has left it: persia-launcher "
+            f"manage unregister {which}"
         )
 
     def _if_still_there(self, name: str) -> Sequence[Model]:
