@@ -58,8 +58,8 @@ def swap(
             if management.default(name).version != new.version:
                 management.forget(name, new.version)
         raise
-    report(f"{name} {new.version} is the default; {drain:g} s for what {old.version} still does")
     try:
+        report(f"{name} {new.version} is the default; {drain:g} s for what {old.version} still does")
         time.sleep(drain)
     except BaseException:
         report(f"{name} {old.version} is left: persia-launcher manage unregister {name} --version {old.version}")

@@ -109,9 +109,8 @@ def test_a_swap_waits_as_long_as_it_is_told(
 def interrupted(run: TorchServeRun, arguments: list[str], moment: Callable[[Path], bool], directory: Path) -> str:
     """What `persia-launcher manage` has said, in a process of its own that gets a Ctrl-C when the moment has come."""
     said = directory / "said"
-    group, *rest = arguments
     with said.open("wb") as file:
-        process = subprocess.Popen([LAUNCHER, "manage", *options(run), group, *rest], stdout=file, stderr=file)
+        process = subprocess.Popen([LAUNCHER, "manage", *options(run), *arguments], stdout=file, stderr=file)
     try:
         wait_until(lambda: moment(said), "the moment to interrupt it")
         process.send_signal(signal.SIGINT)
@@ -143,7 +142,7 @@ def test_an_interrupt_while_the_old_version_drains_says_what_is_left(
     management.register(make_archive(store, "drained"))
     archive = make_archive(tmp_path, "drained", "2.0")
     arguments = ["swap", "drained", str(tmp_path / archive), "--model-store", str(store), "--drain", str(2 * PATIENCE)]
-    said = interrupted(torchserve, arguments, lambda said: management.default("drained").version == "2.0", tmp_path)
+    said = interrupted(torchserve, arguments, lambda said: "2.0 is the default" in said.read_text(), tmp_path)
     assert "drained 1.0 is left: persia-launcher manage unregister drained --version 1.0" in said
     assert versions(management, "drained") == [("2.0", True), ("1.0", False)]
     assert (store / archive).exists()
