@@ -82,7 +82,7 @@ class Directories:
 
     @property
     def lock(self) -> Path:
-        return self.state / "lock"
+        return self.state / "torchserve.lock"  # nobody else's has this name: whose directory it is, is told by it
 
     @property
     def log_config(self) -> Path:
@@ -95,6 +95,8 @@ class Directories:
         # What is in it will be deleted, and nobody else may enter.
         if self.state.is_dir() and not self.lock.exists() and any(self.state.iterdir()):
             raise InvalidInput(f"expected a state directory of its own, got one that holds other things: {self.state}")
+        self.state.mkdir(mode=0o700, parents=True, exist_ok=True)
+        self.lock.touch(0o600)  # before all else: whoever is killed here finds a directory of its own the next time
         for directory in (self.state, self.temp, self.logs):
             directory.mkdir(mode=0o700, parents=True, exist_ok=True)
             directory.chmod(0o700)

@@ -6,6 +6,7 @@ import contextlib
 import os
 import re
 import signal
+import socket
 import subprocess
 import sys
 import tempfile
@@ -197,6 +198,15 @@ def test_up_ends_when_something_cannot_start_and_says_why(tmp_path: Path) -> Non
         assert up.process.wait(PATIENCE) == 1
         assert re.search(r"(?s)up: torchserve ended with 2; .*torchserve\.log ends with:\n.*no\.mar", up.log.read_text())
         assert up.children() == {}
+
+
+def test_up_leaves_a_users_config_as_it_is_where_its_own_files_go(tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = str(taken.getsockname()[1])
+        with Up(tmp_path, "--state", str(tmp_path), "--middleware-port", port) as up:
+            assert up.process.wait(PATIENCE) == 1
+    assert "servers" not in (tmp_path / "global_config.yaml").read_text()
+    assert "servers" in (tmp_path / "global_config.with_servers.yaml").read_text()
 
 
 @pytest.mark.parametrize("server", ["10.1.2.3:8888", "shard.example:8888"])

@@ -71,7 +71,8 @@ def up(
         servers = config.common_config.infer_config.servers
         if not servers:
             servers = tuple((f"127.0.0.1:{port}",) for port in free_ports(shards))
-            global_config = _with_servers(config, servers, state / "global_config.yaml")
+            # Not the name that a user's own has: `--state .` would overwrite it.
+            global_config = _with_servers(config, servers, state / "global_config.with_servers.yaml")
         check_local([address for replicas in servers for address in replicas])
         plan = Plan(
             state,
