@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import logging
+import re
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from types import TracebackType
 
 import grpc
@@ -17,24 +18,26 @@ from persia.torchserve.status import torchserve_error
 
 from .torchserve_process import TorchServe
 
-__all__ = ["Readiness"]
+__all__ = ["Readiness", "has_traceback"]
 
 log = logging.getLogger("torchserve")
 
 POLL_SECONDS = 0.05
-LOG_SECONDS = 0.5
+LOG_SECONDS = 2.0
 SMOKE_SECONDS = 60.0  # for the first answer
 # The JVM compiles what runs often, and a handler's first calls open connections: so the first callers need not wait for it.
 WARM_UP_CALLS = 20
+# Up to the last line, which has no spaces before it.
+_TRACEBACK = re.compile(r" MODEL_LOG - Traceback .*\n(?:.* MODEL_LOG - (?: .*)?\n)+.* MODEL_LOG - \S.*\n")
 
 
 class Readiness:
-    """Looks at a TorchServe that was started. models: pairs of name and version. smoke: a byte batch that each must answer."""
+    """Looks at a TorchServe that was started. models: pairs of name and version. batches: what models of a name must answer."""
 
-    def __init__(self, server: TorchServe, models: Sequence[tuple[str, str]], smoke: bytes | None = None) -> None:
+    def __init__(self, server: TorchServe, models: Sequence[tuple[str, str]], batches: Mapping[str, bytes]) -> None:
         self._server = server
         self._models = models
-        self._smoke = smoke
+        self._batches = batches
         self._tokens = Tokens(file=server.directories.key_file) if server.options.tokens else Tokens()
         self._management = Management(server.management_address, self._tokens)
 
@@ -62,9 +65,9 @@ class Readiness:
                 raise DeadlineExceeded(f"not ready after {seconds:.0f} s: {waits_for}\n{self._server.log_tail()}")
             self._server.check()
             time.sleep(POLL_SECONDS)
-        if self._smoke is not None:
-            for name, version in self._models:
-                self._predict(name, version, self._smoke)
+        for name, version in self._models:
+            if name in self._batches:
+                self._predict(name, version, self._batches[name])
         return True
 
     def _missing(self) -> str | None:
@@ -81,17 +84,28 @@ class Readiness:
         return None
 
     def _deaths(self) -> int:
-        path = self._server.directories.logs / "model_log.log"
-        return path.read_bytes().count(b"Backend worker process died.") if path.exists() else 0
+        return self._server.logged("model_log.log").count("Backend worker process died.")
 
     def _predict(self, name: str, version: str, batch: bytes) -> None:
         request = new_message("PredictionsRequest", model_name=name, model_version=version, input={BATCH: batch})
+        begin = len(self._server.logged("model_log.log"))
         with open_channel(self._server.address) as channel:
             call = predictions_call(channel)
             for _ in range(WARM_UP_CALLS):
                 try:
                     call(request, timeout=SMOKE_SECONDS, metadata=self._tokens.metadata("inference"), wait_for_ready=True)
                 except grpc.RpcError as error:
-                    time.sleep(LOG_SECONDS)  # what a worker prints is in the log a moment after its answer has come
+                    self._wait_for_traceback(begin)
                     log.error("%s %s does not answer the smoke prediction:\n%s", name, version, self._server.log_tail())
                     raise torchserve_error(error, len(batch)) from None
+
+    def _wait_for_traceback(self, begin: int) -> None:
+        """What a worker prints is in the log a moment after its answer has come; one that is killed prints nothing."""
+        end = time.monotonic() + LOG_SECONDS
+        while not has_traceback(self._server.logged("model_log.log")[begin:]) and time.monotonic() < end:
+            time.sleep(POLL_SECONDS)
+
+
+def has_traceback(logged: str) -> bool:
+    """Whether there is a whole one in what TorchServe has logged."""
+    return _TRACEBACK.search(logged) is not None

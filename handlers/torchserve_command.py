@@ -9,7 +9,7 @@ import signal
 import sys
 import tempfile
 import threading
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence, Set
 from pathlib import Path
 from queue import SimpleQueue
 
@@ -27,7 +27,6 @@ __all__ = ["ready_line", "torchserve"]
 log = logging.getLogger("torchserve")
 
 _PORT = click.IntRange(0, 65_535)
-_FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
 MIB = 1 << 20
 
 
@@ -57,7 +56,12 @@ MIB = 1 << 20
     "--max-message-mib", type=click.IntRange(1), default=DEFAULT_MESSAGE_BYTES // MIB, help="Of requests and answers."
 )
 @click.option("--heap", help="The JVM's -Xmx.  [default: 16 messages, at least 1g]")
-@click.option("--smoke", type=_FILE, help="A byte batch that every model must answer before it is called ready.")
+@click.option(
+    "--smoke",
+    multiple=True,
+    metavar="[NAME=]FILE",
+    help="A byte batch that each model must answer before it is called ready, or this one; again for others.",
+)
 @click.option("--ready-timeout", type=click.FloatRange(0), default=180.0, help="Seconds until all models are ready.")
 @click.option("--drain", type=click.FloatRange(0), default=30.0, help="Seconds for requests that run, when it is stopped.")
 def torchserve(
@@ -76,7 +80,7 @@ def torchserve(
     queue: int,
     max_message_mib: int,
     heap: str | None,
-    smoke: Path | None,
+    smoke: tuple[str, ...],
     ready_timeout: float,
     drain: float,
 ) -> None:
@@ -91,6 +95,7 @@ def torchserve(
     code = 2
     try:
         found = _models(model_store, models)
+        batches = _batches(smoke, {name for name, _ in found.values()})
         options = Options(
             model_store=model_store.absolute(),
             models={file: name for file, (name, _) in found.items()},
@@ -107,7 +112,7 @@ def torchserve(
             tokens=tokens,
             model_api=tokens if model_api is None else model_api,
         )
-        code = _run(TorchServe(options, kept), list(found.values()), events, smoke, ready_timeout, drain)
+        code = _run(TorchServe(options, kept), list(found.values()), events, batches, ready_timeout, drain)
     except (PersiaError, OSError) as error:
         log.error("%s", error)
     finally:
@@ -120,7 +125,7 @@ def _run(
     server: TorchServe,
     models: Sequence[tuple[str, str]],
     events: SimpleQueue[str],
-    smoke: Path | None,
+    batches: Mapping[str, bytes],
     seconds: float,
     drain: float,
 ) -> int:
@@ -128,7 +133,7 @@ def _run(
     server.start()
     try:
         _in_background(lambda: events.put(f"ended with {server.wait()}"))
-        with Readiness(server, models, smoke.read_bytes() if smoke else None) as readiness:
+        with Readiness(server, models, batches) as readiness:
             ready = readiness.wait(seconds, stop=lambda: not events.empty())
         if ready:
             log.info("%s", ready_line(server, models))
@@ -182,6 +187,25 @@ def _models(store: Path, wanted: Sequence[str]) -> Mapping[str, tuple[str, str]]
     if twice:
         raise InvalidInput(f"expected each version of a model once, got several archives of {sorted(twice)}")
     return found
+
+
+def _batches(wanted: Sequence[str], names: Set[str]) -> Mapping[str, bytes]:
+    """Name of a model: what it must answer. A batch of its own goes before the one for all."""
+    found: dict[str | None, Path] = {}
+    for item in wanted:
+        name, equals, file = item.partition("=")
+        if Path(item).is_file() or not equals:
+            given, path = None, Path(item)
+        else:
+            given, path = name, Path(file)
+            if name not in names:
+                raise NotFound(f"expected --smoke for a model that is loaded, got {item}: {', '.join(sorted(names)) or 'none'}")
+        if given in found:
+            raise InvalidInput(f"expected one --smoke for {given or 'all models'}, got {found[given]} and {path}")
+        if not path.is_file():
+            raise NotFound(f"expected a file with a byte batch for --smoke, got {path}")
+        found[given] = path
+    return {name: (found.get(name) or found[None]).read_bytes() for name in names if name in found or None in found}
 
 
 def _newest_first(store: Path) -> Iterator[str]:

@@ -36,6 +36,7 @@ class TorchServe:
         self._process: subprocess.Popen[bytes] | None = None
         self._lock: int | None = None
         self._aborted = False
+        self._log_begins: dict[str, int] = {}
 
     @property
     def address(self) -> str:
@@ -60,6 +61,7 @@ class TorchServe:
         self.options = _with_ports(self._wanted)
         self.directories.config.write_text(properties(self.options, self.directories))
         self.directories.log_config.write_text(log4j2(self.directories))
+        self._log_begins = {path.name: path.stat().st_size for path in self.directories.logs.glob("*_log.log")}
         with (self.directories.logs / "java.log").open("wb") as log:
             self._process = subprocess.Popen(
                 # If the launcher is killed, TorchServe drains and ends too.
@@ -87,10 +89,20 @@ class TorchServe:
         """The end of its logs, for a message."""
         tails = []
         for name in ("java.log", "ts_log.log", "model_log.log"):
-            path = self.directories.logs / name
-            if path.exists() and (text := path.read_text(errors="replace").splitlines()[-lines:]):
-                tails.append("\n".join([f"{path}:", *text]))
+            if text := self.logged(name).splitlines()[-lines:]:
+                tails.append("\n".join([f"{self.directories.logs / name}:", *text]))
         return "\n".join(tails)
+
+    def logged(self, name: str) -> str:
+        """What stands in a log since the start: with the same state directory there is more, of earlier lives."""
+        try:
+            with (self.directories.logs / name).open("rb") as file:
+                begin = self._log_begins.get(name, 0)
+                # A log that has become too long was set aside, and the file is new.
+                file.seek(begin if begin <= os.fstat(file.fileno()).st_size else 0)
+                return file.read().decode(errors="replace")
+        except FileNotFoundError:
+            return ""
 
     def stop(self, seconds: float) -> bool:
         """Lets requests that run and wait finish for so long, then kills; False if it had to. Removes what it left behind.

@@ -18,6 +18,7 @@ from torchserves import LAUNCHER, TorchServeRun, make_archive
 
 from client.predict import Client
 from handlers.java import find_java
+from handlers.readiness import has_traceback
 from persia.errors import AccessDenied, NotFound, Unavailable
 from persia.torchserve import Management
 
@@ -145,9 +146,12 @@ def test_a_launcher_that_is_killed_takes_torchserve_along_and_the_next_one_clear
         run.process.wait(PATIENCE)
         os.kill(java, signal.SIGKILL)
     assert left.exists() and (tmp_path / "s" / "key_file.json").exists()
+    with (tmp_path / "s" / "logs" / "model_log.log").open("a") as log:
+        log.write("Backend worker process died.\n")
     with TorchServeRun(tmp_path / "2", tmp_path / "store", arguments) as run:
         java = run.wait_ready().java()
         assert not left.exists()
+        assert "a worker died while it loaded" not in run.log()  # that was in another life
         with run.client("probe") as client:
             assert client.predict(b"").tolist() == [1.0]
         run.process.kill()
@@ -185,6 +189,32 @@ def test_a_model_that_does_not_answer_the_smoke_batch_is_not_ready(tmp_path: Pat
     assert "the handler failed" in run.stderr and "RuntimeError: on purpose" in run.stderr
 
 
+def test_each_model_has_a_smoke_batch_of_its_own(tmp_path: Path) -> None:
+    """One batch for all is no use where models have different features."""
+    store = tmp_path / "store"
+    (tmp_path / "refuse=.bin").write_bytes(b"raise for a batch of another model")
+    (tmp_path / "own.bin").write_bytes(b"")
+    models = ["--models", f"{make_archive(store, 'probe')},second={make_archive(store, 'copy')}"]
+    state, own = ["--state", str(tmp_path / "s")], ["--smoke", f"probe={tmp_path / 'own.bin'}"]
+    for_all = ["--smoke", str(tmp_path / "refuse=.bin")]
+    run = launch("--model-store", str(store), *models, *for_all, *own, *state)
+    assert run.returncode == 1 and "second 1.0 does not answer the smoke prediction" in run.stderr
+    assert "probe 1.0 does not answer" not in run.stderr
+
+
+def test_a_traceback_is_waited_for_until_its_last_line() -> None:
+    lines = [
+        "Invoking custom service failed.",
+        "Traceback (most recent call last):",
+        '  File "a.py", line 1, in f',
+        "    a - b",
+        "",
+    ]
+    lines += ["ValueError: on purpose"]
+    logged = [f"2026-11-27T10:00:00,000 [INFO ] W-9000-probe_1.0-stdout MODEL_LOG - {line}\n" for line in lines]
+    assert [has_traceback("".join(logged[:count])) for count in range(7)] == [False] * 6 + [True]
+
+
 def test_ready_takes_no_longer_than_it_may(tmp_path: Path) -> None:
     archive = make_archive(tmp_path / "store", "probe")
     state = ["--state", str(tmp_path / "s")]
@@ -199,10 +229,11 @@ def test_a_directory_that_holds_other_things_is_not_taken_for_its_state(tmp_path
     (theirs / "tmp").mkdir(parents=True)
     theirs.chmod(0o755)
     (theirs / "tmp" / "thesis").write_text("three years")
+    (theirs / "lock").touch()  # other programs have one too
     run = launch("--model-store", str(tmp_path / "store"), "--state", str(theirs))
     assert run.returncode == 2 and f"one that holds other things: {theirs}" in run.stderr
     assert theirs.stat().st_mode & 0o777 == 0o755
-    assert [path.relative_to(theirs) for path in sorted(theirs.rglob("*"))] == [Path("tmp"), Path("tmp/thesis")]
+    assert [path.relative_to(theirs) for path in sorted(theirs.rglob("*"))] == [Path("lock"), Path("tmp"), Path("tmp/thesis")]
 
 
 def test_what_cannot_start_is_refused_with_one_clear_line(tmp_path: Path) -> None:
@@ -227,6 +258,13 @@ def test_what_cannot_start_is_refused_with_one_clear_line(tmp_path: Path) -> Non
             (["--no-tokens", "--model-api"], "without tokens anyone who reaches the port could run code"),
             (["--max-message-mib", "257"], "expected messages of at most 268435456 bytes"),
             (["--state", str(deep)], "expected a shorter path"),
+            (["--models", archive, "--smoke", f"prob={__file__}"], f"a model that is loaded, got prob={__file__}: probe"),
+            (
+                ["--models", archive, "--smoke", "probe=/no/batch"],
+                "expected a file with a byte batch for --smoke, got /no/batch",
+            ),
+            (["--models", archive, "--smoke", "/no/batch"], "expected a file with a byte batch for --smoke, got /no/batch"),
+            (["--models", archive, *["--smoke", f"probe={__file__}"] * 2], "expected one --smoke for probe, got "),
         ]
         for arguments, message in cases:
             run = launch("--model-store", str(store), *arguments)
