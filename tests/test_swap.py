@@ -99,7 +99,7 @@ def test_a_swap_waits_as_long_as_it_is_told(
     torchserve: TorchServeRun, management: Management, store: Path, tmp_path: Path
 ) -> None:
     management.register(make_archive(store, "patient"))
-    archive = make_archive(store, "patient", "2.0", "gated", persia={"gate": str(tmp_path / "gate")})
+    archive = make_archive(store, "patient", "2.0", "never_loads", persia={"note": str(tmp_path / "started")})
     run = manage(torchserve, "swap", "patient", archive, "--wait", "0.5")
     assert run.exit_code == 1 and "no answer within the deadline" in run.stderr
     assert versions(management, "patient") == [("1.0", True)]
@@ -125,11 +125,11 @@ def interrupted(run: TorchServeRun, arguments: list[str], moment: Callable[[Path
 def test_an_interrupt_while_a_version_loads_leaves_nothing_behind(
     torchserve: TorchServeRun, management: Management, store: Path, tmp_path: Path, command: str
 ) -> None:
-    gate = tmp_path / "gate"
+    note = tmp_path / "started"
     management.register(make_archive(store, "cut"))
-    archive = make_archive(tmp_path, "cut", "2.0", "gated", persia={"gate": str(gate)})
+    archive = make_archive(tmp_path, "cut", "2.0", "never_loads", persia={"note": str(note)})
     arguments = [command, *(["cut"] if command == "swap" else []), str(tmp_path / archive), "--model-store", str(store)]
-    said = interrupted(torchserve, arguments, lambda said: gate.with_suffix(".started").exists(), tmp_path)
+    said = interrupted(torchserve, arguments, lambda said: note.exists(), tmp_path)
     assert "Aborted!" in said
     assert versions(management, "cut") == [("1.0", True)]
     assert not (store / archive).exists()

@@ -34,7 +34,7 @@ void store_row(RowStorage storage, const std::byte* values, std::uint32_t dim, s
 // row -> out (dim)
 void load_row(RowStorage storage, const std::byte* row, std::uint32_t dim, float* out);
 
-// sum (dim) += row. For any dim; snapshot.cpp has faster ways for f32 rows of the common dims.
+// sum (dim) += row. For any dim; row_use.cpp has faster ways for f32 rows of the common dims.
 void add_row(RowStorage storage, const std::byte* row, std::uint32_t dim, float* sum);
 
 }  // namespace persia
