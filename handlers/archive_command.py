@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from pathlib import Path
+from collections.abc import Mapping, Sequence
+from pathlib import Path, PurePath
+from typing import Any
 
 import click
 
-from persia.errors import InvalidInput, NotFound, PersiaError
+from persia.errors import ConfigError, InvalidInput, NotFound, PersiaError
 from persia.torchserve.settings import handler_settings
 
 from .archive import DEFAULT_HANDLER, write_archive
@@ -75,8 +77,6 @@ def archive(
     target = out / f"{name}-{version}.mar"
     try:
         extra = read_extra(config) if config else {}
-        if handler == DEFAULT_HANDLER:  # others may mean something else by these
-            handler_settings(extra, str(config))
         text = model_config(
             extra,
             minWorkers=workers,
@@ -87,6 +87,8 @@ def archive(
             startupTimeout=startup_timeout,
             jobQueueSize=queue,
         )
+        if handler.samefile(DEFAULT_HANDLER):  # others may mean something else by `persia`
+            _check_settings(extra, config, extra_files, response_timeout)
         if target.exists() and not overwrite:
             raise InvalidInput(f"{target} is there already: give another --version, or --overwrite")
         tried = _try(model, sample, embedding_config)
@@ -95,6 +97,37 @@ def archive(
     except (PersiaError, OSError) as error:
         raise click.ClickException(str(error)) from error
     click.echo(f"{target}: {name} {version}, {target.stat().st_size} bytes, {tried}")
+
+
+def _check_settings(
+    extra: Mapping[str, Any], config: Path | None, extra_files: Sequence[Path], response_timeout: int | None
+) -> None:
+    """Raises ConfigError for settings with which our handler would not load, or would be killed with a request."""
+    settings = handler_settings(extra, str(config))
+    packed = {path.name for path in extra_files}
+    for key in ("warm_up", "global_config", "embedding_config"):
+        # A worker runs in the directory of its unpacked archive; an absolute path is one on its machine, maybe not this one.
+        path = PurePath(settings[key] or "/")
+        if not path.is_absolute() and str(path) not in packed:
+            inside = path.parent == PurePath()  # an archive has no directories
+            mend = f"add --extra-file .../{path}" if inside else f"write {path.name}, and add --extra-file {path}"
+            raise ConfigError(
+                f"expected an absolute path, or one of the archive's extra files ({', '.join(sorted(packed)) or 'none'}), "
+                f"got {settings[key]}: {mend}",
+                f"$.persia.{key}",
+                str(config),
+            )
+
+    seconds = response_timeout or extra.get("responseTimeout", DEFAULTS["responseTimeout"])
+    if settings["timeout_ms"] >= seconds * 1000:
+        theirs = "--response-timeout" if response_timeout else str(config) if "responseTimeout" in extra else "the default"
+        ours = str(config) if "timeout_ms" in (extra.get("persia") or {}) else "the default"
+        raise ConfigError(
+            f"expected a timeout_ms of less than responseTimeout, {seconds} s ({theirs}), got {settings['timeout_ms']} ms "
+            f"({ours}): TorchServe would kill a worker that still waits for embeddings",
+            "$.persia.timeout_ms",
+            str(config) if config else None,
+        )
 
 
 def _try(model: Path, sample: Path | None, embedding_config: Path | None) -> str:

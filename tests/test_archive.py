@@ -177,6 +177,74 @@ def test_settings_that_our_handler_does_not_know_are_refused(tmp_path: Path) -> 
     assert make(tmp_path / "out", "--config", config).exit_code == 0  # another handler may
 
 
+def test_our_handler_is_known_by_whatever_path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    config = tmp_path / "settings.yml"
+    config.write_text("persia: {adresses: ['127.0.0.1:8887']}")
+    monkeypatch.chdir(DEFAULT_HANDLER.parent)
+    linked = tmp_path / "persia_handler.py"
+    linked.symlink_to(DEFAULT_HANDLER)
+    for path in (Path(DEFAULT_HANDLER.name), linked):
+        run = make(tmp_path / "out", "--config", config, handler=path)
+        assert run.exit_code == 1 and "unknown key" in run.stderr, path
+
+
+@pytest.mark.parametrize("key", ["warm_up", "global_config", "embedding_config"])
+def test_a_file_that_the_settings_name_is_in_the_archive(tmp_path: Path, key: str) -> None:
+    """A worker's current directory is that of its unpacked archive."""
+    config, extra, named = (tmp_path / name for name in ("settings.yml", "extra", "named.yml"))
+    for path in (extra, named):
+        path.touch()
+
+    def outcome(value: str, *extra_files: Path) -> str:
+        config.write_text(f"persia: {{{key}: {value}}}")
+        options: list[str | Path] = ["--config", config, "--overwrite"]
+        for path in extra_files:
+            options += ["--extra-file", path]
+        return make(tmp_path / "out", *options, handler=DEFAULT_HANDLER).stderr
+
+    expected = "expected an absolute path, or one of the archive's extra files"
+    place = f" - at `$.persia.{key}`\n"
+    assert outcome("named.yml") == (f"Error: {config}: {expected} (none), got named.yml: add --extra-file .../named.yml{place}")
+    assert outcome("a/named.yml", named, extra) == (
+        f"Error: {config}: {expected} (extra, named.yml), got a/named.yml: "
+        f"write named.yml, and add --extra-file a/named.yml{place}"
+    )
+    assert list(tmp_path.glob("out/*")) == []
+    assert outcome("named.yml", extra, named) == outcome("./named.yml", named) == ""
+    assert outcome("/on/the/serving/machine.yml") == outcome("null") == ""
+
+
+LATE = r"timeout_ms of less than responseTimeout, {}, got {}: TorchServe would kill .*at `\$\.persia\.timeout_ms`"
+
+
+@pytest.mark.parametrize(
+    ("settings", "options", "message"),
+    [
+        ("persia: {timeout_ms: 60000}", [], LATE.format(r"60 s \(the default\)", r"60000 ms \(settings\.yml\)")),
+        ("responseTimeout: 10", [], LATE.format(r"10 s \(settings\.yml\)", r"10000 ms \(the default\)")),
+        (
+            "responseTimeout: 99\npersia:",
+            ["--response-timeout", "9"],
+            LATE.format(r"9 s \(--response-timeout\)", r"10000 ms \(the default\)"),
+        ),
+        (None, ["--response-timeout", "9"], "^Error: expected a " + LATE.format(r"9 s .*", r"10000 ms \(the default\)")),
+        ("persia: {timeout_ms: 59999}", [], None),
+        ("responseTimeout: 9\npersia: {timeout_ms: 8999}", [], None),
+    ],
+)
+def test_our_handler_gives_up_before_torchserve_kills_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, settings: str | None, options: list[str], message: str | None
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    if settings is not None:
+        Path("settings.yml").write_text(settings)
+        options = [*options, "--config", "settings.yml"]
+    run = make(tmp_path / "out", *options, handler=DEFAULT_HANDLER)
+    assert run.exit_code == (message is not None)
+    assert re.search(message or "^$", run.stderr), run.stderr
+    assert make(tmp_path / "out", "--version", "2", *options).exit_code == 0  # another handler may wait for something else
+
+
 @pytest.mark.parametrize("data", [b"", b"no zip", b"PK\x05\x06" + bytes(18)])
 def test_a_file_that_is_no_archive_is_named(tmp_path: Path, data: bytes) -> None:
     path = tmp_path / "x.mar"
