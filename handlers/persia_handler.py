@@ -19,9 +19,11 @@ from __future__ import annotations
 
 import json
 import logging
+import math
 import os
 import time
 from concurrent.futures import ThreadPoolExecutor
+from itertools import repeat
 from pathlib import Path
 from typing import Any
 
@@ -47,6 +49,9 @@ HTTP_CODES = {
     "DEADLINE_EXCEEDED": 504,
 }
 
+# Lookups at the same time, of requests that TorchServe put together: they mostly wait.
+LOOKUPS = 32
+
 # What TorchServe adds to answers between worker and front end, and then some.
 ANSWER_FRAMES = 64 << 10
 
@@ -56,7 +61,10 @@ WARM_UP_SECONDS = 2.0
 
 
 class PersiaHandler(BaseHandler):  # type: ignore[misc]  # TorchServe has no types
-    """Subclasses may override preprocess, inference and postprocess; each gets and gives one item for each request."""
+    """Subclasses may override preprocess, inference and postprocess; each gets and gives one item for each request.
+
+    preprocess may give None for a request whose caller waits no longer: the other two do not get that one.
+    """
 
     def initialize(self, context: Any) -> None:
         """Loads the model. The embedding servers need not be there yet: a worker that waited for them would be killed."""
@@ -74,7 +82,7 @@ class PersiaHandler(BaseHandler):  # type: ignore[misc]  # TorchServe has no typ
         )
         self.timeout = settings["timeout_ms"] / 1000
         self.max_answer = settings["max_answer_mib"] << 20
-        self.threads = ThreadPoolExecutor(thread_name_prefix="lookup")
+        self.threads = ThreadPoolExecutor(LOOKUPS, thread_name_prefix="lookup")
         if settings["warm_up"] is not None:
             self.warm_up(Path(context.system_properties["model_dir"]) / settings["warm_up"])
 
@@ -93,7 +101,7 @@ class PersiaHandler(BaseHandler):  # type: ignore[misc]  # TorchServe has no typ
         """One answer for each request. TorchServe fails all of them with the one error that is raised."""
         self.context = context
         try:
-            answers = self.postprocess(self.inference(self.preprocess(data)), data)
+            answers = self.answers_of(data)
             if (size := sum(map(len, answers))) > self.max_answer - ANSWER_FRAMES:
                 raise TooLarge(f"expected an answer of at most {self.max_answer} bytes, got {size}: ask for `raw`, or for less")
             return answers
@@ -107,12 +115,25 @@ class PersiaHandler(BaseHandler):  # type: ignore[misc]  # TorchServe has no typ
             log.exception("the model failed")
             raise PredictionException(f"the model failed: {last_line(error)}", 500) from error
 
-    def preprocess(self, data: list[dict[str, Any]]) -> list[Features]:
-        """Requests -> their tensors. Several are looked up at the same time."""
-        seconds = [self.seconds_left(request) for request in data]
+    def answers_of(self, data: list[dict[str, Any]]) -> list[bytes]:
+        """One for each request; empty for one that is late, which is no reason to fail those that came with it."""
+        found = self.preprocess(data)
+        in_time = [i for i, features in enumerate(found) if features is not None]
+        if not in_time:
+            raise DeadlineExceeded(f"the time of all {len(data)} callers was over before their embeddings came")
+        scores = self.inference([features for features in found if features is not None])
+        answers = [b""] * len(data)
+        for i, answer in zip(in_time, self.postprocess(scores, [data[i] for i in in_time]), strict=True):
+            answers[i] = answer
+        return answers
+
+    def preprocess(self, data: list[dict[str, Any]]) -> list[Features | None]:
+        """Requests -> their tensors. Several are looked up at the same time, and are given up at the same time."""
+        end = time.monotonic() + self.timeout
         if len(data) == 1:
-            return [self.features_of(data[0], seconds[0])]
-        return list(self.threads.map(self.features_of, data, seconds))
+            return [self.features_of(data[0], self.seconds_left(data[0], end))]
+        which = [f"request {i + 1} of {len(data)}" for i in range(len(data))]
+        return list(self.threads.map(self.features_in_time, data, which, repeat(end)))
 
     def inference(self, data: list[Features], *args: Any, **kwargs: Any) -> list[torch.Tensor]:
         """Tensors -> scores."""
@@ -125,24 +146,41 @@ class PersiaHandler(BaseHandler):  # type: ignore[misc]  # TorchServe has no typ
 
     def features_of(self, request: dict[str, Any], seconds: float) -> Features:
         """The tensors of a request's batch."""
+        format_of(request)  # before anything is done for it
         batch = request.get(BATCH)
         if not isinstance(batch, (bytes, bytearray)):
             raise InvalidInput(f"expected a byte batch as `{BATCH}` in the input, got {sorted(request) or 'nothing'}")
         # As bytes, which the decoder need not copy before it checks them.
         return self.persia_context.prepare_features(self.persia_context.get_embedding_from_bytes(bytes(batch), timeout=seconds))
 
-    def seconds_left(self, request: dict[str, Any]) -> float:
-        """What the embeddings may take. Nobody waits for work that is late, so it is not begun."""
-        deadline = request.get(DEADLINE)
-        if deadline is None:
-            return float(self.timeout)
+    def features_in_time(self, request: dict[str, Any], which: str, end: float) -> Features | None:
+        """Of one of several: None if the caller's time is over first. All other errors fail all, so they say whose they are."""
         try:
-            left = int(bytes(deadline)) / 1000 - time.time()
-        except ValueError:
-            raise InvalidInput(f"expected milliseconds since 1970 as `{DEADLINE}`, got {bytes(deadline)[:40]!r}") from None
+            return self.features_of(request, self.seconds_left(request, end))
+        except DeadlineExceeded:
+            if self.caller_seconds(request) < end - time.monotonic():
+                return None
+            raise  # `timeout_ms` is over, and the caller waits to hear it
+        except (InvalidInput, TooLarge) as error:
+            kind = TooLarge if isinstance(error, TooLarge) else InvalidInput
+            raise kind(f"{which} that TorchServe put together: {error}") from error
+
+    def seconds_left(self, request: dict[str, Any], end: float) -> float:
+        """What the embeddings may take. Nobody waits for work that is late, so it is not begun."""
+        left = self.caller_seconds(request)
         if left <= 0:
             raise DeadlineExceeded(f"the caller's time was over {-left:.3f} s before its request was reached")
-        return min(float(self.timeout), left)
+        return min(end - time.monotonic(), left)
+
+    def caller_seconds(self, request: dict[str, Any]) -> float:
+        """How long the caller still waits, by its own word; negative if it does no longer."""
+        deadline = request.get(DEADLINE)
+        if deadline is None:
+            return math.inf
+        try:
+            return int(bytes(deadline)) / 1000 - time.time()
+        except (ValueError, OverflowError):  # no number, or one of 400 digits
+            raise InvalidInput(f"expected milliseconds since 1970 as `{DEADLINE}`, got {bytes(deadline)[:40]!r}") from None
 
 
 def as_torchscript(context: Any) -> None:
@@ -156,18 +194,22 @@ def as_torchscript(context: Any) -> None:
         model["serializedFile"] = renamed
 
 
+def format_of(request: dict[str, Any]) -> bytes:
+    """In which the request asks for its scores."""
+    asked = bytes(request.get(FORMAT) or JSON)
+    if asked not in (JSON, NPY, RAW):
+        known = ", ".join(name.decode() for name in (JSON, NPY, RAW))
+        raise InvalidInput(f"expected one of {known} as `{FORMAT}`, got {asked[:40]!r}")
+    return asked
+
+
 def answer_of(scores: torch.Tensor, request: dict[str, Any]) -> bytes:
     """The scores in the format that the request asks for."""
-    asked = bytes(request.get(FORMAT) or JSON)
+    asked = format_of(request)
     if asked == JSON:
         return json_lines(scores.reshape(-1).tolist())
     array = scores.cpu().numpy()
-    if asked == NPY:
-        return encode_scores(array)
-    if asked == RAW:
-        return array.astype("<f4", copy=False).tobytes()
-    known = ", ".join(name.decode() for name in (JSON, NPY, RAW))
-    raise InvalidInput(f"expected one of {known} as `{FORMAT}`, got {asked[:40]!r}")
+    return encode_scores(array) if asked == NPY else array.astype("<f4", copy=False).tobytes()
 
 
 def json_lines(numbers: list[float]) -> bytes:

@@ -3,40 +3,28 @@
 from __future__ import annotations
 
 import os
-import re
-import shutil
-import signal
-import time
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
 
 import grpc
 import numpy as np
 import pytest
 from golden import GOLDEN, golden
 from middlewares import Deployment
-from servers import PATIENCE, wait_until
-from torchserves import TorchServeRun, make_archive
+from servers import PATIENCE
+from torchserves import PERSIA_HANDLER, TorchServeRun, assert_close, make_archive
 
 from handlers.persia_handler import json_lines
 from persia.batch import IDTypeFeature, NonIDTypeFeature, PersiaBatch
 from persia.config import load_embedding_config
-from persia.errors import DeadlineExceeded, InvalidInput, PersiaError, Unavailable
+from persia.errors import InvalidInput, PersiaError, Unavailable
 from persia.torchserve import Tokens
 from persia.torchserve.schema import new_message, open_channel, predictions_call
 
-HANDLER = Path(__file__).parents[1] / "handlers" / "persia_handler.py"
 MIX = GOLDEN / "mix"
 SCORED = [path for path in golden("mix/golden/*.npz") if "out" in np.load(path)]
 BATCH = (MIX / "golden" / "batch16_0.bin").read_bytes()
 SCORES = np.load(MIX / "golden" / "batch16_0.npz")["out"]
-
-
-def assert_close(scores: Any, want: Any) -> None:
-    """Where a last bit of f16 differs, the score does, by less than this."""
-    np.testing.assert_allclose(np.reshape(scores, -1), np.reshape(want, -1), rtol=0.0, atol=1e-3)
 
 
 @pytest.fixture(scope="module")
@@ -46,9 +34,9 @@ def served(tmp_path_factory: pytest.TempPathFactory, deployment: Deployment) -> 
     warm_up = directory / "sample.bin"
     warm_up.write_bytes(BATCH)
     models = [
-        make_archive(store, "persia", handler=HANDLER, extra=[warm_up], persia={"warm_up": "sample.bin"}),
-        make_archive(store, "small", handler=HANDLER, persia={"max_answer_mib": 1}),
-        make_archive(store, "several", handler=HANDLER, batchSize=4, maxBatchDelay=200),
+        make_archive(store, "persia", handler=PERSIA_HANDLER, extra=[warm_up], persia={"warm_up": "sample.bin"}),
+        make_archive(store, "small", handler=PERSIA_HANDLER, persia={"max_answer_mib": 1}),
+        make_archive(store, "several", handler=PERSIA_HANDLER, batchSize=4, maxBatchDelay=200),
         make_archive(store, "last", handler="last_release"),
         make_archive(store, "first", handler="first_generation"),
     ]
@@ -148,67 +136,5 @@ def test_an_answer_that_would_kill_the_worker_is_refused(served: TorchServeRun) 
     assert "expected an answer of at most 1048576 bytes" in str(caught.value.details())
 
 
-def test_requests_that_torchserve_puts_together_are_answered_each(served: TorchServeRun) -> None:
-    names = [path for path in SCORED if path.stat().st_size < 100_000]
-    with served.client("several") as client, ThreadPoolExecutor(8) as pool:
-        for path, scores in zip(
-            names, pool.map(lambda path: client.predict(path.with_suffix(".bin").read_bytes()), names), strict=True
-        ):
-            assert_close(scores, np.load(path)["out"])
-
-
 def test_the_first_request_comes_to_a_warm_model(served: TorchServeRun) -> None:
     assert "not warmed up" not in (served.logs / "model_log.log").read_text()
-
-
-def test_an_outage_of_the_embeddings_ends_by_itself(tmp_path: Path) -> None:
-    """Shard, then middleware, then worker are killed: every call answers or fails in its time, and service returns."""
-    with Deployment(tmp_path / "deployment", MIX, 1, ports=True) as deployment:
-        deployment.middleware.wait_ready()
-        store = tmp_path / "store"
-        model = make_archive(store, "persia", handler=HANDLER, persia={"addresses": [deployment.middleware.address]})
-        with TorchServeRun(tmp_path / "served", store, ["--models", model]) as run:
-            client = run.wait_ready().client("persia")
-
-            def scored() -> bool:
-                try:
-                    assert_close(client.predict(BATCH, timeout=5), SCORES)
-                except (Unavailable, DeadlineExceeded):
-                    return False
-                return True
-
-            assert scored()
-            for process in (deployment.shards[0], deployment.middleware):
-                process.kill()
-                began = time.monotonic()
-                with pytest.raises((Unavailable, DeadlineExceeded)):
-                    client.predict(BATCH, timeout=5)
-                assert time.monotonic() - began < 5 + PATIENCE / 4
-                process.start()
-                wait_until(scored, "scores come again")
-            (worker,) = run.workers()
-            os.kill(worker, signal.SIGKILL)
-            wait_until(scored, "another worker scores")
-            assert worker not in run.workers()
-            client.close()
-
-
-def test_a_worker_starts_without_embeddings_and_serves_when_they_come(tmp_path: Path) -> None:
-    """Else TorchServe would kill it again and again, and give it up at last."""
-    store = tmp_path / "store"
-    pth = tmp_path / "dense.pth"  # as in Persia's guide
-    shutil.copy(MIX / "ckpt" / "jit_dense.pt", pth)
-    sample = tmp_path / "sample.bin"
-    sample.write_bytes(BATCH)
-    with Deployment(tmp_path / "deployment", MIX, 1, ports=True) as deployment:
-        address = deployment.middleware.address
-        deployment.middleware.kill()
-        settings = {"addresses": [address], "warm_up": "sample.bin", "timeout_ms": 1000}
-        model = make_archive(store, "persia", handler=HANDLER, model=pth, extra=[sample], persia=settings)
-        with TorchServeRun(tmp_path / "served", store, ["--models", model]) as run, run.wait_ready().client("persia") as client:
-            with pytest.raises(Unavailable, match=re.escape(address)):
-                client.predict(BATCH)
-            assert "not warmed up" in (run.logs / "model_log.log").read_text()
-            deployment.middleware.start()
-            deployment.middleware.wait_ready()
-            assert_close(client.predict(BATCH), SCORES)

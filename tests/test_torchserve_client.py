@@ -64,8 +64,13 @@ def test_npy_answers_keep_dtype_and_shape(array: Any) -> None:
     np.testing.assert_array_equal(back, array)
 
 
+def test_an_empty_answer_says_that_the_request_was_late() -> None:
+    with pytest.raises(DeadlineExceeded, match="by the handler's clock"):
+        decode_scores(b"")
+
+
 @pytest.mark.parametrize(
-    "answer", [b"", b"no", b'["a"]', b"[1, [2]]", b"\x93NUMPY\x01\x00", b"null", b'{"a": 1}', b"\x93NUMPY" * 30]
+    "answer", [b"no", b'["a"]', b"[1, [2]]", b"\x93NUMPY\x01\x00", b"null", b'{"a": 1}', b"\x93NUMPY" * 30]
 )
 def test_an_answer_that_is_no_scores_is_an_error(answer: bytes) -> None:
     with pytest.raises(PersiaError, match="expected scores"):

@@ -23,6 +23,7 @@ from persia.torchserve import Management, Tokens
 HANDLERS = Path(__file__).parent / "torchserve_handlers"
 LAUNCHER = Path(sys.executable).with_name("persia-launcher")
 MIX = GOLDEN / "mix"
+PERSIA_HANDLER = Path(__file__).parents[1] / "handlers" / "persia_handler.py"
 
 
 def make_archive(
@@ -145,3 +146,8 @@ class TorchServeRun:
 
 def scores_of_golden() -> np.ndarray:
     return np.asarray(np.load(MIX / "golden" / "batch16_0.npz")["out"]).reshape(-1)
+
+
+def assert_close(scores: Any, want: Any) -> None:
+    """Where a last bit of f16 differs, the score does, by less than this."""
+    np.testing.assert_allclose(np.reshape(scores, -1), np.reshape(want, -1), rtol=0.0, atol=1e-3)

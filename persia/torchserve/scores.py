@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from persia.errors import PersiaError
+from persia.errors import DeadlineExceeded, PersiaError
 
 __all__ = ["BATCH", "DEADLINE", "FORMAT", "JSON", "NPY", "RAW", "decode_scores", "encode_scores"]
 
@@ -39,7 +39,12 @@ def encode_scores(scores: npt.NDArray[Any]) -> bytes:
 
 
 def decode_scores(answer: bytes) -> npt.NDArray[Any]:
-    """The array that a handler answered: of any shape from .npy, float32 from JSON numbers. Raises PersiaError."""
+    """The array that a handler answered: of any shape from .npy, float32 from JSON numbers.
+
+    Raises DeadlineExceeded for an empty one, which a request gets that was late among others; PersiaError.
+    """
+    if not answer:
+        raise DeadlineExceeded("the caller's time was over, by the handler's clock, before its request was reached")
     try:
         if answer.startswith(_NPY_MAGIC):
             array: npt.NDArray[Any] = np.lib.format.read_array(io.BytesIO(answer), allow_pickle=False)
