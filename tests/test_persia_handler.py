@@ -12,7 +12,7 @@ import pytest
 from golden import GOLDEN, golden
 from middlewares import Deployment
 from servers import PATIENCE
-from torchserves import PERSIA_HANDLER, TorchServeRun, assert_close, make_archive
+from torchserves import PERSIA_HANDLER, TorchServeRun, assert_close, make_archive, make_plain_archive
 
 from handlers.persia_handler import json_lines
 from persia.batch import IDTypeFeature, NonIDTypeFeature, PersiaBatch
@@ -33,10 +33,13 @@ def served(tmp_path_factory: pytest.TempPathFactory, deployment: Deployment) -> 
     store = directory / "store"
     warm_up = directory / "sample.bin"
     warm_up.write_bytes(BATCH)
+    pth = directory / "dense.pth"  # as in Persia's guide
+    pth.write_bytes((MIX / "ckpt" / "jit_dense.pt").read_bytes())
     models = [
         make_archive(store, "persia", handler=PERSIA_HANDLER, extra=[warm_up], persia={"warm_up": "sample.bin"}),
         make_archive(store, "small", handler=PERSIA_HANDLER, persia={"max_answer_mib": 1}),
         make_archive(store, "several", handler=PERSIA_HANDLER, batchSize=4, maxBatchDelay=200),
+        make_plain_archive(store, "plain", pth),
         make_archive(store, "last", handler="last_release"),
         make_archive(store, "first", handler="first_generation"),
     ]
@@ -46,7 +49,7 @@ def served(tmp_path_factory: pytest.TempPathFactory, deployment: Deployment) -> 
 
 
 @pytest.mark.parametrize("path", SCORED, ids=lambda path: path.stem)
-@pytest.mark.parametrize("model", ["persia", "several", "last", "first"])
+@pytest.mark.parametrize("model", ["persia", "plain", "several", "last", "first"])
 def test_scores_are_those_of_real_persia(served: TorchServeRun, model: str, path: Path) -> None:
     with served.client(model) as client:
         scores = client.predict(path.with_suffix(".bin").read_bytes())

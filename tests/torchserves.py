@@ -53,6 +53,15 @@ def make_archive(
     return out.name
 
 
+def make_plain_archive(store: Path, name: str, model: Path) -> str:
+    """As make_archive, of our handler, by TorchServe's own tool and without any settings: a user may make it so."""
+    store.mkdir(parents=True, exist_ok=True)
+    archiver = LAUNCHER.with_name("torch-model-archiver")
+    options = {"model-name": name, "version": "1.0", "serialized-file": model, "handler": PERSIA_HANDLER, "export-path": store}
+    subprocess.run([archiver, *(f"--{option}={value}" for option, value in options.items())], check=True)
+    return f"{name}.mar"
+
+
 class TorchServeRun:
     """`persia-launcher torchserve` in a process of its own. With `with`, it is stopped at the end, and killed if it must."""
 
