@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import signal
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from types import FrameType
 
 import click
 import msgspec
@@ -66,7 +68,7 @@ def register(
     management: Management, archive: str, name: str | None, workers: int, model_store: Path | None, wait: float
 ) -> None:
     """Register ARCHIVE, a file of the model store, and wait until its workers are READY."""
-    with _in_store(management, archive, model_store) as stored:
+    with _sigterm_unwinds(), _in_store(management, archive, model_store) as stored:
         model = management.register(stored, name, workers, wait)
     role = "the default" if model.is_default else "not the default (see set-default, swap)"
     click.echo(f"{model.name} {model.version}: registered with {model.ready} workers, {role}")
@@ -139,9 +141,29 @@ def swap_command(
                 client.predict(batch)
 
     management: Management = context.obj
-    with _in_store(management, archive, model_store) as stored:
+    with _sigterm_unwinds(), _in_store(management, archive, model_store) as stored:
         new = swap(management, name, stored, wait=wait, drain=drain, check=check, keep_old=keep_old, report=click.echo)
     click.echo(f"{name} {new.version}: swapped")
+
+
+@contextmanager
+def _sigterm_unwinds() -> Iterator[None]:
+    """SIGTERM ends what is done meanwhile as Ctrl-C does, after it has cleaned up, with exit code 143."""
+
+    def end(number: int, _frame: FrameType | None) -> None:
+        # Whoever stops a process and its group, as `timeout` does, sends two; the other one must not cut the cleaning short.
+        signal.signal(number, signal.SIG_IGN)
+        raise SystemExit(128 + number)
+
+    before = signal.signal(signal.SIGTERM, end)
+    try:
+        yield
+    except SystemExit:
+        click.echo("Terminated!", err=True)
+        raise
+    finally:
+        if signal.getsignal(signal.SIGTERM) is end:
+            signal.signal(signal.SIGTERM, before)
 
 
 @contextmanager
@@ -158,8 +180,8 @@ def _in_store(management: Management, archive: str, store: Path | None) -> Itera
         yield path.name
     except BaseException as error:
         left = _left_in_store(management, path.name, copy, error)
-        if left and isinstance(error, PersiaError):
-            raise PersiaError(f"{error}; {left}") from error
+        if left and isinstance(error, (PersiaError, OSError)):
+            raise click.ClickException(f"{error}; {left}") from error  # as _errors does, with more to say
         if left:
             click.echo(left, err=True)
         raise

@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import signal
 import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
+import click
 import pytest
 from managing import broken_archive, manage, options, versions
 from servers import PATIENCE, wait_until
 from torchserves import LAUNCHER, TorchServeRun, make_archive
 
+from client.manage_command import manage as manage_command
 from client.swap import swap
+from persia.errors import DeadlineExceeded
 from persia.torchserve import Management, Model
 
 
@@ -100,51 +104,92 @@ def test_a_swap_waits_as_long_as_it_is_told(
 ) -> None:
     management.register(make_archive(store, "patient"))
     archive = make_archive(store, "patient", "2.0", "never_loads", persia={"note": str(tmp_path / "started")})
-    run = manage(torchserve, "swap", "patient", archive, "--wait", "0.5")
-    assert run.exit_code == 1 and "no answer within the deadline" in run.stderr
+    arguments = [*options(torchserve), "swap", "patient", archive, "--wait", "0.5"]
+    with pytest.raises(click.ClickException, match=f"no answer within the deadline .*; remove {archive} {LEFT}") as caught:
+        manage_command.main(arguments, standalone_mode=False)
+    assert isinstance(caught.value.__cause__, DeadlineExceeded)
     assert versions(management, "patient") == [("1.0", True)]
     management.unregister("patient")
 
 
-def interrupted(run: TorchServeRun, arguments: list[str], moment: Callable[[Path], bool], directory: Path) -> str:
-    """What `persia-launcher manage` has said, in a process of its own that gets a Ctrl-C when the moment has come."""
+# What ends a command, the exit code, the last line.
+INTERRUPTS = pytest.mark.parametrize(
+    "interrupt", [(signal.SIGINT, 1, "Aborted!"), (signal.SIGTERM, 143, "Terminated!")], ids=["Ctrl-C", "SIGTERM"]
+)
+Interrupt = tuple[signal.Signals, int, str]
+
+
+def interrupted(
+    run: TorchServeRun, arguments: list[str], moment: Callable[[Path], bool], directory: Path, interrupt: Interrupt
+) -> str:
+    """What `persia-launcher manage` has said, in a process of its own that is interrupted when the moment has come."""
+    number, code, last = interrupt
     said = directory / "said"
     with said.open("wb") as file:
         process = subprocess.Popen([LAUNCHER, "manage", *options(run), *arguments], stdout=file, stderr=file)
     try:
         wait_until(lambda: moment(said), "the moment to interrupt it")
-        process.send_signal(signal.SIGINT)
-        assert process.wait(PATIENCE) == 1
+        process.send_signal(number)
+        assert process.wait(PATIENCE) == code
     finally:
         process.kill()
         process.wait()
+    assert said.read_text().splitlines()[-1] == last
     return said.read_text()
 
 
+@INTERRUPTS
 @pytest.mark.parametrize("command", ["register", "swap"])
 def test_an_interrupt_while_a_version_loads_leaves_nothing_behind(
-    torchserve: TorchServeRun, management: Management, store: Path, tmp_path: Path, command: str
+    torchserve: TorchServeRun, management: Management, store: Path, tmp_path: Path, command: str, interrupt: Interrupt
 ) -> None:
     note = tmp_path / "started"
     management.register(make_archive(store, "cut"))
     archive = make_archive(tmp_path, "cut", "2.0", "never_loads", persia={"note": str(note)})
     arguments = [command, *(["cut"] if command == "swap" else []), str(tmp_path / archive), "--model-store", str(store)]
-    said = interrupted(torchserve, arguments, lambda said: note.exists(), tmp_path)
-    assert "Aborted!" in said
+    interrupted(torchserve, arguments, lambda said: note.exists(), tmp_path, interrupt)
     assert versions(management, "cut") == [("1.0", True)]
     assert not (store / archive).exists()
     management.unregister("cut")
 
 
+@INTERRUPTS
 def test_an_interrupt_while_the_old_version_drains_says_what_is_left(
-    torchserve: TorchServeRun, management: Management, store: Path, tmp_path: Path
+    torchserve: TorchServeRun, management: Management, store: Path, tmp_path: Path, interrupt: Interrupt
 ) -> None:
     management.register(make_archive(store, "drained"))
     archive = make_archive(tmp_path, "drained", "2.0")
     arguments = ["swap", "drained", str(tmp_path / archive), "--model-store", str(store), "--drain", str(2 * PATIENCE)]
-    said = interrupted(torchserve, arguments, lambda said: "2.0 is the default" in said.read_text(), tmp_path)
+    said = interrupted(torchserve, arguments, lambda said: "2.0 is the default" in said.read_text(), tmp_path, interrupt)
     assert "drained 1.0 is left: persia-launcher manage unregister drained --version 1.0" in said
     assert versions(management, "drained") == [("2.0", True), ("1.0", False)]
     assert (store / archive).exists()
     management.unregister("drained", "1.0")
     management.unregister("drained")
+
+
+TERMINATED_TWICE = """
+import os, signal
+from persia.client.manage_command import _sigterm_unwinds
+
+with _sigterm_unwinds():
+    try:
+        os.kill(os.getpid(), signal.SIGTERM)
+        print("went on")
+    finally:
+        os.kill(os.getpid(), signal.SIGTERM)
+        print("cleaned up")
+"""
+
+
+def test_a_second_sigterm_does_not_cut_the_cleaning_short() -> None:
+    run = subprocess.run([sys.executable, "-c", TERMINATED_TWICE], capture_output=True, text=True, timeout=PATIENCE)
+    assert (run.returncode, run.stdout, run.stderr) == (143, "cleaned up\n", "Terminated!\n")
+
+
+def test_sigterm_means_what_it_did_once_a_command_is_over(torchserve: TorchServeRun, store: Path) -> None:
+    before = signal.getsignal(signal.SIGTERM)
+    assert manage(torchserve, "register", make_archive(store, "over")).exit_code == 0
+    assert manage(torchserve, "register", "nowhere.mar").exit_code == 1
+    assert signal.getsignal(signal.SIGTERM) is before
+    assert manage(torchserve, "unregister", "over").exit_code == 0
