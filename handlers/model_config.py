@@ -10,23 +10,28 @@ import yaml
 
 from persia.errors import ConfigError
 
-__all__ = ["DEFAULTS", "model_config", "read_extra"]
+__all__ = ["DEFAULTS", "SETTINGS", "model_config", "read_extra"]
 
-# One that leaves a setting out gets TorchServe's own value for it, whatever config.properties or RegisterModel say.
-DEFAULTS: Mapping[str, Any] = {
-    "minWorkers": 1,
-    "maxWorkers": 1,
-    # Clients send batches already; TorchServe's batching makes a lone request wait for maxBatchDelay.
-    "batchSize": 1,
-    "maxBatchDelay": 1,  # milliseconds
-    # A worker that takes longer is killed, so it is more than any caller waits for.
-    "responseTimeout": 60,  # seconds
-    "startupTimeout": 120,  # seconds
-    # A worker that cannot load is started again for so long, at most every 55 s: what it waits for may come back.
-    "maxRetryTimeoutInSec": 7 * 24 * 3600,
-    "jobQueueSize": 100,
-    "deviceType": "cpu",
+# One that leaves a setting out gets TorchServe's own value for it, whatever config.properties or RegisterModel say. With each
+# value goes what it means, for the documents.
+SETTINGS: Mapping[str, tuple[Any, str]] = {
+    "minWorkers": (1, "Processes that run the handler"),
+    "maxWorkers": (1, "As many; TorchServe starts no more by itself"),
+    "batchSize": (1, "Requests that a worker gets at a time. Clients send batches already, and a lone request would wait"),
+    "maxBatchDelay": (1, "Milliseconds that a request waits for such company"),
+    "responseTimeout": (
+        60,
+        "Seconds after which a worker that has not answered is killed, so it is more than any caller waits for",
+    ),
+    "startupTimeout": (120, "Seconds that a worker may take to load the model"),
+    "maxRetryTimeoutInSec": (
+        7 * 24 * 3600,
+        "Seconds for which a worker that cannot load is started again, at most every 55 s: what it waits for may come back",
+    ),
+    "jobQueueSize": (100, "Requests that may wait; one more is refused"),
+    "deviceType": ("cpu", "`cpu` or `gpu`"),
 }
+DEFAULTS: Mapping[str, Any] = {key: value for key, (value, _) in SETTINGS.items()}
 
 
 # What TorchServe does with these, tried out; whatever the value.

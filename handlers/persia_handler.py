@@ -1,16 +1,8 @@
 """A TorchServe handler for a TorchScript model that takes `(List[Tensor] dense, List[Tensor] embeddings)`.
 
 A request's `input` has the byte batch as `batch`. Two more keys are optional (persia.torchserve.scores): `format`, how the
-scores come back, and `deadline_unix_ms`. Settings stand in the archive's model-config.yaml under `persia`:
-
-    addresses: [host:port]   middlewares, or embedding servers in shard order; else as persia.ctx.InferCtx finds them
-    global_config, embedding_config: paths, instead of the environment's
-    timeout_ms: 10000        for the embeddings of a request
-    threads: 1               of torch, in this worker; else $OMP_NUM_THREADS
-    max_answer_mib: 64       as TorchServe's max_response_size; it kills a worker whose answer is larger. If
-                             $PERSIA_MAX_ANSWER_MIB says less, that holds
-    warm_up: sample.bin      a byte batch in the archive, scored before the first request
-    log_level: WARNING       of Python's root logger; TorchServe's own lines for each request cost a fifth of its time
+scores come back, and `deadline_unix_ms`. Settings stand in the archive's model-config.yaml under `persia`
+(persia.torchserve.settings).
 
 TorchServe wants exactly one class in a handler's file, so there is no other one here.
 """

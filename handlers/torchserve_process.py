@@ -152,7 +152,9 @@ class TorchServe:
 def _ts_home() -> Path:
     spec = importlib.util.find_spec("ts")
     if spec is None or spec.origin is None or not (Path(spec.origin).parent / "frontend").is_dir():
-        raise NotFound("expected the package torchserve, which is not installed: pip install 'persia-serve[torchserve]'")
+        raise NotFound(
+            "expected the package torchserve, which is not installed: `pip install '.[torchserve]'` in a checkout brings it"
+        )
     return Path(spec.origin).parents[1]
 
 

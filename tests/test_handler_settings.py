@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+from handlers.settings_page import markdown
 from persia.errors import ConfigError
 from persia.torchserve.settings import DEFAULTS, handler_settings
 
@@ -59,3 +61,8 @@ def test_threads_are_those_of_the_environment_unless_the_archive_says(said: str,
 )
 def test_of_two_limits_of_an_answer_the_smaller_holds(said: str, given: dict[str, int], mib: int) -> None:
     assert handler_settings({"persia": given}, environment={"PERSIA_MAX_ANSWER_MIB": said})["max_answer_mib"] == mib
+
+
+def test_the_document_is_that_of_the_code() -> None:
+    page = Path(__file__).parents[1] / "docs" / "archive-settings.md"
+    assert page.read_text() == markdown(), "python -m handlers.settings_page > docs/archive-settings.md"

@@ -5,27 +5,16 @@ from __future__ import annotations
 import logging
 import os
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 from persia.config.servers import address_problem
 from persia.errors import ConfigError
 
-__all__ = ["DEFAULTS", "MAX_ANSWER_VARIABLE", "THREADS_VARIABLE", "handler_settings"]
+__all__ = ["DEFAULTS", "MAX_ANSWER_VARIABLE", "SETTINGS", "THREADS_VARIABLE", "Setting", "handler_settings"]
 
 THREADS_VARIABLE = "OMP_NUM_THREADS"
 MAX_ANSWER_VARIABLE = "PERSIA_MAX_ANSWER_MIB"
-
-# Of `threads` and `max_answer_mib`: what holds where the environment does not say either.
-DEFAULTS: dict[str, Any] = {
-    "addresses": None,
-    "global_config": None,
-    "embedding_config": None,
-    "timeout_ms": 10_000,
-    "threads": 1,
-    "max_answer_mib": 64,
-    "warm_up": None,
-    "log_level": "WARNING",
-}
 
 
 def handler_settings(
@@ -40,7 +29,7 @@ def handler_settings(
             raise ConfigError(f"unknown key, known are {', '.join(DEFAULTS)}", f"$.persia.{key}", file)
         # A key with nothing behind it is one that was left out, if leaving it out has a meaning.
         optional = value is None and DEFAULTS[key] is None
-        if not optional and (problem := _PROBLEMS[key](value)):
+        if not optional and (problem := SETTINGS[key].problem(value)):
             raise ConfigError(problem, f"$.persia.{key}", file)
     said = {"threads": _positive(environment, THREADS_VARIABLE), "max_answer_mib": _positive(environment, MAX_ANSWER_VARIABLE)}
     settings = {**DEFAULTS, **{key: value for key, value in said.items() if value is not None}, **given}
@@ -88,13 +77,41 @@ def _addresses_problem(value: Any) -> str | None:
     return None
 
 
-_PROBLEMS: dict[str, Callable[[Any], str | None]] = {
-    "addresses": _addresses_problem,
-    "global_config": _path_problem,
-    "embedding_config": _path_problem,
-    "timeout_ms": _number_problem,
-    "threads": _number_problem,
-    "max_answer_mib": _number_problem,
-    "warm_up": _path_problem,
-    "log_level": _level_problem,
+@dataclass(frozen=True)
+class Setting:
+    """`problem` says what is wrong with a value, if something is. `meaning` is for the documents."""
+
+    default: Any
+    problem: Callable[[Any], str | None]
+    meaning: str
+
+
+SETTINGS: Mapping[str, Setting] = {
+    "addresses": Setting(
+        None,
+        _addresses_problem,
+        "`[host:port]`: middlewares, or the embedding servers in shard order. Else `$EMBEDDING_WORKER_SERVICE`, else the "
+        "`servers` of the global config, else `embedding_worker:8887`",
+    ),
+    "global_config": Setting(
+        None, _path_problem, "Else `$PERSIA_GLOBAL_CONFIG`. A relative path is one in the archive (`--extra-file`)"
+    ),
+    "embedding_config": Setting(
+        None, _path_problem, "Where the handler routes by itself; else `$PERSIA_EMBEDDING_CONFIG`. As `global_config`"
+    ),
+    "timeout_ms": Setting(10_000, _number_problem, "For the embeddings of a request; less if its caller waits no longer"),
+    "threads": Setting(
+        1, _number_problem, "Of torch, in each worker; else `$OMP_NUM_THREADS`, which the launcher's `--threads` sets"
+    ),
+    "max_answer_mib": Setting(
+        64,
+        _number_problem,
+        "The launcher's `--max-message-mib` if that is less: TorchServe kills a worker whose answer is larger",
+    ),
+    "warm_up": Setting(None, _path_problem, "A byte batch in the archive (`--extra-file`), scored before the first request"),
+    "log_level": Setting(
+        "WARNING", _level_problem, "Of Python's root logger; TorchServe's own lines for each request cost a fifth of its time"
+    ),
 }
+# Of `threads` and `max_answer_mib`: what holds where the environment does not say either.
+DEFAULTS: Mapping[str, Any] = {key: setting.default for key, setting in SETTINGS.items()}
