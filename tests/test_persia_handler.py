@@ -40,11 +40,13 @@ def served(tmp_path_factory: pytest.TempPathFactory, deployment: Deployment) -> 
         make_archive(store, "small", handler=PERSIA_HANDLER, persia={"max_answer_mib": 1}),
         make_archive(store, "several", handler=PERSIA_HANDLER, batchSize=4, maxBatchDelay=200),
         make_plain_archive(store, "plain", pth),
+        make_archive(store, "counts", handler="counts_threads"),
+        make_archive(store, "counts-own", handler="counts_threads", persia={"threads": 3}),
         make_archive(store, "last", handler="last_release"),
         make_archive(store, "first", handler="first_generation"),
     ]
     environment = {**os.environ, "EMBEDDING_WORKER_SERVICE": deployment.middleware.address}
-    with TorchServeRun(directory, store, ["--models", ",".join(models)], environment) as run:
+    with TorchServeRun(directory, store, ["--models", ",".join(models), "--threads", "2"], environment) as run:
         yield run.wait_ready()
 
 
@@ -141,3 +143,11 @@ def test_an_answer_that_would_kill_the_worker_is_refused(served: TorchServeRun) 
 
 def test_the_first_request_comes_to_a_warm_model(served: TorchServeRun) -> None:
     assert "not warmed up" not in (served.logs / "model_log.log").read_text()
+
+
+@pytest.mark.parametrize(("model", "threads"), [("counts", 2), ("counts-own", 3)])
+def test_torch_has_the_launchers_threads_unless_the_archive_says_otherwise(
+    served: TorchServeRun, model: str, threads: int
+) -> None:
+    with served.client(model) as client:
+        assert client.predict(BATCH).tolist() == [threads]
