@@ -68,7 +68,7 @@ def register(
     management: Management, archive: str, name: str | None, workers: int, model_store: Path | None, wait: float
 ) -> None:
     """Register ARCHIVE, a file of the model store, and wait until its workers are READY."""
-    with _sigterm_unwinds(), _in_store(management, archive, model_store) as stored:
+    with _ending_unwinds(), _in_store(management, archive, model_store) as stored:
         model = management.register(stored, name, workers, wait)
     role = "the default" if model.is_default else "not the default (see set-default, swap)"
     click.echo(f"{model.name} {model.version}: registered with {model.ready} workers, {role}")
@@ -141,29 +141,38 @@ def swap_command(
                 client.predict(batch)
 
     management: Management = context.obj
-    with _sigterm_unwinds(), _in_store(management, archive, model_store) as stored:
+    with _ending_unwinds(), _in_store(management, archive, model_store) as stored:
         new = swap(management, name, stored, wait=wait, drain=drain, check=check, keep_old=keep_old, report=click.echo)
     click.echo(f"{name} {new.version}: swapped")
 
 
+class _Ended(SystemExit):
+    def __init__(self, number: int) -> None:
+        super().__init__(128 + number)
+        self.number = number
+
+
 @contextmanager
-def _sigterm_unwinds() -> Iterator[None]:
-    """SIGTERM ends what is done meanwhile as Ctrl-C does, after it has cleaned up, with exit code 143."""
+def _ending_unwinds() -> Iterator[None]:
+    """SIGTERM and SIGHUP end what is done meanwhile as Ctrl-C does, after it has cleaned up, with exit code 143 or 129."""
 
     def end(number: int, _frame: FrameType | None) -> None:
         # Whoever stops a process and its group, as `timeout` does, sends two; the other one must not cut the cleaning short.
         signal.signal(number, signal.SIG_IGN)
-        raise SystemExit(128 + number)
+        raise _Ended(number)
 
-    before = signal.signal(signal.SIGTERM, end)
+    heeded = (signal.SIGTERM, signal.SIGHUP)
+    # What is ignored, as under nohup, stays so.
+    before = {number: signal.signal(number, end) for number in heeded if signal.getsignal(number) != signal.SIG_IGN}
     try:
         yield
-    except SystemExit:
-        click.echo("Terminated!", err=True)
+    except _Ended as error:
+        click.echo(f"{signal.strsignal(error.number)}!", err=True)
         raise
     finally:
-        if signal.getsignal(signal.SIGTERM) is end:
-            signal.signal(signal.SIGTERM, before)
+        for number, handler in before.items():
+            if signal.getsignal(number) is end:
+                signal.signal(number, handler)
 
 
 @contextmanager

@@ -168,23 +168,34 @@ def test_an_interrupt_while_the_old_version_drains_says_what_is_left(
     management.unregister("drained")
 
 
-TERMINATED_TWICE = """
+ENDED_TWICE = """
 import os, signal
-from persia.client.manage_command import _sigterm_unwinds
+from persia.client.manage_command import _ending_unwinds
 
-with _sigterm_unwinds():
+number = signal.{name}
+signal.signal(number, signal.{before})
+with _ending_unwinds():
     try:
-        os.kill(os.getpid(), signal.SIGTERM)
+        os.kill(os.getpid(), number)
         print("went on")
     finally:
-        os.kill(os.getpid(), signal.SIGTERM)
+        os.kill(os.getpid(), number)
         print("cleaned up")
 """
 
 
-def test_a_second_sigterm_does_not_cut_the_cleaning_short() -> None:
-    run = subprocess.run([sys.executable, "-c", TERMINATED_TWICE], capture_output=True, text=True, timeout=PATIENCE)
-    assert (run.returncode, run.stdout, run.stderr) == (143, "cleaned up\n", "Terminated!\n")
+@pytest.mark.parametrize(
+    ("name", "before", "outcome"),
+    [
+        ("SIGTERM", "SIG_DFL", (143, "cleaned up\n", "Terminated!\n")),
+        ("SIGHUP", "SIG_DFL", (129, "cleaned up\n", "Hangup!\n")),
+        ("SIGHUP", "SIG_IGN", (0, "went on\ncleaned up\n", "")),  # as under nohup
+    ],
+)
+def test_a_second_signal_does_not_cut_the_cleaning_short(name: str, before: str, outcome: tuple[int, str, str]) -> None:
+    program = ENDED_TWICE.format(name=name, before=before)
+    run = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=PATIENCE)
+    assert (run.returncode, run.stdout, run.stderr) == outcome
 
 
 def test_sigterm_means_what_it_did_once_a_command_is_over(torchserve: TorchServeRun, store: Path) -> None:

@@ -160,6 +160,20 @@ def test_a_registration_that_takes_too_long_is_taken_back(management: Management
     assert versions(management, "slow") == []
 
 
+def test_a_registration_that_is_given_up_while_its_archive_is_unpacked_is_taken_back(
+    management: Management, store: Path, tmp_path: Path
+) -> None:
+    heavy = tmp_path / "heavy.bin"
+    with heavy.open("wb") as file:
+        file.truncate(300 << 20)  # of zeros, which take no room in the archive
+    archive = make_archive(store, "heavy", extra=[heavy])
+    with pytest.raises(DeadlineExceeded):
+        management.register(archive, timeout=0.1)
+    # It would be refused if there were one already.
+    assert management.register(archive).all_ready
+    management.unregister("heavy")
+
+
 def test_a_model_may_get_another_name(management: Management, store: Path) -> None:
     assert management.register(make_archive(store, "given"), name="chosen").name == "chosen"
     management.unregister("chosen")

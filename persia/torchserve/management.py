@@ -25,6 +25,9 @@ POLL_SECONDS = 0.05
 # Registering starts workers, which import torch and load the model; so it may take long where other calls do not.
 REGISTER_SECONDS = 150.0
 
+# TorchServe lists a version once its archive is unpacked, also one for which nobody waits any more.
+APPEAR_SECONDS = 10.0
+
 
 @dataclass(frozen=True)
 class Model:
@@ -115,9 +118,9 @@ class Management:
             (added,) = self._added(archive, before)
             return self.wait_ready(added.name, added.version, end - time.monotonic())
         except BaseException as error:  # an interrupt, too: TorchServe goes on without us
+            refused = isinstance(error, PersiaError) and not isinstance(error, DeadlineExceeded)
             with suppress(PersiaError):  # what went wrong first is what counts
-                for model in self._added(archive, before):
-                    self.forget(model.name, model.version)
+                self._take_back(archive, before, 0.0 if refused else APPEAR_SECONDS)
             if "Failed to start workers" in str(error):
                 raise PersiaError(f"{archive}: {error}: the worker's traceback is in TorchServe's model_log.log") from error
             raise
@@ -183,6 +186,14 @@ class Management:
 
     def _added(self, archive: str, before: set[tuple[str, str]]) -> Sequence[Model]:
         return [model for model in self.list() if model.archive == archive and (model.name, model.version) not in before]
+
+    def _take_back(self, archive: str, before: set[tuple[str, str]], seconds: float) -> None:
+        """Unregisters what was added, once it is there, which may take so long."""
+        end = time.monotonic() + seconds
+        while not (added := self._added(archive, before)) and time.monotonic() < end:
+            time.sleep(POLL_SECONDS)
+        for model in added:
+            self.forget(model.name, model.version)
 
     def _forget_zombie(self, archive: str) -> None:
         """What a registration left that failed at someone else's hands. Raises PersiaError if there is none."""
