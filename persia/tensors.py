@@ -78,8 +78,8 @@ def split_tensors(numbers: npt.NDArray[Any], shapes: npt.NDArray[np.uint32], dev
     return tensors
 
 
-@functools.lru_cache(maxsize=256)  # a model's batches have few shapes
-def _runs(shapes: bytes) -> list[tuple[int, int, int, tuple[int, ...]]]:
+@functools.lru_cache(maxsize=32)  # a model's batches have few shapes, and of thousands of features each is large
+def _runs(shapes: bytes) -> Sequence[tuple[int, int, int, tuple[int, ...]]]:
     """Neighbours have mostly the same shape, and one call makes views for all of them: (begin, end, count, shape)."""
     runs: list[tuple[int, int, int, tuple[int, ...]]] = []
     begin = 0
@@ -88,7 +88,7 @@ def _runs(shapes: bytes) -> list[tuple[int, int, int, tuple[int, ...]]]:
         end = begin + count * math.prod(shape)
         runs.append((begin, end, count, shape))
         begin = end
-    return runs
+    return tuple(runs)
 
 
 def _to_tensor(array: npt.NDArray[Any]) -> torch.Tensor:
