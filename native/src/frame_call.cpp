@@ -47,6 +47,7 @@ void FrameCall::ask(std::uint16_t turn, std::span<const std::span<const std::byt
     frame_.reset();
     sent_ = room_ = got_ = size_ = 0;
     turn_ = turn;
+    asked_ = Clock::now();
     state_ = State::pending;
     msghdr message{};
     message.msg_iov = pieces;

@@ -4,16 +4,14 @@
 #include <sched.h>
 
 #include <algorithm>
-#include <atomic>
 #include <chrono>
-#include <cstdint>
 #include <vector>
 
 namespace persia {
 
 namespace {
 
-using Clock = std::chrono::steady_clock;
+using Clock = FrameCall::Clock;
 using State = FrameCall::State;
 
 constexpr double kLongest = 1e6;  // seconds: more than anybody waits
@@ -32,11 +30,8 @@ timespec until(Clock::time_point end) {
 bool has_ended(const FrameCall* call) { return call->state() == State::whole || call->state() == State::failed; }
 
 bool may_run_beside_others() {
-    static const bool may = [] {
-        cpu_set_t processors;
-        return sched_getaffinity(0, sizeof(processors), &processors) == 0 && CPU_COUNT(&processors) > 1;
-    }();
-    return may;
+    cpu_set_t processors;
+    return sched_getaffinity(0, sizeof(processors), &processors) == 0 && CPU_COUNT(&processors) > 1;
 }
 
 void rest_a_moment() {
@@ -50,46 +45,14 @@ void rest_a_moment() {
     }
 }
 
-// Whether it is worth while to stay awake for an answer, for all threads of the process.
-class Vigil {
-  public:
-    void begin() { waiting_.fetch_add(1, std::memory_order_relaxed); }
-
-    // Looks for an answer for so long, if it is likely to come, and nobody else waits for one: then there is other work to do.
-    void keep(std::span<FrameCall* const> calls, Clock::time_point end) const {
-        if (end - Clock::now() < Clock::duration(typical_.load(std::memory_order_relaxed)) || !may_run_beside_others()) return;
-        while (is_alone() && std::ranges::none_of(calls, has_ended) && Clock::now() < end) {
-            rest_a_moment();
-            sched_yield();  // to a server that waits for this very processor
-            for (FrameCall* call : calls) call->advance();
-        }
-    }
-
-    // An answer took so long. Threads that learn at the same time may lose what one of them learned.
-    void end(Clock::duration took) {
-        constexpr Clock::rep kInertia = 8;
-        const Clock::rep typical = typical_.load(std::memory_order_relaxed);
-        typical_.store(typical + (took.count() - typical) / kInertia, std::memory_order_relaxed);
-        waiting_.fetch_sub(1, std::memory_order_relaxed);
-    }
-
-  private:
-    bool is_alone() const { return waiting_.load(std::memory_order_relaxed) == 1; }
-
-    std::atomic<int> waiting_ = 0;
-    std::atomic<Clock::rep> typical_ = 0;
-};
-
-Vigil vigil;
-
-// One thread's exchange.
+// One thread's wait.
 struct Waiting {
-    Waiting() { vigil.begin(); }
-    ~Waiting() { vigil.end(Clock::now() - since); }
+    explicit Waiting(Vigil& kept) : vigil(kept) { vigil.begin(); }
+    ~Waiting() { vigil.end(); }
     Waiting(const Waiting&) = delete;
     Waiting& operator=(const Waiting&) = delete;
 
-    const Clock::time_point since = Clock::now();
+    Vigil& vigil;
 };
 
 void sleep(std::span<FrameCall* const> calls, std::span<const int> descriptors, Clock::time_point end) {
@@ -113,13 +76,24 @@ void sleep(std::span<FrameCall* const> calls, std::span<const int> descriptors, 
 
 }  // namespace
 
-void exchange(std::span<FrameCall* const> calls, std::span<const int> descriptors, double seconds, double awake) {
-    const Waiting waiting;
-    const Clock::time_point end = waiting.since + duration_of(seconds);
-    if (awake > 0 && descriptors.empty() && !calls.empty()) {
-        vigil.keep(calls, std::min(waiting.since + duration_of(awake), end));
+void exchange(std::span<FrameCall* const> calls, std::span<const int> descriptors, double seconds, double awake, Vigil& vigil) {
+    if (std::ranges::any_of(calls, has_ended)) return;  // it was learned from when it ended
+    const Waiting waiting(vigil);
+    const Clock::time_point end = Clock::now() + duration_of(seconds);
+    const Clock::duration at_most = duration_of(awake);
+    while (descriptors.empty() && std::ranges::none_of(calls, has_ended) &&
+           vigil.stays_awake(calls, end, at_most, Clock::now())) {
+        rest_a_moment();
+        sched_yield();  // to a server that waits for this very processor
+        for (FrameCall* call : calls) call->advance();
     }
     if (std::ranges::none_of(calls, has_ended)) sleep(calls, descriptors, end);
+    vigil.learn(calls, Clock::now());
+}
+
+void exchange(std::span<FrameCall* const> calls, std::span<const int> descriptors, double seconds, double awake) {
+    static Vigil vigil(may_run_beside_others());
+    exchange(calls, descriptors, seconds, awake, vigil);
 }
 
 }  // namespace persia

@@ -87,6 +87,20 @@ TEST(one_call_asks_again_and_again_for_answers_of_any_size) {
     }
 }
 
+TEST(it_is_known_when_the_last_request_began) {
+    Caller caller;
+    for (const bool connected : {true, false}) {
+        const FrameCall::Clock::time_point before = FrameCall::Clock::now();
+        ask(caller.call, 5, kQuestion, connected);
+        const FrameCall::Clock::time_point asked = caller.call.asked();
+        CHECK(asked >= before && asked <= FrameCall::Clock::now());
+        caller.ends.send(frame_of(5, kReply));
+        caller.call.advance();
+        CHECK(caller.state() == State::whole && caller.call.asked() == asked);
+        caller.call.take();
+    }
+}
+
 TEST(a_request_waits_for_the_connection) {
     Caller caller;
     ask(caller.call, 5, kQuestion, false);

@@ -22,6 +22,22 @@ const unsigned kWatch = alarm(6 * kPatienceSeconds);  // who does wait for ever 
 const std::vector<Bytes> kQuestion{some_bytes(24), some_bytes(4)};
 const std::vector<Bytes> kReply{some_bytes(100), some_bytes(13)};
 
+// Signals of which nothing comes but that they interrupt. To be destroyed after the threads that get them.
+struct Signals {
+    Signals() {
+        heard = 0;
+        struct sigaction action{};
+        action.sa_handler = [](int) { ++heard; };
+        sigaction(SIGUSR1, &action, &before);
+    }
+    ~Signals() { sigaction(SIGUSR1, &before, nullptr); }
+
+    static void send(std::thread& thread) { pthread_kill(thread.native_handle(), SIGUSR1); }
+
+    static inline std::atomic<int> heard = 0;
+    struct sigaction before{};
+};
+
 // A call that waits for its answer.
 struct Asking : Caller {
     Asking() { ask(call, 5, kQuestion); }
@@ -167,21 +183,72 @@ TEST(requests_larger_than_their_sockets_are_sent_side_by_side) {
     for (Caller& caller : callers) CHECK(caller.state() == State::whole);
 }
 
-TEST(a_signal_ends_it) {
-    struct sigaction action{}, before{};
-    action.sa_handler = [](int) {};
-    sigaction(SIGUSR1, &action, &before);
+TEST(a_signal_ends_the_sleep) {
+    const Signals signals;
+    Vigil vigil(true);
+    vigil.begin();  // somebody else waits, so it sleeps
     Asking one;
     std::atomic<bool> done{false};
     std::thread waiting([&] {
-        exchange(Calls{&one.call}, {}, kPatienceSeconds * 2);
+        exchange(Calls{&one.call}, {}, kPatienceSeconds * 2, kForever, vigil);
         done = true;
     });
     wait_until([&] {
-        if (!done) pthread_kill(waiting.native_handle(), SIGUSR1);
+        if (!done) Signals::send(waiting);
         return done.load();
     });
     waiting.join();
     CHECK(one.state() == State::pending);
-    sigaction(SIGUSR1, &before, nullptr);
+}
+
+TEST(a_signal_does_not_end_it_while_it_is_awake) {
+    const Signals signals;
+    Vigil vigil(true);
+    Asking one;
+    std::atomic<bool> done{false};
+    std::thread waiting([&] {
+        exchange(Calls{&one.call}, {}, kForever, kForever, vigil);
+        done = true;
+    });
+    for (int i = 1; i <= 100 && !done; ++i) {
+        Signals::send(waiting);
+        wait_until([&] { return Signals::heard >= i || done; });
+    }
+    CHECK(!done);
+    one.answer();
+    waiting.join();
+    CHECK(one.state() == State::whole);
+}
+
+TEST(a_wait_is_over_for_the_vigil_when_it_ends) {
+    Vigil vigil(true);
+    Asking one;
+    for (int i = 0; i < 2; ++i) exchange(Calls{&one.call}, {}, 0.0, 0.0, vigil);
+    vigil.begin();
+    const FrameCall::Clock::time_point asked = one.call.asked();
+    CHECK(vigil.stays_awake(Calls{&one.call}, FrameCall::Clock::time_point::max(), std::chrono::hours(1), asked));
+}
+
+TEST(the_vigil_learns_from_each_answer_once) {
+    for (const double awake : {0.0, kForever}) {
+        Vigil vigil(true);
+        Asking one, two;
+        one.answer();
+        exchange(Calls{&one.call, &two.call}, {}, kForever, awake, vigil);
+        const FrameCall::Clock::duration learned = vigil.typical();
+        CHECK(learned > FrameCall::Clock::duration::zero());
+        for (int i = 0; i < 2; ++i) {
+            exchange(Calls{&one.call, &two.call}, {}, kForever, awake, vigil);  // one is whole as before
+            CHECK(vigil.typical() == learned);
+        }
+    }
+}
+
+TEST(the_vigil_learns_from_waiting_in_vain) {
+    for (const double awake : {0.0, kForever}) {
+        Vigil vigil(true);
+        Asking one;
+        exchange(Calls{&one.call}, {}, 0.0, awake, vigil);
+        CHECK(vigil.typical() > FrameCall::Clock::duration::zero());
+    }
 }

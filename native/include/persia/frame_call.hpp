@@ -4,6 +4,7 @@
 #pragma once
 
 #include <algorithm>
+#include <chrono>
 #include <cstddef>
 #include <cstdint>
 #include <memory>
@@ -17,6 +18,8 @@ namespace persia {
 // One request at a time over a socket that does not block. Thread safety: for one thread at a time.
 class FrameCall {
   public:
+    using Clock = std::chrono::steady_clock;
+
     enum class State {
         idle,     // nothing was asked, or the answer was taken
         pending,  // more is to be sent or to come
@@ -36,6 +39,8 @@ class FrameCall {
 
     State state() const { return state_; }
     int socket() const { return socket_; }
+    // When the last request began. REQUIRES: there was one.
+    Clock::time_point asked() const { return asked_; }
     // Whether the request is not all sent yet.
     bool sends() const { return !unsent_.empty(); }
 
@@ -65,6 +70,7 @@ class FrameCall {
     const std::size_t columns_;
     const std::uint64_t max_bytes_;
     State state_ = State::idle;
+    Clock::time_point asked_;
     int error_ = 0;
     std::uint16_t turn_ = 0;
     std::vector<std::byte> unsent_;
