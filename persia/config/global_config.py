@@ -151,7 +151,8 @@ class EmbeddingWorkerConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_un
             le=10_000,
             description="How long who waits for shards looks for their answers, at most, before it sleeps: then it is not "
             "woken, which takes long on virtual machines. Only a thread that waits alone in its process does so, and while "
-            "answers come as soon as that. 0: it always sleeps, which leaves more of the processors to others.",
+            "answers come as soon as that; under a CPU quota (containers) it counts against the quota. 0: it always sleeps, "
+            "which leaves more of the processors to others.",
             extra={"unit": "µs"},
         ),
     ] = 300
