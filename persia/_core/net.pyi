@@ -82,6 +82,6 @@ def exchange(calls: list[FrameCall], descriptors: list[int], seconds: float, awa
     """Advances calls until one of them is whole or has failed, or a descriptor can be read, or a signal comes while it sleeps,
     or the seconds are over.
 
-    awake: for how many seconds at most after they were asked it looks for answers before it sleeps, if the last ones came as soon
-    as that.
+    awake: for how many seconds at most after they were asked it looks for answers before it sleeps, if the last ones came as
+    soon as that.
     """
