@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import signal
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
+from typing import Any
 
 import click
 import msgspec
@@ -23,7 +24,17 @@ _WAIT = click.option("--wait", type=click.FloatRange(0), default=150.0, show_def
 _STORE_OPTION = click.option("--model-store", type=_STORE, help="Copy ARCHIVE, a path, into this directory first.")
 
 
-@click.group(context_settings={"show_default": True})
+class _Commands(click.Group):
+    """What is expected to go wrong is one line on stderr and exit code 1."""
+
+    def invoke(self, context: click.Context) -> Any:
+        try:
+            return super().invoke(context)
+        except (PersiaError, OSError) as error:
+            raise click.ClickException(str(error)) from error
+
+
+@click.group(cls=_Commands, context_settings={"show_default": True})
 @click.option("--address", default="127.0.0.1:7071", help="Of TorchServe's management over gRPC.")
 @click.option("--token-file", envvar="PERSIA_TOKEN_FILE", show_envvar=True, help="TorchServe's key_file.json.")
 @click.option("--timeout", type=click.FloatRange(0), default=10.0, help="Seconds for a call that starts no worker.")
@@ -31,7 +42,6 @@ _STORE_OPTION = click.option("--model-store", type=_STORE, help="Copy ARCHIVE, a
 def manage(context: click.Context, address: str, token_file: str | None, timeout: float) -> None:
     """Manage the dense models of a TorchServe."""
     context.obj = context.with_resource(Management(address, Tokens(file=token_file), timeout))
-    context.with_resource(_errors())
 
 
 @manage.command("list")
@@ -132,11 +142,10 @@ def swap_command(
     """Let the version in ARCHIVE take the place of model NAME's default, without a lost request."""
     assert context.parent is not None
     token_file = context.parent.params["token_file"]
-    check: Callable[[Model], None] = lambda model: None  # noqa: E731
-    if smoke is not None:
-        batch = smoke.read_bytes()
+    batch = smoke.read_bytes() if smoke is not None else None
 
-        def check(model: Model) -> None:
+    def check(model: Model) -> None:
+        if batch is not None:
             with Client(name, inference_address, version=model.version, token_file=token_file) as client:
                 client.predict(batch)
 
@@ -184,13 +193,15 @@ def _in_store(management: Management, archive: str, store: Path | None) -> Itera
     if store is None and "/" in archive:
         raise InvalidInput(f"expected the name of a file in the model store, or a path and --model-store, got {archive}")
     path = Path(archive)
+    if store is not None:
+        management.list()  # that it can be asked is known before anything is copied
     copy = store / path.name if store is not None and put_into_store(path, store) else None
     try:
         yield path.name
     except BaseException as error:
         left = _left_in_store(management, path.name, copy, error)
         if left and isinstance(error, (PersiaError, OSError)):
-            raise click.ClickException(f"{error}; {left}") from error  # as _errors does, with more to say
+            raise click.ClickException(f"{error}; {left}") from error  # as _Commands does, with more to say
         if left:
             click.echo(left, err=True)
         raise
@@ -222,12 +233,3 @@ def _print(models: Sequence[Model], as_json: bool) -> None:
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     for row in rows:
         click.echo("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
-
-
-@contextmanager
-def _errors() -> Iterator[None]:
-    """What is expected to go wrong is one line on stderr and exit code 1."""
-    try:
-        yield
-    except (PersiaError, OSError) as error:
-        raise click.ClickException(str(error)) from error

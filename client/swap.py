@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
+from typing import NoReturn
 
 from persia.errors import InvalidInput, PersiaError
 from persia.torchserve import Management, Model
@@ -61,17 +62,27 @@ def swap(
     try:
         report(f"{name} {new.version} is the default; {drain:g} s for what {old.version} still does")
         time.sleep(drain)
+        lost = management.describe(name, new.version)[0].ready == 0
+        if not lost and not keep_old:
+            management.unregister(name, old.version)
+            report(f"{name} {old.version} is unregistered")
     except BaseException:
         report(f"{name} {old.version} is left: persia-launcher manage unregister {name} --version {old.version}")
         raise
-    if management.describe(name, new.version)[0].ready == 0:
-        management.set_default(name, old.version)
-        management.forget(name, new.version)
-        raise PersiaError(f"{name} {new.version} lost all its workers: {old.version} is the default again; see model_log.log")
-    if not keep_old:
-        management.unregister(name, old.version)
-        report(f"{name} {old.version} is unregistered")
+    if lost:
+        _give_way(management, name, new.version, old.version)
     return new
+
+
+def _give_way(management: Management, name: str, new: str, old: str) -> NoReturn:
+    """Back to the old version, from one that has no worker left."""
+    problem = f"{name} {new} lost all its workers (see model_log.log)"
+    try:
+        management.set_default(name, old)
+        management.forget(name, new)
+    except PersiaError as error:
+        raise PersiaError(f"{problem}, and {old} does not take its place again: {error}") from error
+    raise PersiaError(f"{problem}: {old} is the default again")
 
 
 def put_into_store(archive: Path, store: Path) -> bool:

@@ -6,17 +6,19 @@ import signal
 import subprocess
 import sys
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import click
 import pytest
+from click.testing import CliRunner
 from managing import broken_archive, manage, options, versions
 from servers import PATIENCE, wait_until
 from torchserves import LAUNCHER, TorchServeRun, make_archive
 
 from client.manage_command import manage as manage_command
 from client.swap import swap
-from persia.errors import DeadlineExceeded
+from persia.errors import DeadlineExceeded, PersiaError, Unavailable
 from persia.torchserve import Management, Model
 
 
@@ -204,3 +206,50 @@ def test_sigterm_means_what_it_did_once_a_command_is_over(torchserve: TorchServe
     assert manage(torchserve, "register", "nowhere.mar").exit_code == 1
     assert signal.getsignal(signal.SIGTERM) is before
     assert manage(torchserve, "unregister", "over").exit_code == 0
+
+
+def test_of_two_who_register_the_same_one_has_it(management: Management, store: Path) -> None:
+    """The other one must not take away what is not its own."""
+    archive = make_archive(store, "twin")
+
+    def register() -> Model | PersiaError:
+        try:
+            return management.register(archive)
+        except PersiaError as error:
+            return error
+
+    with ThreadPoolExecutor(2) as pool:
+        outcomes = [future.result() for future in [pool.submit(register) for _ in range(2)]]
+    (model,) = [outcome for outcome in outcomes if isinstance(outcome, Model)]
+    (error,) = [outcome for outcome in outcomes if isinstance(outcome, PersiaError)]
+    assert model.all_ready
+    assert "registered already" in str(error)
+    assert versions(management, "twin") == [("1.0", True)]
+    management.unregister("twin")
+
+
+def test_nothing_is_copied_for_a_torchserve_that_is_not_there(store: Path, tmp_path: Path) -> None:
+    archive = tmp_path / make_archive(tmp_path, "nobody")
+    arguments = ["--address", "127.0.0.1:1", "register", str(archive), "--model-store", str(store)]
+    run = CliRunner().invoke(manage_command, arguments)
+    assert (run.exit_code, (store / archive.name).exists()) == (1, False)
+    assert "Error: failed to connect" in run.stderr
+    assert "remove" not in run.stderr
+
+
+def test_a_swap_that_cannot_remove_the_old_version_says_so(
+    management: Management, store: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    management.register(make_archive(store, "stays"))
+    said: list[str] = []
+
+    def unregister(name: str, version: str | None = None) -> None:
+        raise Unavailable("cut off")
+
+    with monkeypatch.context() as patch, pytest.raises(Unavailable):
+        patch.setattr(management, "unregister", unregister)
+        swap(management, "stays", make_archive(store, "stays", "2.0"), drain=0, report=said.append)
+    assert said[-1] == "stays 1.0 is left: persia-launcher manage unregister stays --version 1.0"
+    assert versions(management, "stays") == [("2.0", True), ("1.0", False)]
+    management.unregister("stays", "1.0")
+    management.unregister("stays")

@@ -249,7 +249,7 @@ def test_a_new_version_that_loses_its_workers_gives_way_to_the_old_one(managemen
             os.kill(model.workers[0]["pid"], signal.SIGKILL)
             wait_until(lambda: management.describe("back", "2.0")[0].ready == 0, "its worker is gone")
 
-    with pytest.raises(PersiaError, match=r"back 2\.0 lost all its workers: 1\.0 is the default again"):
+    with pytest.raises(PersiaError, match=r"back 2\.0 lost all its workers \(.*\): 1\.0 is the default again"):
         swap(management, "back", make_archive(store, "back", "2.0"), drain=0, report=kill_the_new)
     assert versions(management, "back") == [("1.0", True)]
     management.unregister("back")

@@ -25,6 +25,9 @@ POLL_SECONDS = 0.05
 # Registering starts workers, which import torch and load the model; so it may take long where other calls do not.
 REGISTER_SECONDS = 150.0
 
+# Between a version's being listed and its getting workers.
+WORKERLESS_SECONDS = 1.0
+
 # TorchServe lists a version once its archive is unpacked, also one for which nobody waits any more.
 APPEAR_SECONDS = 10.0
 
@@ -103,7 +106,7 @@ class Management:
         if "/" in archive or not archive:
             raise InvalidInput(f"expected the name of a file in TorchServe's model store, got {archive!r}")
         end = time.monotonic() + timeout
-        before = self._registered()
+        before, ours = self._registered(), True
         fields: dict[str, Any] = {"model_name": name} if name else {}
         fields |= {"url": archive, "initial_workers": workers, "synchronous": True}
         try:
@@ -112,15 +115,17 @@ class Management:
             except PersiaError as error:
                 if "without a reason" not in str(error):
                     raise
+                ours = False  # what is there was before, or was somebody else's meanwhile
                 self._forget_zombie(archive)
-                before = self._registered()
+                before, ours = self._registered(), True
                 self._call("RegisterModel", end - time.monotonic(), **fields)
             (added,) = self._added(archive, before)
             return self.wait_ready(added.name, added.version, end - time.monotonic())
         except BaseException as error:  # an interrupt, too: TorchServe goes on without us
             refused = isinstance(error, PersiaError) and not isinstance(error, DeadlineExceeded)
-            with suppress(PersiaError):  # what went wrong first is what counts
-                self._take_back(archive, before, 0.0 if refused else APPEAR_SECONDS)
+            if ours:
+                with suppress(PersiaError):  # what went wrong first is what counts
+                    self._take_back(archive, before, 0.0 if refused else APPEAR_SECONDS)
             if "Failed to start workers" in str(error):
                 raise PersiaError(f"{archive}: {error}: the worker's traceback is in TorchServe's model_log.log") from error
             raise
@@ -197,7 +202,12 @@ class Management:
 
     def _forget_zombie(self, archive: str) -> None:
         """What a registration left that failed at someone else's hands. Raises PersiaError if there is none."""
-        there = [model for model in self.list() if model.archive == archive]
+        end = time.monotonic() + WORKERLESS_SECONDS
+        while True:
+            there = [model for model in self.list() if model.archive == archive]
+            if all(model.max_workers > 0 for model in there) or time.monotonic() > end:
+                break
+            time.sleep(POLL_SECONDS)
         which = f"{there[0].name} --version {there[0].version}" if there else "NAME --version V"
         for model in there:
             if model.max_workers > 0:
