@@ -51,7 +51,7 @@ import grpc
 {imports}
 
 def get_inference_stub():
-    channel = grpc.insecure_channel("localhost:PORT")
+    channel = grpc.insecure_channel("localhost:{port}")
     stub = inference_pb2_grpc.InferenceAPIsServiceStub(channel)
     return stub
 
@@ -63,23 +63,31 @@ def infer(stub, model_name, model_input):
         print(prediction)
     except grpc.RpcError as e:
         exit(1)
-
-infer(get_inference_stub(), "golden", open(sys.argv[1], "rb").read())
 """
+SEND_FILE = 'infer(get_inference_stub(), sys.argv[1], open(sys.argv[2], "rb").read())'
 
 OURS = "import persia.client.predict, persia.client.manage_command, persia.torchserve, persia.prelude"
 THEIRS = "import inference_pb2, inference_pb2_grpc"
+BATCH = MIX / "golden" / "batch16_0.bin"
+
+
+def scores_that_the_client_prints(
+    run: TorchServeRun, directory: Path, code: str, *arguments: object, imports: str = THEIRS
+) -> list[float]:
+    """Of the client with this code below its functions, in which any warning is an error."""
+    (directory / "inference_pb2.py").write_text(INFERENCE_PB2)
+    (directory / "inference_pb2_grpc.py").write_text(INFERENCE_PB2_GRPC)
+    client = CLIENT.format(imports=imports, port=run.address.rpartition(":")[2])
+    (directory / "client.py").write_text(client + code)
+    command = [sys.executable, "-W", "error", str(directory / "client.py"), *map(str, arguments)]
+    ended = subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE)
+    assert ended.returncode == 0, ended.stderr
+    first, *numbers, last = ended.stdout.splitlines()
+    assert (first, last) == ("[", "]")
+    return [float(line.strip(" ,")) for line in numbers]
 
 
 @pytest.mark.parametrize("imports", [f"{OURS}\n{THEIRS}", f"{THEIRS}\n{OURS}"], ids=["ours first", "theirs first"])
 def test_it_works_unchanged_beside_our_library(open_torchserve: TorchServeRun, tmp_path: Path, imports: str) -> None:
-    (tmp_path / "inference_pb2.py").write_text(INFERENCE_PB2)
-    (tmp_path / "inference_pb2_grpc.py").write_text(INFERENCE_PB2_GRPC)
-    port = open_torchserve.address.rpartition(":")[2]
-    (tmp_path / "client.py").write_text(CLIENT.format(imports=imports).replace("PORT", port))
-    command = [sys.executable, "-W", "error", str(tmp_path / "client.py"), str(MIX / "golden" / "batch16_0.bin")]
-    run = subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE)
-    assert run.returncode == 0, run.stderr
-    first, *numbers, last = run.stdout.splitlines()
-    assert (first, last) == ("[", "]")
-    np.testing.assert_allclose([float(line.strip(" ,")) for line in numbers], scores_of_golden(), rtol=1e-5)
+    scores = scores_that_the_client_prints(open_torchserve, tmp_path, SEND_FILE, "golden", BATCH, imports=imports)
+    np.testing.assert_allclose(scores, scores_of_golden(), rtol=1e-5)
