@@ -7,7 +7,7 @@ import json
 import os
 import re
 import zipfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime as DateTime
 from datetime import timezone
@@ -43,7 +43,7 @@ def write_archive(
     check_handler(handler)
     files = [model, handler, *extra_files]
     # TorchServe takes TorchScript only from files that end in .pt; Persia's guide has .pth.
-    names = [path.name if path is not model else re.sub(r"\.pth$", ".pt", path.name) for path in files]
+    names = [path.name if path is not model else path.with_suffix(".pt").name for path in files]
     if len({*names, _CONFIG}) <= len(names):
         raise InvalidInput(f"expected files of different names, got {', '.join([*names, _CONFIG])}")
     manifest = {
@@ -89,18 +89,30 @@ def check_handler(path: Path) -> None:
         body = ast.parse(path.read_bytes(), str(path)).body
     except (SyntaxError, ValueError) as error:
         raise InvalidInput(f"expected a handler in Python, got {path}: {error}") from error
-    if any(isinstance(node, ast.FunctionDef) and node.name == "handle" for node in body):
+    possible = list(_of_module(body))
+    if any(_name_of(node) == "handle" for node in possible):
         return
-    classes = [node.name for node in _classes(body)]
-    if len(classes) != 1:
+    classes = [node.name for node in body if isinstance(node, ast.ClassDef)]
+    if len(classes) > 1 or not any(isinstance(node, ast.ClassDef) for node in possible):
         raise InvalidInput(
             f"expected exactly one class in {path}, or a function handle(data, context), got "
             f"{', '.join(classes) or 'no class'}: helpers go into files of their own (--extra-file)"
         )
 
 
-def _classes(body: list[ast.stmt]) -> Iterator[ast.ClassDef]:
-    return (node for node in body if isinstance(node, ast.ClassDef))
+def _of_module(body: Iterable[ast.AST]) -> Iterator[ast.AST]:
+    """What a module may have once it is imported: also what stands under `if` or `try`."""
+    for node in body:
+        yield node
+        if isinstance(node, (ast.If, ast.Try, ast.With, ast.ExceptHandler, ast.ImportFrom)):
+            yield from _of_module(ast.iter_child_nodes(node))
+
+
+def _name_of(node: ast.AST) -> str | None:
+    """Of a function, or of what an import brings."""
+    if isinstance(node, ast.alias):
+        return node.asname or node.name
+    return node.name if isinstance(node, ast.FunctionDef) else None
 
 
 def _entry(name: str) -> zipfile.ZipInfo:

@@ -15,6 +15,7 @@ import math
 import os
 import time
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from itertools import repeat
 from pathlib import Path
 from typing import Any
@@ -34,8 +35,9 @@ log = logging.getLogger(__name__)
 # another try would not mend.
 HTTP_CODES = {
     "INVALID_ARGUMENT": 400,
-    "PERMISSION_DENIED": 401,
+    "PERMISSION_DENIED": 403,
     "NOT_FOUND": 404,
+    "FAILED_PRECONDITION": 405,
     "RESOURCE_EXHAUSTED": 413,
     "UNAVAILABLE": 503,
     "DEADLINE_EXCEEDED": 504,
@@ -86,24 +88,26 @@ class PersiaHandler(BaseHandler):  # type: ignore[misc]  # TorchServe has no typ
             self.persia_context.wait_for_serving(WARM_UP_SECONDS)
             for _ in range(WARM_UP_CALLS):
                 self.inference([self.features_of(request, max(0.001, end - time.monotonic()))])
-        except (PersiaError, RuntimeError) as error:
-            log.warning("not warmed up: %s", error)
+        except Exception as error:  # also of a subclass that is not ready yet: no worker dies of it
+            log.warning("not warmed up: %s: %s", type(error).__name__, error)
 
     def handle(self, data: list[dict[str, Any]], context: Any) -> list[bytes]:
         """One answer for each request. TorchServe fails all of them with the one error that is raised."""
         self.context = context
         try:
             answers = self.answers_of(data)
-            if (size := sum(map(len, answers))) > self.max_answer - ANSWER_FRAMES:
-                raise TooLarge(f"expected an answer of at most {self.max_answer} bytes, got {size}: ask for `raw`, or for less")
+            if (size := sum(map(len, answers))) > (most := self.max_answer - ANSWER_FRAMES):
+                what = "an answer" if len(data) == 1 else f"{len(data)} answers, which go together,"
+                limit = f"{most} bytes ({self.max_answer >> 20} MiB, less what TorchServe adds)"
+                raise TooLarge(f"expected {what} of at most {limit}, got {size}: ask for `raw`, or for less")
             return answers
         except PredictionException:  # of a subclass
             raise
         except PersiaError as error:
             raise PredictionException(str(error), HTTP_CODES.get(error.code, 500)) from error
-        except MemoryError as error:
-            raise PredictionException(f"out of memory: {error}", 413) from error
         except Exception as error:
+            if out_of_memory(error):
+                raise PredictionException(f"out of memory: {last_line(error)}", 413) from error
             log.exception("the model failed")
             raise PredictionException(f"the model failed: {last_line(error)}", 500) from error
 
@@ -146,7 +150,7 @@ class PersiaHandler(BaseHandler):  # type: ignore[misc]  # TorchServe has no typ
         return self.persia_context.prepare_features(self.persia_context.get_embedding_from_bytes(bytes(batch), timeout=seconds))
 
     def features_in_time(self, request: dict[str, Any], which: str, end: float) -> Features | None:
-        """Of one of several: None if the caller's time is over first. All other errors fail all, so they say whose they are."""
+        """Of one of several: None if the caller's time is over first. What is wrong fails all of them, and says whose it is."""
         try:
             return self.features_of(request, self.seconds_left(request, end))
         except DeadlineExceeded:
@@ -181,7 +185,7 @@ def as_torchscript(context: Any) -> None:
     directory, name = Path(context.system_properties["model_dir"]), model.get("serializedFile", "")
     if name.endswith(".pth") and "modelFile" not in model:
         renamed = f"{name[:-4]}.pt"
-        if not (directory / renamed).exists():
+        with suppress(FileExistsError):  # a real one, or another worker was first
             os.symlink(name, directory / renamed)
         model["serializedFile"] = renamed
 
@@ -200,6 +204,8 @@ def answer_of(scores: torch.Tensor, request: dict[str, Any]) -> bytes:
     asked = format_of(request)
     if asked == JSON:
         return json_lines(scores.reshape(-1).tolist())
+    if scores.dtype == torch.bfloat16:  # which numpy does not have
+        scores = scores.float()
     array = scores.cpu().numpy()
     return encode_scores(array) if asked == NPY else array.astype("<f4", copy=False).tobytes()
 
@@ -210,6 +216,11 @@ def json_lines(numbers: list[float]) -> bytes:
         return b"[]"
     lines = json.dumps(numbers, separators=(",\n  ", ": "))
     return f"[\n  {lines[1:-1]}\n]".encode()
+
+
+def out_of_memory(error: Exception) -> bool:
+    """TorchScript raises a RuntimeError like any other, on the CPU and on GPUs."""
+    return isinstance(error, MemoryError) or any(words in str(error) for words in ("can't allocate memory", "out of memory"))
 
 
 def last_line(error: Exception) -> str:

@@ -129,6 +129,9 @@ def test_what_would_fail_later_is_refused_now(
     [
         ("class A: ...\nclass B: ...", "exactly one class in .*, got A, B: helpers go into files of their own"),
         ("import os", "got no class"),
+        ("if True:\n  import os", "got no class"),
+        ("try:\n  class A: ...\nexcept ImportError:\n  class A: ...", None),
+        ("if True:\n  from os import path as handle", None),
         ("class A(:", "expected a handler in Python"),
         ("class A: ...\nclass B: ...\ndef handle(data, context): ...", None),
         ("class A: ...", None),
@@ -140,6 +143,16 @@ def test_a_handler_needs_an_entry_point_that_torchserve_finds(tmp_path: Path, co
     run = make(tmp_path / "store", handler=handler)
     assert run.exit_code == (message is not None)
     assert re.search(message or "^$", run.stderr), run.stderr
+
+
+@pytest.mark.parametrize("suffix", ["", ".pth", ".torchscript"])
+def test_the_model_gets_the_suffix_that_torchserve_takes_for_torchscript(tmp_path: Path, suffix: str) -> None:
+    model = tmp_path / f"dense{suffix}"
+    model.write_bytes(MODEL.read_bytes())
+    assert make(tmp_path / "store", model=model).exit_code == 0
+    with zipfile.ZipFile(tmp_path / "store" / "ctr-1.0.mar") as opened:
+        assert json.loads(opened.read("MAR-INF/MANIFEST.json"))["model"]["serializedFile"] == "dense.pt"
+        assert opened.read("dense.pt") == MODEL.read_bytes()
 
 
 def test_an_archive_is_not_replaced_unless_asked(tmp_path: Path) -> None:

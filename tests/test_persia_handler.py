@@ -9,6 +9,7 @@ from pathlib import Path
 import grpc
 import numpy as np
 import pytest
+import torch
 from golden import GOLDEN, golden
 from middlewares import Deployment
 from servers import PATIENCE
@@ -17,7 +18,7 @@ from torchserves import PERSIA_HANDLER, TorchServeRun, assert_close, make_archiv
 from handlers.persia_handler import json_lines
 from persia.batch import IDTypeFeature, NonIDTypeFeature, PersiaBatch
 from persia.config import load_embedding_config
-from persia.errors import InvalidInput, PersiaError, Unavailable
+from persia.errors import InvalidInput, PersiaError, TooLarge, Unavailable
 from persia.torchserve import Tokens
 from persia.torchserve.schema import new_message, open_channel, predictions_call
 
@@ -25,6 +26,18 @@ MIX = GOLDEN / "mix"
 SCORED = [path for path in golden("mix/golden/*.npz") if "out" in np.load(path)]
 BATCH = (MIX / "golden" / "batch16_0.bin").read_bytes()
 SCORES = np.load(MIX / "golden" / "batch16_0.npz")["out"]
+
+
+class Odd(torch.nn.Module):
+    """More memory than there is for a lone sample; else scores of a dtype that numpy does not have, two of a sample."""
+
+    def forward(self, dense: list[torch.Tensor], embeddings: list[torch.Tensor]) -> torch.Tensor:
+        if embeddings[0].size(0) == 1:
+            return torch.ones([1 << 50])
+        return embeddings[0][:, :2].to(torch.bfloat16)
+
+
+pytestmark = pytest.mark.filterwarnings("ignore:.torch.jit.script. is deprecated:DeprecationWarning")
 
 
 @pytest.fixture(scope="module")
@@ -35,11 +48,14 @@ def served(tmp_path_factory: pytest.TempPathFactory, deployment: Deployment) -> 
     warm_up.write_bytes(BATCH)
     pth = directory / "dense.pth"  # as in Persia's guide
     pth.write_bytes((MIX / "ckpt" / "jit_dense.pt").read_bytes())
+    odd = directory / "odd.pt"
+    torch.jit.script(Odd()).save(str(odd))
     models = [
         make_archive(store, "persia", handler=PERSIA_HANDLER, extra=[warm_up], persia={"warm_up": "sample.bin"}),
         make_archive(store, "small", handler=PERSIA_HANDLER, persia={"max_answer_mib": 1}),
         make_archive(store, "several", handler=PERSIA_HANDLER, batchSize=4, maxBatchDelay=200),
         make_plain_archive(store, "plain", pth),
+        make_archive(store, "odd", handler=PERSIA_HANDLER, model=odd),
         make_archive(store, "counts", handler="counts_threads"),
         make_archive(store, "counts-own", handler="counts_threads", persia={"threads": 3}),
         make_archive(store, "last", handler="last_release"),
@@ -102,6 +118,21 @@ def test_errors_have_the_status_that_says_what_to_do(
     assert message in str(caught.value.details())
 
 
+def test_scores_keep_their_shape_and_come_as_float32_where_numpy_lacks_their_dtype(served: TorchServeRun) -> None:
+    embedding = torch.from_numpy(np.load(MIX / "golden" / "batch16_0.npz")["emb0"])
+    with served.client("odd") as client:
+        scores = client.predict(BATCH)
+    assert scores.shape == (16, 2)
+    assert scores.dtype == np.float32
+    np.testing.assert_array_equal(scores, embedding[:, :2].bfloat16().float().numpy())
+
+
+def test_a_model_without_memory_is_told_apart_from_one_that_fails(served: TorchServeRun) -> None:
+    batch = PersiaBatch([IDTypeFeature("user_id", [np.array([1], np.uint64)])], requires_grad=False)
+    with served.client("odd") as client, pytest.raises(TooLarge, match=r"out of memory: .*can't allocate memory"):
+        client.predict(batch)
+
+
 def test_a_wrong_feature_is_named(served: TorchServeRun) -> None:
     batch = PersiaBatch([IDTypeFeature("nobody", [np.array([1], np.uint64)])], requires_grad=False)
     with served.client("persia") as client, pytest.raises(InvalidInput, match="'nobody': expected a feature"):
@@ -138,7 +169,7 @@ def test_an_answer_that_would_kill_the_worker_is_refused(served: TorchServeRun) 
         predictions_call(channel)(request, timeout=PATIENCE, metadata=metadata)
     channel.close()
     assert caught.value.code() == grpc.StatusCode.RESOURCE_EXHAUSTED
-    assert "expected an answer of at most 1048576 bytes" in str(caught.value.details())
+    assert "expected an answer of at most 983040 bytes (1 MiB, less what TorchServe adds), got " in str(caught.value.details())
 
 
 def test_the_first_request_comes_to_a_warm_model(served: TorchServeRun) -> None:
