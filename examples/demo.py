@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import shlex
 import subprocess
 import sys
 import tempfile
@@ -171,20 +172,34 @@ def walk_through(demo: Demo, deployment: Deployment) -> None:
 
 
 def addresses(demo: Demo, token_file: str) -> str:
-    """Each with a command to try."""
-    launcher = f"{Path(sys.executable).parent}/persia-launcher"
-    python = os.path.relpath(sys.executable)
-    servers = ", ".join(server for (server,) in demo.servers)
+    """Each with commands to try."""
+    servers = [server for (server,) in demo.servers]
+    middleware, management = f"127.0.0.1:{demo.middleware}", f"127.0.0.1:{demo.management}"
+    python, launcher = Path(sys.executable), Path(sys.executable).with_name("persia-launcher")
+    status, lookup = (ROOT / "examples" / name for name in ("status.py", "lookup.py"))
+    infer, manage = (ROOT / "client" / name for name in ("infer.py", "manage.py"))
+    tokens = ["--token-file", token_file]
     return f"""\
-embedding servers  {servers}
-middleware         127.0.0.1:{demo.middleware}
-TorchServe         127.0.0.1:{demo.inference} (inference), 127.0.0.1:{demo.management} (management)
-files and logs     {demo.directory}
+embedding servers  {", ".join(servers)}
+    {typed(python, status, *servers)}
+    {typed(launcher, "checkpoint", "inspect", demo.directory / "checkpoint")}
+    {typed(launcher, "packet", "inspect", demo.incremental_dir)}
+middleware         {middleware}
+    {typed(python, status, middleware)}
+    {typed(python, lookup, demo.batch, middleware)}
+TorchServe         127.0.0.1:{demo.inference} (inference)
+    {typed(python, infer, *demo.asking(), *tokens, "--repeat", 1000, "--concurrency", 4)}
+TorchServe         {management} (management)
+    {typed(python, manage, "--address", management, *tokens, "list")}
+    {typed(python, manage, "--address", management, *tokens, "describe", "ctr")}
+files and logs     {demo.directory}"""
 
-  {python} client/infer.py {" ".join(demo.asking())} --token-file {token_file} --repeat 1000 --concurrency 4
-  {python} client/manage.py --address 127.0.0.1:{demo.management} --token-file {token_file} list
-  {os.path.relpath(launcher)} packet inspect {demo.incremental_dir}
-  {os.path.relpath(launcher)} checkpoint inspect {demo.directory}/checkpoint"""
+
+def typed(*command: object) -> str:
+    """As one types it here: what is in the checkout by its path from the current directory."""
+    return shlex.join(
+        os.path.relpath(part) if isinstance(part, Path) and part.is_relative_to(ROOT) else str(part) for part in command
+    )
 
 
 def main() -> int:

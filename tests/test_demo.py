@@ -11,6 +11,7 @@ import subprocess
 import sys
 import tempfile
 import urllib.request
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ import yaml
 from golden import GOLDEN
 from servers import PATIENCE, free_port, wait_until
 from torchserves import make_archive
+from typing_extensions import Self
 
 from client.predict import Client
 from handlers.archive import DEFAULT_HANDLER
@@ -45,19 +47,28 @@ def test_the_demo_changes_scores_by_a_packet_and_by_a_swap() -> None:
     assert directory is not None and not Path(directory[1]).exists()
 
 
-class Up:
-    """`persia-launcher up` in a process of its own."""
+def test_the_demo_stays_up_and_each_command_that_it_prints_works(tmp_path: Path) -> None:
+    demo = Logged([sys.executable, str(ROOT / "examples" / "demo.py")], tmp_path / "demo.log")
+    with demo:
+        demo.said("TorchServe is ready")
+        shown = demo.said(r"== all of it is up\n(?s:(.*))\n\nCtrl-C stops all\.")[1]
+        commands = re.findall(r"^    (.+)$", shown, re.MULTILINE)
+        addresses = re.findall(r"127\.0\.0\.1:\d+", "".join(re.findall(r"^\S.*$", shown, re.MULTILINE)))
+        assert len(addresses) == 5  # two embedding servers, the middleware, and TorchServe's two
+        assert [address for address in addresses if not any(address in command for command in commands)] == []
+        for command in commands:
+            run = subprocess.run(command, shell=True, cwd=ROOT, capture_output=True, text=True, timeout=PATIENCE)
+            assert run.returncode == 0 and run.stdout, f"{command}\n{run.stdout}{run.stderr}"
+    assert demo.process.returncode == 0, demo.log.read_text()
 
-    def __init__(self, directory: Path, *arguments: str, **infer_config: object) -> None:
-        config = directory / "global_config.yaml"
-        infer_config |= {"embedding_checkpoint": str(MIX / "ckpt")}
-        config.write_text(yaml.safe_dump({"common_config": {"infer_config": infer_config}}))
-        self.log = directory / "up.log"
-        self.state = directory / "state"
-        command = [str(LAUNCHER), "up", "--global-config", str(config), "--state", str(self.state)]
-        command += ["--embedding-config", str(MIX / "embedding_config.yml"), *arguments]
-        with self.log.open("wb") as log:
-            self.process = subprocess.Popen(command, stdout=log, stderr=log)
+
+class Logged:
+    """A process that is told from its output how far it is. With `with`, it gets a Ctrl-C at the end."""
+
+    def __init__(self, command: Sequence[str], log: Path) -> None:
+        self.log = log
+        with log.open("wb") as out:
+            self.process = subprocess.Popen(command, cwd=ROOT, stdout=out, stderr=out)
 
     def said(self, pattern: str) -> re.Match[str]:
         def found() -> re.Match[str] | None:
@@ -68,20 +79,33 @@ class Up:
         match: re.Match[str] = wait_until(found, f"it says {pattern!r}")
         return match
 
-    def children(self) -> dict[int, str]:
-        found = {}
-        for task in Path(f"/proc/{self.process.pid}/task").glob("*/children"):
-            for pid in task.read_text().split():
-                found[int(pid)] = Path(f"/proc/{pid}/cmdline").read_bytes().replace(b"\0", b" ").decode()
-        return found
-
-    def __enter__(self) -> Up:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
         if self.process.poll() is None:
             self.process.send_signal(signal.SIGINT)
             self.process.wait(PATIENCE)
+
+
+class Up(Logged):
+    """`persia-launcher up` in a process of its own."""
+
+    def __init__(self, directory: Path, *arguments: str, **infer_config: object) -> None:
+        config = directory / "global_config.yaml"
+        infer_config |= {"embedding_checkpoint": str(MIX / "ckpt")}
+        config.write_text(yaml.safe_dump({"common_config": {"infer_config": infer_config}}))
+        self.state = directory / "state"
+        command = [str(LAUNCHER), "up", "--global-config", str(config), "--state", str(self.state)]
+        command += ["--embedding-config", str(MIX / "embedding_config.yml"), *arguments]
+        super().__init__(command, directory / "up.log")
+
+    def children(self) -> dict[int, str]:
+        found = {}
+        for task in Path(f"/proc/{self.process.pid}/task").glob("*/children"):
+            for pid in task.read_text().split():
+                found[int(pid)] = Path(f"/proc/{pid}/cmdline").read_bytes().replace(b"\0", b" ").decode()
+        return found
 
 
 def test_up_starts_again_what_dies_and_stops_all_at_the_end(tmp_path: Path) -> None:
