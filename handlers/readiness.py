@@ -7,6 +7,7 @@ import re
 import time
 from collections.abc import Callable, Mapping, Sequence
 from types import TracebackType
+from typing import Any
 
 import grpc
 
@@ -27,6 +28,7 @@ LOG_SECONDS = 2.0
 SMOKE_SECONDS = 60.0  # for the first answer
 # The JVM compiles what runs often, and a handler's first calls open connections: so the first callers need not wait for it.
 WARM_UP_CALLS = 20
+WARM_UP_SECONDS = 2.0
 # Up to the last line, which has no spaces before it.
 _TRACEBACK = re.compile(r" MODEL_LOG - Traceback .*\n(?:.* MODEL_LOG - (?: .*)?\n)+.* MODEL_LOG - \S.*\n")
 
@@ -50,7 +52,8 @@ class Readiness:
     def wait(self, seconds: float, stop: Callable[[], bool] = lambda: False) -> bool:
         """False if `stop` says so before it is ready.
 
-        Raises Unavailable if TorchServe ends, DeadlineExceeded with the end of its logs, and what a smoke prediction raises.
+        Raises Unavailable if TorchServe ends, DeadlineExceeded with the end of its logs, and what a smoke prediction raises,
+        which is given up at the end of these seconds, too.
         """
         end = time.monotonic() + seconds
         deaths = 0
@@ -66,8 +69,9 @@ class Readiness:
             self._server.check()
             time.sleep(POLL_SECONDS)
         for name, version in self._models:
-            if name in self._batches:
-                self._predict(name, version, self._batches[name])
+            if name in self._batches and not self._answers(name, version, end, stop):
+                self._server.check()
+                return False
         return True
 
     def _missing(self) -> str | None:
@@ -86,24 +90,48 @@ class Readiness:
     def _deaths(self) -> int:
         return self._server.logged("model_log.log").count("Backend worker process died.")
 
-    def _predict(self, name: str, version: str, batch: bytes) -> None:
+    def _answers(self, name: str, version: str, end: float, stop: Callable[[], bool]) -> bool:
+        """Waits for a model's first answer, and asks a while longer. False if `stop` says so before. Raises PersiaError."""
+        batch = self._batches[name]
         request = new_message("PredictionsRequest", model_name=name, model_version=version, input={BATCH: batch})
-        begin = len(self._server.logged("model_log.log"))
+        logged = len(self._server.logged("model_log.log"))
+        enough = end
         with open_channel(self._server.address) as channel:
             call = predictions_call(channel)
-            for _ in range(WARM_UP_CALLS):
+            for number in range(WARM_UP_CALLS):
+                seconds = SMOKE_SECONDS if number else min(SMOKE_SECONDS, max(0.0, end - time.monotonic()))
+                metadata = self._tokens.metadata("inference")
+                answer = call.future(request, timeout=seconds, metadata=metadata, wait_for_ready=True)
                 try:
-                    call(request, timeout=SMOKE_SECONDS, metadata=self._tokens.metadata("inference"), wait_for_ready=True)
+                    if not _comes(answer, stop):
+                        return False
                 except grpc.RpcError as error:
-                    self._wait_for_traceback(begin)
+                    self._wait_for_traceback(logged)
                     log.error("%s %s does not answer the smoke prediction:\n%s", name, version, self._server.log_tail())
                     raise torchserve_error(error, len(batch)) from None
+                if not number:
+                    enough = min(end, time.monotonic() + WARM_UP_SECONDS)
+                if time.monotonic() > enough:
+                    break
+        return True
 
     def _wait_for_traceback(self, begin: int) -> None:
         """What a worker prints is in the log a moment after its answer has come; one that is killed prints nothing."""
         end = time.monotonic() + LOG_SECONDS
         while not has_traceback(self._server.logged("model_log.log")[begin:]) and time.monotonic() < end:
             time.sleep(POLL_SECONDS)
+
+
+def _comes(answer: grpc.Future[Any], stop: Callable[[], bool]) -> bool:
+    """Waits for it. False, and it is cancelled, if `stop` says so before. Raises RpcError."""
+    while True:
+        try:
+            answer.result(POLL_SECONDS)
+            return True
+        except grpc.FutureTimeoutError:
+            if stop():
+                answer.cancel()
+                return False
 
 
 def has_traceback(logged: str) -> bool:

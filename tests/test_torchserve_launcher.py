@@ -7,26 +7,18 @@ import os
 import re
 import signal
 import socket
-import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 from servers import PATIENCE, wait_until
-from torchserves import LAUNCHER, TorchServeRun, make_archive
+from torchserves import TorchServeRun, launch, make_archive
 
 from client.predict import Client
 from handlers.java import find_java
-from handlers.readiness import has_traceback
 from persia.errors import AccessDenied, NotFound, Unavailable
 from persia.torchserve import Management
-
-
-def launch(*arguments: str) -> subprocess.CompletedProcess[str]:
-    """One that is expected to end by itself."""
-    ports = ["--port", "0", "--management-port", "0"]
-    return subprocess.run([str(LAUNCHER), "torchserve", *ports, *arguments], capture_output=True, text=True, timeout=PATIENCE)
 
 
 def alive(pid: int) -> bool:
@@ -176,51 +168,6 @@ def test_a_broken_archive_keeps_no_other_from_being_served(tmp_path: Path) -> No
     with TorchServeRun(tmp_path, store, ["--models", "all"]) as run, run.wait_ready().client("probe") as client:
         assert client.predict(b"").tolist() == [1.0]
     assert re.search(r"left out: .*half\.mar.* expected a model archive", run.log())
-
-
-def test_a_model_that_does_not_answer_the_smoke_batch_is_not_ready(tmp_path: Path) -> None:
-    smoke = tmp_path / "smoke.bin"
-    smoke.write_bytes(b"raise on purpose")
-    archive = make_archive(tmp_path / "store", "probe")
-    run = launch(
-        "--model-store", str(tmp_path / "store"), "--models", archive, "--smoke", str(smoke), "--state", str(tmp_path / "s")
-    )
-    assert run.returncode == 1 and "ready:" not in run.stderr
-    assert "the handler failed" in run.stderr and "RuntimeError: on purpose" in run.stderr
-
-
-def test_each_model_has_a_smoke_batch_of_its_own(tmp_path: Path) -> None:
-    """One batch for all is no use where models have different features."""
-    store = tmp_path / "store"
-    (tmp_path / "refuse=.bin").write_bytes(b"raise for a batch of another model")
-    (tmp_path / "own.bin").write_bytes(b"")
-    models = ["--models", f"{make_archive(store, 'probe')},second={make_archive(store, 'copy')}"]
-    state, own = ["--state", str(tmp_path / "s")], ["--smoke", f"probe={tmp_path / 'own.bin'}"]
-    for_all = ["--smoke", str(tmp_path / "refuse=.bin")]
-    run = launch("--model-store", str(store), *models, *for_all, *own, *state)
-    assert run.returncode == 1 and "second 1.0 does not answer the smoke prediction" in run.stderr
-    assert "probe 1.0 does not answer" not in run.stderr
-
-
-def test_a_traceback_is_waited_for_until_its_last_line() -> None:
-    lines = [
-        "Invoking custom service failed.",
-        "Traceback (most recent call last):",
-        '  File "a.py", line 1, in f',
-        "    a - b",
-        "",
-    ]
-    lines += ["ValueError: on purpose"]
-    logged = [f"2026-11-27T10:00:00,000 [INFO ] W-9000-probe_1.0-stdout MODEL_LOG - {line}\n" for line in lines]
-    assert [has_traceback("".join(logged[:count])) for count in range(7)] == [False] * 6 + [True]
-
-
-def test_ready_takes_no_longer_than_it_may(tmp_path: Path) -> None:
-    archive = make_archive(tmp_path / "store", "probe")
-    state = ["--state", str(tmp_path / "s")]
-    run = launch("--model-store", str(tmp_path / "store"), "--models", archive, "--ready-timeout", "0", *state)
-    assert run.returncode == 1 and "not ready after 0 s" in run.stderr
-    assert list((tmp_path / "s" / "tmp").iterdir()) == []
 
 
 def test_a_directory_that_holds_other_things_is_not_taken_for_its_state(tmp_path: Path) -> None:

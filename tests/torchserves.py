@@ -153,6 +153,12 @@ class TorchServeRun:
                 self.process.kill()
 
 
+def launch(*arguments: str) -> subprocess.CompletedProcess[str]:
+    """A launcher of which is expected that it ends by itself."""
+    ports = ["--port", "0", "--management-port", "0"]
+    return subprocess.run([str(LAUNCHER), "torchserve", *ports, *arguments], capture_output=True, text=True, timeout=PATIENCE)
+
+
 def scores_of_golden() -> np.ndarray:
     return np.asarray(np.load(MIX / "golden" / "batch16_0.npz")["out"]).reshape(-1)
 
