@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -16,11 +17,18 @@ from persia.errors import InvalidInput, PersiaError
 
 from .inputs import RandomShape, batches_of_file, random_batches
 from .load import send_all
-from .predict import DEFAULT_ADDRESS, DEFAULT_TIMEOUT, Client
+from .predict import DEFAULT_ADDRESS, DEFAULT_TIMEOUT, Client, checked_timeout
 
 _FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
 _COUNT = click.IntRange(1)
 _RANDOM = RandomShape()
+
+
+def _timeout(context: click.Context, option: click.Parameter, seconds: float) -> float:
+    try:
+        return checked_timeout(seconds)
+    except InvalidInput as error:
+        raise click.BadParameter(str(error)) from error
 
 
 @click.command(context_settings={"show_default": True})
@@ -41,7 +49,7 @@ _RANDOM = RandomShape()
 @click.option("--seed", type=int, help="Of random data: the same batches again.")
 @click.option("--concurrency", type=_COUNT, default=1, help="Calls at a time.")
 @click.option("--repeat", type=_COUNT, default=1, help="How often each batch is sent.")
-@click.option("--timeout", type=click.FloatRange(0, min_open=True), default=DEFAULT_TIMEOUT, help="Seconds for each call.")
+@click.option("--timeout", type=float, callback=_timeout, default=DEFAULT_TIMEOUT, help="Seconds for each call.")
 @click.option("--output", type=click.Path(dir_okay=False, path_type=Path), help="Write all scores to this .npy or .csv.")
 @click.option("--show", type=click.IntRange(0), default=10, help="How many scores to print.")
 def infer(
@@ -104,6 +112,8 @@ def _progress(calls: int) -> Iterator[Callable[[int], None]]:
 
 def _joined(scores: list[npt.NDArray[Any]]) -> npt.NDArray[Any]:
     """Of all batches, one after the other."""
+    if odd := {str(array.dtype) for array in scores if array.dtype.kind not in "biufc"}:
+        raise InvalidInput(f"expected scores that are numbers, got {', '.join(sorted(odd))}")
     try:
         return np.concatenate([np.atleast_1d(array) for array in scores])
     except ValueError as error:
@@ -114,14 +124,21 @@ def _write(path: Path, scores: npt.NDArray[Any]) -> None:
     if path.suffix == ".npy":
         np.save(path, scores)
     else:
-        np.savetxt(path, scores.reshape(len(scores), -1), delimiter=",", fmt="%.9g")
+        np.savetxt(path, _rows(scores), delimiter=",", fmt="%.9g")
 
 
 def _show(scores: npt.NDArray[Any], count: int) -> None:
-    for row in scores.reshape(len(scores), -1)[:count]:
+    if len(scores) == 0:
+        click.echo("no scores", err=True)
+    for row in _rows(scores)[:count]:
         click.echo(" ".join(f"{score:.6g}" for score in row))
     if 0 < count < len(scores):
         click.echo(f"... and {len(scores) - count} more", err=True)
+
+
+def _rows(scores: npt.NDArray[Any]) -> npt.NDArray[Any]:
+    """One for each sample. Of no scores reshape cannot tell how wide they are."""
+    return scores.reshape(len(scores), math.prod(scores.shape[1:]))
 
 
 @contextmanager

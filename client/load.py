@@ -6,7 +6,7 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -48,13 +48,17 @@ def send_all(
     concurrency: int = 1,
     progress: Callable[[int], None] = lambda done: None,
 ) -> Outcome:
-    """Sends every batch `repeat` times, `concurrency` calls at a time. A call that fails is counted, and the others go on."""
+    """Sends every batch `repeat` times, `concurrency` calls at a time. A call that fails is counted, and the others go on.
+
+    Whatever is no PersiaError, such as an interrupt, is raised once the calls under way have ended; no more are made.
+    """
     outcome = Outcome([None] * len(batches))
     numbers = iter(range(len(batches) * repeat))
     lock = threading.Lock()
+    stopped = threading.Event()
 
     def work() -> None:
-        while True:
+        while not stopped.is_set():
             with lock:
                 number = next(numbers, None)
             if number is None:
@@ -78,7 +82,12 @@ def send_all(
 
     begin = time.perf_counter()
     with ThreadPoolExecutor(concurrency) as pool:
-        for future in [pool.submit(work) for _ in range(concurrency)]:
-            future.result()
+        # Stopped in here, as the pool's end waits for the workers, however many numbers are left.
+        try:
+            for future in as_completed([pool.submit(work) for _ in range(concurrency)]):
+                future.result()
+        except BaseException:
+            stopped.set()
+            raise
     outcome.wall_seconds = time.perf_counter() - begin
     return outcome

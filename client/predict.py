@@ -1,4 +1,4 @@
-"""Scores from a model on TorchServe: `Client(address, model).predict(batch)`, and the same for asyncio."""
+"""Scores from a model on TorchServe: `Client(model, address).predict(batch)`, and the same for asyncio."""
 
 from __future__ import annotations
 
@@ -11,21 +11,30 @@ import grpc
 import numpy.typing as npt
 
 from persia.batch import PersiaBatch
-from persia.errors import InvalidInput
+from persia.errors import DeadlineExceeded, InvalidInput
 from persia.prelude import PyPersiaBatchData
 from persia.torchserve import Tokens, decode_scores
 from persia.torchserve.schema import new_message, open_channel, predictions_call
 from persia.torchserve.scores import BATCH, DEADLINE, FORMAT, NPY
 from persia.torchserve.status import torchserve_error
 
-__all__ = ["DEFAULT_ADDRESS", "DEFAULT_TIMEOUT", "AsyncClient", "Client"]
+__all__ = ["DEFAULT_ADDRESS", "DEFAULT_TIMEOUT", "AsyncClient", "Client", "checked_timeout"]
 
 DEFAULT_ADDRESS = "127.0.0.1:7070"
 # Every call has a deadline: TorchServe leaves some unanswered for ever, such as those of a version that is unregistered.
 DEFAULT_TIMEOUT = 10.0
+# As good as for ever. gRPC takes deadlines that its clock cannot hold, from about 7e9 seconds on, for ones that are over.
+LONGEST_TIMEOUT = 1e9
 
 Batch: TypeAlias = PersiaBatch | PyPersiaBatchData | bytes | bytearray | memoryview
 Scores: TypeAlias = npt.NDArray[Any]
+
+
+def checked_timeout(seconds: float) -> float:
+    """For all calls of a client. Raises InvalidInput."""
+    if not 0 < seconds <= LONGEST_TIMEOUT:
+        raise InvalidInput(f"expected a timeout over 0 and up to {LONGEST_TIMEOUT:.0f} seconds, got {seconds}")
+    return seconds
 
 
 class _Calls:
@@ -50,9 +59,17 @@ class _Calls:
         self._model = model
         self._version = version or ""
         self._tokens = Tokens(token, token_file)
-        self._timeout = timeout
+        self._timeout = checked_timeout(timeout)
         self._channel = open_channel(address, self._grpc)
         self._call = predictions_call(self._channel)
+
+    def _seconds(self, timeout: float | None) -> float:
+        """For one call. What a caller has left may be nothing, which is no mistake of its."""
+        if timeout is None:
+            return self._timeout
+        if timeout <= 0:
+            raise DeadlineExceeded(f"expected time left for the call, got {timeout} seconds")
+        return checked_timeout(timeout)
 
     def _request(self, batch: Batch, seconds: float) -> Any:
         if isinstance(batch, (PersiaBatch, PyPersiaBatchData)):
@@ -75,7 +92,7 @@ class Client(_Calls):
         timeout: seconds, instead of the client's. Raises DeadlineExceeded, NotFound (model or version), AccessDenied (token),
         InvalidInput and TooLarge (the batch), Unavailable (worth another try), and PersiaError when the handler fails.
         """
-        seconds = self._timeout if timeout is None else timeout
+        seconds = self._seconds(timeout)
         request = self._request(batch, seconds)
         try:
             answer = self._call(request, timeout=seconds, metadata=self._tokens.metadata("inference"))
@@ -100,7 +117,7 @@ class AsyncClient(_Calls):
 
     async def predict(self, batch: Batch, timeout: float | None = None) -> Scores:
         """As Client.predict. A task that is cancelled cancels the call; the work in TorchServe may still run."""
-        seconds = self._timeout if timeout is None else timeout
+        seconds = self._seconds(timeout)
         request = self._request(batch, seconds)
         try:
             answer = await self._call(request, timeout=seconds, metadata=self._tokens.metadata("inference"))

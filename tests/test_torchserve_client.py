@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import os
 import signal
 from concurrent.futures import ThreadPoolExecutor
@@ -194,6 +195,28 @@ def test_a_full_queue_is_unavailable(torchserve: TorchServeRun, store: Path, tmp
 def test_without_a_server_it_is_unavailable() -> None:
     with Client("probe", "127.0.0.1:1", timeout=PATIENCE) as client, pytest.raises(Unavailable, match="connect"):
         client.predict(b"")
+
+
+@pytest.mark.parametrize("seconds", [math.nan, math.inf, -math.inf, 1e10, 0, -1])
+@pytest.mark.parametrize("kind", [Client, AsyncClient])
+def test_a_timeout_that_is_none_is_refused(kind: type[Client | AsyncClient], seconds: float) -> None:
+    with pytest.raises(InvalidInput, match=f"over 0 and up to 1000000000 seconds, got {seconds}"):
+        kind("probe", timeout=seconds)
+
+
+@pytest.mark.parametrize(
+    ("seconds", "error"),
+    [(math.nan, InvalidInput), (math.inf, InvalidInput), (1e10, InvalidInput), (0, DeadlineExceeded), (-1, DeadlineExceeded)],
+)
+def test_a_call_with_no_time_left_is_late_and_with_no_time_at_all_refused(seconds: float, error: type[PersiaError]) -> None:
+    async def check() -> None:
+        async with AsyncClient("probe", "127.0.0.1:1") as client:
+            with pytest.raises(error, match=f"got {seconds}"):
+                await client.predict(b"", timeout=seconds)
+
+    with Client("probe", "127.0.0.1:1") as client, pytest.raises(error, match=f"got {seconds}"):
+        client.predict(b"", timeout=seconds)
+    asyncio.run(check())
 
 
 def test_asyncio_gets_the_same_scores_and_errors(torchserve: TorchServeRun) -> None:
