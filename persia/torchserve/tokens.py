@@ -47,4 +47,11 @@ class Tokens:
 
 
 def _keys(file: Path) -> dict[str, str]:
-    return {kind: str(entry["key"]) for kind, entry in json.loads(file.read_text()).items()}
+    entries = json.loads(file.read_text())
+    if not isinstance(entries, dict):
+        raise TypeError(f"expected an object, got {type(entries).__name__}")
+    keys = {kind: entry["key"] for kind, entry in entries.items()}
+    for kind, key in keys.items():
+        if not isinstance(key, str):
+            raise TypeError(f"expected a string as key for {kind}, got {type(key).__name__}")
+    return keys

@@ -1,0 +1,51 @@
+"""The key file that TorchServe writes, and files that are none."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from persia.errors import AccessDenied, InvalidInput
+from persia.torchserve import Tokens
+
+
+def test_each_service_has_its_key(tmp_path: Path) -> None:
+    file = tmp_path / "key_file.json"
+    file.write_text(json.dumps({kind: {"key": f"of {kind}", "expiration time": "x"} for kind in ("management", "inference")}))
+    tokens = Tokens(file=file)
+    assert tokens.metadata("management") == (("authorization", "Bearer of management"),)
+    assert tokens.metadata("inference") == (("authorization", "Bearer of inference"),)
+
+
+def test_a_token_itself_and_none() -> None:
+    assert Tokens(" abc\n").metadata("inference") == (("authorization", "Bearer abc"),)
+    assert Tokens().metadata("inference") == ()
+    with pytest.raises(InvalidInput, match="got both"):
+        Tokens("abc", "keys.json")
+
+
+@pytest.mark.parametrize(
+    ("content", "got"),
+    [
+        (b"[]", "expected an object, got list"),
+        (b'"x"', "expected an object, got str"),
+        (b"null", "expected an object, got NoneType"),
+        (b"7", "expected an object, got int"),
+        (b'{"inference": 7}', "TypeError"),
+        (b'{"inference": "key"}', "TypeError"),
+        (b'{"inference": {"key": null}}', "expected a string as key for inference, got NoneType"),
+        (b'{"inference": {"key": 7}}', "expected a string as key for inference, got int"),
+        (b'{"inference": {}}', "KeyError"),
+        (b"{}", "KeyError"),
+        (b"", "JSONDecodeError"),
+        (b'{"inference"', "JSONDecodeError"),
+        (b"\xff\xfe", "UnicodeDecodeError"),
+    ],
+)
+def test_a_file_that_is_no_key_file_is_named(tmp_path: Path, content: bytes, got: str) -> None:
+    file = tmp_path / "key_file.json"
+    file.write_bytes(content)
+    with pytest.raises(AccessDenied, match=rf"^expected {file} to be .* key for inference, got: .*{got}"):
+        Tokens(file=file).metadata("inference")
