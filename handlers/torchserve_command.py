@@ -16,13 +16,14 @@ from queue import SimpleQueue
 import click
 
 from persia.errors import CorruptFile, InvalidInput, NotFound, PersiaError
+from persia.torchserve.settings import environment_threads
 
 from .archive import Manifest, read_manifest
 from .readiness import Readiness
 from .torchserve_options import DEFAULT_MESSAGE_BYTES, Options
 from .torchserve_process import TorchServe
 
-__all__ = ["ready_line", "torchserve"]
+__all__ = ["models_of", "ready_line", "torchserve"]
 
 log = logging.getLogger("torchserve")
 
@@ -48,7 +49,7 @@ MIB = 1 << 20
     "--state", type=click.Path(file_okay=False, path_type=Path), help="Keys, logs, temporary files.  [default: a new one]"
 )
 @click.option("--workers", type=click.IntRange(1), default=1, help="For archives that do not say.")
-@click.option("--threads", type=click.IntRange(1), default=1, envvar="OMP_NUM_THREADS", help="Of torch, in each worker.")
+@click.option("--threads", type=click.IntRange(1), help="Of torch, in each worker.  [default: $OMP_NUM_THREADS, else 1]")
 @click.option(
     "--queue", type=click.IntRange(1), default=100, help="Requests that wait per model, for archives that do not say."
 )
@@ -76,7 +77,7 @@ def torchserve(
     model_api: bool | None,
     state: Path | None,
     workers: int,
-    threads: int,
+    threads: int | None,
     queue: int,
     max_message_mib: int,
     heap: str | None,
@@ -94,7 +95,7 @@ def torchserve(
     kept = state or Path(tempfile.mkdtemp(prefix="persia-ts-"))
     code = 2
     try:
-        found = _models(model_store, models)
+        found = models_of(model_store, models)
         batches = _batches(smoke, {name for name, _ in found.values()})
         options = Options(
             model_store=model_store.absolute(),
@@ -105,7 +106,7 @@ def torchserve(
             http_port=http_port,
             http_management_port=http_management_port,
             workers=workers,
-            threads=threads,
+            threads=threads or environment_threads() or 1,
             queue=queue,
             max_message_bytes=max_message_mib * MIB,
             heap=heap,
@@ -167,15 +168,18 @@ def ready_line(server: TorchServe, models: Sequence[tuple[str, str]]) -> str:
     return f"ready: {addresses}, {tokens}, logs in {server.directories.logs}, models: {names}"
 
 
-def _models(store: Path, wanted: Sequence[str]) -> Mapping[str, tuple[str, str]]:
+def models_of(store: Path, wanted: Sequence[str]) -> Mapping[str, tuple[str, str]]:
     """File of the store: name and version. Read here, because TorchServe starts without a word if one is missing."""
-    files: dict[str, str | None] = {}
+    files: dict[str, str] = {}  # each with the name that is given, if one is
     for item in [part.strip() for text in wanted for part in text.split(",") if part.strip()]:
         if item == "all":
-            files |= dict.fromkeys(_newest_first(store))
+            files |= dict.fromkeys((file for file in _newest_first(store) if file not in files), "")
         else:
             name, _, file = item.rpartition("=")
-            files[file] = name or None
+            before = files.get(file)
+            if before and name and before != name:
+                raise InvalidInput(f"expected one name for {file}, got {before} and {name}")
+            files[file] = before or name
     found = {}
     for file, given in files.items():
         if not (store / file).is_file() or "/" in file:
@@ -227,11 +231,14 @@ def _newest_first(store: Path) -> Iterator[str]:
     yield from sorted(newest, key=lambda file: manifests[file].name)
 
 
-def _parts(version: str) -> list[tuple[bool, int, str]]:
-    """10.0 comes after 9.0, and numbers after words."""
-    return [
-        (part.isdigit(), int(part) if part.isdigit() else 0, part) for part in re.findall(r"\d+|[^\W\d]+", version, re.ASCII)
-    ]
+# In the order in which they make a version newer.
+_WORD, _END, _NUMBER = range(3)
+
+
+def _parts(version: str) -> list[tuple[int, int, str]]:
+    """10.0 comes after 9.0, 2.0.1 after 2.0, and that after 2.0-rc1."""
+    parts = re.findall(r"\d+|[^\W\d]+", version, re.ASCII)
+    return [*((_NUMBER, int(part), "") if part.isdigit() else (_WORD, 0, part) for part in parts), (_END, 0, "")]
 
 
 def _events_of_signals() -> SimpleQueue[str]:

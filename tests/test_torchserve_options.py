@@ -6,9 +6,13 @@ from pathlib import Path
 from xml.etree import ElementTree
 
 import pytest
+from torchserves import make_archive
 
+from handlers.torchserve_command import models_of
 from handlers.torchserve_options import Directories, Options, command, environment, log4j2, properties
+from persia.errors import InvalidInput
 from persia.rpc import MAX_MESSAGE_BYTES
+from persia.torchserve.settings import environment_threads
 
 
 def parsed(options: Options, directories: Directories) -> dict[str, str]:
@@ -82,3 +86,24 @@ def test_workers_know_the_largest_answer_and_find_the_configs_from_where_they_ru
     assert found["PERSIA_MAX_ANSWER_MIB"] == "16"
     assert found["PERSIA_GLOBAL_CONFIG"] == str(tmp_path / "global.yaml")
     assert found["PERSIA_EMBEDDING_CONFIG"] == "/etc/embedding.yaml"
+
+
+def test_of_all_versions_the_newest_comes_first(tmp_path: Path) -> None:
+    """So it is the default. A release is newer than what led to it."""
+    versions = ["1.0", "2.0-rc1", "2.0", "2.0.1", "10.0", "9.1"]
+    for version in versions:
+        make_archive(tmp_path, "ctr", version)
+    found = [version for _, version in models_of(tmp_path, ["all"]).values()]
+    assert found == ["10.0", "9.1", "2.0.1", "2.0", "2.0-rc1", "1.0"]
+
+
+def test_an_archive_has_one_name(tmp_path: Path) -> None:
+    file = make_archive(tmp_path, "ctr")
+    assert models_of(tmp_path, [f"all,a={file}"]) == models_of(tmp_path, [f"a={file},all"]) == {file: ("a", "1.0")}
+    with pytest.raises(InvalidInput, match=f"expected one name for {file}, got a and b"):
+        models_of(tmp_path, [f"a={file},b={file}"])
+
+
+@pytest.mark.parametrize(("said", "threads"), [("3", 3), ("4,2", None), ("0", None), ("", None)])
+def test_any_omp_num_threads_that_the_system_takes_is_no_mistake(said: str, threads: int | None) -> None:
+    assert environment_threads({"OMP_NUM_THREADS": said}) == threads

@@ -44,7 +44,7 @@ _WATCH_SECONDS = 0.2
     help="TorchServe's; without it TorchServe is not started.",
 )
 @click.option("--models", default="all", help="Archives of the store to load, with commas between them.")
-@click.option("--state", type=click.Path(path_type=Path), help="Where logs go; else a temporary directory.")
+@click.option("--state", type=click.Path(path_type=Path), help="For logs, and TorchServe's tokens; else a temporary directory.")
 @click.argument("torchserve", nargs=-1)
 def up(
     global_config: Path | None,

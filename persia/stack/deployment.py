@@ -18,12 +18,13 @@ from persia.errors import InvalidInput, Unavailable
 from persia.service import SERVICE_VARIABLE
 from persia.stack.child import Child
 
-__all__ = ["Deployment", "Plan", "Ready", "check_free", "check_local", "free_ports"]
+__all__ = ["Deployment", "Plan", "Ready", "check_free", "check_local", "drain_seconds", "free_ports"]
 
 # A checkpoint of hundreds of gigabytes takes its time; a process that ends is noticed at once.
 START_SECONDS = 24 * 3600.0
-# TorchServe drains for 30 s, the others for 10.
-STOP_SECONDS = 45.0
+# The others drain for 10 s, TorchServe for as long as it is told.
+STOP_SECONDS = 15.0
+DRAIN_SECONDS = 30.0
 # What the launcher of TorchServe says. Only what is always there is asked for: a line not understood is waited for in vain.
 _READY = re.compile(r"^.*ready: (inference on ([^\s,]+), management on ([^\s,]+)(?:,.*)?)$", re.MULTILINE)
 _TOKENS = re.compile(r", tokens in (.+?)(?=, logs in |$)")
@@ -98,7 +99,7 @@ class Deployment:
     def stop(self) -> None:
         """In reverse: who asks goes before who is asked."""
         for child in reversed(self.children):
-            child.stop(STOP_SECONDS)
+            child.stop(STOP_SECONDS + (drain_seconds(self.plan.torchserve_arguments) if child is self.torchserve else 0.0))
 
     def endpoints(self) -> tuple[str, str, str]:
         """TorchServe's addresses for inference and management, and its token file, "" without tokens. REQUIRES: it is ready."""
@@ -143,6 +144,12 @@ class Deployment:
         self.children.append(child)
         child.start()
         return child
+
+
+def drain_seconds(arguments: Sequence[str]) -> float:
+    """What TorchServe's launcher is told by `--drain`, or does by itself."""
+    drains = re.findall(r"(?:^|\n)--drain[=\n](\d+(?:\.\d+)?)(?=\n|$)", "\n".join(arguments))
+    return float(drains[-1]) if drains else DRAIN_SECONDS
 
 
 def _launcher(arguments: list[str]) -> list[str]:

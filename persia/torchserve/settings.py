@@ -11,10 +11,23 @@ from typing import Any
 from persia.config.servers import address_problem
 from persia.errors import ConfigError
 
-__all__ = ["DEFAULTS", "MAX_ANSWER_VARIABLE", "SETTINGS", "THREADS_VARIABLE", "Setting", "handler_settings"]
+__all__ = [
+    "DEFAULTS",
+    "MAX_ANSWER_VARIABLE",
+    "SETTINGS",
+    "THREADS_VARIABLE",
+    "Setting",
+    "environment_threads",
+    "handler_settings",
+]
 
 THREADS_VARIABLE = "OMP_NUM_THREADS"
 MAX_ANSWER_VARIABLE = "PERSIA_MAX_ANSWER_MIB"
+
+
+def environment_threads(environment: Mapping[str, str] = os.environ) -> int | None:
+    """OMP_NUM_THREADS; None where it is no positive number, such as the list of numbers that it may be."""
+    return _positive(environment, THREADS_VARIABLE)
 
 
 def handler_settings(
@@ -31,7 +44,7 @@ def handler_settings(
         optional = value is None and DEFAULTS[key] is None
         if not optional and (problem := SETTINGS[key].problem(value)):
             raise ConfigError(problem, f"$.persia.{key}", file)
-    said = {"threads": _positive(environment, THREADS_VARIABLE), "max_answer_mib": _positive(environment, MAX_ANSWER_VARIABLE)}
+    said = {"threads": environment_threads(environment), "max_answer_mib": _positive(environment, MAX_ANSWER_VARIABLE)}
     settings = {**DEFAULTS, **{key: value for key, value in said.items() if value is not None}, **given}
     if said["max_answer_mib"] is not None:
         # What TorchServe takes. An archive that allows itself more would lose its worker with the answer.
@@ -40,7 +53,6 @@ def handler_settings(
 
 
 def _positive(environment: Mapping[str, str], name: str) -> int | None:
-    """None for everything else, such as the lists of numbers that OMP_NUM_THREADS may be."""
     text = environment.get(name, "").strip()
     return int(text) or None if text.isascii() and text.isdigit() else None
 
