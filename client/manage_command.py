@@ -15,12 +15,13 @@ import msgspec
 from persia.errors import InvalidInput, NotFound, PersiaError
 from persia.torchserve import Management, Model, Tokens
 
-from .predict import Client
+from .predict import LONGEST_TIMEOUT, Client
 from .swap import DRAIN_SECONDS, put_into_store, swap
 
 _FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
 _STORE = click.Path(exists=True, file_okay=False, path_type=Path)
-_WAIT = click.option("--wait", type=click.FloatRange(0), default=150.0, show_default=True, help="Seconds for workers to start.")
+_SECONDS = click.FloatRange(0, LONGEST_TIMEOUT)
+_WAIT = click.option("--wait", type=_SECONDS, default=150.0, show_default=True, help="Seconds for workers to start.")
 _STORE_OPTION = click.option("--model-store", type=_STORE, help="Copy ARCHIVE, a path, into this directory first.")
 
 
@@ -37,7 +38,7 @@ class _Commands(click.Group):
 @click.group(cls=_Commands, context_settings={"show_default": True})
 @click.option("--address", default="127.0.0.1:7071", help="Of TorchServe's management over gRPC.")
 @click.option("--token-file", envvar="PERSIA_TOKEN_FILE", show_envvar=True, help="TorchServe's key_file.json.")
-@click.option("--timeout", type=click.FloatRange(0), default=10.0, help="Seconds for a call that starts no worker.")
+@click.option("--timeout", type=_SECONDS, default=10.0, help="Seconds for a call that starts no worker.")
 @click.pass_context
 def manage(context: click.Context, address: str, token_file: str | None, timeout: float) -> None:
     """Manage the dense models of a TorchServe."""
@@ -119,9 +120,7 @@ def set_default(management: Management, name: str, version: str) -> None:
 @manage.command("swap")
 @click.argument("name")
 @click.argument("archive")
-@click.option(
-    "--drain", type=click.FloatRange(0), default=DRAIN_SECONDS, show_default=True, help="At least any caller's timeout."
-)
+@click.option("--drain", type=_SECONDS, default=DRAIN_SECONDS, show_default=True, help="At least any caller's timeout.")
 @click.option("--keep-old", is_flag=True, help="Leave the old version registered.")
 @click.option("--smoke", type=_FILE, help="A byte batch that the new version must answer first.")
 @click.option("--inference-address", default="127.0.0.1:7070", show_default=True, help="For --smoke.")

@@ -18,7 +18,7 @@ from persia.torchserve.schema import new_message, open_channel, predictions_call
 from persia.torchserve.scores import BATCH, DEADLINE, FORMAT, NPY
 from persia.torchserve.status import torchserve_error
 
-__all__ = ["DEFAULT_ADDRESS", "DEFAULT_TIMEOUT", "AsyncClient", "Client", "checked_timeout"]
+__all__ = ["DEFAULT_ADDRESS", "DEFAULT_TIMEOUT", "LONGEST_TIMEOUT", "AsyncClient", "Client", "checked_timeout"]
 
 DEFAULT_ADDRESS = "127.0.0.1:7070"
 # Every call has a deadline: TorchServe leaves some unanswered for ever, such as those of a version that is unregistered.

@@ -21,5 +21,12 @@ def read_npz(path: Path) -> dict[str, npt.NDArray[Any]]:
         # Opened as what it has to be: np.load would also take other files, and answer with other things.
         with path.open("rb") as file, np.lib.npyio.NpzFile(file, allow_pickle=False) as arrays:
             return dict(arrays)
-    except (zipfile.BadZipFile, zlib.error, ValueError, EOFError) as error:
+    except (
+        zipfile.BadZipFile,
+        zlib.error,
+        ValueError,
+        EOFError,
+        NotImplementedError,
+        RuntimeError,
+    ) as error:  # all of zipfile's
         raise InvalidInput(f"expected an .npz file, as numpy.savez writes it, got {path}: {error}") from error
