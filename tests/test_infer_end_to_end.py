@@ -72,7 +72,7 @@ def columns_of(batch: Path) -> dict[str, np.ndarray]:
         ids = np.repeat(feature.ids, np.diff(feature.offsets))[np.lexsort((places, samples))]
         columns[feature.name] = ids
         if (feature.ids_per_sample != 1).any():
-            columns[f"{feature.name}.offsets"] = np.concatenate([[0], np.cumsum(feature.ids_per_sample)])
+            columns[f"{feature.name}.offsets"] = np.concatenate([[0], np.cumsum(feature.ids_per_sample, dtype=np.int64)])
     (columns["numbers"],) = decoded.dense
     return columns
 
