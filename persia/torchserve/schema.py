@@ -31,7 +31,6 @@ _MESSAGES: dict[str, dict[str, tuple[int, Any]]] = {
     "RegisterModelRequest": {
         "initial_workers": (3, _INT32),
         "model_name": (5, _STRING),
-        "response_timeout": (6, _INT32),
         "synchronous": (8, _BOOL),
         "url": (9, _STRING),
     },
@@ -40,7 +39,6 @@ _MESSAGES: dict[str, dict[str, tuple[int, Any]]] = {
         "model_version": (2, _STRING),
         "max_worker": (3, _INT32),
         "min_worker": (4, _INT32),
-        "synchronous": (6, _BOOL),
     },
     "SetDefaultRequest": {"model_name": (1, _STRING), "model_version": (2, _STRING)},
     "UnregisterModelRequest": {"model_name": (1, _STRING), "model_version": (2, _STRING)},
