@@ -105,6 +105,8 @@ def _checked_offsets(name: str, offsets: _Array, ids: Mapping[str, _Array]) -> t
     feature = name.removesuffix(OFFSETS)
     if feature not in ids:
         raise InvalidInput(f"expected a uint64 array {feature!r} for {name!r} to divide, got {_described(ids)}")
+    if offsets.dtype.kind == "f" and np.all(np.abs(offsets) < 2**53) and np.array_equal(offsets, np.floor(offsets)):
+        offsets = offsets.astype(np.int64)  # numpy makes floats of a 0 before the sums of unsigned lengths
     if offsets.ndim != 1 or offsets.dtype.kind not in "iu" or len(offsets) == 0:
         raise InvalidInput(f"expected integers (samples + 1) as {name!r}, got {offsets.dtype} of shape {offsets.shape}")
     # Compared, not subtracted: unsigned differences are never negative.

@@ -92,6 +92,17 @@ def assert_arrived(columns: Columns, batches: Iterable[bytes]) -> None:
     assert len(counts) == 1
 
 
+def test_offsets_may_be_whole_numbers_of_floats() -> None:
+    offsets = np.concatenate([[0], np.cumsum(np.array([4, 6], np.uint64))])
+    assert offsets.dtype == np.float64
+    columns = {"a": np.arange(10, dtype=np.uint64), "a.offsets": offsets}
+    whole = {**columns, "a.offsets": offsets.astype(np.int64)}
+    assert list(batches_of_columns(columns, 8)) == list(batches_of_columns(whole, 8))
+    for wrong in (np.array([0, np.inf]), np.array([0, np.nan]), np.array([0.0, 1e300])):
+        with pytest.raises(InvalidInput, match=r"'a\.offsets'"):
+            list(batches_of_columns({**columns, "a.offsets": wrong}, 8))
+
+
 @given(good_columns(), BATCH_SIZE)
 def test_good_columns_arrive(columns: Columns, batch_size: int) -> None:
     assert_arrived(columns, batches_of_columns(columns, batch_size))

@@ -58,8 +58,6 @@ def served(tmp_path_factory: pytest.TempPathFactory, deployment: Deployment) -> 
         make_archive(store, "odd", handler=PERSIA_HANDLER, model=odd),
         make_archive(store, "counts", handler="counts_threads"),
         make_archive(store, "counts-own", handler="counts_threads", persia={"threads": 3}),
-        make_archive(store, "last", handler="last_release"),
-        make_archive(store, "first", handler="first_generation"),
     ]
     environment = {**os.environ, "EMBEDDING_WORKER_SERVICE": deployment.middleware.address}
     with TorchServeRun(directory, store, ["--models", ",".join(models), "--threads", "2"], environment) as run:
@@ -67,7 +65,7 @@ def served(tmp_path_factory: pytest.TempPathFactory, deployment: Deployment) -> 
 
 
 @pytest.mark.parametrize("path", SCORED, ids=lambda path: path.stem)
-@pytest.mark.parametrize("model", ["persia", "plain", "several", "last", "first"])
+@pytest.mark.parametrize("model", ["persia", "plain", "several"])
 def test_scores_are_those_of_real_persia(served: TorchServeRun, model: str, path: Path) -> None:
     with served.client(model) as client:
         scores = client.predict(path.with_suffix(".bin").read_bytes())
