@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
+import pty
 import subprocess
 import sys
 from pathlib import Path
@@ -41,6 +44,20 @@ def test_it_runs_as_a_script_of_the_checkout_and_as_a_command(
     run = subprocess.run([*command, *arguments], cwd=tmp_path, capture_output=True, text=True, check=True, timeout=PATIENCE)
     np.testing.assert_allclose([float(line) for line in run.stdout.splitlines()], scores_of_golden(), rtol=1e-4)
     assert run.stderr.startswith("1 answers in ")
+
+
+def test_a_terminal_is_shown_how_far_it_is(torchserve: TorchServeRun) -> None:
+    terminal, its_end = pty.openpty()
+    command = [str(LAUNCHER), "infer", *options(torchserve), "--model-name", "golden", "--repeat", "4", "--input", str(BATCH)]
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=its_end)
+    os.close(its_end)
+    shown = b""
+    with contextlib.suppress(OSError):  # EIO, once the process has closed it
+        while part := os.read(terminal, 4096):
+            shown += part
+    os.close(terminal)
+    assert process.wait(PATIENCE) == 0
+    assert b"requests" in shown and b"100%" in shown, shown
 
 
 def test_random_data_has_the_shape_that_is_asked_for(torchserve: TorchServeRun) -> None:

@@ -80,6 +80,14 @@ def test_a_mistake_is_one_clear_line(
     assert management.list() == before
 
 
+def test_torchserve_fetches_nothing_from_elsewhere(management: Management, tmp_path: Path) -> None:
+    """Nor with the token: what an archive brings is run."""
+    archive = tmp_path / make_archive(tmp_path, "foreign")
+    for url in (f"file://{archive}", "http://127.0.0.1:1/foreign-1.0.mar"):
+        with pytest.raises(PersiaError, match="does not match any allowed URL"):
+            management._call("RegisterModel", url=url)
+
+
 @pytest.mark.parametrize("service", [None, "inference"])
 def test_nobody_registers_without_the_management_token(torchserve: TorchServeRun, store: Path, service: str | None) -> None:
     token = json.loads(torchserve.token_file.read_text())[service]["key"] if service else None
