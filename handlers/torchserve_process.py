@@ -73,6 +73,8 @@ class TorchServe:
                 stderr=log,
                 # Ctrl-C goes to the whole group of a terminal: it would kill the workers while their requests are drained.
                 start_new_session=True,
+                # The directory is in use for as long as the JVM runs, should the launcher be killed.
+                pass_fds=[self._lock] if self._lock is not None else [],
             )
 
     def check(self) -> None:
@@ -138,7 +140,8 @@ class TorchServe:
         except BlockingIOError:
             os.close(self._lock)
             self._lock = None
-            raise Unavailable(f"expected a state directory of its own, got one that another TorchServe uses: {path}") from None
+            other = "another TorchServe uses, maybe one that still drains"
+            raise Unavailable(f"expected a state directory of its own, got one that {other}: {path}") from None
 
     def _sweep(self) -> None:
         """Unpacked archives, sockets and keys, which outlive a TorchServe that was killed, and keys any."""

@@ -136,7 +136,10 @@ def test_a_launcher_that_is_killed_takes_torchserve_along_and_the_next_one_clear
         os.kill(java, signal.SIGSTOP)  # so that it does not clear up by itself
         run.process.kill()
         run.process.wait(PATIENCE)
+        third = launch("--model-store", str(tmp_path / "store"), "--state", str(tmp_path / "s"))
+        assert third.returncode == 2 and "maybe one that still drains" in third.stderr
         os.kill(java, signal.SIGKILL)
+        wait_until(lambda: not alive(java), "it is gone")
     assert left.exists() and (tmp_path / "s" / "key_file.json").exists()
     with (tmp_path / "s" / "logs" / "model_log.log").open("a") as log:
         log.write("Backend worker process died.\n")
