@@ -93,11 +93,11 @@ class Client(_Calls):
         InvalidInput and TooLarge (the batch), Unavailable (worth another try), and PersiaError when the handler fails.
         """
         seconds = self._seconds(timeout)
-        request = self._request(batch, seconds)
+        request, end = self._request(batch, seconds), time.monotonic() + seconds
         try:
             answer = self._call(request, timeout=seconds, metadata=self._tokens.metadata("inference"))
         except grpc.RpcError as error:
-            raise torchserve_error(error, request.ByteSize()) from None
+            raise torchserve_error(error, request.ByteSize(), end) from None
         return decode_scores(answer.prediction)
 
     def close(self) -> None:
@@ -118,11 +118,11 @@ class AsyncClient(_Calls):
     async def predict(self, batch: Batch, timeout: float | None = None) -> Scores:
         """As Client.predict. A task that is cancelled cancels the call; the work in TorchServe may still run."""
         seconds = self._seconds(timeout)
-        request = self._request(batch, seconds)
+        request, end = self._request(batch, seconds), time.monotonic() + seconds
         try:
             answer = await self._call(request, timeout=seconds, metadata=self._tokens.metadata("inference"))
         except grpc.RpcError as error:
-            raise torchserve_error(error, request.ByteSize()) from None
+            raise torchserve_error(error, request.ByteSize(), end) from None
         return decode_scores(answer.prediction)
 
     async def close(self) -> None:

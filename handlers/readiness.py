@@ -100,7 +100,7 @@ class Readiness:
             call = predictions_call(channel)
             for number in range(WARM_UP_CALLS):
                 seconds = SMOKE_SECONDS if number else min(SMOKE_SECONDS, max(0.0, end - time.monotonic()))
-                metadata = self._tokens.metadata("inference")
+                metadata, late = self._tokens.metadata("inference"), time.monotonic() + seconds
                 answer = call.future(request, timeout=seconds, metadata=metadata, wait_for_ready=True)
                 try:
                     if not _comes(answer, stop):
@@ -108,7 +108,7 @@ class Readiness:
                 except grpc.RpcError as error:
                     self._wait_for_traceback(logged)
                     log.error("%s %s does not answer the smoke prediction:\n%s", name, version, self._server.log_tail())
-                    raise torchserve_error(error, len(batch)) from None
+                    raise torchserve_error(error, len(batch), late) from None
                 if not number:
                     enough = min(end, time.monotonic() + WARM_UP_SECONDS)
                 if time.monotonic() > enough:

@@ -6,10 +6,12 @@ import asyncio
 import math
 import os
 import signal
+import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
+import grpc
 import numpy as np
 import pytest
 from servers import PATIENCE, wait_until
@@ -20,6 +22,7 @@ from persia.batch import IDTypeFeature, PersiaBatch
 from persia.errors import AccessDenied, DeadlineExceeded, InvalidInput, NotFound, PersiaError, TooLarge, Unavailable
 from persia.prelude import PyPersiaBatchData
 from persia.torchserve import decode_scores, encode_scores
+from persia.torchserve.status import torchserve_error
 
 GOLDEN_BATCH = (MIX / "golden" / "batch16_0.bin").read_bytes()
 
@@ -104,6 +107,21 @@ def test_every_failure_is_an_error_of_its_kind(
         assert type(caught.value) is kind
     with torchserve.client("probe") as client:
         assert client.predict(b"").tolist() == [1.0]  # and the worker is well
+
+
+class Reset(grpc.RpcError):
+    """How a call ends of which TorchServe resets the stream."""
+
+    def code(self) -> grpc.StatusCode:
+        return grpc.StatusCode.CANCELLED
+
+    def details(self) -> str:
+        return "Stream removed (RST_STREAM, error code 8)"
+
+
+@pytest.mark.parametrize(("left", "kind"), [(10.0, TooLarge), (0.001, DeadlineExceeded), (-1.0, DeadlineExceeded)])
+def test_a_reset_at_the_deadline_is_not_taken_for_a_request_that_is_too_large(left: float, kind: type[PersiaError]) -> None:
+    assert type(torchserve_error(Reset(), 7, time.monotonic() + left)) is kind
 
 
 def test_the_traceback_of_a_handler_is_in_the_log(torchserve: TorchServeRun) -> None:

@@ -231,12 +231,13 @@ class Management:
     def _call(self, method: str, seconds: float | None = None, **fields: Any) -> str:
         request = new_message(f"{method}Request", **fields)
         timeout = self._timeout if seconds is None else max(seconds, 0)
+        end = time.monotonic() + timeout
         try:
             answer = management_call(self._channel, method)(
                 request, timeout=timeout, metadata=self._tokens.metadata("management")
             )
         except grpc.RpcError as error:
-            raise torchserve_error(error) from None
+            raise torchserve_error(error, request.ByteSize(), end) from None
         return str(answer.msg)
 
 

@@ -7,6 +7,7 @@ a version that is there already UNKNOWN without a word. Whoever retries on such 
 from __future__ import annotations
 
 import re
+import time
 
 import grpc
 
@@ -15,13 +16,20 @@ from persia.rpc import error_of
 
 __all__ = ["torchserve_error"]
 
+# How much earlier than we TorchServe may find that a deadline has passed.
+CLOCK_SECONDS = 0.01
 _HANDLER_FAULTS = ("Prediction failed", "Invalid model predict output", "number of batch response mismatched")
 
 
-def torchserve_error(error: grpc.RpcError, request_bytes: int = 0) -> PersiaError:
-    """The error of ours that stands for what a call to TorchServe ended with. request_bytes: the size of the request."""
+def torchserve_error(error: grpc.RpcError, request_bytes: int, end: float) -> PersiaError:
+    """The error of ours that stands for what a call to TorchServe ended with.
+
+    request_bytes: the size of the request. end: the call's deadline by time.monotonic().
+    """
     code, text = error.code(), _text(error.details() or "")
-    if code == grpc.StatusCode.DEADLINE_EXCEEDED:
+    # A call that TorchServe finds late before gRPC here does ends as one that is too large: with a reset stream.
+    reset = code == grpc.StatusCode.CANCELLED and "RST_STREAM" in text
+    if code == grpc.StatusCode.DEADLINE_EXCEEDED or (reset and time.monotonic() > end - CLOCK_SECONDS):
         return DeadlineExceeded(f"no answer within the deadline (the work may still run): {text}")
     if code == grpc.StatusCode.PERMISSION_DENIED:
         return AccessDenied(_denied(text))
@@ -29,7 +37,7 @@ def torchserve_error(error: grpc.RpcError, request_bytes: int = 0) -> PersiaErro
         return NotFound(text)
     if code == grpc.StatusCode.UNIMPLEMENTED:
         return InvalidInput(f"expected another service at this address; inference and management have a port each ({text})")
-    if code == grpc.StatusCode.CANCELLED and "RST_STREAM" in text:
+    if reset:
         return TooLarge(f"expected a request of at most TorchServe's max_request_size, got {request_bytes} bytes")
     if text == "Worker died.":  # INTERNAL, or RESOURCE_EXHAUSTED if the system killed it
         return Unavailable(
