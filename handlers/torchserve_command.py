@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import re
 import shutil
 import signal
@@ -243,8 +244,22 @@ def _parts(version: str) -> list[tuple[int, int, str]]:
 
 def _events_of_signals() -> SimpleQueue[str]:
     events: SimpleQueue[str] = SimpleQueue()
-    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
-        signal.signal(number, lambda number, _: events.put(signal.Signals(number).name))
+    # Each signal leaves a byte here as it comes. A handler would not do: Python runs it in the main thread only, and does not
+    # wake that from events.get() if the signal came a moment before it began to wait.
+    read, write = os.pipe()
+    os.set_blocking(write, False)
+    signal.set_wakeup_fd(write)
+    numbers = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
+    for number in numbers:
+        signal.signal(number, lambda number, _: None)
+
+    def pass_on() -> None:
+        while True:
+            (number,) = os.read(read, 1)
+            if number in numbers:
+                events.put(signal.Signals(number).name)
+
+    _in_background(pass_on)
     return events
 
 

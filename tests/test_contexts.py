@@ -122,7 +122,7 @@ def test_nothing_leaks_over_thousands_of_lookups_and_lost_connections(servers: R
     ):
         states = []
         for _ in range(4):
-            for _ in range(50):
+            for _ in range(25):
                 load.wait_for_more(20)
                 for forwarder in (frames, way):
                     forwarder.cut()

@@ -1,4 +1,4 @@
-"""How a server process learns that it is to stop."""
+"""How a process learns that it is to stop."""
 
 from __future__ import annotations
 
@@ -7,26 +7,34 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
 from servers import wait_until
 
-PROGRAM = """
-import signal, threading
+SERVER = """
 from persia.rpc import StopSignal
-
 stop = StopSignal()
 stop.serving()
+wait = stop.wait
+"""
+LAUNCHER = """
+from persia.handlers.torchserve_command import _events_of_signals
+wait = _events_of_signals().get
+"""
+REST = """
+import signal, threading
 threading.Thread(target=threading.Event().wait, daemon=True).start()
 # The kernel gives the signal to the other thread: as with one that comes just before the main thread waits, nothing
 # interrupts the wait itself.
 signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGTERM])
 print("waiting", flush=True)
-stop.wait()
+wait()
 print("asked", flush=True)
 """
 
 
-def test_a_signal_that_does_not_interrupt_the_wait_ends_it_all_the_same() -> None:
-    process = subprocess.Popen([sys.executable, "-c", PROGRAM], stdout=subprocess.PIPE, text=True)
+@pytest.mark.parametrize("begin", [SERVER, LAUNCHER], ids=["server", "launcher of TorchServe"])
+def test_a_signal_that_does_not_interrupt_the_wait_ends_it_all_the_same(begin: str) -> None:
+    process = subprocess.Popen([sys.executable, "-c", begin + REST], stdout=subprocess.PIPE, text=True)
     assert process.stdout is not None
     assert process.stdout.readline() == "waiting\n"
     main_thread = Path(f"/proc/{process.pid}/task/{process.pid}/stat")

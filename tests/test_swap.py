@@ -60,17 +60,11 @@ def smoke(torchserve: TorchServeRun, tmp_path: Path) -> list[str]:
     return ["--smoke", str(path), "--inference-address", torchserve.address]
 
 
-@pytest.mark.parametrize("make", [broken_archive, make_archive], ids=["cannot load", "fails its check"])
 def test_a_swap_that_fails_takes_its_copy_out_of_the_store(
-    torchserve: TorchServeRun,
-    management: Management,
-    store: Path,
-    tmp_path: Path,
-    smoke: list[str],
-    make: Callable[[Path, str, str], str],
+    torchserve: TorchServeRun, management: Management, store: Path, tmp_path: Path, smoke: list[str]
 ) -> None:
     management.register(make_archive(store, "copied"))
-    archive = make(tmp_path, "copied", "2.0")
+    archive = make_archive(tmp_path, "copied", "2.0")
     run = manage(torchserve, "swap", "copied", str(tmp_path / archive), "--model-store", str(store), *smoke)
     assert run.exit_code == 1 and "model_log.log" in run.stderr and LEFT not in run.stderr
     assert not (store / archive).exists() and (store / "copied-1.0.mar").exists()
@@ -114,11 +108,10 @@ def test_a_swap_waits_as_long_as_it_is_told(
     management.unregister("patient")
 
 
-# What ends a command, the exit code, the last line.
-INTERRUPTS = pytest.mark.parametrize(
-    "interrupt", [(signal.SIGINT, 1, "Aborted!"), (signal.SIGTERM, 143, "Terminated!")], ids=["Ctrl-C", "SIGTERM"]
-)
 Interrupt = tuple[signal.Signals, int, str]
+# What ends a command, the exit code, the last line.
+CTRL_C: Interrupt = (signal.SIGINT, 1, "Aborted!")
+SIGTERM: Interrupt = (signal.SIGTERM, 143, "Terminated!")
 
 
 def interrupted(
@@ -140,8 +133,7 @@ def interrupted(
     return said.read_text()
 
 
-@INTERRUPTS
-@pytest.mark.parametrize("command", ["register", "swap"])
+@pytest.mark.parametrize(("command", "interrupt"), [("register", SIGTERM), ("swap", CTRL_C)], ids=["register", "swap"])
 def test_an_interrupt_while_a_version_loads_leaves_nothing_behind(
     torchserve: TorchServeRun, management: Management, store: Path, tmp_path: Path, command: str, interrupt: Interrupt
 ) -> None:
@@ -155,14 +147,13 @@ def test_an_interrupt_while_a_version_loads_leaves_nothing_behind(
     management.unregister("cut")
 
 
-@INTERRUPTS
 def test_an_interrupt_while_the_old_version_drains_says_what_is_left(
-    torchserve: TorchServeRun, management: Management, store: Path, tmp_path: Path, interrupt: Interrupt
+    torchserve: TorchServeRun, management: Management, store: Path, tmp_path: Path
 ) -> None:
     management.register(make_archive(store, "drained"))
     archive = make_archive(tmp_path, "drained", "2.0")
     arguments = ["swap", "drained", str(tmp_path / archive), "--model-store", str(store), "--drain", str(2 * PATIENCE)]
-    said = interrupted(torchserve, arguments, lambda said: "2.0 is the default" in said.read_text(), tmp_path, interrupt)
+    said = interrupted(torchserve, arguments, lambda said: "2.0 is the default" in said.read_text(), tmp_path, SIGTERM)
     assert "drained 1.0 is left: persia-launcher manage unregister drained --version 1.0" in said
     assert versions(management, "drained") == [("2.0", True), ("1.0", False)]
     assert (store / archive).exists()

@@ -211,7 +211,7 @@ class Evictions(Tables):
 
 
 STEPS = settings(
-    max_examples=250, stateful_step_count=25, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large]
+    max_examples=150, stateful_step_count=25, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large]
 )
 TestVersions = Versions.TestCase
 TestVersions.settings = STEPS

@@ -146,7 +146,7 @@ class TorchServeRun:
     def __exit__(self, *_: object) -> None:
         if self.process.poll() is None:
             self.process.terminate()
-            self.process.terminate()  # nothing to drain
+            self.process.send_signal(signal.SIGINT)  # nothing to drain; two of a kind may arrive as one
             try:
                 self.process.wait(PATIENCE)
             finally:
