@@ -4,8 +4,9 @@ PYTHON ?= python3
 VENV ?= .venv
 # Extra arguments of the pip command that installs torch, e.g. the index that has the build for your GPU.
 TORCH_PIP_ARGS ?=
-# Extra arguments of pytest.
+# Extra arguments of pytest, and how many of its processes run tests, each with servers of its own.
 ARGS ?=
+JOBS ?= 2
 
 SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
@@ -52,7 +53,7 @@ $(BIN)/.build: $(BIN)/.setup $(NATIVE)
 	@touch $@
 
 test: build  ## run the Python tests; ARGS=... goes to pytest
-	$(PY) -m pytest $(ARGS)
+	$(PY) -m pytest -n $(JOBS) --dist loadfile $(ARGS)
 
 ONCE ?=
 demo: build  ## write a small model, serve it, update it, swap it, and stay up until Ctrl-C; ONCE=1 ends by itself
