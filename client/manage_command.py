@@ -13,14 +13,15 @@ import click
 import msgspec
 
 from persia.errors import InvalidInput, NotFound, PersiaError
+from persia.seconds import Seconds
 from persia.torchserve import Management, Model, Tokens
 
-from .predict import LONGEST_TIMEOUT, Client
+from .predict import Client
 from .swap import DRAIN_SECONDS, put_into_store, swap
 
 _FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
 _STORE = click.Path(exists=True, file_okay=False, path_type=Path)
-_SECONDS = click.FloatRange(0, LONGEST_TIMEOUT)
+_SECONDS = Seconds()
 _WAIT = click.option("--wait", type=_SECONDS, default=150.0, show_default=True, help="Seconds for workers to start.")
 _STORE_OPTION = click.option("--model-store", type=_STORE, help="Copy ARCHIVE, a path, into this directory first.")
 

@@ -13,18 +13,17 @@ import numpy.typing as npt
 from persia.batch import PersiaBatch
 from persia.errors import DeadlineExceeded, InvalidInput
 from persia.prelude import PyPersiaBatchData
+from persia.seconds import LONGEST_SECONDS
 from persia.torchserve import Tokens, decode_scores
 from persia.torchserve.schema import new_message, open_channel, predictions_call
 from persia.torchserve.scores import BATCH, DEADLINE, FORMAT, NPY
 from persia.torchserve.status import torchserve_error
 
-__all__ = ["DEFAULT_ADDRESS", "DEFAULT_TIMEOUT", "LONGEST_TIMEOUT", "AsyncClient", "Client", "checked_timeout"]
+__all__ = ["DEFAULT_ADDRESS", "DEFAULT_TIMEOUT", "AsyncClient", "Client", "checked_timeout"]
 
 DEFAULT_ADDRESS = "127.0.0.1:7070"
 # Every call has a deadline: TorchServe leaves some unanswered for ever, such as those of a version that is unregistered.
 DEFAULT_TIMEOUT = 10.0
-# As good as for ever. gRPC takes deadlines that its clock cannot hold, from about 7e9 seconds on, for ones that are over.
-LONGEST_TIMEOUT = 1e9
 
 Batch: TypeAlias = PersiaBatch | PyPersiaBatchData | bytes | bytearray | memoryview
 Scores: TypeAlias = npt.NDArray[Any]
@@ -32,8 +31,8 @@ Scores: TypeAlias = npt.NDArray[Any]
 
 def checked_timeout(seconds: float) -> float:
     """For all calls of a client. Raises InvalidInput."""
-    if not 0 < seconds <= LONGEST_TIMEOUT:
-        raise InvalidInput(f"expected a timeout over 0 and up to {LONGEST_TIMEOUT:.0f} seconds, got {seconds}")
+    if not 0 < seconds <= LONGEST_SECONDS:
+        raise InvalidInput(f"expected a timeout over 0 and up to {LONGEST_SECONDS:.0f} seconds, got {seconds}")
     return seconds
 
 

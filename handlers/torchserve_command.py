@@ -17,6 +17,7 @@ from queue import SimpleQueue
 import click
 
 from persia.errors import CorruptFile, InvalidInput, NotFound, PersiaError
+from persia.seconds import Seconds
 from persia.torchserve.settings import environment_threads
 
 from .archive import Manifest, read_manifest
@@ -64,8 +65,8 @@ MIB = 1 << 20
     metavar="[NAME=]FILE",
     help="A byte batch that each model must answer before it is called ready, or this one; again for others.",
 )
-@click.option("--ready-timeout", type=click.FloatRange(0), default=180.0, help="Seconds until all models are ready.")
-@click.option("--drain", type=click.FloatRange(0), default=30.0, help="Seconds for requests that run, when it is stopped.")
+@click.option("--ready-timeout", type=Seconds(), default=180.0, help="Seconds until all models are ready.")
+@click.option("--drain", type=Seconds(), default=30.0, help="Seconds for requests that run, when it is stopped.")
 def torchserve(
     model_store: Path,
     models: tuple[str, ...],

@@ -63,6 +63,8 @@ MISTAKES: list[tuple[list[str], str]] = [
     (["describe", "probe", "--version", "7"], "version: 7 does not exist"),
     (["scale", "nowhere", "2"], "Model not found: nowhere"),
     (["scale", "probe", "0"], "0 is not in the range"),
+    (["scale", "probe", "1", "--wait", "nan"], "'--wait': expected a number of seconds, got nan"),
+    (["scale", "probe", "1", "--wait", "inf"], "'--wait': inf is not in the range"),
     (["set-default", "probe", "7"], "version: 7 does not exist"),
     (["swap", "nowhere", "probe-1.0.mar"], "Model not found: nowhere"),
     (["swap", "probe", "nowhere.mar"], "Model not found at: nowhere.mar"),
