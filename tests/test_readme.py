@@ -30,7 +30,8 @@ def test_the_code_in_the_readme_runs(tmp_path: Path, torchserve: TorchServeRun) 
             '"ctr"': '"shapes"',
             "timeout=1.0": "timeout=20.0",  # for a machine that is busy
         }
-        program = f"{block}\n{client}\n{tensors}\nprint(scores.shape, [tuple(tensor.shape) for tensor in embeddings], len(dense))"
+        show = "print(scores.shape, [tuple(tensor.shape) for tensor in embeddings], len(dense))"
+        program = "\n".join([block, client, tensors, show])
         for shown, real in there.items():
             assert program.count(shown) == 1
             program = program.replace(shown, real)
