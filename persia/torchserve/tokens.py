@@ -43,7 +43,8 @@ class Tokens:
         except OSError as error:
             raise AccessDenied(f"expected TorchServe's tokens in {file}, got: {error.strerror}; is it running?") from error
         except (ValueError, TypeError, KeyError) as error:
-            raise AccessDenied(f"expected {file} to be TorchServe's key file with a key for {kind}, got: {error!r}") from error
+            got = f"{type(error).__name__}: {error}"  # not its repr, in which the whole file may stand
+            raise AccessDenied(f"expected {file} to be TorchServe's key file with a key for {kind}, got: {got}") from error
 
 
 def _keys(file: Path) -> dict[str, str]:
