@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -13,7 +14,7 @@ import click
 import numpy as np
 import numpy.typing as npt
 
-from persia.errors import InvalidInput, PersiaError
+from persia.errors import InvalidInput, PersiaError, Unavailable
 
 from .inputs import RandomShape, batches_of_file, random_batches
 from .load import send_all
@@ -44,9 +45,9 @@ def _timeout(context: click.Context, option: click.Parameter, seconds: float) ->
 @click.option("--features", type=_COUNT, default=_RANDOM.features, help="Of random data: feature1, feature2, ...")
 @click.option("--feature-prefix", default=_RANDOM.prefix, help="Of random data: what their names begin with.")
 @click.option("--ids", type=click.IntRange(0), default=_RANDOM.ids, help="Of random data: per sample and feature.")
-@click.option("--rows", type=_COUNT, default=_RANDOM.rows, help="Of random data: ids are below this.")
+@click.option("--rows", type=click.IntRange(1, 1 << 64), default=_RANDOM.rows, help="Of random data: ids are below this.")
 @click.option("--dense", type=click.IntRange(0), default=_RANDOM.dense, help="Of random data: width of the dense tensor.")
-@click.option("--seed", type=int, help="Of random data: the same batches again.")
+@click.option("--seed", type=click.IntRange(0), help="Of random data: the same batches again.")
 @click.option("--concurrency", type=_COUNT, default=1, help="Calls at a time.")
 @click.option("--repeat", type=_COUNT, default=1, help="How often each batch is sent.")
 @click.option("--timeout", type=float, callback=_timeout, default=DEFAULT_TIMEOUT, help="Seconds for each call.")
@@ -77,8 +78,8 @@ def infer(
     Scores go to stdout, all else to stderr. Exits with 1 if any call failed.
     """
     with _errors():
-        if output is not None and output.suffix not in (".npy", ".csv"):
-            raise InvalidInput(f"expected a file that ends in .npy or .csv, got {output}")
+        if output is not None:
+            _check_output(output)
         if inputs:
             requests = [batch for path in inputs for batch in batches_of_file(path, batch_size)]
         else:
@@ -98,6 +99,14 @@ def infer(
             _write(output, scores)
             click.echo(f"{output}: scores {scores.shape}", err=True)
         _show(scores, show)
+
+
+def _check_output(path: Path) -> None:
+    """Before any call is made, whose scores would be lost. Raises InvalidInput."""
+    if path.suffix not in (".npy", ".csv"):
+        raise InvalidInput(f"expected a file that ends in .npy or .csv, got {path}")
+    if not os.access(path if path.exists() else path.parent, os.W_OK):
+        raise InvalidInput(f"expected a file that can be written, got {path}")
 
 
 @contextmanager
@@ -121,10 +130,13 @@ def _joined(scores: list[npt.NDArray[Any]]) -> npt.NDArray[Any]:
 
 
 def _write(path: Path, scores: npt.NDArray[Any]) -> None:
-    if path.suffix == ".npy":
-        np.save(path, scores)
-    else:
-        np.savetxt(path, _rows(scores), delimiter=",", fmt="%.9g")
+    try:
+        if path.suffix == ".npy":
+            np.save(path, scores)
+        else:
+            np.savetxt(path, _rows(scores), delimiter=",", fmt="%.9g")
+    except OSError as error:  # which names no file if the disk is full
+        raise Unavailable(f"expected to write {path}, got: {error.strerror or error}") from error
 
 
 def _show(scores: npt.NDArray[Any], count: int) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import signal
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -195,6 +196,7 @@ def _in_store(management: Management, archive: str, store: Path | None) -> Itera
     path = Path(archive)
     if store is not None:
         management.list()  # that it can be asked is known before anything is copied
+        _check_store(store)
     copy = store / path.name if store is not None and put_into_store(path, store) else None
     try:
         yield path.name
@@ -205,6 +207,26 @@ def _in_store(management: Management, archive: str, store: Path | None) -> Itera
         if left:
             click.echo(left, err=True)
         raise
+
+
+def _check_store(store: Path) -> None:
+    """TorchServe takes archives from its own store only: from another one it would not get this one, but one of its name.
+
+    The launcher leaves TorchServe's configuration beside the tokens, where it can be read on the same machine.
+    """
+    group = click.get_current_context().parent
+    assert group is not None
+    if (token_file := group.params["token_file"]) is None:
+        return
+    try:
+        config = Path(token_file).with_name("config.properties").read_text("ascii")
+        (escaped,) = re.findall(r"^model_store=(.+)$", config, re.MULTILINE)
+        own = Path(escaped.encode().decode("unicode_escape").encode("utf-16", "surrogatepass").decode("utf-16"))
+        same = own.samefile(store)
+    except (OSError, ValueError):  # another machine's, or another launcher's
+        return
+    if not same:
+        raise InvalidInput(f"expected TorchServe's own model store, {own}, got {store}")
 
 
 def _left_in_store(management: Management, archive: str, copy: Path | None, error: BaseException) -> str:

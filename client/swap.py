@@ -11,7 +11,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import NoReturn
 
-from persia.errors import InvalidInput, PersiaError
+from persia.errors import InvalidInput, NotFound, PersiaError
 from persia.torchserve import Management, Model
 from persia.torchserve.management import REGISTER_SECONDS
 
@@ -62,16 +62,33 @@ def swap(
     try:
         report(f"{name} {new.version} is the default; {drain:g} s for what {old.version} still does")
         time.sleep(drain)
-        lost = management.describe(name, new.version)[0].ready == 0
+        current = management.default(name)
+        if current.version != new.version:
+            raise PersiaError(
+                f"{name} {current.version} has become the default meanwhile; {new.version} stays, for who names it"
+            )
+        lost = current.ready == 0
         if not lost and not keep_old:
-            management.unregister(name, old.version)
+            with suppress(NotFound):  # somebody else did it
+                management.unregister(name, old.version)
             report(f"{name} {old.version} is unregistered")
     except BaseException:
-        report(f"{name} {old.version} is left: persia-launcher manage unregister {name} --version {old.version}")
+        if _is_left(management, name, old.version):
+            report(f"{name} {old.version} is left: persia-launcher manage unregister {name} --version {old.version}")
         raise
     if lost:
         _give_way(management, name, new.version, old.version)
     return new
+
+
+def _is_left(management: Management, name: str, version: str) -> bool:
+    """Whether a version is there to no purpose, as far as can be known."""
+    try:
+        return not management.describe(name, version)[0].is_default
+    except NotFound:
+        return False
+    except PersiaError:
+        return True
 
 
 def _give_way(management: Management, name: str, new: str, old: str) -> NoReturn:

@@ -29,6 +29,9 @@ __all__ = ["models_of", "ready_line", "torchserve"]
 
 log = logging.getLogger("torchserve")
 
+# What TorchServe takes to end when it has nothing to do: about 2.6, of which its network waits 2.
+END_SECONDS = 5.0
+
 _PORT = click.IntRange(0, 65_535)
 MIB = 1 << 20
 
@@ -152,7 +155,7 @@ def _run(
     log.info("%s: up to %.0f s for requests that run", event, drain)
     # A second signal kills, while stop() waits for the end.
     _in_background(lambda: _abort_at_second_signal(server, events))
-    if not server.stop(drain):
+    if not server.stop(drain + END_SECONDS):
         log.error("killed, before it had answered all requests")
         return 1
     return 0
@@ -250,7 +253,9 @@ def _events_of_signals() -> SimpleQueue[str]:
     read, write = os.pipe()
     os.set_blocking(write, False)
     signal.set_wakeup_fd(write)
-    numbers = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
+    # What is ignored, as under nohup, stays so.
+    hangup = [signal.SIGHUP] if signal.getsignal(signal.SIGHUP) != signal.SIG_IGN else []
+    numbers = (signal.SIGTERM, signal.SIGINT, *hangup)
     for number in numbers:
         signal.signal(number, lambda number, _: None)
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fcntl
 import importlib.util
 import os
 import shutil
@@ -10,17 +9,22 @@ import signal
 import socket
 import subprocess
 import sys
+import tempfile
 from contextlib import ExitStack, suppress
 from dataclasses import replace
 from pathlib import Path
 
 from persia.errors import NotFound, Unavailable
+from persia.stack.lock import lock_file
 from persia.stack.parent import ends_with_parent
 
 from .java import find_java
 from .torchserve_options import Directories, Options, command, environment, log4j2, properties
 
 __all__ = ["TorchServe"]
+
+# Of logs and sockets; an archive that does not fit is told by TorchServe.
+ROOM_BYTES = 1 << 20
 
 
 class TorchServe:
@@ -59,6 +63,7 @@ class TorchServe:
         self._take_lock()
         self._sweep()
         self.options = _with_ports(self._wanted)
+        self._check_room()
         self.directories.config.write_text(properties(self.options, self.directories))
         self.directories.log_config.write_text(log4j2(self.directories))
         self._log_begins = {path.name: path.stat().st_size for path in self.directories.logs.glob("*_log.log")}
@@ -133,15 +138,20 @@ class TorchServe:
             _kill_group(self._process.pid)
 
     def _take_lock(self) -> None:
-        path = self.directories.lock
-        self._lock = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-        try:
-            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            os.close(self._lock)
-            self._lock = None
+        self._lock = lock_file(self.directories.lock)
+        if self._lock is None:
             other = "another TorchServe uses, maybe one that still drains"
-            raise Unavailable(f"expected a state directory of its own, got one that {other}: {path}") from None
+            raise Unavailable(f"expected a state directory of its own, got one that {other}: {self.directories.lock}")
+
+    def _check_room(self) -> None:
+        """On a full disk the JVM ends without a word. Raises OSError."""
+        with tempfile.TemporaryFile(dir=self.directories.temp) as file:
+            try:
+                file.write(bytes(ROOM_BYTES))
+                file.flush()
+            except OSError as error:
+                error.filename = str(self.directories.temp)
+                raise
 
     def _sweep(self) -> None:
         """Unpacked archives, sockets and keys, which outlive a TorchServe that was killed, and keys any."""

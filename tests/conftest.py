@@ -1,6 +1,7 @@
 """Hypothesis without deadlines; where CI is set, with the same examples in every run. Servers that many tests share."""
 
 import os
+import signal
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -11,6 +12,12 @@ from servers import PATIENCE
 from torchserves import MIX, TorchServeRun, make_archive
 
 from persia.ctx import InferCtx
+
+# In the background of a shell, or under nohup, these are ignored, also by all that the tests start and then send one.
+if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+if signal.getsignal(signal.SIGHUP) == signal.SIG_IGN:
+    signal.signal(signal.SIGHUP, lambda number, frame: None)
 
 settings.register_profile("here", deadline=None)
 settings.register_profile("ci", deadline=None, derandomize=True, print_blob=True)

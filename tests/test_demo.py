@@ -86,6 +86,7 @@ class Up(Logged):
     """`persia-launcher up` in a process of its own."""
 
     def __init__(self, directory: Path, *arguments: str, **infer_config: object) -> None:
+        directory.mkdir(exist_ok=True)
         config = directory / "global_config.yaml"
         infer_config |= {"embedding_checkpoint": str(MIX / "ckpt")}
         config.write_text(yaml.safe_dump({"common_config": {"infer_config": infer_config}}))
@@ -122,7 +123,7 @@ def test_up_starts_again_what_dies_and_stops_all_at_the_end(tmp_path: Path) -> N
                 return False
 
         wait_until(served, "lookups are answered again")
-        up.process.send_signal(signal.SIGINT)
+        up.process.send_signal(signal.SIGHUP)  # as a terminal that is closed, which is to end it as Ctrl-C does
         assert up.process.wait(PATIENCE) == 0
         assert not any(Path(f"/proc/{pid}").exists() for pid in children)
 
@@ -132,6 +133,12 @@ def test_what_up_has_started_ends_with_it_however_it_ends(tmp_path: Path) -> Non
         up.said("Ctrl-C stops all")
         children = up.children()
         assert len(children) == 2
+        config = up.state / "global_config.with_servers.yaml"
+        before = config.read_text()
+        with Up(tmp_path / "second", "--middleware-port", "0", "--state", str(up.state)) as second:
+            assert second.process.wait(PATIENCE) == 2
+            assert "up: expected a --state directory of its own, got one that another `up` uses" in second.log.read_text()
+        assert config.read_text() == before
         up.process.kill()
         wait_until(lambda: not any(Path(f"/proc/{pid}").exists() for pid in children), "nothing is left")
 

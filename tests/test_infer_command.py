@@ -95,6 +95,10 @@ def test_every_batch_is_sent_as_often_as_asked(torchserve: TorchServeRun) -> Non
             "Error: Model version: 7 does not exist",
         ),
         (["--model-name", "shapes", "--timeout", "0.000001"], "Error: no answer within the deadline"),
+        (
+            ["--model-name", "shapes", "--output", "nowhere/x.npy"],
+            "Error: expected a file that can be written, got nowhere/x.npy",
+        ),
         (["--model-name", "shapes", "--output", "x.txt"], "Error: expected a file that ends in .npy or .csv, got x.txt"),
         (["--model-name", "shapes", "--input", __file__], "Error: expected a file that ends in .bin, .npz or .parquet"),
         (["--model-name", "shapes", "--token-file", "/nowhere"], "Error: expected TorchServe's tokens in /nowhere"),
@@ -104,6 +108,12 @@ def test_what_goes_wrong_is_one_clear_line(torchserve: TorchServeRun, arguments:
     run = infer(torchserve, *arguments)
     assert run.exit_code == 1 and run.stdout == ""
     assert run.stderr.splitlines()[-1].startswith(message)
+
+
+@pytest.mark.parametrize(("option", "value"), [("--seed", "-1"), ("--rows", str(1 << 65)), ("--timeout", "nan")])
+def test_a_number_that_cannot_be_is_refused(option: str, value: str) -> None:
+    run = CliRunner().invoke(infer_command, ["--model-name", "shapes", option, value])
+    assert run.exit_code == 2 and f"Invalid value for '{option}'" in run.stderr
 
 
 def test_failures_are_counted_and_the_others_go_on() -> None:

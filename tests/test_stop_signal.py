@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import signal
 import subprocess
 import sys
@@ -46,3 +47,24 @@ def test_a_signal_that_does_not_interrupt_the_wait_ends_it_all_the_same(begin: s
         process.kill()
     assert out == "asked\n"
     assert process.returncode == 0
+
+
+@pytest.mark.parametrize("begin", [SERVER, LAUNCHER], ids=["server", "launcher of TorchServe"])
+@pytest.mark.parametrize("command", [[], ["nohup"]], ids=["terminal", "nohup"])
+def test_a_hangup_ends_it_unless_it_is_to_be_ignored(command: list[str], begin: str) -> None:
+    program = begin + 'print("waiting", flush=True)\nwait()\nprint("asked")'
+    process = subprocess.Popen(
+        [*command, sys.executable, "-c", program], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
+    )
+    assert process.stdout is not None
+    assert process.stdout.readline() == "waiting\n"
+    (ignored,) = re.findall(r"^SigIgn:\t(.*)$", Path(f"/proc/{process.pid}/status").read_text(), re.MULTILINE)
+    assert int(ignored, 16) & 1 << (signal.SIGHUP - 1) == bool(command)
+    process.send_signal(signal.SIGHUP)
+    if command:
+        process.send_signal(signal.SIGTERM)
+    try:
+        out, _ = process.communicate(timeout=20)
+    finally:
+        process.kill()
+    assert (process.returncode, out) == (0, "asked\n")

@@ -161,6 +161,33 @@ def test_an_interrupt_while_the_old_version_drains_says_what_is_left(
     management.unregister("drained")
 
 
+def test_another_store_than_torchserves_own_is_refused(torchserve: TorchServeRun, tmp_path: Path) -> None:
+    """In its own there may be another archive of that name."""
+    other = tmp_path / "other"
+    other.mkdir()
+    archive = make_archive(tmp_path, "elsewhere")
+    run = manage(torchserve, "register", str(tmp_path / archive), "--model-store", str(other))
+    assert run.exit_code == 1 and "Error: expected TorchServe's own model store, /" in run.stderr
+    assert list(other.iterdir()) == []
+
+
+def test_a_swap_that_another_one_overtakes_says_so_and_leaves_what_serves(management: Management, store: Path) -> None:
+    management.register(make_archive(store, "raced"))
+    said: list[str] = []
+
+    def overtake(step: str) -> None:
+        said.append(step)
+        if step.startswith("raced 2.0 is the default"):
+            management.set_default("raced", "1.0")  # somebody goes back
+
+    with pytest.raises(PersiaError, match=r"raced 1\.0 has become the default meanwhile; 2\.0 stays"):
+        swap(management, "raced", make_archive(store, "raced", "2.0"), drain=0, report=overtake)
+    assert said[-1].startswith("raced 2.0 is the default")  # no advice to unregister what serves
+    assert versions(management, "raced") == [("1.0", True), ("2.0", False)]
+    management.unregister("raced", "2.0")
+    management.unregister("raced")
+
+
 ENDED_TWICE = """
 import os, signal
 from persia.client.manage_command import _ending_unwinds

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from persia.errors import AccessDenied, InvalidInput
+from persia.errors import AccessDenied, InvalidInput, Unavailable
 from persia.torchserve import Tokens
 
 
@@ -24,6 +25,21 @@ def test_a_token_itself_and_none() -> None:
     assert Tokens().metadata("inference") == ()
     with pytest.raises(InvalidInput, match="got both"):
         Tokens("abc", "keys.json")
+
+
+@pytest.mark.parametrize("spoil", [Path.unlink, lambda file: file.write_bytes(b'{"infer')], ids=["gone", "half written"])
+def test_a_file_that_is_written_anew_is_worth_another_try(tmp_path: Path, spoil: Callable[[Path], object]) -> None:
+    """As while TorchServe starts again."""
+    file = tmp_path / "key_file.json"
+    good = b'{"inference": {"key": "k"}}'
+    file.write_bytes(good)
+    tokens = Tokens(file=file)
+    assert tokens.metadata("inference") == (("authorization", "Bearer k"),)
+    spoil(file)
+    with pytest.raises(Unavailable, match=f"expected TorchServe's tokens in {file}, where they were before"):
+        tokens.metadata("inference")
+    file.write_bytes(good)
+    assert tokens.metadata("inference") == (("authorization", "Bearer k"),)
 
 
 @pytest.mark.parametrize(

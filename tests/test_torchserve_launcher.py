@@ -7,13 +7,14 @@ import os
 import re
 import signal
 import socket
+import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 from servers import PATIENCE, wait_until
-from torchserves import TorchServeRun, launch, make_archive
+from torchserves import LAUNCHER, TorchServeRun, launch, make_archive
 
 from client.predict import Client
 from handlers.java import find_java
@@ -123,6 +124,23 @@ def test_a_call_that_is_never_answered_does_not_hold_it_up_for_ever(tmp_path: Pa
         assert "killed" in run.log()
     assert not (alive(java) or alive(worker))
     assert list((tmp_path / "s" / "tmp").iterdir()) == [] and not (tmp_path / "s" / "key_file.json").exists()
+
+
+def test_without_requests_it_ends_well_however_short_its_drain(tmp_path: Path) -> None:
+    """An idle TorchServe takes its time to end, which is no request's."""
+    (tmp_path / "store").mkdir()
+    with TorchServeRun(tmp_path, tmp_path / "store", ["--drain", "0", "--state", str(tmp_path / "s")]) as run:
+        assert run.wait_ready().stop() == 0
+
+
+def test_a_disk_that_is_full_is_named(tmp_path: Path) -> None:
+    """The JVM would end without a word. A limit on files stands for it here."""
+    (tmp_path / "store").mkdir()
+    limited = 'ulimit -f 64; exec "$0" torchserve --port 0 --management-port 0 --model-store "$1" --state "$2"'
+    command = ["bash", "-c", limited, str(LAUNCHER), str(tmp_path / "store"), str(tmp_path / "s")]
+    run = subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE)
+    assert run.returncode == 2
+    assert run.stderr.splitlines()[-1].endswith(f"File too large: '{tmp_path / 's' / 'tmp'}'")
 
 
 def test_a_launcher_that_is_killed_takes_torchserve_along_and_the_next_one_clears_up(tmp_path: Path) -> None:

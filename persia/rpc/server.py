@@ -150,7 +150,7 @@ class Server:
 
 
 class StopSignal:
-    """The first SIGTERM or SIGINT asks for a graceful end; a second one ends the process at once, with 128 + its number.
+    """The first SIGTERM, SIGINT or SIGHUP asks for a graceful end; a second ends the process at once, with 128 + its number.
 
     Until serving() is called there is nothing to finish, and the first one ends the process at once, with 0.
     """
@@ -162,7 +162,10 @@ class StopSignal:
         self._wake, write = os.pipe()
         os.set_blocking(write, False)
         signal.set_wakeup_fd(write)
-        for number in (signal.SIGTERM, signal.SIGINT):
+        # What is ignored, as under nohup, stays so.
+        hangup = [signal.SIGHUP] if signal.getsignal(signal.SIGHUP) != signal.SIG_IGN else []
+        self._numbers = (signal.SIGTERM, signal.SIGINT, *hangup)
+        for number in self._numbers:
             signal.signal(number, self._on_signal)
 
     def serving(self) -> None:
@@ -177,7 +180,7 @@ class StopSignal:
     def wait_for(self, seconds: float | None) -> bool:
         """Waits for so long at most (None: no limit); whether a graceful end is asked for."""
         ready, _, _ = select.select([self._wake], [], [], seconds)
-        return bool(ready) and os.read(self._wake, 1)[0] in (signal.SIGTERM, signal.SIGINT)
+        return bool(ready) and os.read(self._wake, 1)[0] in self._numbers
 
     def _on_signal(self, number: int, _frame: object) -> None:
         if not self._serving or self._asked:

@@ -19,11 +19,12 @@ from persia.config import (
     load_embedding_config,
     load_global_config,
 )
-from persia.errors import PersiaError
+from persia.errors import PersiaError, Unavailable
 from persia.rpc import StopSignal
 from persia.rpc.process import give_up, set_up
 from persia.stack.child import Interrupted
 from persia.stack.deployment import Deployment, Plan, check_local, free_ports
+from persia.stack.lock import lock_file
 
 __all__ = ["up"]
 
@@ -68,6 +69,9 @@ def up(
         assert global_config is not None and embedding_config is not None  # or they could not be loaded
         state = (state or Path(tempfile.mkdtemp(prefix="persia-up-"))).resolve()
         state.mkdir(parents=True, exist_ok=True)
+        lock = lock_file(state / "up.lock")  # held until this process ends
+        if lock is None:
+            raise Unavailable(f"expected a --state directory of its own, got one that another `up` uses: {state}")
         servers = config.common_config.infer_config.servers
         if not servers:
             servers = tuple((f"127.0.0.1:{port}",) for port in free_ports(shards))

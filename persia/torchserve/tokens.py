@@ -7,7 +7,7 @@ import os
 from pathlib import Path
 from typing import Literal
 
-from persia.errors import AccessDenied, InvalidInput
+from persia.errors import AccessDenied, InvalidInput, Unavailable
 
 __all__ = ["Tokens"]
 
@@ -29,7 +29,10 @@ class Tokens:
         self._read: tuple[tuple[int, int], dict[str, str]] | None = None
 
     def metadata(self, kind: Kind) -> Metadata:
-        """What goes with a call to the inference or the management service. Raises AccessDenied if there is no such key."""
+        """What goes with a call to the inference or the management service.
+
+        Raises AccessDenied if there is no such key, Unavailable while a file that had one is written anew.
+        """
         token = self._token if self._file is None else self._from_file(self._file, kind)
         return (("authorization", f"Bearer {token}"),) if token is not None else ()
 
@@ -40,9 +43,14 @@ class Tokens:
             if self._read is None or self._read[0] != version:
                 self._read = version, _keys(file)
             return self._read[1][kind]
-        except OSError as error:
-            raise AccessDenied(f"expected TorchServe's tokens in {file}, got: {error.strerror}; is it running?") from error
-        except (ValueError, TypeError, KeyError) as error:
+        except (OSError, ValueError, TypeError, KeyError) as error:
+            if self._read is not None and isinstance(error, (OSError, ValueError)):
+                again = "gone or half written: TorchServe is about to start, or has ended"
+                raise Unavailable(
+                    f"expected TorchServe's tokens in {file}, where they were before, got a file {again}"
+                ) from error
+            if isinstance(error, OSError):
+                raise AccessDenied(f"expected TorchServe's tokens in {file}, got: {error.strerror}; is it running?") from error
             got = f"{type(error).__name__}: {error}"  # not its repr, in which the whole file may stand
             raise AccessDenied(f"expected {file} to be TorchServe's key file with a key for {kind}, got: {got}") from error
 
