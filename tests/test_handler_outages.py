@@ -46,7 +46,7 @@ def served(tmp_path_factory: pytest.TempPathFactory, deployment: Deployment) -> 
 
 
 class Scoring(Load[np.ndarray]):
-    """Callers of a model that has answered already. Each has ten seconds, which TorchServe's own client keeps to.
+    """Callers of a model that has answered already. Each has thirty seconds, which TorchServe's own client keeps to.
 
     One whose time were over would fail with DeadlineExceeded; so a test that finds Unavailable alone has seen that all came
     back before.
@@ -55,7 +55,7 @@ class Scoring(Load[np.ndarray]):
     def __init__(self, run: TorchServeRun, model: str) -> None:
         self.client = run.client(model)
         assert_close(self.client.predict(BATCH), SCORES)
-        super().__init__(lambda: self.client.predict(BATCH, timeout=10))
+        super().__init__(lambda: self.client.predict(BATCH, timeout=30))
 
     def wait_for_failure(self) -> None:
         wait_until(lambda: self.failures, "a call fails")
