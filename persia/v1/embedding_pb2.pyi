@@ -24,7 +24,7 @@ class LookupRequest(_message.Message):
     def __init__(self, id: _Optional[int] = ..., parts: _Optional[bytes] = ..., signs: _Optional[bytes] = ..., sum_counts: _Optional[bytes] = ..., sum_samples: _Optional[bytes] = ..., shard_index: _Optional[int] = ..., shard_count: _Optional[int] = ...) -> None: ...
 
 class LookupResponse(_message.Message):
-    __slots__ = ("id", "numbers", "version", "absent", "wrong_dim", "error", "server_start")
+    __slots__ = ("id", "numbers", "version", "absent", "wrong_dim", "error", "server_start", "misses", "checkpoint_id")
     ID_FIELD_NUMBER: _ClassVar[int]
     NUMBERS_FIELD_NUMBER: _ClassVar[int]
     VERSION_FIELD_NUMBER: _ClassVar[int]
@@ -32,6 +32,8 @@ class LookupResponse(_message.Message):
     WRONG_DIM_FIELD_NUMBER: _ClassVar[int]
     ERROR_FIELD_NUMBER: _ClassVar[int]
     SERVER_START_FIELD_NUMBER: _ClassVar[int]
+    MISSES_FIELD_NUMBER: _ClassVar[int]
+    CHECKPOINT_ID_FIELD_NUMBER: _ClassVar[int]
     id: int
     numbers: bytes
     version: int
@@ -39,7 +41,9 @@ class LookupResponse(_message.Message):
     wrong_dim: int
     error: Error
     server_start: int
-    def __init__(self, id: _Optional[int] = ..., numbers: _Optional[bytes] = ..., version: _Optional[int] = ..., absent: _Optional[int] = ..., wrong_dim: _Optional[int] = ..., error: _Optional[_Union[Error, _Mapping]] = ..., server_start: _Optional[int] = ...) -> None: ...
+    misses: bytes
+    checkpoint_id: int
+    def __init__(self, id: _Optional[int] = ..., numbers: _Optional[bytes] = ..., version: _Optional[int] = ..., absent: _Optional[int] = ..., wrong_dim: _Optional[int] = ..., error: _Optional[_Union[Error, _Mapping]] = ..., server_start: _Optional[int] = ..., misses: _Optional[bytes] = ..., checkpoint_id: _Optional[int] = ...) -> None: ...
 
 class Error(_message.Message):
     __slots__ = ("code", "message")
@@ -54,7 +58,7 @@ class StatusRequest(_message.Message):
     def __init__(self) -> None: ...
 
 class StatusResponse(_message.Message):
-    __slots__ = ("shard_index", "shard_count", "ready", "state", "version", "rows", "rows_by_dim", "bytes", "evicted", "frame_port", "checkpoint", "last_packet", "packets_applied", "set_aside", "problems", "server_start")
+    __slots__ = ("shard_index", "shard_count", "ready", "state", "version", "rows", "rows_by_dim", "bytes", "evicted", "frame_port", "checkpoint", "last_packet", "packets_applied", "set_aside", "problems", "server_start", "checkpoint_id", "checkpoint_seconds", "features", "non_finite_rows", "deleted_rows", "expired_rows")
     class RowsByDimEntry(_message.Message):
         __slots__ = ("key", "value")
         KEY_FIELD_NUMBER: _ClassVar[int]
@@ -78,6 +82,12 @@ class StatusResponse(_message.Message):
     SET_ASIDE_FIELD_NUMBER: _ClassVar[int]
     PROBLEMS_FIELD_NUMBER: _ClassVar[int]
     SERVER_START_FIELD_NUMBER: _ClassVar[int]
+    CHECKPOINT_ID_FIELD_NUMBER: _ClassVar[int]
+    CHECKPOINT_SECONDS_FIELD_NUMBER: _ClassVar[int]
+    FEATURES_FIELD_NUMBER: _ClassVar[int]
+    NON_FINITE_ROWS_FIELD_NUMBER: _ClassVar[int]
+    DELETED_ROWS_FIELD_NUMBER: _ClassVar[int]
+    EXPIRED_ROWS_FIELD_NUMBER: _ClassVar[int]
     shard_index: int
     shard_count: int
     ready: bool
@@ -94,7 +104,27 @@ class StatusResponse(_message.Message):
     set_aside: _containers.RepeatedCompositeFieldContainer[SetAsidePacket]
     problems: _containers.RepeatedScalarFieldContainer[str]
     server_start: int
-    def __init__(self, shard_index: _Optional[int] = ..., shard_count: _Optional[int] = ..., ready: bool = ..., state: _Optional[str] = ..., version: _Optional[int] = ..., rows: _Optional[int] = ..., rows_by_dim: _Optional[_Mapping[int, int]] = ..., bytes: _Optional[int] = ..., evicted: _Optional[int] = ..., frame_port: _Optional[int] = ..., checkpoint: _Optional[str] = ..., last_packet: _Optional[str] = ..., packets_applied: _Optional[int] = ..., set_aside: _Optional[_Iterable[_Union[SetAsidePacket, _Mapping]]] = ..., problems: _Optional[_Iterable[str]] = ..., server_start: _Optional[int] = ...) -> None: ...
+    checkpoint_id: int
+    checkpoint_seconds: int
+    features: _containers.RepeatedCompositeFieldContainer[FeatureTotals]
+    non_finite_rows: int
+    deleted_rows: int
+    expired_rows: int
+    def __init__(self, shard_index: _Optional[int] = ..., shard_count: _Optional[int] = ..., ready: bool = ..., state: _Optional[str] = ..., version: _Optional[int] = ..., rows: _Optional[int] = ..., rows_by_dim: _Optional[_Mapping[int, int]] = ..., bytes: _Optional[int] = ..., evicted: _Optional[int] = ..., frame_port: _Optional[int] = ..., checkpoint: _Optional[str] = ..., last_packet: _Optional[str] = ..., packets_applied: _Optional[int] = ..., set_aside: _Optional[_Iterable[_Union[SetAsidePacket, _Mapping]]] = ..., problems: _Optional[_Iterable[str]] = ..., server_start: _Optional[int] = ..., checkpoint_id: _Optional[int] = ..., checkpoint_seconds: _Optional[int] = ..., features: _Optional[_Iterable[_Union[FeatureTotals, _Mapping]]] = ..., non_finite_rows: _Optional[int] = ..., deleted_rows: _Optional[int] = ..., expired_rows: _Optional[int] = ...) -> None: ...
+
+class FeatureTotals(_message.Message):
+    __slots__ = ("name", "ids", "new_ids", "wrong_dim", "cut")
+    NAME_FIELD_NUMBER: _ClassVar[int]
+    IDS_FIELD_NUMBER: _ClassVar[int]
+    NEW_IDS_FIELD_NUMBER: _ClassVar[int]
+    WRONG_DIM_FIELD_NUMBER: _ClassVar[int]
+    CUT_FIELD_NUMBER: _ClassVar[int]
+    name: str
+    ids: int
+    new_ids: int
+    wrong_dim: int
+    cut: int
+    def __init__(self, name: _Optional[str] = ..., ids: _Optional[int] = ..., new_ids: _Optional[int] = ..., wrong_dim: _Optional[int] = ..., cut: _Optional[int] = ...) -> None: ...
 
 class SetAsidePacket(_message.Message):
     __slots__ = ("packet", "reason")

@@ -17,7 +17,7 @@ class ForwardRequest(_message.Message):
     def __init__(self, batch: _Optional[bytes] = ..., ids: _Optional[bytes] = ..., timeout_ms: _Optional[int] = ...) -> None: ...
 
 class ForwardResponse(_message.Message):
-    __slots__ = ("tensors", "shapes", "versions", "absent", "wrong_dim", "missing_shards", "error")
+    __slots__ = ("tensors", "shapes", "versions", "absent", "wrong_dim", "missing_shards", "error", "features", "embedding_config_id", "checkpoint_id")
     TENSORS_FIELD_NUMBER: _ClassVar[int]
     SHAPES_FIELD_NUMBER: _ClassVar[int]
     VERSIONS_FIELD_NUMBER: _ClassVar[int]
@@ -25,6 +25,9 @@ class ForwardResponse(_message.Message):
     WRONG_DIM_FIELD_NUMBER: _ClassVar[int]
     MISSING_SHARDS_FIELD_NUMBER: _ClassVar[int]
     ERROR_FIELD_NUMBER: _ClassVar[int]
+    FEATURES_FIELD_NUMBER: _ClassVar[int]
+    EMBEDDING_CONFIG_ID_FIELD_NUMBER: _ClassVar[int]
+    CHECKPOINT_ID_FIELD_NUMBER: _ClassVar[int]
     tensors: bytes
     shapes: bytes
     versions: _containers.RepeatedScalarFieldContainer[int]
@@ -32,23 +35,32 @@ class ForwardResponse(_message.Message):
     wrong_dim: int
     missing_shards: _containers.RepeatedScalarFieldContainer[int]
     error: _embedding_pb2.Error
-    def __init__(self, tensors: _Optional[bytes] = ..., shapes: _Optional[bytes] = ..., versions: _Optional[_Iterable[int]] = ..., absent: _Optional[int] = ..., wrong_dim: _Optional[int] = ..., missing_shards: _Optional[_Iterable[int]] = ..., error: _Optional[_Union[_embedding_pb2.Error, _Mapping]] = ...) -> None: ...
+    features: bytes
+    embedding_config_id: int
+    checkpoint_id: int
+    def __init__(self, tensors: _Optional[bytes] = ..., shapes: _Optional[bytes] = ..., versions: _Optional[_Iterable[int]] = ..., absent: _Optional[int] = ..., wrong_dim: _Optional[int] = ..., missing_shards: _Optional[_Iterable[int]] = ..., error: _Optional[_Union[_embedding_pb2.Error, _Mapping]] = ..., features: _Optional[bytes] = ..., embedding_config_id: _Optional[int] = ..., checkpoint_id: _Optional[int] = ...) -> None: ...
 
 class MiddlewareStatusRequest(_message.Message):
     __slots__ = ()
     def __init__(self) -> None: ...
 
 class MiddlewareStatusResponse(_message.Message):
-    __slots__ = ("ready", "state", "shards", "frame_port")
+    __slots__ = ("ready", "state", "shards", "frame_port", "embedding_config", "embedding_config_id", "features")
     READY_FIELD_NUMBER: _ClassVar[int]
     STATE_FIELD_NUMBER: _ClassVar[int]
     SHARDS_FIELD_NUMBER: _ClassVar[int]
     FRAME_PORT_FIELD_NUMBER: _ClassVar[int]
+    EMBEDDING_CONFIG_FIELD_NUMBER: _ClassVar[int]
+    EMBEDDING_CONFIG_ID_FIELD_NUMBER: _ClassVar[int]
+    FEATURES_FIELD_NUMBER: _ClassVar[int]
     ready: bool
     state: str
     shards: _containers.RepeatedCompositeFieldContainer[ShardStatus]
     frame_port: int
-    def __init__(self, ready: bool = ..., state: _Optional[str] = ..., shards: _Optional[_Iterable[_Union[ShardStatus, _Mapping]]] = ..., frame_port: _Optional[int] = ...) -> None: ...
+    embedding_config: bytes
+    embedding_config_id: int
+    features: _containers.RepeatedCompositeFieldContainer[_embedding_pb2.FeatureTotals]
+    def __init__(self, ready: bool = ..., state: _Optional[str] = ..., shards: _Optional[_Iterable[_Union[ShardStatus, _Mapping]]] = ..., frame_port: _Optional[int] = ..., embedding_config: _Optional[bytes] = ..., embedding_config_id: _Optional[int] = ..., features: _Optional[_Iterable[_Union[_embedding_pb2.FeatureTotals, _Mapping]]] = ...) -> None: ...
 
 class ShardStatus(_message.Message):
     __slots__ = ("shard_index", "replicas")
@@ -59,34 +71,40 @@ class ShardStatus(_message.Message):
     def __init__(self, shard_index: _Optional[int] = ..., replicas: _Optional[_Iterable[_Union[ReplicaStatus, _Mapping]]] = ...) -> None: ...
 
 class ReplicaStatus(_message.Message):
-    __slots__ = ("address", "ready", "state", "version", "rows")
+    __slots__ = ("address", "ready", "state", "version", "rows", "checkpoint_id", "checkpoint_seconds")
     ADDRESS_FIELD_NUMBER: _ClassVar[int]
     READY_FIELD_NUMBER: _ClassVar[int]
     STATE_FIELD_NUMBER: _ClassVar[int]
     VERSION_FIELD_NUMBER: _ClassVar[int]
     ROWS_FIELD_NUMBER: _ClassVar[int]
+    CHECKPOINT_ID_FIELD_NUMBER: _ClassVar[int]
+    CHECKPOINT_SECONDS_FIELD_NUMBER: _ClassVar[int]
     address: str
     ready: bool
     state: str
     version: int
     rows: int
-    def __init__(self, address: _Optional[str] = ..., ready: bool = ..., state: _Optional[str] = ..., version: _Optional[int] = ..., rows: _Optional[int] = ...) -> None: ...
+    checkpoint_id: int
+    checkpoint_seconds: int
+    def __init__(self, address: _Optional[str] = ..., ready: bool = ..., state: _Optional[str] = ..., version: _Optional[int] = ..., rows: _Optional[int] = ..., checkpoint_id: _Optional[int] = ..., checkpoint_seconds: _Optional[int] = ...) -> None: ...
 
 class DirectionsRequest(_message.Message):
     __slots__ = ()
     def __init__(self) -> None: ...
 
 class DirectionsResponse(_message.Message):
-    __slots__ = ("shards", "embedding_config", "server_starts", "hedge_after_ms")
+    __slots__ = ("shards", "embedding_config", "server_starts", "hedge_after_ms", "mixed_checkpoints")
     SHARDS_FIELD_NUMBER: _ClassVar[int]
     EMBEDDING_CONFIG_FIELD_NUMBER: _ClassVar[int]
     SERVER_STARTS_FIELD_NUMBER: _ClassVar[int]
     HEDGE_AFTER_MS_FIELD_NUMBER: _ClassVar[int]
+    MIXED_CHECKPOINTS_FIELD_NUMBER: _ClassVar[int]
     shards: _containers.RepeatedCompositeFieldContainer[ShardDirections]
     embedding_config: bytes
     server_starts: _containers.RepeatedScalarFieldContainer[int]
     hedge_after_ms: int
-    def __init__(self, shards: _Optional[_Iterable[_Union[ShardDirections, _Mapping]]] = ..., embedding_config: _Optional[bytes] = ..., server_starts: _Optional[_Iterable[int]] = ..., hedge_after_ms: _Optional[int] = ...) -> None: ...
+    mixed_checkpoints: str
+    def __init__(self, shards: _Optional[_Iterable[_Union[ShardDirections, _Mapping]]] = ..., embedding_config: _Optional[bytes] = ..., server_starts: _Optional[_Iterable[int]] = ..., hedge_after_ms: _Optional[int] = ..., mixed_checkpoints: _Optional[str] = ...) -> None: ...
 
 class ShardDirections(_message.Message):
     __slots__ = ("addresses",)
