@@ -51,7 +51,7 @@ def main(
         give_up(PROGRAM, f"expected a replica index below the replica size {replica_size}, got {replica_index}")
     try:
         config = load_global_config(global_config)
-        load_embedding_config(embedding_config)  # refused here rather than by the first lookup
+        slots = load_embedding_config(embedding_config).slots.values()  # refused here rather than by the first lookup
     except (ConfigError, OSError) as error:
         give_up(PROGRAM, str(error))
     server_config = config.embedding_parameter_server_config
@@ -79,6 +79,7 @@ def main(
             prune=PruneRules(
                 server_config.incremental_prune_older_than_seconds, server_config.incremental_prune_before_checkpoint
             ),
+            dims={slot.name: slot.dim for slot in slots},
         )
     )
     metrics_config = config.common_config.metrics_config

@@ -6,7 +6,7 @@ import logging
 import re
 import stat
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor, as_completed
 from dataclasses import dataclass
 from pathlib import Path
@@ -64,13 +64,18 @@ def _stamp(path: Path) -> tuple[int, ...]:
 
 
 def files_of_shard(shard: Path, index: int, count: int) -> list[Path]:
-    expected = [shard / f"replica_{index}_shard_{k}.emb" for k in range(count)]
+    expected = emb_files(shard, index, count)
     found = sorted(shard.glob("*.emb"))
     if sorted(expected) != found:
         missing = next((path for path in expected if path not in found), None)
         got = f"{missing.name} is missing" if missing else f"{next(p for p in found if p not in expected).name} is too much"
         raise CorruptFile(str(shard), f"the {count} files that {MARKER} counts", got, 0)
     return expected
+
+
+def emb_files(shard: Path, index: int, count: int) -> list[Path]:
+    """The files that a training shard with so many of them has."""
+    return [shard / f"replica_{index}_shard_{k}.emb" for k in range(count)]
 
 
 def marker_of(directory: Path) -> Marker:
@@ -111,7 +116,7 @@ def load_checkpoint(
     with ThreadPoolExecutor(workers, thread_name_prefix="load") as pool:
         futures = [pool.submit(builder.load_emb, path, shard_index, shard_count) for path in checkpoint.files]
         try:
-            for future in reported(futures, lambda: builder.rows):
+            for future in reported(futures, builder):
                 kept += future.result()
         except BaseException:
             pool.shutdown(wait=True, cancel_futures=True)
@@ -123,7 +128,7 @@ def load_checkpoint(
     return kept
 
 
-def reported(futures: list[Future[int]], rows: Callable[[], int]) -> Iterator[Future[int]]:
+def reported(futures: list[Future[int]], builder: _core.TableBuilder) -> Iterator[Future[int]]:
     """The futures in the order in which they end: under a progress bar on a terminal, else with a line in the log each."""
     if sys.stderr.isatty():
         with click.progressbar(as_completed(futures), length=len(futures), label="loading", file=sys.stderr) as bar:
@@ -131,4 +136,5 @@ def reported(futures: list[Future[int]], rows: Callable[[], int]) -> Iterator[Fu
         return
     for done, future in enumerate(as_completed(futures), 1):
         yield future
-        log.info("loaded %d of %d files, %d rows", done, len(futures), rows())
+        beyond = f", {builder.evicted} were over the capacity" if builder.evicted else ""
+        log.info("loaded %d of %d files: the table holds %d rows%s", done, len(futures), builder.rows, beyond)

@@ -1,4 +1,4 @@
-"""Prometheus metrics of a shard, on a port of their own. Persia's names where the meaning is the same.
+"""Prometheus metrics of a shard, on a port of their own; persia.metrics puts the prefix before the names here.
 
 Totals are read from the shard when somebody asks, so that a lookup pays for little.
 """
@@ -13,6 +13,7 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Histo
 from prometheus_client.registry import Collector
 
 from persia import _core
+from persia.metrics import FeatureMetrics, checkpoint_metrics, with_prefix
 from persia.rpc import code_name_of
 
 from .shard import LOOKUP_SECONDS, ShardServer
@@ -27,13 +28,15 @@ class Metrics:
 
     def __init__(self, shard: ShardServer, job_name: str) -> None:
         labels = {"job": job_name, "replica_index": str(shard.options.index)}
-        self.registry = CollectorRegistry()
-        self.registry.register(_Totals(shard, labels))
+        registry = CollectorRegistry()
+        self.registry = with_prefix(registry)
+        registry.register(_Totals(shard, labels))
+        registry.register(FeatureMetrics(shard.answers.features.totals, labels, cuts=False))
         self._errors = Counter(
             "lookup_errors",
             "Lookups that were refused or failed, by the gRPC status.",
             ["code", *labels],
-            registry=self.registry,
+            registry=registry,
         )
         self._labels = labels
         freshness = Histogram(
@@ -41,7 +44,7 @@ class Metrics:
             "Seconds from a packet's time to its rows being served.",
             labels,
             buckets=FRESHNESS_SECONDS,
-            registry=self.registry,
+            registry=registry,
         ).labels(**labels)
         shard.on_packet = freshness.observe
 
@@ -70,6 +73,8 @@ class _Totals(Collector):
         yield self._counter("packets_applied", "Update packets that were applied since the start.", status.packets_applied)
         yield self._gauge("packets_set_aside", "Update packets that are broken and wait to be mended.", len(status.set_aside))
         yield self._gauge("update_problems", "What hinders the server from following packets.", len(status.problems))
+        if status.checkpoint_id:
+            yield from checkpoint_metrics([(self._labels, status.checkpoint_id, status.checkpoint_seconds)])
 
     def _took(self, totals: _core.net.LookupTotals) -> Metric:
         family = HistogramMetricFamily("lookup_seconds", "Time of a lookup in the server.", labels=list(self._labels))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -31,3 +32,4 @@ class ShardOptions:
     capacity: int = 0
     workers: int = 4
     prune: PruneRules = field(default_factory=PruneRules)
+    dims: Mapping[str, int] = field(default_factory=dict)  # of the features that are counted, by the embedding config

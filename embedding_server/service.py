@@ -69,10 +69,16 @@ class EmbeddingService(pb_grpc.EmbeddingServerServicer):
         if table is None or not self._shard.ready:
             raise Unavailable(f"expected a shard that is ready, got one that is {self._shard.state}")
         snapshot = table.pin()
-        numbers, absent, wrong_dim = _core.answer(snapshot, parts, signs, sum_counts, sum_samples, MAX_NUMBERS)
-        self._shard.answers.count(memoryview(signs).nbytes // 8, absent, wrong_dim)
+        numbers, absent, wrong_dim, misses = _core.answer(snapshot, parts, signs, sum_counts, sum_samples, MAX_NUMBERS)
+        self._shard.answers.count(parts, absent, wrong_dim, misses)
         response = pb.LookupResponse(
-            id=request.id, version=snapshot.version, absent=absent, wrong_dim=wrong_dim, server_start=self._shard.start_number
+            id=request.id,
+            version=snapshot.version,
+            absent=absent,
+            wrong_dim=wrong_dim,
+            server_start=self._shard.start_number,
+            misses=misses,
+            checkpoint_id=self._shard.checkpoint_id,
         )
         return response, numbers
 

@@ -10,10 +10,15 @@ from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from persia import _core
+from persia.checkpoint_id import checkpoint_text
+from persia.errors import CorruptFile
+from persia.misses import MissReporter, MissWatcher
 from persia.rpc import MAX_MESSAGE_BYTES
+from persia.rpc.feature_totals import feature_messages
 from persia.v1 import embedding_pb2 as pb
 
 from .checkpoint import Checkpoint, estimate, load_checkpoint, open_checkpoint
+from .identity import identify
 from .journal import Journal, State
 from .options import ShardOptions
 
@@ -43,7 +48,11 @@ class ShardServer:
         self.state = "starting"
         self.start_number = secrets.randbits(63) + 1  # tells the versions of this start from those of others
         whole = pb.LookupRequest(shard_index=options.index, shard_count=options.count)  # beside the columns
-        self.answers = _core.net.ShardAnswers(whole.SerializeToString(), self.start_number, MAX_NUMBERS, LOOKUP_SECONDS)
+        self.answers = _core.net.ShardAnswers(
+            whole.SerializeToString(), self.start_number, MAX_NUMBERS, LOOKUP_SECONDS, list(options.dims)
+        )
+        self.checkpoint_id = self.checkpoint_seconds = 0  # 0: the table was loaded from none
+        self._watcher = MissWatcher(self._make_reporter())
         self._updater: Updater | None = None
         self.on_packet: Callable[[float], None] = lambda _delay: None  # seconds from the packet's time to its rows' service
 
@@ -57,10 +66,8 @@ class ShardServer:
             self.state = f"loading {options.checkpoint}"
             checkpoint = open_checkpoint(options.checkpoint, options.index, options.count)
             self._announce(checkpoint, builder)
-            kept = load_checkpoint(checkpoint, builder, options.index, options.count, options.workers)
-            if builder.evicted:
-                log.warning("%d rows over the capacity of %d were left out", builder.evicted, options.capacity)
-            log.info("loaded %d rows of this shard in %.1f s", kept, time.monotonic() - began)
+            self._load_checkpoint(checkpoint, builder)
+            log.info("loading took %.1f s", time.monotonic() - began)
             since = checkpoint.marker.seconds
         self.table = _core.Table(builder)
         if options.incremental_dir is not None and journal is not None:
@@ -71,7 +78,32 @@ class ShardServer:
             self._updater.start()
         self.state = "serving"
         self.ready = True
-        self.answers.open(self.table)
+        self.answers.open(self.table, self.checkpoint_id)
+        self._watcher.start()
+
+    def _load_checkpoint(self, checkpoint: Checkpoint, builder: _core.TableBuilder) -> None:
+        options = self.options
+        identity = identify(checkpoint, options.workers)
+        belong = load_checkpoint(checkpoint, builder, options.index, options.count, options.workers)
+        if identify(checkpoint, options.workers) != identity:
+            raise CorruptFile(
+                str(checkpoint.directory), "a checkpoint that stays as it is", "one that changed while it was loaded", 0
+            )
+        self.checkpoint_id, self.checkpoint_seconds = identity, checkpoint.marker.seconds
+        if builder.evicted:
+            log.warning("%d rows over the capacity of %d were left out", builder.evicted, options.capacity)
+        log.info(
+            "the table holds %d of the %d rows that this shard has in checkpoint %s",
+            builder.rows,
+            belong,
+            checkpoint_text(identity, checkpoint.marker.seconds),
+        )
+
+    def _make_reporter(self) -> MissReporter:
+        def dims_there() -> dict[int, int]:
+            return self.table.status().base_rows_by_dim if self.table is not None else {}
+
+        return MissReporter(self.answers.features.totals, self.options.dims, dims_there)
 
     def _open_journal(self) -> Journal | None:
         options = self.options
@@ -118,6 +150,7 @@ class ShardServer:
         self.answers.close()
         self.ready = False
         self.state = "stopping"
+        self._watcher.stop()
         if self._updater is not None:
             self._updater.stop()
 
@@ -130,6 +163,9 @@ class ShardServer:
             state=self.state,
             checkpoint=str(options.checkpoint or ""),
             server_start=self.start_number,
+            checkpoint_id=self.checkpoint_id,
+            checkpoint_seconds=self.checkpoint_seconds,
+            features=feature_messages(self.answers.features.totals()),
         )
         if table is not None:
             now = table.status()

@@ -1,13 +1,14 @@
-"""Prometheus metrics of a middleware. Persia's names where the meaning is the same."""
+"""Prometheus metrics of a middleware; persia.metrics puts the prefix before the names here."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 
 from prometheus_client import CollectorRegistry, Counter, Histogram
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
+from persia.metrics import FeatureMetrics, checkpoint_metrics, with_prefix
 from persia.routing.lookup import Lookup
 from persia.routing.router import Router
 from persia.rpc import code_name_of
@@ -22,28 +23,30 @@ class Metrics:
     """Has a registry of its own, so that two middlewares in one process do not meet."""
 
     def __init__(self, router: Router, job_name: str) -> None:
-        self.registry = CollectorRegistry()
+        registry = CollectorRegistry()
+        self.registry = with_prefix(registry)
         names = ["job"]
         self._time = Histogram(
-            "lookup_total_time_cost_sec", "Time of a lookup in all.", names, buckets=SECONDS, registry=self.registry
+            "lookup_total_time_cost_sec", "Time of a lookup in all.", names, buckets=SECONDS, registry=registry
         ).labels(job_name)
         self._rpc_time = Histogram(
-            "lookup_rpc_time_cost_sec", "Time of it for asking the shards.", names, buckets=SECONDS, registry=self.registry
+            "lookup_rpc_time_cost_sec", "Time of it for asking the shards.", names, buckets=SECONDS, registry=registry
         ).labels(job_name)
-        self._absent = Counter("lookup_absent", "Signs without a row.", names, registry=self.registry).labels(job_name)
+        self._absent = Counter("lookup_absent", "Signs without a row.", names, registry=registry).labels(job_name)
         self._wrong_dim = Counter(
-            "lookup_wrong_dim", "Signs whose row has another dim than the config.", names, registry=self.registry
+            "lookup_wrong_dim", "Signs whose row has another dim than the config.", names, registry=registry
         ).labels(job_name)
         self._without_shard = Counter(
-            "lookup_without_shard", "Lookups that were answered without a shard.", names, registry=self.registry
+            "lookup_without_shard", "Lookups that were answered without a shard.", names, registry=registry
         ).labels(job_name)
         self._failed = Counter(
-            "lookup_errors", "Lookups that were not answered, by their status.", [*names, "code"], registry=self.registry
+            "lookup_errors", "Lookups that were not answered, by their status.", [*names, "code"], registry=registry
         )
         self._job_name = job_name
-        self.registry.register(_Shards(router, job_name))
+        registry.register(_Shards(router, job_name))
+        registry.register(FeatureMetrics(router.feature_counts.totals, {"job": job_name}, cuts=True))
         if router.options.row_cache_max_age:
-            self.registry.register(_RowCache(router, job_name))
+            registry.register(_RowCache(router, job_name))
 
     def lookup(self) -> Timer[Callable[[Lookup], None]]:
         """Times a lookup and counts how it ends; the caller calls what it gives with the lookup that was made."""
@@ -81,6 +84,15 @@ class _Shards(Collector):
                 version.add_metric(labels, replica.health.version)
         yield usable
         yield version
+        yield from checkpoint_metrics(self._checkpoints())
+
+    def _checkpoints(self) -> Iterator[tuple[dict[str, str], int, int]]:
+        for index, shard in enumerate(self._router.shards):
+            for replica in shard.replicas:
+                health = replica.health
+                if health.checkpoint:
+                    labels = {"job": self._job_name, "shard": str(index), "address": replica.address}
+                    yield labels, health.checkpoint, health.checkpoint_seconds
 
 
 class _RowCache(Collector):

@@ -14,6 +14,7 @@ from persia.routing.directions import config_bytes, give_directions
 from persia.routing.lookup import Lookup
 from persia.routing.router import Router
 from persia.rpc import status_of
+from persia.rpc.feature_totals import feature_messages
 from persia.rpc.frames import Frame, frame, message_of
 from persia.v1 import embedding_pb2, middleware_pb2_grpc
 from persia.v1 import middleware_pb2 as pb
@@ -31,7 +32,7 @@ class MiddlewareService(middleware_pb2_grpc.MiddlewareServicer):
     def __init__(self, router: Router, metrics: Metrics, config: EmbeddingConfig) -> None:
         """config: the router's."""
         self._router, self._metrics = router, metrics
-        self._config = config_bytes(config)
+        self._config, self._config_id = config_bytes(config), config.fingerprint_id
         self.frame_port = 0
         self.stopping = False
 
@@ -70,7 +71,14 @@ class MiddlewareService(middleware_pb2_grpc.MiddlewareServicer):
 
     def Status(self, request: pb.MiddlewareStatusRequest, context: grpc.ServicerContext) -> pb.MiddlewareStatusResponse:
         ready, state = (False, "stopping") if self.stopping else readiness(self._router)
-        response = pb.MiddlewareStatusResponse(ready=ready, state=state, frame_port=self.frame_port)
+        response = pb.MiddlewareStatusResponse(
+            ready=ready,
+            state=state,
+            frame_port=self.frame_port,
+            embedding_config=self._config,
+            embedding_config_id=self._config_id,
+            features=feature_messages(self._router.feature_counts.totals()),
+        )
         for index, shard in enumerate(self._router.shards):
             status = response.shards.add(shard_index=index)
             for replica in shard.replicas:
@@ -78,9 +86,11 @@ class MiddlewareService(middleware_pb2_grpc.MiddlewareServicer):
                 status.replicas.add(
                     address=replica.address,
                     ready=replica.usable,
-                    state=health.refused or health.state,
+                    state=replica.why_unusable(),
                     version=health.version,
                     rows=health.rows,
+                    checkpoint_id=health.checkpoint,
+                    checkpoint_seconds=health.checkpoint_seconds,
                 )
         return response
 
@@ -98,5 +108,11 @@ def readiness(router: Router) -> tuple[bool, str]:
 
 def _response(lookup: Lookup) -> pb.ForwardResponse:
     return pb.ForwardResponse(
-        versions=lookup.versions, absent=lookup.absent, wrong_dim=lookup.wrong_dim, missing_shards=lookup.missing_shards
+        versions=lookup.versions,
+        absent=lookup.absent,
+        wrong_dim=lookup.wrong_dim,
+        missing_shards=lookup.missing_shards,
+        features=lookup.counts.tobytes(),
+        embedding_config_id=lookup.embedding_config_id,
+        checkpoint_id=lookup.checkpoint_id,
     )

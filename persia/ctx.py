@@ -7,7 +7,7 @@ import os
 import threading
 import time
 import weakref
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -15,11 +15,19 @@ from typing import NamedTuple, overload
 
 from persia import _core
 from persia.batch import PersiaBatch
-from persia.config import GLOBAL_CONFIG_VARIABLE, GlobalConfig, load_embedding_config, load_global_config
+from persia.config import (
+    EMBEDDING_CONFIG_VARIABLE,
+    GLOBAL_CONFIG_VARIABLE,
+    GlobalConfig,
+    load_embedding_config,
+    load_global_config,
+)
 from persia.config.servers import address_problem
+from persia.config.slots_match import SlotLike
 from persia.errors import DeadlineExceeded, InvalidInput, Unavailable
 from persia.memory import keep_freed_memory
 from persia.routing.discovery import are_shards
+from persia.routing.expectations import Expectations
 from persia.routing.lookup import Lookup, Lookups, RouterOptions
 from persia.routing.middleware import MiddlewareClient
 from persia.routing.router import Router
@@ -79,6 +87,7 @@ class InferCtx:
         embedding_config: _Path | None = None,
         global_config: _Path | None = None,
         timeout: float | None = None,
+        expects: Iterable[SlotLike] | None = None,
     ) -> None:
         """Nothing is connected yet: it does not matter what is started first.
 
@@ -87,12 +96,15 @@ class InferCtx:
                 itself; a list in the list names the replicas of a shard. None: $EMBEDDING_WORKER_SERVICE, else the `servers`
                 of the global config, else `embedding_worker:8887`.
             device_id: The GPU that tensors go to; None: the CPU.
-            embedding_config: To route by itself, instead of $PERSIA_EMBEDDING_CONFIG.
+            embedding_config: Instead of $PERSIA_EMBEDDING_CONFIG: to route by itself, and to be compared with that of a
+                middleware, slot by slot, where there is one of the two.
             global_config: Instead of $PERSIA_GLOBAL_CONFIG, which need not be set.
             timeout: Seconds for a lookup; else as configured (10).
+            expects: The slots that lookups need, instead of those of the embedding config: persia.signature.FeatureSignature or
+                persia.config.Slot. Where the config that lookups go by has others, they raise ConfigError. More slots are fine.
 
         Raises:
-            ConfigError: A config file is wrong.
+            ConfigError: A config file is wrong, or the config that it routes by itself with has other slots than expected.
             InvalidInput: There is no such GPU.
         """
         path = global_config if global_config is not None else os.environ.get(GLOBAL_CONFIG_VARIABLE)
@@ -102,6 +114,7 @@ class InferCtx:
         if not self._timeout > 0:
             raise InvalidInput(f"expected a timeout over 0 seconds, got {timeout}")
         self._embedding_config = embedding_config
+        self._expects = None if expects is None else tuple(expects)
         self._device = device_of(device_id)
         self._lock = threading.Lock()
         self._lookups: Lookups | None = None
@@ -113,6 +126,8 @@ class InferCtx:
             shards = _checked(get_embedding_worker_services() if addresses is None else addresses)
             if addresses is None or all(isinstance(entry, str) for entry in addresses):
                 self._addresses = [address for (address,) in shards]
+                if self._expects is None:
+                    self._expects = self._slots_of_own_config()
             else:
                 self._route(shards)
         keep_freed_memory()  # of this process, which is there to serve a model
@@ -134,6 +149,7 @@ class InferCtx:
             TooLarge: It is over a limit.
             Unavailable: A server does not answer; names it.
             DeadlineExceeded: The time is over.
+            ConfigError: The middleware has another embedding config than this context expects.
         """
         device = self._device if device_id is None else device_of(device_id)
         seconds = self._timeout if timeout is None else timeout
@@ -211,14 +227,24 @@ class InferCtx:
                     self._route([[address] for address in self._addresses])
                 else:
                     way = Shortcut if self._options.clients_ask_shards else MiddlewareClient
-                    self._use(way(self._addresses, self._options))
+                    self._use(way(self._addresses, self._options, expects=self._expects))
             assert self._lookups is not None
             return self._lookups
         finally:
             self._lock.release()
 
+    def _slots_of_own_config(self) -> tuple[SlotLike, ...] | None:
+        """None where there is no such config: it is not needed beside a middleware."""
+        path = self._embedding_config
+        named = os.environ.get(EMBEDDING_CONFIG_VARIABLE)
+        if path is None and not (named and Path(named).exists()):
+            return None
+        return tuple(load_embedding_config(path and Path(path)).slots.values())
+
     def _route(self, servers: Sequence[Sequence[str]]) -> None:
         config = load_embedding_config(self._embedding_config and Path(self._embedding_config))
+        if self._expects is not None:
+            Expectations(self._expects).check(config)
         self._use(Router(config, servers, self._options))
 
     def _use(self, lookups: Lookups) -> None:

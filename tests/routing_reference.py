@@ -118,7 +118,7 @@ def ask(snapshot: _core.Snapshot, request: _core.ShardRequest, max_numbers: int 
     """The answer to a request whose columns went over a wire."""
     columns = (request.parts, request.signs, request.sum_counts, request.sum_samples)
     parts, signs, sum_counts, sum_samples = (column.tobytes() for column in columns)
-    return _core.answer(snapshot, parts, signs, sum_counts, sum_samples, max_numbers)
+    return _core.answer(snapshot, parts, signs, sum_counts, sum_samples, max_numbers)[:3]
 
 
 def assert_within_one_ulp(got: np.ndarray, want: np.ndarray) -> None:

@@ -157,24 +157,25 @@ def test_configs_are_frozen_and_can_be_copied() -> None:
         assert other.slots == config.slots
 
 
-def test_the_fingerprint_changes_with_signs_and_dims_only() -> None:
+def test_the_fingerprint_changes_with_what_decides_an_answer_only() -> None:
     one = parse(MIXED)
     same = [
-        MIXED.replace("sqrt_scaling: true", "sqrt_scaling: false"),
-        MIXED.replace("sample_fixed_size: 5", "sample_fixed_size: 6"),
         MIXED.replace("items:", "goods:"),
         MIXED.replace("  - seen\n  - clicked\n", "  - clicked\n  - seen\n"),
     ]
     other = [
         MIXED.replace("prefix_bit: 12", "prefix_bit: 13"),
         MIXED.replace("dim: 16", "dim: 15"),
+        MIXED.replace("sqrt_scaling: true", "sqrt_scaling: false"),
+        MIXED.replace("sample_fixed_size: 5", "sample_fixed_size: 6"),
+        MIXED.replace("embedding_summation: false", "embedding_summation: true"),
         MIXED.replace("embedding_size: 500", "embedding_size: 501"),
         MIXED.replace("  - seen\n", ""),
         MIXED.replace("  bought:\n    dim: 16\n    sqrt_scaling: true\n", ""),
     ]
     assert {parse(text).fingerprint for text in same} == {one.fingerprint}
     assert len({one.fingerprint, *(parse(text).fingerprint for text in other)}) == len(other) + 1
-    assert one.fingerprint == "c33bee19015123f15a203675695be4b8"
+    assert one.fingerprint == "6c2d266246c998ab0358ee6a039dd920"
 
 
 def test_written_in_python() -> None:

@@ -64,7 +64,12 @@ def test_rows_and_what_is_said_of_them(server: EmbeddingServer, ask: Ask, messag
     np.testing.assert_array_equal(np.frombuffer(numbers[12 * DIM : 14 * DIM], np.float16), [1.5] * DIM)
     assert numbers[14 * DIM :] == bytes(12)
     assert response == pb.LookupResponse(
-        id=message.id, version=1, absent=1, wrong_dim=1, server_start=server.status().server_start
+        id=message.id,
+        version=1,
+        absent=1,
+        wrong_dim=1,
+        server_start=server.status().server_start,
+        misses=np.array([[1, 0], [0, 0], [0, 1]], np.uint32).tobytes(),
     )
 
 

@@ -43,7 +43,7 @@ def snapshot() -> _core.Snapshot:
     return load_shards(rows, 1)[0]
 
 
-def raw_answer(snapshot: _core.Snapshot, columns: Iterable[Buffer]) -> tuple[np.ndarray, int, int]:
+def raw_answer(snapshot: _core.Snapshot, columns: Iterable[Buffer]) -> tuple[np.ndarray, int, int, bytes]:
     parts, signs, sum_counts, sum_samples = columns
     return _core.answer(snapshot, parts, signs, sum_counts, sum_samples, MAX_NUMBERS)
 
@@ -51,11 +51,14 @@ def raw_answer(snapshot: _core.Snapshot, columns: Iterable[Buffer]) -> tuple[np.
 def answer(snapshot: _core.Snapshot, columns: Sequence[bytes | bytearray]) -> tuple[np.ndarray, int, int] | None:
     """None for a request that was refused as it should be."""
     try:
-        numbers, absent, wrong_dim = raw_answer(snapshot, columns)
+        numbers, absent, wrong_dim, misses = raw_answer(snapshot, columns)
     except (InvalidInput, TooLarge):
         return None
     assert len(numbers) <= MAX_NUMBERS
     assert absent + wrong_dim <= len(columns[1]) // 8
+    by_part = np.frombuffer(misses, np.uint32).reshape(-1, 2)
+    assert tuple(by_part.sum(axis=0)) == (absent, wrong_dim)
+    assert len(by_part) == (len(columns[0]) // 24 if absent or wrong_dim else 0)
     return numbers, absent, wrong_dim
 
 

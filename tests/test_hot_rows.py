@@ -140,7 +140,7 @@ def test_another_replica_neither_confirms_nor_ends_rows_and_takes_their_place_wh
 
 def test_a_server_that_does_not_say_which_start_it_is() -> None:
     assert Origin.of(pb.LookupResponse(version=3)) is None
-    assert Origin.of(pb.LookupResponse(version=3, server_start=4)) == (4, 3)
+    assert Origin.of(pb.LookupResponse(version=3, server_start=4, checkpoint_id=5)) == Origin(4, 3, 5)
 
 
 @pytest.mark.parametrize("max_bytes", [1, 1 << 16, 1 << 20])

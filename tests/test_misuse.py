@@ -192,7 +192,7 @@ def test_a_request_that_changes_meanwhile_is_answered_as_it_was() -> None:
         changing = pool.submit(change)
         for _ in range(100):
             try:
-                numbers, _, _ = _core.answer(snapshot, parts.data, signs.data, counts.data, samples.data, 4)
+                numbers, _, _, _ = _core.answer(snapshot, parts.data, signs.data, counts.data, samples.data, 4)
             except InvalidInput as error:
                 assert str(error) == "expected samples below 1, got 65535"
             else:

@@ -110,7 +110,7 @@ def test_a_request_may_lie_anywhere_and_is_checked() -> None:
     unaligned = [memoryview(b"!" + column)[1:] for column in (parts, signs, counts, samples)]
     writable = [bytearray(column) for column in (parts, signs, counts, samples)]
     for columns in ([parts, signs, counts, samples], unaligned, writable):
-        numbers, absent, wrong_dim = answer(snapshot, columns[0], columns[1], columns[2], columns[3], 8)
+        numbers, absent, wrong_dim, _ = answer(snapshot, columns[0], columns[1], columns[2], columns[3], 8)
         assert numbers.tolist() == [0.5] * 4 + [4.0] * 4 and (absent, wrong_dim) == (0, 0)
     with pytest.raises(TooLarge, match="at most 7 numbers"):
         answer(snapshot, parts, signs, counts, samples, max_numbers=7)

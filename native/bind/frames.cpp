@@ -3,6 +3,7 @@
 #include <nanobind/stl/vector.h>
 
 #include <algorithm>
+#include <cstring>
 #include <memory>
 #include <string>
 #include <utility>
@@ -74,6 +75,23 @@ void wait_for(const std::vector<FrameCall*>& calls, const std::vector<int>& desc
     exchange(calls, descriptors, seconds, awake);
 }
 
+template <class T>
+std::vector<T> copy_of(nb::handle column) {
+    const Buffer buffer(column, PyBUF_SIMPLE);
+    std::vector<T> items(buffer.bytes().size() / sizeof(T));
+    if (!items.empty()) std::memcpy(items.data(), buffer.bytes().data(), items.size() * sizeof(T));
+    return items;
+}
+
+void count_lookup(ShardAnswers& self, nb::handle parts, std::uint64_t absent, std::uint64_t wrong_dim, nb::handle misses) {
+    const auto all = copy_of<RequestPart>(parts);
+    const auto by_part = copy_of<RunMisses>(misses);
+    if (!by_part.empty() && by_part.size() != all.size()) {
+        throw InvalidInput("expected misses of " + std::to_string(all.size()) + " parts, got " + std::to_string(by_part.size()));
+    }
+    self.count(all, {absent, wrong_dim}, by_part);
+}
+
 void bind_lanes(nb::module_& module) {
     nb::class_<LookupTotals>(module, "LookupTotals")
         .def_ro("lookups", &LookupTotals::lookups)
@@ -87,18 +105,15 @@ void bind_lanes(nb::module_& module) {
         .def(
             "__init__",
             [](ShardAnswers* self, const nb::bytes& request, std::uint64_t start, std::size_t max_numbers,
-               std::vector<double> bounds) {
-                new (self) ShardAnswers(std::string(request.c_str(), request.size()), start, max_numbers, std::move(bounds));
+               std::vector<double> bounds, std::vector<std::string> features) {
+                new (self) ShardAnswers(std::string(request.c_str(), request.size()), start, max_numbers, std::move(bounds),
+                                        std::move(features));
             },
-            nb::arg("request"), nb::arg("start"), nb::arg("max_numbers"), nb::arg("bounds"))
-        .def("open", &ShardAnswers::open, nb::arg("table"), nb::keep_alive<1, 2>())
+            nb::arg("request"), nb::arg("start"), nb::arg("max_numbers"), nb::arg("bounds"), nb::arg("features"))
+        .def("open", &ShardAnswers::open, nb::arg("table"), nb::arg("checkpoint"), nb::keep_alive<1, 2>())
         .def("close", &ShardAnswers::close)
-        .def(
-            "count",
-            [](ShardAnswers& self, std::uint64_t signs, std::uint64_t absent, std::uint64_t wrong_dim) {
-                self.count(signs, {absent, wrong_dim});
-            },
-            nb::arg("signs"), nb::arg("absent"), nb::arg("wrong_dim"))
+        .def("count", count_lookup, nb::arg("parts"), nb::arg("absent"), nb::arg("wrong_dim"), nb::arg("misses"))
+        .def_prop_ro("features", &ShardAnswers::features, nb::rv_policy::reference_internal)
         .def("took", &ShardAnswers::took, nb::arg("seconds"))
         .def("totals", &ShardAnswers::totals);
     nb::class_<FrameLane>(module, "FrameLane")

@@ -14,6 +14,7 @@
 #include "bind.hpp"
 #include "persia/error.hpp"
 #include "persia/plan.hpp"
+#include "persia/plan_counts.hpp"
 #include "release.hpp"
 #include "request.hpp"
 
@@ -33,7 +34,7 @@ using SlotTuple =
 void make_slots(Slots* self, const std::vector<SlotTuple>& tuples, unsigned prefix_bits) {
     std::vector<Slot> slots;
     for (const auto& [name, dim, fixed, summation, sqrt, rounds, size, prefix] : tuples) {
-        slots.push_back({name, dim, fixed, summation, sqrt, rounds, size, prefix});
+        slots.push_back({name, dim, fixed, summation, sqrt, rounds, size, prefix, 0});
     }
     new (self) Slots(std::move(slots), prefix_bits);
 }
@@ -137,9 +138,8 @@ class Column {
 };
 
 // The request as it came over the wire: a column of bytes each.
-std::tuple<Out1<float>, std::uint64_t, std::uint64_t> answer_columns(const Snapshot& snapshot, nb::handle parts,
-                                                                     nb::handle signs, nb::handle sum_counts,
-                                                                     nb::handle sum_samples, std::size_t max_numbers) {
+nb::tuple answer_columns(const Snapshot& snapshot, nb::handle parts, nb::handle signs, nb::handle sum_counts,
+                         nb::handle sum_samples, std::size_t max_numbers) {
     const Buffer parts_buffer(parts, PyBUF_SIMPLE), signs_buffer(signs, PyBUF_SIMPLE), counts_buffer(sum_counts, PyBUF_SIMPLE),
         samples_buffer(sum_samples, PyBUF_SIMPLE);
     const Column<RequestPart> part_column("parts", parts_buffer);
@@ -154,17 +154,47 @@ std::tuple<Out1<float>, std::uint64_t, std::uint64_t> answer_columns(const Snaps
     const std::size_t size = request.answer_size();
     NewArray<float> out(size);
     Misses misses;
+    std::vector<RunMisses> by_part;
     {
         const Released released;
-        misses = answer(snapshot, request, out.data);
+        misses = answer(snapshot, request, out.data, by_part);
     }
-    return {Out1<float>(out.data, {size}, out.owner), misses.absent, misses.wrong_dim};
+    return nb::make_tuple(Out1<float>(out.data, {size}, out.owner), misses.absent, misses.wrong_dim,
+                          nb::bytes(by_part.data(), by_part.size() * sizeof(RunMisses)));
+}
+
+Out1<std::uint32_t> count(const Plan& plan, const std::vector<std::optional<nb::bytes>>& misses, FeatureCounts& counts,
+                          const std::vector<std::uint32_t>& cut) {
+    std::vector<std::optional<std::span<const std::byte>>> columns;
+    for (const auto& of_shard : misses) {
+        if (of_shard) {
+            columns.emplace_back(std::as_bytes(std::span(of_shard->c_str(), of_shard->size())));
+        } else {
+            columns.emplace_back();
+        }
+    }
+    return owned(count_features(plan, columns, cut, counts));
+}
+
+// (name, ids, new ids, wrong dim, cut) of each, and at the end those of all other features.
+nb::list totals_of(const FeatureCounts& self) {
+    nb::list totals;
+    std::size_t i = 0;
+    for (const FeatureCount& one : self.totals()) {
+        const std::string name = i < self.names().size() ? self.names()[i] : "";
+        totals.append(nb::make_tuple(name, one.ids, one.misses.absent, one.misses.wrong_dim, one.cut));
+        ++i;
+    }
+    return totals;
 }
 
 }  // namespace
 
 void routing(nb::module_& module) {
     nb::class_<Slots>(module, "Slots").def("__init__", make_slots, nb::arg("slots"), nb::arg("prefix_bits"));
+    nb::class_<FeatureCounts>(module, "FeatureCounts")
+        .def(nb::init<std::vector<std::string>>(), nb::arg("names"))
+        .def("totals", totals_of);
     nb::class_<PyRequest>(module, "ShardRequest")
         .def_prop_ro("parts", parts_of, nb::rv_policy::reference)
         .def_prop_ro(
@@ -185,6 +215,7 @@ void routing(nb::module_& module) {
                      })
         .def_prop_ro("requests", requests_of)
         .def("room", room_of)
+        .def("count", count, nb::arg("misses"), nb::arg("counts"), nb::arg("cut"))
         .def("assemble", assemble_into, nb::arg("answers").noconvert(), nb::arg("room").noconvert());
     module.def(
         "make_plan",

@@ -125,7 +125,7 @@ struct ShardCursor {
     const float* values;  // null: the shard is missing
     std::size_t part = 0, sign = 0, position = 0, column = 0;
 
-    bool at(std::size_t feature) const { return part < request->parts.size() && request->parts[part].feature == feature; }
+    bool at(std::size_t feature) const { return part < request->parts.size() && request->features[part] == feature; }
 
     PartAnswer take(bool raw) {
         const RequestPart& taken = request->parts[part++];

@@ -32,13 +32,18 @@ double seconds_of(Clock::duration duration) { return std::chrono::duration<doubl
 
 [[noreturn]] void fail(int error) { throw IoError("a connection", error, std::system_category().message(error)); }
 
-std::byte* put_varint(std::byte* to, unsigned field, std::uint64_t value) {
+std::byte* put_tagged(std::byte* to, unsigned tag, std::uint64_t value) {
     if (value == 0) return to;
-    *to++ = static_cast<std::byte>(field << 3);
+    *to++ = static_cast<std::byte>(tag);
     for (; value > 0x7f; value >>= 7) *to++ = static_cast<std::byte>(value | 0x80);
     *to++ = static_cast<std::byte>(value);
     return to;
 }
+
+std::byte* put_varint(std::byte* to, unsigned field, std::uint64_t value) { return put_tagged(to, field << 3, value); }
+
+// What comes before so many bytes of a field.
+std::byte* put_length(std::byte* to, unsigned field, std::uint64_t bytes) { return put_tagged(to, field << 3 | 2, bytes); }
 
 std::byte* put_fixed64(std::byte* to, unsigned field, std::uint64_t value) {
     if (value == 0) return to;
@@ -47,20 +52,22 @@ std::byte* put_fixed64(std::byte* to, unsigned field, std::uint64_t value) {
     return to + sizeof(value);
 }
 
-// A LookupResponse without its numbers.
+// A LookupResponse without its numbers, and without the bytes of the misses by part, which must follow it.
 class Message {
   public:
-    Message(std::uint64_t version, const Misses& misses, std::uint64_t start) {
+    Message(std::uint64_t version, const Misses& misses, const ShardAnswers& answers, std::size_t bytes_of_misses) {
         std::byte* end = put_varint(bytes_, 3, version);
         end = put_varint(end, 4, misses.absent);
         end = put_varint(end, 5, misses.wrong_dim);
-        size_ = static_cast<std::size_t>(put_fixed64(end, 7, start) - bytes_);
+        end = put_fixed64(end, 7, answers.start());
+        end = put_fixed64(end, 9, answers.checkpoint());
+        size_ = static_cast<std::size_t>(put_length(end, 8, bytes_of_misses) - bytes_);
     }
 
     std::span<std::byte> bytes() { return {bytes_, size_}; }
 
   private:
-    std::byte bytes_[3 * 11 + 9];
+    std::byte bytes_[4 * 11 + 2 * 9];
     std::size_t size_;
 };
 
@@ -114,6 +121,7 @@ std::span<const std::byte> FrameLane::serve(int socket) {
         waits_since_ = seconds_of(Clock::now().time_since_epoch());
         request_.give_back();
         numbers_.give_back();
+        if (misses_.capacity() * sizeof(RunMisses) > kKept) misses_ = {};
         request_.hold(kKept, 0);
         std::size_t got = 0;
         if (!receive(socket, got, sizeof(FrameHeader), kKept)) return {};
@@ -172,17 +180,20 @@ bool FrameLane::answer(int socket, const FrameHeader& header) {
     {
         const auto snapshot = table->pin();  // not held until a slow peer has taken its answer
         version = snapshot->version();
-        misses = persia::answer(*snapshot, request, reinterpret_cast<float*>(numbers_.bytes.get()));
+        misses = persia::answer(*snapshot, request, reinterpret_cast<float*>(numbers_.bytes.get()), misses_);
     }
-    answers_.count(request.signs.size(), misses);
+    answers_.count(request.parts, misses, misses_);
     answers_.took(seconds_of(Clock::now() - began));
-    Message words(version, misses, answers_.start());
+    const std::span<std::byte> by_part = std::as_writable_bytes(std::span(misses_));
+    Message words(version, misses, answers_, by_part.size());
     reply.columns = kAnswerColumns;
     reply.turn = header.turn;
     reply.lengths[0] = static_cast<std::uint32_t>(request.answer_size() * sizeof(float));
-    reply.lengths[1] = static_cast<std::uint32_t>(words.bytes().size());
-    iovec pieces[] = {
-        {&reply, sizeof(reply)}, {numbers_.bytes.get(), reply.lengths[0]}, {words.bytes().data(), reply.lengths[1]}};
+    reply.lengths[1] = static_cast<std::uint32_t>(words.bytes().size() + by_part.size());
+    iovec pieces[] = {{&reply, sizeof(reply)},
+                      {numbers_.bytes.get(), reply.lengths[0]},
+                      {words.bytes().data(), words.bytes().size()},
+                      {by_part.data(), by_part.size()}};
     send_all(socket, pieces);
     return true;
 }

@@ -170,7 +170,8 @@ void distribute(const Column& column, const ShardOf& shard_of_sign, bool single_
         const auto signs = static_cast<std::uint32_t>(scratch.counts[s] / kOneSign);
         const auto positions = static_cast<std::uint32_t>(scratch.counts[s] % kOneSign);
         if (signs == 0) continue;
-        requests[s].parts.push_back({feature, kind, slot.dim, batch_size, signs, positions});
+        requests[s].parts.push_back({slot.feature, kind, slot.dim, batch_size, signs, positions});
+        requests[s].features.push_back(feature);
         scratch.cursors[s] = make_room(requests[s], kind, !slot.summation, signs, positions);
     }
     for (std::size_t i = 0; i < n; ++i) {
@@ -198,6 +199,7 @@ Plan make_plan(const Batch& batch, const Slots& slots, std::uint32_t shards, std
     const auto share = [shards](std::size_t all) { return all / shards * 9 / 8 + 16; };
     for (PlannedRequest& request : plan.shards) {
         request.parts.reserve(std::min(batch.features.size(), share(batch.ids.size())));
+        request.features.reserve(request.parts.capacity());
         request.signs.reserve(share(batch.ids.size()));
         request.row_counts.reserve(share(batch.ids.size()));
         request.row_samples.reserve(share(batch.positions.size()));

@@ -11,11 +11,17 @@ constexpr auto kRelaxed = std::memory_order_relaxed;  // each figure stands for 
 
 }  // namespace
 
-ShardAnswers::ShardAnswers(std::string request, std::uint64_t start, std::size_t max_numbers, std::vector<double> bounds)
+ShardAnswers::ShardAnswers(std::string request, std::uint64_t start, std::size_t max_numbers, std::vector<double> bounds,
+                           std::vector<std::string> features)
     : request_(std::move(request)), start_(start), max_numbers_(max_numbers), bounds_(std::move(bounds)),
-      within_(bounds_.size() + 1) {}
+      within_(bounds_.size() + 1), features_(std::move(features)) {}
 
-void ShardAnswers::count(std::uint64_t signs, const Misses& misses) {
+void ShardAnswers::count(std::span<const RequestPart> parts, const Misses& misses, std::span<const RunMisses> by_part) {
+    std::uint64_t signs = 0;
+    for (std::size_t i = 0; i < parts.size(); ++i) {
+        signs += parts[i].signs;
+        features_.add(parts[i].feature, parts[i].signs, by_part.empty() ? RunMisses{} : by_part[i]);
+    }
     lookups_.fetch_add(1, kRelaxed);
     signs_.fetch_add(signs, kRelaxed);
     if (misses.absent != 0) absent_.fetch_add(misses.absent, kRelaxed);

@@ -122,14 +122,14 @@ void check_request(const RequestView& request, std::size_t max_numbers) {
     }
 }
 
-Misses answer(const Snapshot& snapshot, const RequestView& request, float* out) {
+Misses answer(const Snapshot& snapshot, const RequestView& request, float* out, std::vector<RunMisses>& misses) {
     std::vector<Run> runs;
     runs.reserve(request.parts.size());
     for (const RequestPart& part : request.parts) runs.push_back({part.signs, part.dim});
     Answer answer(snapshot.storage(), request, out);
-    const Misses misses = snapshot.visit(request.signs, runs, answer);
+    const Misses all = snapshot.visit(request.signs, runs, answer, misses);
     answer.skip_to(request.parts.size());
-    return misses;
+    return all;
 }
 
 }  // namespace persia

@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "persia/error.hpp"
+#include "persia/feature_counts.hpp"
 #include "persia/row_storage.hpp"
 
 namespace persia {
@@ -13,7 +14,8 @@ Slots::Slots(std::vector<Slot> slots, unsigned prefix_bits) : slots_(std::move(s
     }
     modulus_ = (std::uint64_t{1} << (64 - prefix_bits)) - 1;
     for (std::size_t i = 0; i < slots_.size(); ++i) {
-        const Slot& slot = slots_[i];
+        Slot& slot = slots_[i];
+        slot.feature = feature_id(slot.name);
         if (slot.dim == 0 || slot.dim > kMaxDim) {
             throw FeatureError(slot.name, "expected a dim of 1 to 65535, got " + std::to_string(slot.dim));
         }

@@ -1,6 +1,7 @@
 #include "persia/snapshot.hpp"
 
 #include <algorithm>
+#include <bit>
 
 #include "persia/row_use.hpp"
 
@@ -25,6 +26,8 @@ struct Block {
     std::uint8_t unfinished[kBlock];  // which signs are not in their home bucket, which others have passed
     std::size_t unfinished_count;
     std::uint32_t in_layers;  // bit i: a layer may know sign i
+    std::uint32_t absent;     // bit i: sign i has no row
+    std::uint32_t wrong_dim;  // bit i: sign i has a row of another dim
 };
 static_assert(kBlock <= 32);
 
@@ -51,6 +54,7 @@ class Runs {
     std::size_t run() const { return run_; }
     std::size_t first() const { return first_; }
     std::uint32_t dim() const { return runs_[run_].dim; }
+    std::size_t size() const { return runs_.size(); }
 
   private:
     std::span<const Run> runs_;
@@ -63,9 +67,12 @@ class Runs {
 // The steps of a lookup.
 class Snapshot::Lookup {
   public:
-    Lookup(const Snapshot& snapshot, std::span<const std::uint64_t> signs, std::span<const Run> runs)
+    Lookup(const Snapshot& snapshot, std::span<const std::uint64_t> signs, std::span<const Run> runs,
+           std::vector<RunMisses>& by_run)
         : layers_(snapshot.layers_), base_(snapshot.base_.rows), track_use_(snapshot.base_.track_use), signs_(signs),
-          fetched_(runs), used_(runs) {}
+          fetched_(runs), used_(runs), by_run_(by_run) {
+        by_run_.clear();
+    }
 
     void fetch(Block& block, std::size_t begin, std::size_t n) {
         fetched_.next(n, [&](std::size_t i, std::size_t count) { std::fill_n(block.dims + i, count, fetched_.dim()); });
@@ -75,7 +82,7 @@ class Snapshot::Lookup {
             block.buckets[i] = base_.index().part(hash).home(hash);
             __builtin_prefetch(block.buckets[i]);
         }
-        block.in_layers = 0;
+        block.in_layers = block.absent = block.wrong_dim = 0;
         for (const auto& layer : layers_) {
             for (std::size_t i = 0; i < n; ++i) {
                 if (!layer->filter.may_have(block.hashes[i])) continue;
@@ -97,7 +104,7 @@ class Snapshot::Lookup {
                 block.unfinished[block.unfinished_count++] = static_cast<std::uint8_t>(i);
                 continue;
             }
-            block.rows[i] = in_base(found, block.dims[i]);
+            block.rows[i] = in_base(block, i, found);
         }
     }
 
@@ -105,12 +112,16 @@ class Snapshot::Lookup {
         for (std::size_t k = 0; k < block.unfinished_count; ++k) {
             const std::size_t i = block.unfinished[k];
             const Entry found = base_.index().part(block.hashes[i]).find(block.buckets[i], signs_[begin + i]);
-            block.rows[i] = in_base(found, block.dims[i]);
+            block.rows[i] = in_base(block, i, found);
         }
     }
 
     void use(const Block& block, std::size_t n, RowUser& user) {
-        used_.next(n, [&](std::size_t i, std::size_t count) { user.use(used_.run(), used_.first(), {block.rows + i, count}); });
+        const bool misses = (block.absent | block.wrong_dim) != 0;
+        used_.next(n, [&](std::size_t i, std::size_t count) {
+            user.use(used_.run(), used_.first(), {block.rows + i, count});
+            if (misses) note_misses(block, i, count);
+        });
     }
 
     Misses misses() const { return misses_; }
@@ -123,26 +134,27 @@ class Snapshot::Lookup {
             const Part part = layer->rows.index().part(block.hashes[i]);
             const Entry found = part.find(part.home(block.hashes[i]), sign);
             if (found.ref == kNoRef) continue;
-            block.rows[i] = row(layer->rows.arena(), found.ref == kDeletedRef ? kNoRef : found.ref, block.dims[i]);
+            block.rows[i] = row(block, i, layer->rows.arena(), found.ref == kDeletedRef ? kNoRef : found.ref);
             return true;
         }
         return false;
     }
 
-    const std::byte* in_base(const Entry& found, std::uint32_t dim) {
+    const std::byte* in_base(Block& block, std::size_t i, const Entry& found) {
         if (track_use_ && found.ref != kNoRef) found.mark_used();
-        return row(base_.arena(), found.ref, dim);
+        return row(block, i, base_.arena(), found.ref);
     }
 
-    // Starts to fetch the row. Null, and counted, if there is none to use.
-    const std::byte* row(const RowArena& arena, std::uint32_t ref, std::uint32_t dim) {
+    // Starts to fetch the row of sign i. Null, and noted, if there is none to use.
+    static const std::byte* row(Block& block, std::size_t i, const RowArena& arena, std::uint32_t ref) {
         if (ref == kNoRef) {
-            ++misses_.absent;
+            block.absent |= std::uint32_t{1} << i;
             return nullptr;
         }
         const std::uint32_t slot = slot_of_ref(ref);
+        const std::uint32_t dim = block.dims[i];
         if (arena.dim(slot) != dim) {
-            ++misses_.wrong_dim;
+            block.wrong_dim |= std::uint32_t{1} << i;
             return nullptr;
         }
         const std::byte* found = arena.row(slot);
@@ -151,19 +163,34 @@ class Snapshot::Lookup {
         return found;
     }
 
+    // Counts those of `count` signs from sign i of the block on, which are of the run that is used.
+    void note_misses(const Block& block, std::size_t i, std::size_t count) {
+        const std::uint32_t stretch = ~std::uint32_t{0} >> (kBlock - count) << i;
+        const auto absent = static_cast<std::uint32_t>(std::popcount(block.absent & stretch));
+        const auto wrong_dim = static_cast<std::uint32_t>(std::popcount(block.wrong_dim & stretch));
+        if (absent + wrong_dim == 0) return;
+        if (by_run_.empty()) by_run_.resize(used_.size());
+        by_run_[used_.run()].absent += absent;
+        by_run_[used_.run()].wrong_dim += wrong_dim;
+        misses_.absent += absent;
+        misses_.wrong_dim += wrong_dim;
+    }
+
     const std::vector<std::shared_ptr<const Layer>>& layers_;
     const RowMap& base_;
     const bool track_use_;
     const std::span<const std::uint64_t> signs_;
     Runs fetched_, used_;
+    std::vector<RunMisses>& by_run_;
     Misses misses_;
 };
 
-Misses Snapshot::visit(std::span<const std::uint64_t> signs, std::span<const Run> runs, RowUser& user) const {
+Misses Snapshot::visit(std::span<const std::uint64_t> signs, std::span<const Run> runs, RowUser& user,
+                       std::vector<RunMisses>& by_run) const {
     const std::size_t n = signs.size();
     const std::size_t blocks = (n + kBlock - 1) / kBlock;
     const auto size = [n](std::size_t block) { return std::min(kBlock, n - block * kBlock); };
-    Lookup lookup(*this, signs, runs);
+    Lookup lookup(*this, signs, runs, by_run);
     Block ring[kSteps];
     for (std::size_t turn = 0; turn < blocks + kSteps - 1; ++turn) {
         if (turn < blocks) lookup.fetch(ring[turn % kSteps], turn * kBlock, size(turn));
@@ -187,7 +214,8 @@ Misses Snapshot::rows(std::span<const std::uint64_t> signs, std::uint32_t dim, f
     copy.dim = dim;
     copy.out = out;
     const Run run{signs.size(), dim};
-    return visit(signs, {&run, 1}, copy);
+    std::vector<RunMisses> by_run;
+    return visit(signs, {&run, 1}, copy, by_run);
 }
 
 std::vector<std::uint64_t> Snapshot::signs() const {

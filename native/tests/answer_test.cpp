@@ -77,9 +77,11 @@ TEST(many_features_are_answered_as_each_alone_would_be) {
             const Request request = request_of(random, round % 30, most_signs);
             check_request(request.view(), 1 << 20);
             std::vector<float> out(request.view().answer_size(), -1.0F);
-            const Misses misses = answer(*snapshot, request.view(), out.data());
+            std::vector<RunMisses> by_part(3), expected_by_part;  // what an earlier request left
+            const Misses misses = answer(*snapshot, request.view(), out.data(), by_part);
             Misses expected;
-            CHECK(bytes_of(out) == naive_answer(*snapshot, request.view(), expected));
+            CHECK(bytes_of(out) == naive_answer(*snapshot, request.view(), expected, expected_by_part));
+            CHECK(bytes_of(by_part) == bytes_of(expected_by_part));
             CHECK(misses.absent == expected.absent && misses.wrong_dim == expected.wrong_dim);
             found += request.signs.size() - misses.absent - misses.wrong_dim;
         }

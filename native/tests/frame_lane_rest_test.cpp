@@ -117,7 +117,7 @@ TEST(without_a_table_requests_come_back_and_with_one_they_are_answered_again) {
     const Bytes sent = frame_of(2, columns_of(kRequest));
     serving.ends.send(sent);
     CHECK(serving.handed_back() == sent);
-    shard.answers.open(*shard.table);
+    shard.answers.open(*shard.table, kCheckpoint);
     serving.start();
     serving.ends.send(sent);
     CHECK(is_answer(receive_frame(serving.ends), 2, expected_of(*shard.table->pin(), kRequest)));

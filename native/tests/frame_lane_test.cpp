@@ -60,7 +60,7 @@ TEST(a_request_for_nothing_has_an_empty_answer) {
     Serving serving(shard.answers);
     for (const Wire& wire : {Wire{}, request_for(AnswerKind::halves, 3, {}), request_for(AnswerKind::rows, 4, {})}) {
         serving.ends.send(frame_of(7, columns_of(wire)));
-        CHECK(is_answer(receive_frame(serving.ends), 7, {{}, {0, 0, 0, kStart}}));
+        CHECK(is_answer(receive_frame(serving.ends), 7, {{}, {.server_start = kStart}}));
     }
 }
 
@@ -70,10 +70,10 @@ TEST(figures_of_more_than_a_byte_are_said_whole) {
     Serving serving(shard.answers);
     serving.ends.send(frame_of(1, columns_of(request_for(AnswerKind::rows, 1, range(1'000, 18'000)))));
     const auto frame = receive_frame(serving.ends);
-    CHECK(frame && response_of(frame->columns.at(1)) == (Response{300, 17'000, 0, kStart}));
+    CHECK(frame && response_of(frame->columns.at(1)) == (Response{300, 17'000, 0, kStart, kCheckpoint, bytes_of(std::vector<RunMisses>{{17'000, 0}})}));
     serving.ends.send(frame_of(1, columns_of(request_for(AnswerKind::rows, 2, range(0, 300)))));
     const auto other = receive_frame(serving.ends);
-    CHECK(other && response_of(other->columns.at(1)) == (Response{300, 204, 96, kStart}));
+    CHECK(other && response_of(other->columns.at(1)) == (Response{300, 204, 96, kStart, kCheckpoint, bytes_of(std::vector<RunMisses>{{204, 96}})}));
 }
 
 TEST(a_request_may_come_in_two_pieces_cut_anywhere) {
@@ -186,7 +186,7 @@ TEST(it_is_known_since_when_a_lane_waits) {
 
 TEST(what_lookups_take_is_counted_up_to_each_bound) {
     const double bounds[] = {0.5, 1.0, 2.0};
-    ShardAnswers answers("", 0, 1, {bounds[0], bounds[1], bounds[2]});
+    ShardAnswers answers("", 0, 1, {bounds[0], bounds[1], bounds[2]}, {});
     for (const double bound : bounds) {
         answers.took(bound);
         answers.took(std::nextafter(bound, 0.0));
@@ -199,7 +199,7 @@ TEST(what_lookups_take_is_counted_up_to_each_bound) {
     CHECK(totals.beyond == 1);
     CHECK(totals.nanoseconds >= 8'999'999'990 && totals.nanoseconds <= 9'000'000'010);
     CHECK(totals.lookups == 0);
-    ShardAnswers unbounded("", 0, 1, {});
+    ShardAnswers unbounded("", 0, 1, {}, {});
     unbounded.took(0.0);
     CHECK(unbounded.totals().within.empty() && unbounded.totals().beyond == 1);
 }

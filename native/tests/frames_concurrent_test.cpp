@@ -152,7 +152,7 @@ TEST(every_answer_is_of_one_version_while_tables_come_and_go) {
             until_more(counts.answered, 20);
             shard.answers.close();
             until_more(counts.handed_back, 1);
-            shard.answers.open(*shard.table);
+            shard.answers.open(*shard.table, kCheckpoint);
         }
     });
     threads.emplace_back([&] {  // reads what is known of them, meanwhile
@@ -190,7 +190,9 @@ TEST(every_answer_is_of_one_version_while_tables_come_and_go) {
 
 TEST(nothing_that_is_counted_by_several_at_a_time_is_lost) {
     constexpr std::uint64_t kThreads = 4, kTimes = 20'000;
-    ShardAnswers answers("", 0, 1, {1.0});
+    ShardAnswers answers("", 0, 1, {1.0}, {"a", "b"});
+    const RequestPart parts[] = {{.feature = feature_id("b"), .signs = 2}, {.feature = 7, .signs = 1}};
+    const RunMisses by_part[] = {{0, 2}, {1, 0}};
     std::atomic<std::uint64_t> ready{0};
     std::vector<std::thread> threads;
     for (std::uint64_t i = 0; i < kThreads; ++i) {
@@ -198,7 +200,7 @@ TEST(nothing_that_is_counted_by_several_at_a_time_is_lost) {
             ++ready;
             while (ready != kThreads) std::this_thread::yield();
             for (std::uint64_t time = 0; time < kTimes; ++time) {
-                answers.count(3, {1, 2});
+                answers.count(parts, {1, 2}, by_part);
                 answers.took(time % 2 == 0 ? 0.5 : 2.0);
             }
         });
@@ -208,6 +210,9 @@ TEST(nothing_that_is_counted_by_several_at_a_time_is_lost) {
     const LookupTotals totals = answers.totals();
     CHECK(totals.lookups == kAll && totals.signs == 3 * kAll);
     CHECK(totals.misses.absent == kAll && totals.misses.wrong_dim == 2 * kAll);
+    const std::vector<FeatureCount> features = answers.features().totals();
+    CHECK(features.at(0).ids == 0 && features.at(1).ids == 2 * kAll && features.at(2).ids == kAll);
+    CHECK(features.at(1).misses.wrong_dim == 2 * kAll && features.at(2).misses.absent == kAll);
     CHECK(totals.within.at(0) == kAll / 2 && totals.beyond == kAll / 2);
     CHECK(totals.nanoseconds == kAll / 2 * 2'500'000'000);
 }

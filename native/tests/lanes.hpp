@@ -21,12 +21,13 @@ namespace persia {
 
 constexpr std::size_t kMaxNumbers = 20'000;
 constexpr std::uint64_t kStart = 0x8877665544332211;
+constexpr std::uint64_t kCheckpoint = 0x0102030405060708;
 const std::string kMessage{"\x30\x01\x38\x03"};  // shard_index = 1, shard_count = 3
 
 struct OneShard {
     explicit OneShard(std::unique_ptr<Table> rows = table_for_requests(), std::string message = kMessage)
-        : table(std::move(rows)), answers(std::move(message), kStart, kMaxNumbers, {1e-9, 1e-6, 1e-3, 1e3}) {
-        answers.open(*table);
+        : table(std::move(rows)), answers(std::move(message), kStart, kMaxNumbers, {1e-9, 1e-6, 1e-3, 1e3}, {"a"}) {
+        answers.open(*table, kCheckpoint);
     }
 
     std::unique_ptr<Table> table;
@@ -91,13 +92,15 @@ inline Wire request_for(AnswerKind kind, std::uint32_t dim, const std::vector<st
 
 struct Response {
     std::uint64_t version = 0, absent = 0, wrong_dim = 0, server_start = 0;
+    std::uint64_t checkpoint = kCheckpoint;
+    Bytes misses = {};  // by part
 
     bool operator==(const Response&) const = default;
 };
 
 // A LookupResponse of protos/persia/v1/embedding.proto without its numbers. Throws for anything else.
 inline Response response_of(const Bytes& message) {
-    Response response;
+    Response response{.checkpoint = 0};
     std::size_t at = 0;
     const auto next = [&] { return std::to_integer<std::uint64_t>(message.at(at++)); };
     const auto varint = [&] {
@@ -118,6 +121,12 @@ inline Response response_of(const Bytes& message) {
                 break;
             case 7 << 3 | 1:
                 for (unsigned shift = 0; shift < 64; shift += 8) response.server_start |= next() << shift;
+                break;
+            case 9 << 3 | 1:
+                for (unsigned shift = 0; shift < 64; shift += 8) response.checkpoint |= next() << shift;
+                break;
+            case 8 << 3 | 2:
+                for (std::uint64_t left = varint(); left > 0; --left) response.misses.push_back(message.at(at++));
                 break;
             default:
                 throw std::runtime_error("a field that was not expected");
@@ -140,8 +149,10 @@ inline Expected expected_of(const Snapshot& snapshot, const Wire& wire) {
     const RequestView request{parts, signs, counts, samples};
     check_request(request, kMaxNumbers);
     Misses misses;
-    Bytes numbers = naive_answer(snapshot, request, misses);
-    return {std::move(numbers), {snapshot.version(), misses.absent, misses.wrong_dim, kStart}};
+    std::vector<RunMisses> by_part;
+    Bytes numbers = naive_answer(snapshot, request, misses, by_part);
+    return {std::move(numbers),
+            {snapshot.version(), misses.absent, misses.wrong_dim, kStart, kCheckpoint, bytes_of(by_part)}};
 }
 
 inline bool is_answer(const std::optional<Frame>& frame, std::uint16_t turn, const Expected& expected) {

@@ -30,9 +30,11 @@ TEST(spoiled_requests_end_in_the_right_answer_or_a_typed_error) {
             const RequestView request{parts, signs, counts, samples};
             check_request(request, kMaxNumbers);
             std::vector<float> numbers(request.answer_size(), -1.0F);
-            const Misses misses = answer(*snapshot, request, numbers.data());
+            std::vector<RunMisses> by_part, expected_by_part;
+            const Misses misses = answer(*snapshot, request, numbers.data(), by_part);
             Misses expected;
-            const bool same = bytes_of(numbers) == naive_answer(*snapshot, request, expected);
+            const bool same = bytes_of(numbers) == naive_answer(*snapshot, request, expected, expected_by_part) &&
+                              bytes_of(by_part) == bytes_of(expected_by_part);
             CHECK(same && misses.absent == expected.absent && misses.wrong_dim == expected.wrong_dim);
             CHECK(numbers.size() <= kMaxNumbers);
             ++answered;

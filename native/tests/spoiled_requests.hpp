@@ -141,19 +141,24 @@ inline std::unique_ptr<Table> table_for_requests() {
 }
 
 // One sign at a time, in the bytes of the answer: two halves are not always a number.
-inline Bytes naive_answer(const Snapshot& snapshot, const RequestView& request, Misses& misses) {
+inline Bytes naive_answer(const Snapshot& snapshot, const RequestView& request, Misses& misses,
+                          std::vector<RunMisses>& by_part) {
     Bytes out;
     const auto append = [&](const auto& numbers) {
         const auto bytes = std::as_bytes(std::span(numbers));
         out.insert(out.end(), bytes.begin(), bytes.end());
     };
     std::size_t sign = 0, count = 0, position = 0;
+    by_part.clear();
     for (const RequestPart& part : request.parts) {
+        RunMisses& of_part = by_part.emplace_back();
         std::vector<float> sums(part.kind == AnswerKind::sums ? std::size_t{part.samples} * part.dim : 0), row(part.dim);
         for (std::size_t i = 0; i < part.signs; ++i, ++sign) {
             const Misses one = snapshot.rows(request.signs.subspan(sign, 1), part.dim, row.data());
             misses.absent += one.absent;
             misses.wrong_dim += one.wrong_dim;
+            of_part.absent += static_cast<std::uint32_t>(one.absent);
+            of_part.wrong_dim += static_cast<std::uint32_t>(one.wrong_dim);
             if (part.kind == AnswerKind::rows) append(row);
             if (part.kind == AnswerKind::halves) {
                 std::vector<std::uint16_t> halves(part.dim);
@@ -169,6 +174,7 @@ inline Bytes naive_answer(const Snapshot& snapshot, const RequestView& request, 
         append(sums);
         out.resize((out.size() + 3) / 4 * 4);  // an odd half
     }
+    if (misses.absent + misses.wrong_dim == 0) by_part.clear();
     return out;
 }
 

@@ -54,6 +54,12 @@ inline std::pair<std::vector<float>, Misses> rows_of(const Snapshot& snapshot, c
     return {rows, misses};
 }
 
+// An answer of whose misses only the sums matter.
+inline Misses answer(const Snapshot& snapshot, const RequestView& request, float* out) {
+    std::vector<RunMisses> by_part;
+    return answer(snapshot, request, out, by_part);
+}
+
 // Of one feature, as a shard answers it.
 inline Misses add_up(const Snapshot& snapshot, const std::vector<std::uint64_t>& signs,
                      const std::vector<std::uint32_t>& counts, const std::vector<std::uint16_t>& samples, std::uint32_t dim,

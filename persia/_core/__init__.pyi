@@ -239,7 +239,9 @@ class ShardRequest:
 
     @property
     def parts(self) -> npt.NDArray[np.uint32]:
-        """(k, 6): feature, answer kind (0 rows, 1 sums, 2 halves), dim, samples, signs, positions."""
+        """(k, 6): feature, answer kind (0 rows, 1 sums, 2 halves), dim, samples, signs, positions. The feature is the lower
+        half of the fingerprint of its name.
+        """
     @property
     def signs(self) -> _U64: ...
     @property
@@ -252,11 +254,24 @@ class ShardRequest:
     def answer_size(self) -> int:
         """Numbers of four bytes in the answer; 0 for a shard that need not be asked."""
 
+class FeatureCounts:
+    """How the ids of each feature fared, summed up over lookups. Any thread may use it."""
+
+    def __init__(self, names: Sequence[str]) -> None: ...
+    def totals(self) -> list[tuple[str, int, int, int, int]]:
+        """Name, ids, those without a row, those whose row has another dim, those cut off. The last one, with the name "", is of
+        all other features.
+        """
+
 class Plan:
     @property
     def feature_names(self) -> list[str]: ...
     @property
     def requests(self) -> list[ShardRequest]: ...
+    def count(self, misses: Sequence[bytes | None], counts: FeatureCounts, cut: Sequence[int]) -> npt.NDArray[np.uint32]:
+        """How ids fared, four numbers for each feature of the batch: ids, without a row, of another dim, cut; `counts` gets
+        them too. misses: of each shard those by part, None for a missing shard; cut: of each feature, or empty. InvalidInput.
+        """
     def room(self) -> tuple[npt.NDArray[np.float16], npt.NDArray[np.uint32]]:
         """Memory for the numbers of all tensors, not initialised, and their shapes as in ForwardResponse, both of one dim."""
     def assemble(self, answers: Sequence[npt.NDArray[np.float32] | None], room: npt.NDArray[np.float16]) -> None:
@@ -269,5 +284,7 @@ def make_plan(batch: Batch, slots: Slots, shards: int, max_numbers: int = 1 << 2
 
 def answer(
     snapshot: Snapshot, parts: Buffer, signs: Buffer, sum_counts: Buffer, sum_samples: Buffer, max_numbers: int
-) -> tuple[npt.NDArray[np.float32], int, int]:
-    """A request's columns as bytes -> the answer; absent signs; signs of another dim. InvalidInput, TooLarge."""
+) -> tuple[npt.NDArray[np.float32], int, int, bytes]:
+    """A request's columns as bytes -> the answer; absent signs; signs of another dim; both by part, two u32 each, or empty
+    where there are none at all. InvalidInput, TooLarge.
+    """

@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 from typing_extensions import Buffer
 
-from persia._core import ShardRequest, Table
+from persia._core import FeatureCounts, ShardRequest, Table
 
 # Lookups that need no Python
 
@@ -29,15 +29,20 @@ class LookupTotals:
 class ShardAnswers:
     """What a shard answers lookups from, and what is counted of them. Any thread may use it."""
 
-    def __init__(self, request: bytes, start: int, max_numbers: int, bounds: Sequence[float]) -> None:
+    def __init__(
+        self, request: bytes, start: int, max_numbers: int, bounds: Sequence[float], features: Sequence[str]
+    ) -> None:
         """request: the message of each request meant for this shard; start: the server_start of answers; max_numbers: of
-        an answer; bounds: seconds, ascending, of the histogram of what lookups take.
+        an answer; bounds: seconds, ascending, of the histogram of what lookups take; features: what is counted each.
         """
-    def open(self, table: Table) -> None:
-        """From now on, lookups are answered."""
+    def open(self, table: Table, checkpoint: int) -> None:
+        """From now on, lookups are answered, as of that checkpoint."""
     def close(self) -> None:
         """From now on, they are not."""
-    def count(self, signs: int, absent: int, wrong_dim: int) -> None: ...
+    def count(self, parts: Buffer, absent: int, wrong_dim: int, misses: bytes) -> None:
+        """A lookup that was answered; misses: by part, as _core.answer gives them."""
+    @property
+    def features(self) -> FeatureCounts: ...
     def took(self, seconds: float) -> None: ...
     def totals(self) -> LookupTotals: ...
 

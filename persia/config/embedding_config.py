@@ -12,6 +12,7 @@ import msgspec
 from msgspec import Meta
 
 from persia.config.nodes import child_path
+from persia.config.slots_match import facts_of
 from persia.errors import ConfigError
 
 
@@ -121,10 +122,17 @@ class EmbeddingConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_
 
     @cached_property
     def fingerprint(self) -> str:
-        """The same for two configs exactly if they have the same slots, each with the same dim and rule for its signs."""
-        slots = sorted(self.slots.values(), key=lambda slot: slot.name)
-        facts = [(s.name, s.dim, s.prefix, s.prefix_bits, s.hash_stack_rounds, s.hash_stack_size) for s in slots]
+        """The same for two configs exactly if they give the same tensors: the same slots, each with the same dim, rule for its
+        signs, pooling, and length where it is raw.
+        """
+        facts = [facts_of(slot) for slot in self.slots.values()]
+        facts = sorted(slot._replace(keep=slot.keep or "first") for slot in facts)  # what is not said is the default
         return hashlib.sha256(json.dumps(facts).encode()).hexdigest()[:32]
+
+    @cached_property
+    def fingerprint_id(self) -> int:
+        """The first 8 bytes of the fingerprint, as a number that messages have room for; never 0, which says nothing."""
+        return int(self.fingerprint[:16], 16) or 1
 
 
 def _groups(config: EmbeddingConfig) -> dict[str, str]:

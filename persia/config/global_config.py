@@ -163,6 +163,15 @@ class EmbeddingWorkerConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_un
             "its rows, which says so."
         ),
     ] = "error"
+    mixed_checkpoints: Annotated[
+        Literal["old", "error"],
+        Meta(
+            description="What becomes of lookups while embedding servers hold different checkpoints, for instance because one "
+            "was written over the other and a server was restarted: `old` asks only servers of the checkpoint that is served "
+            "now, for as long as every shard has one; then of the newest that every shard has. `error` refuses lookups "
+            "until all servers hold the same. Rows of two checkpoints are never mixed in one answer."
+        ),
+    ] = "old"
     clients_ask_shards: Annotated[
         bool,
         Meta(

@@ -29,15 +29,21 @@ RowsOfDim = tuple[U64, npt.NDArray[np.float32]]  # signs (n), rows (n, dim)
 
 
 class Origin(NamedTuple):
-    """What tells rows apart: one start of one server, which counts its versions from 0, and the version."""
+    """What tells rows apart: one start of one server, which counts its versions from 0, and the version.
+
+    The checkpoint follows from the start.
+    """
 
     start: int
     version: int
+    checkpoint: int = 0
 
     @classmethod
     def of(cls, response: pb.LookupResponse) -> Origin | None:
         """None: of a server that is too old to say."""
-        return cls(response.server_start, response.version) if response.server_start else None
+        if not response.server_start:
+            return None
+        return cls(response.server_start, response.version, response.checkpoint_id)
 
 
 @dataclass(frozen=True)
@@ -199,12 +205,15 @@ def _answer_of(store: _Store, request: _core.ShardRequest, signs: U64) -> Answer
         probed = np.ascontiguousarray(signs[::step])
         if not store.knows_of(probed, snapshot.rows(probed, 1)[1]):
             return None
-    numbers, absent, wrong_dim = _core.answer(
+    numbers, absent, wrong_dim, misses = _core.answer(
         snapshot, request.parts.data, signs.data, request.sum_counts.data, request.sum_samples.data, request.answer_size
     )
     if wrong_dim or not store.knows_of(signs, absent):
         return None
-    return Answer(pb.LookupResponse(version=store.origin.version, absent=absent), [numbers.view(np.uint8)])
+    response = pb.LookupResponse(
+        version=store.origin.version, absent=absent, misses=misses, checkpoint_id=store.origin.checkpoint
+    )
+    return Answer(response, [numbers.view(np.uint8)])
 
 
 def _bytes_of(store: _Store) -> int:

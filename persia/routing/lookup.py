@@ -6,7 +6,7 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -14,9 +14,10 @@ import numpy.typing as npt
 from persia import _core
 from persia.config.global_config import EmbeddingWorkerConfig
 
-__all__ = ["SHAPE_NUMBERS", "Lookup", "Lookups", "OnRoom", "RouterOptions", "split", "tensor_shapes"]
+__all__ = ["FEATURE_NUMBERS", "SHAPE_NUMBERS", "FeatureLookup", "Lookup", "Lookups", "OnRoom", "RouterOptions", "split", "tensor_shapes"]
 
 SHAPE_NUMBERS = 3
+FEATURE_NUMBERS = 4
 
 
 @dataclass(frozen=True)
@@ -31,6 +32,7 @@ class RouterOptions:
     clients_ask_shards: bool = True  # where they reach them, instead of a middleware
     row_cache_max_age: float = 0.0  # how long hot rows may be used without asking their shard again; 0: never
     row_cache_bytes: int = 256 << 20  # of all shards' hot rows
+    mixed_checkpoints: str = "old"  # or "error", as the config file has it
 
     @classmethod
     def of(cls, config: EmbeddingWorkerConfig) -> RouterOptions:
@@ -44,7 +46,18 @@ class RouterOptions:
             clients_ask_shards=config.clients_ask_shards,
             row_cache_max_age=config.row_cache_max_age_ms / 1000,
             row_cache_bytes=config.row_cache_mib << 20,
+            mixed_checkpoints=config.mixed_checkpoints,
         )
+
+
+class FeatureLookup(NamedTuple):
+    """How the ids of one feature of a batch fared. Each counts once, wherever it stands in the batch."""
+
+    name: str
+    ids: int
+    new_ids: int  # without a row: zeros
+    wrong_dim: int  # whose row has another dim: zeros
+    cut: int  # beyond what a raw slot has room for
 
 
 @dataclass(eq=False)
@@ -58,6 +71,19 @@ class Lookup:
     wrong_dim: int  # signs whose row has another dim: zeros
     missing_shards: list[int]  # their rows are zeros, too
     rpc_seconds: float  # from the first request to the last answer
+    batch: _core.Batch  # that was looked up
+    counts: npt.NDArray[np.uint32]  # of each feature four, as ForwardResponse has them; none where nobody said them
+    checkpoint_id: int = 0  # of the checkpoint that all rows come from; 0: none, or not said
+    embedding_config_id: int = 0  # the fingerprint of the config by which ids became signs; 0: not said
+
+    @cached_property
+    def features(self) -> list[FeatureLookup]:
+        """Of each feature, in the batch's order; empty where a middleware is too old to say."""
+        rows = self.counts.reshape(-1, FEATURE_NUMBERS).tolist()
+        if not rows:
+            return []
+        names = [feature.name for feature in self.batch.features]
+        return [FeatureLookup(name, *row) for name, row in zip(names, rows, strict=True)]
 
     @cached_property
     def tensors(self) -> list[npt.NDArray[np.float16]]:

@@ -12,6 +12,8 @@ import numpy.typing as npt
 from persia import _core
 from persia.config import EmbeddingConfig
 from persia.errors import DeadlineExceeded, PersiaError, Unavailable
+from persia.misses import MissReporter
+from persia.routing.checkpoints import Agreement
 from persia.routing.hot_rows import HotRows, Origin
 from persia.routing.lookup import Lookup, OnRoom, RouterOptions
 from persia.routing.opened import Opened
@@ -25,6 +27,9 @@ __all__ = ["Router"]
 
 # The part of its time after which a lookup goes on without the shards that have not answered, if it may.
 _WITHOUT = 0.8
+# How often a lookup is begun anew because its answers were of different checkpoints.
+_MAX_ATTEMPTS = 3
+_REPORT_SECONDS = 1.0  # from one look at misses to the next
 
 
 class Router:
@@ -47,7 +52,13 @@ class Router:
         self._messages = lookup_messages(len(servers))
         self.options = options
         self._patience = Patience(options.hedge_after, options.wait_for_shard, options.stay_awake)
-        self._shards = Opened(lambda: shard_sets(servers, knows))
+        self.agreement = Agreement(options.mixed_checkpoints != "error")
+        self._shards = Opened(self._open_shards)
+        dims = {slot.name: slot.dim for slot in config.slots.values()}
+        self.feature_counts = _core.FeatureCounts(list(dims))
+        self._reporter = MissReporter(self.feature_counts.totals, dims)
+        self._next_report = 0.0
+        self._config_id = config.fingerprint_id
         self._row_cache = Opened(self._open_row_cache) if options.row_cache_max_age else None
         self._largest_dim = max([slot.dim for slot in config.slots.values()], default=1)
 
@@ -68,16 +79,58 @@ class Router:
         end = time.monotonic() + seconds * (_WITHOUT if self.options.zeros_for_missing_shards else 1.0)
         shards = self.shards
         plan = _core.make_plan(batch, self._slots, len(shards))
-        questions: dict[int, Question] = {}
-        for i, request in enumerate(plan.requests):
-            if request.answer_size:
-                questions[i] = Question(shards[i], self._messages[i], request, of_size(request.answer_size, self._knows))
         numbers, shapes = plan.room()
         began = time.monotonic()
-        self._ask(plan, questions, end, on_room and partial(on_room, numbers, shapes))
+        for attempt in range(_MAX_ATTEMPTS):
+            questions = self._questions(plan, shards)
+            self._ask(plan, questions, end, on_room and partial(on_room, numbers, shapes))
+            checkpoints = {question.answer.message.checkpoint_id for question in questions.values() if question.answer}
+            if len(checkpoints) < 2:
+                break
+            # Servers were started anew while they were asked, some before and some after they were.
+            if attempt + 1 == _MAX_ATTEMPTS:
+                raise Unavailable("expected rows of one checkpoint, got rows of several: the servers are being restarted")
         waited = time.monotonic() - began
         versions, absent, wrong_dim, missing = self._assemble(plan, questions, numbers)
-        return Lookup(numbers, shapes, versions, absent, wrong_dim, missing, waited)
+        counts = self._count(plan, questions)
+        if absent or wrong_dim:
+            self._report(began)
+        (checkpoint,) = checkpoints or {self.agreement.identity}
+        return Lookup(
+            numbers,
+            shapes,
+            versions,
+            absent,
+            wrong_dim,
+            missing,
+            waited,
+            batch,
+            counts,
+            checkpoint,
+            self._config_id,
+        )
+
+    def _count(self, plan: _core.Plan, questions: dict[int, Question]) -> npt.NDArray[np.uint32]:
+        """How the ids of each feature fared."""
+        misses: list[bytes | None] = [b""] * len(self.servers)
+        for i, question in questions.items():
+            misses[i] = question.answer.message.misses if question.answer is not None else None
+        return plan.count(misses, self.feature_counts, getattr(plan, "cut_ids", ()))
+
+    def _report(self, now: float) -> None:
+        """Says in the log what is to be said of misses; not at every lookup that has some."""
+        if now >= self._next_report:
+            self._next_report = now + _REPORT_SECONDS
+            self._reporter.look()
+
+    def _questions(self, plan: _core.Plan, shards: list[ReplicaSet]) -> dict[int, Question]:
+        """One to each shard that is to be asked."""
+        questions = {}
+        for i, request in enumerate(plan.requests):
+            if request.answer_size:
+                check = of_size(request.answer_size, len(request.parts), self._knows, self.agreement)
+                questions[i] = Question(shards[i], self._messages[i], request, check)
+        return questions
 
     def _ask(self, plan: _core.Plan, questions: dict[int, Question], end: float, meanwhile: Callable[[], None] | None) -> None:
         since = time.monotonic()
@@ -85,7 +138,9 @@ class Router:
         if self._row_cache is not None:
             requests = plan.requests  # made anew each time
             for i, question in questions.items():
-                question.answer = self.hot_rows[i].answer(requests[i])
+                found = self.hot_rows[i].answer(requests[i])
+                if found is not None and found.message.checkpoint_id == self.agreement.identity:
+                    question.answer = found
             asked = {i: question for i, question in questions.items() if not question.done}
         all_or_none = not self.options.zeros_for_missing_shards
         ask_all(list(asked.values()), end, self._patience, all_or_none=all_or_none, meanwhile=meanwhile)
@@ -93,6 +148,8 @@ class Router:
             if question.answer is not None and self._row_cache is not None:
                 self.hot_rows[i].saw(Origin.of(question.answer.message), since)
         for question in asked.values():
+            if question.error is not None and self.agreement.problem and isinstance(question.error, Unavailable):
+                raise Unavailable(self.agreement.problem)
             if question.error is not None and not self._can_do_without(question.error):
                 raise question.error
 
@@ -129,6 +186,8 @@ class Router:
 
     def missing(self) -> str:
         """The shards that cannot be asked, and why; empty: none."""
+        if problem := self.agreement.problem:
+            return problem
         missing = [shards for shards in self.shards if not shards.usable]
         return "; ".join(f"{shards.name} ({shards.why_unusable()})" for shards in missing)
 
@@ -140,6 +199,11 @@ class Router:
         if self._row_cache is not None:
             self._row_cache.close(RowCache.close)
         self._shards.close(_close)
+
+    def _open_shards(self) -> list[ReplicaSet]:
+        shards = shard_sets(self.servers, self._knows, self.agreement.settle)
+        self.agreement.attach(shards)
+        return shards
 
     def _open_row_cache(self) -> RowCache:
         return RowCache(self.shards, self.options.row_cache_bytes, self._largest_dim, self.options.row_cache_max_age)

@@ -96,7 +96,7 @@ def _ask(replicas: ReplicaSet, message: pb.LookupRequest, rows: HotRows, wanted:
     parts = np.array([[0, _ROWS, dim, 1, len(signs), 0] for dim, signs in wanted], np.uint32)
     signs = np.concatenate([signs for _, signs in wanted])
     size = sum(dim * len(signs) for dim, signs in wanted)
-    question = Question(replicas, message, [parts.data, signs.data, _EMPTY, _EMPTY], of_size(size))
+    question = Question(replicas, message, [parts.data, signs.data, _EMPTY, _EMPTY], of_size(size, len(parts)))
     since = time.monotonic()
     ask_all([question], since + _ASK_SECONDS, _PATIENCE)
     if question.answer is None:

@@ -6,7 +6,9 @@ from collections.abc import Callable, Sequence
 
 import grpc
 
+from persia.checkpoint_id import checkpoint_name
 from persia.errors import Unavailable
+from persia.routing.checkpoints import Agreement
 from persia.rpc.connection import Answer
 from persia.rpc.methods import LOOKUP
 from persia.rpc.replica import Health, Probe
@@ -20,15 +22,20 @@ __all__ = ["Knows", "lookup_messages", "of_size", "shard_sets"]
 Knows = Callable[[int], bool]
 
 
-def shard_sets(servers: Sequence[Sequence[str]], knows: Knows | None = None) -> list[ReplicaSet]:
+def shard_sets(
+    servers: Sequence[Sequence[str]], knows: Knows | None = None, on_change: Callable[[], None] = lambda: None
+) -> list[ReplicaSet]:
     """For each shard its servers.
 
     Args:
         servers: For each shard, in order, the `host:port` of its replicas.
         knows: Whether a server with this start number is one of ours; None: whoever says that it is this shard.
+        on_change: As for a Replica.
     """
     count = len(servers)
-    return [ReplicaSet(f"shard {i} of {count}", LOOKUP, _probe(i, count, knows), one) for i, one in enumerate(servers)]
+    return [
+        ReplicaSet(f"shard {i} of {count}", LOOKUP, _probe(i, count, knows), one, on_change) for i, one in enumerate(servers)
+    ]
 
 
 def lookup_messages(count: int) -> list[pb.LookupRequest]:
@@ -36,10 +43,22 @@ def lookup_messages(count: int) -> list[pb.LookupRequest]:
     return [pb.LookupRequest(shard_index=i, shard_count=count) for i in range(count)]
 
 
-def of_size(numbers: int, knows: Knows | None = None) -> Callable[[Answer], None]:
-    """For a Question: only so many numbers are an answer. knows: as for shard_sets()."""
+def of_size(
+    numbers: int, parts: int, knows: Knows | None = None, agreement: Agreement | None = None
+) -> Callable[[Answer], None]:
+    """For a Question: only so many numbers are an answer, and misses of so many parts, if any.
+
+    knows: as for shard_sets(). agreement: only answers of its checkpoint are answers; None: those of any.
+    """
 
     def check(answer: Answer) -> None:
+        # A server may have been started anew since it was probed.
+        if agreement is not None and answer.message.checkpoint_id != agreement.identity:
+            wanted, its = checkpoint_name(agreement.identity), checkpoint_name(answer.message.checkpoint_id)
+            raise Unavailable(f"an answer that is none: expected one of checkpoint {wanted}, got one of {its}")
+        misses = len(answer.message.misses)
+        if misses and misses != 8 * parts:
+            raise Unavailable(f"an answer that is none: expected misses of {parts} parts in {8 * parts} bytes, got {misses}")
         # Frames may come to another server than probes: where ports are forwarded, or another one has taken its place since.
         if knows is not None and not knows(answer.message.server_start):
             raise Unavailable("an answer that is none: of a server that the middleware does not ask")
@@ -59,6 +78,16 @@ def _probe(index: int, count: int, knows: Knows | None) -> Probe:
         start = status.server_start
         if knows is not None and not knows(start):
             return Health(False, "it is not, or not yet, a server that the middleware asks", start=start)
-        return Health(status.ready, status.state, status.frame_port, refused, status.version, status.rows, start)
+        return Health(
+            status.ready,
+            status.state,
+            status.frame_port,
+            refused,
+            status.version,
+            status.rows,
+            start,
+            status.checkpoint_id,
+            status.checkpoint_seconds,
+        )
 
     return probe

@@ -13,8 +13,10 @@ import grpc
 
 from persia import _core
 from persia.config.servers import address_problem
-from persia.errors import DeadlineExceeded, InvalidInput, PersiaError, Unavailable
+from persia.config.slots_match import SlotLike
+from persia.errors import ConfigError, DeadlineExceeded, InvalidInput, PersiaError, Unavailable
 from persia.routing.directions import config_of
+from persia.routing.expectations import Expectations
 from persia.routing.lookup import Lookup, OnRoom, RouterOptions
 from persia.routing.middleware import MiddlewareClient
 from persia.routing.router import Router
@@ -36,15 +38,22 @@ _SILENT_SECONDS = 5.0
 class _Route:
     """A router to the servers that directions name, and by what it knows them."""
 
-    def __init__(self, directions: pb.DirectionsResponse, options: RouterOptions) -> None:
-        """Raises InvalidInput."""
+    def __init__(self, directions: pb.DirectionsResponse, options: RouterOptions, expectations: Expectations | None) -> None:
+        """Raises InvalidInput; ConfigError where the middleware's embedding config is not as expected."""
         self._heed(directions)
         servers = [list(shard.addresses) for shard in directions.shards]
         for problem in map(address_problem, itertools.chain(*servers)):
             if problem:
                 raise InvalidInput(problem)
-        options = replace(options, hedge_after=directions.hedge_after_ms / 1000)
-        self.router = Router(config_of(directions.embedding_config), servers, options, self._knows)
+        options = replace(
+            options,
+            hedge_after=directions.hedge_after_ms / 1000,
+            mixed_checkpoints=directions.mixed_checkpoints or options.mixed_checkpoints,  # an older middleware does not say
+        )
+        config = config_of(directions.embedding_config)
+        if expectations is not None:
+            expectations.check(config)
+        self.router = Router(config, servers, options, self._knows)
         self.router.missing()  # connects
 
     def _heed(self, directions: pb.DirectionsResponse) -> None:
@@ -74,12 +83,15 @@ class Shortcut:
     A server counts only while the middleware knows it by its start number: the same address may be another server here.
     """
 
-    def __init__(self, addresses: Sequence[str], options: RouterOptions) -> None:
-        """addresses: `host:port` of one or more middlewares that do the same."""
+    def __init__(
+        self, addresses: Sequence[str], options: RouterOptions, expects: Sequence[SlotLike] | None = None
+    ) -> None:
+        """addresses: `host:port` of one or more middlewares that do the same. expects: as for a MiddlewareClient."""
+        self._expectations = Expectations(expects) if expects is not None else None
         # What becomes of a lookup without a shard is the middleware's to say. So it is asked at once.
         self._options = replace(options, wait_for_shard=0.0, zeros_for_missing_shards=False, row_cache_max_age=0.0)
         self._timeout = options.timeout
-        self._middleware = MiddlewareClient(addresses, options, self._ask_for_directions)
+        self._middleware = MiddlewareClient(addresses, options, self._ask_for_directions, expects)
         # Over what follows, but for reading the route. Reentrant: the garbage collector may close it in the thread that has it.
         self._lock = threading.RLock()
         self._closed = False
@@ -151,8 +163,8 @@ class Shortcut:
             self._take(None)
         elif self._route is None or not self._route.follows(directions):
             try:
-                self._take(_Route(directions, self._options))
-            except InvalidInput as error:
+                self._take(_Route(directions, self._options, self._expectations))
+            except (InvalidInput, ConfigError) as error:
                 log.debug("lookups go to the middleware: %s", error)
                 self._take(None)  # the old one may lead to other rows
 

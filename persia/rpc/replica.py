@@ -65,6 +65,13 @@ class Health:
     version: int = 0
     rows: int = 0
     start: int = 0  # tells one start of the server from another; 0: not said
+    checkpoint: int = 0  # the identity of the one that it loaded; 0: none, or not said
+    checkpoint_seconds: int = 0  # when training wrote it
+
+    @property
+    def well(self) -> bool:
+        """Whether it may be asked, as far as it alone is concerned."""
+        return self.ready and not self.refused
 
 
 # Asks a server over a channel, with a timeout in seconds. Raises grpc.RpcError: UNAVAILABLE at once if it cannot be reached.
@@ -74,13 +81,15 @@ Probe = Callable[[grpc.Channel, float], Health]
 class Replica:
     """Has a thread that probes the server until close(). All else may be called from any thread."""
 
-    def __init__(self, method: Method, probe: Probe, host: str, port: int) -> None:
-        """host: an address, not a name."""
+    def __init__(self, method: Method, probe: Probe, host: str, port: int, on_change: Callable[[], None]) -> None:
+        """host: an address, not a name. on_change: called when it became well, ceased to be, or has another checkpoint."""
         self.address = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
         self._method, self._probe, self._host = method, probe, host
         self._family = socket.AF_INET6 if ":" in host else socket.AF_INET
         self.health = Health(False, "not reached yet")
         self.usable = False
+        self.excluded = ""  # why it is not to be asked although it is well, because of others
+        self._on_change = on_change
         self.unusable_since = time.monotonic()  # where it is unusable
         self._slow_until = self._hangs_until = 0.0
         self._generation = 0
@@ -118,8 +127,25 @@ class Replica:
             if generation != self._generation:
                 return  # known already
             self._generation += 1
-            self._become(replace(self.health, ready=False, state=reason))
+            changed = self._become(replace(self.health, ready=False, state=reason))
+        if changed:
+            self._on_change()
         self._wake.ring()
+
+    @property
+    def well(self) -> bool:
+        """Whether it may be asked, as far as it alone is concerned."""
+        return self.health.well
+
+    def why_unusable(self) -> str:
+        """What it says, or why it is excluded."""
+        return self.health.refused or (self.excluded if self.well else "") or self.health.state
+
+    def exclude(self, reason: str) -> None:
+        """It is not asked, although it is well, until it is called with an empty reason."""
+        with self._lock:
+            self.excluded = reason
+            self._become(self.health)
 
     def connect(self) -> tuple[int, Connection]:
         """A connection that waits for a request, or is being opened. Give it back with release(). Raises Unavailable."""
@@ -170,21 +196,25 @@ class Replica:
             if health.ready:
                 self._try_frames(generation, health.frame_port)
             with self._lock:
-                if known := generation == self._generation:  # else it failed after it answered
-                    self._become(health)
+                known = generation == self._generation  # else it failed after it answered
+                changed = known and self._become(health)
             if known:
                 self._say(before, health)
-            self._wake.wait(_WELL_SECONDS if self.usable else self._ill_seconds())
+            if changed:
+                self._on_change()
+            self._wake.wait(_WELL_SECONDS if self.well else self._ill_seconds())
         self._channel.close()
 
     def _ill_seconds(self) -> float:
         return _ILL_SECONDS if time.monotonic() < self.unusable_since + _LONG_ILL_SECONDS else _GONE_SECONDS
 
-    def _become(self, health: Health) -> None:
-        was_usable = self.usable
-        self.health, self.usable = health, health.ready and not health.refused
+    def _become(self, health: Health) -> bool:
+        """Whether that concerns who chooses between replicas."""
+        was_usable, before = self.usable, self.health
+        self.health, self.usable = health, health.well and not self.excluded
         if was_usable and not self.usable:
             self.unusable_since = time.monotonic()
+        return health.well != before.well or health.checkpoint != before.checkpoint
 
     def _try_frames(self, generation: int, port: int) -> None:
         """A port that a firewall closes is found out here, where nobody waits for an answer."""
@@ -210,7 +240,7 @@ class Replica:
     def _say(self, before: Health, now: Health) -> None:
         if now.refused and now.refused != before.refused:
             log.error("%s is not used: %s", self.address, now.refused)
-        elif now.ready and not before.ready:
+        elif now.well and not before.well:
             log.info("%s is ready", self.address)
         elif before.ready and not now.ready:
             log.warning("%s is not ready: %s", self.address, now.state)

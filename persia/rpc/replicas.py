@@ -8,7 +8,7 @@ import logging
 import socket
 import threading
 import time
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 
 from persia.rpc.bell import Bell
 from persia.rpc.methods import Method
@@ -26,10 +26,12 @@ _Place = tuple[str, int]  # a host's address, and a port
 class ReplicaSet:
     """Any thread may use it. `name` stands in messages, such as `shard 1 of 2`."""
 
-    def __init__(self, name: str, method: Method, probe: Probe, addresses: Sequence[str]) -> None:
-        """addresses: `host:port`. Those that are names are resolved now and then, in a thread."""
+    def __init__(
+        self, name: str, method: Method, probe: Probe, addresses: Sequence[str], on_change: Callable[[], None] = lambda: None
+    ) -> None:
+        """addresses: `host:port`. Those that are names are resolved now and then, in a thread. on_change: as for a Replica."""
         self.name, self.addresses = name, tuple(addresses)
-        self._method, self._probe = method, probe
+        self._method, self._probe, self._on_change = method, probe, on_change
         self._replicas: dict[_Place, Replica] = {}
         self._places: dict[str, set[_Place]] = {}  # that a name stood for last
         self._unresolved: dict[str, str] = {}
@@ -76,7 +78,7 @@ class ReplicaSet:
 
     def why_unusable(self) -> str:
         """What each replica says, for a message."""
-        reasons = [f"{replica.address}: {replica.health.refused or replica.health.state}" for replica in self.replicas]
+        reasons = [f"{replica.address}: {replica.why_unusable()}" for replica in self.replicas]
         reasons += [f"{name}: {problem}" for name, problem in list(self._unresolved.items())]
         return "; ".join(reasons) or "no address is known yet"
 
@@ -96,7 +98,7 @@ class ReplicaSet:
         return True
 
     def _add(self, host: str, port: int) -> None:
-        self._replicas[host, port] = Replica(self._method, self._probe, host, port)
+        self._replicas[host, port] = Replica(self._method, self._probe, host, port, self._on_change)
 
     def _follow(self, names: list[str]) -> None:
         """Keeps the replicas of names what the names stand for."""

@@ -8,6 +8,7 @@
 #include <cstddef>
 #include <memory>
 #include <span>
+#include <vector>
 
 #include "persia/frame.hpp"
 #include "persia/shard_answers.hpp"
@@ -47,6 +48,7 @@ class FrameLane {
 
     ShardAnswers& answers_;
     Memory request_, numbers_;
+    std::vector<RunMisses> misses_;  // kept for its memory
     std::atomic<double> waits_since_;
 };
 

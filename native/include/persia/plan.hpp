@@ -23,6 +23,7 @@ struct PlannedRequest {
     RequestView view() const { return {parts, signs, sum_counts, sum_samples}; }
 
     std::vector<RequestPart> parts;
+    std::vector<std::uint32_t> features;  // the place of each part's feature in the batch
     std::vector<std::uint64_t> signs;
     std::vector<std::uint32_t> sum_counts;
     std::vector<std::uint16_t> sum_samples;

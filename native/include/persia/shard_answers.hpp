@@ -6,6 +6,8 @@
 #include <string>
 #include <vector>
 
+#include "persia/feature_counts.hpp"
+#include "persia/shard_request.hpp"
 #include "persia/table.hpp"
 
 namespace persia {
@@ -24,11 +26,17 @@ struct LookupTotals {
 class ShardAnswers {
   public:
     // request: the message of every request that is meant for this shard, as it is sent. start: the server_start of answers.
-    // max_numbers: of an answer. bounds: seconds, ascending, of the histogram of what lookups take.
-    ShardAnswers(std::string request, std::uint64_t start, std::size_t max_numbers, std::vector<double> bounds);
+    // max_numbers: of an answer. bounds: seconds, ascending, of the histogram of what lookups take. features: the names of
+    // those that are counted each.
+    ShardAnswers(std::string request, std::uint64_t start, std::size_t max_numbers, std::vector<double> bounds,
+                 std::vector<std::string> features);
 
-    // From now on, lookups are answered from the table. REQUIRES: it lives as long as this.
-    void open(const Table& table) { table_.store(&table, std::memory_order_release); }
+    // From now on, lookups are answered from the table, which was loaded from that checkpoint. REQUIRES: the table lives as
+    // long as this.
+    void open(const Table& table, std::uint64_t checkpoint) {
+        checkpoint_.store(checkpoint, std::memory_order_relaxed);
+        table_.store(&table, std::memory_order_release);
+    }
     // From now on, they are not.
     void close() { table_.store(nullptr, std::memory_order_release); }
     // Null: there is none to answer from.
@@ -37,10 +45,14 @@ class ShardAnswers {
     const std::string& request() const { return request_; }
     std::uint64_t start() const { return start_; }
     std::size_t max_numbers() const { return max_numbers_; }
+    // REQUIRES: table() was not null.
+    std::uint64_t checkpoint() const { return checkpoint_.load(std::memory_order_relaxed); }
 
-    void count(std::uint64_t signs, const Misses& misses);
+    // A lookup that was answered. by_part: as answer() gives them. REQUIRES: it has as many as there are parts, or none.
+    void count(std::span<const RequestPart> parts, const Misses& misses, std::span<const RunMisses> by_part);
     void took(double seconds);
     LookupTotals totals() const;
+    const FeatureCounts& features() const { return features_; }
 
   private:
     const std::string request_;
@@ -48,8 +60,10 @@ class ShardAnswers {
     const std::size_t max_numbers_;
     const std::vector<double> bounds_;
     std::atomic<const Table*> table_{nullptr};
+    std::atomic<std::uint64_t> checkpoint_{0};
     std::atomic<std::uint64_t> lookups_{0}, signs_{0}, absent_{0}, wrong_dim_{0}, nanoseconds_{0};
     std::vector<std::atomic<std::uint64_t>> within_;  // one more than bounds: beyond
+    FeatureCounts features_;
 };
 
 }  // namespace persia

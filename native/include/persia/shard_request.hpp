@@ -5,6 +5,7 @@
 
 #include <cstdint>
 #include <span>
+#include <vector>
 
 #include "persia/snapshot.hpp"
 
@@ -19,7 +20,7 @@ enum class AnswerKind : std::uint32_t {
 
 // One feature's share of a request. On the wire as it is: six u32.
 struct RequestPart {
-    std::uint32_t feature = 0;  // its place in the batch; the shard does not look at it
+    std::uint32_t feature = 0;  // feature_id() of its name, under which the shard counts
     AnswerKind kind = AnswerKind::rows;
     std::uint32_t dim = 0;
     std::uint32_t samples = 0;    // the batch size: rows of a sums answer
@@ -47,7 +48,8 @@ struct RequestView {
 // Throws InvalidInput unless the columns fit each other, and TooLarge if the answer had more than max_numbers.
 void check_request(const RequestView& request, std::size_t max_numbers);
 
-// out: request.answer_size() numbers, overwritten. REQUIRES: check_request has passed.
-Misses answer(const Snapshot& snapshot, const RequestView& request, float* out);
+// out: request.answer_size() numbers, overwritten. misses: those of each part; empty where there are none at all. REQUIRES:
+// check_request has passed.
+Misses answer(const Snapshot& snapshot, const RequestView& request, float* out, std::vector<RunMisses>& misses);
 
 }  // namespace persia

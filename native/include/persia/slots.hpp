@@ -22,6 +22,7 @@ struct Slot {
     std::uint32_t hash_stack_rounds = 0;  // 0: ids are looked up as they are
     std::uint64_t hash_stack_size = 0;    // rows per round
     std::uint64_t prefix = 0;             // of the slot's group, in the high bits
+    std::uint32_t feature = 0;            // feature_id() of the name; Slots fills it in
 
     // How many signs stand for one id.
     std::uint32_t signs_per_id() const { return hash_stack_rounds == 0 ? 1 : hash_stack_rounds; }

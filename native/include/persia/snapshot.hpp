@@ -30,6 +30,13 @@ struct Misses {
     std::uint64_t wrong_dim = 0;  // signs whose row has another dim than was asked for
 };
 
+// The same of one run. On the wire as it is: two u32.
+struct RunMisses {
+    std::uint32_t absent = 0;
+    std::uint32_t wrong_dim = 0;
+};
+static_assert(sizeof(RunMisses) == 8, "misses are sent as they are");
+
 // So many signs, one after the other, of which rows of one dim are wanted.
 struct Run {
     std::size_t signs = 0;
@@ -74,8 +81,9 @@ class Snapshot {
     RowStorage storage() const { return base_.rows.arena().storage(); }
 
     // Looks all signs up in one go, and shows their rows to `user`, in order. REQUIRES: the runs have as many signs as there
-    // are.
-    Misses visit(std::span<const std::uint64_t> signs, std::span<const Run> runs, RowUser& user) const;
+    // are. by_run: the misses of each run, or empty where there are none at all; then its memory is not touched.
+    Misses visit(std::span<const std::uint64_t> signs, std::span<const Run> runs, RowUser& user,
+                 std::vector<RunMisses>& by_run) const;
 
     // signs (n) -> out (n, dim): a row each, zeros where there is none.
     Misses rows(std::span<const std::uint64_t> signs, std::uint32_t dim, float* out) const;

@@ -1,0 +1,114 @@
+"""Whether two embedding configs mean the same by their slots, told slot by slot. Pure: it compares, and knows no server."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any, NamedTuple, Protocol
+
+__all__ = ["SlotFacts", "SlotLike", "facts_of", "problems_text", "slot_problems"]
+
+_SHOWN_PROBLEMS = 5
+
+
+class SlotLike(Protocol):
+    """A slot by the facts that decide what its tensors hold: persia.config.Slot, persia.signature.FeatureSignature.
+
+    Pooling is `pooling`, or `embedding_summation` and `sqrt_scaling`; the length of raw slots is `length`, or
+    `sample_fixed_size`. `weighted` and `keep` may be missing.
+    """
+
+    @property
+    def name(self) -> str: ...
+    @property
+    def dim(self) -> int: ...
+    @property
+    def prefix(self) -> int: ...
+    @property
+    def prefix_bits(self) -> int: ...
+    @property
+    def hash_stack_rounds(self) -> int: ...
+    @property
+    def hash_stack_size(self) -> int: ...
+
+
+class SlotFacts(NamedTuple):
+    """All that decides what a slot's tensors hold, in one form. `length` and `keep`: None where the slot is not raw."""
+
+    name: str
+    dim: int
+    pooling: str
+    weighted: bool
+    length: int | None
+    keep: str | None
+    prefix: int
+    prefix_bits: int
+    hash_stack_rounds: int
+    hash_stack_size: int
+
+
+def facts_of(slot: SlotLike) -> SlotFacts:
+    """The facts, however the slot has them. `keep` is None also where the slot does not say it."""
+    facts: Any = slot
+    pooling = getattr(facts, "pooling", None)
+    if pooling is None:
+        pooling = "raw" if not facts.embedding_summation else "sqrtn" if facts.sqrt_scaling else "sum"
+    raw = pooling == "raw"
+    length = facts.length if hasattr(facts, "length") else facts.sample_fixed_size
+    return SlotFacts(
+        slot.name,
+        slot.dim,
+        pooling,
+        bool(getattr(facts, "weighted", False)),
+        length if raw else None,
+        getattr(facts, "keep", None) if raw else None,
+        slot.prefix,
+        slot.prefix_bits,
+        slot.hash_stack_rounds,
+        slot.hash_stack_size if slot.hash_stack_rounds else 0,
+    )
+
+
+def slot_problems(expected: Iterable[SlotLike], have: Mapping[str, SlotLike]) -> list[str]:
+    """What each expected slot is missed for, or differs in, with both values. More slots than expected are no problem."""
+    problems = []
+    for slot in expected:
+        got = have.get(slot.name)
+        if got is None:
+            problems.append(f"feature '{slot.name}': expected a slot of this name, got an embedding config without one")
+        elif differences := _differences(facts_of(slot), facts_of(got)):
+            problems.append(f"feature '{slot.name}': {'; '.join(differences)}")
+    return problems
+
+
+def problems_text(problems: list[str]) -> str:
+    """The first few of them, and how many there are beside these."""
+    more = len(problems) - _SHOWN_PROBLEMS
+    return "; ".join(problems[:_SHOWN_PROBLEMS]) + (f"; and {more} features more" if more > 0 else "")
+
+
+def _differences(expected: SlotFacts, got: SlotFacts) -> list[str]:
+    differences = [
+        f"expected {name} {ours}, got {its}"
+        for name, ours, its in (
+            ("dim", expected.dim, got.dim),
+            ("pooling", expected.pooling, got.pooling),
+            ("weighted", _yes(expected.weighted), _yes(got.weighted)),
+            ("length", expected.length, got.length),
+            ("keep", expected.keep or got.keep, got.keep or expected.keep),  # where one does not say it, nothing is compared
+            ("prefix_bits", expected.prefix_bits, got.prefix_bits),
+            ("hash_stack_rounds", expected.hash_stack_rounds, got.hash_stack_rounds),
+            ("hash_stack_size", expected.hash_stack_size, got.hash_stack_size),
+        )
+        if ours != its and None not in (ours, its)
+    ]
+    if expected.prefix != got.prefix:
+        numbers = [facts.prefix >> (64 - facts.prefix_bits) for facts in (expected, got)]
+        text = f"expected the prefix of group {numbers[0]}, got that of group {numbers[1]}"
+        if not differences:
+            text += " (a group was inserted, removed or moved before it, so other rows would be found)"
+        differences.append(text)
+    return differences
+
+
+def _yes(value: bool) -> str:
+    return "yes" if value else "no"

@@ -1,0 +1,89 @@
+"""What all Prometheus metrics of ours share: a prefix for their names, aliases without it, and the figures of each feature."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+
+from prometheus_client import CollectorRegistry
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
+from prometheus_client.registry import Collector
+
+from persia.checkpoint_id import checkpoint_name
+from persia.misses import UNKNOWN, Totals, feature_label
+
+__all__ = ["PREFIX", "FeatureMetrics", "checkpoint_metrics", "with_prefix"]
+
+PREFIX = "persia_"
+
+
+def with_prefix(registry: CollectorRegistry) -> CollectorRegistry:
+    """One that gives each metric of the other under its name with the prefix, and under the name without it as an alias.
+
+    A metric whose name has the prefix already is new, and has no alias.
+    """
+    prefixed = CollectorRegistry()
+    prefixed.register(_Prefixed(registry))
+    return prefixed
+
+
+class _Prefixed(Collector):
+    def __init__(self, registry: CollectorRegistry) -> None:
+        self._registry = registry
+
+    def describe(self) -> Iterable[Metric]:
+        return []  # collecting may need what is not there yet
+
+    def collect(self) -> Iterable[Metric]:
+        aliases = []
+        for metric in self._registry.collect():
+            if metric.name.startswith(PREFIX):
+                yield metric
+                continue
+            main = Metric(PREFIX + metric.name, metric.documentation, metric.type)
+            main.samples = [sample._replace(name=PREFIX + sample.name) for sample in metric.samples]
+            yield main
+            metric.documentation = f"Another name of {main.name}."
+            aliases.append(metric)
+        yield from aliases
+
+
+class FeatureMetrics(Collector):
+    """How the ids of each feature fared, since the start."""
+
+    def __init__(self, totals: Callable[[], Sequence[Totals]], labels: Mapping[str, str], cuts: bool) -> None:
+        """labels: beside the feature. cuts: whether what is cut off is known here."""
+        self._totals, self._labels, self._cuts = totals, labels, cuts
+
+    def collect(self) -> Iterable[Metric]:
+        names = [*self._labels, "feature"]
+        ids = CounterMetricFamily("persia_feature_ids", "Ids that were looked up, each once in a lookup.", labels=names)
+        new = CounterMetricFamily("persia_feature_new_ids", "Those of them that had no row.", labels=names)
+        wrong = CounterMetricFamily("persia_feature_wrong_dim", "Those whose row has another dim.", labels=names)
+        cut = CounterMetricFamily("persia_feature_cut_ids", "Ids beyond what a raw slot has room for.", labels=names)
+        ratio = GaugeMetricFamily("persia_feature_miss_ratio", "The share of ids that had no row.", labels=names)
+        for name, ids_now, new_now, wrong_now, cut_now in self._totals():
+            if name == UNKNOWN and not ids_now:
+                continue
+            labels = [*self._labels.values(), feature_label(name)]
+            ids.add_metric(labels, ids_now)
+            new.add_metric(labels, new_now)
+            wrong.add_metric(labels, wrong_now)
+            cut.add_metric(labels, cut_now)
+            ratio.add_metric(labels, new_now / max(ids_now, 1))
+        return [ids, new, wrong, ratio, *([cut] if self._cuts else [])]
+
+
+def checkpoint_metrics(found: Iterable[tuple[Mapping[str, str], int, int]]) -> Iterable[Metric]:
+    """The identities and times of checkpoints. found: labels, the identity, and the marker's seconds; all labels have one form."""
+    info = seconds = None
+    for labels, identity, when in found:
+        if info is None or seconds is None:
+            info = GaugeMetricFamily(
+                "persia_checkpoint_info", "1 for the checkpoint that the table was loaded from.", labels=[*labels, "checkpoint"]
+            )
+            seconds = GaugeMetricFamily(
+                "persia_checkpoint_timestamp_seconds", "When training wrote that checkpoint.", labels=[*labels]
+            )
+        info.add_metric([*labels.values(), checkpoint_name(identity)], 1)
+        seconds.add_metric([*labels.values()], when)
+    return [metric for metric in (info, seconds) if metric is not None]

@@ -1,0 +1,105 @@
+"""Which checkpoint lookups are answered from, where the embedding servers hold several: rows of two are never put together."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Sequence
+
+from persia.checkpoint_id import checkpoint_text
+from persia.rpc.replica import Replica
+from persia.rpc.replicas import ReplicaSet
+
+__all__ = ["Agreement"]
+
+log = logging.getLogger(__name__)
+
+_WHAT_TO_DO = (
+    "Restart the servers that have not loaded the checkpoint that is meant, or bring its files back and restart the others"
+)
+
+
+class Agreement:
+    """The one checkpoint whose servers are asked. The others are excluded (Replica.exclude) for as long as there are others.
+
+    It is settled anew whenever a server's health changes, so that a lookup only reads what was settled.
+    """
+
+    def __init__(self, stick_to_old: bool) -> None:
+        """stick_to_old: servers with other checkpoints are excluded, instead of all being so."""
+        self._stick_to_old = stick_to_old
+        self._shards: Sequence[ReplicaSet] = ()
+        self._served: int | None = None
+        # Reentrant: the garbage collector may close a context, and so come here, in the thread that has it.
+        self._lock = threading.RLock()
+        self.identity = 0  # of the checkpoint whose servers are asked
+        self.problem = ""  # why there is no such checkpoint
+
+    def attach(self, shards: Sequence[ReplicaSet]) -> None:
+        """The sets of replicas whose changes settle() is told. Called once."""
+        self._shards = shards
+        self.settle()
+
+    def settle(self) -> None:
+        """Decides by what the servers have said last."""
+        with self._lock:
+            well = [[replica for replica in shard.replicas if replica.well] for shard in self._shards]
+            there = [{_checkpoint_of(replica) for replica in replicas} for replicas in well if replicas]
+            if not there:
+                return
+            chosen = self._choose(there)
+            if chosen is None:
+                self._refuse(well)
+                return
+            identity, seconds = chosen
+            if len(there) == len(well):
+                self._served = identity
+            if self.problem or identity != self.identity:
+                log.info("lookups are answered from checkpoint %s", checkpoint_text(identity, seconds))
+            self.identity, self.problem = identity, ""
+            for replica in _flat(well):
+                _exclude_unless_same(replica, identity, seconds)
+
+    def _choose(self, there: list[set[tuple[int, int]]]) -> tuple[int, int] | None:
+        if not self._stick_to_old and len(set.union(*there)) > 1:
+            return None
+        common = set.intersection(*there)
+        for identity, seconds in common:
+            if identity == self._served:
+                return identity, seconds
+        return max(common, key=lambda found: (found[1], found[0]), default=None)
+
+    def _refuse(self, well: list[list[Replica]]) -> None:
+        texts = []
+        for shard, replicas in zip(self._shards, well, strict=True):
+            held = [f"{replica.address} has {checkpoint_text(*_checkpoint_of(replica))}" for replica in replicas]
+            texts.append(f"{shard.name}: {', '.join(held) or 'no server is ready'}")
+        wanted = "one that every shard has" if self._stick_to_old else "the same one everywhere"
+        problem = (
+            f"expected embedding servers with one checkpoint, {wanted}, got different ones, whose rows must not be mixed: "
+            f"{'; '.join(texts)}. {_WHAT_TO_DO}"
+        )
+        if not self.problem:
+            log.error("%s", problem)
+        self.problem = problem
+        for replica in _flat(well):
+            replica.exclude(f"its checkpoint is {checkpoint_text(*_checkpoint_of(replica))}, and other shards have others")
+
+
+def _checkpoint_of(replica: Replica) -> tuple[int, int]:
+    return replica.health.checkpoint, replica.health.checkpoint_seconds
+
+
+def _exclude_unless_same(replica: Replica, identity: int, seconds: int) -> None:
+    if replica.health.checkpoint == identity:
+        replica.exclude("")
+        return
+    own = checkpoint_text(*_checkpoint_of(replica))
+    reason = f"its checkpoint is {own}, and lookups are answered from {checkpoint_text(identity, seconds)}"
+    if replica.excluded != reason:
+        log.warning("%s is not asked: %s", replica.address, reason)
+    replica.exclude(reason)
+
+
+def _flat(groups: list[list[Replica]]) -> list[Replica]:
+    return [replica for group in groups for replica in group]
