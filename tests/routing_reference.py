@@ -11,7 +11,7 @@ import numpy as np
 from persia import _core
 from persia.config import EmbeddingConfig, Slot
 from persia.routing.lookup import split
-from persia.signs import shard_of, signs_of
+from persia.signs import hash_string, shard_of, signs_of
 
 Samples = Sequence[Sequence[int]]  # the ids of each sample
 Rows = Mapping[int, np.ndarray]  # sign -> row
@@ -32,8 +32,20 @@ class Shards:
 
 class Expected(NamedTuple):
     tensors: list[np.ndarray]
-    absent: int
-    wrong_dim: int
+    counts: list[list[int]]  # of each feature: ids that were asked for, those without a row, those whose row has another dim
+
+    @property
+    def absent(self) -> int:
+        return sum(count[1] for count in self.counts)
+
+    @property
+    def wrong_dim(self) -> int:
+        return sum(count[2] for count in self.counts)
+
+
+def feature_id(name: str) -> int:
+    """What stands for a feature in a request."""
+    return hash_string(name) & 0xFFFFFFFF
 
 
 def signs_of_id(id: int, slot: Slot) -> list[int]:
@@ -77,18 +89,17 @@ def raw(samples: Samples, slot: Slot, rows: Rows, shards: Shards) -> np.ndarray:
 
 
 def expected(features: Mapping[str, Samples], config: EmbeddingConfig, rows: Rows, shards: Shards) -> Expected:
-    tensors, absent, wrong_dim = [], 0, 0
+    tensors, counts = [], []
     for name, samples in features.items():
         slot = config.slots[name]
         tensors.append((pooled if slot.embedding_summation else raw)(samples, slot, rows, shards))
         # Each distinct id is one question, and with a hash stack each distinct sign.
         distinct = sorted({id for ids in samples for id in ids})
         asked = [sign for id in distinct for sign in signs_of_id(id, slot)]
-        for sign in set(asked) if slot.hash_stack_rounds else asked:
-            if shards.answers(sign):
-                absent += sign not in rows
-                wrong_dim += sign in rows and len(rows[sign]) != slot.dim
-    return Expected(tensors, absent, wrong_dim)
+        answered = list(filter(shards.answers, set(asked) if slot.hash_stack_rounds else asked))
+        wrong = sum(sign in rows and len(rows[sign]) != slot.dim for sign in answered)
+        counts.append([len(answered), sum(sign not in rows for sign in answered), wrong])
+    return Expected(tensors, counts)
 
 
 def encode(features: Mapping[str, Samples]) -> _core.Batch:
@@ -116,9 +127,16 @@ def load_shards(rows: Rows, count: int, storage: str = "f32") -> list[_core.Snap
 
 def ask(snapshot: _core.Snapshot, request: _core.ShardRequest, max_numbers: int = 1 << 20) -> tuple[np.ndarray, int, int]:
     """The answer to a request whose columns went over a wire."""
+    return ask_for_misses(snapshot, request, max_numbers)[:3]
+
+
+def ask_for_misses(
+    snapshot: _core.Snapshot, request: _core.ShardRequest, max_numbers: int = 1 << 20
+) -> tuple[np.ndarray, int, int, bytes]:
+    """As ask, and the misses of each part."""
     columns = (request.parts, request.signs, request.sum_counts, request.sum_samples)
     parts, signs, sum_counts, sum_samples = (column.tobytes() for column in columns)
-    return _core.answer(snapshot, parts, signs, sum_counts, sum_samples, max_numbers)[:3]
+    return _core.answer(snapshot, parts, signs, sum_counts, sum_samples, max_numbers)
 
 
 def assert_within_one_ulp(got: np.ndarray, want: np.ndarray) -> None:

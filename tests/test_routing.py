@@ -9,7 +9,19 @@ import pytest
 import yaml
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from routing_reference import Samples, Shards, ask, assemble, assert_within_one_ulp, encode, expected, load_shards, signs_of_id
+from routing_reference import (
+    Samples,
+    Shards,
+    ask,
+    ask_for_misses,
+    assemble,
+    assert_within_one_ulp,
+    encode,
+    expected,
+    feature_id,
+    load_shards,
+    signs_of_id,
+)
 
 from persia import _core
 from persia.config import EmbeddingConfig, parse_embedding_config
@@ -85,18 +97,27 @@ def test_tensors_are_those_of_the_reference(data: st.DataObject, config: Embeddi
     check_requests(plan, features, count)
 
     answers: list[np.ndarray | None] = []
+    misses: list[bytes | None] = []
     absent = wrong_dim = 0
     for index, (snapshot, request) in enumerate(zip(load_shards(rows, count), plan.requests, strict=True)):
-        numbers, no_row, other_dim = ask(snapshot, request)
+        numbers, no_row, other_dim, of_parts = ask_for_misses(snapshot, request)
         assert numbers.shape == (request.answer_size,)
         if index in shards.missing:
             answers.append(None)
+            misses.append(None)
             continue
         answers.append(numbers)
+        misses.append(of_parts)
         absent += no_row
         wrong_dim += other_dim
     want = expected(features, config, rows, shards)
     assert (absent, wrong_dim) == (want.absent, want.wrong_dim)
+    totals = _core.FeatureCounts(list(config.slots))
+    counts = plan.count(misses, totals, range(len(features))).reshape(-1, 4).tolist()
+    assert counts == [[*count, i] for i, count in enumerate(want.counts)]
+    assert {name: counted for name, *counted in totals.totals() if any(counted)} == {
+        name: count for name, count in zip(features, counts, strict=True) if any(count)
+    }
     got = assemble(plan, answers)
     for tensor, wanted in zip(got, want.tensors, strict=True):
         assert_within_one_ulp(tensor, wanted)
@@ -105,11 +126,13 @@ def test_tensors_are_those_of_the_reference(data: st.DataObject, config: Embeddi
 def check_requests(plan: _core.Plan, features: dict[str, Samples], count: int) -> None:
     """Every sign is asked of its own shard, and the columns are as long as the parts say."""
     batch_size = len(next(iter(features.values())))
+    place_of = {feature_id(name): place for place, name in enumerate(features)}
     for index, request in enumerate(plan.requests):
         assert (shard_of(request.signs, count) == index).all()
         parts = request.parts
         assert (parts[:, SIGNS] > 0).all() and (parts[:, SAMPLES] == batch_size).all()
-        assert (np.diff(parts[:, 0].astype(int)) > 0).all()
+        places = [place_of[feature] for feature in parts[:, 0].tolist()]
+        assert places == sorted(set(places))
         sums = parts[parts[:, KIND] == SUMS]
         assert len(request.signs) == parts[:, SIGNS].sum()
         assert len(request.sum_counts) == sums[:, SIGNS].sum()
