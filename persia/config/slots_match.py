@@ -69,15 +69,26 @@ def facts_of(slot: SlotLike) -> SlotFacts:
 
 
 def slot_problems(expected: Iterable[SlotLike], have: Mapping[str, SlotLike]) -> list[str]:
-    """What each expected slot is missed for, or differs in, with both values. More slots than expected are no problem."""
-    problems = []
+    """What each expected slot differs in, with both values; first the slots that are missing. More slots are no problem."""
+    missing, different = [], []
+    moved = False
     for slot in expected:
         got = have.get(slot.name)
         if got is None:
-            problems.append(f"feature '{slot.name}': expected a slot of this name, got an embedding config without one")
-        elif differences := _differences(facts_of(slot), facts_of(got)):
-            problems.append(f"feature '{slot.name}': {'; '.join(differences)}")
-    return problems
+            missing.append(f"feature '{slot.name}': expected a slot of this name, got an embedding config without one")
+            continue
+        ours, its = facts_of(slot), facts_of(got)
+        differences = _differences(ours, its)
+        if ours.prefix != its.prefix:
+            numbers = [facts.prefix >> (64 - facts.prefix_bits) for facts in (ours, its)]
+            text = f"expected the prefix of group {numbers[0]}, got that of group {numbers[1]}"
+            if not differences and not moved:  # said once, for it is so for all slots after that place
+                text += " (a group was inserted, removed or moved before it, so other rows would be found)"
+                moved = True
+            differences.append(text)
+        if differences:
+            different.append(f"feature '{slot.name}': {'; '.join(differences)}")
+    return missing + different
 
 
 def problems_text(problems: list[str]) -> str:
@@ -87,7 +98,8 @@ def problems_text(problems: list[str]) -> str:
 
 
 def _differences(expected: SlotFacts, got: SlotFacts) -> list[str]:
-    differences = [
+    """But for the prefix."""
+    return [
         f"expected {name} {ours}, got {its}"
         for name, ours, its in (
             ("dim", expected.dim, got.dim),
@@ -101,14 +113,8 @@ def _differences(expected: SlotFacts, got: SlotFacts) -> list[str]:
         )
         if ours != its and None not in (ours, its)
     ]
-    if expected.prefix != got.prefix:
-        numbers = [facts.prefix >> (64 - facts.prefix_bits) for facts in (expected, got)]
-        text = f"expected the prefix of group {numbers[0]}, got that of group {numbers[1]}"
-        if not differences:
-            text += " (a group was inserted, removed or moved before it, so other rows would be found)"
-        differences.append(text)
-    return differences
 
 
 def _yes(value: bool) -> str:
+    """As it is written in messages."""
     return "yes" if value else "no"

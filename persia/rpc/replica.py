@@ -82,7 +82,9 @@ class Replica:
     """Has a thread that probes the server until close(). All else may be called from any thread."""
 
     def __init__(self, method: Method, probe: Probe, host: str, port: int, on_change: Callable[[], None]) -> None:
-        """host: an address, not a name. on_change: called when it became well, ceased to be, or has another checkpoint."""
+        """host: an address, not a name. on_change: called when it became well, ceased to be, or has another checkpoint, but not
+        by close().
+        """
         self.address = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
         self._method, self._probe, self._host = method, probe, host
         self._family = socket.AF_INET6 if ":" in host else socket.AF_INET
@@ -123,14 +125,18 @@ class Replica:
 
     def suspect(self, generation: int, reason: str) -> None:
         """A connection of that generation failed: the server is not used again before it has said that it is well."""
+        if self._end(generation, reason):
+            self._on_change()
+
+    def _end(self, generation: int, reason: str) -> bool:
+        """As suspect(); whether it was well before."""
         with self._lock:
             if generation != self._generation:
-                return  # known already
+                return False  # known already
             self._generation += 1
             changed = self._become(replace(self.health, ready=False, state=reason))
-        if changed:
-            self._on_change()
         self._wake.ring()
+        return changed
 
     @property
     def well(self) -> bool:
@@ -174,7 +180,8 @@ class Replica:
     def close(self) -> None:
         """Requests that run over frames may come to their end."""
         self._closed = True
-        self.suspect(self._generation, "closed")
+        # Nobody is told: where the garbage collector closes it, others may hold what on_change waits for, and wait for this.
+        self._end(self._generation, "closed")
         self._close_idle()
 
     def _close_idle(self) -> None:

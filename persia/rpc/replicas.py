@@ -110,6 +110,7 @@ class ReplicaSet:
             for place in set(self._replicas) - found:
                 log.info("%s no longer stands for %s", ", ".join(names), place[0])
                 self._replicas.pop(place).close()
+                self._on_change()
             end = time.monotonic() + _RESOLVE_SECONDS
             # In small steps, for it is looked up at once when nobody is left.
             while not self._bell.wait(_RESOLVE_SECONDS / 10) and self.usable and time.monotonic() < end:
