@@ -74,7 +74,7 @@ class FeatureMetrics(Collector):
 
 
 def checkpoint_metrics(found: Iterable[tuple[Mapping[str, str], int, int]]) -> Iterable[Metric]:
-    """The identities and times of checkpoints. found: labels, the identity, and the marker's seconds; all labels have one form."""
+    """The identities and times of checkpoints. found: labels, all of one form, an identity, and the marker's seconds."""
     info = seconds = None
     for labels, identity, when in found:
         if info is None or seconds is None:

@@ -1,4 +1,4 @@
-"""Says in the log, once for each feature, what makes scores wrong in silence: rows of another dim, and ids that are never found."""
+"""Says in the log, once for each feature, what makes scores wrong in silence: rows of another dim, ids that are never found."""
 
 from __future__ import annotations
 
@@ -38,8 +38,12 @@ class MissReporter:
         dims: Mapping[str, int],
         dims_there: Callable[[], Mapping[int, int]] = dict,
     ) -> None:
-        """totals: what was counted as yet. dims: of each feature, by the embedding config. dims_there: rows by their dim, where
-        that is known.
+        """It says what `totals` tells.
+
+        Args:
+            totals: What was counted as yet.
+            dims: Of each feature, by the embedding config.
+            dims_there: Rows by their dim, where that is known.
         """
         self._totals, self._dims, self._dims_there = totals, dims, dims_there
         self._said = _Said(set(), set())
@@ -66,8 +70,8 @@ class MissReporter:
     def _say_wrong_dim(self, name: str, wrong_dim: int) -> None:
         there = ", ".join(f"dim {dim} ({rows} rows)" for dim, rows in sorted(self._dims_there().items()))
         log.error(
-            "feature '%s': expected rows of dim %d as the embedding config says, got rows of another dim for %d ids%s. They count "
-            "as zeros: serve with the embedding config that the model was trained with",
+            "feature '%s': expected rows of dim %d as the embedding config says, got rows of another dim for %d ids%s. They "
+            "count as zeros: serve with the embedding config that the model was trained with",
             name,
             self._dims[name],
             wrong_dim,

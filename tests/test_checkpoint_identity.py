@@ -45,14 +45,16 @@ def test_it_changes_with_each_marker_and_with_size_and_ends_of_each_file(copy: P
         text = marker.read_text()
         nanos = text.rpartition("nanos_since_epoch: ")[2].strip()
         marker.write_text(text.replace(nanos, str((int(nanos) + 1) % 10**9)))
-        assert (now := identity_of(copy)) not in seen
+        now = identity_of(copy)
+        assert now not in seen
         seen.add(now)
     for path in sorted(copy.rglob("*.emb")):
         data = path.read_bytes()
         assert len(data) > 200
         for changed in (flipped(data, 0), flipped(data, 63), flipped(data, -1), flipped(data, -64), data[:100] + data[101:]):
             path.write_bytes(changed)
-            assert (now := identity_of(copy)) not in seen
+            now = identity_of(copy)
+            assert now not in seen
             seen.add(now)
         path.write_bytes(data)
 

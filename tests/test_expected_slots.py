@@ -73,9 +73,12 @@ def test_another_dim_is_refused_by_the_features_name(
 
 def test_a_group_that_was_put_before_is_refused_and_said(deployment: Deployment, tmp_path: Path) -> None:
     own = config_with(tmp_path / "own.yml", groups=1)
-    with InferCtx([deployment.middleware.address], embedding_config=own) as context:
-        with pytest.raises(ConfigError, match=r"feature 'more0': expected a slot.*inserted, removed or moved before it"):
-            context.get_embedding_from_bytes(BATCH, timeout=PATIENCE)
+    said = r"feature 'more0': expected a slot.*inserted, removed or moved before it"
+    with (
+        InferCtx([deployment.middleware.address], embedding_config=own) as context,
+        pytest.raises(ConfigError, match=said),
+    ):
+        context.get_embedding_from_bytes(BATCH, timeout=PATIENCE)
 
 
 def test_the_environments_config_counts_where_it_exists(
@@ -119,9 +122,11 @@ def test_a_context_that_routes_by_itself_is_compared_too(deployment: Deployment,
     with InferCtx(deployment.addresses, embedding_config=CONFIG, expects=signatures()) as context:
         assert_golden(context.get_embedding_from_bytes(BATCH, timeout=PATIENCE).lookup)
     other = config_with(tmp_path / "own.yml", dim=FIRST.dim + 1)
-    with InferCtx(deployment.addresses, embedding_config=other, expects=signatures()) as context:
-        with pytest.raises(ConfigError, match=f"expected dim {FIRST.dim}, got {FIRST.dim + 1}"):
-            context.get_embedding_from_bytes(BATCH, timeout=PATIENCE)
+    with (
+        InferCtx(deployment.addresses, embedding_config=other, expects=signatures()) as context,
+        pytest.raises(ConfigError, match=f"expected dim {FIRST.dim}, got {FIRST.dim + 1}"),
+    ):
+        context.get_embedding_from_bytes(BATCH, timeout=PATIENCE)
     replicas = [[address] for address in deployment.addresses]
     with pytest.raises(ConfigError, match=f"expected dim {FIRST.dim}, got {FIRST.dim + 1}"):
         InferCtx(replicas, embedding_config=other, expects=signatures())
@@ -148,36 +153,38 @@ def test_a_middleware_that_comes_back_with_another_config_is_never_believed(
 ) -> None:
     config = config_with(tmp_path / "served.yml")
     arguments = ["--port", str(free_port()), "--frame-port", str(free_port())]
-    with Middleware(tmp_path, config, deployment.addresses, arguments=arguments).wait_ready() as middleware:
-        with InferCtx([middleware.address], embedding_config=CONFIG, global_config=only_middleware) as context:
-            context.wait_for_serving(PATIENCE)
-            assert_golden(context.get_embedding_from_bytes(BATCH).lookup)
-            config_with(config, groups=1)
-            middleware.kill()
-            middleware.start()
+    with (
+        Middleware(tmp_path, config, deployment.addresses, arguments=arguments).wait_ready() as middleware,
+        InferCtx([middleware.address], embedding_config=CONFIG, global_config=only_middleware) as context,
+    ):
+        context.wait_for_serving(PATIENCE)
+        assert_golden(context.get_embedding_from_bytes(BATCH).lookup)
+        config_with(config, groups=1)
+        middleware.kill()
+        middleware.start()
 
-            def is_refused() -> bool:
-                try:
-                    assert_golden(context.get_embedding_from_bytes(BATCH, timeout=0.2).lookup)
-                except ConfigError as error:
-                    return "inserted, removed or moved" in str(error)
-                except (Unavailable, TimeoutError):
-                    pass
+        def is_refused() -> bool:
+            try:
+                assert_golden(context.get_embedding_from_bytes(BATCH, timeout=0.2).lookup)
+            except ConfigError as error:
+                return "inserted, removed or moved" in str(error)
+            except (Unavailable, TimeoutError):
+                pass
+            return False
+
+        wait_until(is_refused, "it is refused")
+        middleware.kill()
+        config_with(config)
+        middleware.start()
+
+        def serves_again() -> bool:
+            try:
+                assert_golden(context.get_embedding_from_bytes(BATCH, timeout=0.2).lookup)
+            except (ConfigError, Unavailable, TimeoutError):
                 return False
+            return True
 
-            wait_until(is_refused, "it is refused")
-            middleware.kill()
-            config_with(config)
-            middleware.start()
-
-            def serves_again() -> bool:
-                try:
-                    assert_golden(context.get_embedding_from_bytes(BATCH, timeout=0.2).lookup)
-                except (ConfigError, Unavailable, TimeoutError):
-                    return False
-                return True
-
-            wait_until(serves_again, "it is asked again")
+        wait_until(serves_again, "it is asked again")
 
 
 def test_only_answers_by_a_config_that_was_compared_are_believed(caplog: pytest.LogCaptureFixture) -> None:

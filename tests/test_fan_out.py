@@ -35,7 +35,7 @@ def test_a_refusal_is_known_while_another_shard_hangs(tmp_path: Path) -> None:
     with Replicas(tmp_path) as servers, router_of(servers.addresses) as router:
         assert_golden(router.lookup(golden_batch()))
         plan = _core.make_plan(golden_batch(), make_slots(load_embedding_config(CONFIG)), 2)
-        sizes = [of_size(request.answer_size, len(request.parts)) for request in plan.requests]
+        sizes = [of_size(request.answer_size, request.part_count) for request in plan.requests]
         late = Question(router.shards[0], lookup_messages(2)[0], plan.requests[0], sizes[0])
         wrong = Question(router.shards[1], lookup_messages(2)[1], [b"x", b"", b"", b""], sizes[1])
         with stopped(servers.shards[0][0]):

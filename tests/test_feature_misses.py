@@ -24,9 +24,7 @@ from persia.misses import MissReporter, Totals
 from persia.routing.lookup import FeatureLookup
 
 CONFIG_TEXT = "slots_config:\n  found:\n    dim: 8\n  wrong:\n    dim: 4\n  never:\n    dim: 8\n"
-CONFIG = EmbeddingConfig(
-    slots_config={"found": SlotConfig(dim=8), "wrong": SlotConfig(dim=4), "never": SlotConfig(dim=8)}
-)
+CONFIG = EmbeddingConfig(slots_config={"found": SlotConfig(dim=8), "wrong": SlotConfig(dim=4), "never": SlotConfig(dim=8)})
 LABEL = "(not in the embedding config)"
 
 
@@ -61,6 +59,7 @@ class Deployed(ExitStack):
         servers = [shard.wait_ready().address for shard in self.shards]
         self.middleware = self.enter_context(Middleware(directory, self.config, servers, arguments=arguments)).wait_ready()
         self.servers = servers
+        self.all: list[ServerProcess[Any]] = [*self.shards, self.middleware]
 
 
 @pytest.fixture(scope="module")
@@ -169,13 +168,13 @@ def test_rows_of_another_dim_are_an_error_in_the_log_once_for_each_feature(deplo
         for _ in range(5):
             features_of(context, batch_of(wrong=range(50), found=range(50)))
     said = "feature 'wrong': expected rows of dim 4 as the embedding config says, got rows of another dim for"
-    for server in (*deployed.shards, deployed.middleware):
+    for server in deployed.all:
         wait_until(partial(says, server, said), "it is said")
     for shard in deployed.shards:
         rows = shard.status().rows
         assert "ERROR" in shard.log()
         assert f"; the table holds rows of dim 8 ({rows} rows). They count as zeros" in shard.log()
-    for server in (*deployed.shards, deployed.middleware):
+    for server in deployed.all:
         assert server.log().count("got rows of another dim") == 1 and "feature 'found'" not in server.log()
 
 
@@ -189,9 +188,9 @@ def test_a_feature_whose_ids_are_never_found_is_a_warning_once(deployed: Deploye
             features_of(context, batch_of(never=range(10)))
             return question in server.log()
 
-        for server in (*deployed.shards, deployed.middleware):
+        for server in deployed.all:
             wait_until(partial(is_said, server), "it is said")
-    for server in (*deployed.shards, deployed.middleware):
+    for server in deployed.all:
         assert server.log().count(question) == 1
         assert re.search(r"WARNING.*feature 'never': none of the \d{4,} ids that were looked up has a row", server.log())
 

@@ -131,7 +131,9 @@ def test_with_replicas_answers_go_on_from_the_old_one_until_every_shard_has_the_
         load.wait_for_more()
         write(shards.checkpoint, NEW)
         restart(*[replicas[0] for replicas in shards.shards])
-        wait_until(lambda: sum(bool(replica.excluded) for shard in router.shards for replica in shard.replicas) == 2, "two wait")
+        wait_until(
+            lambda: sum(bool(replica.excluded) for shard in router.shards for replica in shard.replicas) == 2, "two wait"
+        )
         load.wait_for_more()
         assert load.failures == [] and set(load.answers) == {OLD}
         excluded = [replica for shard in router.shards for replica in shard.replicas if replica.excluded]
@@ -180,7 +182,7 @@ def test_an_answer_of_another_checkpoint_than_the_probe_saw_is_dropped(tmp_path:
             wait_until(lambda: not router.why_not_ready(), "it is ready")
             assert source_of(router.lookup(batch(), PATIENCE)) == OLD
             spoiler.spoil = lambda answer: answer.replace(identity, bytes(range(8)))
-            with pytest.raises(Unavailable, match="expected one of checkpoint [0-9a-f]{16}, got one of 0706050403020100"):
+            with pytest.raises(Unavailable, match=r"expected one of checkpoint [0-9a-f]{16}, got one of 0706050403020100"):
                 router.lookup(batch(), PATIENCE)
         finally:
             router.close()
@@ -189,31 +191,34 @@ def test_an_answer_of_another_checkpoint_than_the_probe_saw_is_dropped(tmp_path:
 def test_a_middleware_says_it_and_clients_that_ask_shards_follow_it(tmp_path: Path) -> None:
     with Shards(tmp_path) as shards:
         servers = shards.addresses
-        with Middleware(tmp_path, shards.config, servers, arguments=["--metrics-port", "0"]).wait_ready() as middleware:
-            with InferCtx([middleware.address], timeout=PATIENCE) as context, middleware.context() as forwarded:
-                contexts = [context, forwarded]
-                lookups = [c.get_embedding_from_bytes(BATCH).lookup for c in contexts]
-                old = shards.all[0].status()
-                assert [(source_of(lookup), lookup.checkpoint_id) for lookup in lookups] == [(OLD, old.checkpoint_id)] * 2
-                assert middleware.stub.Directions(pb.DirectionsRequest()).mixed_checkpoints == "old"
-                write(shards.checkpoint, NEW)
-                restart(shards.shards[1][0])
-                status = wait_until(
-                    lambda: status if "different ones" in (status := middleware.status()).state else None, "it is said"
-                )
-                assert not status.ready
-                said = {replica.checkpoint_id for shard in status.shards for replica in shard.replicas}
-                assert said == {server.status().checkpoint_id for server in shards.all} and len(said) == 2
-                health = health_pb2_grpc.HealthStub(middleware.channel)
-                wait_until(
-                    lambda: health.Check(health_pb2.HealthCheckRequest()).status == health_pb2.HealthCheckResponse.NOT_SERVING,
-                    "health says so",
-                )
-                for one in contexts:
-                    wait_until(partial(refuses, one), "a client hears it")
-                restart(shards.shards[0][0])
-                for one in contexts:
-                    wait_until(partial(serves_the_new_one, one), "the new one is served")
+        with (
+            Middleware(tmp_path, shards.config, servers, arguments=["--metrics-port", "0"]).wait_ready() as middleware,
+            InferCtx([middleware.address], timeout=PATIENCE) as context,
+            middleware.context() as forwarded,
+        ):
+            contexts = [context, forwarded]
+            lookups = [c.get_embedding_from_bytes(BATCH).lookup for c in contexts]
+            old = shards.all[0].status()
+            assert [(source_of(lookup), lookup.checkpoint_id) for lookup in lookups] == [(OLD, old.checkpoint_id)] * 2
+            assert middleware.stub.Directions(pb.DirectionsRequest()).mixed_checkpoints == "old"
+            write(shards.checkpoint, NEW)
+            restart(shards.shards[1][0])
+            status = wait_until(
+                lambda: status if "different ones" in (status := middleware.status()).state else None, "it is said"
+            )
+            assert not status.ready
+            said = {replica.checkpoint_id for shard in status.shards for replica in shard.replicas}
+            assert said == {server.status().checkpoint_id for server in shards.all} and len(said) == 2
+            health = health_pb2_grpc.HealthStub(middleware.channel)
+            wait_until(
+                lambda: health.Check(health_pb2.HealthCheckRequest()).status == health_pb2.HealthCheckResponse.NOT_SERVING,
+                "health says so",
+            )
+            for one in contexts:
+                wait_until(partial(refuses, one), "a client hears it")
+            restart(shards.shards[0][0])
+            for one in contexts:
+                wait_until(partial(serves_the_new_one, one), "the new one is served")
 
 
 def ask(context: InferCtx) -> float:

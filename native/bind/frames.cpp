@@ -87,7 +87,8 @@ void count_lookup(ShardAnswers& self, nb::handle parts, std::uint64_t absent, st
     const auto all = copy_of<RequestPart>(parts);
     const auto by_part = copy_of<RunMisses>(misses);
     if (!by_part.empty() && by_part.size() != all.size()) {
-        throw InvalidInput("expected misses of " + std::to_string(all.size()) + " parts, got " + std::to_string(by_part.size()));
+        throw InvalidInput("expected misses of " + std::to_string(all.size()) + " parts, got " +
+                           std::to_string(by_part.size()));
     }
     self.count(all, {absent, wrong_dim}, by_part);
 }

@@ -34,7 +34,7 @@ using SlotTuple =
 void make_slots(Slots* self, const std::vector<SlotTuple>& tuples, unsigned prefix_bits) {
     std::vector<Slot> slots;
     for (const auto& [name, dim, fixed, summation, sqrt, rounds, size, prefix] : tuples) {
-        slots.push_back({name, dim, fixed, summation, sqrt, rounds, size, prefix, 0});
+        slots.push_back({name, dim, fixed, summation, sqrt, rounds, size, prefix});
     }
     new (self) Slots(std::move(slots), prefix_bits);
 }
@@ -205,6 +205,7 @@ void routing(nb::module_& module) {
         .def_prop_ro(
             "sum_samples", [](const PyRequest& self) { return view(self.request->sum_samples, self.plan); },
             nb::rv_policy::reference)
+        .def_prop_ro("part_count", [](const PyRequest& self) { return self.request->parts.size(); })
         .def_prop_ro("answer_size", [](const PyRequest& self) { return self.request->view().answer_size(); });
     nb::class_<Plan>(module, "Plan")
         .def_prop_ro("feature_names",

@@ -70,10 +70,12 @@ TEST(figures_of_more_than_a_byte_are_said_whole) {
     Serving serving(shard.answers);
     serving.ends.send(frame_of(1, columns_of(request_for(AnswerKind::rows, 1, range(1'000, 18'000)))));
     const auto frame = receive_frame(serving.ends);
-    CHECK(frame && response_of(frame->columns.at(1)) == (Response{300, 17'000, 0, kStart, kCheckpoint, bytes_of(std::vector<RunMisses>{{17'000, 0}})}));
+    CHECK(frame && response_of(frame->columns.at(1)) ==
+                       (Response{300, 17'000, 0, kStart, kCheckpoint, bytes_of(std::vector<RunMisses>{{17'000, 0}})}));
     serving.ends.send(frame_of(1, columns_of(request_for(AnswerKind::rows, 2, range(0, 300)))));
     const auto other = receive_frame(serving.ends);
-    CHECK(other && response_of(other->columns.at(1)) == (Response{300, 204, 96, kStart, kCheckpoint, bytes_of(std::vector<RunMisses>{{204, 96}})}));
+    CHECK(other && response_of(other->columns.at(1)) ==
+                       (Response{300, 204, 96, kStart, kCheckpoint, bytes_of(std::vector<RunMisses>{{204, 96}})}));
 }
 
 TEST(a_request_may_come_in_two_pieces_cut_anywhere) {

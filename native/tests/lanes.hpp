@@ -151,8 +151,7 @@ inline Expected expected_of(const Snapshot& snapshot, const Wire& wire) {
     Misses misses;
     std::vector<RunMisses> by_part;
     Bytes numbers = naive_answer(snapshot, request, misses, by_part);
-    return {std::move(numbers),
-            {snapshot.version(), misses.absent, misses.wrong_dim, kStart, kCheckpoint, bytes_of(by_part)}};
+    return {std::move(numbers), {snapshot.version(), misses.absent, misses.wrong_dim, kStart, kCheckpoint, bytes_of(by_part)}};
 }
 
 inline bool is_answer(const std::optional<Frame>& frame, std::uint16_t turn, const Expected& expected) {

@@ -243,6 +243,8 @@ class ShardRequest:
         half of the fingerprint of its name.
         """
     @property
+    def part_count(self) -> int: ...
+    @property
     def signs(self) -> _U64: ...
     @property
     def sum_counts(self) -> npt.NDArray[np.uint32]:

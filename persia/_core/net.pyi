@@ -29,9 +29,7 @@ class LookupTotals:
 class ShardAnswers:
     """What a shard answers lookups from, and what is counted of them. Any thread may use it."""
 
-    def __init__(
-        self, request: bytes, start: int, max_numbers: int, bounds: Sequence[float], features: Sequence[str]
-    ) -> None:
+    def __init__(self, request: bytes, start: int, max_numbers: int, bounds: Sequence[float], features: Sequence[str]) -> None:
         """request: the message of each request meant for this shard; start: the server_start of answers; max_numbers: of
         an answer; bounds: seconds, ascending, of the histogram of what lookups take; features: what is counted each.
         """

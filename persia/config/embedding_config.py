@@ -122,8 +122,9 @@ class EmbeddingConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_
 
     @cached_property
     def fingerprint(self) -> str:
-        """The same for two configs exactly if they give the same tensors: the same slots, each with the same dim, rule for its
-        signs, pooling, and length where it is raw.
+        """The same for two configs exactly if they give the same tensors.
+
+        That is: if they have the same slots, each with the same dim, rule for its signs, pooling, and length where it is raw.
         """
         facts = [facts_of(slot) for slot in self.slots.values()]
         facts = sorted(slot._replace(keep=slot.keep or "first") for slot in facts)  # what is not said is the default

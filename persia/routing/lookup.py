@@ -14,7 +14,17 @@ import numpy.typing as npt
 from persia import _core
 from persia.config.global_config import EmbeddingWorkerConfig
 
-__all__ = ["FEATURE_NUMBERS", "SHAPE_NUMBERS", "FeatureLookup", "Lookup", "Lookups", "OnRoom", "RouterOptions", "split", "tensor_shapes"]
+__all__ = [
+    "FEATURE_NUMBERS",
+    "SHAPE_NUMBERS",
+    "FeatureLookup",
+    "Lookup",
+    "Lookups",
+    "OnRoom",
+    "RouterOptions",
+    "split",
+    "tensor_shapes",
+]
 
 SHAPE_NUMBERS = 3
 FEATURE_NUMBERS = 4

@@ -115,6 +115,7 @@ class Router:
         misses: list[bytes | None] = [b""] * len(self.servers)
         for i, question in questions.items():
             misses[i] = question.answer.message.misses if question.answer is not None else None
+        # Plans of a core that cuts raw slots by a rule count what they cut; others do not know.
         return plan.count(misses, self.feature_counts, getattr(plan, "cut_ids", ()))
 
     def _report(self, now: float) -> None:
@@ -128,7 +129,7 @@ class Router:
         questions = {}
         for i, request in enumerate(plan.requests):
             if request.answer_size:
-                check = of_size(request.answer_size, len(request.parts), self._knows, self.agreement)
+                check = of_size(request.answer_size, request.part_count, self._knows, self.agreement)
                 questions[i] = Question(shards[i], self._messages[i], request, check)
         return questions
 

@@ -83,9 +83,7 @@ class Shortcut:
     A server counts only while the middleware knows it by its start number: the same address may be another server here.
     """
 
-    def __init__(
-        self, addresses: Sequence[str], options: RouterOptions, expects: Sequence[SlotLike] | None = None
-    ) -> None:
+    def __init__(self, addresses: Sequence[str], options: RouterOptions, expects: Sequence[SlotLike] | None = None) -> None:
         """addresses: `host:port` of one or more middlewares that do the same. expects: as for a MiddlewareClient."""
         self._expectations = Expectations(expects) if expects is not None else None
         # What becomes of a lookup without a shard is the middleware's to say. So it is asked at once.

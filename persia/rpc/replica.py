@@ -82,8 +82,14 @@ class Replica:
     """Has a thread that probes the server until close(). All else may be called from any thread."""
 
     def __init__(self, method: Method, probe: Probe, host: str, port: int, on_change: Callable[[], None]) -> None:
-        """host: an address, not a name. on_change: called when it became well, ceased to be, or has another checkpoint, but not
-        by close().
+        """It is probed from now on.
+
+        Args:
+            method: The call that it is asked with.
+            probe: Asks it how it is.
+            host: An address, not a name.
+            port: Of gRPC.
+            on_change: Called when it became well, ceased to be, or has another checkpoint; not by close().
         """
         self.address = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
         self._method, self._probe, self._host = method, probe, host
