@@ -120,7 +120,8 @@ class Snapshot::Lookup {
         const bool misses = (block.absent | block.wrong_dim) != 0;
         used_.next(n, [&](std::size_t i, std::size_t count) {
             user.use(used_.run(), used_.first(), {block.rows + i, count});
-            if (misses) note_misses(block, i, count);
+            if (misses) [[unlikely]]
+                note_misses(block, i, count);
         });
     }
 
@@ -164,7 +165,7 @@ class Snapshot::Lookup {
     }
 
     // Counts those of `count` signs from sign i of the block on, which are of the run that is used.
-    void note_misses(const Block& block, std::size_t i, std::size_t count) {
+    [[gnu::noinline]] void note_misses(const Block& block, std::size_t i, std::size_t count) {
         const std::uint32_t stretch = ~std::uint32_t{0} >> (kBlock - count) << i;
         const auto absent = static_cast<std::uint32_t>(std::popcount(block.absent & stretch));
         const auto wrong_dim = static_cast<std::uint32_t>(std::popcount(block.wrong_dim & stretch));
