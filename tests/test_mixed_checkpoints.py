@@ -169,6 +169,11 @@ def test_a_server_without_a_checkpoint_is_a_mixture_too(tmp_path: Path) -> None:
             wait_until(lambda: f"shard 1 of 2: {empty.address} has none" in router.why_not_ready(), "it is refused")
             with pytest.raises(Unavailable, match=DIFFERENT.format("one that every shard has")):
                 router.lookup(batch())
+            gone = [server.address for server in (shards.all[0], empty)]
+            for server in (shards.all[0], empty):
+                server.kill()
+            wait_until(lambda: all(f"({address}: " in router.why_not_ready() for address in gone), "what is wrong now is said")
+            assert "different ones" not in router.why_not_ready()
         finally:
             router.close()
 

@@ -46,6 +46,7 @@ class Agreement:
             well = [[replica for replica in shard.replicas if replica.well] for shard in self._shards]
             there = [{_checkpoint_of(replica) for replica in replicas} for replicas in well if replicas]
             if not there:
+                self.problem = ""  # what is wrong now is said of each shard
                 return
             chosen = self._choose(there)
             if chosen is None:
