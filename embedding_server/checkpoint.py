@@ -16,6 +16,7 @@ import click
 from persia import _core
 from persia.errors import CorruptFile
 
+from .bounds import Bounds, bound_of_shard
 from .marker import MARKER, Marker, read_marker
 
 __all__ = ["Checkpoint", "load_checkpoint", "open_checkpoint"]
@@ -30,6 +31,7 @@ class Checkpoint:
     directory: Path
     marker: Marker
     files: tuple[Path, ...]
+    bounds: Bounds  # which packets it has
     stamps: tuple[tuple[int, ...], ...]  # of the files: another one is another file
 
 
@@ -45,15 +47,17 @@ def open_checkpoint(directory: Path, shard_index: int, shard_count: int) -> Chec
             str(directory), f"the shards {', '.join(expected)} that {MARKER} counts", ", ".join(names) or "none", 0
         )
     files: list[Path] = []
+    bounds: list[int] = []
     for i in range(root.num_shards):
         shard = directory / f"s{i}"
         marker = marker_of(shard)
         if (marker.num_shards, marker.num_internal_shards) != (root.num_shards, root.num_internal_shards):
             raise CorruptFile(str(shard / MARKER), f"the counts of {directory / MARKER}: {root}", str(marker), 0)
+        bounds.append(bound_of_shard(shard, marker, sorted(shard.glob("*.emb"))))
         # As many training shards as serving ones: the signs of ours are all in the directory of ours.
         if root.num_shards != shard_count or i == shard_index:
             files += files_of_shard(shard, i, root.num_internal_shards)
-    return Checkpoint(directory, root, tuple(files), tuple(map(_stamp, files)))
+    return Checkpoint(directory, root, tuple(files), Bounds.of(bounds), tuple(map(_stamp, files)))
 
 
 def _stamp(path: Path) -> tuple[int, ...]:

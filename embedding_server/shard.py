@@ -13,6 +13,7 @@ from persia import _core
 from persia.rpc import MAX_MESSAGE_BYTES
 from persia.v1 import embedding_pb2 as pb
 
+from .bounds import Bounds
 from .checkpoint import Checkpoint, estimate, load_checkpoint, open_checkpoint
 from .journal import Journal, State
 from .options import ShardOptions
@@ -52,7 +53,7 @@ class ShardServer:
         options, began = self.options, time.monotonic()
         journal = self._open_journal()
         builder = _core.TableBuilder(options.storage, options.capacity)
-        since = 0
+        bounds = Bounds()
         if options.checkpoint is not None:
             self.state = f"loading {options.checkpoint}"
             checkpoint = open_checkpoint(options.checkpoint, options.index, options.count)
@@ -61,11 +62,11 @@ class ShardServer:
             if builder.evicted:
                 log.warning("%d rows over the capacity of %d were left out", builder.evicted, options.capacity)
             log.info("loaded %d rows of this shard in %.1f s", kept, time.monotonic() - began)
-            since = checkpoint.marker.seconds
+            bounds = checkpoint.bounds
         self.table = _core.Table(builder)
         if options.incremental_dir is not None and journal is not None:
             self.state = f"catching up with {options.incremental_dir}"
-            self._updater = self._make_updater(self.table, options.incremental_dir, journal, since)
+            self._updater = self._make_updater(self.table, options.incremental_dir, journal, bounds)
             self._updater.catch_up()
             self._updater.on_applied = lambda delay: self.on_packet(delay)
             self._updater.start()
@@ -84,7 +85,7 @@ class ShardServer:
             journal.say(State("starting"))
         return journal
 
-    def _make_updater(self, table: _core.Table, root: Path, journal: Journal, since: int) -> Updater:
+    def _make_updater(self, table: _core.Table, root: Path, journal: Journal, bounds: Bounds) -> Updater:
         # Here, because the files of a checkpoint need not wait for what packets need.
         from .pruning import Pruner
         from .updates import Updater
@@ -92,12 +93,12 @@ class ShardServer:
         options = self.options
         checkpoint = options.checkpoint
 
-        def newest() -> int:
+        def newest() -> Bounds:
             assert checkpoint is not None
-            return open_checkpoint(checkpoint, options.index, options.count).marker.seconds
+            return open_checkpoint(checkpoint, options.index, options.count).bounds
 
         pruner = Pruner(root, options.count, options.prune, newest if checkpoint is not None else None)
-        return Updater(table, options.storage, self.place, root, journal, since, pruner if options.prune else None)
+        return Updater(table, options.storage, self.place, root, journal, bounds, pruner if options.prune else None)
 
     def _announce(self, checkpoint: Checkpoint, builder: _core.TableBuilder) -> None:
         options = self.options

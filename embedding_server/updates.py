@@ -19,6 +19,7 @@ from pathlib import Path
 from persia import _core
 from persia.errors import CorruptFile, PersiaError
 
+from .bounds import Bounds
 from .finding import REST_NS, Finder
 from .journal import Entry, Journal, State
 from .packets import Done, Packet, PacketKey, load_packet, packet_key, signs_of_packet
@@ -63,12 +64,12 @@ class Updater:
         shard: tuple[int, int],
         root: Path,
         journal: Journal,
-        since: int,
+        bounds: Bounds,
         pruner: Pruner | None = None,
     ) -> None:
-        """shard: index and count; since: unix seconds of the checkpoint, which has all that older packets say."""
+        """shard: index and count; bounds: which packets are in the table already, because the checkpoint has them."""
         self._table, self._storage, self._shard = table, storage, shard
-        self._root, self._journal, self._since = root, journal, since
+        self._root, self._journal, self._bounds = root, journal, bounds
         self._finder = Finder(root)
         self._wake = threading.Event()
         self._watch = Watch(root, self._wake)
@@ -91,12 +92,12 @@ class Updater:
 
     def catch_up(self) -> None:
         """Applies all that is there, before the server is ready; says which packets of the journal are gone."""
-        self._journaling(lambda: self._journal.say(State("running", self._since)))
+        self._journaling(lambda: self._journal.say(State.with_bounds("running", self._bounds)))
         self.scan()
         self.scan()  # the rest of packets of which there was only a part when an earlier run applied them
         here = self._here()
         for entry in {entry.packet: entry for entry in self._journal.entries}.values():
-            if entry.seconds >= self._since and entry.packet not in here:
+            if entry.packet not in here and not self._bounds.has_packet(entry.packet, entry.seconds):
                 log.warning("packet %s was applied by an earlier run and is gone: its rows are missing", entry.packet)
         self._journal.entries.clear()
         self._compact()
@@ -111,7 +112,7 @@ class Updater:
         if self._thread is not None:
             self._thread.join()
         self._watch.stop()
-        self._journaling(lambda: self._journal.say(State("stopped", self._since)))
+        self._journaling(lambda: self._journal.say(State.with_bounds("stopped", self._bounds)))
         self._journal.close()
 
     def _run(self) -> None:
@@ -233,7 +234,7 @@ class Updater:
         try:
             # Not the key that it was sorted by: its files may have been written in the meantime.
             layer, key = load_packet(packet, self._storage, *self._shard)
-            if key[0] < self._since:  # believed only now that the whole packet has been checked
+            if self._bounds.has(packet.shard, key[0]):  # its time is believed only now that all of it is checked
                 self._finish(packet, key[0])
                 return
             if self._forgotten is not None and key < self._forgotten.key:

@@ -8,6 +8,7 @@ import numpy as np
 from golden import GOLDEN
 from servers import EmbeddingServer
 
+from embedding_server.bounds import Bounds
 from embedding_server.journal import Journal
 from embedding_server.pruning import Pruner
 from embedding_server.updates import Updater
@@ -43,10 +44,11 @@ def values(server: EmbeddingServer, signs: list[int]) -> list[float]:
 class Follower:
     """What a server has of a directory of packets. Another one of the same directory is the server after a restart."""
 
-    def __init__(self, root: Path, since: int = 0, pruner: Pruner | None = None) -> None:
+    def __init__(self, root: Path, since: int | Bounds = 0, pruner: Pruner | None = None) -> None:
         self.table = _core.Table(_core.TableBuilder())
         self.journal = Journal(root / ".applied" / "replica_0_of_1.jsonl")
-        self.updater = Updater(self.table, "f32", (0, 1), root, self.journal, since, pruner)
+        bounds = since if isinstance(since, Bounds) else Bounds(since)
+        self.updater = Updater(self.table, "f32", (0, 1), root, self.journal, bounds, pruner)
         self.scan = self.updater.scan
         self.updater.catch_up()
 

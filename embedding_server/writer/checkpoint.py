@@ -67,12 +67,23 @@ def write_checkpoint(
 class CheckpointWriter:
     """What write_checkpoint and reshard share. `ages` rows of one file are kept apart: those of age 0 stand first."""
 
-    def __init__(self, directory: Path, marker: Marker, *, overwrite: bool, workers: int, ages: int = 1) -> None:
+    def __init__(
+        self,
+        directory: Path,
+        marker: Marker,
+        *,
+        overwrite: bool,
+        workers: int,
+        ages: int = 1,
+        of_shards: Marker | None = None,
+    ) -> None:
+        """of_shards: the marker of each shard's directory, if it is not that of the whole."""
         for name, value in (("shards", marker.num_shards), ("files", marker.num_internal_shards), ("workers", workers)):
             if not 1 <= value <= MAX_NUMBER:
                 raise InvalidInput(f"expected 1 to {MAX_NUMBER} {name}, got {value}")
         self._directory = directory
         self._marker = marker
+        self._of_shards = of_shards or marker
         self._workers = workers
         self._ages = ages
         self._files = marker.num_shards * marker.num_internal_shards
@@ -112,7 +123,7 @@ class CheckpointWriter:
                 pool.shutdown(wait=True, cancel_futures=True)
                 raise
         for shard in range(self._marker.num_shards):
-            write_file(self._directory / f"s{shard}" / MARKER, self._marker.to_bytes())
+            write_file(self._directory / f"s{shard}" / MARKER, self._of_shards.to_bytes())
         write_file(self._directory / MARKER, self._marker.to_bytes())
 
     def _write_file(self, file: int) -> None:
