@@ -18,6 +18,7 @@ from persia.errors import CorruptFile
 
 from .bounds import Bounds, bound_of_shard
 from .marker import MARKER, Marker, read_marker
+from .non_finite import NonFiniteTally
 
 __all__ = ["Checkpoint", "load_checkpoint", "open_checkpoint"]
 
@@ -31,6 +32,7 @@ class Checkpoint:
     directory: Path
     marker: Marker
     files: tuple[Path, ...]
+    ends: tuple[Path, ...]  # beside some of them: when rows end
     bounds: Bounds  # which packets it has
     stamps: tuple[tuple[int, ...], ...]  # of the files: another one is another file
 
@@ -57,7 +59,8 @@ def open_checkpoint(directory: Path, shard_index: int, shard_count: int) -> Chec
         # As many training shards as serving ones: the signs of ours are all in the directory of ours.
         if root.num_shards != shard_count or i == shard_index:
             files += files_of_shard(shard, i, root.num_internal_shards)
-    return Checkpoint(directory, root, tuple(files), Bounds.of(bounds), tuple(map(_stamp, files)))
+    ends = [path for path in (file.with_suffix(".ttl") for file in files) if path.exists()]
+    return Checkpoint(directory, root, tuple(files), tuple(ends), Bounds.of(bounds), tuple(map(_stamp, files + ends)))
 
 
 def _stamp(path: Path) -> tuple[int, ...]:
@@ -105,15 +108,28 @@ def estimate(checkpoint: Checkpoint, storage: str, shard_index: int, shard_count
 
 
 def load_checkpoint(
-    checkpoint: Checkpoint, builder: _core.TableBuilder, shard_index: int, shard_count: int, workers: int
+    checkpoint: Checkpoint,
+    builder: _core.TableBuilder,
+    shard_index: int,
+    shard_count: int,
+    workers: int,
+    non_finite: NonFiniteTally | None = None,
 ) -> int:
     """Loads the files, several at a time. Returns how many rows belong here. An error spoils the builder.
 
     Raises CorruptFile also for a checkpoint that was written anew meanwhile: its files may be of two.
     """
+    tally = non_finite or NonFiniteTally()
     kept = 0
+
+    def load(path: Path) -> int:
+        found = tally.finder()
+        rows = builder.load_emb(path, shard_index, shard_count, found)
+        tally.note(path, found)
+        return rows
+
     with ThreadPoolExecutor(workers, thread_name_prefix="load") as pool:
-        futures = [pool.submit(builder.load_emb, path, shard_index, shard_count) for path in checkpoint.files]
+        futures = [pool.submit(load, path) for path in checkpoint.files]
         try:
             for future in reported(futures, lambda: builder.rows):
                 kept += future.result()

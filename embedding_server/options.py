@@ -30,4 +30,5 @@ class ShardOptions:
     storage: str = "f32"
     capacity: int = 0
     workers: int = 4
+    refuse_non_finite: bool = False  # files with a row that has a NaN or an infinite number
     prune: PruneRules = field(default_factory=PruneRules)

@@ -17,6 +17,7 @@ from persia.signs import shard_of
 from .bounds import bound_of_shard
 from .inspection import dumped_shards, emb_files
 from .marker import MARKER, Marker, read_marker
+from .sign_files import ENDS, read_sign_file
 from .writer.buckets import F32, U64
 from .writer.checkpoint import CheckpointWriter
 
@@ -87,6 +88,11 @@ def reshard(
                 writer.add(signs[mine], block[mine], ages[mine])
                 rows += int(np.count_nonzero(mine))
                 elsewhere += int(np.count_nonzero(~mine))
+            if (beside := file.with_suffix(ENDS)).exists():
+                limited = read_sign_file(beside)
+                assert limited.ends is not None
+                mine = shard_of(limited.signs, marker.num_shards) == shard
+                writer.add_ends(limited.signs[mine], limited.ends[mine])
             progress("read", number, len(files))
         done, total = itertools.count(1), new.num_shards * new.num_internal_shards
         writer.finish(lambda: progress("write", next(done), total))

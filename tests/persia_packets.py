@@ -8,6 +8,7 @@ import numpy as np
 from golden import GOLDEN
 from servers import EmbeddingServer
 
+from embedding_server.applying import Applier
 from embedding_server.bounds import Bounds
 from embedding_server.journal import Journal
 from embedding_server.pruning import Pruner
@@ -48,7 +49,8 @@ class Follower:
         self.table = _core.Table(_core.TableBuilder())
         self.journal = Journal(root / ".applied" / "replica_0_of_1.jsonl")
         bounds = since if isinstance(since, Bounds) else Bounds(since)
-        self.updater = Updater(self.table, "f32", (0, 1), root, self.journal, bounds, pruner)
+        self.applier = Applier(self.table, "f32", (0, 1), bounds)
+        self.updater = Updater(self.applier, root, self.journal, pruner)
         self.scan = self.updater.scan
         self.updater.catch_up()
 
