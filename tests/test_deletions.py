@@ -134,7 +134,7 @@ def test_rows_go_when_their_time_is_over_and_not_before() -> None:
         expiring.publish(layer)
 
     def there() -> list[float]:
-        return table.pin().rows(signs(1, 2, 3, 4), 2)[0][:, 0].tolist()
+        return [float(row[0]) for row in table.pin().rows(signs(1, 2, 3, 4), 2)[0]]
 
     put(1.0, 1, 2, 3, end=110)
     put(1.0, 4, end=100)  # is over already: it is never served

@@ -13,6 +13,7 @@ from written import block, packets_in, read_checkpoint, read_packet
 
 from embedding_server.sign_files import read_sign_file
 from embedding_server.writer import IncrementalDumper, write_checkpoint
+from embedding_server.writer.checkpoint import Block, Lifetimes
 from persia.config import EmbeddingConfig, parse_embedding_config
 from persia.errors import ConfigError, FeatureError, InvalidInput
 from persia.signs import signs_of
@@ -40,8 +41,8 @@ def config_file(tmp_path: Path) -> Path:
 def test_a_checkpoint_by_name(tmp_path: Path, config_file: Path, as_file: bool) -> None:
     """Pairs of signs go with it, and times to live by name."""
     by_sign = np.array([sign("seen", 9)], np.uint64), rows(1, 8)
-    blocks = [("user_id", [1, 2, 2**63], rows(3, 8)), ("bought", np.array([1, 2], np.int64), rows(2, 16)), by_sign]
-    ttl = [("user_id", [2], 50), (by_sign[0], 60.0)]
+    blocks: list[Block] = [("user_id", [1, 2, 2**63], rows(3, 8)), ("bought", np.array([1, 2], np.int64), rows(2, 16)), by_sign]
+    ttl: list[Lifetimes] = [("user_id", [2], 50), (by_sign[0], 60.0)]
     config: EmbeddingConfig | Path = config_file if as_file else CONFIG
     write_checkpoint(tmp_path / "c", blocks, shards=1, files_per_shard=1, embedding_config=config, ttl=ttl)
     written = read_checkpoint(tmp_path / "c")

@@ -20,7 +20,7 @@ from embedding_server.writer import IncrementalDumper, verify_packet, write_chec
 from persia import _core
 from persia.errors import CorruptFile, InvalidInput
 
-BAD = [math.nan, math.inf, -math.inf, np.float32(np.nan).view(np.float32)]
+BAD: list[float] = [math.nan, math.inf, -math.inf]
 
 
 def spoilt(signs: list[int], bad: dict[int, float], dim: int = DIM) -> tuple[np.ndarray, np.ndarray]:
