@@ -12,6 +12,7 @@ from embedding_server.applying import Applier
 from embedding_server.bounds import Bounds
 from embedding_server.journal import Journal
 from embedding_server.pruning import Pruner
+from embedding_server.sign_files import write_sign_file
 from embedding_server.updates import Updater
 from persia import _core
 
@@ -32,6 +33,16 @@ def write_packet(root: Path, second: int, signs: list[int], value: float, *, sha
 def write_file(path: Path, unix_seconds: int, signs: list[int], value: float) -> None:
     rows = np.full((len(signs), DIM), value, np.float32)
     _core.write_inc(path, [(np.array(signs, np.uint64), rows)], unix_seconds=unix_seconds)
+
+
+def write_signs(root: Path, second: int, *signs: int, ends: int | None = None, name: str = "0_0.del") -> Path:
+    """A packet of deletions alone, or of ends of rows, with its marker; as whoever does not use our dumper writes it."""
+    directory = root / "s0" / f"inc_2026010100{second:04d}"
+    directory.mkdir(parents=True, exist_ok=True)
+    at = None if ends is None else np.full(len(signs), ends, np.uint64)
+    write_sign_file(directory / (name if ends is None else "0_0.ttl"), np.array(signs, np.uint64), START + second, at)
+    finish(directory)
+    return directory
 
 
 def finish(directory: Path) -> None:

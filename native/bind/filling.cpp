@@ -175,7 +175,7 @@ void bind_layer(nb::module_& module) {
                 const Shard only = shard(index, count);
                 self.with([&](Layer& layer) {
                     for (const std::uint64_t sign : span(signs)) {
-                        if (is_of(sign, only)) layer.rows.mark_deleted(sign);
+                        if (is_of(sign, only)) layer.remove(sign);
                     }
                 });
             },

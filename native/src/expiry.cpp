@@ -32,6 +32,7 @@ void Expiry::set(std::span<const std::uint64_t> signs, std::span<const std::uint
 
 Gone Expiry::follow(Layer& layer, const Snapshot& before, std::uint64_t now) {
     Gone gone;
+    if (!layer.removes && layer.ends.empty() && ends_.size() == 0) return gone;
     // What can fail for want of memory comes first: a layer that is tried again then finds its rows' ends as they were or as
     // they will be.
     for (const Layer::End& end : layer.ends) {
@@ -52,7 +53,7 @@ Gone Expiry::follow(Layer& layer, const Snapshot& before, std::uint64_t now) {
         const Entry end = ends_.find(sign);
         if (end.ref == kNoRef || end.ref > now) continue;
         if (before.has(sign)) ++gone.expired;
-        layer.rows.mark_deleted(sign);
+        layer.remove(sign);
         ends_.remove(sign);
     }
     layer.ends = {};
