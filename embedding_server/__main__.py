@@ -76,6 +76,7 @@ def main(
             storage=server_config.row_storage,
             capacity=server_config.capacity or 0,
             workers=config.common_config.checkpointing_config.num_workers,
+            refuse_non_finite=server_config.non_finite_rows == "refuse",
             prune=PruneRules(
                 server_config.incremental_prune_older_than_seconds, server_config.incremental_prune_before_checkpoint
             ),

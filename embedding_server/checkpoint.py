@@ -16,7 +16,9 @@ import click
 from persia import _core
 from persia.errors import CorruptFile
 
+from .bounds import Bounds, bound_of_shard
 from .marker import MARKER, Marker, read_marker
+from .non_finite import NonFiniteTally
 
 __all__ = ["Checkpoint", "load_checkpoint", "open_checkpoint"]
 
@@ -30,6 +32,8 @@ class Checkpoint:
     directory: Path
     marker: Marker
     files: tuple[Path, ...]
+    ends: tuple[Path, ...]  # beside some of them: when rows end
+    bounds: Bounds  # which packets it has
     stamps: tuple[tuple[int, ...], ...]  # of the files: another one is another file
 
 
@@ -45,15 +49,18 @@ def open_checkpoint(directory: Path, shard_index: int, shard_count: int) -> Chec
             str(directory), f"the shards {', '.join(expected)} that {MARKER} counts", ", ".join(names) or "none", 0
         )
     files: list[Path] = []
+    bounds: list[int] = []
     for i in range(root.num_shards):
         shard = directory / f"s{i}"
         marker = marker_of(shard)
         if (marker.num_shards, marker.num_internal_shards) != (root.num_shards, root.num_internal_shards):
             raise CorruptFile(str(shard / MARKER), f"the counts of {directory / MARKER}: {root}", str(marker), 0)
+        bounds.append(bound_of_shard(shard, marker, sorted(shard.glob("*.emb"))))
         # As many training shards as serving ones: the signs of ours are all in the directory of ours.
         if root.num_shards != shard_count or i == shard_index:
             files += files_of_shard(shard, i, root.num_internal_shards)
-    return Checkpoint(directory, root, tuple(files), tuple(map(_stamp, files)))
+    ends = [path for path in (file.with_suffix(".ttl") for file in files) if path.exists()]
+    return Checkpoint(directory, root, tuple(files), tuple(ends), Bounds.of(bounds), tuple(map(_stamp, files + ends)))
 
 
 def _stamp(path: Path) -> tuple[int, ...]:
@@ -106,15 +113,28 @@ def estimate(checkpoint: Checkpoint, storage: str, shard_index: int, shard_count
 
 
 def load_checkpoint(
-    checkpoint: Checkpoint, builder: _core.TableBuilder, shard_index: int, shard_count: int, workers: int
+    checkpoint: Checkpoint,
+    builder: _core.TableBuilder,
+    shard_index: int,
+    shard_count: int,
+    workers: int,
+    non_finite: NonFiniteTally | None = None,
 ) -> int:
     """Loads the files, several at a time. Returns how many rows belong here. An error spoils the builder.
 
     Raises CorruptFile also for a checkpoint that was written anew meanwhile: its files may be of two.
     """
+    tally = non_finite or NonFiniteTally()
     kept = 0
+
+    def load(path: Path) -> int:
+        found = tally.finder()
+        rows = builder.load_emb(path, shard_index, shard_count, found)
+        tally.note(path, found)
+        return rows
+
     with ThreadPoolExecutor(workers, thread_name_prefix="load") as pool:
-        futures = [pool.submit(builder.load_emb, path, shard_index, shard_count) for path in checkpoint.files]
+        futures = [pool.submit(load, path) for path in checkpoint.files]
         try:
             for future in reported(futures, builder):
                 kept += future.result()

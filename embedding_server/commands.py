@@ -88,6 +88,11 @@ def _checkpoint_lines(report: CheckpointReport) -> Iterator[str]:
     yield f"  {report.rows} rows{_by_dim(report.rows_by_dim)}"
     if elsewhere := sum(file.elsewhere for file in report.files):
         yield f"  {elsewhere} of them in another shard than their signs', where nobody asks for them"
+    if report.non_finite:
+        names = ", ".join(Path(file.path).name for file in report.files if file.non_finite)
+        yield f"  {report.non_finite} of them with NaN or infinite numbers, in {names}"
+    if ends := sum(file.ends for file in report.files):
+        yield f"  {ends} of them with a time to live"
     for problem in report.problems:
         yield f"  broken: {problem}"
 
@@ -101,7 +106,13 @@ def _packet_lines(reports: list[PacketReport]) -> Iterator[str]:
         info = report.info
         moment = _moment(info.unix_seconds) if info.files else "no files"
         manifest = f"manifest {info.manifest.sequence} agrees" if info.manifest else "no manifest"
-        yield f"{report.path}: {state}, {moment}, {info.rows} rows{_by_dim(info.rows_by_dim)}, {manifest}"
+        counts = [
+            (info.deletions, "deletions"),
+            (info.ends, "times to live"),
+            (info.non_finite, "rows with NaN or infinite numbers"),
+        ]
+        more = "".join(f", {count} {what}" for count, what in counts if count)
+        yield f"{report.path}: {state}, {moment}, {info.rows} rows{_by_dim(info.rows_by_dim)}{more}, {manifest}"
 
 
 def _moment(unix_seconds: int) -> str:

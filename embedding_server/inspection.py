@@ -15,20 +15,26 @@ from persia.errors import CorruptFile, InvalidInput
 from persia.signs import shard_of
 
 from .marker import MARKER, Marker, read_marker
+from .sign_files import ENDS, read_sign_file
 from .writer.checkpoint import EMB_FILE, SHARD
-from .writer.manifest import MANIFEST
+from .writer.manifest import MANIFEST, PACKET_FILES
 from .writer.packet import MARKER as PACKET_MARKER
 from .writer.packet import PacketInfo, verify_packet
 
 
 class FileReport(msgspec.Struct, frozen=True):
-    """`elsewhere`: rows of signs that belong to another shard; no server asks this one for them."""
+    """`elsewhere`: rows of signs that belong to another shard; no server asks this one for them.
+
+    `non_finite`: rows with NaN or infinite numbers; `ends`: rows with a time to live, in the `.ttl` file beside it.
+    """
 
     path: str
     bytes: int
     rows: int = 0
     rows_by_dim: dict[int, int] = {}
     elsewhere: int = 0
+    non_finite: int = 0
+    ends: int = 0
     error: str | None = None
 
 
@@ -41,6 +47,7 @@ class CheckpointReport(msgspec.Struct, frozen=True):
     rows: int
     rows_by_dim: dict[int, int]
     bytes: int
+    non_finite: int
     files: list[FileReport]
     problems: list[str]
 
@@ -90,6 +97,7 @@ def inspect_checkpoint(directory: Path, workers: int = 4, progress: Callable[[],
         rows=rows_by_dim.total(),
         rows_by_dim=dict(sorted(rows_by_dim.items())),
         bytes=sum(report.bytes for report in reports),
+        non_finite=sum(report.non_finite for report in reports),
         files=reports,
         problems=problems,
     )
@@ -134,7 +142,7 @@ def inspect_packets(directory: Path) -> list[PacketReport]:
 
 
 def _is_packet(directory: Path) -> bool:
-    return any(path.suffix == ".inc" or path.name in (MANIFEST, PACKET_MARKER) for path in directory.iterdir())
+    return any(path.suffix in PACKET_FILES or path.name in (MANIFEST, PACKET_MARKER) for path in directory.iterdir())
 
 
 def _inspect_packet(directory: Path) -> PacketReport:
@@ -159,11 +167,15 @@ def _marker(directory: Path, problems: list[str]) -> Marker | None:
 def _inspect_file(path: Path, shard: int, shards: int) -> FileReport:
     size = path.stat().st_size
     rows_by_dim: Counter[int] = Counter()
-    elsewhere = 0
+    elsewhere = ends = 0
     try:
-        for signs, dims, _, _ in EmbReader(path):
+        reader = EmbReader(path)
+        for signs, dims, _, _ in reader:
             rows_by_dim.update(dict(zip(*(part.tolist() for part in np.unique(dims, return_counts=True)), strict=True)))
             elsewhere += int(np.count_nonzero(shard_of(signs, shards) != shard))
+        if (beside := path.with_suffix(ENDS)).exists():
+            ends = len(read_sign_file(beside).signs)
     except (CorruptFile, OSError) as error:
         return FileReport(str(path), size, error=str(error))
-    return FileReport(str(path), size, rows_by_dim.total(), dict(sorted(rows_by_dim.items())), elsewhere)
+    by_dim = dict(sorted(rows_by_dim.items()))
+    return FileReport(str(path), size, rows_by_dim.total(), by_dim, elsewhere, reader.non_finite, ends)

@@ -16,6 +16,7 @@ import msgspec
 
 from persia.errors import CorruptFile
 
+from .bounds import Bounds
 from .durable import is_temporary, sync_directory, write_file
 from .journal_lock import JournalLock
 
@@ -40,7 +41,21 @@ class State(msgspec.Struct, frozen=True):
     """What the server was doing from here on. Entries before the last one are of earlier runs."""
 
     server: Literal["starting", "running", "stopped"]
-    since: int = 0  # unix seconds of the checkpoint in its table
+    # Unix seconds of the checkpoint in its table: the earliest bound, and those of its training shards. Before there were
+    # the latter, `since` was the time of the root marker.
+    since: int = 0
+    shards: tuple[int, ...] = ()
+
+    @classmethod
+    def with_bounds(cls, server: Literal["starting", "running", "stopped"], bounds: Bounds) -> State:
+        """What a server does whose table has the checkpoint of these bounds."""
+        differ = any(bound != bounds.earliest for bound in bounds.by_shard)
+        return cls(server, bounds.earliest, bounds.by_shard if differ else ())
+
+    @property
+    def bounds(self) -> Bounds:
+        """Which packets the checkpoint in its table has."""
+        return Bounds(self.since, self.shards)
 
 
 Line = Entry | State
@@ -70,7 +85,10 @@ def read_journal(path: Path) -> Iterator[Line]:
 
 
 def _line(line: Line) -> bytes:
-    return json.dumps(msgspec.structs.asdict(line), separators=(",", ":")).encode() + b"\n"
+    fields = msgspec.structs.asdict(line)
+    if isinstance(line, State) and not line.shards:
+        del fields["shards"]
+    return json.dumps(fields, separators=(",", ":")).encode() + b"\n"
 
 
 class Journal:
@@ -116,8 +134,9 @@ class Journal:
                 now[line.packet] = line
         earlier |= {packet: entry for packet, entry in now.items() if packet not in here}
         now = {packet: entry for packet, entry in now.items() if packet in here}
-        since = 0 if state is None else state.since
-        gone = [entry for packet, entry in earlier.items() if packet not in here and entry.seconds >= since]
+        bounds = Bounds() if state is None else state.bounds
+        absent = [entry for packet, entry in earlier.items() if packet not in here]
+        gone = [entry for entry in absent if not bounds.has_packet(entry.packet, entry.seconds)]
         gone = sorted(gone, key=lambda entry: entry.seconds)[-GONE_KEPT:]
         rest = [entry for packet, entry in earlier.items() if packet in here and packet not in now]
         kept: list[Line] = [*gone, *rest, *([state] if state else []), *now.values()]

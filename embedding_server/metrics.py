@@ -70,6 +70,11 @@ class _Totals(Collector):
         yield self._gauge("table_bytes", "Memory of the table.", status.bytes)
         yield self._gauge("version", "Version of the table.", status.version)
         yield self._counter("evicted_rows", "Rows that went because of the capacity.", status.evicted)
+        yield self._counter(
+            "persia_non_finite_rows", "Rows with NaN or infinite numbers that were loaded or applied.", status.non_finite_rows
+        )
+        yield self._counter("persia_deleted_rows", "Rows that packets have deleted.", status.deleted_rows)
+        yield self._counter("persia_expired_rows", "Rows whose time to live was over.", status.expired_rows)
         yield self._counter("packets_applied", "Update packets that were applied since the start.", status.packets_applied)
         yield self._gauge("packets_set_aside", "Update packets that are broken and wait to be mended.", len(status.set_aside))
         yield self._gauge("update_problems", "What hinders the server from following packets.", len(status.problems))

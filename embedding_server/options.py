@@ -31,5 +31,6 @@ class ShardOptions:
     storage: str = "f32"
     capacity: int = 0
     workers: int = 4
+    refuse_non_finite: bool = False  # files with a row that has a NaN or an infinite number
     prune: PruneRules = field(default_factory=PruneRules)
     dims: Mapping[str, int] = field(default_factory=dict)  # of the features that are counted, by the embedding config

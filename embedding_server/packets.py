@@ -1,4 +1,7 @@
-"""Incremental update packets as they lie on disk: INCREMENTAL_DIR/s{i}/inc_{time}/{i}_{j}.inc, and a marker when complete."""
+"""Incremental update packets as they lie on disk: INCREMENTAL_DIR/s{i}/inc_{time}/{i}_{j}.inc, and a marker when complete.
+
+Beside them may lie `{i}_{j}.del` and `{i}_{j}.ttl`, which only our writers write.
+"""
 
 from __future__ import annotations
 
@@ -16,10 +19,11 @@ import numpy.typing as npt
 from persia import _core
 from persia.errors import CorruptFile
 
-from .writer.manifest import MANIFEST, check_manifest
+from .sign_files import DELETIONS, ENDS, claimed_seconds, read_sign_file
+from .writer.manifest import MANIFEST, PACKET_FILES, ROWS, check_manifest
 from .writer.packet import MARKER
 
-__all__ = ["Done", "Packet", "PacketFile", "PacketKey", "load_packet", "look_into", "packet_key", "signs_of_packet"]
+__all__ = ["Done", "Loaded", "Packet", "PacketFile", "PacketKey", "load_packet", "look_into", "packet_key", "signs_of_packet"]
 
 # Bytes of a row with one value.
 _MIN_ROW = 24
@@ -50,8 +54,9 @@ class Packet:
     def name(self) -> str:
         return f"s{self.shard}/{self.directory.name}"
 
-    def paths(self) -> list[Path]:
-        return [self.directory / file.name for file in self.files]
+    def paths(self, kind: str) -> list[Path]:
+        """Its files whose name ends so, in their order."""
+        return [self.directory / file.name for file in self.files if file.name.endswith(kind)]
 
 
 @dataclass(frozen=True)
@@ -68,7 +73,7 @@ def look_into(packet: Packet) -> Packet:
     if not (packet.directory / MARKER).exists():
         return packet
     names = sorted(os.listdir(packet.directory), key=_file_order)
-    files = tuple(_look_at(packet.directory, name) for name in names if name.endswith(".inc"))
+    files = tuple(_look_at(packet.directory, name) for name in names if name.endswith(PACKET_FILES))
     return replace(packet, files=files, manifest=_look_at(packet.directory, MANIFEST) if MANIFEST in names else None)
 
 
@@ -80,17 +85,19 @@ def _look_at(directory: Path, name: str) -> PacketFile:
 
 
 def _file_order(name: str) -> tuple[list[int], str]:
-    """{i}_{j}.inc in the order of j, as the trainer wrote them."""
+    """Files of one kind in the order of j in {i}_{j}, as the trainer wrote them."""
     return [int(number) for number in re.findall(r"\d+", name)], name
 
 
 def packet_key(packet: Packet) -> PacketKey:
-    """Reads the packet's time, which stands last in each file. Raises CorruptFile, OSError.
+    """Reads the packet's time, the latest of its files'. Raises CorruptFile, OSError.
 
     It is good for a first order only: what it says of a file that is broken, or just being written, means nothing.
     """
     seconds = 0
-    for path in packet.paths():
+    for kind in (DELETIONS, ENDS):
+        seconds = max([seconds, *map(claimed_seconds, packet.paths(kind))])
+    for path in packet.paths(ROWS):
         with path.open("rb") as file:
             size = file.seek(0, os.SEEK_END)
             if size < 12:
@@ -104,21 +111,43 @@ def _key(packet: Packet, seconds: int) -> PacketKey:
     return seconds, packet.directory.name, packet.shard
 
 
-def load_packet(packet: Packet, storage: str, shard_index: int, shard_count: int) -> tuple[_core.Layer, PacketKey]:
-    """All rows of the packet that belong to the shard, and its key by the very bytes that they were read from.
+@dataclass(frozen=True)
+class Loaded:
+    """A packet that has been read and checked as a whole. `key` is by the very bytes that the layer was read from."""
+
+    layer: _core.Layer
+    key: PacketKey
+    non_finite: tuple[tuple[Path, _core.NonFiniteRows], ...]  # of each file with rows
+
+
+def load_packet(packet: Packet, storage: str, shard: tuple[int, int], *, refuse_non_finite: bool = False) -> Loaded:
+    """All that the packet says of the signs that belong to the shard (index, count).
 
     Raises CorruptFile, OSError: then nothing of it is to be used.
 
-    A packet of our own writer is first held against its manifest; one of Persia's has none.
+    A packet of our own writer is first held against its manifest; one of Persia's has none. A sign with a row and a deletion in
+    one packet ends deleted: files of rows come first, then those of deletions.
     """
     check_manifest(packet.directory)
     layer = _core.Layer(storage)
-    layer.reserve(sum(map(_claimed_rows, packet.paths())) // shard_count)
+    layer.reserve(sum(map(_claimed_rows, packet.paths(ROWS))) // shard[1])
     seconds = 0
-    for path in packet.paths():
-        _rows, of_file = layer.load_inc(path, shard_index, shard_count)
+    non_finite = []
+    for path in packet.paths(ROWS):
+        found = _core.NonFiniteRows(refuse_non_finite)
+        _rows, of_file = layer.load_inc(path, *shard, found)
         seconds = max(seconds, of_file)
-    return layer, _key(packet, seconds)
+        non_finite.append((path, found))
+    for path in packet.paths(DELETIONS):
+        deletions = read_sign_file(path)
+        layer.delete(deletions.signs, *shard)
+        seconds = max(seconds, deletions.unix_seconds)
+    for path in packet.paths(ENDS):
+        file = read_sign_file(path)
+        assert file.ends is not None
+        layer.set_ends(file.signs, file.ends, *shard)
+        seconds = max(seconds, file.unix_seconds)
+    return Loaded(layer, _key(packet, seconds), tuple(non_finite))
 
 
 def _claimed_rows(path: Path) -> int:
@@ -128,7 +157,9 @@ def _claimed_rows(path: Path) -> int:
 
 
 def signs_of_packet(packet: Packet) -> Iterator[npt.NDArray[np.uint64]]:
-    """The signs of all rows of a packet, in blocks."""
-    for path in packet.paths():
+    """The signs of which a packet says anything: those of its rows, in blocks, and those that it deletes."""
+    for path in packet.paths(DELETIONS):
+        yield read_sign_file(path).signs
+    for path in packet.paths(ROWS):
         for signs, _dims, _values, _recency in _core.IncReader(path):
             yield signs

@@ -17,6 +17,7 @@ from pathlib import Path
 
 from persia.errors import CorruptFile
 
+from .bounds import Bounds
 from .journal import Entry, read_journal
 from .options import PruneRules
 from .packets import Done, Packet
@@ -33,12 +34,12 @@ GRAVE = ".pruned"
 class _Claims:
     """What the server of a journal says that it has."""
 
-    since: int = -1
+    bounds: Bounds = field(default_factory=Bounds)
     stopped: bool = False
     files: dict[str, set[str]] = field(default_factory=dict)
 
     def loaded(self, done: Done) -> bool:
-        return done.seconds < self.since
+        return self.bounds.has(done.packet.shard, done.seconds)
 
     def has(self, done: Done) -> bool:
         return self.loaded(done) or {file.name for file in done.packet.files} <= self.files.get(done.packet.name, set())
@@ -47,8 +48,8 @@ class _Claims:
 class Pruner:
     """For one thread. Any number of servers may do the same to one directory at a time."""
 
-    def __init__(self, root: Path, shards: int, rules: PruneRules, checkpoint: Callable[[], int] | None) -> None:
-        """checkpoint() is the time of what a server would load now: unix seconds, or CorruptFile, OSError. None: nothing."""
+    def __init__(self, root: Path, shards: int, rules: PruneRules, checkpoint: Callable[[], Bounds] | None) -> None:
+        """checkpoint(): which packets are in what a server would load now; CorruptFile, OSError. None: it loads nothing."""
         self._root, self._shards, self._rules, self._checkpoint = root, shards, rules, checkpoint
         self.problem: str | None = None  # why packets stay that might go
 
@@ -72,7 +73,7 @@ class Pruner:
             return []
         # In this order: a server that starts after its journal was read loads this checkpoint or a later one.
         covered = self._checkpoint()
-        old = sorted((one for one in done if one.seconds < covered), key=lambda one: one.seconds)
+        old = sorted((one for one in done if covered.has(one.packet.shard, one.seconds)), key=lambda one: one.seconds)
         old = [one for one in old if self._rules.before_checkpoint or self._is_aged(one)]
         if not old:
             return []
@@ -157,5 +158,5 @@ def _claims_of(path: Path) -> _Claims:
         if isinstance(line, Entry):
             claims.files[line.packet] = set(line.files)
         else:
-            claims = _Claims(line.since, stopped=line.server == "stopped")
+            claims = _Claims(line.bounds, stopped=line.server == "stopped")
     return claims

@@ -14,8 +14,10 @@ from persia._core import EmbReader
 from persia.errors import InvalidInput
 from persia.signs import shard_of
 
+from .bounds import bound_of_shard
 from .inspection import dumped_shards, emb_files
 from .marker import MARKER, Marker, read_marker
+from .sign_files import ENDS, read_sign_file
 from .writer.buckets import F32, U64
 from .writer.checkpoint import CheckpointWriter
 
@@ -41,7 +43,8 @@ def reshard(
 ) -> Resharded:
     """Writes the checkpoint in `source` to `target`, for another number of shards.
 
-    Optimizer state is left out. The datetime stays, as the packets after it stay the same. The order of use is kept in
+    Optimizer state is left out. The datetime of the root's marker stays; those of the shards are the earliest of the source's
+    bounds, as any packet of the source's time may change rows of any shard of the target. The order of use is kept in
     quarters of each file of the source, which is what a server makes of it; within a quarter rows stand as in the source.
     Memory is bounded as for write_checkpoint.
 
@@ -66,21 +69,30 @@ def reshard(
         raise InvalidInput(
             f"expected s0 to s{marker.num_shards - 1} in {source}, got {', '.join(path.name for path in directories.values())}"
         )
+    bounds: list[int] = []
     for directory in directories.values():
-        if read_marker(directory) is None:
+        own = read_marker(directory)
+        if own is None:
             raise InvalidInput(f"expected a finished shard, got {directory} without {MARKER}")
+        bounds.append(bound_of_shard(directory, own, emb_files(directory)))
     if target.resolve().is_relative_to(source.resolve()) or source.resolve().is_relative_to(target.resolve()):
         raise InvalidInput(f"expected a target beside the source, got {target} for {source}")
     files = [(file, shard) for shard, directory in directories.items() for file in emb_files(directory)]
     new = Marker(shards, files_per_shard or marker.num_internal_shards, marker.seconds, marker.nanos)
+    of_shards = msgspec.structs.replace(new, seconds=min(bounds), nanos=0)
     rows = elsewhere = 0
-    with CheckpointWriter(target, new, overwrite=overwrite, workers=workers, ages=AGES) as writer:
+    with CheckpointWriter(target, new, of_shards=of_shards, overwrite=overwrite, workers=workers, ages=AGES) as writer:
         for number, (file, shard) in enumerate(files, 1):
             for signs, block, ages in _blocks(file):
                 mine = shard_of(signs, marker.num_shards) == shard
                 writer.add(signs[mine], block[mine], ages[mine])
                 rows += int(np.count_nonzero(mine))
                 elsewhere += int(np.count_nonzero(~mine))
+            if (beside := file.with_suffix(ENDS)).exists():
+                limited = read_sign_file(beside)
+                assert limited.ends is not None
+                mine = shard_of(limited.signs, marker.num_shards) == shard
+                writer.add_ends(limited.signs[mine], limited.ends[mine])
             progress("read", number, len(files))
         done, total = itertools.count(1), new.num_shards * new.num_internal_shards
         writer.finish(lambda: progress("write", next(done), total))

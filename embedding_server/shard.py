@@ -7,6 +7,7 @@ import secrets
 import time
 from collections.abc import Callable
 from contextlib import suppress
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from persia import _core
@@ -17,14 +18,16 @@ from persia.rpc import MAX_MESSAGE_BYTES
 from persia.rpc.feature_totals import feature_messages
 from persia.v1 import embedding_pb2 as pb
 
+from .bounds import Bounds
 from .checkpoint import Checkpoint, estimate, load_checkpoint, open_checkpoint
 from .identity import identify
 from .journal import Journal, State
+from .non_finite import NonFiniteTally
 from .options import ShardOptions
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
+    from .applying import Applier
+    from .expiry import Expiring
     from .updates import Updater
 
 __all__ = ["LOOKUP_SECONDS", "MAX_NUMBERS", "ShardOptions", "ShardServer"]
@@ -54,6 +57,8 @@ class ShardServer:
         self.checkpoint_id = self.checkpoint_seconds = 0  # 0: the table was loaded from none
         self._watcher = MissWatcher(self._make_reporter())
         self._updater: Updater | None = None
+        self._expiring: Expiring | None = None
+        self.non_finite = NonFiniteTally(options.refuse_non_finite)
         self.on_packet: Callable[[float], None] = lambda _delay: None  # seconds from the packet's time to its rows' service
 
     def load(self) -> None:
@@ -61,21 +66,25 @@ class ShardServer:
         options, began = self.options, time.monotonic()
         journal = self._open_journal()
         builder = _core.TableBuilder(options.storage, options.capacity)
-        since = 0
+        bounds, ends = Bounds(), tuple[Path, ...]()
         if options.checkpoint is not None:
             self.state = f"loading {options.checkpoint}"
             checkpoint = open_checkpoint(options.checkpoint, options.index, options.count)
             self._announce(checkpoint, builder)
             self._load_checkpoint(checkpoint, builder)
             log.info("loading took %.1f s", time.monotonic() - began)
-            since = checkpoint.marker.seconds
+            bounds, ends = checkpoint.bounds, checkpoint.ends
         self.table = _core.Table(builder)
+        self._expiring = self._make_expiring(self.table, ends)
         if options.incremental_dir is not None and journal is not None:
             self.state = f"catching up with {options.incremental_dir}"
-            self._updater = self._make_updater(self.table, options.incremental_dir, journal, since)
+            applier = self._make_applier(self.table, self._expiring, bounds)
+            self._updater = self._make_updater(applier, options.incremental_dir, journal)
             self._updater.catch_up()
             self._updater.on_applied = lambda delay: self.on_packet(delay)
             self._updater.start()
+        self._expiring.sweep()
+        self._expiring.start()
         self.state = "serving"
         self.ready = True
         self.answers.open(self.table, self.checkpoint_id)
@@ -84,7 +93,7 @@ class ShardServer:
     def _load_checkpoint(self, checkpoint: Checkpoint, builder: _core.TableBuilder) -> None:
         options = self.options
         identity = identify(checkpoint, options.workers)
-        belong = load_checkpoint(checkpoint, builder, options.index, options.count, options.workers)
+        belong = load_checkpoint(checkpoint, builder, *self.place, options.workers, self.non_finite)
         if identify(checkpoint, options.workers) != identity:
             raise CorruptFile(
                 str(checkpoint.directory), "a checkpoint that stays as it is", "one that changed while it was loaded", 0
@@ -116,20 +125,37 @@ class ShardServer:
             journal.say(State("starting"))
         return journal
 
-    def _make_updater(self, table: _core.Table, root: Path, journal: Journal, since: int) -> Updater:
-        # Here, because the files of a checkpoint need not wait for what packets need.
+    # The imports stand here because the files of a checkpoint need not wait for what packets need.
+
+    def _make_expiring(self, table: _core.Table, ends: tuple[Path, ...]) -> Expiring:
+        from .expiry import Expiring
+        from .sign_files import read_sign_file
+
+        expiring = Expiring(table, self.options.storage)
+        for path in ends:
+            file = read_sign_file(path)
+            assert file.ends is not None
+            expiring.set(file.signs, file.ends, self.place)
+        return expiring
+
+    def _make_applier(self, table: _core.Table, expiring: Expiring, bounds: Bounds) -> Applier:
+        from .applying import Applier
+
+        return Applier(table, self.options.storage, self.place, bounds, expiring, self.non_finite)
+
+    def _make_updater(self, applier: Applier, root: Path, journal: Journal) -> Updater:
         from .pruning import Pruner
         from .updates import Updater
 
         options = self.options
         checkpoint = options.checkpoint
 
-        def newest() -> int:
+        def newest() -> Bounds:
             assert checkpoint is not None
-            return open_checkpoint(checkpoint, options.index, options.count).marker.seconds
+            return open_checkpoint(checkpoint, options.index, options.count).bounds
 
         pruner = Pruner(root, options.count, options.prune, newest if checkpoint is not None else None)
-        return Updater(table, options.storage, self.place, root, journal, since, pruner if options.prune else None)
+        return Updater(applier, root, journal, pruner if options.prune else None)
 
     def _announce(self, checkpoint: Checkpoint, builder: _core.TableBuilder) -> None:
         options = self.options
@@ -153,6 +179,8 @@ class ShardServer:
         self._watcher.stop()
         if self._updater is not None:
             self._updater.stop()
+        if self._expiring is not None:
+            self._expiring.stop()
 
     def status(self) -> pb.StatusResponse:
         options, table, updater = self.options, self.table, self._updater
@@ -172,6 +200,9 @@ class ShardServer:
             response.version, response.rows, response.evicted = now.version, now.base_rows, now.evicted
             response.rows_by_dim.update(now.base_rows_by_dim)
             response.bytes = now.base_bytes + now.layer_bytes
+        response.non_finite_rows = self.non_finite.rows
+        if self._expiring is not None:
+            response.deleted_rows, response.expired_rows = self._expiring.deleted_rows, self._expiring.expired_rows
         if updater is not None:
             response.packets_applied = updater.packets_applied
             response.last_packet = updater.last_packet

@@ -9,19 +9,18 @@ import logging
 import os
 import threading
 import time
-from bisect import bisect_right
 from collections.abc import Callable, Iterator
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from itertools import islice
 from pathlib import Path
 
-from persia import _core
 from persia.errors import CorruptFile, PersiaError
 
+from .applying import Applied, Applier, TooLateError
 from .finding import REST_NS, Finder
 from .journal import Entry, Journal, State
-from .packets import Done, Packet, PacketKey, load_packet, packet_key, signs_of_packet
+from .packets import Done, Packet, PacketKey, packet_key
 from .problems import Problems
 from .pruning import Pruner
 from .watching import Watch
@@ -44,40 +43,18 @@ PRUNE_AT_ONCE = 500
 COMPACT_AFTER = 1000
 
 
-@dataclass(frozen=True)
-class Applied:
-    """A packet that is in the table."""
-
-    key: PacketKey
-    packet: Packet
-    version: int
-
-
 class Updater:
     """Owns the packets of one table. scan() may be called by one thread at a time; the rest by any."""
 
-    def __init__(
-        self,
-        table: _core.Table,
-        storage: str,
-        shard: tuple[int, int],
-        root: Path,
-        journal: Journal,
-        since: int,
-        pruner: Pruner | None = None,
-    ) -> None:
-        """shard: index and count; since: unix seconds of the checkpoint, which has all that older packets say."""
-        self._table, self._storage, self._shard = table, storage, shard
-        self._root, self._journal, self._since = root, journal, since
+    def __init__(self, applier: Applier, root: Path, journal: Journal, pruner: Pruner | None = None) -> None:
+        self._applier, self._root, self._journal = applier, root, journal
         self._finder = Finder(root)
         self._wake = threading.Event()
         self._watch = Watch(root, self._wake)
         self._stopping = False
         self._thread: threading.Thread | None = None
-        self.applied: list[Applied] = []  # that are on disk still, in the order of their keys
         self.packets_applied = 0  # since the start
         self.last_packet = ""  # the newest of them
-        self._forgotten: Applied | None = None  # the newest that is deleted
         self._since_compacted = 0
         self._done: dict[Path, Done] = {}
         self.set_aside: dict[str, str] = {}  # packet -> why
@@ -89,14 +66,19 @@ class Updater:
         self.problems = Problems(log)
         self.on_applied: Callable[[float], None] = lambda _delay: None  # seconds from the packet's time to now
 
+    @property
+    def applied(self) -> list[Applied]:
+        """The packets in the table that are on disk still, in their order."""
+        return self._applier.applied
+
     def catch_up(self) -> None:
         """Applies all that is there, before the server is ready; says which packets of the journal are gone."""
-        self._journaling(lambda: self._journal.say(State("running", self._since)))
+        self._journaling(lambda: self._journal.say(State.with_bounds("running", self._applier.bounds)))
         self.scan()
         self.scan()  # the rest of packets of which there was only a part when an earlier run applied them
         here = self._here()
         for entry in {entry.packet: entry for entry in self._journal.entries}.values():
-            if entry.seconds >= self._since and entry.packet not in here:
+            if entry.packet not in here and not self._applier.bounds.has_packet(entry.packet, entry.seconds):
                 log.warning("packet %s was applied by an earlier run and is gone: its rows are missing", entry.packet)
         self._journal.entries.clear()
         self._compact()
@@ -111,7 +93,7 @@ class Updater:
         if self._thread is not None:
             self._thread.join()
         self._watch.stop()
-        self._journaling(lambda: self._journal.say(State("stopped", self._since)))
+        self._journaling(lambda: self._journal.say(State.with_bounds("stopped", self._applier.bounds)))
         self._journal.close()
 
     def _run(self) -> None:
@@ -198,14 +180,10 @@ class Updater:
         self._forget(vanished)
 
     def _forget(self, directories: list[Path]) -> None:
-        """Of months of packets, only those that are on disk are kept in mind."""
         gone = {directory for directory in directories if self._done.pop(directory, None)}
         if not gone:
             return
-        newest = max((applied for applied in self.applied if applied.packet.directory in gone), key=_key, default=None)
-        if newest is not None and (self._forgotten is None or newest.key > self._forgotten.key):
-            self._forgotten = newest
-        self.applied = [applied for applied in self.applied if applied.packet.directory not in gone]
+        self._applier.forget(gone)
         self._since_compacted += len(gone)
         if self._since_compacted > COMPACT_AFTER + len(self.applied):
             self._compact()
@@ -231,36 +209,24 @@ class Updater:
 
     def _apply(self, packet: Packet) -> None:
         try:
-            # Not the key that it was sorted by: its files may have been written in the meantime.
-            layer, key = load_packet(packet, self._storage, *self._shard)
-            if key[0] < self._since:  # believed only now that the whole packet has been checked
-                self._finish(packet, key[0])
-                return
-            if self._forgotten is not None and key < self._forgotten.key:
-                self._refuse(packet, _too_late(self._forgotten), until_restart=True)
-                return
-            for newer in self.applied[bisect_right(self.applied, key, key=_key) :]:
-                try:
-                    for signs in signs_of_packet(newer.packet):
-                        layer.drop(signs)
-                except FileNotFoundError:
-                    raise _too_late(newer) from None
-            rows = layer.size
-            version = self._table.publish(layer) if rows else self._table.pin().version
+            key, applied = self._applier.apply(packet)
         except (PersiaError, OSError, MemoryError) as error:
             self._refuse(packet, error)
             return
+        if applied is None:
+            self._finish(packet, key[0])
+            return
         delay = max(0.0, time.time() - key[0])  # its rows are in the next answer; the rest is bookkeeping
         self.on_applied(delay)
-        applied = Applied(key, packet, version)
-        self.applied.insert(bisect_right(self.applied, key, key=_key), applied)
         self.packets_applied += 1
         if applied is self.applied[-1]:
             self.last_packet = packet.name
         self._finish(packet, key[0])
-        entry = Entry(packet.name, key[0], [file.name for file in packet.files], rows, version)
+        entry = Entry(packet.name, key[0], [file.name for file in packet.files], applied.changes, applied.version)
         self._journaling(lambda: self._journal.append(entry))
-        log.info("packet %s: %d rows, version %d, %.3f s after it was written", packet.name, rows, version, delay)
+        log.info(
+            "packet %s: %d rows, version %d, %.3f s after it was written", packet.name, applied.changes, applied.version, delay
+        )
 
     def _finish(self, packet: Packet, seconds: int) -> None:
         self._done[packet.directory] = Done(packet, seconds)
@@ -271,7 +237,7 @@ class Updater:
         self._refused.pop(packet.directory, None)
         self.set_aside.pop(packet.name, None)
 
-    def _refuse(self, packet: Packet, error: Exception, until_restart: bool = False) -> None:
+    def _refuse(self, packet: Packet, error: Exception) -> None:
         # A file's name may be any bytes; the status, which is UTF-8, must not break on it.
         reason = (str(error) or repr(error)).encode(errors="backslashreplace").decode()
         if self.set_aside.get(packet.name) != reason:
@@ -283,17 +249,5 @@ class Updater:
         stays = (
             isinstance(error, CorruptFile) and Path(error.file).parent == packet.directory and time.time_ns() - newest > REST_NS
         )
-        self._refused[packet.directory] = packet, stays or until_restart
+        self._refused[packet.directory] = packet, stays or (isinstance(error, TooLateError) and error.until_restart)
         self._finder.look_again(packet)
-
-
-def _key(applied: Applied) -> PacketKey:
-    return applied.key
-
-
-def _too_late(newer: Applied) -> PersiaError:
-    # Its rows could be newer than those of the table only where the deleted packet has none, which nobody knows any more.
-    return PersiaError(
-        f"expected all newer packets on disk, got none of {newer.packet.name}, which is applied: which rows of this one are "
-        "the newest is not known; the next start of the server applies it, unless the checkpoint has it"
-    )

@@ -13,42 +13,72 @@ import numpy.typing as npt
 from persia_packets import DIM, START, finish
 from stepped_clock import SteppedClock
 
+from embedding_server.sign_files import write_sign_file
 from embedding_server.writer import IncrementalDumper, write_checkpoint
 from embedding_server.writer.manifest import read_manifest
 from persia import _core
 
-SIGNS = np.arange(1, 3001, dtype=np.uint64)
+SIGNS = np.arange(1, 3001, dtype=np.uint64) + np.uint64(1 << 56)
 OF_THE_DUMPER = 7  # its training shard
 
+
 Values = npt.NDArray[np.float32]
+
+# In the order in which a packet's files count. Rows that a .ttl of the trainer speaks of have ended long ago.
+KINDS = (".inc", ".del", ".ttl")
+
+
+@dataclass
+class LeftFile:
+    """`places` in SIGNS; `value`: of the rows of an .inc."""
+
+    kind: str
+    seconds: int
+    places: npt.NDArray[np.int64]
+    value: float
+    data: bytes = b""
 
 
 @dataclass
 class Left:
-    """A packet that was left in the directory. `files`: number -> seconds, places in SIGNS, value, bytes."""
+    """A packet that was left in the directory."""
 
     directory: Path
     shard: int
-    files: dict[int, tuple[int, npt.NDArray[np.int64], float, bytes]] = field(default_factory=dict)
+    files: dict[int, LeftFile] = field(default_factory=dict)
     complete: bool = False
     broken: set[int] = field(default_factory=set)
     grown: bool = False  # files came after the marker
 
     @property
     def key(self) -> tuple[int, str, int]:
-        return max(seconds for seconds, _, _, _ in self.files.values()), self.directory.name, self.shard
+        return max(file.seconds for file in self.files.values()), self.directory.name, self.shard
 
     def path(self, number: int) -> Path:
-        return self.directory / f"{self.shard}_{number}.inc"
+        return self.directory / f"{self.shard}_{number}{self.files[number].kind}"
 
     def mend(self) -> None:
         for number in self.broken:
-            self.path(number).write_bytes(self.files[number][3])
+            self.path(number).write_bytes(self.files[number].data)
         self.broken.clear()
+
+    def apply(self, values: Values) -> None:
+        """Changes the values of rows as a server does that applies the packet."""
+        put = np.zeros(len(values), np.bool_)
+        for _, file in sorted(self.files.items(), key=lambda item: (KINDS.index(item[1].kind), item[0])):
+            if file.kind == ".inc":
+                values[file.places], put[file.places] = file.value, True
+            elif file.kind == ".del":
+                values[file.places] = 0
+            else:  # it says nothing of rows that the packet does not put
+                values[file.places[put[file.places]]] = 0
 
 
 class Trainer:
-    """Each step leaves something. A row is its packet's value in all numbers; no two files have the same."""
+    """Each step leaves something: rows, deletions, or rows that have ended.
+
+    A row is its packet's value in all numbers; no two files have the same.
+    """
 
     def __init__(self, directory: Path, rng: random.Random) -> None:
         self.root, self.checkpoint = directory / "packets", directory / "checkpoint"
@@ -82,8 +112,7 @@ class Trainer:
         values = self._base.copy()
         for packet in sorted(self._packets.values(), key=lambda packet: packet.key):
             if packet.complete and not packet.broken:
-                for _, (_, places, value, _) in sorted(packet.files.items()):
-                    values[places] = value
+                packet.apply(values)
         return values
 
     def save(self) -> None:
@@ -136,10 +165,16 @@ class Trainer:
         """In place and in two pieces, as Persia does."""
         self._value += 1
         places = np.array(self._rng.sample(range(len(SIGNS)), self._rng.choice([1, 30, 1000])), np.int64)
-        rows = np.full((len(places), DIM), self._value, np.float32)
-        _core.write_inc(self._scratch, [(SIGNS[places], rows)], unix_seconds=seconds)
-        data = self._scratch.read_bytes()
-        packet.files[number] = seconds, places, float(self._value), data
+        kind = self._rng.choice([".inc"] * 5 + [".del", ".ttl"])
+        scratch = self._scratch.with_suffix(kind)
+        if kind == ".inc":
+            rows = np.full((len(places), DIM), self._value, np.float32)
+            _core.write_inc(scratch, [(SIGNS[places], rows)], unix_seconds=seconds)
+        else:
+            past = np.full(len(places), 7, np.uint64) if kind == ".ttl" else None
+            write_sign_file(scratch, SIGNS[places], seconds, past)
+        data = scratch.read_bytes()
+        packet.files[number] = LeftFile(kind, seconds, places, float(self._value), data)
         with packet.path(number).open("wb", buffering=0) as file:
             file.write(data[: len(data) // 2])
             if not broken:
@@ -164,9 +199,12 @@ class Trainer:
         self._seconds += self._rng.randint(0, 1)
         self._clock.now = float(self._seconds)
         places = np.array(self._rng.sample(range(len(SIGNS)), 200), np.int64)
-        self._dumper.commit(SIGNS[places], np.full((len(places), DIM), self._value, np.float32))
+        rows = np.full((len(places), DIM), self._value, np.float32)
+        deleted = np.array(self._rng.sample(range(len(SIGNS)), self._rng.choice([0, 20, 500])), np.int64)
+        self._dumper.commit(SIGNS[places], rows, ttl=self._rng.choice([None, 1e8]))
+        self._dumper.delete(SIGNS[deleted])
         directory = self._dumper.flush()
         assert directory is not None
         seconds = read_manifest(directory / "manifest.json").unix_seconds
-        file = seconds, places, float(self._value), b""
-        self._packets[directory] = Left(directory, OF_THE_DUMPER, {0: file}, complete=True)
+        files = {0: LeftFile(".inc", seconds, places, float(self._value)), 1: LeftFile(".del", seconds, deleted, 0)}
+        self._packets[directory] = Left(directory, OF_THE_DUMPER, files, complete=True)

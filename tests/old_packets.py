@@ -6,6 +6,7 @@ from pathlib import Path
 
 from persia_packets import START, Follower, finish, write_file
 
+from embedding_server.bounds import Bounds
 from embedding_server.pruning import Pruner, PruneRules
 
 AGED = PruneRules(older_than=1)
@@ -23,7 +24,7 @@ def write_old(packets: Path, second: int, signs: list[int], value: float, *, com
 
 
 def follow(packets: Path, rules: PruneRules, *, checkpoint: int, since: int = 0, shards: int = 1) -> Follower:
-    return Follower(packets, since, Pruner(packets, shards, rules, lambda: PAST + checkpoint))
+    return Follower(packets, since, Pruner(packets, shards, rules, lambda: Bounds(PAST + checkpoint)))
 
 
 def left(packets: Path) -> list[int]:

@@ -8,8 +8,11 @@ import numpy as np
 from golden import GOLDEN
 from servers import EmbeddingServer
 
+from embedding_server.applying import Applier
+from embedding_server.bounds import Bounds
 from embedding_server.journal import Journal
 from embedding_server.pruning import Pruner
+from embedding_server.sign_files import write_sign_file
 from embedding_server.updates import Updater
 from persia import _core
 
@@ -32,6 +35,16 @@ def write_file(path: Path, unix_seconds: int, signs: list[int], value: float) ->
     _core.write_inc(path, [(np.array(signs, np.uint64), rows)], unix_seconds=unix_seconds)
 
 
+def write_signs(root: Path, second: int, *signs: int, ends: int | None = None, name: str = "0_0.del") -> Path:
+    """A packet of deletions alone, or of ends of rows, with its marker; as whoever does not use our dumper writes it."""
+    directory = root / "s0" / f"inc_2026010100{second:04d}"
+    directory.mkdir(parents=True, exist_ok=True)
+    at = None if ends is None else np.full(len(signs), ends, np.uint64)
+    write_sign_file(directory / (name if ends is None else "0_0.ttl"), np.array(signs, np.uint64), START + second, at)
+    finish(directory)
+    return directory
+
+
 def finish(directory: Path) -> None:
     (directory / "inc_update_done").touch()
 
@@ -43,10 +56,12 @@ def values(server: EmbeddingServer, signs: list[int]) -> list[float]:
 class Follower:
     """What a server has of a directory of packets. Another one of the same directory is the server after a restart."""
 
-    def __init__(self, root: Path, since: int = 0, pruner: Pruner | None = None) -> None:
+    def __init__(self, root: Path, since: int | Bounds = 0, pruner: Pruner | None = None) -> None:
         self.table = _core.Table(_core.TableBuilder())
         self.journal = Journal(root / ".applied" / "replica_0_of_1.jsonl")
-        self.updater = Updater(self.table, "f32", (0, 1), root, self.journal, since, pruner)
+        bounds = since if isinstance(since, Bounds) else Bounds(since)
+        self.applier = Applier(self.table, "f32", (0, 1), bounds)
+        self.updater = Updater(self.applier, root, self.journal, pruner)
         self.scan = self.updater.scan
         self.updater.catch_up()
 

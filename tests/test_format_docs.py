@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
+from embedding_server.sign_files import read_sign_file, write_sign_file
 from persia._core import EmbReader, IncReader, decode_batch, decode_ids
 from persia.rpc.frames import frame
 from persia.v1 import embedding_pb2 as pb
@@ -46,6 +47,15 @@ def test_packet(tmp_path: Path) -> None:
     ((signs, _, values, _),) = reader
     assert signs.tolist() == [0x0100000000000007] and np.array_equal(values, [0.5, 1.0])
     assert reader.unix_seconds == 1_700_000_000
+
+
+def test_sign_files(tmp_path: Path) -> None:
+    data = example("sign-files.md")
+    (tmp_path / "x.del").write_bytes(data)
+    file = read_sign_file(tmp_path / "x.del")
+    assert file.signs.tolist() == [0x0100000000000007, 0x0100000000000008] and file.unix_seconds == 1_700_000_000
+    write_sign_file(tmp_path / "y.del", file.signs, file.unix_seconds)
+    assert (tmp_path / "y.del").read_bytes() == data
 
 
 def test_id_part() -> None:

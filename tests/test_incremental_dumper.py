@@ -17,7 +17,7 @@ from stepped_clock import SteppedClock
 from written import Block, block, packets_in, read_packet, replay, rows_of
 
 from embedding_server.writer import IncrementalDumper, packet_writer, verify_packet
-from embedding_server.writer.row_buffer import RowBuffer
+from embedding_server.writer.row_buffer import Change, RowBuffer
 from persia.errors import InvalidInput
 
 
@@ -259,17 +259,21 @@ def test_packets_in_order_are_the_commits_in_order(
     assert all(verify_packet(packet).complete for packet in packets_in(directory / "s0"))
 
 
+def rows_in(buffer: RowBuffer) -> list[Block]:
+    return [(change.signs, change.rows) for change in buffer.blocks() if change.rows is not None]
+
+
 def test_the_buffer_may_be_looked_at_and_filled_further() -> None:
     buffer, given = RowBuffer(), []
     for value, signs in enumerate([range(10), range(5, 8), range(3, 20), range(4, 6)]):
         given.append(block(signs, value, dim=1 + value % 2))
-        buffer.add(*given[-1])
-        assert rows_of(buffer.blocks()) == rows_of(given) and sum(len(s) for s, _ in buffer.blocks()) == len(buffer)
+        buffer.add(Change(*given[-1]))
+        assert rows_of(rows_in(buffer)) == rows_of(given) and sum(map(len, buffer.blocks())) == len(buffer)
 
 
 def test_the_buffer_forgets_rows_that_were_overwritten() -> None:
     buffer = RowBuffer()
     for value in range(1000):
-        buffer.add(*block(range(100), value=value))
-    assert len(buffer) == 100 and sum(len(signs) for signs, _ in buffer._blocks) <= 2 * 100 + 4096
-    assert rows_of(buffer.blocks()) == rows_of([block(range(100), value=999)])
+        buffer.add(Change(*block(range(100), value=value)))
+    assert len(buffer) == 100 and sum(map(len, buffer._blocks)) <= 2 * 100 + 4096
+    assert rows_of(rows_in(buffer)) == rows_of([block(range(100), value=999)])

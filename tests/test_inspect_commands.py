@@ -21,6 +21,7 @@ from stepped_clock import SteppedClock
 from written import Rows, block, packets_in, read_checkpoint, read_rows, rows_of
 
 from embedding_server import commands
+from embedding_server.checkpoint import open_checkpoint
 from embedding_server.resharding import reshard
 from embedding_server.writer import IncrementalDumper, buckets, write_checkpoint
 from persia._core import EmbReader
@@ -121,6 +122,9 @@ def test_reshard(shards: int, files: int | None, tmp_path: Path, monkeypatch: py
     report, code = checkpoint_report(tmp_path / "out")
     assert code == 0 and (report["marker"]["num_shards"], len(report["files"])) == (shards, shards * (files or 4))
     assert report["marker"]["seconds"] == 1795158500  # packets that are newer are so for the new checkpoint, too
+    assert (
+        open_checkpoint(tmp_path / "out", 0, shards).bounds.by_shard == (1795158490,) * shards
+    )  # by the markers of the shards
     for path in (tmp_path / "out").glob("s*/*.emb"):
         signs = np.array(list(read_rows(EmbReader(path))), np.uint64)
         assert (shard_of(signs, shards) == int(path.parent.name[1:])).all()

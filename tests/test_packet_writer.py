@@ -203,7 +203,7 @@ DAMAGE = {
     "one file more": (lambda p: write_inc(p / "0_1.inc", [block([9])], 0), "0_1.inc at byte 0: expected only files that the"),
     "other rows": (changed(rows=3), "manifest.json at byte 0: expected files of 3 rows, got 2"),
     "another time": (changed(unix_seconds=1), f"0_0.inc at byte 60: expected 1 s, by the manifest, got {int(NOON)}"),
-    "another format": (changed(format=2), r"manifest.json at byte 0: expected .* <= 1 - at `\$.format`"),
+    "another format": (changed(format=3), r"manifest.json at byte 0: expected .* <= 2 - at `\$.format`"),
     "an unknown key": (changed(parent=1), "manifest.json at byte 0: .*unknown field `parent`"),
     "a path": (changed(files=[file_of(name="../x_0.inc")]), r"manifest.json at byte 0: .*at `\$.files\[0\].name`"),
     "a file twice": (changed(rows=4, files=[file_of(), file_of()]), "manifest.json at byte 0: expected each file once"),

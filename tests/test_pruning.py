@@ -14,6 +14,7 @@ from old_packets import AGED, BEFORE, PAST, follow, left, write_old
 from persia_packets import CONFIG, DIM, Follower, finish, values, write_file, write_packet
 from servers import EmbeddingServer, wait_until
 
+from embedding_server.bounds import Bounds
 from embedding_server.journal import Entry, Journal, State
 from embedding_server.pruning import Pruner, PruneRules
 from embedding_server.writer import write_checkpoint
@@ -61,10 +62,14 @@ def test_nothing_goes_unless_it_is_wanted_and_covered(packets: Path) -> None:
         write_old(packets, second, [second], 1.0)
     Follower(packets).updater.prune()
 
-    def broken() -> int:
+    def broken() -> Bounds:
         raise CorruptFile("checkpoint", "a marker", "none", 0)
 
-    for checkpoint, reason in [(None, "no embedding_checkpoint"), (broken, "expected a marker, got none"), (lambda: PAST, "")]:
+    for checkpoint, reason in [
+        (None, "no embedding_checkpoint"),
+        (broken, "expected a marker, got none"),
+        (lambda: Bounds(PAST), ""),
+    ]:
         follower = Follower(packets, 0, Pruner(packets, 1, AGED, checkpoint))
         follower.updater.prune()
         assert reason in "".join(follower.updater.problems.texts())

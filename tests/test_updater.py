@@ -161,7 +161,7 @@ def test_a_late_packet_that_waits_is_not_read_again_and_again(packets: Path, mon
     follower.scan()
     assert len(follower.updater.set_aside) == 1
     loads: list[object] = []
-    monkeypatch.setattr("embedding_server.updates.load_packet", lambda *arguments: loads.append(arguments))
+    monkeypatch.setattr("embedding_server.applying.load_packet", lambda *arguments, **_: loads.append(arguments))
     follower.scan()
     assert loads == []
 

@@ -55,7 +55,9 @@ def check_after_a_crash(shard: Path) -> int:
 
 def test_a_dumper_may_die_at_any_step(tmp_path: Path) -> None:
     work = "with IncrementalDumper(directory, seconds=1e6) as dumper:\n"
-    work += "".join(f"    dumper.commit(*block(range(50), value={k}))\n    dumper.flush()\n" for k in range(2))
+    for value in range(2):
+        work += f"    dumper.commit(*block(range(50), value={value}), ttl=9)\n"
+        work += "    dumper.delete(block([7])[0])\n    dumper.flush()\n"
     directories = die_at_each_step(work, tmp_path)
     packets = [check_after_a_crash(directory / "s0") for directory in directories]
     assert set(packets) == {0, 1, 2} and packets == sorted(packets)

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from written import packets_in, read_checkpoint, read_packet
 
+from embedding_server.sign_files import read_sign_file
 from embedding_server.writer import read_manifest, verify_packet
 
 DOCS = Path(__file__).resolve().parents[1] / "docs"
@@ -17,9 +18,10 @@ DOCS = Path(__file__).resolve().parents[1] / "docs"
 def test_the_example_writes_a_checkpoint_and_a_packet(tmp_path: Path) -> None:
     (code,) = re.findall(r"^```python\n(.*?)^```", (DOCS / "writers.md").read_text(), re.MULTILINE | re.DOTALL)
     subprocess.run([sys.executable, "-W", "error", "-c", code], cwd=tmp_path, check=True)
-    assert len(read_checkpoint(tmp_path / "checkpoint")) == 1000
+    assert len(read_checkpoint(tmp_path / "checkpoint")) == 1200
     (packet,) = packets_in(tmp_path / "incremental_dir" / "s0")
-    assert verify_packet(packet).complete and len(read_packet(packet)) == 100
+    assert verify_packet(packet).complete and len(read_packet(packet)) == 101
+    assert [len(read_sign_file(packet / name).signs) for name in ("0_0.del", "0_0.ttl")] == [2, 1]
 
 
 def test_the_manifest_of_the_document_is_one(tmp_path: Path) -> None:

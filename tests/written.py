@@ -77,7 +77,7 @@ def temporaries_in(directory: Path) -> list[Path]:
 
 # A step is whatever changes the file system from Python. Each child dies before its k-th, until one comes through.
 _DIE_AT_EACH_STEP = """
-import itertools, os, signal, sys
+import _strptime, itertools, os, signal, sys  # the first: else it is imported, in steps, only if two packets are of one second
 from pathlib import Path
 sys.path.insert(0, {root!r})
 import embedding_server.writer.checkpoint as checkpoint

@@ -1,4 +1,4 @@
-"""What a trainer holds: it commits rows, and packets come out."""
+"""What a trainer holds: it commits rows and deletions, and packets come out."""
 
 from __future__ import annotations
 
@@ -6,14 +6,18 @@ import logging
 import os
 import threading
 from pathlib import Path
+from typing import Any
 
-from persia.errors import InvalidInput
+import numpy as np
 
-from .arrays import check_block
+from persia.errors import FeatureError, InvalidInput
+
+from .arrays import check_lifetimes, check_signs
 from .buckets import F32, U64
 from .clock import Clock, SystemClock
+from .named import ConfigLike, Signer
 from .packet_writer import PacketWriter
-from .row_buffer import RowBuffer
+from .row_buffer import Change, RowBuffer
 
 _log = logging.getLogger(__name__)
 
@@ -39,11 +43,23 @@ class IncrementalDumper:
         shard_index: int = 0,
         buffer_size: int = 1_000_000,
         seconds: float = 10.0,
+        embedding_config: ConfigLike | None = None,
+        allow_non_finite: bool = False,
         clock: Clock | None = None,
     ) -> None:
         """Makes the directory if need be, and goes on where the last writer of this shard stopped.
 
+        Args:
+            incremental_dir: the directory that servers look for packets in.
+            shard_index: of the training shard; each has a dumper of its own.
+            buffer_size: signs that a packet is written for at once.
+            seconds: between the first commit and the packet, at most.
+            embedding_config: the embedding config or its file, with which commit_feature makes signs.
+            allow_non_finite: rows with NaN or infinite numbers are written rather than being an error.
+            clock: the system's, if None.
+
         Raises:
+            ConfigError: the embedding config is wrong.
             InvalidInput: a number is out of range.
             Unavailable: another dumper, of any process, is writing for this shard.
             OSError: the directory cannot be written.
@@ -51,6 +67,8 @@ class IncrementalDumper:
         if not 0 <= shard_index <= 65_535 or buffer_size < 1 or not seconds > 0:
             expected = "expected shard_index from 0 to 65535, buffer_size >= 1 and seconds > 0"
             raise InvalidInput(f"{expected}, got {shard_index}, {buffer_size} and {seconds}")
+        self._signer = Signer(embedding_config, allow_non_finite=allow_non_finite)
+        self._signing = threading.Lock()
         self._buffer_size = buffer_size
         self._seconds = seconds
         self._clock = SystemClock() if clock is None else clock
@@ -64,21 +82,61 @@ class IncrementalDumper:
         self._thread = threading.Thread(target=self._flush_when_due, name="incremental-dumper", daemon=True)
         self._thread.start()
 
-    def commit(self, signs: U64, rows: F32) -> None:
-        """Takes rows over: signs (n) of uint64, rows (n, dim) of float32. The latest row of a sign counts, of any dim.
+    def commit_feature(self, feature: str, ids: Any, rows: F32, ttl: Any = None) -> None:
+        """Takes rows of a feature over: ids (n) as they are in requests, rows (n, dim) of float32.
+
+        Args:
+            feature: a slot of the embedding config, without a hash stack.
+            ids: n of them, of any form that a request may have.
+            rows: the latest of an id counts.
+            ttl: seconds after which the rows go, for all or for each (n); None: they stay. The latest commit of an id counts.
 
         Raises:
-            InvalidInput: wrong arrays, or the dumper is closed; nothing was taken.
+            FeatureError: no such slot, another dim, a hash stack, or ids that share a row but not its numbers.
+            InvalidInput: wrong arrays, no embedding config is known, or the dumper is closed; nothing was taken.
             OSError: writing failed, now or in the thread. These rows, too, are in the buffer.
         """
-        signs, rows = check_block(signs, rows)
+        with self._signing:
+            signs, block = self._signer.named_block(feature, ids, rows)
+            if ttl is not None and np.ndim(ttl) and len(signs) != len(rows):
+                raise FeatureError(feature, "expected one time to live for all where ids share a row, got one for each")
+        self._commit(Change(signs, block, self._ends(ttl, len(signs))))
+
+    def delete_feature(self, feature: str, ids: Any) -> None:
+        """From the next packet on, ids of a feature have no row, until one is committed again. Raises as commit_feature."""
+        with self._signing:
+            signs = self._signer.named_signs(feature, ids)
+        self._commit(Change(signs, None))
+
+    def commit(self, signs: U64, rows: F32, ttl: Any = None) -> None:
+        """As commit_feature, for someone who has signs: signs (n) of uint64, rows (n, dim) of float32, of any dim.
+
+        Raises:
+            InvalidInput: wrong arrays, ids in the place of signs, or the dumper is closed; nothing was taken.
+            OSError: writing failed, now or in the thread. These rows, too, are in the buffer.
+        """
+        with self._signing:
+            signs, rows = self._signer.block(signs, rows)
+        self._commit(Change(signs, rows, self._ends(ttl, len(signs))))
+
+    def delete(self, signs: U64) -> None:
+        """From the next packet on, the signs (n) of uint64 have no row, until one is committed again. Raises as commit."""
+        signs = check_signs(signs)
+        with self._signing:
+            self._signer.check_signs(signs)
+        self._commit(Change(signs, None))
+
+    def _ends(self, ttl: Any, n: int) -> U64 | None:
+        return None if ttl is None else check_lifetimes(ttl, n, self._clock.time())
+
+    def _commit(self, change: Change) -> None:
         with self._changed:
             if self._closed:
                 raise InvalidInput("expected a commit before the dumper is closed, got one after")
-            if not len(self._buffer):
+            if len(change) and not len(self._buffer):
                 self._due = self._clock.monotonic() + self._seconds
                 self._changed.notify_all()
-            self._buffer.add(signs, rows)
+            self._buffer.add(change)
             full = len(self._buffer) >= self._buffer_size
             error, self._error = (None, self._error) if full else (self._error, None)
         if full:
@@ -130,8 +188,8 @@ class IncrementalDumper:
     def _put_back(self, taken: RowBuffer) -> None:
         """Under the rows that were committed in the meantime."""
         with self._changed:
-            for signs, rows in self._buffer.blocks():
-                taken.add(signs, rows)
+            for change in self._buffer.blocks():
+                taken.add(change)
             self._buffer = taken
             self._due = self._clock.monotonic() + self._seconds
             self._changed.notify_all()

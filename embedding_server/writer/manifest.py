@@ -16,8 +16,12 @@ from msgspec import Meta
 
 from persia.errors import CorruptFile
 
+from ..sign_files import DELETIONS, ENDS
+
 MANIFEST = "manifest.json"
-FORMAT = 1
+FORMATS = (1, 2)  # the second one only where there are files of other kinds than the first one knows
+ROWS = ".inc"
+PACKET_FILES = (ROWS, DELETIONS, ENDS)
 MAX_BYTES = 16 << 20
 # Between two pieces a thread needs Python's lock, for which it and lookups would wait in turn.
 CHECKED_AT_ONCE = 4 << 20
@@ -26,16 +30,21 @@ _Count = Annotated[int, Meta(ge=0, le=2**63 - 1)]
 
 
 class ManifestFile(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    name: Annotated[str, Meta(pattern=r"^[0-9]+_[0-9]+\.inc\Z")]
+    """`rows`: how many rows are in it, or, in a file of another kind, signs."""
+
+    name: Annotated[str, Meta(pattern=r"^[0-9]+_[0-9]+\.(inc|del|ttl)\Z")]
     rows: _Count
     bytes: _Count
     crc32: Annotated[str, Meta(pattern=r"^[0-9a-f]{8}\Z")]
 
 
 class Manifest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """`sequence` counts the packets of one training shard from 0; `packet` is the name that the directory was given."""
+    """`sequence` counts the packets of one training shard from 0; `packet` is the name that the directory was given.
 
-    format: Annotated[int, Meta(ge=FORMAT, le=FORMAT)]
+    `rows`: of all files of rows.
+    """
+
+    format: Annotated[int, Meta(ge=FORMATS[0], le=FORMATS[1])]
     packet: Annotated[str, Meta(pattern=r"^inc_[0-9]{14}\Z")]
     shard: _Count
     sequence: _Count
@@ -67,7 +76,9 @@ def read_manifest(path: Path) -> Manifest:
     names = {file.name for file in manifest.files}
     if len(names) != len(manifest.files):
         raise CorruptFile(str(path), "each file once", ", ".join(file.name for file in manifest.files), 0)
-    if (total := sum(file.rows for file in manifest.files)) != manifest.rows:
+    if manifest.format == 1 and (unknown := [file.name for file in manifest.files if not file.name.endswith(ROWS)]):
+        raise CorruptFile(str(path), f"files of rows ({ROWS}) alone in format 1", unknown[0], 0)
+    if (total := sum(file.rows for file in manifest.files if file.name.endswith(ROWS))) != manifest.rows:
         raise CorruptFile(str(path), f"files of {manifest.rows} rows", f"{total} rows", 0)
     return manifest
 
@@ -90,7 +101,7 @@ def check_manifest(directory: Path) -> Manifest | None:
         manifest = read_manifest(directory / MANIFEST)
     except FileNotFoundError:
         return None
-    there = {path.name for path in directory.iterdir() if path.suffix == ".inc"}
+    there = {path.name for path in directory.iterdir() if path.suffix in PACKET_FILES}
     if extra := sorted(there - {file.name for file in manifest.files}):
         raise CorruptFile(str(directory / extra[0]), "only files that the manifest names", "one more", 0)
     for file in manifest.files:

@@ -14,7 +14,8 @@ import numpy as np
 from persia._core import IncReader
 from persia.errors import CorruptFile, InvalidInput
 
-from .manifest import MANIFEST, Manifest, check_manifest
+from ..sign_files import DELETIONS, ENDS, read_sign_file
+from .manifest import MANIFEST, PACKET_FILES, ROWS, Manifest, check_manifest
 
 MARKER = "inc_update_done"
 _NAME = re.compile(r"inc_(\d{14})")
@@ -32,6 +33,9 @@ class PacketInfo(msgspec.Struct, frozen=True):
     rows_by_dim: dict[int, int]
     unix_seconds: int
     manifest: Manifest | None
+    deletions: int = 0
+    ends: int = 0  # rows with a time to live
+    non_finite: int = 0  # rows with NaN or infinite numbers
 
 
 def verify_packet(directory: Path) -> PacketInfo:
@@ -44,20 +48,31 @@ def verify_packet(directory: Path) -> PacketInfo:
     manifest = check_manifest(directory)
     expected = {} if manifest is None else {file.name: file.rows for file in manifest.files}
     rows_by_dim: Counter[int] = Counter()
-    files = sorted(path for path in directory.iterdir() if path.suffix == ".inc")
-    seconds = 0
+    files = sorted(path for path in directory.iterdir() if path.suffix in PACKET_FILES)
+    seconds = non_finite = 0
+    signs = {DELETIONS: 0, ENDS: 0}
+
+    def compare(path: Path, rows: int, unix_seconds: int, at: int) -> None:
+        if manifest is None:
+            return
+        if rows != expected[path.name]:
+            raise CorruptFile(str(path), f"{expected[path.name]} rows, by the manifest", f"{rows}", 0)
+        if unix_seconds != manifest.unix_seconds:
+            raise CorruptFile(str(path), f"{manifest.unix_seconds} s, by the manifest", f"{unix_seconds}", at)
+
     for path in files:
+        if path.suffix != ROWS:
+            file = read_sign_file(path)
+            signs[path.suffix] += len(file.signs)
+            seconds = max(seconds, file.unix_seconds)
+            compare(path, len(file.signs), file.unix_seconds, 8)
+            continue
         reader = IncReader(path)
         for _, dims, _, _ in reader:
             rows_by_dim.update(dict(zip(*(part.tolist() for part in np.unique(dims, return_counts=True)), strict=True)))
         seconds = max(seconds, reader.unix_seconds)
-        if manifest is None:
-            continue
-        if reader.rows != expected[path.name]:
-            raise CorruptFile(str(path), f"{expected[path.name]} rows, by the manifest", f"{reader.rows}", 0)
-        if reader.unix_seconds != manifest.unix_seconds:
-            at = path.stat().st_size - 8
-            raise CorruptFile(str(path), f"{manifest.unix_seconds} s, by the manifest", f"{reader.unix_seconds}", at)
+        non_finite += reader.non_finite
+        compare(path, reader.rows, reader.unix_seconds, path.stat().st_size - 8)
     return PacketInfo(
         directory=str(directory),
         complete=(directory / MARKER).exists(),
@@ -67,6 +82,9 @@ def verify_packet(directory: Path) -> PacketInfo:
         rows_by_dim=dict(sorted(rows_by_dim.items())),
         unix_seconds=seconds,
         manifest=manifest,
+        deletions=signs[DELETIONS],
+        ends=signs[ENDS],
+        non_finite=non_finite,
     )
 
 

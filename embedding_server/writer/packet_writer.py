@@ -9,13 +9,17 @@ import os
 import shutil
 from pathlib import Path
 
+import numpy as np
+
 from persia._core import write_inc
 from persia.errors import CorruptFile, Unavailable
 
 from ..durable import sync_directory, write_file
+from ..sign_files import DELETIONS, ENDS, write_sign_file
 from .buckets import F32, U64
-from .manifest import FORMAT, MANIFEST, Manifest, ManifestFile, describe_file, read_manifest
+from .manifest import MANIFEST, ROWS, Manifest, ManifestFile, describe_file, read_manifest
 from .packet import MARKER, is_packet_name, packet_name
+from .row_buffer import Change
 
 ROWS_PER_FILE = 1 << 18
 
@@ -57,8 +61,11 @@ class PacketWriter:
             os.close(self._lock)
             self._lock = -1
 
-    def write(self, blocks: list[tuple[U64, F32]], unix_seconds: float) -> Path:
-        """Writes a packet; when this returns, it is on disk. After an error there is none, and its name is still free."""
+    def write(self, changes: list[Change], unix_seconds: float) -> Path:
+        """Writes a packet of changes, one for each sign; when this returns, it is on disk.
+
+        After an error there is none, and its name is still free.
+        """
         name = packet_name(unix_seconds, self._last_name)
         while (self._directory / name).exists():  # somebody else's, since the start
             name = packet_name(unix_seconds, name)
@@ -66,14 +73,14 @@ class PacketWriter:
         shutil.rmtree(draft, ignore_errors=True)  # of a writer that was killed, or of one that failed
         draft.mkdir()
         seconds = max(int(unix_seconds), self._last.unix_seconds if self._last else 0)
-        files = self._write_files(draft, blocks, seconds)
+        files = self._write_files(draft, changes, seconds)
         manifest = Manifest(
-            format=FORMAT,
+            format=1 if all(file.name.endswith(ROWS) for file in files) else 2,  # so that servers of before read it
             packet=name,
             shard=self._shard,
             sequence=self._last.sequence + 1 if self._last else 0,
             unix_seconds=seconds,
-            rows=sum(file.rows for file in files),
+            rows=sum(file.rows for file in files if file.name.endswith(ROWS)),
             files=tuple(files),
         )
         write_file(draft / MANIFEST, manifest.to_bytes())
@@ -89,13 +96,30 @@ class PacketWriter:
             _log.warning("packet %s is written, but not noted as the last one: %s", name, error)
         return self._directory / name
 
-    def _write_files(self, draft: Path, blocks: list[tuple[U64, F32]], seconds: int) -> list[ManifestFile]:
+    def _write_files(self, draft: Path, changes: list[Change], seconds: int) -> list[ManifestFile]:
+        """A file with rows is always there, be it without any: whoever looks only at these sees a packet."""
         files = []
+        blocks = [(change.signs, change.rows) for change in changes if change.rows is not None]
         for number, part in enumerate(_parts(blocks, ROWS_PER_FILE)):
             path = draft / f"{self._shard}_{number}.inc"
             write_inc(path, part, seconds)
             files.append(describe_file(path, sum(len(signs) for signs, _ in part)))
+        deleted = [change.signs for change in changes if change.rows is None]
+        if deleted:
+            files.append(self._write_signs(draft, DELETIONS, seconds, np.concatenate(deleted)))
+        limited = [
+            (change.signs[change.ends > 0], change.ends[change.ends > 0]) for change in changes if change.ends is not None
+        ]
+        if limited:
+            signs, ends = (np.concatenate(column) for column in zip(*limited, strict=True))
+            if len(signs):
+                files.append(self._write_signs(draft, ENDS, seconds, signs, ends))
         return files
+
+    def _write_signs(self, draft: Path, kind: str, seconds: int, signs: U64, ends: U64 | None = None) -> ManifestFile:
+        path = draft / f"{self._shard}_0{kind}"
+        write_sign_file(path, signs, seconds, ends)
+        return describe_file(path, len(signs))
 
     def _find_last(self) -> Manifest | None:
         packets = sorted((path for path in self._directory.iterdir() if is_packet_name(path.name)), reverse=True)

@@ -133,6 +133,18 @@ std::unique_ptr<Inc> open_inc(const Path& path) {
     return std::make_unique<Inc>(path.string());
 }
 
+template <class Reader>
+std::uint64_t non_finite_rows(Exclusive<Reader>& shared) {
+    return typename Exclusive<Reader>::Use(shared)->non_finite().rows;
+}
+
+// Its sign and the byte where its row begins.
+template <class Reader>
+std::pair<std::uint64_t, std::uint64_t> first_non_finite(Exclusive<Reader>& shared) {
+    const NonFinite& found = typename Exclusive<Reader>::Use(shared)->non_finite();
+    return {found.sign, found.byte};
+}
+
 }  // namespace
 
 void files(nb::module_& module) {
@@ -142,6 +154,8 @@ void files(nb::module_& module) {
         .def("__next__", &next_block<EmbReader>)
         .def("sample", &sample, nb::arg("shard_index"), nb::arg("shard_count"))
         .def_prop_ro("rows", [](const Emb& self) { return self.peek().rows(); })
+        .def_prop_ro("non_finite", &non_finite_rows<EmbReader>)
+        .def_prop_ro("first_non_finite", &first_non_finite<EmbReader>)
         .def_prop_ro("nodes", [](const Emb& self) { return self.peek().nodes(); })
         .def_prop_ro("path", [](const Emb& self) { return file_name(self.peek().path()); });
     nb::class_<Inc>(module, "IncReader", "Iterates over a packet file: (signs, dims, values, recency) per block.")
@@ -149,6 +163,8 @@ void files(nb::module_& module) {
         .def("__iter__", [](nb::handle_t<Inc> self) { return nb::borrow(self); })
         .def("__next__", &next_block<IncReader>)
         .def_prop_ro("rows", [](const Inc& self) { return self.peek().rows(); })
+        .def_prop_ro("non_finite", &non_finite_rows<IncReader>)
+        .def_prop_ro("first_non_finite", &first_non_finite<IncReader>)
         .def_prop_ro("path", [](const Inc& self) { return file_name(self.peek().path()); })
         .def_prop_ro(
             "unix_seconds", [](Inc& self) { return Inc::Use(self)->unix_seconds(); },

@@ -28,6 +28,7 @@ EmbReader::EmbReader(EmbReader&&) noexcept = default;
 EmbReader& EmbReader::operator=(EmbReader&&) noexcept = default;
 
 const std::string& EmbReader::path() const { return in_->path(); }
+const NonFinite& EmbReader::non_finite() const { return in_->non_finite; }
 
 void EmbReader::read_header() {
     in_->fill(kHeaderSize, "the header");

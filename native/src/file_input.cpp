@@ -89,7 +89,15 @@ bool take_row(FileInput& in, std::size_t lead, RowBlock& block) {
         in.corrupt("a dim from 1 to " + std::to_string(std::min<std::uint64_t>(length, kMaxDim)), std::to_string(dim),
                    in.position() + lead + 4 + 4 * length);
     }
-    block.signs.push_back(load<std::uint64_t>(row + 4 + 4 * length + 8));
+    const auto sign = load<std::uint64_t>(row + 4 + 4 * length + 8);
+    if (!all_finite(row + 4, static_cast<std::size_t>(dim))) {
+        if (in.non_finite.rows++ == 0) {
+            in.non_finite.sign = sign;
+            in.non_finite.byte = in.position() + lead;
+        }
+        block.non_finite.push_back(static_cast<std::uint32_t>(block.size()));
+    }
+    block.signs.push_back(sign);
     block.dims.push_back(static_cast<std::uint32_t>(dim));
     block.values.push_back(row + 4);
     in.skip(static_cast<std::size_t>(size));

@@ -24,6 +24,8 @@ class FileInput {
     std::size_t available() const { return end_ - begin_; }        // in the buffer
     const std::byte* data() const { return buffer_.get() + begin_; }
 
+    NonFinite non_finite;  // of the rows that were taken
+
     // Makes at least `count` bytes available. Moves what is buffered, so pointers into the buffer die. Throws CorruptFile
     // if the file has fewer, before any memory is asked for.
     void fill(std::uint64_t count, const char* what);

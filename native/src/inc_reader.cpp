@@ -23,6 +23,7 @@ IncReader::IncReader(IncReader&&) noexcept = default;
 IncReader& IncReader::operator=(IncReader&&) noexcept = default;
 
 const std::string& IncReader::path() const { return in_->path(); }
+const NonFinite& IncReader::non_finite() const { return in_->non_finite; }
 
 bool IncReader::next(RowBlock& block) {
     block.clear();

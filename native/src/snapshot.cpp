@@ -219,6 +219,13 @@ Misses Snapshot::rows(std::span<const std::uint64_t> signs, std::uint32_t dim, f
     return visit(signs, {&run, 1}, copy, by_run);
 }
 
+bool Snapshot::has(std::uint64_t sign) const {
+    for (const auto& layer : layers_) {
+        if (const Entry found = layer->rows.index().find(sign); found.ref != kNoRef) return found.ref != kDeletedRef;
+    }
+    return base_.rows.index().find(sign).ref != kNoRef;
+}
+
 std::vector<std::uint64_t> Snapshot::signs() const {
     std::vector<std::uint64_t> all;
     // A sign that a layer knows is the layer's to tell: its entry in what lies below may be changing right now.

@@ -9,6 +9,14 @@ import numpy.typing as npt
 from typing_extensions import Buffer
 
 from persia._core import net as net
+from persia._core._table import Expiry as Expiry
+from persia._core._table import Layer as Layer
+from persia._core._table import NonFiniteRows as NonFiniteRows
+from persia._core._table import Snapshot as Snapshot
+from persia._core._table import Table as Table
+from persia._core._table import TableBuilder as TableBuilder
+from persia._core._table import TableStatus as TableStatus
+from persia._core._table import bytes_per_row as bytes_per_row
 
 _U64 = npt.NDArray[np.uint64]
 _RowBlock = tuple[_U64, npt.NDArray[np.uint32], npt.NDArray[np.float32], npt.NDArray[np.uint8]]
@@ -109,6 +117,12 @@ class EmbReader:
     @property
     def rows(self) -> int: ...
     @property
+    def non_finite(self) -> int:
+        """Rows with a NaN or an infinite number in their embedding, of those that came so far."""
+    @property
+    def first_non_finite(self) -> tuple[int, int]:
+        """The sign of the first of them, and the byte where its row begins."""
+    @property
     def nodes(self) -> int: ...
     @property
     def path(self) -> str: ...
@@ -122,6 +136,10 @@ class IncReader:
     @property
     def rows(self) -> int: ...
     @property
+    def non_finite(self) -> int: ...
+    @property
+    def first_non_finite(self) -> tuple[int, int]: ...
+    @property
     def unix_seconds(self) -> int:
         """When the packet was made; 0 before the iteration has ended."""
     @property
@@ -134,99 +152,6 @@ def write_emb(path: _Path, blocks: _Blocks) -> None:
     """Writes the file whole or not at all. blocks: signs (n) and contiguous rows (n, dim), least recently used first."""
 
 def write_inc(path: _Path, blocks: _Blocks, unix_seconds: int) -> None: ...
-
-# The sign table. Every class may be used from several threads at a time.
-
-def bytes_per_row(storage: str, dim: float) -> float:
-    """What a row costs in a table, with its share of the index at its emptiest. dim may be a mean."""
-
-class TableBuilder:
-    """Fills a table before it serves. storage: f32, f16 or int8. capacity: rows, 0 for no limit.
-
-    Beyond the capacity the least recently used rows go, as far as checkpoint files tell; `evicted` counts them.
-    An error while loading a file spoils the builder: all later calls raise InvalidInput.
-    """
-
-    def __init__(self, storage: str = "f32", capacity: int = 0) -> None: ...
-    def put(self, signs: _U64, rows: npt.NDArray[np.float32], shard_index: int = 0, shard_count: int = 1) -> int:
-        """signs (n), rows (n, dim). Returns how many signs belong to the shard; only these are kept."""
-    def load_emb(self, path: _Path, shard_index: int = 0, shard_count: int = 1) -> int:
-        """Returns how many rows of the file belong to the shard. Raises CorruptFile, OSError."""
-    def reserve(self, rows: int) -> None:
-        """Makes room for so many rows more at once, which saves growing step by step."""
-    @property
-    def rows(self) -> int: ...
-    @property
-    def bytes(self) -> int: ...
-    @property
-    def evicted(self) -> int: ...
-
-class Layer:
-    """A batch of changes, until it is published. An error in load_inc loses all of it: no part can be published."""
-
-    def __init__(self, storage: str = "f32") -> None: ...
-    def put(self, signs: _U64, rows: npt.NDArray[np.float32], shard_index: int = 0, shard_count: int = 1) -> int:
-        """As TableBuilder.put. Of two rows of one sign the later counts."""
-    def reserve(self, rows: int) -> None:
-        """Makes room at once for so many rows, where that is known."""
-    def load_inc(self, path: _Path, shard_index: int = 0, shard_count: int = 1) -> tuple[int, int]:
-        """Returns how many rows of the file belong to the shard, and the file's unix seconds."""
-    def delete(self, signs: _U64) -> None:
-        """From this layer on the signs have no row."""
-    def drop(self, signs: _U64) -> None:
-        """Takes out of the layer what it says about the signs."""
-    @property
-    def size(self) -> int:
-        """Signs that the layer changes."""
-    @property
-    def bytes(self) -> int: ...
-
-class Snapshot:
-    """One version of a table. While it lives, it holds up folding; so keep it for one request only."""
-
-    @property
-    def version(self) -> int: ...
-    def rows(self, signs: _U64, dim: int) -> tuple[npt.NDArray[np.float32], int, int]:
-        """signs (n) -> rows (n, dim), zeros where there is none; signs without a row; signs whose row has another dim."""
-    def signs(self) -> _U64:
-        """Every sign that has a row, in no order."""
-
-class TableStatus:
-    @property
-    def version(self) -> int: ...
-    @property
-    def base_rows(self) -> int: ...
-    @property
-    def base_rows_by_dim(self) -> dict[int, int]: ...
-    @property
-    def layer_rows(self) -> int:
-        """Rows and deletions that wait to be folded."""
-    @property
-    def layers(self) -> int: ...
-    @property
-    def evicted(self) -> int: ...
-    @property
-    def snapshots(self) -> int:
-        """In use, the current one included."""
-    @property
-    def base_bytes(self) -> int: ...
-    @property
-    def layer_bytes(self) -> int: ...
-    @property
-    def fold_error(self) -> str | None:
-        """Why the last fold failed. Its layer stays, and is served from where it is."""
-
-class Table:
-    """A shard's rows while it serves. A thread of its own folds published layers into the base."""
-
-    def __init__(self, builder: TableBuilder) -> None:
-        """Takes the rows out of the builder."""
-    def pin(self) -> Snapshot: ...
-    def publish(self, layer: Layer) -> int:
-        """Makes the layer the newest version, at once and as a whole, and returns the version."""
-    def wait_folded(self, seconds: float) -> bool:
-        """Waits until no layer is left; False when the seconds are over first."""
-    def status(self) -> TableStatus: ...
 
 # Routing
 

@@ -89,6 +89,13 @@ class EmbeddingParameterServerConfig(msgspec.Struct, frozen=True, kw_only=True, 
         Literal["f32", "f16", "int8"],
         Meta(description="How a row is kept in memory: `f32` as trained, `f16` in half, `int8` (with a scale) in a quarter."),
     ] = "f32"
+    non_finite_rows: Annotated[
+        Literal["accept", "refuse"],
+        Meta(
+            description="What becomes of a file with a row that has a NaN or an infinite number: with `accept` it is loaded, "
+            "and the log names it; with `refuse` a packet is set aside, and a checkpoint is not loaded."
+        ),
+    ] = "accept"
     enable_incremental_update: Annotated[
         bool, Meta(description="Whether packets in `incremental_dir` are applied while serving.")
     ] = False

@@ -15,6 +15,7 @@
 #include <string>
 #include <vector>
 
+#include "persia/finite.hpp"
 #include "persia/rows.hpp"
 
 namespace persia {
@@ -40,6 +41,7 @@ class EmbReader {
 
     std::uint64_t rows() const { return count_; }
     std::uint32_t nodes() const { return nodes_; }  // rows and the empty places between and behind them
+    const NonFinite& non_finite() const;            // of the rows that came so far
     const std::string& path() const;
 
   private:
@@ -72,6 +74,7 @@ class IncReader {
     std::uint64_t rows() const { return count_; }
     // When the packet was made. REQUIRES that next() has returned false.
     std::uint64_t unix_seconds() const { return unix_seconds_; }
+    const NonFinite& non_finite() const;  // of the rows that came so far
     const std::string& path() const;
 
   private:

@@ -12,10 +12,11 @@ constexpr std::uint32_t kMaxDim = 65'535;
 // Up to a few thousand rows, column by column. values[i] points at dims[i] little-endian f32 in the producer's buffer, at any
 // alignment, and stays valid until the producer's next call.
 struct RowBlock {
-    std::vector<std::uint64_t> signs;      // (n)
-    std::vector<std::uint32_t> dims;       // (n)
-    std::vector<const std::byte*> values;  // (n)
-    std::vector<std::uint8_t> recency;     // (n) 0 the least recently used quarter .. 3 the most; empty: not known
+    std::vector<std::uint64_t> signs;       // (n)
+    std::vector<std::uint32_t> dims;        // (n)
+    std::vector<const std::byte*> values;   // (n)
+    std::vector<std::uint32_t> non_finite;  // places of rows with a NaN or an infinite number, ascending; most often none
+    std::vector<std::uint8_t> recency;      // (n) 0 the least recently used quarter .. 3 the most; empty: not known
 
     std::size_t size() const { return signs.size(); }
     void clear() {
@@ -23,6 +24,7 @@ struct RowBlock {
         dims.clear();
         values.clear();
         recency.clear();
+        non_finite.clear();
     }
 };
 

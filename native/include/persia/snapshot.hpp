@@ -19,7 +19,20 @@ namespace persia {
 struct Layer {
     explicit Layer(RowStorage storage) : rows(storage, kLayerShape) {}
 
+    struct End {
+        std::uint64_t sign;
+        std::uint64_t seconds;  // since 1970
+    };
+
+    // Notes that the sign has no row from here on.
+    void remove(std::uint64_t sign) {
+        rows.mark_deleted(sign);
+        removes = true;
+    }
+
     RowMap rows;
+    bool removes = false;              // whether remove() was called
+    std::vector<End> ends;             // of rows with a time to live; of two of one sign, the later; see expiry.hpp
     SignFilter filter;                 // filled when it is published
     std::uint64_t first_snapshot = 0;  // the number of the first snapshot that held it; set when it is published
 };
@@ -87,6 +100,9 @@ class Snapshot {
 
     // signs (n) -> out (n, dim): a row each, zeros where there is none.
     Misses rows(std::span<const std::uint64_t> signs, std::uint32_t dim, float* out) const;
+
+    // Whether the sign has a row, of whatever dim.
+    bool has(std::uint64_t sign) const;
 
     // Every sign that has a row, in no order.
     std::vector<std::uint64_t> signs() const;

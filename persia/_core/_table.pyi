@@ -1,0 +1,143 @@
+"""Types of the sign table, apart because of their length: at run time all of them are in persia._core."""
+
+import os
+
+import numpy as np
+import numpy.typing as npt
+
+_U64 = npt.NDArray[np.uint64]
+_Path = str | os.PathLike[str]
+
+# The sign table. Every class may be used from several threads at a time.
+
+def bytes_per_row(storage: str, dim: float) -> float:
+    """What a row costs in a table, with its share of the index at its emptiest. dim may be a mean."""
+
+class NonFiniteRows:
+    """What is found, while a file is loaded, of rows with a NaN or an infinite number. refuse: the first is a CorruptFile."""
+
+    def __init__(self, refuse: bool = False) -> None: ...
+    @property
+    def rows(self) -> int:
+        """In the file."""
+    @property
+    def kept(self) -> int:
+        """Of them, those that belong to the shard."""
+    @property
+    def first_sign(self) -> int: ...
+    @property
+    def first_byte(self) -> int:
+        """Where its row begins."""
+
+class TableBuilder:
+    """Fills a table before it serves. storage: f32, f16 or int8. capacity: rows, 0 for no limit.
+
+    Beyond the capacity the least recently used rows go, as far as checkpoint files tell; `evicted` counts them.
+    An error while loading a file spoils the builder: all later calls raise InvalidInput.
+    """
+
+    def __init__(self, storage: str = "f32", capacity: int = 0) -> None: ...
+    def put(self, signs: _U64, rows: npt.NDArray[np.float32], shard_index: int = 0, shard_count: int = 1) -> int:
+        """signs (n), rows (n, dim). Returns how many signs belong to the shard; only these are kept."""
+    def load_emb(self, path: _Path, shard_index: int = 0, shard_count: int = 1, non_finite: NonFiniteRows | None = None) -> int:
+        """Returns how many rows of the file belong to the shard. Raises CorruptFile, OSError."""
+    def reserve(self, rows: int) -> None:
+        """Makes room for so many rows more at once, which saves growing step by step."""
+    @property
+    def rows(self) -> int: ...
+    @property
+    def bytes(self) -> int: ...
+    @property
+    def evicted(self) -> int: ...
+
+class Layer:
+    """A batch of changes, until it is published. An error in load_inc loses all of it: no part can be published."""
+
+    def __init__(self, storage: str = "f32") -> None: ...
+    def put(self, signs: _U64, rows: npt.NDArray[np.float32], shard_index: int = 0, shard_count: int = 1) -> int:
+        """As TableBuilder.put. Of two rows of one sign the later counts."""
+    def reserve(self, rows: int) -> None:
+        """Makes room at once for so many rows, where that is known."""
+    def load_inc(
+        self, path: _Path, shard_index: int = 0, shard_count: int = 1, non_finite: NonFiniteRows | None = None
+    ) -> tuple[int, int]:
+        """Returns how many rows of the file belong to the shard, and the file's unix seconds."""
+    def delete(self, signs: _U64, shard_index: int = 0, shard_count: int = 1) -> None:
+        """From this layer on those of the signs that belong to the shard have no row."""
+    def set_ends(self, signs: _U64, ends: _U64, shard_index: int = 0, shard_count: int = 1) -> None:
+        """When rows of the layer end, in unix seconds; for Expiry.follow. What is said of signs without one is passed over."""
+    def drop(self, signs: _U64) -> None:
+        """Takes out of the layer what it says about the signs."""
+    @property
+    def size(self) -> int:
+        """Signs that the layer changes."""
+    @property
+    def bytes(self) -> int: ...
+
+class Expiry:
+    """When rows of a table end: sign -> unix seconds, for those that have a time to live."""
+
+    def __init__(self) -> None: ...
+    def set(self, signs: _U64, ends: _U64, shard_index: int = 0, shard_count: int = 1) -> None:
+        """Of rows that are in the table already."""
+    def follow(self, layer: Layer, before: Snapshot, now: int) -> tuple[int, int]:
+        """Takes over what a layer says that is published next; rows of it that have ended become deletions.
+
+        Returns how many rows of `before` go because they are deleted, and because they have ended.
+        """
+    def take_ended(self, now: int) -> _U64:
+        """The signs whose rows have ended, which are forgotten. Their deletions are to be published next."""
+    @property
+    def size(self) -> int:
+        """Signs."""
+    @property
+    def bytes(self) -> int: ...
+
+class Snapshot:
+    """One version of a table. While it lives, it holds up folding; so keep it for one request only."""
+
+    @property
+    def version(self) -> int: ...
+    def rows(self, signs: _U64, dim: int) -> tuple[npt.NDArray[np.float32], int, int]:
+        """signs (n) -> rows (n, dim), zeros where there is none; signs without a row; signs whose row has another dim."""
+    def count(self, signs: _U64) -> int:
+        """How many of the signs have a row."""
+    def signs(self) -> _U64:
+        """Every sign that has a row, in no order."""
+
+class TableStatus:
+    @property
+    def version(self) -> int: ...
+    @property
+    def base_rows(self) -> int: ...
+    @property
+    def base_rows_by_dim(self) -> dict[int, int]: ...
+    @property
+    def layer_rows(self) -> int:
+        """Rows and deletions that wait to be folded."""
+    @property
+    def layers(self) -> int: ...
+    @property
+    def evicted(self) -> int: ...
+    @property
+    def snapshots(self) -> int:
+        """In use, the current one included."""
+    @property
+    def base_bytes(self) -> int: ...
+    @property
+    def layer_bytes(self) -> int: ...
+    @property
+    def fold_error(self) -> str | None:
+        """Why the last fold failed. Its layer stays, and is served from where it is."""
+
+class Table:
+    """A shard's rows while it serves. A thread of its own folds published layers into the base."""
+
+    def __init__(self, builder: TableBuilder) -> None:
+        """Takes the rows out of the builder."""
+    def pin(self) -> Snapshot: ...
+    def publish(self, layer: Layer) -> int:
+        """Makes the layer the newest version, at once and as a whole, and returns the version."""
+    def wait_folded(self, seconds: float) -> bool:
+        """Waits until no layer is left; False when the seconds are over first."""
+    def status(self) -> TableStatus: ...
