@@ -67,7 +67,7 @@ class IDTypeFeature:
             self.offsets = _offsets(name, offsets)
         elif isinstance(data, np.ndarray) and data.ndim == 1 and data.dtype != object:
             raise FeatureError(name, "expected a list of arrays, or offsets beside one array, got one array")
-        elif not isinstance(data, list):
+        elif not isinstance(data, (list, tuple)):
             self.data, self.offsets = samples_of(name, data)
 
     @property
