@@ -89,7 +89,7 @@ def cost(load: Callable[[], _core.Table]) -> dict[str, float]:
 
 
 def build_others(paths: list[Path]) -> dict[str, Callable[[], Any]]:
-    from pandas._libs.hashtable import UInt64HashTable  # type: ignore[import-untyped]
+    from pandas._libs.hashtable import UInt64HashTable
 
     def records() -> tuple[np.ndarray, np.ndarray]:
         parts = [np.fromfile(path, RECORD, offset=HEADER) for path in paths]

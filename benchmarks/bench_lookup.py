@@ -124,7 +124,7 @@ class Plain:
 
 def build_others(rows: int, with_dict: bool) -> dict[str, Callable[[], Any]]:
     import torch
-    from pandas._libs.hashtable import UInt64HashTable  # type: ignore[import-untyped]
+    from pandas._libs.hashtable import UInt64HashTable
     from torch.nn.functional import embedding_bag
 
     torch.set_num_threads(1)

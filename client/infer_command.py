@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import math
-import os
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -14,10 +12,11 @@ import click
 import numpy as np
 import numpy.typing as npt
 
-from persia.errors import InvalidInput, PersiaError, Unavailable
+from persia.errors import InvalidInput, PersiaError
 
-from .inputs import RandomShape, batches_of_file, random_batches
+from .inputs import RandomShape, Reading, random_batches, read_inputs
 from .load import send_all
+from .outputs import check_output, rows_of, write_scores
 from .predict import DEFAULT_ADDRESS, DEFAULT_TIMEOUT, Client, checked_timeout
 
 _FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
@@ -38,20 +37,36 @@ def _timeout(context: click.Context, option: click.Parameter, seconds: float) ->
 @click.option("--version", help="Of the model.  [default: its default version]")
 @click.option("--token-file", envvar="PERSIA_TOKEN_FILE", show_envvar=True, help="TorchServe's key_file.json.")
 @click.option(
-    "--input", "inputs", type=_FILE, multiple=True, help=".bin, .npz or .parquet; repeatable.  [default: random data]"
+    "--input",
+    "inputs",
+    type=_FILE,
+    multiple=True,
+    help=".bin, .npz, .parquet, .csv or .jsonl; repeatable.  [default: random data]",
 )
+@click.option("--key", "keys", multiple=True, metavar="COLUMN", help="No input: stands beside the scores. Repeatable.")
+@click.option("--feature", "feature_columns", multiple=True, metavar="COLUMN", help="Of ids, whatever its type. Repeatable.")
+@click.option("--text", "texts", multiple=True, metavar="COLUMN", help="Of a .csv: strings, also those of digits. Repeatable.")
+@click.option("--list-separator", default="|", help="Of the ids in a cell of a .csv.")
 @click.option("--batch-size", type=_COUNT, default=_RANDOM.batch_size, help="Samples in a request.")
 @click.option("--batches", type=_COUNT, default=1, help="How many random batches.")
 @click.option("--features", type=_COUNT, default=_RANDOM.features, help="Of random data: feature1, feature2, ...")
 @click.option("--feature-prefix", default=_RANDOM.prefix, help="Of random data: what their names begin with.")
 @click.option("--ids", type=click.IntRange(0), default=_RANDOM.ids, help="Of random data: per sample and feature.")
 @click.option("--rows", type=click.IntRange(1, 1 << 64), default=_RANDOM.rows, help="Of random data: ids are below this.")
-@click.option("--dense", type=click.IntRange(0), default=_RANDOM.dense, help="Of random data: width of the dense tensor.")
+@click.option(
+    "--dense",
+    "dense_columns",
+    multiple=True,
+    metavar="COLUMN",
+    help="Of dense inputs, whatever its type; repeatable. Of random data: width of the dense tensor.  [default: 13]",
+)
 @click.option("--seed", type=click.IntRange(0), help="Of random data: the same batches again.")
 @click.option("--concurrency", type=_COUNT, default=1, help="Calls at a time.")
 @click.option("--repeat", type=_COUNT, default=1, help="How often each batch is sent.")
 @click.option("--timeout", type=float, callback=_timeout, default=DEFAULT_TIMEOUT, help="Seconds for each call.")
-@click.option("--output", type=click.Path(dir_okay=False, path_type=Path), help="Write all scores to this .npy or .csv.")
+@click.option(
+    "--output", type=click.Path(dir_okay=False, path_type=Path), help="Write all scores to this .npy, .csv, .jsonl or .parquet."
+)
 @click.option("--show", type=click.IntRange(0), default=10, help="How many scores to print.")
 def infer(
     model_name: str,
@@ -59,13 +74,17 @@ def infer(
     version: str | None,
     token_file: str | None,
     inputs: tuple[Path, ...],
+    keys: tuple[str, ...],
+    feature_columns: tuple[str, ...],
+    texts: tuple[str, ...],
+    list_separator: str,
     batch_size: int,
     batches: int,
     features: int,
     feature_prefix: str,
     ids: int,
     rows: int,
-    dense: int,
+    dense_columns: tuple[str, ...],
     seed: int | None,
     concurrency: int,
     repeat: int,
@@ -79,11 +98,19 @@ def infer(
     """
     with _errors():
         if output is not None:
-            _check_output(output)
+            check_output(output, keys)
+        found: dict[str, list[Any]] = {name: [] for name in keys}
         if inputs:
-            requests = [batch for path in inputs for batch in batches_of_file(path, batch_size)]
+            reading = Reading(feature_columns, dense_columns, keys, texts, list_separator)
+            requests: list[bytes] = []
+            for source in (read_inputs(path, batch_size, reading) for path in inputs):
+                requests += source.batches
+                for name in keys:
+                    found[name] += source.keys[name]
         else:
-            shape = RandomShape(batch_size, features, ids, rows, dense, feature_prefix)
+            if keys or feature_columns or texts:
+                raise InvalidInput("expected --input beside --key, --feature and --text")
+            shape = RandomShape(batch_size, features, ids, rows, _width(dense_columns), feature_prefix)
             requests = list(random_batches(shape, batches, seed))
         with (
             Client(model_name, address, version=version, token_file=token_file, timeout=timeout) as client,
@@ -96,17 +123,18 @@ def infer(
             raise outcome.first_error
         scores = _joined([array for array in outcome.scores if array is not None])
         if output is not None:
-            _write(output, scores)
+            write_scores(output, scores, found)
             click.echo(f"{output}: scores {scores.shape}", err=True)
-        _show(scores, show)
+        _show(scores, show, found)
 
 
-def _check_output(path: Path) -> None:
-    """Before any call is made, whose scores would be lost. Raises InvalidInput."""
-    if path.suffix not in (".npy", ".csv"):
-        raise InvalidInput(f"expected a file that ends in .npy or .csv, got {path}")
-    if not os.access(path if path.exists() else path.parent, os.W_OK):
-        raise InvalidInput(f"expected a file that can be written, got {path}")
+def _width(dense: Sequence[str]) -> int:
+    """Of the dense tensor of random data."""
+    if not dense:
+        return _RANDOM.dense
+    if len(dense) > 1 or not dense[0].isdecimal():
+        raise InvalidInput(f"expected a number as --dense of random data, got {' '.join(dense)}: a column needs --input")
+    return int(dense[0])
 
 
 @contextmanager
@@ -129,28 +157,14 @@ def _joined(scores: list[npt.NDArray[Any]]) -> npt.NDArray[Any]:
         raise InvalidInput(f"expected scores that can be joined, got shapes {sorted({a.shape for a in scores})}") from error
 
 
-def _write(path: Path, scores: npt.NDArray[Any]) -> None:
-    try:
-        if path.suffix == ".npy":
-            np.save(path, scores)
-        else:
-            np.savetxt(path, _rows(scores), delimiter=",", fmt="%.9g")
-    except OSError as error:  # which names no file if the disk is full
-        raise Unavailable(f"expected to write {path}, got: {error.strerror or error}") from error
-
-
-def _show(scores: npt.NDArray[Any], count: int) -> None:
+def _show(scores: npt.NDArray[Any], count: int, keys: Mapping[str, Sequence[Any]]) -> None:
     if len(scores) == 0:
         click.echo("no scores", err=True)
-    for row in _rows(scores)[:count]:
-        click.echo(" ".join(f"{score:.6g}" for score in row))
+    for i, row in enumerate(rows_of(scores)[:count]):
+        key = [str(values[i]) for values in keys.values() if i < len(values)]
+        click.echo(" ".join([*key, *(f"{score:.6g}" for score in row)]))
     if 0 < count < len(scores):
         click.echo(f"... and {len(scores) - count} more", err=True)
-
-
-def _rows(scores: npt.NDArray[Any]) -> npt.NDArray[Any]:
-    """One for each sample. Of no scores reshape cannot tell how wide they are."""
-    return scores.reshape(len(scores), math.prod(scores.shape[1:]))
 
 
 @contextmanager

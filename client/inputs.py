@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,14 +12,18 @@ import numpy as np
 import numpy.typing as npt
 
 from persia.batch import IDTypeFeature, IDTypeFeatureWithSingleID, NonIDTypeFeature, PersiaBatch
+from persia.columns import column_of
 from persia.errors import InvalidInput
+from persia.frames import columns_of_frame, parts_of
+from persia.ids import as_ids
 from persia.npz import read_npz
 
-__all__ = ["RandomShape", "batches_of_columns", "batches_of_file", "random_batches"]
+from .text_tables import Reading, Table, choice_of, read_csv, read_jsonl
+
+__all__ = ["Inputs", "RandomShape", "Reading", "batches_of_columns", "batches_of_file", "random_batches", "read_inputs"]
 
 _Array = npt.NDArray[Any]
 OFFSETS = ".offsets"
-SCALARS = "dense"  # the tensor that columns of single numbers make
 
 
 @dataclass(frozen=True)
@@ -47,26 +51,56 @@ def random_batches(shape: RandomShape, count: int, seed: int | None = None) -> I
         yield PersiaBatch(features, dense, requires_grad=False).to_bytes()
 
 
-def batches_of_file(path: Path, batch_size: int) -> Iterator[bytes]:
-    """Of a `.bin` the bytes as they are; of `.npz` and `.parquet` batches of up to batch_size of its samples.
+@dataclass(frozen=True)
+class Inputs:
+    """What a file holds: byte batches, and the keys of all samples by their columns."""
 
-    `.npz`: a uint64 array (n,) is a feature of one id per sample, (n, k) one of k ids; with another array NAME.offsets (n + 1)
-    NAME has any number, sample i those from offset i to i + 1. All others are dense tensors (n, ...), in their order.
-    `.parquet`: a column of integers is a feature of one id, of lists of integers one of any number; columns of numbers with a
-    fraction make one dense tensor (n, columns) named dense, those of lists one each. Raises InvalidInput, OSError.
+    batches: Iterator[bytes]
+    keys: Mapping[str, Sequence[Any]]
+
+
+def batches_of_file(path: Path, batch_size: int) -> Iterator[bytes]:
+    """The batches of read_inputs, for which nothing is left open."""
+    return read_inputs(path, batch_size).batches
+
+
+def read_inputs(path: Path, batch_size: int, reading: Reading = Reading()) -> Inputs:  # noqa: B008
+    """Of a `.bin` the bytes as they are; of the others batches of up to batch_size of their samples.
+
+    `.npz`: an array (n,) of uint64 or strings is a feature of one id per sample, (n, k) one of k ids; with another array
+    NAME.offsets (n + 1) NAME has any number, sample i those from offset i to i + 1. Other integers are ids where there are
+    offsets, or the reading says so. All others are dense tensors (n, ...), in their order.
+    `.parquet`, `.csv`, `.jsonl`: a column of integers or strings is a feature of one id, of lists of them one of any number;
+    columns of numbers with a fraction make one dense tensor (n, columns) named dense, those of lists one each.
+    Raises InvalidInput, OSError; those of batches come with the batches.
     """
     if path.suffix == ".bin":
-        yield path.read_bytes()
-    elif path.suffix == ".npz":
+        if reading.keys:
+            raise InvalidInput(f"expected a file with columns for the key {reading.keys[0]!r}, got {path}")
+        return Inputs(iter([path.read_bytes()]), {})
+    if path.suffix == ".npz":
         columns = read_npz(path)
         with _naming(path):
-            yield from batches_of_columns(columns, batch_size)
-    elif path.suffix == ".parquet":
-        table = _parquet_table(path)
-        with _naming(path):
-            yield from batches_of_columns(_columns_of_table(table), batch_size)
-    else:
-        raise InvalidInput(f"expected a file that ends in .bin, .npz or .parquet, got {path}")
+            keys = {name: _key(name, columns) for name in reading.keys}
+            rest = {name: array for name, array in columns.items() if name not in keys}
+        return Inputs(_named(path, batches_of_columns(rest, batch_size, reading)), keys)
+    if path.suffix not in _TABLES:
+        raise InvalidInput(f"expected a file that ends in .bin, {', '.join(['.npz', *_TABLES])}, got {path}")
+    with _naming(path):
+        table = _TABLES[path.suffix](path, reading)
+        missing = [name for name in reading.keys if name not in table.keys]
+        if missing:
+            raise InvalidInput(f"expected a column {missing[0]!r}, got {', '.join(map(repr, table.columns)) or 'none'}")
+    return Inputs(_named(path, _batches_of_table(table, batch_size)), table.keys)
+
+
+def _key(name: str, columns: Mapping[str, _Array]) -> list[Any]:
+    if name not in columns:
+        raise InvalidInput(f"expected an array {name!r}, got {_described(columns)}")
+    if columns[name].ndim != 1:
+        raise InvalidInput(f"expected 1 dimension in the key {name!r}, got {columns[name].ndim}")
+    keys: list[Any] = columns[name].tolist()
+    return keys
 
 
 @contextmanager
@@ -74,17 +108,41 @@ def _naming(path: Path) -> Iterator[None]:
     try:
         yield
     except InvalidInput as error:
-        raise InvalidInput(f"{path}: {error}") from error
+        message = str(error)
+        raise (error if message.startswith(str(path)) else InvalidInput(f"{path}: {message}")) from error
 
 
-def batches_of_columns(columns: Mapping[str, _Array], batch_size: int) -> Iterator[bytes]:
+def _named(path: Path, batches: Iterator[bytes]) -> Iterator[bytes]:
+    with _naming(path):
+        yield from batches
+
+
+def _batches_of_table(table: Table, batch_size: int) -> Iterator[bytes]:
+    parts = parts_of(table.columns, table.choice)
+    if parts.samples == 0:
+        raise InvalidInput("expected at least one sample, got none")
+    for begin in range(0, parts.samples, batch_size):
+        yield parts.batch(PersiaBatch, begin, min(begin + batch_size, parts.samples)).to_bytes()
+
+
+def batches_of_columns(
+    columns: Mapping[str, _Array],
+    batch_size: int,
+    reading: Reading = Reading(),  # noqa: B008
+) -> Iterator[bytes]:
     """Batches of up to batch_size samples of arrays as in .npz files."""
     for name, array in columns.items():
         if np.ndim(array) == 0:
             raise InvalidInput(f"expected an array of at least 1 dimension as {name!r}, got a single value")
-    ids = {name: array for name, array in columns.items() if array.dtype == np.uint64 and not name.endswith(OFFSETS)}
+    for name in (*reading.features, *reading.dense):
+        if name not in columns:
+            raise InvalidInput(f"expected an array {name!r}, got {_described(columns)}")
+    ids = {name: _ids(name, array) for name, array in columns.items() if _is_feature(name, columns, reading)}
     if not ids:
-        raise InvalidInput(f"expected at least one uint64 array, the ids of a feature, got {_described(columns)}")
+        raise InvalidInput(
+            f"expected at least one array of ids, of uint64 or strings, got {_described(columns)}; "
+            "other integers are ids where --feature names them, or NAME.offsets stands beside them"
+        )
     offsets = dict(_checked_offsets(name, columns[name], ids) for name in columns if name.endswith(OFFSETS))
     dense = {name: array for name, array in columns.items() if name not in ids and not name.endswith(OFFSETS)}
     lengths = {name: len(offsets[name]) - 1 if name in offsets else len(array) for name, array in {**ids, **dense}.items()}
@@ -100,11 +158,24 @@ def batches_of_columns(columns: Mapping[str, _Array], batch_size: int) -> Iterat
         yield PersiaBatch(features, tensors, requires_grad=False).to_bytes()
 
 
+def _is_feature(name: str, columns: Mapping[str, _Array], reading: Reading) -> bool:
+    if name.endswith(OFFSETS) or name in reading.dense:
+        return False
+    array = columns[name]
+    integers = array.dtype.kind in "iu" and name + OFFSETS in columns
+    return name in reading.features or array.dtype == np.uint64 or array.dtype.kind in "UT" or integers
+
+
+def _ids(name: str, array: _Array) -> npt.NDArray[np.uint64]:
+    column = column_of(name, array)
+    return as_ids(name, column).reshape(array.shape)
+
+
 def _checked_offsets(name: str, offsets: _Array, ids: Mapping[str, _Array]) -> tuple[str, npt.NDArray[np.int64]]:
     """And the feature that they are of. Each id belongs to one sample: none is left out, none is there twice."""
     feature = name.removesuffix(OFFSETS)
     if feature not in ids:
-        raise InvalidInput(f"expected a uint64 array {feature!r} for {name!r} to divide, got {_described(ids)}")
+        raise InvalidInput(f"expected an array of ids {feature!r} for {name!r} to divide, got {_described(ids)}")
     if offsets.dtype.kind == "f" and np.all(np.abs(offsets) < 2**53) and np.array_equal(offsets, np.floor(offsets)):
         offsets = offsets.astype(np.int64)  # numpy makes floats of a 0 before the sums of unsigned lengths
     if offsets.ndim != 1 or offsets.dtype.kind not in "iu" or len(offsets) == 0:
@@ -143,65 +214,16 @@ def _parquet_table(path: Path) -> Any:
             raise InvalidInput(f"expected a .parquet file, got {path}: {error}") from error
 
 
-def _columns_of_table(table: Any) -> dict[str, _Array]:
-    import pyarrow as pa
-
-    columns: dict[str, _Array] = {}
-    scalars: list[_Array] = []
+def _parquet(path: Path, reading: Reading) -> Table:
+    table = _parquet_table(path)
     for name in table.column_names:
-        column = table.column(name).combine_chunks()
-        kind = column.type
-        is_list = pa.types.is_list(kind) or pa.types.is_large_list(kind) or pa.types.is_fixed_size_list(kind)
-        # Looked for in lists, too: numpy has no empty integers, so that a list with one would become floats.
-        values = column.flatten() if is_list else column
-        if empty := column.null_count + (values.null_count if is_list else 0):
-            raise InvalidInput(f"expected no empty cells in column {name!r}, got {empty}")
-        numbers = values.to_numpy(zero_copy_only=False)
-        if numbers.dtype.kind not in "iuf":
-            raise InvalidInput(f"expected integers or floats in column {name!r}, got {kind}")
-        if numbers.dtype.kind == "f" and not is_list:
-            scalars.append(_float32(name, numbers))
-            continue
         if name.endswith(OFFSETS):
             raise InvalidInput(f"expected no column that ends in {OFFSETS!r}, as lists need none, got {name!r}")
-        if numbers.dtype.kind == "f":
-            columns[name] = _matrix(name, _float32(name, numbers), _list_lengths(column))
-        else:
-            columns[name] = _ids(name, numbers)
-            if is_list:
-                columns[name + OFFSETS] = np.concatenate([[0], np.cumsum(_list_lengths(column))])
-    if scalars:
-        if SCALARS in columns:
-            raise InvalidInput(f"expected no column {SCALARS!r}: the tensor of all single numbers with a fraction is named so")
-        columns[SCALARS] = np.stack(scalars, axis=1)
-    return columns
+    keys = {name: table.column(name).to_pylist() for name in reading.keys if name in table.column_names}
+    return Table(columns_of_frame(table), choice_of(reading), keys)
 
 
-def _list_lengths(column: Any) -> npt.NDArray[np.int64]:
-    lengths: npt.NDArray[np.int64] = column.value_lengths().to_numpy(zero_copy_only=False).astype(np.int64)
-    return lengths
-
-
-def _ids(name: str, numbers: _Array) -> _Array:
-    if numbers.dtype.kind == "i" and len(numbers) and numbers.min() < 0:
-        raise InvalidInput(f"expected ids from 0 in column {name!r}, got {numbers.min()}")
-    return numbers.astype(np.uint64)
-
-
-def _float32(name: str, numbers: _Array) -> npt.NDArray[np.float32]:
-    try:
-        with np.errstate(over="raise"):
-            return numbers.astype(np.float32)
-    except FloatingPointError:
-        largest = np.abs(numbers[np.isfinite(numbers)]).max()
-        raise InvalidInput(f"expected numbers in column {name!r} that float32 can hold, got {largest}") from None
-
-
-def _matrix(name: str, numbers: _Array, lengths: npt.NDArray[np.int64]) -> _Array:
-    widths = np.unique(lengths)
-    if len(widths) > 1:
-        raise InvalidInput(f"expected lists of one length in column {name!r}, got {widths.tolist()}")
-    return numbers.reshape(len(lengths), int(widths[0]) if len(widths) else 0)
+_TABLES = {".parquet": _parquet, ".csv": read_csv, ".jsonl": read_jsonl}
 
 
 def _described(columns: Mapping[str, _Array]) -> str:

@@ -7,7 +7,7 @@ ones are independent, and building a batch lets other threads run.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, ClassVar, TypeAlias
 
 import numpy as np
@@ -15,6 +15,8 @@ import numpy.typing as npt
 
 from persia._core import BatchEncoder
 from persia.errors import FeatureError, InvalidInput, TooLarge
+from persia.ids import ids_of, samples_of
+from persia.weights import WEIGHTS, weight_matrix
 
 __all__ = [
     "MAX_BATCH_SIZE",
@@ -36,16 +38,6 @@ MAX_IDS_PER_SAMPLE = 65536  # ids of one feature; the wire has 16 bits for the p
 _DENSE_DTYPES = frozenset({"b1", "i1", "i2", "i4", "i8", "u1", "f2", "f4", "f8"})
 
 
-def _id_array(name: str, array: Any, what: str) -> Ids:
-    if not isinstance(array, np.ndarray):
-        raise FeatureError(name, f"expected {what} in a numpy array of uint64, got {type(array).__name__}")
-    if array.ndim != 1:
-        raise FeatureError(name, f"expected {what} in 1 dimension, got {array.ndim}")
-    if array.dtype != np.uint64:
-        raise FeatureError(name, f"expected {what} of dtype uint64, got {array.dtype}")
-    return np.require(array, requirements=["C", "A"])
-
-
 def _name(name: Any) -> str:
     if not isinstance(name, str):
         raise InvalidInput(f"expected the name of a feature to be a str, got {name!r}")
@@ -59,45 +51,51 @@ def _name(name: Any) -> str:
 class IDTypeFeature:
     """A feature of any number of ids per sample.
 
-    Either a list of uint64 arrays, one per sample: ``IDTypeFeature("tags", [np.array([7, 9], np.uint64), ...])``; or all
+    Either a list of them for each sample: ``IDTypeFeature("tags", [[7, 9], []])``, also a matrix or a column of lists; or all
     ids in one array (ids), with offsets (batch + 1) that say where each sample begins and the last one ends:
-    ``IDTypeFeature("tags", values, offsets)``. The latter needs no Python per sample.
+    ``IDTypeFeature("tags", values, offsets)``. Ids are uint64, other integers or strings (docs/ids.md); lists of uint64 arrays,
+    and uint64 values with offsets, need no conversion. weights: a number for each id, given as the ids are.
     """
 
-    def __init__(self, name: str, data: Sequence[Ids] | Ids, offsets: npt.ArrayLike | None = None) -> None:
+    def __init__(self, name: str, data: Any, offsets: npt.ArrayLike | None = None, *, weights: Any = None) -> None:
         self.name = _name(name)
         self.data = data
+        self.weights = weights
         self.offsets: npt.NDArray[np.int64] | None = None
         if offsets is not None:
-            self.data = _id_array(name, data, "the values of a pair of values and offsets")
+            self.data = ids_of(name, data, "the values of a pair of values and offsets")
             self.offsets = _offsets(name, offsets)
         elif isinstance(data, np.ndarray) and data.ndim == 1 and data.dtype != object:
             raise FeatureError(name, "expected a list of arrays, or offsets beside one array, got one array")
-        elif not hasattr(data, "__len__"):
-            raise FeatureError(name, f"expected a list of arrays of uint64, got {type(data).__name__}")
+        elif not isinstance(data, (list, tuple)):
+            self.data, self.offsets = samples_of(name, data)
 
     @property
     def batch_size(self) -> int:
         return len(self.data) if self.offsets is None else len(self.offsets) - 1
 
     def _add_to(self, encoder: BatchEncoder) -> None:
-        if self.offsets is not None:
-            encoder.add_ids(self.name, _id_array(self.name, self.data, "ids"), self.offsets)
-        elif isinstance(self.data, np.ndarray) and self.data.ndim == 2:
-            # A matrix is a list of rows, but needs no object for each.
-            samples, ids = self.data.shape
-            values = _id_array(self.name, self.data.reshape(-1), "ids")
-            encoder.add_ids(self.name, values, np.arange(samples + 1, dtype=np.int64) * ids)
-        else:
-            encoder.add_id_lists(self.name, self.data)
+        if self.offsets is None:
+            try:
+                return encoder.add_id_lists(self.name, self.data)
+            except FeatureError:  # maybe for what is not uint64 yet
+                self.data, self.offsets = samples_of(self.name, self.data)
+        encoder.add_ids(self.name, self.data, self.offsets)
+
+    def _weight_matrix(self) -> npt.NDArray[np.float32] | None:
+        if self.weights is None:
+            return None
+        lengths = np.array([len(ids) for ids in self.data]) if self.offsets is None else np.diff(self.offsets)
+        return weight_matrix(self.name, self.weights, lengths.astype(np.int64))
 
 
 class IDTypeFeatureWithSingleID:
-    """A feature of exactly one id per sample. data (batch) uint64."""
+    """A feature of exactly one id per sample. data (batch) ids as for IDTypeFeature; weights (batch)."""
 
-    def __init__(self, name: str, data: Ids) -> None:
+    def __init__(self, name: str, data: Any, *, weights: Any = None) -> None:
         self.name = _name(name)
-        self.data = _id_array(name, data, "ids")
+        self.data: Ids = ids_of(name, data)
+        self.weights = weights
 
     @property
     def batch_size(self) -> int:
@@ -105,6 +103,11 @@ class IDTypeFeatureWithSingleID:
 
     def _add_to(self, encoder: BatchEncoder) -> None:
         encoder.add_single_ids(self.name, self.data)
+
+    def _weight_matrix(self) -> npt.NDArray[np.float32] | None:
+        if self.weights is None:
+            return None
+        return weight_matrix(self.name, self.weights, np.ones(len(self.data), np.int64))
 
 
 class NdarrayDataBase:
@@ -183,12 +186,79 @@ class PersiaBatch:
             feature._add_to(self.batch)
         for dense in self._arrays(non_id_type_features, NonIDTypeFeature):
             self.batch.add_dense(dense._encodable(), dense.name)
+        # Last, so that a model that counts dense tensors from the first finds them where they were without weights.
+        for feature in id_type_features:
+            matrix = feature._weight_matrix()
+            if matrix is not None:
+                self.batch.add_dense(matrix, feature.name + WEIGHTS)
         for label in self._arrays(labels, Label):
             self.batch.add_label(label._encodable(), label.name)
         if meta is not None:
             if not isinstance(meta, (bytes, bytearray, memoryview, str)):
                 raise InvalidInput(f"expected meta to be bytes, got {type(meta).__name__}")
             self.batch.set_meta(meta.encode() if isinstance(meta, str) else meta)
+
+    @classmethod
+    def from_dict(
+        cls,
+        features: Mapping[str, Any],
+        dense: Mapping[str, Any] | None = None,
+        labels: Mapping[str, Any] | None = None,
+        *,
+        weights: Mapping[str, Any] | None = None,
+        requires_grad: bool = False,
+        meta: bytes | bytearray | memoryview | str | None = None,
+    ) -> PersiaBatch:
+        """A batch of named columns, as lists, numpy arrays, torch tensors, or columns of pandas, polars or Arrow.
+
+        Args:
+            features: The ids of each feature. One id for each sample: a list or a column of them. Any number: a list of lists,
+                a matrix, a column of lists, or a tuple of values and offsets. See docs/ids.md.
+            dense: Of each dense tensor what numpy makes an array (batch, ...) of; floats in lists become float32.
+            labels: As dense.
+            weights: Of features that have them, as their ids are given.
+            requires_grad: Matters to training only.
+            meta: As for the constructor.
+
+        Raises:
+            FeatureError: A column is wrong; names it.
+            InvalidInput, TooLarge: As for the constructor.
+        """
+        from persia.frames import batch_of_columns
+
+        return batch_of_columns(cls, features, dense, labels, weights, requires_grad, meta)
+
+    @classmethod
+    def from_dataframe(
+        cls,
+        frame: Any,
+        features: Sequence[str] | None = None,
+        dense: Sequence[str] | None = None,
+        labels: Sequence[str] | None = None,
+        *,
+        weights: Mapping[str, str] | None = None,
+        requires_grad: bool = False,
+    ) -> PersiaBatch:
+        """A batch of the columns of a DataFrame of pandas or polars, or of a Table of pyarrow.
+
+        Args:
+            frame: Its rows are the samples.
+            features: The columns that are features; None: all of integers, strings and lists of them.
+            dense: The columns that are dense inputs; None: all of floats and lists of floats. Columns of single numbers make
+                one tensor (batch, columns) named dense, in their order; one of lists makes a tensor by itself.
+            labels: The columns that are labels.
+            weights: For a feature, the column with the weights of its ids.
+            requires_grad: Matters to training only.
+
+        Raises:
+            FeatureError: A column is wrong; names it.
+            InvalidInput, TooLarge: As for the constructor.
+        """
+        from persia.frames import Choice, columns_of_frame, parts_of
+
+        choice = Choice(features, dense, labels or (), weights or {})
+        parts = parts_of(columns_of_frame(frame), choice)
+        return parts.batch(cls, 0, parts.samples, requires_grad)
 
     def _check_size(self, name: str, size: int) -> None:
         if size != self.batch_size:

@@ -6,15 +6,16 @@ is then a sign, the key of a row; a hash of the sign says which shard has the ro
 
 from __future__ import annotations
 
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
 
 from persia import _core
-from persia.errors import InvalidInput
+from persia.errors import FeatureError, InvalidInput
+from persia.ids import hash_strings, ids_of
 
-__all__ = ["SignRule", "add_prefix", "farmhash64", "hash_stack", "hash_string", "shard_of", "signs_of"]
+__all__ = ["SignRule", "add_prefix", "farmhash64", "hash_stack", "hash_string", "hash_strings", "shard_of", "signs_of"]
 
 _U64 = npt.NDArray[np.uint64]
 
@@ -32,7 +33,7 @@ class SignRule(Protocol):
     def prefix_bits(self) -> int: ...
 
 
-def farmhash64(ids: npt.ArrayLike) -> _U64:
+def farmhash64(ids: Any) -> _U64:
     """(n) -> (n). FarmHash's Hash64 of the 8 little-endian bytes of each id, with which Persia hashes everything."""
     return _core.farmhash64(np.ascontiguousarray(_as_ids(ids)))
 
@@ -42,14 +43,14 @@ def hash_string(text: str) -> int:
     return int(_core.hash_strings([text])[0])
 
 
-def shard_of(signs: npt.ArrayLike, shards: int) -> npt.NDArray[np.uint32]:
+def shard_of(signs: Any, shards: int) -> npt.NDArray[np.uint32]:
     """(n) -> (n). The shard that the row of each sign is on, out of so many."""
     if not 1 <= shards < 1 << 32:
         raise InvalidInput(f"expected 1 to 2^32 - 1 shards, got {shards}")
     return _core.shard_of(np.ascontiguousarray(_as_ids(signs)), shards)
 
 
-def hash_stack(ids: npt.ArrayLike, rounds: int, embedding_size: int) -> _U64:
+def hash_stack(ids: Any, rounds: int, embedding_size: int) -> _U64:
     """(n) -> (rounds, n). Round r hashes what round r - 1 hashed to, and has the ids from r * embedding_size."""
     if rounds < 1 or embedding_size < 1:
         raise InvalidInput(f"expected at least 1 round and 1 row, got {rounds} and {embedding_size}")
@@ -61,7 +62,7 @@ def hash_stack(ids: npt.ArrayLike, rounds: int, embedding_size: int) -> _U64:
     return out
 
 
-def add_prefix(ids: npt.ArrayLike, prefix: int, prefix_bits: int) -> _U64:
+def add_prefix(ids: Any, prefix: int, prefix_bits: int) -> _U64:
     """(n) -> (n). The modulus is 2^k - 1, not 2^k, as in every checkpoint of Persia: the ids 0 and 2^k - 1 share a row."""
     if not 1 <= prefix_bits <= 63:
         raise InvalidInput(f"expected 1 to 63 prefix bits, got {prefix_bits}")
@@ -70,7 +71,7 @@ def add_prefix(ids: npt.ArrayLike, prefix: int, prefix_bits: int) -> _U64:
     return _as_ids(ids) % np.uint64((1 << (64 - prefix_bits)) - 1) + np.uint64(prefix)
 
 
-def signs_of(ids: npt.ArrayLike, slot: SignRule) -> _U64:
+def signs_of(ids: Any, slot: SignRule) -> _U64:
     """(n) -> (max(rounds, 1), n): `[r, i]` is the sign of the id i in round r of the hash stack; one row without one."""
     stacked = _as_ids(ids)[np.newaxis]
     if slot.hash_stack_rounds:
@@ -78,16 +79,9 @@ def signs_of(ids: npt.ArrayLike, slot: SignRule) -> _U64:
     return add_prefix(stacked.reshape(-1), slot.prefix, slot.prefix_bits).reshape(stacked.shape)
 
 
-def _as_ids(ids: npt.ArrayLike) -> _U64:
-    array = np.asarray(ids)
-    if array.dtype.kind == "f" and isinstance(ids, (list, tuple)) and all(type(id) is int for id in ids):
-        array = np.array(ids, object)  # numpy makes floats of a list with ids on both sides of 2^63
-        if min(ids, default=0) >= 0 and max(ids, default=0) < 1 << 64:
-            array = array.astype(np.uint64)
-    if array.ndim != 1:
-        raise InvalidInput(f"expected a 1-dimensional array of ids, got {array.ndim} dimensions")
-    if array.size and array.dtype.kind not in "iu":
-        raise InvalidInput(f"expected integer ids below 2^64, got {array.dtype}")
-    if array.dtype.kind == "i" and array.size and array.min() < 0:
-        raise InvalidInput(f"expected ids >= 0, got {array.min()}")
-    return np.ascontiguousarray(array, np.uint64)
+def _as_ids(ids: Any) -> _U64:
+    """Ids in any form of docs/ids.md."""
+    try:
+        return ids_of("ids", ids)
+    except FeatureError as error:
+        raise InvalidInput(error.problem) from None

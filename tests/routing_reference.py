@@ -72,15 +72,19 @@ def pooled(samples: Samples, slot: Slot, rows: Rows, shards: Shards) -> np.ndarr
     for i, ids in enumerate(samples):
         for id in ids:
             out[i] += row_of_id(id, slot, rows, shards)
-        if slot.sqrt_scaling:
-            out[i] *= np.float32(1) / np.sqrt(np.float32(max(len(ids) * max(slot.hash_stack_rounds, 1), 1)))
+        summands = np.float32(max(len(ids) * max(slot.hash_stack_rounds, 1), 1))
+        if slot.pooling == "sqrtn":
+            out[i] *= np.float32(1) / np.sqrt(summands)
+        elif slot.pooling == "mean":
+            out[i] *= np.float32(1) / summands
     return to_half(out)
 
 
 def raw(samples: Samples, slot: Slot, rows: Rows, shards: Shards) -> np.ndarray:
     out = np.zeros((len(samples), slot.sample_fixed_size, slot.dim + 1), np.float32)
     for i, ids in enumerate(samples):
-        for k, id in enumerate(ids[: slot.sample_fixed_size]):
+        kept = ids[: slot.sample_fixed_size] if slot.keep == "first" else ids[-slot.sample_fixed_size :]
+        for k, id in enumerate(kept):
             out[i, k, :-1] = row_of_id(id, slot, rows, shards)
             if slot.sqrt_scaling and slot.hash_stack_rounds > 1:
                 out[i, k, :-1] *= np.float32(1) / np.sqrt(np.float32(slot.hash_stack_rounds))

@@ -1,11 +1,13 @@
 """embedding_config.yml: slots, groups and prefixes, earlier generations."""
 
 import copy
+import json
 import pickle
 import re
 import warnings
 from pathlib import Path
 
+import msgspec
 import pytest
 from embedding_configs import FIRST, MIXED, PER_SLOT_CAPACITY, TUTORIAL, error_of, parse, parse_old
 from hypothesis import given, settings
@@ -181,3 +183,42 @@ def test_the_fingerprint_changes_with_what_decides_an_answer_only() -> None:
 def test_written_in_python() -> None:
     config = EmbeddingConfig(slots_config={"a": SlotConfig(dim=4, hash_stack_config=HashStackConfig(embedding_size=9))})
     assert (config.slots["a"].prefix, config.slots["a"].hash_stack_size) == (1 << 56, 0)
+
+
+@pytest.mark.parametrize(
+    ("keys", "pooling", "summation", "sqrt"),
+    [
+        ("", "sum", True, False),
+        ("pooling: sum", "sum", True, False),
+        ("pooling: mean", "mean", True, False),
+        ("pooling: sqrtn", "sqrtn", True, True),
+        ("pooling: raw", "raw", False, False),
+        ("embedding_summation: false", "raw", False, False),
+        ("sqrt_scaling: true", "sqrtn", True, True),
+        ("embedding_summation: true, sqrt_scaling: false", "sum", True, False),
+        ("embedding_summation: false, sqrt_scaling: true", "raw", False, True),
+        ("pooling: raw, embedding_summation: false, sqrt_scaling: true", "raw", False, True),
+        ("pooling: sqrtn, embedding_summation: true, sqrt_scaling: true", "sqrtn", True, True),
+        ("pooling: mean, embedding_summation: true, sqrt_scaling: false", "mean", True, False),
+    ],
+)
+def test_pooling_and_its_old_names(keys: str, pooling: str, summation: bool, sqrt: bool) -> None:
+    slot = parse(f"slots_config: {{a: {{dim: 4, {keys}}}}}").slots["a"]
+    assert (slot.pooling, slot.embedding_summation, slot.sqrt_scaling) == (pooling, summation, sqrt)
+    assert (slot.weighted, slot.keep) == (False, "first")
+
+
+@pytest.mark.parametrize("pooling", ["sum", "mean", "sqrtn"])
+def test_pooled_slots_may_have_weights(pooling: str) -> None:
+    assert parse(f"slots_config: {{a: {{dim: 4, pooling: {pooling}, weighted: true}}}}").slots["a"].weighted
+
+
+def test_raw_slots_may_keep_their_last_ids() -> None:
+    assert parse("slots_config: {a: {dim: 4, pooling: raw, keep: last}}").slots["a"].keep == "last"
+
+
+def test_a_config_without_newer_keys_is_sent_as_older_releases_read_it() -> None:
+    sent = json.loads(msgspec.json.encode(parse(MIXED)))
+    assert sent["slots_config"]["clicked"] == {"dim": 8, "sample_fixed_size": 5, "embedding_summation": False}
+    for text in (MIXED, "slots_config: {a: {dim: 4, pooling: mean, weighted: true}}"):
+        assert msgspec.json.decode(msgspec.json.encode(parse(text)), type=EmbeddingConfig).slots == parse(text).slots

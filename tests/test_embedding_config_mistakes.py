@@ -49,6 +49,36 @@ ROOT = Path(__file__).resolve().parent.parent
             " - at `$.slots_config.a.embedding_sumation`",
         ),
         (
+            "slots_config: {a: {dim: 1, pooling: mean, embedding_summation: false}}",
+            "`embedding_summation: false` contradicts `pooling: mean`: leave `embedding_summation` out"
+            " - at `$.slots_config.a.pooling`",
+        ),
+        (
+            "slots_config: {a: {dim: 1, pooling: raw, embedding_summation: true}}",
+            "`embedding_summation: true` contradicts `pooling: raw`: leave `embedding_summation` out"
+            " - at `$.slots_config.a.pooling`",
+        ),
+        (
+            "slots_config: {a: {dim: 1, pooling: sum, sqrt_scaling: true}}",
+            "`sqrt_scaling: true` contradicts `pooling: sum`: leave `sqrt_scaling` out - at `$.slots_config.a.pooling`",
+        ),
+        (
+            "slots_config: {a: {dim: 1, pooling: sqrtn, sqrt_scaling: false}}",
+            "`sqrt_scaling: false` contradicts `pooling: sqrtn`: leave `sqrt_scaling` out - at `$.slots_config.a.pooling`",
+        ),
+        (
+            "slots_config: {a: {dim: 1, pooling: raw, weighted: true}}",
+            "a raw slot has no weights: its rows are not pooled, so the model can weigh them - at `$.slots_config.a.weighted`",
+        ),
+        (
+            "slots_config: {a: {dim: 1, keep: last}}",
+            "`keep: last` is for raw slots: pooling takes all ids of a sample - at `$.slots_config.a.keep`",
+        ),
+        (
+            "slots_config: {a: {dim: 1, pooling: max}}",
+            "line 1: expected `mean` or `raw` or `sqrtn` or `sum`, got `max` - at `$.slots_config.a.pooling`",
+        ),
+        (
             "slots_config: {a: {dim: 1, sqrt_scaling: 1}}",
             "line 1: expected true or false, got `1` - at `$.slots_config.a.sqrt_scaling`",
         ),

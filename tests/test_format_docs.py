@@ -66,6 +66,15 @@ def test_id_part() -> None:
     assert batch.encode_ids() == example("id-part.md")
 
 
+def test_weights_in_an_id_part() -> None:
+    page = (FORMATS / "id-part.md").read_text()
+    begin, end = re.findall(r"it begins with `([0-9a-f ]+)`, and ends with `([0-9a-f ]+)`", page)[0]
+    data = bytes.fromhex(begin) + example("id-part.md")[4:] + bytes.fromhex(end)
+    (feature,) = decode_ids(data).features
+    assert feature.weights is not None and feature.weights.tolist() == [0.5, 2, 1]
+    assert feature.ids.tolist() == [7, 9] and decode_ids(data).encode_ids() == data
+
+
 def test_frames() -> None:
     numbers = np.array([0.5, 1.0], np.float32)
     assert b"".join(frame(pb.LookupResponse(version=3), numbers.data).in_turn(0)) == example("frames.md")

@@ -16,8 +16,10 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import array_shapes, arrays
 from reference import Batch as Reference
 
-from client.inputs import batches_of_columns, batches_of_file
+from client.inputs import Reading, batches_of_columns, batches_of_file, read_inputs
 from persia.errors import InvalidInput
+from persia.ids import ids_of
+from persia.signs import hash_string
 
 Columns = dict[str, Any]
 
@@ -80,8 +82,8 @@ def assert_arrived(columns: Columns, batches: Iterable[bytes]) -> None:
         if name.endswith(".offsets"):
             lengths = [len(sample) for sample in samples[name.removesuffix(".offsets")]]
             assert [0, *itertools.accumulate(lengths)] == array.tolist()
-        elif array.dtype == U64:
-            assert list(itertools.chain(*samples[name])) == array.reshape(-1).tolist()
+        elif name in samples:
+            assert list(itertools.chain(*samples[name])) == ids_of("", array.reshape(-1)).tolist()
             if f"{name}.offsets" not in columns:
                 assert len(samples[name]) == len(array)
         else:
@@ -106,6 +108,28 @@ def test_offsets_may_be_whole_numbers_of_floats() -> None:
 @given(good_columns(), BATCH_SIZE)
 def test_good_columns_arrive(columns: Columns, batch_size: int) -> None:
     assert_arrived(columns, batches_of_columns(columns, batch_size))
+
+
+def test_other_integers_are_ids_beside_offsets_or_by_name_and_strings_always(tmp_path: Path) -> None:
+    path = tmp_path / "in.npz"
+    np.savez(
+        path,
+        city=np.array(["ü", "a"]),
+        tags=np.array([5, -1, 7]),
+        **{"tags.offsets": np.array([0, 2, 3])},  # type: ignore[arg-type]
+        user=np.array([-2, 3], np.int32),
+        age=np.array([[1], [2]]),
+    )
+    (batch,) = read_inputs(path, 4, Reading(features=["user"])).batches
+    read = Reference.read(batch)
+    assert {feature.name: feature.samples() for feature in read.features or []} == {
+        "city": [[hash_string("ü")], [hash_string("a")]],
+        "tags": [[5, 2**64 - 1], [7]],
+        "user": [[2**64 - 2], [3]],
+    }
+    assert [name for name, _ in read.dense] == ["age"]
+    (batch,) = batches_of_file(path, 4)
+    assert [name for name, _ in Reference.read(batch).dense] == ["user", "age"]
 
 
 @given(changed_columns(), BATCH_SIZE)
@@ -142,7 +166,7 @@ def test_tables_arrive_or_have_an_empty_cell(folder: Path, data: st.DataObject, 
     pq.write_table(pa.table(table, pa.schema(zip(table, kinds, strict=True))), path)
     tags: list[Any] = list(itertools.chain(*table["tags"]))
     if None in tags:
-        with pytest.raises(InvalidInput, match=rf"{path}: expected no empty cells in column 'tags', got {tags.count(None)}"):
+        with pytest.raises(InvalidInput, match=rf"{path}: 'tags': expected no empty cells, got {tags.count(None)}, the first"):
             list(batches_of_file(path, batch_size))
         return
     columns = {
@@ -171,11 +195,11 @@ TEN = np.arange(10, dtype=U64)
         ({"a": TEN, "a.offsets": np.array([0, 4.5, 10])}, "expected integers .* as 'a.offsets', got float64"),
         (
             {"a": TEN, "b.offsets": np.array([0, 10])},
-            "expected a uint64 array 'b' for 'b.offsets' to divide, got a uint64",
+            "expected an array of ids 'b' for 'b.offsets' to divide, got a uint64",
         ),
         ({"a": TEN, "a.offsets": np.array(3)}, "expected an array of at least 1 dimension as 'a.offsets'"),
         ({"a": np.array(3, U64)}, "expected an array of at least 1 dimension as 'a', got a single value"),
-        ({"a": TEN, "price": np.array(["dear"] * 10)}, "'price': expected bool, uint8, .* got <U4"),
+        ({"a": TEN, "price": np.array([b"dear"] * 10)}, "'price': expected bool, uint8, .* got [|]S4"),
     ],
 )
 def test_arrays_that_would_lose_something_are_refused_with_file_and_name(
@@ -190,12 +214,15 @@ def test_arrays_that_would_lose_something_are_refused_with_file_and_name(
 @pytest.mark.parametrize(
     ("columns", "message"),
     [
-        ({"a": pa.array([[1], [2, None]])}, "expected no empty cells in column 'a', got 1"),
-        ({"a": pa.array([[0.5, None], [1, 2]])}, "expected no empty cells in column 'a', got 1"),
-        ({"a": pa.array([[0.5, None], [1, 2]], pa.list_(pa.float64(), 2))}, "expected no empty cells in column 'a', got 1"),
-        ({"a": pa.array([[1], None])}, "expected no empty cells in column 'a', got 1"),
-        ({"a": pa.array([1, -2])}, "expected ids from 0 in column 'a', got -2"),
-        ({"a": pa.array([0.5, -1e300])}, "expected numbers in column 'a' that float32 can hold, got 1e[+]300"),
+        ({"a": pa.array([[1], [2, None]])}, "'a': expected no empty cells, got 1, the first in sample 1"),
+        ({"a": pa.array([[0.5, None], [1, 2]])}, "'a': expected no empty cells, got 1, the first in sample 0"),
+        (
+            {"a": pa.array([[0.5, None], [1, 2]], pa.list_(pa.float64(), 2))},
+            "'a': expected no empty cells, got 1, the first in sample 0",
+        ),
+        ({"a": pa.array([[1], None])}, "'a': expected no empty cells, got 1, the first in sample 1"),
+        ({"a": pa.array([True, False])}, "'a': expected integers, strings or floats, got bool: name it as dense"),
+        ({"a": pa.array([0.5, -1e300])}, "'a': expected numbers that float32 can hold, got 1e[+]300"),
         ({"dense": pa.array([1, 2]), "a": pa.array([0.5, 1])}, "expected no column 'dense'"),
         ({"dense": pa.array([[0.5], [1]]), "a": pa.array([0.5, 1])}, "expected no column 'dense'"),
         (

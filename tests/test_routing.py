@@ -33,14 +33,11 @@ ROWS, SUMS, HALVES = 0, 1, 2
 KIND, SAMPLES, SIGNS, POSITIONS = 1, 3, 4, 5
 
 STACKS = st.fixed_dictionaries({"hash_stack_rounds": st.integers(0, 3), "embedding_size": st.sampled_from([1, 2, 5, 1000])})
-SLOTS = st.fixed_dictionaries(
-    {
-        "dim": st.sampled_from([1, 4, 5, 8]),
-        "sample_fixed_size": st.integers(1, 6),
-        "embedding_summation": st.booleans(),
-        "sqrt_scaling": st.booleans(),
-        "hash_stack_config": STACKS,
-    }
+SHAPE = {"dim": st.sampled_from([1, 4, 5, 8]), "sample_fixed_size": st.integers(1, 6), "hash_stack_config": STACKS}
+SLOTS = st.one_of(
+    st.fixed_dictionaries({**SHAPE, "embedding_summation": st.booleans(), "sqrt_scaling": st.booleans()}),
+    st.fixed_dictionaries({**SHAPE, "pooling": st.sampled_from(["sum", "mean", "sqrtn", "raw"])}),
+    st.fixed_dictionaries({**SHAPE, "pooling": st.just("raw"), "keep": st.just("last"), "sqrt_scaling": st.booleans()}),
 )
 # With 60 prefix bits ids are taken modulo 15, with 8 and 56 they reach their modulus too: ids that meet in a sign.
 PREFIX_BITS = st.sampled_from([8, 12, 56, 60])
@@ -94,6 +91,12 @@ def test_tensors_are_those_of_the_reference(data: st.DataObject, config: Embeddi
     rows = rows_for(features, config, seed)
     plan = _core.make_plan(encode(features), make_slots(config), count)
     assert plan.feature_names == list(features)
+    assert plan.cut_ids == [
+        sum(max(0, len(ids) - slot.sample_fixed_size) for ids in samples)
+        if (slot := config.slots[name]).pooling == "raw"
+        else 0
+        for name, samples in features.items()
+    ]
     check_requests(plan, features, count)
 
     answers: list[np.ndarray | None] = []

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from persia.config import parse_embedding_config
+from persia.config import Slot, parse_embedding_config
 from persia.errors import InvalidInput
 from persia.signs import add_prefix, farmhash64, hash_stack, shard_of, signs_of
 
@@ -97,24 +97,27 @@ def test_signs_of_a_slot() -> None:
     assert (signs - np.uint64(2 << 52)).tolist() == hash_stack([7, 8, 9], 3, 200).tolist()
 
 
+def slot_of(name: str) -> Slot:
+    return parse_embedding_config(f"slots_config: {{{name}: {{dim: 8}}}}").slots[name]
+
+
 def test_no_ids_are_no_signs() -> None:
-    slot = parse_embedding_config("slots_config: {a: {dim: 8}}").slots["a"]
-    assert signs_of([], slot).shape == (1, 0)
+    assert signs_of([], slot_of("a")).shape == (1, 0)
 
 
 @pytest.mark.parametrize(
     ("ids", "problem"),
     [
-        ([-1], "expected ids >= 0, got -1"),
-        ([1.5], "expected integer ids below 2^64, got float64"),
-        (["a"], "expected integer ids below 2^64, got <U1"),
-        ([[1], [2]], "expected a 1-dimensional array of ids, got 2 dimensions"),
-        (np.array([True]), "expected integer ids below 2^64, got bool"),
+        ([1.5], "expected ids that are integers or strings, got float64: a float has lost the digits of a large id"),
+        ([[1], [2]], "expected ids in 1 dimension, got lists of them"),
+        (np.array([True]), "expected ids that are integers or strings, got bool"),
+        ([1, None], "expected integers, strings or floats, each of one kind, got None in sample 1"),
+        ([2**64], "expected integers from -2^63 to 2^64 - 1, got 18446744073709551616 in sample 0"),
     ],
 )
 def test_ids_that_are_none(ids: object, problem: str) -> None:
     with pytest.raises(InvalidInput) as caught:
-        add_prefix(ids, 1 << 56, 8)  # type: ignore[arg-type]
+        add_prefix(ids, 1 << 56, 8)
     assert str(caught.value) == problem
 
 
@@ -135,7 +138,9 @@ def test_public_functions_take_what_is_like_an_array_and_say_what_is_not() -> No
     assert (
         shard_of(np.arange(20, dtype=np.int64)[::2], 3).tolist() == shard_of(np.arange(0, 20, 2, dtype=np.uint64), 3).tolist()
     )
-    with pytest.raises(InvalidInput, match="1-dimensional"):
+    with pytest.raises(InvalidInput, match="1 dimension"):
         farmhash64(np.zeros((2, 2), np.uint64))
+    assert farmhash64(["12345678"]).tolist() == [reference_hash(3430003927990384362)]
+    assert signs_of([-1], slot_of("a")).tolist() == signs_of([2**64 - 1], slot_of("a")).tolist()
     with pytest.raises(InvalidInput, match="shards, got 0"):
         shard_of([1], 0)

@@ -9,6 +9,7 @@
 #include "persia/batch.hpp"
 #include "persia/error.hpp"
 #include "persia/id_part.hpp"
+#include "persia/weights.hpp"
 #include "release.hpp"
 
 namespace nb = nanobind;
@@ -89,6 +90,11 @@ Out1<std::uint32_t> offsets_of(const Feature& self) {
     return {offsets.data, {size}, offsets.owner};
 }
 
+std::optional<Out1<float>> weights_or_none(const Feature& self) {
+    if (!self.view->weights) return std::nullopt;
+    return owned(weights_of(*self.batch, *self.view));
+}
+
 nb::bytes ids_of(const DecodedBatch& self) {
     if (!self.batch.has_ids) throw InvalidInput("expected a batch with id features, got one without");
     Writer out;
@@ -122,7 +128,8 @@ void bind_feature(nb::module_& module) {
             [](const Feature& self) {
                 return column(self.batch->ids_per_sample.data() + self.view->samples_begin, self.view->batch_size, self.owner);
             },
-            kAsMade, "(batch_size) u32, duplicates included");
+            kAsMade, "(batch_size) u32, duplicates included")
+        .def_prop_ro("weights", weights_or_none, kAsMade, "(positions) f32, sample after sample; a copy; None without weights");
 }
 
 }  // namespace

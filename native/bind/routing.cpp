@@ -31,10 +31,18 @@ constexpr std::size_t kPartColumns = sizeof(RequestPart) / sizeof(std::uint32_t)
 using SlotTuple =
     std::tuple<std::string, std::uint32_t, std::uint32_t, bool, bool, std::uint32_t, std::uint64_t, std::uint64_t>;
 
-void make_slots(Slots* self, const std::vector<SlotTuple>& tuples, unsigned prefix_bits) {
+// (mean, weighted, keep_last)
+using MoreTuple = std::tuple<bool, bool, bool>;
+
+void make_slots(Slots* self, const std::vector<SlotTuple>& tuples, unsigned prefix_bits, const std::vector<MoreTuple>& more) {
+    if (!more.empty() && more.size() != tuples.size()) {
+        throw InvalidInput("expected more of each of " + std::to_string(tuples.size()) + " slots, or of none, got it of " +
+                           std::to_string(more.size()));
+    }
     std::vector<Slot> slots;
     for (const auto& [name, dim, fixed, summation, sqrt, rounds, size, prefix] : tuples) {
-        slots.push_back({name, dim, fixed, summation, sqrt, rounds, size, prefix});
+        const auto [mean, weighted, keep_last] = more.empty() ? MoreTuple{} : more[slots.size()];
+        slots.push_back({name, dim, fixed, summation, sqrt, mean, weighted, keep_last, rounds, size, prefix});
     }
     new (self) Slots(std::move(slots), prefix_bits);
 }
@@ -191,7 +199,8 @@ nb::list totals_of(const FeatureCounts& self) {
 }  // namespace
 
 void routing(nb::module_& module) {
-    nb::class_<Slots>(module, "Slots").def("__init__", make_slots, nb::arg("slots"), nb::arg("prefix_bits"));
+    nb::class_<Slots>(module, "Slots")
+        .def("__init__", make_slots, nb::arg("slots"), nb::arg("prefix_bits"), nb::arg("more") = std::vector<MoreTuple>());
     nb::class_<FeatureCounts>(module, "FeatureCounts")
         .def(nb::init<std::vector<std::string>>(), nb::arg("names"))
         .def("totals", totals_of);
@@ -213,6 +222,12 @@ void routing(nb::module_& module) {
                          std::vector<std::string> names;
                          for (const PlannedFeature& feature : self.features) names.push_back(feature.slot.name);
                          return names;
+                     })
+        .def_prop_ro("cut_ids",
+                     [](const Plan& self) {
+                         std::vector<std::uint64_t> cut;
+                         for (const PlannedFeature& feature : self.features) cut.push_back(feature.cut_ids);
+                         return cut;
                      })
         .def_prop_ro("requests", requests_of)
         .def("room", room_of)

@@ -19,7 +19,7 @@ struct PartAnswer {
     const RequestPart* part;
     const std::uint32_t* counts;
     const std::uint16_t* samples;
-    const std::uint16_t* columns;  // of a raw feature only
+    const std::uint16_t* columns;  // of a raw or weighted feature only
     const float* values;           // null: the shard is missing
 };
 
@@ -45,6 +45,12 @@ void add(const float* values, float* sum, std::size_t n) {
     for (std::size_t i = 0; i < n; ++i) sum[i] += values[i];
 }
 
+// The scale of a sample's sum.
+float scale_of(const Slot& slot, std::uint32_t ids) {
+    const auto divisor = static_cast<float>(std::max(ids, 1U));
+    return 1.0F / (slot.mean ? divisor : std::sqrt(divisor));
+}
+
 void assemble_pooled(const PlannedFeature& feature, std::span<const PartAnswer> answers, std::vector<float>& sums,
                      std::uint16_t* out) {
     const std::size_t dim = feature.slot.dim;
@@ -60,8 +66,25 @@ void assemble_pooled(const PlannedFeature& feature, std::span<const PartAnswer> 
         });
     }
     for (std::size_t sample = 0; sample < feature.ids_per_sample.size(); ++sample) {
-        const float scale = 1.0F / std::sqrt(static_cast<float>(std::max(feature.ids_per_sample[sample], 1U)));
+        const float scale = scale_of(feature.slot, feature.ids_per_sample[sample]);
         for (std::size_t i = 0; i < dim; ++i) sums[sample * dim + i] *= scale;
+    }
+    to_half(sums.data(), out, sums.size());
+}
+
+void assemble_weighted(const PlannedFeature& feature, std::span<const PartAnswer> answers, std::vector<float>& sums,
+                       std::uint16_t* out) {
+    const std::size_t dim = feature.slot.dim;
+    const Factors& factors = feature.factors;
+    sums.assign(feature.batch_size * dim, 0.0F);
+    for (const PartAnswer& answer : answers) {
+        if (answer.values == nullptr) continue;
+        for_each_position<float>(answer, [&](const float* row, std::size_t position) {
+            const std::uint16_t sample = answer.samples[position];
+            const float factor = factors.values[factors.begins[sample] + answer.columns[position]];
+            float* sum = sums.data() + sample * dim;
+            for (std::size_t i = 0; i < dim; ++i) sum[i] += factor * row[i];
+        });
     }
     to_half(sums.data(), out, sums.size());
 }
@@ -127,7 +150,7 @@ struct ShardCursor {
 
     bool at(std::size_t feature) const { return part < request->parts.size() && request->features[part] == feature; }
 
-    PartAnswer take(bool raw) {
+    PartAnswer take(bool columns) {
         const RequestPart& taken = request->parts[part++];
         const PartAnswer answer{&taken, request->row_counts.data() + sign, request->row_samples.data() + position,
                                 request->row_columns.data() + column, values};
@@ -135,7 +158,7 @@ struct ShardCursor {
         if (taken.kind != AnswerKind::sums) {
             sign += taken.signs;
             position += taken.positions;
-            column += raw ? taken.positions : 0;
+            column += columns ? taken.positions : 0;
         }
         return answer;
     }
@@ -170,10 +193,12 @@ void assemble(const Plan& plan, std::span<const std::span<const float>> answers,
         const PlannedFeature& feature = plan.features[i];
         parts.clear();
         for (ShardCursor& cursor : cursors) {
-            if (cursor.at(i)) parts.push_back(cursor.take(!feature.slot.summation));
+            if (cursor.at(i)) parts.push_back(cursor.take(feature.has_columns()));
         }
         const bool single = !parts.empty() && parts.front().part->kind == AnswerKind::halves;
-        if (feature.slot.summation && single) {
+        if (feature.slot.weighted) {
+            assemble_weighted(feature, parts, sums, outs[i]);
+        } else if (feature.slot.summation && single) {
             assemble_single(feature, parts, outs[i]);
         } else if (feature.slot.summation) {
             assemble_pooled(feature, parts, sums, outs[i]);

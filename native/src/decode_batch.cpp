@@ -5,6 +5,7 @@
 
 #include "persia/batch.hpp"
 #include "persia/bytes.hpp"
+#include "persia/weights.hpp"
 #include "read_features.hpp"
 
 namespace persia {
@@ -228,6 +229,7 @@ Batch decode_batch(std::span<const std::byte> bytes) {
     }
     if (in.flag("the presence of a batch id")) batch.batch_id = in.read<std::uint64_t>("batch id");
     in.expect_end("the batch");
+    take_weights(batch);
     return batch;
 }
 

@@ -5,13 +5,15 @@
 #include <string>
 
 #include "persia/error.hpp"
+#include "persia/weights.hpp"
 #include "read_features.hpp"
 
 namespace persia {
 
 namespace {
 
-constexpr std::uint32_t kMagic = 0x31495350;  // "PSI1"
+constexpr std::uint32_t kMagic = 0x31495350;          // "PSI1"
+constexpr std::uint32_t kMagicWeighted = 0x32495350;  // "PSI2": after each feature a flag, and its weights
 
 // The least that a feature can take: the length of its name, its three sizes and four widths.
 constexpr std::size_t kFeatureMin = 4 + 2 + 4 + 4 + 4;
@@ -91,6 +93,13 @@ void write_feature(const Batch& batch, const FeatureView& feature, Writer& out) 
                  [&](std::size_t i) { return batch.ids_per_sample[feature.samples_begin + i]; });
 }
 
+void write_weights(const Batch& batch, const FeatureView& feature, Writer& out) {
+    out.write(std::uint8_t{feature.weights.has_value()});
+    if (!feature.weights) return;
+    const std::vector<float> weights = weights_of(batch, feature);
+    out.bytes(std::as_bytes(std::span(weights)));
+}
+
 FeatureView read_feature(Reader& in, Batch& batch) {
     FeatureView feature;
     feature.name = read_name(in, "feature name");
@@ -157,14 +166,34 @@ FeatureView read_feature(Reader& in, Batch& batch) {
     return feature;
 }
 
+FeatureView read_weighted(Reader& in, Batch& batch) {
+    const std::size_t first = batch.positions.size();
+    FeatureView feature = read_feature(in, batch);
+    if (in.flag("the presence of weights")) {
+        const std::size_t positions = batch.positions.size() - first;
+        if (positions > in.remaining() / sizeof(float))
+            in.fail(std::to_string(positions) + " weights", "fewer bytes than that");
+        TensorView tensor;
+        tensor.data = in.take(positions * sizeof(float), "weights");
+        feature.weights = batch.weights.size();
+        batch.weights.push_back({std::move(tensor), false});
+    }
+    return feature;
+}
+
 }  // namespace
 
 void encode_ids(const Batch& batch, Writer& out) {
     out.reserve(64 * (1 + batch.features.size()) + 9 * batch.ids.size() + 2 * batch.positions.size() +
                 batch.ids_per_sample.size());
-    out.write(kMagic);
+    // Where nothing has weights, a middleware of an older release can read it.
+    const bool weighted = !batch.weights.empty();
+    out.write(weighted ? kMagicWeighted : kMagic);
     out.length(batch.features.size());
-    for (const FeatureView& feature : batch.features) write_feature(batch, feature, out);
+    for (const FeatureView& feature : batch.features) {
+        write_feature(batch, feature, out);
+        if (weighted) write_weights(batch, feature, out);
+    }
 }
 
 Batch decode_ids(std::span<const std::byte> bytes) {
@@ -173,11 +202,14 @@ Batch decode_ids(std::span<const std::byte> bytes) {
     }
     Reader in(bytes);
     const auto magic = in.read<std::uint32_t>("the beginning of an id part");
-    if (magic != kMagic) throw DecodeError("an id part, which begins with PSI1", "another beginning", 0);
+    const bool weighted = magic == kMagicWeighted;
+    if (magic != kMagic && !weighted) {
+        throw DecodeError("an id part, which begins with PSI1 or PSI2", "another beginning", 0);
+    }
     Batch batch;
     batch.has_ids = true;
     batch.position_offsets.push_back(0);
-    read_features(in, batch, kFeatureMin, read_feature);
+    read_features(in, batch, kFeatureMin, weighted ? read_weighted : read_feature);
     in.expect_end("the ids");
     return batch;
 }

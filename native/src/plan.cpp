@@ -114,7 +114,7 @@ Column column_of(const Batch& batch, const FeatureView& feature, const Slot& slo
 // Whether every number of the feature's tensor comes from one row, so that it may be made f16 by the shard. Where the ids stand
 // decides, not how many each sample is said to have.
 bool takes_single_rows(const Batch& batch, const FeatureView& feature, const Slot& slot, Scratch& scratch) {
-    if (slot.signs_per_id() != 1) return false;
+    if (slot.signs_per_id() != 1 || slot.weighted) return false;
     if (!slot.summation) return true;
     const std::uint32_t begin = batch.position_offsets[feature.ids_begin];
     const std::uint32_t end = batch.position_offsets[feature.ids_end];
@@ -126,7 +126,7 @@ bool takes_single_rows(const Batch& batch, const FeatureView& feature, const Slo
 
 // The smaller thing is moved: all rows once, or from each shard that has some a sum per sample and to it the positions.
 AnswerKind smaller_answer(const Slot& slot, const Column& column, std::size_t batch_size, std::size_t shards_asked) {
-    if (!slot.summation) return AnswerKind::rows;
+    if (!slot.summation || slot.weighted) return AnswerKind::rows;
     const std::size_t positions = column.offsets.back() - column.offsets.front();
     const std::size_t rows = column.signs.size() * slot.dim * sizeof(float);
     const std::size_t sums = shards_asked * batch_size * slot.dim * sizeof(float) + positions * sizeof(std::uint16_t) +
@@ -140,12 +140,12 @@ T* extend(std::vector<T>& column, std::size_t by) {
     return column.data() + (column.size() - by);
 }
 
-Cursor make_room(PlannedRequest& request, AnswerKind kind, bool raw, std::size_t signs, std::size_t positions) {
+Cursor make_room(PlannedRequest& request, AnswerKind kind, bool columns, std::size_t signs, std::size_t positions) {
     std::uint64_t* sign = extend(request.signs, signs);
     if (kind == AnswerKind::sums)
         return {sign, extend(request.sum_counts, signs), extend(request.sum_samples, positions), nullptr};
     return {sign, extend(request.row_counts, signs), extend(request.row_samples, positions),
-            raw ? extend(request.row_columns, positions) : nullptr};
+            columns ? extend(request.row_columns, positions) : nullptr};
 }
 
 // Signs and their positions are counted in one number, for each shard's is written at every sign: 32 bits each.
@@ -172,7 +172,7 @@ void distribute(const Column& column, const ShardOf& shard_of_sign, bool single_
         if (signs == 0) continue;
         requests[s].parts.push_back({slot.feature, kind, slot.dim, batch_size, signs, positions});
         requests[s].features.push_back(feature);
-        scratch.cursors[s] = make_room(requests[s], kind, !slot.summation, signs, positions);
+        scratch.cursors[s] = make_room(requests[s], kind, !slot.summation || slot.weighted, signs, positions);
     }
     for (std::size_t i = 0; i < n; ++i) {
         Cursor& to = scratch.cursors[scratch.shards[i]];
@@ -183,6 +183,41 @@ void distribute(const Column& column, const ShardOf& shard_of_sign, bool single_
             if (to.column != nullptr) *to.column++ = column.positions[p].column;
         }
     }
+}
+
+// Moves the ids of too full samples to the left by as many columns as there are ids too many. A column below 0 becomes one
+// beyond all. REQUIRES: the positions that scratch.counts tells of are the last ones of each request.
+void keep_last(std::span<const std::uint32_t> ids_per_sample, const Slot& slot, const Scratch& scratch,
+               std::vector<PlannedRequest>& requests) {
+    constexpr std::uint16_t kBeyond = 0xffff;
+    for (std::size_t s = 0; s < requests.size(); ++s) {
+        const std::size_t positions = scratch.counts[s] % kOneSign;
+        std::uint16_t* column = requests[s].row_columns.data() + (requests[s].row_columns.size() - positions);
+        const std::uint16_t* sample = requests[s].row_samples.data() + (requests[s].row_samples.size() - positions);
+        for (std::size_t i = 0; i < positions; ++i) {
+            const std::uint32_t ids = ids_per_sample[sample[i]];
+            const std::uint32_t shift = ids > slot.sample_fixed_size ? ids - slot.sample_fixed_size : 0;
+            column[i] = column[i] < shift ? kBeyond : static_cast<std::uint16_t>(column[i] - shift);
+        }
+    }
+}
+
+// What the answers are made use of with.
+PlannedFeature planned_of(const Batch& batch, const FeatureView& feature, const Slot& slot) {
+    PlannedFeature planned{slot, feature.batch_size, {}, {}};
+    const auto ids_per_sample = std::span(batch.ids_per_sample).subspan(feature.samples_begin, feature.batch_size);
+    if (slot.weighted) {
+        planned.factors = factors_of(batch, feature, slot);
+    } else if (feature.weights) {
+        throw FeatureError(slot.name, "expected no weights, as the embedding config does not have `weighted: true`, got some");
+    } else if (slot.summation && (slot.sqrt_scaling || slot.mean)) {
+        for (const std::uint32_t ids : ids_per_sample) planned.ids_per_sample.push_back(ids * slot.signs_per_id());
+    } else if (!slot.summation) {
+        for (const std::uint32_t ids : ids_per_sample) {
+            planned.cut_ids += ids > slot.sample_fixed_size ? ids - slot.sample_fixed_size : 0;
+        }
+    }
+    return planned;
 }
 
 }  // namespace
@@ -216,21 +251,20 @@ Plan make_plan(const Batch& batch, const Slots& slots, std::uint32_t shards, std
                                "expected a batch of " + std::to_string(batch.features.front().batch_size) +
                                    " samples as in the feature before it, got " + std::to_string(feature.batch_size));
         }
-        PlannedFeature planned{*slot, feature.batch_size, {}};
+        PlannedFeature planned = planned_of(batch, feature, *slot);
         const std::size_t size = tensor_shape(planned).size();
         if (size > max_numbers - numbers) {
             throw TooLarge("expected at most " + std::to_string(max_numbers) +
                            " numbers in all tensors of a batch, got more at '" + slot->name + "'");
         }
         numbers += size;
-        if (slot->summation && slot->sqrt_scaling) {
-            for (std::size_t i = 0; i < feature.batch_size; ++i) {
-                planned.ids_per_sample.push_back(batch.ids_per_sample[feature.samples_begin + i] * slot->signs_per_id());
-            }
-        }
         distribute(column_of(batch, feature, *slot, slots, scratch), shard_of_sign,
                    takes_single_rows(batch, feature, *slot, scratch), static_cast<std::uint32_t>(plan.features.size()), *slot,
                    feature.batch_size, scratch, plan.shards);
+        if (slot->keep_last && planned.cut_ids != 0) {
+            const std::span ids_per_sample(batch.ids_per_sample);
+            keep_last(ids_per_sample.subspan(feature.samples_begin, feature.batch_size), *slot, scratch, plan.shards);
+        }
         plan.features.push_back(std::move(planned));
     }
     return plan;

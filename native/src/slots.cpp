@@ -26,6 +26,11 @@ Slots::Slots(std::vector<Slot> slots, unsigned prefix_bits) : slots_(std::move(s
         if (slot.hash_stack_rounds > 0 && slot.hash_stack_size == 0) {
             throw FeatureError(slot.name, "expected an embedding_size of at least 1 for its hash stack, got 0");
         }
+        if (slot.mean && (!slot.summation || slot.sqrt_scaling)) {
+            throw FeatureError(slot.name, "expected a mean of pooled rows, without sqrt scaling");
+        }
+        if (slot.weighted && !slot.summation) throw FeatureError(slot.name, "expected weights of pooled rows only");
+        if (slot.keep_last && slot.summation) throw FeatureError(slot.name, "expected to keep the last ids of raw rows only");
         most_signs_per_id_ = std::max(most_signs_per_id_, slot.signs_per_id());
         if (!by_name_.emplace(slot.name, i).second) throw FeatureError(slot.name, "expected each slot once, got it twice");
     }

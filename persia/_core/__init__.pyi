@@ -52,12 +52,16 @@ class BatchFeature:
     @property
     def ids_per_sample(self) -> npt.NDArray[np.uint32]:
         """(batch_size), duplicates included."""
+    @property
+    def weights(self) -> npt.NDArray[np.float32] | None:
+        """(positions), those of one sample after the other. None without weights. FeatureError if they do not fit the ids."""
 
 class Batch:
     """A decoded byte batch. Arrays are read-only views that keep its bytes alive."""
 
     @property
-    def dense(self) -> list[npt.NDArray[Any]]: ...
+    def dense(self) -> list[npt.NDArray[Any]]:
+        """Without the weights of ids: a tensor NAME.weights where there is a feature NAME."""
     @property
     def dense_names(self) -> list[str | None]: ...
     @property
@@ -156,8 +160,16 @@ def write_inc(path: _Path, blocks: _Blocks, unix_seconds: int) -> None: ...
 # Routing
 
 class Slots:
-    def __init__(self, slots: Sequence[tuple[str, int, int, bool, bool, int, int, int]], prefix_bits: int) -> None:
-        """slots: name, dim, sample_fixed_size, summation, sqrt_scaling, hash_stack_rounds, hash_stack_size, prefix."""
+    def __init__(
+        self,
+        slots: Sequence[tuple[str, int, int, bool, bool, int, int, int]],
+        prefix_bits: int,
+        more: Sequence[tuple[bool, bool, bool]] = ...,
+    ) -> None:
+        """slots: name, dim, sample_fixed_size, summation, sqrt_scaling, hash_stack_rounds, hash_stack_size, prefix.
+
+        more: of each, mean, weighted, keep_last.
+        """
 
 class ShardRequest:
     """What one shard is asked, in columns; read-only views that keep the plan alive."""
@@ -193,6 +205,9 @@ class FeatureCounts:
 class Plan:
     @property
     def feature_names(self) -> list[str]: ...
+    @property
+    def cut_ids(self) -> list[int]:
+        """Of each feature: ids of its samples beyond sample_fixed_size, which its raw tensor has no place for."""
     @property
     def requests(self) -> list[ShardRequest]: ...
     def count(self, misses: Sequence[bytes | None], counts: FeatureCounts, cut: Sequence[int]) -> npt.NDArray[np.uint32]:

@@ -6,7 +6,7 @@ import hashlib
 import json
 from collections.abc import Mapping
 from functools import cached_property
-from typing import Annotated
+from typing import Annotated, Literal
 
 import msgspec
 from msgspec import Meta
@@ -14,6 +14,9 @@ from msgspec import Meta
 from persia.config.nodes import child_path
 from persia.config.slots_match import facts_of
 from persia.errors import ConfigError
+
+Pooling = Literal["sum", "mean", "sqrtn", "raw"]
+Keep = Literal["first", "last"]
 
 
 class HashStackConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -27,29 +30,54 @@ class HashStackConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_
     ] = 0
 
 
-class SlotConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+# Defaults are left out where a config is sent: so a client of an older release understands one without newer keys.
+class SlotConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
     """One sparse feature."""
 
     dim: Annotated[int, Meta(ge=1, le=65_535, description="The width of a row.", extra={"unit": "floats"})]
     sample_fixed_size: Annotated[
         int,
-        Meta(ge=1, le=65_535, description="How many ids of a sample count, without summation.", extra={"unit": "ids"}),
+        Meta(ge=1, le=65_535, description="How many ids of a sample count in a raw slot.", extra={"unit": "ids"}),
     ] = 10
-    embedding_summation: Annotated[
-        bool,
-        Meta(description="True: the sum of a sample's rows, [batch, dim]. False: [batch, sample_fixed_size, dim + 1]."),
-    ] = True
-    sqrt_scaling: Annotated[
-        bool, Meta(description="Whether sums are divided by the square root of the number of ids in the sample.")
+    keep: Annotated[
+        Keep, Meta(description="Which ids of a sample count in a raw slot where there are more: the first ones or the last.")
+    ] = "first"
+    pooling: Annotated[
+        Pooling | None,
+        Meta(
+            description="What a sample's rows become. [batch, dim]: their sum, mean, or sum divided by the square root of the "
+            "number of ids. raw: one row for each id, [batch, sample_fixed_size, dim + 1].",
+            extra={"default": "sum"},
+        ),
+    ] = None
+    weighted: Annotated[
+        bool, Meta(description="Whether each id comes with a weight, which its row is multiplied with. Not for raw slots.")
     ] = False
+    embedding_summation: Annotated[
+        bool | None, Meta(description="Persia's name: false is `pooling: raw`.", extra={"default": "true"})
+    ] = None
+    sqrt_scaling: Annotated[
+        bool | None,
+        Meta(
+            description="Persia's name: true is `pooling: sqrtn`. In a raw slot the sum of an id's rows in a hash stack is "
+            "divided by the square root of their number.",
+            extra={"default": "false"},
+        ),
+    ] = None
     hash_stack_config: HashStackConfig = HashStackConfig()
 
 
 class Slot(msgspec.Struct, frozen=True, kw_only=True):
-    """A slot with everything a lookup needs to know. `group_number` counts from 0; `prefix` is added to ids."""
+    """A slot with everything a lookup needs to know. `group_number` counts from 0; `prefix` is added to ids.
+
+    `embedding_summation` and `sqrt_scaling` follow from `pooling`; but a raw slot may have `sqrt_scaling`, too.
+    """
 
     name: str
     dim: int
+    pooling: Pooling = "sum"
+    weighted: bool = False
+    keep: Keep = "first"
     sample_fixed_size: int
     embedding_summation: bool
     sqrt_scaling: bool
@@ -104,13 +132,18 @@ class EmbeddingConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_
         for name, config in self.slots_config.items():
             group = group_of.get(name, name)
             stack = config.hash_stack_config
-            _check_hash_stack(stack, child_path("$.slots_config", name) + ".hash_stack_config.embedding_size")
+            place = child_path("$.slots_config", name)
+            _check_hash_stack(stack, f"{place}.hash_stack_config.embedding_size")
+            pooling = _pooling(config, place)
             slots[name] = Slot(
                 name=name,
                 dim=config.dim,
+                pooling=pooling,
+                weighted=config.weighted,
+                keep=config.keep,
                 sample_fixed_size=config.sample_fixed_size,
-                embedding_summation=config.embedding_summation,
-                sqrt_scaling=config.sqrt_scaling,
+                embedding_summation=pooling != "raw",
+                sqrt_scaling=pooling == "sqrtn" or (pooling == "raw" and bool(config.sqrt_scaling)),
                 hash_stack_rounds=stack.hash_stack_rounds,
                 hash_stack_size=stack.embedding_size if stack.hash_stack_rounds else 0,
                 group=group,
@@ -157,6 +190,28 @@ def _ungrouped(config: EmbeddingConfig, group_of: dict[str, str]) -> list[str]:
             problem = "a group cannot have the name of a slot that is in no group"
             raise ConfigError(problem, child_path("$.feature_groups", name))
     return names
+
+
+def _pooling(config: SlotConfig, place: str) -> Pooling:
+    """What the new key or the two old ones say, which may not contradict each other."""
+    summed, scaled, pooling = config.embedding_summation, config.sqrt_scaling, config.pooling
+    if pooling is None:
+        pooling = "raw" if summed is False else "sqrtn" if scaled else "sum"
+    if summed is not None and summed == (pooling == "raw"):
+        raise _contradiction("embedding_summation", summed, pooling, place)
+    if scaled is not None and pooling != "raw" and scaled != (pooling == "sqrtn"):
+        raise _contradiction("sqrt_scaling", scaled, pooling, place)
+    if pooling == "raw" and config.weighted:
+        raise ConfigError(
+            "a raw slot has no weights: its rows are not pooled, so the model can weigh them", f"{place}.weighted"
+        )
+    if pooling != "raw" and config.keep != "first":
+        raise ConfigError(f"`keep: {config.keep}` is for raw slots: pooling takes all ids of a sample", f"{place}.keep")
+    return pooling
+
+
+def _contradiction(key: str, value: bool, pooling: Pooling, place: str) -> ConfigError:
+    return ConfigError(f"`{key}: {str(value).lower()}` contradicts `pooling: {pooling}`: leave `{key}` out", f"{place}.pooling")
 
 
 def _check_hash_stack(stack: HashStackConfig, place: str) -> None:

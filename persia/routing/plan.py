@@ -21,4 +21,5 @@ def make_slots(config: EmbeddingConfig) -> Slots:
         )
         for slot in config.slots.values()
     ]
-    return Slots(slots, config.feature_index_prefix_bit)
+    more = [(slot.pooling == "mean", slot.weighted, slot.keep == "last") for slot in config.slots.values()]
+    return Slots(slots, config.feature_index_prefix_bit, more)

@@ -36,14 +36,22 @@ static_assert(sizeof(Position) == 4, "positions are copied from the wire as they
 struct FeatureView {
     std::string_view name;
     std::uint16_t batch_size = 0;
-    std::size_t ids_begin = 0, ids_end = 0;  // into Batch::ids
-    std::size_t samples_begin = 0;           // into Batch::ids_per_sample, batch_size items
+    std::size_t ids_begin = 0, ids_end = 0;   // into Batch::ids
+    std::size_t samples_begin = 0;            // into Batch::ids_per_sample, batch_size items
+    std::optional<std::size_t> weights = {};  // into Batch::weights
+};
+
+// The weights of a feature's ids, not checked yet: see weights.hpp.
+struct WeightsView {
+    TensorView tensor;
+    bool padded = true;  // (batch, at least the most ids of a sample); else those of one sample after the other, without gaps
 };
 
 // A decoded batch. Views borrow from the buffer that was decoded, which must outlive it.
 struct Batch {
-    std::vector<TensorView> dense;
-    bool has_ids = false;  // false: the id part was Null
+    std::vector<TensorView> dense;     // without those that are weights
+    std::vector<WeightsView> weights;  // a dense tensor NAME.weights is those of the feature NAME
+    bool has_ids = false;              // false: the id part was Null
     bool requires_grad = false;
     std::vector<FeatureView> features;            // in the sender's order
     std::vector<std::uint64_t> ids;               // in the sender's order; distinct in a feature if the sender kept to it
@@ -55,7 +63,8 @@ struct Batch {
     std::optional<std::uint64_t> batch_id;
 };
 
-// Throws DecodeError, and TooLarge beyond 4 GiB. Allocates at most a small multiple of bytes.size(), whatever the bytes say.
+// Throws DecodeError, FeatureError for two tensors of weights, and TooLarge beyond 4 GiB. Allocates at most a small multiple of
+// bytes.size(), whatever the bytes say.
 Batch decode_batch(std::span<const std::byte> bytes);
 
 }  // namespace persia

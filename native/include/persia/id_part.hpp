@@ -12,7 +12,8 @@
 
 namespace persia {
 
-// Appends the ids of `batch`. REQUIRES: batch.has_ids.
+// Appends the ids of `batch`, and their weights. REQUIRES: batch.has_ids. Throws FeatureError for weights that do not fit the
+// ids.
 void encode_ids(const Batch& batch, Writer& out);
 
 // A batch with features only, checked like those of decode_batch. Views borrow from `bytes`. Throws DecodeError, and TooLarge

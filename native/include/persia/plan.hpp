@@ -15,6 +15,7 @@
 #include "persia/batch.hpp"
 #include "persia/shard_request.hpp"
 #include "persia/slots.hpp"
+#include "persia/weights.hpp"
 
 namespace persia {
 
@@ -29,7 +30,7 @@ struct PlannedRequest {
     std::vector<std::uint16_t> sum_samples;
 
     // Where the rows of its rows and halves parts go: positions of each sign, and of each position its sample and, in a raw
-    // feature, its column.
+    // or weighted feature, its column.
     std::vector<std::uint32_t> row_counts;
     std::vector<std::uint16_t> row_samples;
     std::vector<std::uint16_t> row_columns;
@@ -38,7 +39,11 @@ struct PlannedRequest {
 struct PlannedFeature {
     Slot slot;
     std::uint32_t batch_size = 0;
-    std::vector<std::uint32_t> ids_per_sample;  // where sqrt scaling needs it; hash stack rounds counted
+    std::vector<std::uint32_t> ids_per_sample;  // where mean or sqrt scaling needs it; hash stack rounds counted
+    Factors factors;                            // of a weighted one
+    std::uint64_t cut_ids = 0;                  // of a raw one: ids beyond its columns
+
+    bool has_columns() const { return !slot.summation || slot.weighted; }
 };
 
 struct Plan {
@@ -51,7 +56,8 @@ struct Plan {
 constexpr std::size_t kMaxTensorNumbers = std::size_t{1} << 29;
 constexpr std::uint32_t kMaxShards = 65'535;
 
-// Throws FeatureError for a feature that is not configured, and for one whose batch size differs from the others'; InvalidInput
+// Throws FeatureError for a feature that is not configured, for one whose batch size differs from the others', for a weighted
+// one without weights and for weights of any other, and as factors_of; InvalidInput
 // for a shard count outside 1..kMaxShards; TooLarge if all tensors together had more than max_numbers.
 Plan make_plan(const Batch& batch, const Slots& slots, std::uint32_t shards, std::size_t max_numbers = kMaxTensorNumbers);
 

@@ -18,7 +18,10 @@ struct Slot {
     std::uint32_t dim = 0;
     std::uint32_t sample_fixed_size = 10;  // columns of a raw tensor
     bool summation = true;                 // pooled (batch, dim), or raw (batch, sample_fixed_size, dim + 1)
-    bool sqrt_scaling = false;
+    bool sqrt_scaling = false;  // by the number of ids of a sample; of a raw tensor by that of its hash stack's rounds
+    bool mean = false;          // summation only, and without sqrt_scaling
+    bool weighted = false;      // summation only: ids come with weights
+    bool keep_last = false;     // raw only: of too many ids of a sample the last ones count
     std::uint32_t hash_stack_rounds = 0;  // 0: ids are looked up as they are
     std::uint64_t hash_stack_size = 0;    // rows per round
     std::uint64_t prefix = 0;             // of the slot's group, in the high bits
