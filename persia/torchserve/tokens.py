@@ -52,9 +52,9 @@ class Tokens:
                     again = "gone or half written: TorchServe is about to start, or has ended"
                     raise Unavailable(f"expected TorchServe's tokens in {file}, {place}, got a file {again}") from error
             if isinstance(error, OSError):
+                problem = f"{error.strerror}, in a directory that is no TorchServe's; is it running?"
                 raise AccessDenied(
-                    f"expected TorchServe's tokens in {file}, got: {error.strerror}, and no TorchServe's --state there: "
-                    "take the path that its `ready` line names"
+                    f"expected TorchServe's tokens in {file}, got: {problem} Take the path that its `ready` line names"
                 ) from error
             got = f"{type(error).__name__}: {error}"  # not its repr, in which the whole file may stand
             raise AccessDenied(f"expected {file} to be TorchServe's key file with a key for {kind}, got: {got}") from error
