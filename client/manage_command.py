@@ -16,6 +16,7 @@ import msgspec
 from persia.errors import InvalidInput, NotFound, PersiaError
 from persia.seconds import Seconds
 from persia.torchserve import Management, Model, Tokens
+from persia.torchserve.wanted import differences
 
 from .predict import Client
 from .swap import DRAIN_SECONDS, put_into_store, swap
@@ -51,8 +52,12 @@ def manage(context: click.Context, address: str, token_file: str | None, timeout
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 @click.pass_obj
 def list_models(management: Management, as_json: bool) -> None:
-    """Show every version of every model."""
-    _print(management.list(), as_json)
+    """Show every version of every model, and where it is not as it was left."""
+    models = management.list()
+    _print(models, as_json)
+    wanted = management.state.wanted() if management.state is not None else None
+    for line in differences(wanted, models) if wanted is not None else ():
+        click.echo(line, err=as_json)
 
 
 @manage.command()
@@ -73,12 +78,12 @@ def describe(management: Management, name: str, version: str | None, as_json: bo
 @manage.command()
 @click.argument("archive")
 @click.option("--name", help="Instead of the one in the archive.")
-@click.option("--workers", type=click.IntRange(1), default=1, show_default=True, help="If the archive does not say.")
+@click.option("--workers", type=click.IntRange(1), help="Instead of those that the archive says, or 1.")
 @_STORE_OPTION
 @_WAIT
 @click.pass_obj
 def register(
-    management: Management, archive: str, name: str | None, workers: int, model_store: Path | None, wait: float
+    management: Management, archive: str, name: str | None, workers: int | None, model_store: Path | None, wait: float
 ) -> None:
     """Register ARCHIVE, a file of the model store, and wait until its workers are READY."""
     with _ending_unwinds(), _in_store(management, archive, model_store) as stored:
@@ -241,7 +246,7 @@ def _left_in_store(management: Management, archive: str, copy: Path | None, erro
     if copy is not None:
         copy.unlink(missing_ok=True)
         return ""
-    return f"remove {archive} from the model store, or a start with all models makes it the default if it is the newest"
+    return f"remove {archive} from the model store, or a new start with all models makes it the default if it is the newest"
 
 
 def _print(models: Sequence[Model], as_json: bool) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import time
 from types import TracebackType
@@ -18,6 +19,8 @@ from persia.torchserve import Tokens, decode_scores
 from persia.torchserve.schema import new_message, open_channel, predictions_call
 from persia.torchserve.scores import BATCH, DEADLINE, FORMAT, NPY
 from persia.torchserve.status import torchserve_error
+
+from .answering import LOOK_SECONDS, Answering
 
 __all__ = ["DEFAULT_ADDRESS", "DEFAULT_TIMEOUT", "AsyncClient", "Client", "checked_timeout"]
 
@@ -50,10 +53,12 @@ class _Calls:
         token: str | None = None,
         token_file: str | os.PathLike[str] | None = None,
         timeout: float = DEFAULT_TIMEOUT,
+        health_address: str | None = None,
     ) -> None:
         """model: its name; version: the default one unless given; timeout: seconds that each call may take.
 
-        token_file: TorchServe's key file, which is read again when it changes; or the token itself.
+        token_file: TorchServe's key file, which is read again when it changes; or the token itself. health_address: the
+        launcher's; with it a call that waits for a worker, as none is there, raises Unavailable within about a second.
         """
         self._model = model
         self._version = version or ""
@@ -61,6 +66,7 @@ class _Calls:
         self._timeout = checked_timeout(timeout)
         self._channel = open_channel(address, self._grpc)
         self._call = predictions_call(self._channel)
+        self._answering = Answering(health_address, model, version, self._grpc) if health_address else None
 
     def _seconds(self, timeout: float | None) -> float:
         """For one call. What a caller has left may be nothing, which is no mistake of its."""
@@ -94,13 +100,30 @@ class Client(_Calls):
         seconds = self._seconds(timeout)
         request, end = self._request(batch, seconds), time.monotonic() + seconds
         try:
-            answer = self._call(request, timeout=seconds, metadata=self._tokens.metadata("inference"))
+            answer = self._answer(request, seconds)
         except grpc.RpcError as error:
             raise torchserve_error(error, request.ByteSize(), end) from None
         return decode_scores(answer.prediction)
 
+    def _answer(self, request: Any, seconds: float) -> Any:
+        """Raises RpcError, Unavailable."""
+        metadata = self._tokens.metadata("inference")
+        if self._answering is None:
+            return self._call(request, timeout=seconds, metadata=metadata)
+        call = self._call.future(request, timeout=seconds, metadata=metadata)
+        try:
+            while True:
+                try:
+                    return call.result(LOOK_SECONDS)
+                except grpc.FutureTimeoutError:
+                    self._answering.check()
+        finally:
+            call.cancel()  # without effect on one that has ended
+
     def close(self) -> None:
         self._channel.close()
+        if self._answering is not None:
+            self._answering.close()
 
     def __enter__(self) -> Client:
         return self
@@ -119,13 +142,30 @@ class AsyncClient(_Calls):
         seconds = self._seconds(timeout)
         request, end = self._request(batch, seconds), time.monotonic() + seconds
         try:
-            answer = await self._call(request, timeout=seconds, metadata=self._tokens.metadata("inference"))
+            answer = await self._answer(request, seconds)
         except grpc.RpcError as error:
             raise torchserve_error(error, request.ByteSize(), end) from None
         return decode_scores(answer.prediction)
 
+    async def _answer(self, request: Any, seconds: float) -> Any:
+        """Raises RpcError, Unavailable."""
+        call = self._call(request, timeout=seconds, metadata=self._tokens.metadata("inference"))
+        if self._answering is None:
+            return await call
+        ended = asyncio.ensure_future(call)
+        try:
+            while not ended.done():
+                await asyncio.wait({ended}, timeout=LOOK_SECONDS)
+                if not ended.done():
+                    await self._answering.check_async()
+            return ended.result()
+        finally:
+            ended.cancel()  # without effect on one that has ended
+
     async def close(self) -> None:
         await self._channel.close()
+        if self._answering is not None:
+            await self._answering.close()
 
     async def __aenter__(self) -> AsyncClient:
         return self

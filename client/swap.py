@@ -47,9 +47,9 @@ def swap(
     old = management.default(name)
     report(f"{name} {old.version} serves; registering {archive}")
     workers = max(old.min_workers, 1)
-    new = management.register(archive, name, workers, wait)
+    new = management.register(archive, name, timeout=wait)
     try:
-        if new.min_workers < workers:  # its model-config.yaml goes before what was asked for
+        if new.min_workers < workers:
             new = management.scale(name, workers, new.version, wait)
         check(new)
         report(f"{name} {new.version} is READY with {new.ready} workers; making it the default")

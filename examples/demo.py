@@ -102,7 +102,8 @@ class Demo:
         return np.concatenate([signs_of(np.arange(ROWS, dtype=np.uint64), slot)[0] for slot in slots])
 
     def plan(self) -> Plan:
-        arguments = ["--port", str(self.inference), "--management-port", str(self.management), "--smoke", str(self.batch)]
+        arguments = ["--port", str(self.inference), "--management-port", str(self.management), "--health-port", "0"]
+        arguments += ["--smoke", str(self.batch)]
         return Plan(
             self.directory,
             self.global_config,

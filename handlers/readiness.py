@@ -11,12 +11,13 @@ from typing import Any
 
 import grpc
 
-from persia.errors import AccessDenied, DeadlineExceeded, NotFound, Unavailable
-from persia.torchserve import Management, Tokens
+from persia.errors import DeadlineExceeded, PersiaError
+from persia.torchserve import Management, Model
 from persia.torchserve.schema import new_message, open_channel, predictions_call
 from persia.torchserve.scores import BATCH
 from persia.torchserve.status import torchserve_error
 
+from .restoring import Planned
 from .torchserve_process import TorchServe
 
 __all__ = ["Readiness", "has_traceback"]
@@ -34,14 +35,18 @@ _TRACEBACK = re.compile(r" MODEL_LOG - Traceback .*\n(?:.* MODEL_LOG - (?: .*)?\
 
 
 class Readiness:
-    """Looks at a TorchServe that was started. models: pairs of name and version. batches: what models of a name must answer."""
+    """Looks at a TorchServe that was started, and mends what it cannot be told at its start: the default and the workers.
 
-    def __init__(self, server: TorchServe, models: Sequence[tuple[str, str]], batches: Mapping[str, bytes]) -> None:
+    models: what it is to have. batches: what models of a name must answer.
+    """
+
+    def __init__(self, server: TorchServe, models: Sequence[Planned], batches: Mapping[str, bytes]) -> None:
         self._server = server
         self._models = models
         self._batches = batches
-        self._tokens = Tokens(file=server.directories.key_file) if server.options.tokens else Tokens()
+        self._tokens = server.tokens()
         self._management = Management(server.management_address, self._tokens)
+        self._scaled: set[Planned] = set()
 
     def __enter__(self) -> Readiness:
         return self
@@ -68,8 +73,8 @@ class Readiness:
                 raise DeadlineExceeded(f"not ready after {seconds:.0f} s: {waits_for}\n{self._server.log_tail()}")
             self._server.check()
             time.sleep(POLL_SECONDS)
-        for name, version in self._models:
-            if name in self._batches and not self._answers(name, version, end, stop):
+        for planned in self._models:
+            if planned.name in self._batches and not self._answers(planned.name, planned.version, end, stop):
                 self._server.check()
                 return False
         return True
@@ -78,14 +83,31 @@ class Readiness:
         """What is not there yet."""
         try:
             there = {(model.name, model.version): model for model in self._management.list()}
-        except (AccessDenied, Unavailable, DeadlineExceeded, NotFound) as error:
-            return str(error)  # the key file and the port come after a second or two
-        for pair in self._models:
-            if pair not in there:
-                return f"{' '.join(pair)} is not registered"
-            if not there[pair].all_ready:
-                return f"{' '.join(pair)}: {there[pair].ready} of {max(1, there[pair].min_workers)} workers are READY"
+            found = [(planned, there.get((planned.name, planned.version))) for planned in self._models]
+            for planned, model in found:
+                if model is None:
+                    return f"{planned.name} {planned.version} is not registered"
+                self._scale(planned, model)
+            for planned, model in found:
+                assert model is not None
+                if not model.all_ready or not _is_scaled(planned, model):
+                    workers = planned.min_workers or max(1, model.min_workers)
+                    return f"{planned.name} {planned.version}: {model.ready} of {workers} workers are READY"
+            for planned, model in found:
+                assert model is not None
+                if planned.is_default and not model.is_default:
+                    self._management.set_default(planned.name, planned.version)
+                    return f"{planned.name} {planned.version} is not the default"
+        except PersiaError as error:
+            return str(error)  # the key file and the port come after a second or two; a worker may die at any moment
         return None
+
+    def _scale(self, planned: Planned, model: Model) -> None:
+        """Asks for workers, once: those of the archive may not be as many as are wanted."""
+        if not _is_scaled(planned, model) and planned not in self._scaled:
+            assert planned.min_workers is not None and planned.max_workers is not None
+            self._management.set_workers(planned.name, planned.version, planned.min_workers, planned.max_workers)
+            self._scaled.add(planned)
 
     def _deaths(self) -> int:
         return self._server.logged("model_log.log").count("Backend worker process died.")
@@ -120,6 +142,10 @@ class Readiness:
         end = time.monotonic() + LOG_SECONDS
         while not has_traceback(self._server.logged("model_log.log")[begin:]) and time.monotonic() < end:
             time.sleep(POLL_SECONDS)
+
+
+def _is_scaled(planned: Planned, model: Model) -> bool:
+    return planned.min_workers is None or (model.min_workers, model.max_workers) == (planned.min_workers, planned.max_workers)
 
 
 def _comes(answer: grpc.Future[Any], stop: Callable[[], bool]) -> bool:

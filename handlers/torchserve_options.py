@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from xml.sax.saxutils import quoteattr
@@ -12,6 +12,7 @@ from persia.config import EMBEDDING_CONFIG_VARIABLE, GLOBAL_CONFIG_VARIABLE
 from persia.errors import InvalidInput
 from persia.rpc import MAX_MESSAGE_BYTES
 from persia.torchserve.settings import MAX_ANSWER_VARIABLE
+from persia.torchserve.state import KEY_FILE, LOCK_FILE, MODELS_FILE, NOTE_SOCKET
 
 __all__ = ["Directories", "Options", "command", "environment", "log4j2", "properties"]
 
@@ -31,13 +32,17 @@ _CONFIG_VARIABLES = (GLOBAL_CONFIG_VARIABLE, EMBEDDING_CONFIG_VARIABLE)
 
 @dataclass(frozen=True)
 class Options:
-    """port, management_port: of gRPC, 0 for any free one. http_port, http_management_port: none are opened unless given."""
+    """port, management_port, health_port: of gRPC, 0 for any free one.
+
+    http_port, http_management_port: none are opened unless given.
+    """
 
     model_store: Path
-    models: Mapping[str, str]  # file of the model store: name under which it is registered
+    models: Sequence[tuple[str, str]]  # names under which models are registered, and their files in the model store
     host: str = "127.0.0.1"
     port: int = 7070
     management_port: int = 7071
+    health_port: int = 7072  # of the launcher, not of TorchServe
     http_port: int | None = None
     http_management_port: int | None = None
     workers: int = 1
@@ -74,7 +79,25 @@ class Directories:
 
     @property
     def key_file(self) -> Path:
-        return self.state / "key_file.json"  # TorchServe writes it into its working directory
+        """Where callers find the tokens, once all is as it is to be: without them nobody is answered before."""
+        return self.state / KEY_FILE
+
+    @property
+    def work(self) -> Path:
+        """Where the JVM runs, and writes its key file."""
+        return self.temp / "work"
+
+    @property
+    def http_management(self) -> Path:
+        return self.temp / "http_management"
+
+    @property
+    def models(self) -> Path:
+        return self.state / MODELS_FILE
+
+    @property
+    def note_socket(self) -> Path:
+        return self.state / NOTE_SOCKET
 
     @property
     def config(self) -> Path:
@@ -82,7 +105,7 @@ class Directories:
 
     @property
     def lock(self) -> Path:
-        return self.state / "torchserve.lock"  # nobody else's has this name: whose directory it is, is told by it
+        return self.state / LOCK_FILE  # nobody else's has this name: whose directory it is, is told by it
 
     @property
     def log_config(self) -> Path:
@@ -105,15 +128,15 @@ class Directories:
 def properties(options: Options, directories: Directories) -> str:
     """config.properties. HTTP listeners cannot be switched off: unless asked for, they are sockets in a private directory."""
     settings = {
-        "inference_address": _http(options.host, options.http_port, directories, "http"),
-        "management_address": _http("127.0.0.1", options.http_management_port, directories, "http_management"),
+        "inference_address": _http(options.host, options.http_port, directories.temp / "http"),
+        "management_address": _http("127.0.0.1", options.http_management_port, directories.http_management),
         "enable_metrics_api": "false",
         "grpc_inference_address": options.host,
         "grpc_inference_port": options.port,
         "grpc_management_address": "127.0.0.1",
         "grpc_management_port": options.management_port,
         "model_store": options.model_store,
-        "load_models": ",".join(f"{name}={file}" for file, name in options.models.items()),
+        "load_models": ",".join(f"{name}={file}" for name, file in options.models),
         "default_workers_per_model": options.workers,
         "default_response_timeout": RESPONSE_SECONDS,
         "job_queue_size": options.queue,
@@ -131,8 +154,8 @@ def properties(options: Options, directories: Directories) -> str:
     return "".join(f"{key}={_escaped(str(value))}\n" for key, value in settings.items() if str(value))
 
 
-def _http(host: str, port: int | None, directories: Directories, name: str) -> str:
-    return f"unix:{directories.temp / name}" if port is None else f"http://{host}:{port}"
+def _http(host: str, port: int | None, path: Path) -> str:
+    return f"unix:{path}" if port is None else f"http://{host}:{port}"
 
 
 def _escaped(value: str) -> str:

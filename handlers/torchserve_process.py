@@ -17,6 +17,8 @@ from pathlib import Path
 from persia.errors import NotFound, Unavailable
 from persia.stack.lock import lock_file
 from persia.stack.parent import ends_with_parent
+from persia.torchserve import Tokens
+from persia.torchserve.state import KEY_FILE
 
 from .java import find_java
 from .torchserve_options import Directories, Options, command, environment, log4j2, properties
@@ -25,6 +27,7 @@ __all__ = ["TorchServe"]
 
 # Of logs and sockets; an archive that does not fit is told by TorchServe.
 ROOM_BYTES = 1 << 20
+CONNECT_SECONDS = 5.0
 
 
 class TorchServe:
@@ -52,6 +55,15 @@ class TorchServe:
         return f"127.0.0.1:{self.options.management_port}"
 
     @property
+    def health_address(self) -> str:
+        """Where the launcher answers for it."""
+        return f"{_url_host(_reachable(self.options.host))}:{self.options.health_port}"
+
+    @property
+    def health_listener(self) -> str:
+        return f"{_url_host(self.options.host)}:{self.options.health_port}"
+
+    @property
     def pid(self) -> int:
         assert self._process is not None, "not started"
         return self._process.pid
@@ -67,11 +79,12 @@ class TorchServe:
         self.directories.config.write_text(properties(self.options, self.directories))
         self.directories.log_config.write_text(log4j2(self.directories))
         self._log_begins = {path.name: path.stat().st_size for path in self.directories.logs.glob("*_log.log")}
+        self.directories.work.mkdir(mode=0o700)
         with (self.directories.logs / "java.log").open("wb") as log:
             self._process = subprocess.Popen(
                 # If the launcher is killed, TorchServe drains and ends too.
                 ends_with_parent(command(java, ts_home, sys.executable, self.options, self.directories)),
-                cwd=self.directories.state,
+                cwd=self.directories.work,
                 env=environment(self.options, self.directories),
                 stdin=subprocess.DEVNULL,
                 stdout=log,
@@ -81,6 +94,32 @@ class TorchServe:
                 # The directory is in use for as long as the JVM runs, should the launcher be killed.
                 pass_fds=[self._lock] if self._lock is not None else [],
             )
+
+    def tokens(self) -> Tokens:
+        """For ourselves, also before anybody else has them."""
+        return Tokens(file=self.directories.work / KEY_FILE) if self.options.tokens else Tokens()
+
+    def publish_tokens(self) -> None:
+        """From here on callers find them. As a link: TorchServe may be asked for new ones."""
+        if self.options.tokens:
+            new = self.directories.key_file.with_name(f"{KEY_FILE}.new")
+            new.unlink(missing_ok=True)
+            new.symlink_to((self.directories.work / KEY_FILE).relative_to(self.directories.state))
+            new.replace(self.directories.key_file)
+
+    def listens(self) -> bool:
+        """Whether its listener of HTTP takes connections; it closes that first when it is asked to end."""
+        family: int = socket.AF_UNIX
+        address: str | tuple[str, int] = str(self.directories.http_management)
+        if self.options.http_management_port is not None:
+            family, address = socket.AF_INET, ("127.0.0.1", self.options.http_management_port)
+        with socket.socket(family) as connection:
+            connection.settimeout(CONNECT_SECONDS)
+            try:
+                connection.connect(address)
+            except OSError:
+                return False
+        return True
 
     def check(self) -> None:
         """Raises Unavailable if it has ended, with what it said."""
@@ -157,7 +196,8 @@ class TorchServe:
         """Unpacked archives, sockets and keys, which outlive a TorchServe that was killed, and keys any."""
         if self._lock is None:
             return
-        self.directories.key_file.unlink(missing_ok=True)
+        for path in (self.directories.key_file, self.directories.note_socket):
+            path.unlink(missing_ok=True)
         for path in self.directories.temp.iterdir():
             shutil.rmtree(path, ignore_errors=True) if path.is_dir() and not path.is_symlink() else path.unlink(missing_ok=True)
 
@@ -173,7 +213,7 @@ def _ts_home() -> Path:
 
 def _with_ports(options: Options) -> Options:
     """With free ports for those that are 0. All are tried: TorchServe says nothing that a user would understand."""
-    fields = {"port": options.host, "management_port": "127.0.0.1"}
+    fields = {"port": options.host, "management_port": "127.0.0.1", "health_port": options.host}
     fields |= {"http_port": options.host, "http_management_port": "127.0.0.1"}
     ports = {}
     with ExitStack() as held:

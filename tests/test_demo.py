@@ -11,29 +11,23 @@ import subprocess
 import sys
 import tempfile
 import urllib.request
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
-import yaml
-from golden import GOLDEN
 from servers import PATIENCE, free_port, wait_until
+from stacks import MIX, ROOT, Logged, Up
 from torchserves import make_archive
-from typing_extensions import Self
 
 from client.predict import Client
 from handlers.archive import DEFAULT_HANDLER
-from handlers.torchserve_command import ready_line
+from handlers.restoring import Planned
 from handlers.torchserve_options import Options
 from handlers.torchserve_process import TorchServe
+from handlers.torchserve_run import ready_line
 from persia.ctx import InferCtx
 from persia.stack.deployment import Ready, free_ports
 from persia.torchserve import Management, Tokens
-
-ROOT = Path(__file__).resolve().parents[1]
-LAUNCHER = Path(sys.executable).with_name("persia-launcher")
-MIX = GOLDEN / "mix"
 
 
 def test_the_demo_changes_scores_and_stays_up_and_each_command_that_it_prints_works(tmp_path: Path) -> None:
@@ -54,54 +48,6 @@ def test_the_demo_changes_scores_and_stays_up_and_each_command_that_it_prints_wo
             assert run.returncode == 0 and run.stdout, f"{command}\n{run.stdout}{run.stderr}"
     assert demo.process.returncode == 0, demo.log.read_text()
     assert not directory.exists()
-
-
-class Logged:
-    """A process that is told from its output how far it is. With `with`, it gets a Ctrl-C at the end."""
-
-    def __init__(self, command: Sequence[str], log: Path) -> None:
-        self.log = log
-        with log.open("wb") as out:
-            self.process = subprocess.Popen(command, cwd=ROOT, stdout=out, stderr=out)
-
-    def said(self, pattern: str) -> re.Match[str]:
-        def found() -> re.Match[str] | None:
-            match = re.search(pattern, self.log.read_text())
-            assert match or self.process.poll() is None, self.log.read_text()
-            return match
-
-        match: re.Match[str] = wait_until(found, f"it says {pattern!r}")
-        return match
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        if self.process.poll() is None:
-            self.process.send_signal(signal.SIGINT)
-            self.process.wait(PATIENCE)
-
-
-class Up(Logged):
-    """`persia-launcher up` in a process of its own."""
-
-    def __init__(self, directory: Path, *arguments: str, **infer_config: object) -> None:
-        directory.mkdir(exist_ok=True)
-        config = directory / "global_config.yaml"
-        infer_config |= {"embedding_checkpoint": str(MIX / "ckpt")}
-        config.write_text(yaml.safe_dump({"common_config": {"infer_config": infer_config}}))
-        self.state = directory / "state"
-        command = [str(LAUNCHER), "up", "--global-config", str(config), "--state", str(self.state)]
-        command += ["--embedding-config", str(MIX / "embedding_config.yml"), *arguments]
-        super().__init__(command, directory / "up.log")
-
-    def children(self) -> dict[int, str]:
-        found = {}
-        for task in Path(f"/proc/{self.process.pid}/task").glob("*/children"):
-            with contextlib.suppress(FileNotFoundError, ProcessLookupError):  # a thread that has ended meanwhile
-                for pid in task.read_text().split():
-                    found[int(pid)] = Path(f"/proc/{pid}/cmdline").read_bytes().replace(b"\0", b" ").decode()
-        return found
 
 
 def test_up_starts_again_what_dies_and_stops_all_at_the_end(tmp_path: Path) -> None:
@@ -196,8 +142,8 @@ READY_OPTIONS: list[dict[str, Any]] = [
 
 @pytest.mark.parametrize("options", READY_OPTIONS, ids=str)
 def test_up_understands_what_torchserve_says_when_it_is_ready(options: dict[str, Any]) -> None:
-    server = TorchServe(Options(Path("/store"), {}, **options), Path("/my state, of today"))
-    line = ready_line(server, [("ctr", "1.0"), ("other", "2.0")])
+    server = TorchServe(Options(Path("/store"), (), **options), Path("/my state, of today"))
+    line = ready_line(server, [Planned(name, "1.0", "ctr.mar", True) for name in ("ctr", "other")])
     token_file = "/my state, of today/key_file.json" if server.options.tokens else ""
     found = Ready.find(f"2024-01-01 00:00:00,000 INFO torchserve: {line}\n")
     assert found == Ready(line.removeprefix("ready: "), "127.0.0.1:7070", "127.0.0.1:7071", token_file)

@@ -18,8 +18,8 @@ stop.serving()
 wait = stop.wait
 """
 LAUNCHER = """
-from persia.handlers.torchserve_command import _events_of_signals
-wait = _events_of_signals().get
+from persia.handlers.stop_events import events_of_signals
+wait = events_of_signals().get
 """
 REST = """
 import signal, threading

@@ -49,7 +49,7 @@ def test_a_model_keeps_its_number_of_workers(management: Management, store: Path
     management.unregister("wide")
 
 
-LEFT = "from the model store, or a start with all models makes it the default if it is the newest"
+LEFT = "from the model store, or a new start with all models makes it the default if it is the newest"
 
 
 @pytest.fixture

@@ -9,7 +9,9 @@ from pathlib import Path
 import pytest
 
 from persia.errors import AccessDenied, InvalidInput, Unavailable
+from persia.stack.deployment import own_directory
 from persia.torchserve import Tokens
+from persia.torchserve.state import LOCK_FILE
 
 
 def test_each_service_has_its_key(tmp_path: Path) -> None:
@@ -40,6 +42,32 @@ def test_a_file_that_is_written_anew_is_worth_another_try(tmp_path: Path, spoil:
         tokens.metadata("inference")
     file.write_bytes(good)
     assert tokens.metadata("inference") == (("authorization", "Bearer k"),)
+
+
+@pytest.mark.parametrize("content", [None, b"", b'{"infer'], ids=["absent", "empty", "half written"])
+def test_who_comes_before_the_launcher_has_made_the_file_is_to_try_again(tmp_path: Path, content: bytes | None) -> None:
+    """The directory tells that a TorchServe is about to start; another path was never one's."""
+    for name, error in (("key_file.json", Unavailable), ("other.json", AccessDenied)):
+        file = tmp_path / name
+        if content is not None:
+            file.write_bytes(content)
+        with pytest.raises(AccessDenied):
+            Tokens(file=file).metadata("inference")
+        (tmp_path / LOCK_FILE).touch()
+        with pytest.raises(error, match=f"expected .*{name}"):
+            Tokens(file=file).metadata("inference")
+        (tmp_path / LOCK_FILE).unlink()
+
+
+def test_up_tells_so_before_it_starts_anything(tmp_path: Path) -> None:
+    own_directory(tmp_path / "ts")
+    with pytest.raises(Unavailable, match="TorchServe is about to start"):
+        Tokens(file=tmp_path / "ts" / "key_file.json").metadata("inference")
+    theirs = tmp_path / "theirs"
+    theirs.mkdir()
+    (theirs / "thesis").touch()
+    own_directory(theirs)
+    assert [path.name for path in theirs.iterdir()] == ["thesis"]
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,7 @@ from xml.etree import ElementTree
 import pytest
 from torchserves import make_archive
 
-from handlers.torchserve_command import models_of
+from handlers.store import models_of
 from handlers.torchserve_options import Directories, Options, command, environment, log4j2, properties
 from persia.errors import InvalidInput
 from persia.rpc import MAX_MESSAGE_BYTES
@@ -21,7 +21,7 @@ def parsed(options: Options, directories: Directories) -> dict[str, str]:
 
 
 def test_what_is_closed_unless_it_is_asked_for(tmp_path: Path) -> None:
-    settings = parsed(Options(tmp_path, {"a.mar": "ctr"}), Directories(tmp_path))
+    settings = parsed(Options(tmp_path, [("ctr", "a.mar")]), Directories(tmp_path))
     assert settings["allowed_urls"] == "none"
     assert settings["disable_token_authorization"] == settings["enable_metrics_api"] == "false"
     assert settings["grpc_inference_address"] == settings["grpc_management_address"] == "127.0.0.1"
@@ -31,25 +31,25 @@ def test_what_is_closed_unless_it_is_asked_for(tmp_path: Path) -> None:
 
 
 def test_only_inference_leaves_loopback(tmp_path: Path) -> None:
-    options = Options(tmp_path, {}, host="0.0.0.0", http_port=1, http_management_port=2)
+    options = Options(tmp_path, (), host="0.0.0.0", http_port=1, http_management_port=2)
     settings = parsed(options, Directories(tmp_path))
     assert settings["grpc_inference_address"] == "0.0.0.0" and settings["inference_address"] == "http://0.0.0.0:1"
     assert settings["grpc_management_address"] == "127.0.0.1" and settings["management_address"] == "http://127.0.0.1:2"
 
 
 def test_requests_and_answers_have_one_limit_that_the_servers_behind_take(tmp_path: Path) -> None:
-    settings = parsed(Options(tmp_path, {}), Directories(tmp_path))
+    settings = parsed(Options(tmp_path, ()), Directories(tmp_path))
     assert int(settings["max_request_size"]) == int(settings["max_response_size"]) <= MAX_MESSAGE_BYTES
 
 
 def test_the_heap_grows_with_the_messages(tmp_path: Path) -> None:
     for options, heap in [({}, "1024m"), ({"max_message_bytes": 256 << 20}, "4096m"), ({"heap": "7g"}, "7g")]:
-        made = Options(tmp_path, {}, **options)  # type: ignore[arg-type]
+        made = Options(tmp_path, (), **options)  # type: ignore[arg-type]
         assert f"-Xmx{heap}" in command("java", Path("/site"), "python", made, Directories(tmp_path))
 
 
 def test_paths_of_any_letters_reach_java(tmp_path: Path) -> None:
-    settings = parsed(Options(Path("/a b\\ü😀"), {}), Directories(tmp_path))
+    settings = parsed(Options(Path("/a b\\ü😀"), ()), Directories(tmp_path))
     assert settings["model_store"] == r"/a b\\\u00fc\ud83d\ude00"
 
 
@@ -64,14 +64,14 @@ def test_the_environment_of_others_does_not_configure_it(tmp_path: Path, monkeyp
     monkeypatch.setenv("TS_CONFIG_FILE", "/x")
     monkeypatch.setenv("TEMP", "/x")
     monkeypatch.setenv("EMBEDDING_WORKER_SERVICE", "a:1")
-    found = environment(Options(tmp_path, {}), Directories(tmp_path))
+    found = environment(Options(tmp_path, ()), Directories(tmp_path))
     assert "TS_CONFIG_FILE" not in found
     assert found["TEMP"] == found["TMPDIR"] == f"{tmp_path}/tmp"
     assert found["EMBEDDING_WORKER_SERVICE"] == "a:1" and found["OMP_NUM_THREADS"] == "1"
 
 
 def test_the_working_directory_is_not_on_the_class_path(tmp_path: Path) -> None:
-    line = command("java", Path("/site"), "python", Options(tmp_path, {}), Directories(tmp_path))
+    line = command("java", Path("/site"), "python", Options(tmp_path, ()), Directories(tmp_path))
     assert line[line.index("-cp") + 1] == "/site/ts/frontend/*"
     assert any(part.startswith("-Djava.util.concurrent.ForkJoinPool.common.parallelism=") for part in line)
 
@@ -82,7 +82,7 @@ def test_workers_know_the_largest_answer_and_find_the_configs_from_where_they_ru
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("PERSIA_GLOBAL_CONFIG", "global.yaml")
     monkeypatch.setenv("PERSIA_EMBEDDING_CONFIG", "/etc/embedding.yaml")
-    found = environment(Options(tmp_path, {}, max_message_bytes=16 << 20), Directories(tmp_path))
+    found = environment(Options(tmp_path, (), max_message_bytes=16 << 20), Directories(tmp_path))
     assert found["PERSIA_MAX_ANSWER_MIB"] == "16"
     assert found["PERSIA_GLOBAL_CONFIG"] == str(tmp_path / "global.yaml")
     assert found["PERSIA_EMBEDDING_CONFIG"] == "/etc/embedding.yaml"

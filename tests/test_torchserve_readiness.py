@@ -13,6 +13,7 @@ from servers import PATIENCE, wait_until
 from torchserves import TorchServeRun, launch, make_archive
 
 from handlers.readiness import SMOKE_SECONDS, Readiness, has_traceback
+from handlers.restoring import Planned
 from handlers.torchserve_options import Options
 from handlers.torchserve_process import TorchServe
 from persia.errors import DeadlineExceeded
@@ -21,8 +22,10 @@ from persia.errors import DeadlineExceeded
 def readiness_of(run: TorchServeRun, batch: str) -> Readiness:
     """Of one that serves already, as if it had just been started."""
     ports = [int(address.rpartition(":")[2]) for address in (run.address, run.management_address)]
-    options = Options(Path("nowhere"), {}, port=ports[0], management_port=ports[1])
-    return Readiness(TorchServe(options, run.token_file.parent), [("probe", "1.0")], {"probe": batch.encode()})
+    options = Options(Path("nowhere"), (), port=ports[0], management_port=ports[1])
+    return Readiness(
+        TorchServe(options, run.token_file.parent), [Planned("probe", "1.0", "probe-1.0.mar", True)], {"probe": batch.encode()}
+    )
 
 
 @contextmanager

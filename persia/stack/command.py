@@ -25,6 +25,7 @@ from persia.rpc.process import give_up, set_up
 from persia.stack.child import Interrupted
 from persia.stack.deployment import Deployment, Plan, check_local, free_ports
 from persia.stack.lock import lock_file
+from persia.torchserve.state import MODELS_FILE
 
 __all__ = ["up"]
 
@@ -45,7 +46,18 @@ _WATCH_SECONDS = 0.2
     help="TorchServe's; without it TorchServe is not started.",
 )
 @click.option("--models", default="all", help="Archives of the store to load, with commas between them.")
-@click.option("--state", type=click.Path(path_type=Path), help="For logs, and TorchServe's tokens; else a temporary directory.")
+@click.option(
+    "--state",
+    type=click.Path(path_type=Path),
+    help="For logs, TorchServe's tokens, and which models it has: the next start restores them; else a temporary directory.",
+)
+@click.option("--forget-state", is_flag=True, help="Start with --models alone, whatever was registered, scaled or chosen.")
+@click.option(
+    "--metrics-port-base",
+    type=click.IntRange(1, 65_535),
+    help="Offer metrics: the embedding servers in order from this port on, then the middleware.  "
+    "[default: if the global config has enable_metrics, free ports, which are kept in --state/targets.json]",
+)
 @click.argument("torchserve", nargs=-1)
 def up(
     global_config: Path | None,
@@ -55,6 +67,8 @@ def up(
     model_store: Path | None,
     models: str,
     state: Path | None,
+    forget_state: bool,
+    metrics_port_base: int | None,
     torchserve: tuple[str, ...],
 ) -> None:
     """Starts embedding servers, the middleware and TorchServe, watches them, and stops them on Ctrl-C.
@@ -87,7 +101,11 @@ def up(
             model_store and model_store.resolve(),
             models.split(","),
             torchserve,
+            metrics=config.common_config.metrics_config.enable_metrics or metrics_port_base is not None,
+            metrics_port_base=metrics_port_base,
         )
+        if forget_state:
+            (plan.torchserve_state / MODELS_FILE).unlink(missing_ok=True)
     except (PersiaError, OSError) as error:
         give_up(PROGRAM, str(error))
     stop = StopSignal()

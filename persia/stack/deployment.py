@@ -7,7 +7,7 @@ import random
 import re
 import socket
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -17,6 +17,8 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 from persia.errors import InvalidInput, Unavailable
 from persia.service import SERVICE_VARIABLE
 from persia.stack.child import Child
+from persia.stack.scrape import TARGETS_FILE, metrics_ports, write_targets
+from persia.torchserve.state import LOCK_FILE
 
 __all__ = ["Deployment", "Plan", "Ready", "check_free", "check_local", "drain_seconds", "free_ports"]
 
@@ -25,6 +27,9 @@ START_SECONDS = 24 * 3600.0
 # The others drain for 10 s, TorchServe for as long as it is told.
 STOP_SECONDS = 15.0
 DRAIN_SECONDS = 30.0
+MIDDLEWARE = "middleware"
+# Not among those that are found for the servers.
+METRICS_PORTS = range(15_000, 20_000)
 # What the launcher of TorchServe says. Only what is always there is asked for: a line not understood is waited for in vain.
 _READY = re.compile(r"^.*ready: (inference on ([^\s,]+), management on ([^\s,]+)(?:,.*)?)$", re.MULTILINE)
 _TOKENS = re.compile(r", tokens in (.+?)(?=, logs in |$)")
@@ -42,6 +47,12 @@ class Plan:
     model_store: Path | None = None  # None: without TorchServe
     models: Sequence[str] = ()
     torchserve_arguments: Sequence[str] = ()
+    metrics: bool = False  # whether servers and middleware offer them
+    metrics_port_base: int | None = None  # None: ports that are kept in `state`
+
+    @property
+    def torchserve_state(self) -> Path:
+        return self.state / "ts"
 
 
 @dataclass(frozen=True)
@@ -71,22 +82,31 @@ class Deployment:
     pause: Callable[[float], bool]  # see Child.wait_ready
     children: list[Child] = field(default_factory=list)
     torchserve: Child | None = None
+    metrics_ports: Mapping[str, int] = field(default_factory=dict)  # by the name of a process
 
     def start(self) -> None:
         """Returns when all is ready. Raises Unavailable, Interrupted; what was started by then is to be stopped."""
         plan = self.plan
-        check_free([*(address for replicas in plan.servers for address in replicas), plan.middleware])
-        shards = len(plan.servers)
-        begun = [
-            self._serve(f"embedding-server-{i}{'' if len(replicas) == 1 else f'-{k}'}", "embedding-server", address, i, shards)
+        places = {
+            f"embedding-server-{i}{'' if len(replicas) == 1 else f'-{k}'}": (address, i, k)
             for i, replicas in enumerate(plan.servers)
             for k, address in enumerate(replicas)
+        }
+        check_free([*(address for address, _, _ in places.values()), plan.middleware])
+        if plan.model_store is not None:
+            own_directory(plan.torchserve_state)
+        if plan.metrics:
+            self._allot_metrics(places)
+        else:
+            (plan.state / TARGETS_FILE).unlink(missing_ok=True)
+        begun = [
+            self._serve(name, "embedding-server", address, i, len(plan.servers)) for name, (address, i, _) in places.items()
         ]
         for child in begun:
             child.wait_ready(START_SECONDS, self.pause)
-        self.say(f"{len(begun)} embedding server{'s are' if len(begun) > 1 else ' is'} ready")
-        self._serve("middleware", "middleware", plan.middleware, 0, 1).wait_ready(START_SECONDS, self.pause)
-        self.say(f"the middleware is ready on {plan.middleware}")
+        self.say(f"{len(begun)} embedding server{'s are' if len(begun) > 1 else ' is'} ready{self._scraped(*places)}")
+        self._serve(MIDDLEWARE, "middleware", plan.middleware, 0, 1).wait_ready(START_SECONDS, self.pause)
+        self.say(f"the middleware is ready on {plan.middleware}{self._scraped(MIDDLEWARE)}")
         if plan.model_store is not None:
             self._start_torchserve(plan.model_store)
 
@@ -113,11 +133,32 @@ class Deployment:
         arguments = [command, "--host", host.strip("[]"), "--port", port]
         arguments += ["--global-config", str(self.plan.global_config), "--embedding-config", str(self.plan.embedding_config)]
         arguments += ["--replica-index", str(index), "--replica-size", str(count)]
+        if name in self.metrics_ports:
+            arguments += ["--metrics-port", str(self.metrics_ports[name])]
         return self._add(Child(name, _launcher(arguments), self.plan.state / f"{name}.log", lambda: _is_serving(address)))
+
+    def _allot_metrics(self, servers: Mapping[str, tuple[str, int, int]]) -> None:
+        """servers: name, and address, shard, and replica. Raises Unavailable, InvalidInput, OSError."""
+        state, base = self.plan.state, self.plan.metrics_port_base
+        ports = metrics_ports([*servers, MIDDLEWARE], base, state, lambda count: free_ports(count, METRICS_PORTS), _is_free)
+        hosts = {name: address.rpartition(":")[0] for name, (address, _, _) in servers.items()}
+        addresses = {name: f"{hosts.get(name, '127.0.0.1')}:{port}" for name, port in ports.items()}
+        check_free(list(addresses.values()))
+        labels = {
+            name: {"service": "embedding-server", "shard": str(shard), "replica": str(replica)}
+            for name, (_, shard, replica) in servers.items()
+        }
+        path = write_targets(state, addresses, {**labels, MIDDLEWARE: {"service": "middleware"}})
+        self.metrics_ports = ports
+        self.say(f"metrics are offered to Prometheus, whose targets are in {path}")
+
+    def _scraped(self, *names: str) -> str:
+        ports = [str(self.metrics_ports[name]) for name in names if name in self.metrics_ports]
+        return f", metrics on port{'s' if len(ports) > 1 else ''} {', '.join(ports)}" if ports else ""
 
     def _start_torchserve(self, store: Path) -> None:
         # In one place for all of its lives: so callers find the tokens of the next one where they have read the last one's.
-        arguments = ["torchserve", "--model-store", str(store), "--state", str(self.plan.state / "ts")]
+        arguments = ["torchserve", "--model-store", str(store), "--state", str(self.plan.torchserve_state)]
         arguments += self.plan.torchserve_arguments
         if self.plan.models:
             arguments += ["--models", ",".join(self.plan.models)]
@@ -161,6 +202,21 @@ def _is_serving(address: str) -> bool:
         response = health_pb2_grpc.HealthStub(channel).Check(health_pb2.HealthCheckRequest(), timeout=1)
         return bool(response.status == health_pb2.HealthCheckResponse.SERVING)
     return False
+
+
+def own_directory(path: Path) -> None:
+    """Makes TorchServe's state directory known as such: who looks for its tokens there is to wait, though it starts last."""
+    path.mkdir(mode=0o700, parents=True, exist_ok=True)
+    if not any(path.iterdir()):
+        (path / LOCK_FILE).touch(0o600)
+
+
+def _is_free(port: int) -> bool:
+    try:
+        check_free([f"127.0.0.1:{port}"])
+    except Unavailable:
+        return False
+    return True
 
 
 def free_ports(count: int, among: range = range(20_000, 25_000)) -> list[int]:

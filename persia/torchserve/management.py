@@ -6,14 +6,15 @@ import json
 import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
 from types import TracebackType
 from typing import Any
 
 import grpc
 
 from persia.errors import DeadlineExceeded, InvalidInput, NotFound, PersiaError
+from persia.torchserve.model import Model, model_of
 from persia.torchserve.schema import management_call, new_message, open_channel
+from persia.torchserve.state import StateDirectory
 from persia.torchserve.status import torchserve_error
 from persia.torchserve.tokens import Tokens
 
@@ -32,32 +33,18 @@ WORKERLESS_SECONDS = 1.0
 APPEAR_SECONDS = 10.0
 
 
-@dataclass(frozen=True)
-class Model:
-    """One version of a registered model. ready: how many of its workers can answer."""
-
-    name: str
-    version: str
-    archive: str
-    is_default: bool
-    min_workers: int
-    max_workers: int
-    ready: int
-    workers: tuple[dict[str, Any], ...]
-    batch_size: int
-
-    @property
-    def all_ready(self) -> bool:
-        return self.ready >= max(self.min_workers, 1) and self.ready == len(self.workers)
-
-
 class Management:
-    """Calls of the management service at `host:port`. Each ends within `timeout` seconds; safe for use by many threads."""
+    """Calls of the management service at `host:port`. Each ends within `timeout` seconds; safe for use by many threads.
+
+    What is changed outlives a restart of TorchServe if our launcher started it. With the launcher's own key file, on its
+    machine, a change is noted when the call returns; else half a second later.
+    """
 
     def __init__(self, address: str, tokens: Tokens | None = None, timeout: float = 10.0) -> None:
         self._channel = open_channel(address)
         self._tokens = tokens or Tokens()
         self._timeout = timeout
+        self.state = StateDirectory(self._tokens.file) if self._tokens.file is not None else None
 
     def close(self) -> None:
         self._channel.close()
@@ -82,10 +69,11 @@ class Management:
 
     def describe(self, name: str, version: str | None = None) -> Sequence[Model]:
         """All versions of a model, the default first; or the one that is asked for. Raises NotFound."""
-        default = json.loads(self._call("DescribeModel", model_name=name))[0]["modelVersion"]
-        models = [
-            _model(entry, default) for entry in json.loads(self._call("DescribeModel", model_name=name, model_version="all"))
-        ]
+        entries = json.loads(self._call("DescribeModel", model_name=name, model_version="all"))
+        default = entries[0]["modelVersion"]
+        if len(entries) > 1:
+            default = json.loads(self._call("DescribeModel", model_name=name))[0]["modelVersion"]
+        models = [model_of(entry, default) for entry in entries]
         if version is not None:
             models = [model for model in models if model.version == version]
             if not models:
@@ -96,10 +84,12 @@ class Management:
         """The version that requests without a version get. Raises NotFound."""
         return self.describe(name)[0]
 
-    def register(self, archive: str, name: str | None = None, workers: int = 1, timeout: float = REGISTER_SECONDS) -> Model:
+    def register(
+        self, archive: str, name: str | None = None, workers: int | None = None, timeout: float = REGISTER_SECONDS
+    ) -> Model:
         """Registers an archive of the model store by its file name, and waits until all its workers are READY.
 
-        The first version of a model becomes its default. minWorkers of the archive's model-config.yaml goes before workers.
+        The first version of a model becomes its default. workers: None for as many as the archive says, or 1.
         A version whose workers cannot start, or that nobody waits for any more, is taken away again: TorchServe itself would
         keep it, maybe without workers, and would refuse to register it once more. Raises PersiaError, DeadlineExceeded.
         """
@@ -108,7 +98,7 @@ class Management:
         end = time.monotonic() + timeout
         before, ours = self._registered(), True
         fields: dict[str, Any] = {"model_name": name} if name else {}
-        fields |= {"url": archive, "initial_workers": workers, "synchronous": True}
+        fields |= {"url": archive, "initial_workers": workers or 1, "synchronous": True}
         try:
             try:
                 self._call("RegisterModel", timeout, **fields)
@@ -120,7 +110,10 @@ class Management:
                 before, ours = self._registered(), True
                 self._call("RegisterModel", end - time.monotonic(), **fields)
             (added,) = self._added(archive, before)
-            return self.wait_ready(added.name, added.version, end - time.monotonic())
+            if workers is not None and added.min_workers != workers:  # what the archive says goes before initial_workers
+                model = self._scale(added.name, added.version, workers, workers, end - time.monotonic())
+            else:
+                model = self.wait_ready(added.name, added.version, end - time.monotonic())
         except BaseException as error:  # an interrupt, too: TorchServe goes on without us
             refused = isinstance(error, PersiaError) and not isinstance(error, DeadlineExceeded)
             if ours:
@@ -129,27 +122,37 @@ class Management:
             if "Failed to start workers" in str(error):
                 raise PersiaError(f"{archive}: {error}: the worker's traceback is in TorchServe's model_log.log") from error
             raise
+        self._note()
+        return model
 
     def unregister(self, name: str, version: str | None = None) -> None:
         """Removes a version, by default the default one if it is the last.
 
         Calls that are running or queued for it are lost: TorchServe never answers them. See client.swap for a way without
-        loss. Raises NotFound, PersiaError.
+        loss. One that could not be restored is no longer wanted. Raises NotFound, PersiaError.
         """
-        models = self.describe(name)
+        try:
+            models = self.describe(name)
+            if version is not None:
+                self.describe(name, version)
+        except NotFound:
+            if version is not None and self._note((name, version)):
+                return
+            raise
         if version is None and len(models) == 1:
             version = models[0].version
         if version is None:
             raise PersiaError(f"{name} has versions {_versions(models)}: say which one to unregister")
-        self.describe(name, version)
         if len(models) > 1 and version == models[0].version:
             raise PersiaError(f"{name} {version} is the default: make another of {_versions(models)} the default first")
         self._call("UnregisterModel", model_name=name, model_version=version)
+        self._note()
 
     def forget(self, name: str, version: str) -> None:
         """Unregisters what a failed registration may have left; whether it was there does not matter."""
         with suppress(NotFound):
             self._call("UnregisterModel", model_name=name, model_version=version)
+        self._note()
 
     def set_default(self, name: str, version: str) -> None:
         """Makes a version that can answer the default. Raises NotFound, PersiaError if not all of its workers are READY."""
@@ -157,17 +160,37 @@ class Management:
         if not model.all_ready:
             raise PersiaError(f"{name} {version} has {model.ready} of {model.min_workers} workers READY: not made the default")
         self._call("SetDefault", model_name=name, model_version=version)
+        self._note()
 
-    def scale(self, name: str, workers: int, version: str | None = None, timeout: float = REGISTER_SECONDS) -> Model:
+    def scale(
+        self,
+        name: str,
+        workers: int,
+        version: str | None = None,
+        timeout: float = REGISTER_SECONDS,
+        most: int | None = None,
+    ) -> Model:
         """Sets the number of workers, at least 1, and waits until they are READY. Raises NotFound, DeadlineExceeded.
 
-        Scaling down moves a running request to another worker, or loses it.
+        most: TorchServe's maxWorkers, if not as many. Scaling down moves a running request to another worker, or loses it.
         """
+        model = self._scale(name, version or self.default(name).version, workers, most or workers, timeout)
+        self._note()
+        return model
+
+    def _scale(self, name: str, version: str, workers: int, most: int, timeout: float) -> Model:
+        self.set_workers(name, version, workers, most)
+        return self.wait_ready(name, version, timeout, lambda model: model.min_workers == workers <= len(model.workers) <= most)
+
+    def set_workers(self, name: str, version: str, workers: int, most: int) -> None:
+        """As scale, but waits for nothing."""
         if workers < 1:
             raise InvalidInput(f"expected at least 1 worker (TorchServe makes 0 a 1 over gRPC), got {workers}")
-        version = version or self.default(name).version
-        self._call("ScaleWorker", model_name=name, model_version=version, min_worker=workers, max_worker=workers)
-        return self.wait_ready(name, version, timeout, lambda model: model.min_workers == workers == len(model.workers))
+        self._call("ScaleWorker", model_name=name, model_version=version, min_worker=workers, max_worker=most)
+
+    def _note(self, forget: tuple[str, str] | None = None) -> bool:
+        """Whether forget was wanted. See StateDirectory.note."""
+        return self.state is not None and self.state.note(forget)
 
     def wait_ready(
         self, name: str, version: str | None, timeout: float, also: Callable[[Model], bool] = lambda model: True
@@ -239,21 +262,6 @@ class Management:
         except grpc.RpcError as error:
             raise torchserve_error(error, request.ByteSize(), end) from None
         return str(answer.msg)
-
-
-def _model(entry: dict[str, Any], default: str) -> Model:
-    workers = tuple(entry.get("workers", ()))
-    return Model(
-        name=entry["modelName"],
-        version=entry["modelVersion"],
-        archive=entry["modelUrl"],
-        is_default=entry["modelVersion"] == default,
-        min_workers=entry["minWorkers"],
-        max_workers=entry["maxWorkers"],
-        ready=sum(worker.get("status") == "READY" for worker in workers),
-        workers=workers,
-        batch_size=entry["batchSize"],
-    )
 
 
 def _versions(models: Sequence[Model]) -> str:

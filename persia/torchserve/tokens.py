@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Literal
 
 from persia.errors import AccessDenied, InvalidInput, Unavailable
+from persia.torchserve.state import KEY_FILE, StateDirectory
 
 __all__ = ["Tokens"]
 
@@ -31,7 +32,8 @@ class Tokens:
     def metadata(self, kind: Kind) -> Metadata:
         """What goes with a call to the inference or the management service.
 
-        Raises AccessDenied if there is no such key, Unavailable while a file that had one is written anew.
+        Raises AccessDenied if there is no such key, Unavailable while a file that had one, or that a launcher of TorchServe is
+        about to make, is not there.
         """
         token = self._token if self._file is None else self._from_file(self._file, kind)
         return (("authorization", f"Bearer {token}"),) if token is not None else ()
@@ -44,15 +46,27 @@ class Tokens:
                 self._read = version, _keys(file)
             return self._read[1][kind]
         except (OSError, ValueError, TypeError, KeyError) as error:
-            if self._read is not None and isinstance(error, (OSError, ValueError)):
-                again = "gone or half written: TorchServe is about to start, or has ended"
-                raise Unavailable(
-                    f"expected TorchServe's tokens in {file}, where they were before, got a file {again}"
-                ) from error
+            if isinstance(error, (OSError, ValueError)) and not isinstance(error, PermissionError):
+                place = "where they were before" if self._read is not None else "the state directory of its launcher"
+                if self._read is not None or self._file_is_to_come(file):
+                    again = "gone or half written: TorchServe is about to start, or has ended"
+                    raise Unavailable(f"expected TorchServe's tokens in {file}, {place}, got a file {again}") from error
             if isinstance(error, OSError):
-                raise AccessDenied(f"expected TorchServe's tokens in {file}, got: {error.strerror}; is it running?") from error
+                problem = f"{error.strerror}, in a directory that is no TorchServe's; is it running?"
+                raise AccessDenied(
+                    f"expected TorchServe's tokens in {file}, got: {problem} Take the path that its `ready` line names"
+                ) from error
             got = f"{type(error).__name__}: {error}"  # not its repr, in which the whole file may stand
             raise AccessDenied(f"expected {file} to be TorchServe's key file with a key for {kind}, got: {got}") from error
+
+    @property
+    def file(self) -> Path | None:
+        """The key file, if the tokens are from one."""
+        return self._file
+
+    @staticmethod
+    def _file_is_to_come(file: Path) -> bool:
+        return file.name == KEY_FILE and StateDirectory(file).is_ours
 
 
 def _keys(file: Path) -> dict[str, str]:
