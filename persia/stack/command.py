@@ -23,6 +23,7 @@ from persia.errors import PersiaError, Unavailable
 from persia.rpc import StopSignal
 from persia.rpc.process import give_up, set_up
 from persia.stack.child import Interrupted
+from persia.stack.checked import passes_check
 from persia.stack.deployment import Deployment, Plan, check_local, free_ports
 from persia.stack.lock import lock_file
 
@@ -46,6 +47,7 @@ _WATCH_SECONDS = 0.2
 )
 @click.option("--models", default="all", help="Archives of the store to load, with commas between them.")
 @click.option("--state", type=click.Path(path_type=Path), help="For logs, and TorchServe's tokens; else a temporary directory.")
+@click.option("--check/--no-check", "checked", default=True, help="Look at everything first, as `persia-launcher check` does.")
 @click.argument("torchserve", nargs=-1)
 def up(
     global_config: Path | None,
@@ -55,6 +57,7 @@ def up(
     model_store: Path | None,
     models: str,
     state: Path | None,
+    checked: bool,
     torchserve: tuple[str, ...],
 ) -> None:
     """Starts embedding servers, the middleware and TorchServe, watches them, and stops them on Ctrl-C.
@@ -90,6 +93,8 @@ def up(
         )
     except (PersiaError, OSError) as error:
         give_up(PROGRAM, str(error))
+    if checked and not passes_check(plan):
+        give_up(PROGRAM, "the check failed, so nothing was started: mend what it names, or say --no-check")
     stop = StopSignal()
     stop.serving()
     deployment = Deployment(plan, click.echo, stop.wait_for)
