@@ -39,7 +39,7 @@ def find_archives(report: Report, store: Path | None, models: str, named: Sequen
     if "all" in wanted:
         found += in_store
         if not in_store:
-            report.fail("archive", "", f"there is no archive in {store}", "pack the model with `persia-launcher archive`")
+            report.warn("archive", "", f"there is no archive in {store}", "pack the model with `persia-launcher archive`")
         return found
     for name in wanted:
         if (store / name).exists():

@@ -76,16 +76,16 @@ def _as_signs(slot: Slot, probes: _U64) -> Iterator[Guess]:
 def _of_other_groups(slot: Slot, config: EmbeddingConfig, probes: _U64) -> Iterator[Guess]:
     own = {name for name, other in config.slots.items() if other.group == slot.group}
     for other in config.slots.values():
-        if other.name in own:
+        if other.name in own or other.hash_stack_rounds:  # to the rows of a hash stack every id leads
             continue
         advice = (
-            f"are {slot.name} and {other.name} swapped in the request, or was a slot or group inserted, removed or moved in the "
-            "embedding config since training?"
+            f"are {slot.name} and {other.name} swapped in the request, or was a slot or group inserted, removed or moved in "
+            "the embedding config since training?"
         )
         yield Guess(f"as ids of {other.name}", advice, signs_of(probes, _rule(other, slot)))
     beyond = SimpleNamespace(prefix=(len(_groups(config)) + 1) << (64 - slot.prefix_bits))
     if beyond.prefix >> 64 == 0:
-        advice = "use the embedding config of the training: this one lacks a group, or has another order"
+        advice = "use the embedding config of the training: this one lacks a group, or has others"
         yield Guess("under the prefix of a group that the config does not have", advice, signs_of(probes, _rule(beyond, slot)))
 
 

@@ -17,7 +17,7 @@ __all__ = ["Room", "check_capacity", "check_memory", "judge_memory", "room_of", 
 # Measured on Linux with CPython 3.11 and torch 2: what a process takes before it holds anything of a model.
 SERVER_BYTES = 64 << 20
 WORKER_BYTES = 320 << 20
-HEAP_BYTES = 1 << 30  # of TorchServe's JVM, unless it is told otherwise
+JVM_BYTES = 512 << 20  # of TorchServe's front end; its heap may grow beyond that with large requests
 _TIGHT = 0.8
 _NO_LIMIT = 1 << 60  # cgroup v1 writes a number near 2^63 where there is no limit
 
@@ -36,10 +36,10 @@ def check_memory(report: Report, subject: Subject, scan: Scan | None, archives: 
     tables = table_bytes(subject, scan) * local if scan is not None else 0
     workers = sum(archive.workers for archive in archives)
     models = sum(archive.workers * (archive.model_bytes + WORKER_BYTES) for archive in archives)
-    need = tables + local * SERVER_BYTES + models + (HEAP_BYTES if archives else 0)
+    need = tables + local * SERVER_BYTES + models + (JVM_BYTES if archives else 0)
     parts = [f"{local} embedding servers {_gib(tables + local * SERVER_BYTES)}"] if local else []
     if archives:
-        parts.append(f"TorchServe with {workers} workers {_gib(models + HEAP_BYTES)}")
+        parts.append(f"TorchServe with {workers} workers {_gib(models + JVM_BYTES)}")
     if parts:
         judge_memory(report, need, room_of(Path("/proc"), Path("/sys/fs/cgroup")), " and ".join(parts))
 

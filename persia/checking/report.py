@@ -96,7 +96,7 @@ def _rows(finding: Finding, name: str, width: int) -> Iterator[str]:
 
 
 def _wrapped(text: str, width: int) -> list[str]:
-    return textwrap.wrap(text, width) or [""]
+    return textwrap.wrap(text, width, break_on_hyphens=False) or [""]
 
 
 def _many(count: int, noun: str) -> str:

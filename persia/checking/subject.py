@@ -103,7 +103,7 @@ def _open(report: Report, directory: Path, shards: int) -> Checkpoint | None:
     written = DateTime.fromtimestamp(whole.marker.seconds).isoformat(sep=" ")
     text = f"{directory}: complete, of {written}, {whole.marker.num_shards} shards, {len(whole.files)} files, {_size(size)}"
     if whole.marker.num_shards != shards:
-        text += f"; each of the {shards} servers reads all files, and keeps its part"
+        text += f"; with {shards} servers, each reads all files and keeps its part"
     report.ok("checkpoint", "files", text, files=len(whole.files), bytes=size, seconds=whole.marker.seconds)
     if whole.marker.seconds > time.time() + _CLOCK_SECONDS:
         advice = "set the clocks of both machines (NTP): packets that are older than the checkpoint are not applied"

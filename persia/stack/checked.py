@@ -12,16 +12,15 @@ from persia.stack.deployment import Plan
 __all__ = ["check_arguments", "passes_check"]
 
 SECONDS = 5.0  # for reading rows: what was read by then is a fair sample of them
-_FAILED = 2
 
 
 def passes_check(plan: Plan) -> bool:
-    """Whether nothing failed. What is not as it should be is printed, warnings too.
+    """Whether nothing failed, the check itself included. What is not as it should be is printed, warnings too.
 
-    It runs in a process of its own, because it may load torch and a model, which `up` would keep in memory for ever.
+    The check runs in a process of its own, because it may load torch and a model, which `up` would keep in memory for ever.
     """
     command = [sys.executable, "-m", "persia.launcher", "check", *check_arguments(plan)]
-    return subprocess.run(command).returncode != _FAILED
+    return subprocess.run(command).returncode == 0
 
 
 def check_arguments(plan: Plan) -> list[str]:

@@ -22,8 +22,8 @@ from persia.config import (
 from persia.errors import PersiaError, Unavailable
 from persia.rpc import StopSignal
 from persia.rpc.process import give_up, set_up
-from persia.stack.child import Interrupted
 from persia.stack.checked import passes_check
+from persia.stack.child import Interrupted
 from persia.stack.deployment import Deployment, Plan, check_local, free_ports
 from persia.stack.lock import lock_file
 
@@ -94,7 +94,8 @@ def up(
     except (PersiaError, OSError) as error:
         give_up(PROGRAM, str(error))
     if checked and not passes_check(plan):
-        give_up(PROGRAM, "the check failed, so nothing was started: mend what it names, or say --no-check")
+        click.echo(f"{PROGRAM}: the check failed, so nothing was started: mend what it names, or say --no-check", err=True)
+        sys.exit(1)
     stop = StopSignal()
     stop.serving()
     deployment = Deployment(plan, click.echo, stop.wait_for)
