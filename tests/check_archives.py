@@ -6,6 +6,7 @@ import functools
 import io
 import warnings
 from pathlib import Path
+from typing import Any
 
 import torch
 from checks import Content, Files, signature_of
@@ -37,7 +38,9 @@ def _scripted(scale: float) -> bytes:
     return buffer.getvalue()
 
 
-def add_archive(files: Files, content: Content | None, *, scale: float = 1.0, handler: Path = DEFAULT_HANDLER) -> Path:
+def add_archive(
+    files: Files, content: Content | None, *, scale: float = 1.0, handler: Path = DEFAULT_HANDLER, **persia: Any
+) -> Path:
     """An archive in the store of these files, of a model that was tried with this embedding config; None: it says nothing."""
     store = files.directory / "store"
     store.mkdir(exist_ok=True)
@@ -48,5 +51,5 @@ def add_archive(files: Files, content: Content | None, *, scale: float = 1.0, ha
         extra = [files.directory / SIGNATURE_FILE]
         extra[0].write_bytes(signature_of(content).to_bytes())
     out = store / "ctr-1.0.mar"
-    write_archive(out, "ctr", "1.0", model, handler, model_config({}), extra)
+    write_archive(out, "ctr", "1.0", model, handler, model_config({"persia": persia} if persia else {}), extra)
     return out

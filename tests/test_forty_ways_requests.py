@@ -10,6 +10,7 @@ import msgspec
 import numpy as np
 import pytest
 import torch
+import yaml
 from check_archives import Model, add_archive
 from checks import CONFIG, SAMPLES, WIDTH, Checked, Files, changed, parse, signature_of, table_ids
 
@@ -153,6 +154,19 @@ def test_way_36_an_archive_of_another_model_under_the_name(files: Files) -> None
     slots = {"clicks": {"dim": 4}, **CONFIG["slots_config"]}
     add_archive(files, {**CONFIG, "slots_config": slots})
     told(files, r"^archive ctr-1.0.mar: the model takes clicks, which the embedding config does not have")
+
+
+def test_way_38_an_older_embedding_config_in_the_archive(files: Files) -> None:
+    older = files.directory / "older.yml"
+    older.write_text(
+        yaml.safe_dump({**CONFIG, "slots_config": {"gone": {"dim": 4}, **CONFIG["slots_config"]}}, sort_keys=False)
+    )
+    add_archive(files, CONFIG, embedding_config=str(older))
+    told(
+        files, r"^archive ctr-1.0.mar: its handler has an embedding config of its own, which differs from this one: gone, user"
+    )
+    add_archive(files, CONFIG, embedding_config=str(files.directory / "embedding_config.yml"))
+    assert check(files, "--strict").code == 0
 
 
 def test_way_37_a_model_whose_scores_are_nan(files: Files) -> None:

@@ -16,7 +16,7 @@ from persia.checking.leaves import Archive, load_model_of, open_archive, scores_
 from persia.checking.report import Report
 from persia.checking.samples import Sample
 from persia.checking.scan import Rows, Scan
-from persia.config import EmbeddingConfig
+from persia.config import EmbeddingConfig, parse_embedding_config
 from persia.errors import PersiaError
 from persia.routing.lookup import split
 from persia.routing.plan import make_slots
@@ -63,12 +63,12 @@ def check_archive(
         return None
     text = f"{archive.name} {archive.version}, handler {archive.handler or 'none'}, {archive.model_bytes / 2**20:.1f} MiB"
     report.ok("archive", subject, text, model=archive.name, version=archive.version, bytes=archive.model_bytes)
-    fits = True
+    fits = _check_own_config(report, subject, archive, config)
     if signature is None:
         advice = "pack it again with --sample, or --features: then requests are checked, and features put in the model's order"
         report.warn("archive", subject, "it has no signature: features count by their place in requests", advice)
     elif config is not None:
-        fits = signatures.check_config(report, subject, signature, config)
+        fits &= signatures.check_config(report, subject, signature, config)
         if sample is not None:
             fits &= signatures.check_sample_fits(report, subject, signature, sample)
         if fits:
@@ -77,6 +77,23 @@ def check_archive(
     if fits:
         _try(report, path, archive, signature, config, sample, scan)
     return archive
+
+
+def _check_own_config(report: Report, subject: str, archive: Archive, config: EmbeddingConfig | None) -> bool:
+    """Whether a handler that routes by itself, with an embedding config of its own, makes the same signs."""
+    if archive.embedding_config is None or config is None:
+        return True
+    try:
+        own = parse_embedding_config(archive.embedding_config)
+    except PersiaError as error:
+        report.fail("archive", subject, f"its own embedding config: {error}", "mend it, and pack the model again")
+        return False
+    if own.fingerprint == config.fingerprint:
+        return True
+    names = [name for name in {**own.slots, **config.slots} if own.slots.get(name) != config.slots.get(name)]
+    text = f"its handler has an embedding config of its own, which differs from this one: {', '.join(names[:5])}"
+    report.fail("archive", subject, text, "pack the archive with the embedding config of the table, or without one")
+    return False
 
 
 def embeddings_of(batch: _core.Batch, config: EmbeddingConfig, found: Rows) -> dict[str, npt.NDArray[np.float16]]:

@@ -54,7 +54,7 @@ class Archive(Protocol):
     model_bytes: int
     workers: int
     signature: bytes | None
-    embedding_config: str
+    embedding_config: bytes | None
 
 
 def open_checkpoint(directory: Path, index: int, count: int) -> Checkpoint:
