@@ -41,7 +41,10 @@ def _scripted(scale: float) -> bytes:
 def add_archive(
     files: Files, content: Content | None, *, scale: float = 1.0, handler: Path = DEFAULT_HANDLER, **persia: Any
 ) -> Path:
-    """An archive in the store of these files, of a model that was tried with this embedding config; None: it says nothing."""
+    """An archive in the store of these files, of a model that was tried with this embedding config; None: it says nothing.
+
+    persia: settings of our handler.
+    """
     store = files.directory / "store"
     store.mkdir(exist_ok=True)
     model = files.directory / "dense.pt"

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -55,7 +54,10 @@ def reordered(*names: str) -> Content:
 def table_ids() -> dict[str, Ids]:
     """The ids that have rows: large numbers, counted ones, and hashes of strings."""
     generator = np.random.default_rng(7)
-    large = partial(generator.integers, 1 << 40, 1 << 41, 200, np.uint64)
+
+    def large() -> Ids:
+        return generator.integers(1 << 40, 1 << 41, 200, np.uint64)
+
     return {
         "user": large(),
         "item": large(),

@@ -162,9 +162,7 @@ def test_way_38_an_older_embedding_config_in_the_archive(files: Files) -> None:
         yaml.safe_dump({**CONFIG, "slots_config": {"gone": {"dim": 4}, **CONFIG["slots_config"]}}, sort_keys=False)
     )
     add_archive(files, CONFIG, embedding_config=str(older))
-    told(
-        files, r"^archive ctr-1.0.mar: its handler has an embedding config of its own, which differs from this one: gone, user"
-    )
+    told(files, r"^archive ctr-1.0.mar: its handler has an embedding config of its own, .*: gone, user")
     add_archive(files, CONFIG, embedding_config=str(files.directory / "embedding_config.yml"))
     assert check(files, "--strict").code == 0
 
