@@ -14,10 +14,11 @@ import yaml
 from check_archives import Model, add_archive
 from checks import CONFIG, SAMPLES, WIDTH, Checked, Files, changed, parse, signature_of, table_ids
 
-from persia.batch import Label, NonIDTypeFeature
+from persia.batch import IDTypeFeature, Label, NonIDTypeFeature, PersiaBatch
 from persia.checking.report import Report
 from persia.checking.samples import read_sample
 from persia.checking.signatures import dense_in_order
+from persia.errors import FeatureError
 from persia.signature import DenseSignature
 
 NUMBERS = np.random.default_rng(5).random((SAMPLES, WIDTH), np.float32)
@@ -80,6 +81,23 @@ def test_way_03_a_feature_that_the_model_does_not_take(files: Files) -> None:
     without = {**CONFIG, "slots_config": {name: slot for name, slot in CONFIG["slots_config"].items() if name != "city"}}
     add_archive(files, without)
     told(files, r"archive ctr-1.0.mar: the sample does not fit the model: .*city")
+
+
+def test_way_04_a_feature_twice(files: Files) -> None:
+    user, other = (IDTypeFeature(name, files.ids()["user"]) for name in ("user", "resu"))
+    path = files.directory / "sample.bin"
+    path.write_bytes(PersiaBatch([user, other], requires_grad=False).to_bytes().replace(b"resu", b"user"))  # ours refuses it
+    told(files, r"sample user: the sample has the feature twice -> send each feature once")
+    with pytest.raises(FeatureError, match="twice"):  # as a lookup says
+        files.embeddings()
+
+
+def test_way_05_a_feature_that_the_embedding_config_does_not_have(files: Files) -> None:
+    ids = files.ids()
+    files.write_sample({**ids, "usr": ids["user"]})
+    told(files, r"sample usr: the embedding config has no such feature -> is it user\?")
+    with pytest.raises(FeatureError, match="usr"):
+        files.embeddings()
 
 
 def test_way_27_a_label_among_the_dense_tensors(files: Files) -> None:
