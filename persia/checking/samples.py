@@ -89,8 +89,6 @@ def check_sample(report: Report, sample: Sample, scan: Scan) -> None:
 
 def _check_names(report: Report, sample: Sample, config: EmbeddingConfig) -> None:
     names = [feature.name for feature in sample.batch.features]
-    for name in sorted({name for name in names if names.count(name) > 1}):
-        report.fail("sample", name, "the sample has the feature twice", "send each feature once: a lookup refuses the request")
     text = f"{sample.samples} samples, {len(names)} features, {len(sample.batch.dense)} dense tensors"
     if missing := [name for name in config.slots if name not in names]:
         advice = "send every feature that the model was trained with, also if it is empty: models take them by their place"
