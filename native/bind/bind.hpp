@@ -16,9 +16,9 @@ void errors(nanobind::module_& module);
 void signs(nanobind::module_& module);
 void batch(nanobind::module_& module);
 void files(nanobind::module_& module);
-void row_scan(nanobind::module_& module);
 void table(nanobind::module_& module);
 void routing(nanobind::module_& module);
 void frames(nanobind::module_& module);
+void row_scan(nanobind::module_& module);
 
 }  // namespace persia::bind

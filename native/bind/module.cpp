@@ -8,9 +8,9 @@ NB_MODULE(_core, module) {
     persia::bind::signs(module);
     persia::bind::batch(module);
     persia::bind::files(module);
-    persia::bind::row_scan(module);
     persia::bind::table(module);
     persia::bind::routing(module);
     nanobind::module_ net = module.def_submodule("net", "How lookups travel in frames. Use persia.rpc rather than this.");
     persia::bind::frames(net);
+    persia::bind::row_scan(module);
 }
