@@ -201,6 +201,14 @@ def test_archives_that_cannot_be_served(files: Files) -> None:
     told(files, r"^archive gone.mar: there is no such archive", "--models", "ctr-1.0.mar,other=gone.mar")
 
 
+def test_an_archive_that_is_named_no_more_by_the_state_may_be_gone(files: Files) -> None:
+    state = files.directory / "state"
+    (state / "ts").mkdir(parents=True)
+    (state / "ts" / "models.json").write_text("{}")
+    gone = r"^archive gone.mar: there is no such archive"
+    told(files, gone, "--strict", "--models", "ctr-1.0.mar,gone.mar", "--state", str(state), state="warn")
+
+
 def test_another_handler_may_call_the_model_in_its_own_way(files: Files) -> None:
     handler = files.directory / "own_handler.py"
     handler.write_text("class Own:\n    pass\n")

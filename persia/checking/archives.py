@@ -29,8 +29,11 @@ MAX_NUMBERS = 1 << 29
 _Array = npt.NDArray[Any]
 
 
-def find_archives(report: Report, store: Path | None, models: str, named: Sequence[Path]) -> list[Path]:
-    """The archives of a store that TorchServe would load (`models` as for it), and those that are named one by one."""
+def find_archives(report: Report, store: Path | None, models: str, named: Sequence[Path], restored: bool) -> list[Path]:
+    """The archives of a store that TorchServe would load (`models` as for it), and those that are named one by one.
+
+    restored: TorchServe has a state of its own, by which it may need an archive that is named no more.
+    """
     found = list(named)
     if store is None:
         return found
@@ -46,7 +49,8 @@ def find_archives(report: Report, store: Path | None, models: str, named: Sequen
             found.append(store / name)
         else:
             have = ", ".join(path.name for path in in_store) or "none"
-            report.fail("archive", name, f"there is no such archive in {store}", f"there are: {have}")
+            say = report.warn if restored else report.fail
+            say("archive", name, f"there is no such archive in {store}", f"there are: {have}")
     return found
 
 

@@ -26,6 +26,7 @@ _FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
 _DIRECTORY = click.Path(exists=True, file_okay=False, path_type=Path)
 _PORT = click.IntRange(0, 65_535)
 _EVER = 1e9  # seconds
+TORCHSERVE_STATE = Path("ts", "models.json")  # where TorchServe under `up` notes what it has
 
 
 @click.command(context_settings={"show_default": True})
@@ -81,7 +82,8 @@ def check(
         check_capacity(report, subject, scanned)
         if asked is not None:
             check_sample(report, asked, scanned)
-    paths = find_archives(report, model_store, models, archives)
+    restored = state is not None and (state / TORCHSERVE_STATE).exists()
+    paths = find_archives(report, model_store, models, archives, restored)
     opened = [check_archive(report, path, subject.embedding_config, asked, scanned) for path in paths]
     check_memory(report, subject, scanned, [archive for archive in opened if archive is not None])
     others = {"middleware": f"127.0.0.1:{middleware_port}"}

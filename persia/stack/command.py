@@ -39,6 +39,7 @@ _WATCH_SECONDS = 0.2
 @click.option("--global-config", envvar=GLOBAL_CONFIG_VARIABLE, show_envvar=True, type=click.Path(path_type=Path))
 @click.option("--embedding-config", envvar=EMBEDDING_CONFIG_VARIABLE, show_envvar=True, type=click.Path(path_type=Path))
 @click.option("--shards", type=click.IntRange(1), default=1, help="How many embedding servers, if the config names none.")
+@click.option("--check/--no-check", "checked", default=True, help="Look at everything first, as `persia-launcher check` does.")
 @click.option("--middleware-port", type=click.IntRange(0, 65_535), default=8887, help="0: any free one.")
 @click.option(
     "--model-store",
@@ -47,17 +48,16 @@ _WATCH_SECONDS = 0.2
 )
 @click.option("--models", default="all", help="Archives of the store to load, with commas between them.")
 @click.option("--state", type=click.Path(path_type=Path), help="For logs, and TorchServe's tokens; else a temporary directory.")
-@click.option("--check/--no-check", "checked", default=True, help="Look at everything first, as `persia-launcher check` does.")
 @click.argument("torchserve", nargs=-1)
 def up(
     global_config: Path | None,
     embedding_config: Path | None,
     shards: int,
+    checked: bool,
     middleware_port: int,
     model_store: Path | None,
     models: str,
     state: Path | None,
-    checked: bool,
     torchserve: tuple[str, ...],
 ) -> None:
     """Starts embedding servers, the middleware and TorchServe, watches them, and stops them on Ctrl-C.
