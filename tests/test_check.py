@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import socket
 import subprocess
 import sys
@@ -13,6 +14,7 @@ import yaml
 from checks import CONFIG, SAMPLES, Files, changed, parse, table_ids
 from click.testing import CliRunner
 from golden import GOLDEN
+from torchserves import PERSIA_HANDLER, make_archive
 
 from embedding_server.writer import IncrementalDumper, write_checkpoint
 from persia.batch import NonIDTypeFeature
@@ -20,6 +22,8 @@ from persia.checking.command import check
 from persia.checking.memory import Room, judge_memory, room_of
 from persia.checking.report import COLUMNS, Report
 from persia.signs import signs_of
+from persia.stack.checked import check_arguments
+from persia.stack.deployment import Plan
 
 LAUNCHER = Path(sys.executable).with_name("persia-launcher")
 
@@ -42,16 +46,42 @@ def test_all_is_well(files: Files) -> None:
 
 
 @pytest.mark.parametrize("model", ["ctr", "mix"])
-def test_what_persia_left_is_well(tmp_path: Path, model: str) -> None:
-    arguments = ["--embedding-config", str(GOLDEN / model / "embedding_config.yml"), "--middleware-port", "0"]
-    arguments += ["--sample", str(GOLDEN / model / "golden" / "batch16_0.bin")]
+def test_what_persia_left_is_well_and_scores_are_its_own(tmp_path: Path, model: str) -> None:
+    golden = GOLDEN / model
+    make_archive(tmp_path / "store", model, handler=PERSIA_HANDLER, model=golden / "ckpt" / "jit_dense.pt")
     config = tmp_path / "global_config.yaml"
-    config.write_text(
-        yaml.safe_dump({"common_config": {"infer_config": {"embedding_checkpoint": str(GOLDEN / model / "ckpt")}}})
-    )
-    result = CliRunner().invoke(check, ["--global-config", str(config), *arguments])
+    config.write_text(yaml.safe_dump({"common_config": {"infer_config": {"embedding_checkpoint": str(golden / "ckpt")}}}))
+    arguments = ["--global-config", str(config), "--embedding-config", str(golden / "embedding_config.yml"), "--json"]
+    arguments += [
+        "--sample",
+        str(golden / "golden" / "batch16_0.bin"),
+        "--archive",
+        str(tmp_path / "store" / f"{model}-1.0.mar"),
+    ]
+    result = CliRunner().invoke(check, [*arguments, "--middleware-port", "0"])
     assert result.exit_code == 0, result.output
-    assert "FAIL" not in result.output
+    found = json.loads(result.stdout)
+    assert found["failures"] == 0
+    (scores,) = (f["figures"] for f in found["findings"] if f["text"].startswith("scores of the sample"))
+    out = np.load(golden / "golden" / "batch16_0.npz")["out"]
+    assert scores == pytest.approx({"min": out.min(), "mean": out.mean(), "max": out.max()}, abs=1e-3)
+
+
+@pytest.mark.parametrize(
+    ("torchserve", "ports"),
+    [
+        ((), []),
+        (("--port", "1", "--management-port=2", "--drain", "3"), ["--port", "1", "--management-port", "2"]),
+        (("--port", "1", "--port", "7"), ["--port", "7"]),
+    ],
+)
+def test_up_asks_for_the_ports_that_torchserve_will_have(torchserve: tuple[str, ...], ports: list[str]) -> None:
+    paths = Path("state"), Path("global.yaml"), Path("embedding.yml")
+    arguments = check_arguments(Plan(*paths, [["127.0.0.1:1"]], "127.0.0.1:5", Path("store"), ["all"], torchserve))
+    at = arguments.index("--models") + 2
+    assert (arguments[at:], "--ports-must-be-free" in arguments) == (ports, True)
+    assert arguments[arguments.index("--middleware-port") + 1] == "5"
+    assert "--model-store" not in check_arguments(Plan(*paths, [], "127.0.0.1:5"))
 
 
 def test_exit_codes(files: Files) -> None:
