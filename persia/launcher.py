@@ -20,6 +20,7 @@ COMMANDS = {
     "up": "persia.stack.command:up",
     "checkpoint": "persia.embedding_server.commands:checkpoint",
     "packet": "persia.embedding_server.commands:packet",
+    "check": "persia.checking.command:check",
     "archive": "persia.handlers.archive_command:archive",
     "torchserve": "persia.handlers.torchserve_command:torchserve",
     "infer": "persia.client.infer_command:infer",

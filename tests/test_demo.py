@@ -97,6 +97,9 @@ def test_up_does_not_take_another_deployments_servers_for_its_own(tmp_path: Path
         up.said("Ctrl-C stops all")
         with Up(tmp_path / "second", "--middleware-port", port, servers=[f"127.0.0.1:{free_port()}"]) as second:
             assert second.process.wait(PATIENCE) == 1
+            assert f"1 of 2 are taken: middleware {middleware}" in second.log.read_text()
+        with Up(tmp_path / "second", "--no-check", "--middleware-port", port, servers=[f"127.0.0.1:{free_port()}"]) as second:
+            assert second.process.wait(PATIENCE) == 1
             taken = f"up: expected a free address to listen on, got {middleware}: Address already in use"
             assert taken in second.log.read_text()
             assert "are ready" not in second.log.read_text()
@@ -166,7 +169,12 @@ def test_up_passes_on_that_torchserve_is_to_run_without_tokens_and_over_http(tmp
 
 def test_up_ends_when_something_cannot_start_and_says_why(tmp_path: Path) -> None:
     (tmp_path / "store").mkdir()
-    with Up(tmp_path, "--model-store", str(tmp_path / "store"), "--models", "no.mar", "--middleware-port", "0") as up:
+    arguments = ["--model-store", str(tmp_path / "store"), "--models", "no.mar", "--middleware-port", "0"]
+    with Up(tmp_path, *arguments) as up:
+        assert up.process.wait(PATIENCE) == 1
+        assert re.search(r"(?s)FAIL +archive: no.mar.*up: the check failed, so nothing was started", up.log.read_text())
+        assert not (up.state / "embedding-server-0.log").exists()
+    with Up(tmp_path, "--no-check", *arguments) as up:
         assert up.process.wait(PATIENCE) == 1
         assert re.search(r"(?s)up: torchserve ended with 2; .*torchserve\.log ends with:\n.*no\.mar", up.log.read_text())
         assert up.children() == {}

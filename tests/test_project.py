@@ -104,6 +104,13 @@ def test_light_modules_load_neither_grpc_nor_torch(name: str) -> None:
     assert {"grpc", "torch"}.isdisjoint(modules)
 
 
+def test_leaves_are_found_by_their_names_in_few_places() -> None:
+    """What persia may not import, it may ask for by name: the launcher for commands, a check for what servers would say."""
+    named = re.compile(rf'"persia\.(?:{"|".join(LEAVES)})\b')
+    asking = {str(path.relative_to(ROOT)) for path in (ROOT / "persia").rglob("*.py") if named.search(path.read_text())}
+    assert asking == {"persia/launcher.py", "persia/checking/leaves.py"}
+
+
 def test_reading_a_checkpoint_waits_for_no_import_that_it_does_not_need() -> None:
     code = "import persia.launcher, persia.embedding_server.__main__, sys; print(*sys.modules, sep='\\n')"
     modules = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True).stdout.splitlines()

@@ -20,5 +20,6 @@ void filling(nanobind::module_& module);
 void table(nanobind::module_& module);
 void routing(nanobind::module_& module);
 void frames(nanobind::module_& module);
+void row_scan(nanobind::module_& module);
 
 }  // namespace persia::bind

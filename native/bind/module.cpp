@@ -13,4 +13,5 @@ NB_MODULE(_core, module) {
     persia::bind::routing(module);
     nanobind::module_ net = module.def_submodule("net", "How lookups travel in frames. Use persia.rpc rather than this.");
     persia::bind::frames(net);
+    persia::bind::row_scan(module);
 }

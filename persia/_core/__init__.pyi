@@ -149,6 +149,16 @@ class IncReader:
     @property
     def path(self) -> str: ...
 
+def scan_rows(
+    path: _Path, *, packet: bool, prefix_bits: int, groups: int, wanted: _U64, seconds: float
+) -> tuple[int, bool, list[tuple[int, int, int, int, int]], _U64, npt.NDArray[np.uint32], npt.NDArray[np.float32], _U64]:
+    """Counts the rows of a checkpoint file, or of a packet's, and takes out those of the wanted signs (distinct, ascending).
+
+    Returns rows read; whether that is the whole file, or the seconds were over; (group, dim, rows, rows that are not finite,
+    largest sign without its prefix) for each, where group 0 is no prefix and groups + 1 one that is too large; signs (n), dims
+    (n) and values of wanted rows; some signs that are in no group.
+    """
+
 def summarize_emb(path: _Path) -> dict[str, Any]:
     """Checks the whole file. {"rows": int, "rows_by_dim": {dim: rows}}."""
 

@@ -22,6 +22,7 @@ from persia.config import (
 from persia.errors import PersiaError, Unavailable
 from persia.rpc import StopSignal
 from persia.rpc.process import give_up, set_up
+from persia.stack.checked import passes_check
 from persia.stack.child import Interrupted
 from persia.stack.deployment import Deployment, Plan, check_local, free_ports
 from persia.stack.lock import lock_file
@@ -39,6 +40,7 @@ _WATCH_SECONDS = 0.2
 @click.option("--global-config", envvar=GLOBAL_CONFIG_VARIABLE, show_envvar=True, type=click.Path(path_type=Path))
 @click.option("--embedding-config", envvar=EMBEDDING_CONFIG_VARIABLE, show_envvar=True, type=click.Path(path_type=Path))
 @click.option("--shards", type=click.IntRange(1), default=1, help="How many embedding servers, if the config names none.")
+@click.option("--check/--no-check", "checked", default=True, help="Look at everything first, as `persia-launcher check` does.")
 @click.option("--middleware-port", type=click.IntRange(0, 65_535), default=8887, help="0: any free one.")
 @click.option(
     "--model-store",
@@ -63,6 +65,7 @@ def up(
     global_config: Path | None,
     embedding_config: Path | None,
     shards: int,
+    checked: bool,
     middleware_port: int,
     model_store: Path | None,
     models: str,
@@ -108,6 +111,9 @@ def up(
             (plan.torchserve_state / MODELS_FILE).unlink(missing_ok=True)
     except (PersiaError, OSError) as error:
         give_up(PROGRAM, str(error))
+    if checked and not passes_check(plan):
+        click.echo(f"{PROGRAM}: the check failed, so nothing was started: mend what it names, or say --no-check", err=True)
+        sys.exit(1)
     stop = StopSignal()
     stop.serving()
     deployment = Deployment(plan, click.echo, stop.wait_for)

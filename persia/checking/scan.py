@@ -1,0 +1,150 @@
+"""One pass over the rows of a checkpoint and its packets: how many each group has, and the rows of wanted signs."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from persia import _core
+from persia.errors import CorruptFile
+
+__all__ = ["Count", "Rows", "Scan", "scan"]
+
+_U64 = npt.NDArray[np.uint64]
+
+
+@dataclass
+class Count:
+    """Rows of one dim in one group. `largest`: of the signs without their prefix."""
+
+    rows: int = 0
+    non_finite: int = 0
+    largest: int = 0
+
+
+@dataclass(frozen=True)
+class Rows:
+    """Rows by sign: `signs` ascend, and the row of signs[i] is `values[begins[i] : begins[i] + dims[i]]`."""
+
+    signs: _U64
+    dims: npt.NDArray[np.uint32]
+    begins: npt.NDArray[np.int64]
+    values: npt.NDArray[np.float32]
+
+    @classmethod
+    def of(cls, parts: Sequence[tuple[_U64, npt.NDArray[np.uint32], npt.NDArray[np.float32]]]) -> Rows:
+        """Of several rows of one sign the last one counts."""
+        signs = np.concatenate([np.zeros(0, np.uint64), *(part[0] for part in parts)])
+        dims = np.concatenate([np.zeros(0, np.uint32), *(part[1] for part in parts)])
+        values = np.concatenate([np.zeros(0, np.float32), *(part[2] for part in parts)])
+        begins = np.cumsum(dims, dtype=np.int64) - dims
+        kept, reversed_at = np.unique(signs[::-1], return_index=True)
+        at = len(signs) - 1 - reversed_at
+        return cls(kept, dims[at], begins[at], values)
+
+    def have(self, signs: _U64) -> npt.NDArray[np.bool_]:
+        """Which of the signs have a row: of the same shape."""
+        found: npt.NDArray[np.bool_] = np.isin(signs, self.signs)
+        return found
+
+    def of_dim(self, dim: int) -> tuple[_U64, npt.NDArray[np.float32]]:
+        """Signs (n), and their rows (n, dim)."""
+        at = self.dims == dim
+        return self.signs[at], self.values[self.begins[at][:, None] + np.arange(dim)]
+
+
+@dataclass
+class Scan:
+    """`counts` has (group, dim): group 0 is no prefix, the one after the last any larger one. `rows` of `total` were read."""
+
+    groups: int
+    rows: int = 0
+    total: int = 0
+    whole: bool = True
+    counts: dict[tuple[int, int], Count] = field(default_factory=dict)
+    found: Rows = field(default_factory=lambda: Rows.of([]))
+    strays: list[int] = field(default_factory=list)  # some signs that are in no group
+    problems: list[str] = field(default_factory=list)
+    packets: int = 0  # how many were read, beside the checkpoint
+    packet_counts: dict[tuple[int, int], Count] = field(default_factory=dict)
+
+    def about(self, rows: int) -> str:
+        """A number of rows seen, as one of all: exact if all was read."""
+        return f"{rows:,}" if self.whole else f"about {round(rows * self.total / max(self.rows, 1)):,}"
+
+
+def scan(
+    files: Sequence[Path],
+    packets: Sequence[Sequence[Path]],
+    prefix_bits: int,
+    groups: int,
+    wanted: _U64,
+    seconds: float,
+    workers: int,
+) -> Scan:
+    """Reads files of a checkpoint, then the files of each packet, the oldest first, for as long as there is time.
+
+    A row lies in the file that a hash of its sign leads to. So whatever was read when the time is over is a fair sample.
+    """
+    result = Scan(groups)
+    end = time.monotonic() + seconds
+
+    def read(path: Path, packet: bool) -> Any:
+        left = end - time.monotonic()
+        try:
+            total = (_core.IncReader if packet else _core.EmbReader)(path).rows
+            if left <= 0:
+                return total, (0, False, [], *_NOTHING)
+            return total, _core.scan_rows(
+                path, packet=packet, prefix_bits=prefix_bits, groups=groups, wanted=wanted, seconds=left
+            )
+        except (CorruptFile, OSError) as error:
+            return 0, str(error)
+
+    parts: list[Any] = []
+    with ThreadPoolExecutor(workers, thread_name_prefix="scan") as pool:
+        for total, answer in pool.map(lambda path: read(path, False), files):
+            result.total += total
+            _add(result, result.counts, answer, parts)
+        in_order = [path for packet in packets for path in packet]
+        for _, answer in pool.map(lambda path: read(path, True), in_order):
+            _add(result, result.packet_counts, answer, parts, packet=True)
+    result.packets = len(packets)
+    result.found = Rows.of(parts)
+    return result
+
+
+_NOTHING = (np.zeros(0, np.uint64), np.zeros(0, np.uint32), np.zeros(0, np.float32), np.zeros(0, np.uint64))
+
+
+def _add(result: Scan, counts: dict[tuple[int, int], Count], answer: Any, parts: list[Any], packet: bool = False) -> None:
+    """What one file has, to what the others had."""
+    if isinstance(answer, str):
+        result.problems.append(answer)
+        return
+    rows, whole, groups, signs, dims, values, strays = answer
+    if not packet:
+        result.rows += rows
+    result.whole &= whole
+    for group, dim, count, non_finite, largest in groups:
+        entry = counts.setdefault((group, dim), Count())
+        entry.rows += count
+        entry.non_finite += non_finite
+        entry.largest = max(entry.largest, largest)
+    if len(signs):
+        parts.append((signs, dims, values))
+    if not packet:
+        result.strays += strays.tolist()
+
+
+def processors() -> int:
+    """How many this process may use."""
+    return len(os.sched_getaffinity(0))
