@@ -99,6 +99,12 @@ nb::bytes ids_of(const DecodedBatch& self) {
     return nb::bytes(out.view().data(), out.size());
 }
 
+nb::list feature_names(const DecodedBatch& self) {
+    nb::list names;
+    for (const FeatureView& view : self.batch.features) names.append(nb::cast(view.name));
+    return names;
+}
+
 void bind_feature(nb::module_& module) {
     nb::class_<Feature>(module, "BatchFeature", "A feature of a decoded batch. Arrays are read-only views of the batch.")
         .def_prop_ro("name", [](const Feature& self) { return self.view->name; })
@@ -139,6 +145,7 @@ void batch(nb::module_& module) {
             [](nb::handle_t<DecodedBatch> self) { return tensor_arrays(nb::cast<DecodedBatch&>(self).batch.labels, self); })
         .def_prop_ro("label_names", [](const DecodedBatch& self) { return tensor_names(self.batch.labels); })
         .def_prop_ro("features", features_of)
+        .def_prop_ro("feature_names", feature_names)
         .def_prop_ro("has_ids", [](const DecodedBatch& self) { return self.batch.has_ids; })
         .def_prop_ro("requires_grad", [](const DecodedBatch& self) { return self.batch.requires_grad; })
         .def_prop_ro("meta",

@@ -54,6 +54,9 @@ class Batch:
     @property
     def features(self) -> list[BatchFeature]: ...
     @property
+    def feature_names(self) -> list[str]:
+        """The names of the features, without an object for each."""
+    @property
     def has_ids(self) -> bool: ...
     @property
     def requires_grad(self) -> bool: ...
