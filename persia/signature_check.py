@@ -23,6 +23,7 @@ _T = TypeVar("_T")
 
 # Clients send their batches in few orders. An attacker may send many, so they are not all kept.
 _MOST_PLACINGS = 64
+_ALL = np.logical_and.reduce  # without the Python of numpy's all()
 _SHAPE_NUMBERS = 3  # of each tensor of a lookup: samples, ids or 0, numbers
 
 
@@ -44,12 +45,15 @@ class SignatureCheck:
         self.signature = signature
         self._drop_extra = drop_extra
         self._by_name = {feature.name: feature for feature in signature.features}
+        self._dense = [
+            (dense, dtype := np.dtype(dense.dtype), dense.nan_allowed or dtype.kind != "f") for dense in signature.dense
+        ]
         self._placings: dict[tuple[Any, ...], Placing] = {}
 
     def place(self, batch: _core.Batch) -> tuple[Placing, list[npt.NDArray[Any]]]:
         """Where the features of a batch go, and its dense tensors as the model takes them. Raises FeatureError, InvalidInput."""
         names, dense = batch.feature_names, batch.dense
-        key = (*names, None, *batch.dense_names, *(batch.label_names if dense else ()))
+        key = (*names, None, *batch.dense_names, None, *batch.label_names)
         placing = self._placings.get(key)
         if placing is None:
             placing = self._placing(names, batch.dense_names, batch.label_names)
@@ -58,7 +62,12 @@ class SignatureCheck:
         if self.signature.dense_known:
             if placing.dense is not None:
                 dense = [dense[place] for place in placing.dense]
-            dense = [checked_dense(*pair) for pair in zip(self.signature.dense, dense, strict=True)]
+            dense = [
+                array
+                if array.dtype == dtype and array.shape[1:] == expected.shape and (may_be_nan or _ALL(np.isfinite(array), axis=None))
+                else checked_dense(expected, array)
+                for array, (expected, dtype, may_be_nan) in zip(dense, self._dense, strict=True)
+            ]
         return placing, dense
 
     def check_embeddings(self, placing: Placing, shapes: npt.NDArray[np.uint32], dense: Sequence[npt.NDArray[Any]]) -> None:
