@@ -14,7 +14,7 @@ import numpy.typing as npt
 from persia import _core
 from persia.errors import InvalidInput
 
-__all__ = ["SignRule", "add_prefix", "farmhash64", "hash_stack", "shard_of", "signs_of"]
+__all__ = ["SignRule", "add_prefix", "farmhash64", "hash_stack", "hash_string", "shard_of", "signs_of"]
 
 _U64 = npt.NDArray[np.uint64]
 
@@ -35,6 +35,11 @@ class SignRule(Protocol):
 def farmhash64(ids: npt.ArrayLike) -> _U64:
     """(n) -> (n). FarmHash's Hash64 of the 8 little-endian bytes of each id, with which Persia hashes everything."""
     return _core.farmhash64(np.ascontiguousarray(_as_ids(ids)))
+
+
+def hash_string(text: str) -> int:
+    """The id that a string stands for: FarmHash's Fingerprint64 of its UTF-8 (docs/ids.md). Raises InvalidInput."""
+    return int(_core.hash_strings([text])[0])
 
 
 def shard_of(signs: npt.ArrayLike, shards: int) -> npt.NDArray[np.uint32]:

@@ -17,6 +17,11 @@ _Path = str | os.PathLike[str]
 
 def farmhash64(values: _U64) -> _U64: ...
 def shard_of(signs: _U64, shards: int) -> npt.NDArray[np.uint32]: ...
+def hash_strings(strings: list[str]) -> _U64:
+    """FarmHash's Fingerprint64 of each string's UTF-8. Raises InvalidInput for what is no string, and half a surrogate pair."""
+
+def hash_utf8(text: Buffer, offsets: npt.NDArray[np.int64]) -> _U64:
+    """The same of texts that lie one after the other; offsets (n + 1). Raises InvalidInput for offsets that do not fit."""
 
 # The byte batch
 
