@@ -104,7 +104,7 @@ def archive(
         if no_signature:
             signature = None
         out.mkdir(parents=True, exist_ok=True)
-        write_archive(target, name, version, model, handler, text, extra_files, signature and signature.to_bytes())
+        write_archive(target, name, version, model, handler, text, extra_files, signature.to_bytes() if signature else None)
     except (PersiaError, OSError) as error:
         raise click.ClickException(str(error)) from error
     checked = f"; signature: {len(signature.features)} features" if signature else ""

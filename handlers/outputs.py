@@ -30,7 +30,9 @@ def named_outputs(answer: Any) -> Mapping[str | None, torch.Tensor]:
         outputs = {}
     for name, value in outputs.items():
         if not isinstance(name, str) or not isinstance(value, torch.Tensor):
-            raise PersiaError(f"expected tensors with text as their names from the model, got {type(value).__name__} as {name!r}")
+            raise PersiaError(
+                f"expected tensors with text as their names from the model, got {type(value).__name__} as {name!r}"
+            )
     if not outputs:
         got = f"an empty {type(answer).__name__}" if isinstance(answer, (Mapping, Sequence)) else type(answer).__name__
         raise PersiaError(f"expected a tensor, a tuple or list of tensors, or a dict of them from the model, got {got}")

@@ -1,35 +1,42 @@
 """A TorchServe handler for a TorchScript model that takes `(List[Tensor] dense, List[Tensor] embeddings)`.
 
-A request's `input` has the byte batch as `batch`. Two more keys are optional (persia.torchserve.scores): `format`, how the
-scores come back, and `deadline_unix_ms`. Settings stand in the archive's model-config.yaml under `persia`
-(persia.torchserve.settings).
+A request's `input` has the byte batch as `batch`, or the JSON form of its features; other keys say how the scores come back
+(persia.torchserve.scores). Each batch is checked against the archive's signature, and put into the order of the model
+(persia.signature_check). Settings stand in the archive's model-config.yaml under `persia` (persia.torchserve.settings).
 
 TorchServe wants exactly one class in a handler's file, so there is no other one here.
 """
 
 from __future__ import annotations
 
-import json
 import logging
 import math
 import os
 import time
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from itertools import repeat
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from ts.torch_handler.base_handler import BaseHandler
 from ts.utils.util import PredictionException
 
+from persia import _core
 from persia.ctx import Features, InferCtx
 from persia.errors import DeadlineExceeded, InvalidInput, PersiaError, TooLarge
-from persia.torchserve.scores import BATCH, DEADLINE, FORMAT, JSON, NPY, RAW, encode_scores
+from persia.handlers.answers import answer_of, format_of
+from persia.handlers.inputs import RequestFeatures, as_inputs, wants_details, wants_headers
+from persia.handlers.telling import ModelIdentity, details_of, read_archive_signature
+from persia.signature_check import SignatureCheck, in_order
+from persia.torchserve.details import detail_headers, with_details
+from persia.torchserve.scores import BATCH, DEADLINE, JSON
 from persia.torchserve.settings import handler_settings
 
 log = logging.getLogger(__name__)
+T = TypeVar("T")
 
 # The HTTP codes that TorchServe makes the right gRPC statuses of. What it does not know becomes INTERNAL: an error of ours that
 # another try would not mend.
@@ -67,6 +74,11 @@ class PersiaHandler(BaseHandler):  # type: ignore[misc]  # TorchServe has no typ
         torch.set_num_threads(settings["threads"])
         as_torchscript(context)
         super().initialize(context)
+        self.identity = ModelIdentity(context.manifest["model"], Path(self.model_pt_path))
+        self.signature = read_archive_signature(Path(context.system_properties["model_dir"]))
+        drop = settings["extra_features"] == "drop"
+        self.check = SignatureCheck(self.signature, drop) if self.signature is not None else None
+        self.non_finite_scores = settings["non_finite_scores"]
         self.persia_context = InferCtx(
             settings["addresses"],
             self.device.index if self.device.type == "cuda" else None,
@@ -113,6 +125,10 @@ class PersiaHandler(BaseHandler):  # type: ignore[misc]  # TorchServe has no typ
 
     def answers_of(self, data: list[dict[str, Any]]) -> list[bytes]:
         """One for each request; empty for one that is late, which is no reason to fail those that came with it."""
+        headers = [self.context.get_all_request_header(i) for i in range(len(data))]
+        data = [
+            self.named(i, len(data), as_inputs, *pair, self.signature) for i, pair in enumerate(zip(data, headers, strict=True))
+        ]
         found = self.preprocess(data)
         in_time = [i for i, features in enumerate(found) if features is not None]
         if not in_time:
@@ -121,6 +137,12 @@ class PersiaHandler(BaseHandler):  # type: ignore[misc]  # TorchServe has no typ
         answers = [b""] * len(data)
         for i, answer in zip(in_time, self.postprocess(scores, [data[i] for i in in_time]), strict=True):
             answers[i] = answer
+            if (in_body := wants_details(data[i])) or wants_headers(headers[i]):
+                details = details_of(self.identity, getattr(found[i], "lookup", None))
+                for name, value in detail_headers(details).items():
+                    self.context.set_response_header(i, name, value)
+                if in_body:
+                    answers[i] = with_details(answer, details, format_of(data[i]) == JSON)
         return answers
 
     def preprocess(self, data: list[dict[str, Any]]) -> list[Features | None]:
@@ -128,38 +150,58 @@ class PersiaHandler(BaseHandler):  # type: ignore[misc]  # TorchServe has no typ
         end = time.monotonic() + self.timeout
         if len(data) == 1:
             return [self.features_of(data[0], self.seconds_left(data[0], end))]
-        which = [f"request {i + 1} of {len(data)}" for i in range(len(data))]
-        return list(self.threads.map(self.features_in_time, data, which, repeat(end)))
+        return list(self.threads.map(self.features_in_time, data, range(len(data)), repeat(len(data)), repeat(end)))
 
-    def inference(self, data: list[Features], *args: Any, **kwargs: Any) -> list[torch.Tensor]:
-        """Tensors -> scores."""
+    def inference(self, data: list[Features], *args: Any, **kwargs: Any) -> list[Any]:
+        """Tensors -> what the model answers: a tensor, a tuple or list of tensors, or a dict of them."""
         with torch.inference_mode():
             return [self.model(features.dense, features.embeddings) for features in data]
 
-    def postprocess(self, data: list[torch.Tensor], requests: list[dict[str, Any]]) -> list[bytes]:
+    def postprocess(self, data: list[Any], requests: list[dict[str, Any]]) -> list[bytes]:
         """Scores -> what goes over the wire, as each request asks for it."""
-        return [answer_of(scores, request) for scores, request in zip(data, requests, strict=True)]
+        return [answer_of(scores, request, self.non_finite_scores) for scores, request in zip(data, requests, strict=True)]
 
     def features_of(self, request: dict[str, Any], seconds: float) -> Features:
         """The tensors of a request's batch."""
         format_of(request)  # before anything is done for it
         batch = request.get(BATCH)
         if not isinstance(batch, (bytes, bytearray)):
-            raise InvalidInput(f"expected a byte batch as `{BATCH}` in the input, got {sorted(request) or 'nothing'}")
-        # As bytes, which the decoder need not copy before it checks them.
-        return self.persia_context.prepare_features(self.persia_context.get_embedding_from_bytes(bytes(batch), timeout=seconds))
+            got = sorted(request) or "nothing"
+            raise InvalidInput(
+                f"expected a byte batch as `{BATCH}` in the input, or a JSON body of application/json, got {got}"
+            )
+        end = time.monotonic() + seconds
+        decoded = _core.decode_batch(bytes(batch))  # as bytes, which the decoder need not copy before it checks them
+        if self.check is None:
+            found = self.persia_context.get_embedding_from_decoded(decoded, end=end)
+            unchecked: Features = RequestFeatures.of(self.persia_context.prepare_features(found), found.lookup)
+            return unchecked
+        placing, dense = self.check.place(decoded)
+        found = self.persia_context.get_embedding_from_decoded(decoded, dense=dense, end=end)
+        self.check.check_embeddings(placing, found.lookup.shapes, dense)
+        features = self.persia_context.prepare_features(found)
+        features = features._replace(embeddings=in_order(features.embeddings, placing))
+        checked: Features = RequestFeatures.of(features, found.lookup)
+        return checked
 
-    def features_in_time(self, request: dict[str, Any], which: str, end: float) -> Features | None:
+    def features_in_time(self, request: dict[str, Any], i: int, count: int, end: float) -> Features | None:
         """Of one of several: None if the caller's time is over first. What is wrong fails all of them, and says whose it is."""
         try:
-            return self.features_of(request, self.seconds_left(request, end))
+            return self.named(i, count, lambda: self.features_of(request, self.seconds_left(request, end)))
         except DeadlineExceeded:
             if self.caller_seconds(request) < end - time.monotonic():
                 return None
             raise  # `timeout_ms` is over, and the caller waits to hear it
+
+    def named(self, i: int, count: int, work: Callable[..., T], *arguments: Any) -> T:
+        """Does some work for one of several requests; an error that is the request's own says which one it was."""
+        try:
+            return work(*arguments)
         except (InvalidInput, TooLarge) as error:
+            if count == 1:
+                raise
             kind = TooLarge if isinstance(error, TooLarge) else InvalidInput
-            raise kind(f"{which} that TorchServe put together: {error}") from error
+            raise kind(f"request {i + 1} of {count} that TorchServe put together: {error}") from error
 
     def seconds_left(self, request: dict[str, Any], end: float) -> float:
         """What the embeddings may take. Nobody waits for work that is late, so it is not begun."""
@@ -188,34 +230,6 @@ def as_torchscript(context: Any) -> None:
         with suppress(FileExistsError):  # a real one, or another worker was first
             os.symlink(name, directory / renamed)
         model["serializedFile"] = renamed
-
-
-def format_of(request: dict[str, Any]) -> bytes:
-    """In which the request asks for its scores."""
-    asked = bytes(request.get(FORMAT) or JSON)
-    if asked not in (JSON, NPY, RAW):
-        known = ", ".join(name.decode() for name in (JSON, NPY, RAW))
-        raise InvalidInput(f"expected one of {known} as `{FORMAT}`, got {asked[:40]!r}")
-    return asked
-
-
-def answer_of(scores: torch.Tensor, request: dict[str, Any]) -> bytes:
-    """The scores in the format that the request asks for."""
-    asked = format_of(request)
-    if asked == JSON:
-        return json_lines(scores.reshape(-1).tolist())
-    if scores.dtype == torch.bfloat16:  # which numpy does not have
-        scores = scores.float()
-    array = scores.cpu().numpy()
-    return encode_scores(array) if asked == NPY else array.astype("<f4", copy=False).tobytes()
-
-
-def json_lines(numbers: list[float]) -> bytes:
-    """What TorchServe makes of a list, one number a line, as clients in the field read it."""
-    if not numbers:
-        return b"[]"
-    lines = json.dumps(numbers, separators=(",\n  ", ": "))
-    return f"[\n  {lines[1:-1]}\n]".encode()
 
 
 def out_of_memory(error: Exception) -> bool:

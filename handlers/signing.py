@@ -39,8 +39,8 @@ def signature_of(
 ) -> Signature:
     """The signature of a model that takes the features in this order.
 
-    embeddings, dense, outputs: what the model was tried with, and what it answered; None: it was not tried. Raises InvalidInput,
-    FeatureError where the sample does not fit the config or itself.
+    embeddings, dense, outputs: what the model was tried with, and what it answered; None: it was not tried. Raises FeatureError
+    where the sample does not fit the config, or may not be what it is.
     """
     taken = [FeatureSignature.of(config.slots[name]) for name in features]
     for feature, embedding in zip(taken, embeddings or (), strict=embeddings is not None):
@@ -60,7 +60,9 @@ def signature_of(
 def _dense(name: str | None, array: _Array, allow_nan: bool) -> DenseSignature:
     shown = name or NonIDTypeFeature.DEFAULT_NAME
     if array.dtype.kind == "f" and not allow_nan and not np.isfinite(array).all():
-        raise FeatureError(shown, "the sample has NaN or infinity in this dense tensor: give --allow-nan if the model takes them")
+        raise FeatureError(
+            shown, "the sample has NaN or infinity in this dense tensor: give --allow-nan if the model takes them"
+        )
     return DenseSignature(name=shown, shape=tuple(array.shape[1:]), dtype=array.dtype.name, nan_allowed=allow_nan)
 
 

@@ -72,7 +72,9 @@ def sample_from_batch(batch: Path, config: EmbeddingConfig, features: Sequence[s
     tensors = dict(zip(decoded.feature_names, split(numbers, shapes), strict=True))
     features = decoded.feature_names if features is None else features
     if set(features) != set(tensors):
-        raise InvalidInput(f"expected the features of the sample, {', '.join(tensors)}, as --features, got {', '.join(features)}")
+        raise InvalidInput(
+            f"expected the features of the sample, {', '.join(tensors)}, as --features, got {', '.join(features)}"
+        )
     return Sample(list(decoded.dense), [tensors[name] for name in features], decoded.dense_names, features)
 
 
@@ -85,7 +87,9 @@ def sample_from_npz(path: Path, features: Sequence[str] | None = None) -> Sample
             f"expected arrays dense0, dense1, ... and emb0, emb1, ... in {path}, got {', '.join(arrays) or 'none'}"
         )
     if features is not None and len(features) != len(embeddings):
-        raise InvalidInput(f"expected {len(embeddings)} names in --features, for emb0 to emb{len(embeddings) - 1}, got {len(features)}")
+        raise InvalidInput(
+            f"expected {len(embeddings)} names in --features, for emb0 to emb{len(embeddings) - 1}, got {len(features)}"
+        )
     return Sample(dense, embeddings, [None] * len(dense), features)
 
 

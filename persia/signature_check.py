@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from persia import _core
-from persia.errors import ConfigError, FeatureError, InvalidInput
+from persia.errors import ConfigError, FeatureError
 from persia.signature import FeatureSignature, Signature
 from persia.signature_dense import checked_dense, dense_order, nearest
 
@@ -51,7 +51,7 @@ class SignatureCheck:
         self._placings: dict[tuple[Any, ...], Placing] = {}
 
     def place(self, batch: _core.Batch) -> tuple[Placing, list[npt.NDArray[Any]]]:
-        """Where the features of a batch go, and its dense tensors as the model takes them. Raises FeatureError, InvalidInput."""
+        """Where a batch's features go, and its dense tensors as the model takes them. Raises FeatureError, InvalidInput."""
         names, dense = batch.feature_names, batch.dense
         key = (*names, None, *batch.dense_names, None, *batch.label_names)
         placing = self._placings.get(key)
@@ -64,16 +64,18 @@ class SignatureCheck:
                 dense = [dense[place] for place in placing.dense]
             dense = [
                 array
-                if array.dtype == dtype and array.shape[1:] == expected.shape and (may_be_nan or _ALL(np.isfinite(array), axis=None))
+                if array.dtype == dtype
+                and array.shape[1:] == expected.shape
+                and (may_be_nan or _ALL(np.isfinite(array), axis=None))
                 else checked_dense(expected, array)
                 for array, (expected, dtype, may_be_nan) in zip(dense, self._dense, strict=True)
             ]
         return placing, dense
 
     def check_embeddings(self, placing: Placing, shapes: npt.NDArray[np.uint32], dense: Sequence[npt.NDArray[Any]]) -> None:
-        """Whether embeddings are of the shapes that the model was packed with, and of as many samples as the dense tensors.
+        """Whether embeddings have the shapes that the model was packed with, and dense tensors as many samples as they.
 
-        shapes: as a Lookup has them. Raises ConfigError where the embedding config is another one than the model's; FeatureError.
+        shapes: as a Lookup has them. Raises ConfigError where the embedding config is not that of the model; FeatureError.
         """
         shapes = shapes.reshape(-1, _SHAPE_NUMBERS)
         if placing.shapes and shapes[:, 1:].tobytes() != placing.shapes:
@@ -109,7 +111,9 @@ class SignatureCheck:
                 raise FeatureError(name, f"the model takes no such feature, expected {_some(expected)}{close}")
         if missing:
             close = nearest(missing[0], extra).replace("did you mean", "is it")
-            raise FeatureError(missing[0], f"expected this feature, which the model takes, got a batch of {_some(names)}{close}")
+            raise FeatureError(
+                missing[0], f"expected this feature, which the model takes, got a batch of {_some(names)}{close}"
+            )
         order = tuple(places[name] for name in expected)
         dense = dense_order(self.signature.dense, dense_names, labels) if self.signature.dense_known else ()
         return Placing(

@@ -49,7 +49,9 @@ def dense_order(
         elif not _is_anonymous(name) and len(known) == len(expected):
             if not expected:
                 raise FeatureError(str(name), "the model takes no dense tensors, got one")
-            raise FeatureError(str(name), f"the model takes no such dense tensor, only {_listed(expected)}{nearest(str(name), known)}")
+            raise FeatureError(
+                str(name), f"the model takes no such dense tensor, only {_listed(expected)}{nearest(str(name), known)}"
+            )
         else:
             without_place.append(place)
     free = [place for place in range(len(expected)) if place not in found]
@@ -73,7 +75,10 @@ def checked_dense(expected: DenseSignature, array: _Array) -> _Array:
     if not expected.nan_allowed and array.dtype.kind == "f" and not np.isfinite(array).all():
         sample = int(np.argwhere(~np.isfinite(array))[0][0])
         got = "NaN" if np.isnan(array[sample]).any() else "infinity"
-        raise FeatureError(expected.name, f"expected finite numbers, got {got} in sample {sample}; models that take it are packed with --allow-nan")
+        raise FeatureError(
+            expected.name,
+            f"expected finite numbers, got {got} in sample {sample}; models that take it are packed with --allow-nan",
+        )
     return array
 
 
@@ -99,7 +104,9 @@ def _converted(expected: DenseSignature, array: _Array) -> _Array:
         return converted
     sample = tuple(np.argwhere(lost)[0])
     value = f"{array[sample]!s} in sample {sample[0]}"
-    raise FeatureError(expected.name, f"expected {expected.dtype}, got {source.name} with {value}, which {expected.dtype} cannot hold")
+    raise FeatureError(
+        expected.name, f"expected {expected.dtype}, got {source.name} with {value}, which {expected.dtype} cannot hold"
+    )
 
 
 def _is_anonymous(name: str | None) -> bool:
