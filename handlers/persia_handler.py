@@ -167,9 +167,8 @@ class PersiaHandler(BaseHandler):  # type: ignore[misc]  # TorchServe has no typ
         batch = request.get(BATCH)
         if not isinstance(batch, (bytes, bytearray)):
             got = sorted(request) or "nothing"
-            raise InvalidInput(
-                f"expected a byte batch as `{BATCH}` in the input, or a JSON body of application/json, got {got}"
-            )
+            also = "over HTTP a body of Content-Type application/json is taken, too"
+            raise InvalidInput(f"expected a byte batch as `{BATCH}` in the input, got {got}; {also}")
         end = time.monotonic() + seconds
         decoded = _core.decode_batch(bytes(batch))  # as bytes, which the decoder need not copy before it checks them
         if self.check is None:
