@@ -105,10 +105,10 @@ class Client(_Calls):
     @overload
     def predict(self, batch: Batch, timeout: float | None = None, *, details: Literal[True]) -> Prediction: ...
     def predict(self, batch: Batch, timeout: float | None = None, *, details: bool = False) -> Scores | Prediction:
-        """The scores of a batch: (batch,) or whatever shape the handler gives; a dict of them where the model has several.
+        """The scores of a batch in the shape that the handler gives; of several outputs a dict of arrays.
 
-        timeout: seconds, instead of the client's. details: gives a Prediction instead, which has the versions of model and tables,
-        too, and how the ids of each feature fared. Raises DeadlineExceeded, NotFound (model or version), AccessDenied (token),
+        timeout: seconds, instead of the client's. details: gives a Prediction instead, which has versions of model and tables, too,
+        and how the ids of each feature fared. Raises DeadlineExceeded, NotFound (model or version), AccessDenied (token),
         InvalidInput and TooLarge (the batch), Unavailable (worth another try), and PersiaError when the handler fails.
         """
         seconds = self._seconds(timeout)

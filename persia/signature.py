@@ -35,13 +35,17 @@ Pooling = Literal["sum", "mean", "sqrtn", "raw"]
 
 
 class FeatureSignature(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """An id feature, and the rule by which its ids become signs. `length`: ids of a sample that a raw feature has room for."""
+    """An id feature, and the rule by which its ids become signs.
+
+    Of a raw feature only: `length` is how many ids of a sample it has room for, and `keep` which of more ids it keeps.
+    """
 
     name: str
     dim: int
     pooling: Pooling = "sum"
     weighted: bool = False
     length: int | None = None
+    keep: Literal["first", "last"] | None = None
     prefix: int
     prefix_bits: int
     hash_stack_rounds: int = 0
@@ -57,6 +61,7 @@ class FeatureSignature(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown
             pooling=pooling,
             weighted=bool(getattr(slot, "weighted", False)),
             length=slot.sample_fixed_size if pooling == "raw" else None,
+            keep=getattr(slot, "keep", "first") if pooling == "raw" else None,
             prefix=slot.prefix,
             prefix_bits=slot.prefix_bits,
             hash_stack_rounds=slot.hash_stack_rounds,

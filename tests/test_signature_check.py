@@ -83,12 +83,20 @@ NUMBERS = np.float32([1, 2])
 @pytest.mark.parametrize(
     ("expected", "dense", "message"),
     [
-        ([AGE, PRICE], [(NUMBERS, "age")], r"expected 'age' \(batch\), 'price' \(batch\) as dense tensors, got 'age': 'price' is"),
+        (
+            [AGE, PRICE],
+            [(NUMBERS, "age")],
+            r"expected 'age' \(batch\), 'price' \(batch\) as dense tensors, got 'age': 'price' is",
+        ),
         ([AGE], [(NUMBERS, "Age")], r"'Age': the model takes no such dense tensor, only 'age' \(batch\); did you mean 'age'\?"),
         ([AGE, PRICE], [(NUMBERS, "age"), (NUMBERS, "age")], "'age': the request has two dense tensors of this name"),
         ([AGE], [(NUMBERS, "age"), (NUMBERS, "click")], "'click': expected 'age' .* got a label: pass it as a label"),
         ([ONE], [(TWO, None), (NUMBERS, "label_anonymous")], "'label_anonymous': expected .* got a label"),
-        ([ONE], [(TWO, None), (NUMBERS, None)], r"expected 1 dense tensors .*, got 2: .*; a label goes into the request's labels"),
+        (
+            [ONE],
+            [(TWO, None), (NUMBERS, None)],
+            r"expected 1 dense tensors .*, got 2: .*; a label goes into the request's labels",
+        ),
         ([ONE], [], r"expected 'non_id_type_feature_anonymous' \(batch, 2\) as dense tensors, got none: "),
         ([], [(TWO, None)], "expected 0 dense tensors .*; leave them out"),
         ([], [(TWO, "age")], "'age': the model takes no dense tensors, got one"),
