@@ -107,7 +107,7 @@ class Client(_Calls):
     def predict(self, batch: Batch, timeout: float | None = None, *, details: bool = False) -> Scores | Prediction:
         """The scores of a batch in the shape that the handler gives; of several outputs a dict of arrays.
 
-        timeout: seconds, instead of the client's. details: gives a Prediction instead, which has versions of model and tables, too,
+        timeout: seconds, instead of the client's. details: gives a Prediction instead, with the versions of model and tables,
         and how the ids of each feature fared. Raises DeadlineExceeded, NotFound (model or version), AccessDenied (token),
         InvalidInput and TooLarge (the batch), Unavailable (worth another try), and PersiaError when the handler fails.
         """

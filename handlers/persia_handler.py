@@ -29,10 +29,10 @@ from persia.ctx import Features, InferCtx
 from persia.errors import DeadlineExceeded, InvalidInput, PersiaError, TooLarge
 from persia.handlers.answers import answer_of, format_of
 from persia.handlers.inputs import RequestFeatures, as_inputs, wants_details, wants_headers
-from persia.handlers.telling import ModelIdentity, details_of, read_archive_signature
+from persia.handlers.telling import ModelIdentity, details_of, expectations, read_archive_signature
 from persia.signature_check import SignatureCheck, in_order
 from persia.torchserve.details import detail_headers, with_details
-from persia.torchserve.scores import BATCH, DEADLINE, JSON
+from persia.torchserve.scores import BATCH, BODY, DEADLINE, JSON
 from persia.torchserve.settings import handler_settings
 
 log = logging.getLogger(__name__)
@@ -85,6 +85,7 @@ class PersiaHandler(BaseHandler):  # type: ignore[misc]  # TorchServe has no typ
             global_config=settings["global_config"],
             embedding_config=settings["embedding_config"],
             timeout=settings["timeout_ms"] / 1000,
+            **expectations(self.signature),
         )
         self.timeout = settings["timeout_ms"] / 1000
         self.max_answer = settings["max_answer_mib"] << 20
@@ -126,9 +127,8 @@ class PersiaHandler(BaseHandler):  # type: ignore[misc]  # TorchServe has no typ
     def answers_of(self, data: list[dict[str, Any]]) -> list[bytes]:
         """One for each request; empty for one that is late, which is no reason to fail those that came with it."""
         headers = [self.context.get_all_request_header(i) for i in range(len(data))]
-        data = [
-            self.named(i, len(data), as_inputs, *pair, self.signature) for i, pair in enumerate(zip(data, headers, strict=True))
-        ]
+        given = data
+        data = [self.named(i, len(data), as_inputs, given[i], headers[i], self.signature) for i in range(len(data))]
         found = self.preprocess(data)
         in_time = [i for i, features in enumerate(found) if features is not None]
         if not in_time:
@@ -136,13 +136,15 @@ class PersiaHandler(BaseHandler):  # type: ignore[misc]  # TorchServe has no typ
         scores = self.inference([features for features in found if features is not None])
         answers = [b""] * len(data)
         for i, answer in zip(in_time, self.postprocess(scores, [data[i] for i in in_time]), strict=True):
-            answers[i] = answer
-            if (in_body := wants_details(data[i])) or wants_headers(headers[i]):
+            is_json = format_of(data[i]) == JSON
+            if is_json and BODY in given[i]:
+                self.context.set_response_content_type(i, "application/json")
+            in_body = wants_details(data[i])
+            if in_body or wants_headers(headers[i]):
                 details = details_of(self.identity, getattr(found[i], "lookup", None))
                 for name, value in detail_headers(details).items():
                     self.context.set_response_header(i, name, value)
-                if in_body:
-                    answers[i] = with_details(answer, details, format_of(data[i]) == JSON)
+            answers[i] = with_details(answer, details, is_json) if in_body else answer
         return answers
 
     def preprocess(self, data: list[dict[str, Any]]) -> list[Features | None]:

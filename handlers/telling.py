@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import inspect
 import logging
 from collections.abc import Mapping
 from functools import cached_property
@@ -11,11 +12,12 @@ from typing import Any
 
 import msgspec
 
+from persia.ctx import InferCtx
 from persia.routing.lookup import Lookup
 from persia.signature import SIGNATURE_FILE, Signature, read_signature
 from persia.torchserve.details import Details, FeatureCounts
 
-__all__ = ["ModelIdentity", "details_of", "read_archive_signature"]
+__all__ = ["ModelIdentity", "details_of", "expectations", "read_archive_signature"]
 
 log = logging.getLogger(__name__)
 
@@ -50,6 +52,13 @@ def read_archive_signature(directory: Path) -> Signature | None:
             "`persia-launcher archive --sample` (or `--features`) writes one"
         )
         return None
+
+
+def expectations(signature: Signature | None) -> dict[str, Any]:
+    """Options of InferCtx by which it refuses embedding servers of another embedding config than the model's."""
+    if signature is None or "expects" not in inspect.signature(InferCtx).parameters:
+        return {}
+    return {"expects": signature.features}
 
 
 def details_of(identity: ModelIdentity, lookup: Lookup | None) -> Details:

@@ -37,7 +37,7 @@ def test_outputs_have_the_models_names_or_their_places() -> None:
 
 def test_one_output_is_answered_as_ever() -> None:
     assert answer_of(ONE, {}) == answer_of(ONE, {"format": b"json"}) == b"[\n  0.25,\n  0.5\n]"
-    assert answer_of(ONE, {"format": b"raw"}) == np.float32([0.25, 0.5]).tobytes()
+    assert answer_of(ONE, {"format": b"raw"}) == np.array([0.25, 0.5], np.float32).tobytes()
     assert decode_scores(answer_of(ONE, {"format": b"npy"})).shape == (2, 1)
     assert decode_scores(answer_of(ONE, {"format": b"npz"}))["scores"].shape == (2, 1)
 

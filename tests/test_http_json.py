@@ -144,7 +144,7 @@ def call(run: TorchServeRun, request: Any) -> tuple[bytes, dict[str, str]]:
     """The answer over gRPC, and all metadata that comes with it."""
     channel = open_channel(run.address, grpc)
     try:
-        answer, made = predictions_call(channel).with_call(request, timeout=PATIENCE)
+        answer, made = predictions_call(channel).with_call(request, timeout=PATIENCE, wait_for_ready=True)
         metadata = [*(made.initial_metadata() or ()), *(made.trailing_metadata() or ())]
         return bytes(answer.prediction), {str(name): str(value) for name, value in metadata}
     finally:

@@ -141,7 +141,7 @@ def test_weights_travel_as_a_dense_tensor_with_zeros_for_missing_ids() -> None:
     form = {"features": {"tags": [[7, 9], [], 5]}, "weights": {"tags": [[0.5, 2], [], 1]}}
     built = request_of_json(form)["batch"]
     assert b"tags.weights" in built
-    assert np.float32([[0.5, 2], [0, 0], [1, 0]]).tobytes() in built
+    assert np.array([[0.5, 2], [0, 0], [1, 0]], np.float32).tobytes() in built
 
 
 json_values = st.recursive(

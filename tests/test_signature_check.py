@@ -72,12 +72,12 @@ def test_extra_features_are_dropped_where_the_archive_says_so() -> None:
 
 @pytest.mark.parametrize(("names", "order"), [(["age", "price"], [0, 1]), (["price", "age"], [1, 0]), ([None, "age"], [1, 0])])
 def test_named_dense_tensors_come_in_any_order(names: list[str | None], order: list[int]) -> None:
-    arrays = [np.float32([1, 2]), np.float32([3, 4])]
+    arrays = [np.array([1, 2], np.float32), np.array([3, 4], np.float32)]
     _, dense = SignatureCheck(signature(AGE, PRICE)).place(batch("user item tags seen", *zip(arrays, names, strict=True)))
     assert [array.tolist() for array in dense] == [arrays[place].tolist() for place in order]
 
 
-NUMBERS = np.float32([1, 2])
+NUMBERS = np.array([1, 2], np.float32)
 
 
 @pytest.mark.parametrize(
@@ -101,10 +101,18 @@ NUMBERS = np.float32([1, 2])
         ([], [(TWO, None)], "expected 0 dense tensors .*; leave them out"),
         ([], [(TWO, "age")], "'age': the model takes no dense tensors, got one"),
         ([ONE], [(np.ones((2, 3), np.float32), None)], r"expected a shape of \(batch, 2\), got \(batch, 3\)"),
-        ([AGE], [(np.float32([1, np.nan]), "age")], "'age': expected finite numbers, got NaN in sample 1; .*--allow-nan"),
-        ([AGE], [(np.float32([-np.inf, 1]), "age")], "'age': expected finite numbers, got infinity in sample 0"),
-        ([AGE], [(np.float64([1, 1e39]), "age")], r"'age': expected float32, got float64 with 1e\+39 in sample 1, which"),
-        ([AGE], [(np.int64([1, 2**24 + 1]), "age")], "'age': expected float32, got int64 with 16777217 in sample 1"),
+        (
+            [AGE],
+            [(np.array([1, np.nan], np.float32), "age")],
+            "'age': expected finite numbers, got NaN in sample 1; .*--allow-nan",
+        ),
+        ([AGE], [(np.array([-np.inf, 1], np.float32), "age")], "'age': expected finite numbers, got infinity in sample 0"),
+        (
+            [AGE],
+            [(np.array([1, 1e39], np.float64), "age")],
+            r"'age': expected float32, got float64 with 1e\+39 in sample 1, which",
+        ),
+        ([AGE], [(np.array([1, 2**24 + 1], np.int64), "age")], "'age': expected float32, got int64 with 16777217 in sample 1"),
     ],
 )
 def test_a_wrong_dense_tensor_is_named(expected: list[DenseSignature], dense: list[Any], message: str) -> None:
@@ -113,7 +121,7 @@ def test_a_wrong_dense_tensor_is_named(expected: list[DenseSignature], dense: li
 
 
 def test_nan_passes_where_the_model_takes_it_and_unknown_dense_tensors_are_not_checked() -> None:
-    odd = np.float32([np.nan, np.inf])
+    odd = np.array([np.nan, np.inf], np.float32)
     takes = DenseSignature(name="age", shape=(), dtype="float32", nan_allowed=True)
     _, dense = SignatureCheck(signature(takes)).place(batch("user item tags seen", (odd, "age")))
     np.testing.assert_array_equal(dense[0], odd)
@@ -170,7 +178,7 @@ def test_embeddings_of_another_config_and_other_samples_are_refused() -> None:
     with pytest.raises(ConfigError, match=r"packed with tensors of \(batch, 3, 3\) for the feature 'seen'.*\(batch, 5, 3\)"):
         check.check_embeddings(placing, wrong.reshape(-1), dense)
     with pytest.raises(FeatureError, match="expected 3 samples as the id features have, got 2"):
-        check.check_embeddings(placing, SHAPES.reshape(-1) + np.tile(np.uint32([1, 0, 0]), 4), dense)
+        check.check_embeddings(placing, SHAPES.reshape(-1) + np.tile(np.array([1, 0, 0], np.uint32), 4), dense)
 
 
 def test_a_batch_without_samples_or_features_is_clear() -> None:
