@@ -89,7 +89,7 @@ def _with_nulls(value: Any) -> Any:
 def _array(tensor: torch.Tensor) -> npt.NDArray[Any]:
     if tensor.dtype == torch.bfloat16:  # which numpy does not have
         tensor = tensor.float()
-    array: npt.NDArray[Any] = tensor.detach().cpu().numpy()
+    array: npt.NDArray[Any] = tensor.cpu().numpy()
     return array
 
 

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from persia.ctx import Features
+from persia.ctx import EmbeddingBatch, Features
 from persia.routing.lookup import Lookup
 from persia.signature import Signature
+from persia.signature_check import Placing, in_order
 from persia.torchserve.json_form import request_of_json
 from persia.torchserve.scores import BATCH, BODY, DETAILS, JSON_FORM
 
@@ -24,10 +25,11 @@ class RequestFeatures(Features):
     lookup: Lookup
 
     @classmethod
-    def of(cls, features: Features, lookup: Lookup) -> RequestFeatures:
-        """The same features, with their lookup."""
-        made = cls(*features)
-        made.lookup = lookup
+    def of(cls, found: EmbeddingBatch, placing: Placing | None = None) -> RequestFeatures:
+        """Of a batch with its embeddings, in the order of the model if there is one."""
+        dense, embeddings, labels = found.features
+        made = cls(dense, embeddings if placing is None else in_order(embeddings, placing), labels)
+        made.lookup = found.lookup
         return made
 
 
@@ -52,12 +54,16 @@ def as_inputs(request: dict[str, Any], headers: Mapping[str, Any], signature: Si
 
 def wants_details(request: Mapping[str, Any]) -> bool:
     """Whether the answer's body is to tell what the answer was made of."""
-    value = request.get(DETAILS, b"")
+    value = request.get(DETAILS)
+    if value is None:
+        return False
     return (value.encode() if isinstance(value, str) else bytes(value)) in _YES
 
 
 def wants_headers(headers: Mapping[str, Any]) -> bool:
     """Whether the response's headers alone are to tell it. Clients spell the names of headers as they like."""
+    if DETAILS_HEADER not in map(str.lower, headers):
+        return False
     return any(name.lower() == DETAILS_HEADER and str(value).encode() in _YES for name, value in headers.items())
 
 

@@ -30,7 +30,7 @@ from persia.errors import DeadlineExceeded, InvalidInput, PersiaError, TooLarge
 from persia.handlers.answers import answer_of, format_of
 from persia.handlers.inputs import RequestFeatures, as_inputs, wants_details, wants_headers
 from persia.handlers.telling import ModelIdentity, details_of, expectations, read_archive_signature
-from persia.signature_check import SignatureCheck, in_order
+from persia.signature_check import SignatureCheck
 from persia.torchserve.details import detail_headers, with_details
 from persia.torchserve.scores import BATCH, BODY, DEADLINE, JSON
 from persia.torchserve.settings import handler_settings
@@ -126,26 +126,29 @@ class PersiaHandler(BaseHandler):  # type: ignore[misc]  # TorchServe has no typ
 
     def answers_of(self, data: list[dict[str, Any]]) -> list[bytes]:
         """One for each request; empty for one that is late, which is no reason to fail those that came with it."""
-        headers = [self.context.get_all_request_header(i) for i in range(len(data))]
-        given = data
-        data = [self.named(i, len(data), as_inputs, given[i], headers[i], self.signature) for i in range(len(data))]
-        found = self.preprocess(data)
+        inputs = [request if BATCH in request else self.inputs_of(data, i) for i, request in enumerate(data)]
+        found = self.preprocess(inputs)
         in_time = [i for i, features in enumerate(found) if features is not None]
         if not in_time:
             raise DeadlineExceeded(f"the time of all {len(data)} callers was over before their embeddings came")
         scores = self.inference([features for features in found if features is not None])
         answers = [b""] * len(data)
-        for i, answer in zip(in_time, self.postprocess(scores, [data[i] for i in in_time]), strict=True):
-            is_json = format_of(data[i]) == JSON
-            if is_json and BODY in given[i]:
+        for i, answer in zip(in_time, self.postprocess(scores, [inputs[i] for i in in_time]), strict=True):
+            if BODY in data[i] and format_of(inputs[i]) == JSON:
                 self.context.set_response_content_type(i, "application/json")
-            in_body = wants_details(data[i])
-            if in_body or wants_headers(headers[i]):
+            in_body = wants_details(inputs[i])
+            if in_body or wants_headers(self.context.get_all_request_header(i)):
                 details = details_of(self.identity, getattr(found[i], "lookup", None))
                 for name, value in detail_headers(details).items():
                     self.context.set_response_header(i, name, value)
-            answers[i] = with_details(answer, details, is_json) if in_body else answer
+                if in_body:
+                    answer = with_details(answer, details, format_of(inputs[i]) == JSON)
+            answers[i] = answer
         return answers
+
+    def inputs_of(self, data: list[dict[str, Any]], i: int) -> dict[str, Any]:
+        """A request that did not come with a byte batch, with one."""
+        return self.named(i, len(data), as_inputs, data[i], self.context.get_all_request_header(i), self.signature)
 
     def preprocess(self, data: list[dict[str, Any]]) -> list[Features | None]:
         """Requests -> their tensors. Several are looked up at the same time, and are given up at the same time."""
@@ -163,7 +166,7 @@ class PersiaHandler(BaseHandler):  # type: ignore[misc]  # TorchServe has no typ
         """Scores -> what goes over the wire, as each request asks for it."""
         return [answer_of(scores, request, self.non_finite_scores) for scores, request in zip(data, requests, strict=True)]
 
-    def features_of(self, request: dict[str, Any], seconds: float) -> Features:
+    def features_of(self, request: dict[str, Any], seconds: float) -> RequestFeatures:
         """The tensors of a request's batch."""
         format_of(request)  # before anything is done for it
         batch = request.get(BATCH)
@@ -174,21 +177,17 @@ class PersiaHandler(BaseHandler):  # type: ignore[misc]  # TorchServe has no typ
         end = time.monotonic() + seconds
         decoded = _core.decode_batch(bytes(batch))  # as bytes, which the decoder need not copy before it checks them
         if self.check is None:
-            found = self.persia_context.get_embedding_from_decoded(decoded, end=end)
-            unchecked: Features = RequestFeatures.of(self.persia_context.prepare_features(found), found.lookup)
-            return unchecked
+            return RequestFeatures.of(self.persia_context.get_embedding_from_decoded(decoded, end=end))
         placing, dense = self.check.place(decoded)
         found = self.persia_context.get_embedding_from_decoded(decoded, dense=dense, end=end)
         self.check.check_embeddings(placing, found.lookup.shapes, dense)
-        features = self.persia_context.prepare_features(found)
-        features = features._replace(embeddings=in_order(features.embeddings, placing))
-        checked: Features = RequestFeatures.of(features, found.lookup)
-        return checked
+        return RequestFeatures.of(found, placing)
 
     def features_in_time(self, request: dict[str, Any], i: int, count: int, end: float) -> Features | None:
         """Of one of several: None if the caller's time is over first. What is wrong fails all of them, and says whose it is."""
         try:
-            return self.named(i, count, lambda: self.features_of(request, self.seconds_left(request, end)))
+            features: Features = self.named(i, count, lambda: self.features_of(request, self.seconds_left(request, end)))
+            return features
         except DeadlineExceeded:
             if self.caller_seconds(request) < end - time.monotonic():
                 return None

@@ -6,7 +6,7 @@ What the names of a batch mean is worked out once for each tuple of names, so th
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
 import numpy as np
@@ -14,7 +14,7 @@ import numpy.typing as npt
 
 from persia import _core
 from persia.errors import ConfigError, FeatureError
-from persia.signature import FeatureSignature, Signature
+from persia.signature import Signature
 from persia.signature_dense import checked_dense, dense_order, nearest
 
 __all__ = ["Placing", "SignatureCheck", "in_order"]
@@ -23,6 +23,7 @@ _T = TypeVar("_T")
 
 # Clients send their batches in few orders. An attacker may send many, so they are not all kept.
 _MOST_PLACINGS = 64
+_MOST_SHAPES = 256
 _ALL = np.logical_and.reduce  # without the Python of numpy's all()
 _SHAPE_NUMBERS = 3  # of each tensor of a lookup: samples, ids or 0, numbers
 
@@ -33,8 +34,8 @@ class Placing:
 
     features: tuple[int, ...] | None
     dense: tuple[int, ...] | None
-    shapes: bytes  # of the embeddings without their samples, in the batch's order; empty where an extra one's is not known
     names: tuple[str, ...]
+    seen: dict[bytes, int] = field(default_factory=dict)  # shapes of embeddings that were right, and their samples
 
 
 class SignatureCheck:
@@ -48,15 +49,14 @@ class SignatureCheck:
         self._dense = [
             (dense, dtype := np.dtype(dense.dtype), dense.nan_allowed or dtype.kind != "f") for dense in signature.dense
         ]
-        self._placings: dict[tuple[Any, ...], Placing] = {}
+        self._placings: dict[bytes, Placing] = {}
 
     def place(self, batch: _core.Batch) -> tuple[Placing, list[npt.NDArray[Any]]]:
         """Where a batch's features go, and its dense tensors as the model takes them. Raises FeatureError, InvalidInput."""
-        names, dense = batch.feature_names, batch.dense
-        key = (*names, None, *batch.dense_names, None, *batch.label_names)
+        dense, key = batch.dense, batch.names_key
         placing = self._placings.get(key)
         if placing is None:
-            placing = self._placing(names, batch.dense_names, batch.label_names)
+            placing = self._placing(batch.feature_names, batch.dense_names, batch.label_names)
             if len(self._placings) < _MOST_PLACINGS:
                 self._placings[key] = placing
         if self.signature.dense_known:
@@ -77,16 +77,20 @@ class SignatureCheck:
 
         shapes: as a Lookup has them. Raises ConfigError where the embedding config is not that of the model; FeatureError.
         """
-        shapes = shapes.reshape(-1, _SHAPE_NUMBERS)
-        if placing.shapes and shapes[:, 1:].tobytes() != placing.shapes:
-            self._raise_of_shapes(placing, shapes)
-        samples = int(shapes[0, 0]) if len(shapes) else 0
+        key = shapes.tobytes()
+        samples = placing.seen.get(key)
+        if samples is None:
+            rows = shapes.reshape(-1, _SHAPE_NUMBERS)
+            self._check_shapes(placing, rows)
+            samples = int(rows[0, 0]) if len(rows) else 0
+            if len(placing.seen) < _MOST_SHAPES:
+                placing.seen[key] = samples
         for i, array in enumerate(dense):
             if len(array) != samples:
                 name = self.signature.dense[i].name if self.signature.dense_known else f"dense tensor {i}"
                 raise FeatureError(name, f"expected {samples} samples as the id features have, got {len(array)}")
 
-    def _raise_of_shapes(self, placing: Placing, shapes: npt.NDArray[np.uint32]) -> None:
+    def _check_shapes(self, placing: Placing, shapes: npt.NDArray[np.uint32]) -> None:
         for name, (_, ids, numbers) in zip(placing.names, shapes.tolist(), strict=True):
             feature = self._by_name.get(name)
             got = (ids, numbers) if ids else (numbers,)
@@ -119,7 +123,6 @@ class SignatureCheck:
         return Placing(
             None if order == tuple(range(len(names))) else order,
             None if dense == tuple(range(len(dense))) else dense,
-            b"" if extra else _shape_bytes([self._by_name[name] for name in names]),
             tuple(names),
         )
 
@@ -127,12 +130,6 @@ class SignatureCheck:
 def in_order(tensors: list[_T], placing: Placing) -> list[_T]:
     """The tensors of a batch's features in the order of the model."""
     return tensors if placing.features is None else [tensors[place] for place in placing.features]
-
-
-def _shape_bytes(features: Sequence[FeatureSignature]) -> bytes:
-    """As the shapes of a Lookup have them, without the samples: ids or 0, and numbers."""
-    pairs = [shape if len(shape := feature.tensor_shape) == 2 else (0, *shape) for feature in features]
-    return np.array(pairs, np.uint32).tobytes()
 
 
 def _some(names: Sequence[str], most: int = 12) -> str:

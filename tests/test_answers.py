@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 from typing import Any, NamedTuple
 
@@ -15,7 +16,7 @@ from handlers.answers import answer_of
 from handlers.outputs import named_outputs
 from persia.errors import DeadlineExceeded, InvalidInput, PersiaError
 from persia.torchserve.details import Details, FeatureCounts, detail_headers, split_details, with_details
-from persia.torchserve.scores import decode_scores, encode_named_scores
+from persia.torchserve.scores import decode_scores, encode_named_scores, encode_scores
 
 ONE = torch.tensor([[0.25], [0.5]])
 TWO = {"ctr": ONE, "cvr": torch.tensor([[1.0, 2.0], [3.0, 4.0]], dtype=torch.bfloat16)}
@@ -59,6 +60,15 @@ def test_several_outputs_are_an_object_or_an_npz_file() -> None:
 @pytest.mark.parametrize("name", ["file", "a/b", "", "../x", "ü", "x.npy"])
 def test_any_name_of_an_output_comes_back(name: str) -> None:
     assert list(decode_scores(encode_named_scores({name: np.ones(2)}))) == [name]
+
+
+@pytest.mark.parametrize("dtype", ["<f4", ">f4", "f8", "f2", "i8", "u1", "?"])
+@pytest.mark.parametrize("shape", [(), (0,), (3,), (2, 3), (1, 2, 3)])
+def test_the_bytes_are_those_that_numpy_itself_saves(dtype: str, shape: tuple[int, ...]) -> None:
+    array = np.arange(np.prod(shape, dtype=int)).reshape(shape).astype(dtype)
+    saved = io.BytesIO()
+    np.save(saved, array.astype(array.dtype.newbyteorder("<")))
+    assert encode_scores(array) == encode_scores(np.array(array, order="F")) == saved.getvalue()
 
 
 ODD = torch.tensor([[0.5, 1.0], [2.0, float("nan")], [float("-inf"), 0.0]])

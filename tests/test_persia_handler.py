@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -181,3 +182,8 @@ def test_torch_has_the_launchers_threads_unless_the_archive_says_otherwise(
 ) -> None:
     with served.client(model) as client:
         assert client.predict(BATCH).tolist() == [threads]
+
+
+def test_an_archive_without_a_signature_says_so_once(served: TorchServeRun) -> None:
+    log = (served.logs / "model_log.log").read_text()
+    assert len(re.findall(r"W-\d+-persia_1\.0\S* MODEL_LOG - .*the archive has no signature", log)) == 1
