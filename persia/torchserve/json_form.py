@@ -124,10 +124,11 @@ def _ids(place: str, samples: Sequence[Any], ids: list[Any]) -> npt.NDArray[np.u
         except (InvalidInput, UnicodeError) as error:
             raise InvalidInput(f"{place}: {error}") from None
         ids = [next(hashes) if type(id) is str else id for id in ids]
-    if ids and (min(ids) < -(1 << 63) or max(ids) >= 1 << 64):
+    least = min(ids, default=0)
+    if least < -(1 << 63) or max(ids, default=0) >= 1 << 64:
         where, wrong = _first(place, samples, lambda id: type(id) is int and not -(1 << 63) <= id < 1 << 64)
         raise InvalidInput(f"{where}: expected an id from -2^63 to 2^64 - 1, got {str(wrong)[:40]}")
-    return np.array([id & 0xFFFF_FFFF_FFFF_FFFF for id in ids], np.uint64)
+    return np.array(ids if least >= 0 else [id & 0xFFFF_FFFF_FFFF_FFFF for id in ids], np.uint64)
 
 
 def _first(place: str, samples: Sequence[Any], is_wrong: Any) -> tuple[str, Any]:
