@@ -90,7 +90,7 @@ class _Calls:
         return new_message("PredictionsRequest", model_name=self._model, model_version=self._version, input=inputs)
 
 
-def _answer(prediction: bytes, details: bool) -> Scores | Prediction:
+def _decoded(prediction: bytes, details: bool) -> Scores | Prediction:
     if not details:
         return decode_scores(prediction)
     found, scores = split_details(prediction)
@@ -117,7 +117,7 @@ class Client(_Calls):
             answer = self._call(request, timeout=seconds, metadata=self._tokens.metadata("inference"))
         except grpc.RpcError as error:
             raise torchserve_error(error, request.ByteSize(), end) from None
-        return _answer(answer.prediction, details)
+        return _decoded(answer.prediction, details)
 
     def close(self) -> None:
         self._channel.close()
@@ -146,7 +146,7 @@ class AsyncClient(_Calls):
             answer = await self._call(request, timeout=seconds, metadata=self._tokens.metadata("inference"))
         except grpc.RpcError as error:
             raise torchserve_error(error, request.ByteSize(), end) from None
-        return _answer(answer.prediction, details)
+        return _decoded(answer.prediction, details)
 
     async def close(self) -> None:
         await self._channel.close()
