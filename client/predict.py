@@ -6,30 +6,36 @@ import asyncio
 import os
 import time
 from types import TracebackType
-from typing import Any, ClassVar, TypeAlias
+from typing import Any, ClassVar, Literal, NamedTuple, TypeAlias, overload
 
 import grpc
-import numpy.typing as npt
 
 from persia.batch import PersiaBatch
 from persia.errors import DeadlineExceeded, InvalidInput
 from persia.prelude import PyPersiaBatchData
 from persia.seconds import LONGEST_SECONDS
 from persia.torchserve import Tokens, decode_scores
+from persia.torchserve.details import Details, split_details
 from persia.torchserve.schema import new_message, open_channel, predictions_call
-from persia.torchserve.scores import BATCH, DEADLINE, FORMAT, NPY
+from persia.torchserve.scores import BATCH, DEADLINE, DETAILS, FORMAT, NPY, Scores
 from persia.torchserve.status import torchserve_error
 
 from .answering import LOOK_SECONDS, Answering
 
-__all__ = ["DEFAULT_ADDRESS", "DEFAULT_TIMEOUT", "AsyncClient", "Client", "checked_timeout"]
+__all__ = ["DEFAULT_ADDRESS", "DEFAULT_TIMEOUT", "AsyncClient", "Client", "Prediction", "Scores", "checked_timeout"]
 
 DEFAULT_ADDRESS = "127.0.0.1:7070"
 # Every call has a deadline: TorchServe leaves some unanswered for ever, such as those of a version that is unregistered.
 DEFAULT_TIMEOUT = 10.0
 
 Batch: TypeAlias = PersiaBatch | PyPersiaBatchData | bytes | bytearray | memoryview
-Scores: TypeAlias = npt.NDArray[Any]
+
+
+class Prediction(NamedTuple):
+    """Scores, and what they were made of. `details` is None where the archive's handler is older, or another one."""
+
+    scores: Scores
+    details: Details | None
 
 
 def checked_timeout(seconds: float) -> float:
@@ -76,7 +82,7 @@ class _Calls:
             raise DeadlineExceeded(f"expected time left for the call, got {timeout} seconds")
         return checked_timeout(timeout)
 
-    def _request(self, batch: Batch, seconds: float) -> Any:
+    def _request(self, batch: Batch, seconds: float, details: bool) -> Any:
         if isinstance(batch, (PersiaBatch, PyPersiaBatchData)):
             data = batch.to_bytes()
         elif isinstance(batch, (bytes, bytearray, memoryview)):
@@ -85,25 +91,39 @@ class _Calls:
             raise InvalidInput(f"expected a PersiaBatch or its bytes, got {type(batch).__name__}")
         deadline = str(round((time.time() + seconds) * 1000)).encode()
         inputs = {BATCH: data, FORMAT: NPY, DEADLINE: deadline}
+        if details:
+            inputs[DETAILS] = b"1"
         return new_message("PredictionsRequest", model_name=self._model, model_version=self._version, input=inputs)
+
+
+def _decoded(prediction: bytes, details: bool) -> Scores | Prediction:
+    if not details:
+        return decode_scores(prediction)
+    found, scores = split_details(prediction)
+    return Prediction(decode_scores(scores), found)
 
 
 class Client(_Calls):
     """Safe for use by many threads, which share one connection."""
 
-    def predict(self, batch: Batch, timeout: float | None = None) -> Scores:
-        """The scores of a batch: (batch,) or whatever shape the handler gives.
+    @overload
+    def predict(self, batch: Batch, timeout: float | None = None, *, details: Literal[False] = False) -> Scores: ...
+    @overload
+    def predict(self, batch: Batch, timeout: float | None = None, *, details: Literal[True]) -> Prediction: ...
+    def predict(self, batch: Batch, timeout: float | None = None, *, details: bool = False) -> Scores | Prediction:
+        """The scores of a batch in the shape that the handler gives; of several outputs a dict of arrays.
 
-        timeout: seconds, instead of the client's. Raises DeadlineExceeded, NotFound (model or version), AccessDenied (token),
+        timeout: seconds, instead of the client's. details: gives a Prediction instead, with the versions of model and tables,
+        and how the ids of each feature fared. Raises DeadlineExceeded, NotFound (model or version), AccessDenied (token),
         InvalidInput and TooLarge (the batch), Unavailable (worth another try), and PersiaError when the handler fails.
         """
         seconds = self._seconds(timeout)
-        request, end = self._request(batch, seconds), time.monotonic() + seconds
+        request, end = self._request(batch, seconds, details), time.monotonic() + seconds
         try:
             answer = self._answer(request, seconds)
         except grpc.RpcError as error:
             raise torchserve_error(error, request.ByteSize(), end) from None
-        return decode_scores(answer.prediction)
+        return _decoded(answer.prediction, details)
 
     def _answer(self, request: Any, seconds: float) -> Any:
         """Raises RpcError, Unavailable."""
@@ -137,15 +157,19 @@ class AsyncClient(_Calls):
 
     _grpc: ClassVar[Any] = grpc.aio
 
-    async def predict(self, batch: Batch, timeout: float | None = None) -> Scores:
+    @overload
+    async def predict(self, batch: Batch, timeout: float | None = None, *, details: Literal[False] = False) -> Scores: ...
+    @overload
+    async def predict(self, batch: Batch, timeout: float | None = None, *, details: Literal[True]) -> Prediction: ...
+    async def predict(self, batch: Batch, timeout: float | None = None, *, details: bool = False) -> Scores | Prediction:
         """As Client.predict. A task that is cancelled cancels the call; the work in TorchServe may still run."""
         seconds = self._seconds(timeout)
-        request, end = self._request(batch, seconds), time.monotonic() + seconds
+        request, end = self._request(batch, seconds, details), time.monotonic() + seconds
         try:
             answer = await self._answer(request, seconds)
         except grpc.RpcError as error:
             raise torchserve_error(error, request.ByteSize(), end) from None
-        return decode_scores(answer.prediction)
+        return _decoded(answer.prediction, details)
 
     async def _answer(self, request: Any, seconds: float) -> Any:
         """Raises RpcError, Unavailable."""

@@ -14,6 +14,7 @@ from datetime import timezone
 from pathlib import Path
 
 from persia.errors import CorruptFile, InvalidInput
+from persia.signature import SIGNATURE_FILE
 
 __all__ = ["DEFAULT_HANDLER", "Manifest", "read_manifest", "write_archive"]
 
@@ -31,9 +32,18 @@ class Manifest:
 
 
 def write_archive(
-    out: Path, name: str, version: str, model: Path, handler: Path, config: str, extra_files: Sequence[Path] = ()
+    out: Path,
+    name: str,
+    version: str,
+    model: Path,
+    handler: Path,
+    config: str,
+    extra_files: Sequence[Path] = (),
+    signature: bytes | None = None,
 ) -> None:
-    """Writes the archive `out`, which appears whole or not at all. config: the text of model-config.yaml.
+    """Writes the archive `out`, which appears whole or not at all.
+
+    config: the text of model-config.yaml. signature: the bytes of signature.json (persia.signature).
 
     Raises InvalidInput for what TorchServe would only find out when it starts a worker; OSError.
     """
@@ -44,8 +54,9 @@ def write_archive(
     files = [model, handler, *extra_files]
     # TorchServe takes TorchScript only from files that end in .pt; Persia's guide has .pth.
     names = [path.name if path is not model else path.with_suffix(".pt").name for path in files]
-    if len({*names, _CONFIG}) <= len(names):
-        raise InvalidInput(f"expected files of different names, got {', '.join([*names, _CONFIG])}")
+    written = {_CONFIG: config.encode()} | ({} if signature is None else {SIGNATURE_FILE: signature})
+    if len({*names, *written}) < len(names) + len(written):
+        raise InvalidInput(f"expected files of different names, got {', '.join([*names, *written])}")
     manifest = {
         "createdOn": DateTime.fromtimestamp(model.stat().st_mtime, timezone.utc).strftime("%d/%m/%Y %H:%M:%S"),
         "runtime": "python",
@@ -63,7 +74,8 @@ def write_archive(
     try:
         with zipfile.ZipFile(partial, "w", zipfile.ZIP_DEFLATED, compresslevel=1) as archive:
             archive.writestr(_entry(_MANIFEST), json.dumps(manifest, indent=2))
-            archive.writestr(_entry(_CONFIG), config)
+            for inside, data in written.items():
+                archive.writestr(_entry(inside), data)
             for path, inside in zip(files, names, strict=True):
                 with path.open("rb") as source, archive.open(_entry(inside), "w", force_zip64=True) as target:
                     while block := source.read(1 << 20):

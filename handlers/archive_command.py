@@ -8,11 +8,14 @@ from typing import Any
 
 import click
 
+from persia.config import load_embedding_config
 from persia.errors import ConfigError, InvalidInput, NotFound, PersiaError
+from persia.signature import Signature
 from persia.torchserve.settings import handler_settings
 
 from .archive import DEFAULT_HANDLER, write_archive
 from .model_config import DEFAULTS, model_config, read_extra
+from .signing import check_features, signature_of
 
 __all__ = ["archive"]
 
@@ -48,8 +51,11 @@ _POSITIVE = click.IntRange(1)
     type=_FILE,
     envvar="PERSIA_EMBEDDING_CONFIG",
     show_envvar=True,
-    help="For the shapes of the embeddings.",
+    help="For the shapes of the embeddings, and the signature.",
 )
+@click.option("--features", help="NAME,NAME,...: the order in which the model takes them.  [default: that of the byte batch]")
+@click.option("--allow-nan", is_flag=True, help="The model takes NaN and infinity among its dense inputs.")
+@click.option("--no-signature", is_flag=True, help="Requests are not checked, and features keep the order that they come in.")
 @click.option("--overwrite", is_flag=True, help="Replace an archive of this name and version.")
 def archive(
     model: Path,
@@ -67,12 +73,15 @@ def archive(
     queue: int | None,
     sample: Path | None,
     embedding_config: Path | None,
+    features: str | None,
+    allow_nan: bool,
+    no_signature: bool,
     overwrite: bool,
 ) -> None:
     """Write NAME-VERSION.mar, for TorchServe.
 
     The model is loaded first, and tried if there is a sample. model-config.yaml in the archive names every timeout and number
-    of workers.
+    of workers; signature.json has what the model takes, by which each request is checked and put into the model's order.
     """
     target = out / f"{name}-{version}.mar"
     try:
@@ -91,12 +100,15 @@ def archive(
             _check_settings(extra, config, extra_files, response_timeout)
         if target.exists() and not overwrite:
             raise InvalidInput(f"{target} is there already: give another --version, or --overwrite")
-        tried = _try(model, sample, embedding_config)
+        tried, signature = _try(model, sample, embedding_config, features and features.split(","), allow_nan)
+        if no_signature:
+            signature = None
         out.mkdir(parents=True, exist_ok=True)
-        write_archive(target, name, version, model, handler, text, extra_files)
+        write_archive(target, name, version, model, handler, text, extra_files, signature.to_bytes() if signature else None)
     except (PersiaError, OSError) as error:
         raise click.ClickException(str(error)) from error
-    click.echo(f"{target}: {name} {version}, {target.stat().st_size} bytes, {tried}")
+    checked = f"; signature: {len(signature.features)} features" if signature else ""
+    click.echo(f"{target}: {name} {version}, {target.stat().st_size} bytes, {tried}{checked}")
 
 
 def _check_settings(
@@ -130,19 +142,47 @@ def _check_settings(
         )
 
 
-def _try(model: Path, sample: Path | None, embedding_config: Path | None) -> str:
+def _try(
+    model: Path, sample: Path | None, embedding_config: Path | None, features: Sequence[str] | None, allow_nan: bool
+) -> tuple[str, Signature | None]:
+    """What to say of the model, and its signature if the names of its features are known. Raises PersiaError, OSError."""
     try:
-        from .trial import load_model, sample_from_batch, sample_from_npz, try_model  # torch: a second, and not for --help
+        from .trial import Sample, load_model, sample_from_batch, sample_from_npz, try_model  # torch: a second
     except ModuleNotFoundError as error:
         raise NotFound(f"trying a model needs {error.name}: pip install 'persia-serve[torchserve]'") from error
 
     loaded = load_model(model)
+    config = load_embedding_config(embedding_config) if embedding_config is not None else None
+    if features is not None:
+        if config is None:
+            raise InvalidInput("--features needs --embedding-config: it has the dims of the features, and how ids become signs")
+        check_features(features, config)
     if sample is None:
-        return "which loads (not tried: no --sample)"
+        signature = signature_of(config, features) if config is not None and features is not None else None
+        return "which loads (not tried: no --sample)", signature
+    tried: Sample
     if sample.suffix == ".npz":
-        dense, embeddings = sample_from_npz(sample)
-    elif embedding_config is None:
+        tried = sample_from_npz(sample, features)
+    elif config is None:
         raise InvalidInput("expected --embedding-config beside a byte batch: it has the shapes of the embeddings")
     else:
-        dense, embeddings = sample_from_batch(sample, embedding_config)
-    return f"which answers {sample.name} with scores {try_model(loaded, dense, embeddings)}"
+        tried = sample_from_batch(sample, config, features)
+    outputs = try_model(loaded, tried)
+    shapes = ", ".join(f"{name} {shape}" if name else str(shape) for name, shape in _shapes(outputs))
+    said = f"which answers {sample.name} with scores {shapes}"
+    if config is None or tried.features is None:
+        return said, None
+    arrays = [(name, tensor.float() if str(tensor.dtype) == "torch.bfloat16" else tensor) for name, tensor in outputs.items()]
+    signature = signature_of(
+        config,
+        tried.features,
+        embeddings=tried.embeddings,
+        dense=list(zip(tried.dense_names, tried.dense, strict=True)),
+        outputs=[(name, array.numpy()) for name, array in arrays],
+        allow_nan=allow_nan,
+    )
+    return said, signature
+
+
+def _shapes(outputs: Mapping[str | None, Any]) -> list[tuple[str | None, tuple[int, ...]]]:
+    return [(name, tuple(tensor.shape)) for name, tensor in outputs.items()]

@@ -1,35 +1,42 @@
 """A TorchServe handler for a TorchScript model that takes `(List[Tensor] dense, List[Tensor] embeddings)`.
 
-A request's `input` has the byte batch as `batch`. Two more keys are optional (persia.torchserve.scores): `format`, how the
-scores come back, and `deadline_unix_ms`. Settings stand in the archive's model-config.yaml under `persia`
-(persia.torchserve.settings).
+A request's `input` has the byte batch as `batch`, or the JSON form of its features; other keys say how the scores come back
+(persia.torchserve.scores). Each batch is checked against the archive's signature, and put into the order of the model
+(persia.signature_check). Settings stand in the archive's model-config.yaml under `persia` (persia.torchserve.settings).
 
 TorchServe wants exactly one class in a handler's file, so there is no other one here.
 """
 
 from __future__ import annotations
 
-import json
 import logging
 import math
 import os
 import time
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from itertools import repeat
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from ts.torch_handler.base_handler import BaseHandler
 from ts.utils.util import PredictionException
 
+from persia import _core
 from persia.ctx import Features, InferCtx
 from persia.errors import DeadlineExceeded, InvalidInput, PersiaError, TooLarge
-from persia.torchserve.scores import BATCH, DEADLINE, FORMAT, JSON, NPY, RAW, encode_scores
+from persia.handlers.answers import answer_of, format_of
+from persia.handlers.inputs import RequestFeatures, as_inputs, wants_details, wants_headers
+from persia.handlers.telling import ModelIdentity, details_of, expectations, read_archive_signature
+from persia.signature_check import SignatureCheck
+from persia.torchserve.details import detail_headers, with_details
+from persia.torchserve.scores import BATCH, BODY, DEADLINE, JSON
 from persia.torchserve.settings import handler_settings
 
 log = logging.getLogger(__name__)
+T = TypeVar("T")
 
 # The HTTP codes that TorchServe makes the right gRPC statuses of. What it does not know becomes INTERNAL: an error of ours that
 # another try would not mend.
@@ -67,12 +74,18 @@ class PersiaHandler(BaseHandler):  # type: ignore[misc]  # TorchServe has no typ
         torch.set_num_threads(settings["threads"])
         as_torchscript(context)
         super().initialize(context)
+        self.identity = ModelIdentity(context.manifest["model"], Path(self.model_pt_path))
+        self.signature = read_archive_signature(Path(context.system_properties["model_dir"]))
+        drop = settings["extra_features"] == "drop"
+        self.check = SignatureCheck(self.signature, drop) if self.signature is not None else None
+        self.non_finite_scores = settings["non_finite_scores"]
         self.persia_context = InferCtx(
             settings["addresses"],
             self.device.index if self.device.type == "cuda" else None,
             global_config=settings["global_config"],
             embedding_config=settings["embedding_config"],
             timeout=settings["timeout_ms"] / 1000,
+            **expectations(self.signature),
         )
         self.timeout = settings["timeout_ms"] / 1000
         self.max_answer = settings["max_answer_mib"] << 20
@@ -113,53 +126,82 @@ class PersiaHandler(BaseHandler):  # type: ignore[misc]  # TorchServe has no typ
 
     def answers_of(self, data: list[dict[str, Any]]) -> list[bytes]:
         """One for each request; empty for one that is late, which is no reason to fail those that came with it."""
-        found = self.preprocess(data)
+        inputs = [request if BATCH in request else self.inputs_of(data, i) for i, request in enumerate(data)]
+        found = self.preprocess(inputs)
         in_time = [i for i, features in enumerate(found) if features is not None]
         if not in_time:
             raise DeadlineExceeded(f"the time of all {len(data)} callers was over before their embeddings came")
         scores = self.inference([features for features in found if features is not None])
         answers = [b""] * len(data)
-        for i, answer in zip(in_time, self.postprocess(scores, [data[i] for i in in_time]), strict=True):
+        for i, answer in zip(in_time, self.postprocess(scores, [inputs[i] for i in in_time]), strict=True):
+            if BODY in data[i] and format_of(inputs[i]) == JSON:
+                self.context.set_response_content_type(i, "application/json")
+            in_body = wants_details(inputs[i])
+            if in_body or wants_headers(self.context.get_all_request_header(i)):
+                details = details_of(self.identity, getattr(found[i], "lookup", None))
+                for name, value in detail_headers(details).items():
+                    self.context.set_response_header(i, name, value)
+                if in_body:
+                    answer = with_details(answer, details, format_of(inputs[i]) == JSON)
             answers[i] = answer
         return answers
+
+    def inputs_of(self, data: list[dict[str, Any]], i: int) -> dict[str, Any]:
+        """A request that did not come with a byte batch, with one."""
+        return self.named(i, len(data), as_inputs, data[i], self.context.get_all_request_header(i), self.signature)
 
     def preprocess(self, data: list[dict[str, Any]]) -> list[Features | None]:
         """Requests -> their tensors. Several are looked up at the same time, and are given up at the same time."""
         end = time.monotonic() + self.timeout
         if len(data) == 1:
             return [self.features_of(data[0], self.seconds_left(data[0], end))]
-        which = [f"request {i + 1} of {len(data)}" for i in range(len(data))]
-        return list(self.threads.map(self.features_in_time, data, which, repeat(end)))
+        return list(self.threads.map(self.features_in_time, data, range(len(data)), repeat(len(data)), repeat(end)))
 
-    def inference(self, data: list[Features], *args: Any, **kwargs: Any) -> list[torch.Tensor]:
-        """Tensors -> scores."""
+    def inference(self, data: list[Features], *args: Any, **kwargs: Any) -> list[Any]:
+        """Tensors -> what the model answers: a tensor, a tuple or list of tensors, or a dict of them."""
         with torch.inference_mode():
             return [self.model(features.dense, features.embeddings) for features in data]
 
-    def postprocess(self, data: list[torch.Tensor], requests: list[dict[str, Any]]) -> list[bytes]:
+    def postprocess(self, data: list[Any], requests: list[dict[str, Any]]) -> list[bytes]:
         """Scores -> what goes over the wire, as each request asks for it."""
-        return [answer_of(scores, request) for scores, request in zip(data, requests, strict=True)]
+        return [answer_of(scores, request, self.non_finite_scores) for scores, request in zip(data, requests, strict=True)]
 
-    def features_of(self, request: dict[str, Any], seconds: float) -> Features:
+    def features_of(self, request: dict[str, Any], seconds: float) -> RequestFeatures:
         """The tensors of a request's batch."""
         format_of(request)  # before anything is done for it
         batch = request.get(BATCH)
         if not isinstance(batch, (bytes, bytearray)):
-            raise InvalidInput(f"expected a byte batch as `{BATCH}` in the input, got {sorted(request) or 'nothing'}")
-        # As bytes, which the decoder need not copy before it checks them.
-        return self.persia_context.prepare_features(self.persia_context.get_embedding_from_bytes(bytes(batch), timeout=seconds))
+            got = sorted(request) or "nothing"
+            also = "over HTTP a body of Content-Type application/json is taken, too"
+            raise InvalidInput(f"expected a byte batch as `{BATCH}` in the input, got {got}; {also}")
+        end = time.monotonic() + seconds
+        decoded = _core.decode_batch(bytes(batch))  # as bytes, which the decoder need not copy before it checks them
+        if self.check is None:
+            return RequestFeatures.of(self.persia_context.get_embedding_from_decoded(decoded, end=end))
+        placing, dense = self.check.place(decoded)
+        found = self.persia_context.get_embedding_from_decoded(decoded, dense=dense, end=end)
+        self.check.check_embeddings(placing, found.lookup.shapes, dense)
+        return RequestFeatures.of(found, placing)
 
-    def features_in_time(self, request: dict[str, Any], which: str, end: float) -> Features | None:
+    def features_in_time(self, request: dict[str, Any], i: int, count: int, end: float) -> Features | None:
         """Of one of several: None if the caller's time is over first. What is wrong fails all of them, and says whose it is."""
         try:
-            return self.features_of(request, self.seconds_left(request, end))
+            features: Features = self.named(i, count, lambda: self.features_of(request, self.seconds_left(request, end)))
+            return features
         except DeadlineExceeded:
             if self.caller_seconds(request) < end - time.monotonic():
                 return None
             raise  # `timeout_ms` is over, and the caller waits to hear it
+
+    def named(self, i: int, count: int, work: Callable[..., T], *arguments: Any) -> T:
+        """Does some work for one of several requests; an error that is the request's own says which one it was."""
+        try:
+            return work(*arguments)
         except (InvalidInput, TooLarge) as error:
+            if count == 1:
+                raise
             kind = TooLarge if isinstance(error, TooLarge) else InvalidInput
-            raise kind(f"{which} that TorchServe put together: {error}") from error
+            raise kind(f"request {i + 1} of {count} that TorchServe put together: {error}") from error
 
     def seconds_left(self, request: dict[str, Any], end: float) -> float:
         """What the embeddings may take. Nobody waits for work that is late, so it is not begun."""
@@ -188,34 +230,6 @@ def as_torchscript(context: Any) -> None:
         with suppress(FileExistsError):  # a real one, or another worker was first
             os.symlink(name, directory / renamed)
         model["serializedFile"] = renamed
-
-
-def format_of(request: dict[str, Any]) -> bytes:
-    """In which the request asks for its scores."""
-    asked = bytes(request.get(FORMAT) or JSON)
-    if asked not in (JSON, NPY, RAW):
-        known = ", ".join(name.decode() for name in (JSON, NPY, RAW))
-        raise InvalidInput(f"expected one of {known} as `{FORMAT}`, got {asked[:40]!r}")
-    return asked
-
-
-def answer_of(scores: torch.Tensor, request: dict[str, Any]) -> bytes:
-    """The scores in the format that the request asks for."""
-    asked = format_of(request)
-    if asked == JSON:
-        return json_lines(scores.reshape(-1).tolist())
-    if scores.dtype == torch.bfloat16:  # which numpy does not have
-        scores = scores.float()
-    array = scores.cpu().numpy()
-    return encode_scores(array) if asked == NPY else array.astype("<f4", copy=False).tobytes()
-
-
-def json_lines(numbers: list[float]) -> bytes:
-    """What TorchServe makes of a list, one number a line, as clients in the field read it."""
-    if not numbers:
-        return b"[]"
-    lines = json.dumps(numbers, separators=(",\n  ", ": "))
-    return f"[\n  {lines[1:-1]}\n]".encode()
 
 
 def out_of_memory(error: Exception) -> bool:

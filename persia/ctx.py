@@ -11,7 +11,9 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import NamedTuple, overload
+from typing import Any, NamedTuple, overload
+
+import numpy.typing as npt
 
 from persia import _core
 from persia.batch import PersiaBatch
@@ -151,16 +153,31 @@ class InferCtx:
             DeadlineExceeded: The time is over.
             ConfigError: The middleware has another embedding config than this context expects.
         """
-        device = self._device if device_id is None else device_of(device_id)
         seconds = self._timeout if timeout is None else timeout
         end = time.monotonic() + seconds
-        batch = _core.decode_batch(data)
+        return self.get_embedding_from_decoded(_core.decode_batch(data), device_id, end=end)
+
+    def get_embedding_from_decoded(
+        self,
+        batch: _core.Batch,
+        device_id: int | None = None,
+        *,
+        dense: Sequence[npt.NDArray[Any]] | None = None,
+        end: float | None = None,
+    ) -> EmbeddingBatch:
+        """As get_embedding_from_bytes, for a batch that persia._core.decode_batch gave.
+
+        dense: arrays to make the dense tensors of, instead of the batch's own. end: by time.monotonic().
+        """
+        device = self._device if device_id is None else device_of(device_id)
+        if end is None:
+            end = time.monotonic() + self._timeout
         if not batch.has_ids:
             raise InvalidInput("expected a batch with id features, got one without")
         embeddings = LookupTensors(device)
         lookup = self._connected(end).lookup(batch, max(0.0, end - time.monotonic()), embeddings.begin)
         labels = to_tensors(batch.labels, device) if batch.labels else None
-        features = Features(to_tensors(batch.dense, device), embeddings.of(lookup), labels)
+        features = Features(to_tensors(batch.dense if dense is None else dense, device), embeddings.of(lookup), labels)
         return EmbeddingBatch(features, lookup)
 
     def get_embedding_from_data(

@@ -1,18 +1,32 @@
 """What a dense model was tried with when it was packed: the features, dense tensors and outputs that belong to it.
 
-An archive holds it as `signature.json`. The handler checks each request against it, and `persia-launcher check` a sample.
+An archive holds it as `signature.json`. The handler checks each request against it (persia.signature_check), and
+`persia-launcher check` a sample.
 """
 
 from __future__ import annotations
 
+import zipfile
+import zlib
+from pathlib import Path
 from typing import Annotated, Literal
 
 import msgspec
 from msgspec import Meta
 
+from persia.config import Slot
 from persia.errors import CorruptFile
 
-__all__ = ["SIGNATURE_FILE", "DenseSignature", "FeatureSignature", "OutputSignature", "Signature", "read_signature"]
+__all__ = [
+    "SIGNATURE_FILE",
+    "DenseSignature",
+    "FeatureSignature",
+    "OutputSignature",
+    "Pooling",
+    "Signature",
+    "read_signature",
+    "signature_of_archive",
+]
 
 SIGNATURE_FILE = "signature.json"
 FORMAT = 1
@@ -21,21 +35,50 @@ Pooling = Literal["sum", "mean", "sqrtn", "raw"]
 
 
 class FeatureSignature(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """An id feature, and the rule by which its ids become signs. `length`: ids of a sample that a raw feature has room for."""
+    """An id feature, and the rule by which its ids become signs.
+
+    Of a raw feature only: `length` is how many ids of a sample it has room for, and `keep` which of more ids it keeps.
+    """
 
     name: str
     dim: int
     pooling: Pooling = "sum"
     weighted: bool = False
     length: int | None = None
+    keep: Literal["first", "last"] | None = None
     prefix: int
     prefix_bits: int
     hash_stack_rounds: int = 0
     hash_stack_size: int = 0
 
+    @classmethod
+    def of(cls, slot: Slot) -> FeatureSignature:
+        """What an embedding config says about a feature."""
+        pooling = _pooling(slot)
+        return cls(
+            name=slot.name,
+            dim=slot.dim,
+            pooling=pooling,
+            weighted=bool(getattr(slot, "weighted", False)),
+            length=slot.sample_fixed_size if pooling == "raw" else None,
+            keep=getattr(slot, "keep", "first") if pooling == "raw" else None,
+            prefix=slot.prefix,
+            prefix_bits=slot.prefix_bits,
+            hash_stack_rounds=slot.hash_stack_rounds,
+            hash_stack_size=slot.hash_stack_size,
+        )
+
+    @property
+    def tensor_shape(self) -> tuple[int, ...]:
+        """The shape of the feature's embeddings for one sample, as the model takes them."""
+        return (self.dim,) if self.length is None else (self.length, self.dim + 1)
+
 
 class DenseSignature(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """A dense tensor. `shape` is that of one sample, so () is one number for each; `dtype` is numpy's name."""
+    """A dense tensor. `shape` is that of one sample, so () is one number for each; `dtype` is numpy's name.
+
+    `nan_allowed` also allows infinity.
+    """
 
     name: str
     shape: tuple[int, ...]
@@ -52,11 +95,15 @@ class OutputSignature(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_
 
 
 class Signature(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Features and dense tensors stand in the order in which the model takes them."""
+    """Features and dense tensors stand in the order in which the model takes them.
+
+    Without a sample nothing is known about dense tensors (`dense_known` is false) and outputs (there are none).
+    """
 
     format: Annotated[int, Meta(ge=FORMAT, le=FORMAT)] = FORMAT
     features: tuple[FeatureSignature, ...]
     dense: tuple[DenseSignature, ...] = ()
+    dense_known: bool = True
     outputs: tuple[OutputSignature, ...] = ()
     embedding_config: str  # the fingerprint of the whole config, for messages; features are compared one by one
 
@@ -70,3 +117,23 @@ def read_signature(data: bytes, file: str = SIGNATURE_FILE) -> Signature:
         return msgspec.json.decode(data, type=Signature)
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise CorruptFile(file, "the signature of a dense model", str(error), 0) from None
+
+
+def signature_of_archive(path: Path) -> Signature | None:
+    """The signature in a model archive (.mar); None: the archive has none. Raises CorruptFile, OSError."""
+    try:
+        with zipfile.ZipFile(path) as archive:
+            data = archive.read(SIGNATURE_FILE) if SIGNATURE_FILE in archive.namelist() else None
+    except (zipfile.BadZipFile, zlib.error, NotImplementedError, EOFError) as error:
+        raise CorruptFile(str(path), "a model archive (.mar)", str(error), 0) from error
+    return None if data is None else read_signature(data, f"{path}/{SIGNATURE_FILE}")
+
+
+def _pooling(slot: Slot) -> Pooling:
+    """How a sample's rows become its tensor; configs without the key `pooling` say it by two older keys."""
+    pooling: Pooling | None = getattr(slot, "pooling", None)
+    if pooling is not None:
+        return pooling
+    if not slot.embedding_summation:
+        return "raw"
+    return "sqrtn" if slot.sqrt_scaling else "sum"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -15,7 +16,7 @@ from middlewares import Deployment
 from servers import PATIENCE
 from torchserves import PERSIA_HANDLER, TorchServeRun, assert_close, make_archive, make_plain_archive
 
-from handlers.persia_handler import json_lines
+from handlers.answers import json_lines
 from persia.batch import IDTypeFeature, NonIDTypeFeature, PersiaBatch
 from persia.config import load_embedding_config
 from persia.errors import InvalidInput, PersiaError, TooLarge, Unavailable
@@ -94,7 +95,8 @@ def test_the_answer_is_json_a_number_a_line_unless_asked_otherwise(served: Torch
 def test_json_is_what_torchserve_itself_would_write() -> None:
     assert json_lines([]) == b"[]"
     assert json_lines([0.25]) == b"[\n  0.25\n]"
-    assert json_lines([0.25, 1e-07, float("nan")]) == b"[\n  0.25,\n  1e-07,\n  NaN\n]"
+    assert json_lines([0.25, 1e-07]) == b"[\n  0.25,\n  1e-07\n]"
+    assert json_lines([0.25, float("nan")]) == b"[\n  0.25,\n  null\n]"  # which Python alone would read as NaN
 
 
 @pytest.mark.parametrize(
@@ -102,7 +104,7 @@ def test_json_is_what_torchserve_itself_would_write() -> None:
     [
         ({}, "INVALID_ARGUMENT", "expected a byte batch as `batch` in the input, got nothing"),
         ({"batch": b"\1\0\0"}, "INVALID_ARGUMENT", "at byte 0: expected 4 bytes of dense tensors"),
-        ({"batch": BATCH, "format": b"xml"}, "INVALID_ARGUMENT", "expected one of json, npy, raw as `format`, got b'xml'"),
+        ({"batch": BATCH, "format": b"xml"}, "INVALID_ARGUMENT", "expected one of json, npy, npz, raw as `format`, got b'xml'"),
         ({"batch": BATCH, "deadline_unix_ms": b"soon"}, "INVALID_ARGUMENT", "expected milliseconds since 1970"),
         ({"batch": BATCH, "deadline_unix_ms": b"1000"}, "DEADLINE_EXCEEDED", "the caller's time was over"),
     ],
@@ -180,3 +182,8 @@ def test_torch_has_the_launchers_threads_unless_the_archive_says_otherwise(
 ) -> None:
     with served.client(model) as client:
         assert client.predict(BATCH).tolist() == [threads]
+
+
+def test_an_archive_without_a_signature_says_so_once(served: TorchServeRun) -> None:
+    log = (served.logs / "model_log.log").read_text()
+    assert len(re.findall(r"W-\d+-persia_1\.0\S* MODEL_LOG - .*the archive has no signature", log)) == 1

@@ -41,7 +41,7 @@ def test_batches_of_both_generations_and_bytes_are_taken(torchserve: TorchServeR
         for batch in (new, old, new.to_bytes(), bytearray(new.to_bytes())):
             assert client.predict(batch).tolist() == [[1, 1, 1, 0]]
         with pytest.raises(InvalidInput, match="expected a PersiaBatch or its bytes, got int"):
-            client.predict(7)  # type: ignore[arg-type]
+            client.predict(7)  # type: ignore[call-overload]
 
 
 def test_many_threads_share_a_client(torchserve: TorchServeRun) -> None:

@@ -105,6 +105,35 @@ nb::bytes ids_of(const DecodedBatch& self) {
     return nb::bytes(out.view().data(), out.size());
 }
 
+void append_name(std::string& key, std::string_view name) {
+    const auto size = static_cast<std::uint32_t>(name.size());
+    key.append(reinterpret_cast<const char*>(&size), sizeof size);
+    key.append(name);
+}
+
+void append_names(std::string& key, const std::vector<TensorView>& tensors) {
+    append_name(key, std::to_string(tensors.size()));
+    for (const TensorView& tensor : tensors) {
+        key.push_back(tensor.name ? 1 : 0);
+        if (tensor.name) append_name(key, *tensor.name);
+    }
+}
+
+nb::bytes names_key(const DecodedBatch& self) {
+    std::string key;
+    key.reserve(32 * self.batch.features.size() + 64);
+    append_names(key, self.batch.dense);
+    append_names(key, self.batch.labels);
+    for (const FeatureView& view : self.batch.features) append_name(key, view.name);
+    return nb::bytes(key.data(), key.size());
+}
+
+nb::list feature_names(const DecodedBatch& self) {
+    nb::list names;
+    for (const FeatureView& view : self.batch.features) names.append(nb::cast(view.name));
+    return names;
+}
+
 void bind_feature(nb::module_& module) {
     nb::class_<Feature>(module, "BatchFeature", "A feature of a decoded batch. Arrays are read-only views of the batch.")
         .def_prop_ro("name", [](const Feature& self) { return self.view->name; })
@@ -146,6 +175,8 @@ void batch(nb::module_& module) {
             [](nb::handle_t<DecodedBatch> self) { return tensor_arrays(nb::cast<DecodedBatch&>(self).batch.labels, self); })
         .def_prop_ro("label_names", [](const DecodedBatch& self) { return tensor_names(self.batch.labels); })
         .def_prop_ro("features", features_of)
+        .def_prop_ro("feature_names", feature_names)
+        .def_prop_ro("names_key", names_key)
         .def_prop_ro("has_ids", [](const DecodedBatch& self) { return self.batch.has_ids; })
         .def_prop_ro("requires_grad", [](const DecodedBatch& self) { return self.batch.requires_grad; })
         .def_prop_ro("meta",

@@ -71,6 +71,12 @@ class Batch:
     @property
     def features(self) -> list[BatchFeature]: ...
     @property
+    def feature_names(self) -> list[str]:
+        """The names of the features, without an object for each."""
+    @property
+    def names_key(self) -> bytes:
+        """Equal for two batches exactly if features, dense tensors and labels have the same names in the same order."""
+    @property
     def has_ids(self) -> bool: ...
     @property
     def requires_grad(self) -> bool: ...

@@ -74,6 +74,13 @@ def _level_problem(value: Any) -> str | None:
     return None
 
 
+def _one_of(*words: str) -> Callable[[Any], str | None]:
+    def problem(value: Any) -> str | None:
+        return None if value in words else f"expected {' or '.join(words)}, got {value!r}"
+
+    return problem
+
+
 def _addresses_problem(value: Any) -> str | None:
     if not isinstance(value, list) or not value:
         return f"expected a list of `host:port`, got {value!r}"
@@ -121,6 +128,17 @@ SETTINGS: Mapping[str, Setting] = {
         "The launcher's `--max-message-mib` if that is less: TorchServe kills a worker whose answer is larger",
     ),
     "warm_up": Setting(None, _path_problem, "A byte batch in the archive (`--extra-file`), scored before the first request"),
+    "extra_features": Setting(
+        "error",
+        _one_of("error", "drop"),
+        "Features of a request that the model's signature does not have: `error`, or `drop` to leave them out",
+    ),
+    "non_finite_scores": Setting(
+        "error",
+        _one_of("error", "null"),
+        "NaN and infinity among the scores: `error` in every format; or `null`, as which JSON has them, and `npy`, `npz` and "
+        "`raw` have them as they are",
+    ),
     "log_level": Setting(
         "WARNING", _level_problem, "Of Python's root logger; TorchServe's own lines for each request cost a fifth of its time"
     ),
