@@ -29,7 +29,7 @@ from persia.ctx import Features, InferCtx
 from persia.errors import DeadlineExceeded, InvalidInput, PersiaError, TooLarge
 from persia.handlers.answers import answer_of, format_of
 from persia.handlers.inputs import RequestFeatures, as_inputs, wants_details, wants_headers
-from persia.handlers.telling import ModelIdentity, details_of, expectations, read_archive_signature
+from persia.handlers.telling import ModelIdentity, details_of, read_archive_signature
 from persia.signature_check import SignatureCheck
 from persia.torchserve.details import detail_headers, with_details
 from persia.torchserve.scores import BATCH, BODY, DEADLINE, JSON
@@ -85,7 +85,7 @@ class PersiaHandler(BaseHandler):  # type: ignore[misc]  # TorchServe has no typ
             global_config=settings["global_config"],
             embedding_config=settings["embedding_config"],
             timeout=settings["timeout_ms"] / 1000,
-            **expectations(self.signature),
+            expects=self.signature.features if self.signature is not None else None,
         )
         self.timeout = settings["timeout_ms"] / 1000
         self.max_answer = settings["max_answer_mib"] << 20

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import inspect
 import logging
 from collections.abc import Mapping
 from functools import cached_property
@@ -12,12 +11,11 @@ from typing import Any
 
 import msgspec
 
-from persia.ctx import InferCtx
 from persia.routing.lookup import Lookup
 from persia.signature import SIGNATURE_FILE, Signature, read_signature
 from persia.torchserve.details import Details, FeatureCounts
 
-__all__ = ["ModelIdentity", "details_of", "expectations", "read_archive_signature"]
+__all__ = ["ModelIdentity", "details_of", "read_archive_signature"]
 
 log = logging.getLogger(__name__)
 
@@ -54,19 +52,12 @@ def read_archive_signature(directory: Path) -> Signature | None:
         return None
 
 
-def expectations(signature: Signature | None) -> dict[str, Any]:
-    """Options of InferCtx by which it refuses embedding servers of another embedding config than the model's."""
-    if signature is None or "expects" not in inspect.signature(InferCtx).parameters:
-        return {}
-    return {"expects": signature.features}
-
-
 def details_of(identity: ModelIdentity, lookup: Lookup | None) -> Details:
     """What an answer was made of. lookup: None if a subclass of the handler did it in its own way."""
     details = Details(model=identity.name, model_version=identity.version, model_hash=identity.hash)
     if lookup is None:
         return details
-    checkpoint = getattr(lookup, "checkpoint_id", 0)
+    checkpoint = lookup.checkpoint_id
     return msgspec.structs.replace(
         details,
         table_versions=tuple(lookup.versions),
@@ -74,5 +65,5 @@ def details_of(identity: ModelIdentity, lookup: Lookup | None) -> Details:
         new_ids=lookup.absent,
         wrong_dim=lookup.wrong_dim,
         missing_shards=tuple(lookup.missing_shards),
-        features={name: FeatureCounts(*counts) for name, *counts in getattr(lookup, "features", ())},
+        features={name: FeatureCounts(*counts) for name, *counts in lookup.features},
     )

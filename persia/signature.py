@@ -54,14 +54,14 @@ class FeatureSignature(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown
     @classmethod
     def of(cls, slot: Slot) -> FeatureSignature:
         """What an embedding config says about a feature."""
-        pooling = _pooling(slot)
+        is_raw = slot.pooling == "raw"
         return cls(
             name=slot.name,
             dim=slot.dim,
-            pooling=pooling,
-            weighted=bool(getattr(slot, "weighted", False)),
-            length=slot.sample_fixed_size if pooling == "raw" else None,
-            keep=getattr(slot, "keep", "first") if pooling == "raw" else None,
+            pooling=slot.pooling,
+            weighted=slot.weighted,
+            length=slot.sample_fixed_size if is_raw else None,
+            keep=slot.keep if is_raw else None,
             prefix=slot.prefix,
             prefix_bits=slot.prefix_bits,
             hash_stack_rounds=slot.hash_stack_rounds,
@@ -127,13 +127,3 @@ def signature_of_archive(path: Path) -> Signature | None:
     except (zipfile.BadZipFile, zlib.error, NotImplementedError, EOFError) as error:
         raise CorruptFile(str(path), "a model archive (.mar)", str(error), 0) from error
     return None if data is None else read_signature(data, f"{path}/{SIGNATURE_FILE}")
-
-
-def _pooling(slot: Slot) -> Pooling:
-    """How a sample's rows become its tensor; configs without the key `pooling` say it by two older keys."""
-    pooling: Pooling | None = getattr(slot, "pooling", None)
-    if pooling is not None:
-        return pooling
-    if not slot.embedding_summation:
-        return "raw"
-    return "sqrtn" if slot.sqrt_scaling else "sum"

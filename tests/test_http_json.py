@@ -265,3 +265,17 @@ def test_the_documents_form_is_that_of_the_examples() -> None:
     names = dict(zip(json.loads(form)["features"], NAMES, strict=True))
     features = {names[name]: ids for name, ids in json.loads(form)["features"].items()}
     assert {**json.loads(form), "features": features} == FORM
+
+
+def test_details_count_each_feature_and_name_the_checkpoint(served: TorchServeRun) -> None:
+    with client_of(served, "two") as client:
+        details = client.predict(batch_of(FORM), details=True).details
+    assert details is not None and details.checkpoint is not None and re.fullmatch("[0-9a-f]{16}", details.checkpoint)
+    assert set(details.features) == set(NAMES)
+    assert details.features["user_id"].ids == 2 and details.features["clicked"].ids == 2
+    assert sum(counts.new_ids for counts in details.features.values()) == details.new_ids > 0
+    headers = post(served, "two", FORM, X_Persia_Details="1").headers
+    assert headers["x-persia-checkpoint"] == details.checkpoint
+    assert json.loads(headers["x-persia-new-ids"]) == {
+        name: counts.new_ids for name, counts in details.features.items() if counts.new_ids
+    }
