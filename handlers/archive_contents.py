@@ -40,6 +40,7 @@ class Contents:
     workers: int
     signature: bytes | None
     embedding_config: bytes | None
+    drops_extra: bool  # features that the model does not take
 
 
 def open_archive(path: Path) -> Contents:
@@ -74,6 +75,7 @@ def open_archive(path: Path) -> Contents:
         workers=_positive(settings.get("minWorkers")),
         signature=signature,
         embedding_config=config,
+        drops_extra=_text(settings.get("persia"), "extra_features") == "drop",
     )
 
 

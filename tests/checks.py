@@ -19,7 +19,6 @@ from persia.batch import IDTypeFeature, NonIDTypeFeature, PersiaBatch
 from persia.checking.archives import embeddings_of
 from persia.checking.command import check
 from persia.checking.scan import scan
-from persia.checking.signatures import pooling_of
 from persia.config import EmbeddingConfig, parse_embedding_config
 from persia.signature import DenseSignature, FeatureSignature, Signature
 from persia.signs import signs_of
@@ -158,18 +157,6 @@ class Checked:
 def signature_of(content: Content, width: int = WIDTH) -> Signature:
     """That of a model which takes all features of a config, and one dense tensor."""
     config = parse(content)
-    features = tuple(
-        FeatureSignature(
-            name=slot.name,
-            dim=slot.dim,
-            pooling=pooling_of(slot),  # type: ignore[arg-type]  # one of the words that there are
-            length=None if slot.embedding_summation else slot.sample_fixed_size,
-            prefix=slot.prefix,
-            prefix_bits=slot.prefix_bits,
-            hash_stack_rounds=slot.hash_stack_rounds,
-            hash_stack_size=slot.hash_stack_size,
-        )
-        for slot in config.slots.values()
-    )
+    features = tuple(FeatureSignature.of(slot) for slot in config.slots.values())
     dense = (DenseSignature(name="numbers", shape=(width,), dtype="float32"),)
     return Signature(features=features, dense=dense, embedding_config=config.fingerprint)

@@ -17,7 +17,7 @@ from checks import CONFIG, SAMPLES, WIDTH, Checked, Files, changed, parse, signa
 from persia.batch import IDTypeFeature, Label, NonIDTypeFeature, PersiaBatch
 from persia.checking.report import Report
 from persia.checking.samples import read_sample
-from persia.checking.signatures import dense_in_order
+from persia.checking.signatures import dense_of
 from persia.errors import FeatureError
 from persia.signature import DenseSignature
 
@@ -81,6 +81,8 @@ def test_way_03_a_feature_that_the_model_does_not_take(files: Files) -> None:
     without = {**CONFIG, "slots_config": {name: slot for name, slot in CONFIG["slots_config"].items() if name != "city"}}
     add_archive(files, without)
     told(files, r"archive ctr-1.0.mar: the sample does not fit the model: .*city")
+    add_archive(files, without, extra_features="drop")
+    assert check(files, "--strict").code == 0
 
 
 def test_way_04_a_feature_twice(files: Files) -> None:
@@ -112,7 +114,7 @@ def test_way_28_dense_tensors_in_another_order(files: Files) -> None:
     files.write_sample(files.ids(), dense((NUMBERS * 2, "b"), (NUMBERS, "a")))
     sample = read_sample(Report(), files.directory / "sample.bin", parse(CONFIG))
     assert sample is not None
-    np.testing.assert_array_equal(dense_in_order(sample, signature), [NUMBERS, NUMBERS * 2])
+    np.testing.assert_array_equal(dense_of(Report(), "", signature, sample, False), [NUMBERS, NUMBERS * 2])
 
 
 @pytest.mark.parametrize("width", [WIDTH - 1, WIDTH + 1])

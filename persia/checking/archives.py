@@ -68,18 +68,21 @@ def check_archive(
     text = f"{archive.name} {archive.version}, handler {archive.handler or 'none'}, {archive.model_bytes / 2**20:.1f} MiB"
     report.ok("archive", subject, text, model=archive.name, version=archive.version, bytes=archive.model_bytes)
     fits = _check_own_config(report, subject, archive, config)
+    dense: Sequence[_Array] = sample.batch.dense if sample is not None else []
     if signature is None:
         advice = "pack it again with --sample, or --features: then requests are checked, and features put in the model's order"
         report.warn("archive", subject, "it has no signature: features count by their place in requests", advice)
     elif config is not None:
         fits &= signatures.check_config(report, subject, signature, config)
         if sample is not None:
-            fits &= signatures.check_sample_fits(report, subject, signature, sample)
+            placed = signatures.dense_of(report, subject, signature, sample, archive.drops_extra)
+            fits &= placed is not None
+            dense = placed if placed is not None else dense
         if fits:
             text = f"its signature fits: {len(signature.features)} features, {len(signature.dense)} dense tensors"
             report.ok("archive", subject, text)
     if fits:
-        _try(report, path, archive, signature, config, sample, scan)
+        _try(report, path, archive, signature, config, sample, scan, dense)
     return archive
 
 
@@ -125,6 +128,7 @@ def _try(
     config: EmbeddingConfig | None,
     sample: Sample | None,
     scan: Scan | None,
+    dense: Sequence[_Array],
 ) -> None:
     """Loads the model, and asks it for the scores of the sample if there are rows to look up."""
     subject = path.name
@@ -146,9 +150,8 @@ def _try(
         by_name = embeddings_of(sample.batch, config, scan.found)
         if signature is not None:
             embeddings: list[_Array] = [by_name[feature.name] for feature in signature.features]
-            dense = signatures.dense_in_order(sample, signature)
         else:
-            embeddings, dense = list(by_name.values()), list(sample.batch.dense)
+            embeddings = list(by_name.values())
         outputs = scores_of(path, dense, embeddings)
     except (PersiaError, OSError) as error:
         ours = archive.handler == OUR_HANDLER

@@ -55,6 +55,7 @@ class Archive(Protocol):
     workers: int
     signature: bytes | None
     embedding_config: bytes | None
+    drops_extra: bool
 
 
 def open_checkpoint(directory: Path, index: int, count: int) -> Checkpoint:
