@@ -59,10 +59,10 @@ def test_the_demo_changes_scores_and_stays_up_and_each_command_that_it_prints_wo
 class Logged:
     """A process that is told from its output how far it is. With `with`, it gets a Ctrl-C at the end."""
 
-    def __init__(self, command: Sequence[str], log: Path, directory: Path = ROOT) -> None:
+    def __init__(self, command: Sequence[str], log: Path) -> None:
         self.log = log
         with log.open("wb") as out:
-            self.process = subprocess.Popen(command, cwd=directory, stdout=out, stderr=out)
+            self.process = subprocess.Popen(command, cwd=ROOT, stdout=out, stderr=out)
 
     def said(self, pattern: str) -> re.Match[str]:
         def found() -> re.Match[str] | None:

@@ -8,6 +8,8 @@ from __future__ import annotations
 import os
 import re
 import shlex
+import signal
+import subprocess
 import tempfile
 from collections.abc import Iterator
 from contextlib import ExitStack
@@ -17,8 +19,8 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from servers import free_port, wait_until
-from test_demo import LAUNCHER, Logged
+from servers import PATIENCE, free_port, wait_until
+from torchserves import LAUNCHER
 
 GUIDE = (Path(__file__).resolve().parents[1] / "docs" / "model-authors.md").read_text()
 MODEL, EXPORT, ASK, OTHER, CHANGED, ELSEWHERE, DELETED = re.findall(r"^```python\n(.*?)^```", GUIDE, re.MULTILINE | re.DOTALL)
@@ -55,8 +57,17 @@ class Reader(ExitStack):
         port = free_port()
         state = self.enter_context(tempfile.TemporaryDirectory(prefix="up-"))  # sockets need a shorter path than pytest's
         command = [*command_of("up"), "--middleware-port", "0", "--state", state, "--", "--port", str(port)]
-        up = self.enter_context(Logged([*command, "--management-port", "0"], self.directory / "up.log", self.directory))
-        up.said("Ctrl-C stops all")
+        log = self.directory / "up.log"
+        with log.open("wb") as out:
+            process = subprocess.Popen([*command, "--management-port", "0"], stdout=out, stderr=out)
+        self.callback(process.wait, PATIENCE)
+        self.callback(process.send_signal, signal.SIGINT)
+
+        def is_ready() -> bool:
+            assert process.poll() is None, log.read_text()
+            return "Ctrl-C stops all" in log.read_text()
+
+        wait_until(is_ready, "all of it is served")
         self.run(ASK.replace("127.0.0.1:7070", f"127.0.0.1:{port}").replace("key_file.json", f"{state}/ts/key_file.json"))
         self.callback(self.names["client"].close)
 
@@ -84,8 +95,8 @@ def test_the_guide_does_not_send_its_readers_to_another_system() -> None:
 
 def test_the_model_is_exported_with_proof_and_the_check_agrees(reader: Reader) -> None:
     assert reader.names["export"].proof.samples == 3
-    with Logged(command_of("check"), reader.directory / "check.log", reader.directory) as check:
-        assert check.process.wait() == 0, check.log.read_text()
+    check = subprocess.run(command_of("check"), capture_output=True, text=True)
+    assert check.returncode == 0, check.stdout + check.stderr
 
 
 def test_the_served_score_is_the_models_own(reader: Reader) -> None:
