@@ -23,6 +23,8 @@ from persia.signs import hash_string, signs_of
 
 IDS = np.arange(USERS) + 1000
 
+pytestmark = pytest.mark.filterwarnings("ignore:.torch.jit.script. is deprecated:DeprecationWarning")
+
 
 def features(**changed: Any) -> dict[str, Any]:
     """Those of the plain model, with some of them changed; None: without it."""
@@ -43,9 +45,21 @@ def export(out: Path, model: Model | None = None, mapping: dict[str, Any] | None
     return from_torch(model or Model(), features() if mapping is None else mapping, out, **(arguments | changed))
 
 
+def partly_trained() -> Model:
+    """One of its modules is in eval mode, as where a part of a model is frozen."""
+    model = Model()
+    model.users.eval()
+    return model
+
+
 @pytest.fixture(scope="module")
-def exported(tmp_path_factory: pytest.TempPathFactory) -> Export:
-    return export(tmp_path_factory.mktemp("export") / "out", shards=2)
+def plain() -> Model:
+    return partly_trained()
+
+
+@pytest.fixture(scope="module")
+def exported(tmp_path_factory: pytest.TempPathFactory, plain: Model) -> Export:
+    return export(tmp_path_factory.mktemp("export") / "out", plain, shards=2)
 
 
 def test_the_served_scores_are_the_models_own(exported: Export) -> None:
@@ -101,7 +115,7 @@ def test_tables_from_mappings_arrays_and_parquet_are_the_same(tmp_path: Path) ->
     assert exported.proof.difference < 1e-3
 
 
-def test_weights_square_roots_and_several_outputs(tmp_path: Path) -> None:
+def test_weights_square_roots_several_outputs_and_a_script(tmp_path: Path) -> None:
     class Two(torch.nn.Module):
         def forward(self, dense: list[torch.Tensor], embeddings: list[torch.Tensor]) -> dict[str, torch.Tensor]:
             rows = embeddings[0].float()
@@ -117,6 +131,8 @@ def test_weights_square_roots_and_several_outputs(tmp_path: Path) -> None:
             once = self.words(ids, offsets) / torch.tensor([[2.0], [1.0], [3.0]]).sqrt()  # how many ids a sample has
             return self.dense([numbers], [self.words(ids, offsets, per_sample_weights=weights), once])
 
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "of_before").touch()
     numbers = np.ones((3, 2), np.float32)
     words, weights = [[3, 4], [], [5, 3, 3]], [[0.5, 2.0], [], [0.25, 1.0, -3.0]]
     flat = torch.tensor([weight for each in weights for weight in each])
@@ -128,20 +144,22 @@ def test_weights_square_roots_and_several_outputs(tmp_path: Path) -> None:
         weights={"words": weights},
         dense={"numbers": numbers},
         inputs=[torch.tensor([3, 4, 5, 3, 3]), torch.tensor([0, 2, 2]), flat, torch.from_numpy(numbers)],
-        dense_half="dense",
+        dense_half=torch.jit.script(Two()),
+        overwrite=True,
     )
     assert exported.proof.samples == 3 and exported.proof.difference < 1e-2
+    assert exported.archive.exists() and not (tmp_path / "out" / "of_before").exists()
 
 
-def test_the_model_is_left_as_it_was(exported: Export) -> None:
-    model = Model()
-    model.dense.layers[2].train(False)
-    before = {name: value.clone() for name, value in model.state_dict().items()}
-    modes = [module.training for module in model.modules()]
-    with pytest.raises(ExportError, match="is there already"):
-        export(exported.directory, model)
-    assert [module.training for module in model.modules()] == modes
-    assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
+def test_the_model_is_left_as_it_was(plain: Model, exported: Export) -> None:
+    fresh = partly_trained()
+    assert [module.training for module in plain.modules()] == [module.training for module in fresh.modules()]
+    assert all(torch.equal(value, fresh.state_dict()[name]) for name, value in plain.state_dict().items())
+
+
+def test_what_is_there_is_not_replaced(exported: Export) -> None:
+    with pytest.raises(ExportError, match="is there already: choose another directory, or say overwrite=True"):
+        export(exported.directory)
 
 
 class Biased(Model):
@@ -157,13 +175,6 @@ class Padded(Model):
     def __init__(self) -> None:
         super().__init__()
         torch.nn.init.ones_(self.items.weight)
-
-
-def spoiled_rows() -> Model:
-    model = Model()
-    with torch.no_grad():
-        model.users.weight[7] = torch.nan
-    return model
 
 
 def scaled(factor: float) -> Model:
@@ -207,7 +218,7 @@ WRONG: list[tuple[str, dict[str, Any], str]] = [
     ("raw without a length", {"mapping": features(history=Feature("items", pooling="raw"))}, "raw feature needs a `length`"),
     ("a length of a sum", {"mapping": features(tags=Feature("tags", pooling="sum", length=2))}, "`length` belongs to .* raw"),
     ("an unknown pooling", {"mapping": features(tags=Feature("tags", pooling="max"))}, "expected a pooling of"),  # type: ignore[arg-type]
-    ("NaN in a table", {"model": spoiled_rows()}, "`user`: the row of id 1007 has NaN"),
+    ("NaN in a table", {"model": scaled(np.nan)}, "`country`: the row of id .* has NaN"),
     ("rows that f16 does not hold", {"model": scaled(1e6)}, "embeddings up to .* f16, .* holds at most 65504"),
     (
         "weights that are missing",

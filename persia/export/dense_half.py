@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import io
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -27,16 +28,20 @@ def find(model: torch.nn.Module, dense_half: str | torch.nn.Module | None) -> to
             children = ", ".join(name for name, _ in model.named_children())
             raise ExportError(f"the model has no module `{dense_half}` to be the dense half: it has {children}") from None
     found = model if dense_half is None else dense_half
-    if isinstance(found, torch.jit.ScriptModule):
-        return found.cpu().eval()
+    if isinstance(found, torch.jit.ScriptModule):  # which copy.deepcopy does not always take
+        file = io.BytesIO()
+        with _quiet():
+            torch.jit.save(found, file)
+            file.seek(0)
+            scripted: torch.jit.ScriptModule = torch.jit.load(file, map_location="cpu")
+        return scripted.eval()
     return copy.deepcopy(found).cpu().eval()
 
 
 def save_scripted(module: torch.nn.Module, path: Path) -> None:
     """Raises ExportError if TorchScript does not take the module."""
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", DeprecationWarning)  # torch.jit is, and is what TorchServe loads
+        with _quiet():
             scripted = module if isinstance(module, torch.jit.ScriptModule) else torch.jit.script(module)
             torch.jit.save(scripted, str(path))
     except Exception as error:  # torch raises RuntimeError, and errors of its own
@@ -76,6 +81,14 @@ def split_outputs(module: torch.nn.Module, dense: Sequence[npt.NDArray[Any]], em
         raise ExportError(
             "the dense half refuses the sample (dense {}; embeddings {}): {}{}".format(*shapes, reason, hint)
         ) from error
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """torch.jit is deprecated, and is what TorchServe loads."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)
+        yield
 
 
 @contextmanager
