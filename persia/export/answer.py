@@ -37,9 +37,9 @@ def main() -> None:
         handler.initialize(context)
         (features,) = handler.preprocess([request])
         (answer,) = handler.handle([request], context)
-    scores = decode_scores(answer)
+    scores: Any = decode_scores(answer)  # a dict where there are several outputs
     named = scores if isinstance(scores, dict) else {"scores": scores}
-    arrays = {f"{SCORES}{name}": array for name, array in named.items()}
+    arrays: dict[str, Any] = {f"{SCORES}{name}": array for name, array in named.items()}
     arrays |= {f"{EMBEDDING}{i}": embedding.cpu().numpy() for i, embedding in enumerate(features.embeddings)}
     np.savez(arguments.out, **arrays)
 
