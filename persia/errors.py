@@ -3,6 +3,7 @@
     PersiaError                      INTERNAL
     ├── InvalidInput                 INVALID_ARGUMENT     an argument is wrong; also a ValueError
     │   ├── FeatureError             INVALID_ARGUMENT     a feature of a batch is wrong; names it
+    │   ├── ExportError              INVALID_ARGUMENT     a model cannot be exported, or its export is not the model
     │   └── DecodeError              INVALID_ARGUMENT     bytes are not what their format says; names the byte
     ├── NotFound                     NOT_FOUND            what is asked for by name is not there; also a LookupError
     ├── AccessDenied                 PERMISSION_DENIED    a token is missing or wrong; also a PermissionError
@@ -26,6 +27,7 @@ __all__ = [
     "CorruptFile",
     "DeadlineExceeded",
     "DecodeError",
+    "ExportError",
     "FeatureError",
     "InvalidInput",
     "NotFound",
@@ -70,6 +72,10 @@ class DecodeError(InvalidInput):
 
     def __str__(self) -> str:
         return f"at byte {self.byte}: expected {self.expected}, got {self.got}"
+
+
+class ExportError(InvalidInput):
+    """A model cannot be served as it is, or what its export serves is not the model. Says why, and in which feature."""
 
 
 class NotFound(PersiaError, LookupError):
