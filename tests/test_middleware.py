@@ -89,7 +89,7 @@ def test_metrics(deployment: Deployment) -> None:
         ({}, "expected either a batch or its ids, got neither"),
         ({"batch": BATCH, "ids": b"x"}, "expected either a batch or its ids, got both"),
         ({"batch": b"\1\0\0"}, "at byte 0: expected 4 bytes of dense tensors, got 3 bytes before the end"),
-        ({"ids": b"PSI2"}, "at byte 0: expected an id part, which begins with PSI1"),
+        ({"ids": b"PSI3"}, "at byte 0: expected an id part, which begins with PSI1"),
     ],
 )
 def test_what_is_no_batch(deployment: Deployment, fields: dict[str, bytes], message: str) -> None:

@@ -101,7 +101,7 @@ FAULTS = {
         r"'user_id': expected different signs.* the ids 0 and 4503599627370495, which share the sign \d+: an id counts modulo",
     ),
     "too few rows": (("user_id", [1, 2], rows(1, 8)), "expected a row for each of 2 signs, got 1"),
-    "no ids": (("user_id", [0.5], rows(1, 8)), "expected integer ids"),
+    "no ids": (("user_id", [0.5], rows(1, 8)), "expected ids that are integers or strings, got float64"),
 }
 
 

@@ -116,8 +116,8 @@ def test_tensors_are_those_of_the_reference(data: st.DataObject, config: Embeddi
     want = expected(features, config, rows, shards)
     assert (absent, wrong_dim) == (want.absent, want.wrong_dim)
     totals = _core.FeatureCounts(list(config.slots))
-    counts = plan.count(misses, totals, range(len(features))).reshape(-1, 4).tolist()
-    assert counts == [[*count, i] for i, count in enumerate(want.counts)]
+    counts = plan.count(misses, totals).reshape(-1, 4).tolist()
+    assert counts == [[*count, cut] for count, cut in zip(want.counts, plan.cut_ids, strict=True)]
     assert {name: counted for name, *counted in totals.totals() if any(counted)} == {
         name: count for name, count in zip(features, counts, strict=True) if any(count)
     }

@@ -171,8 +171,7 @@ nb::tuple answer_columns(const Snapshot& snapshot, nb::handle parts, nb::handle 
                           nb::bytes(by_part.data(), by_part.size() * sizeof(RunMisses)));
 }
 
-Out1<std::uint32_t> count(const Plan& plan, const std::vector<std::optional<nb::bytes>>& misses, FeatureCounts& counts,
-                          const std::vector<std::uint32_t>& cut) {
+Out1<std::uint32_t> count(const Plan& plan, const std::vector<std::optional<nb::bytes>>& misses, FeatureCounts& counts) {
     std::vector<std::optional<std::span<const std::byte>>> columns;
     for (const auto& of_shard : misses) {
         if (of_shard) {
@@ -181,7 +180,7 @@ Out1<std::uint32_t> count(const Plan& plan, const std::vector<std::optional<nb::
             columns.emplace_back();
         }
     }
-    return owned(count_features(plan, columns, cut, counts));
+    return owned(count_features(plan, columns, counts));
 }
 
 // (name, ids, new ids, wrong dim, cut) of each, and at the end those of all other features.
@@ -231,7 +230,7 @@ void routing(nb::module_& module) {
                      })
         .def_prop_ro("requests", requests_of)
         .def("room", room_of)
-        .def("count", count, nb::arg("misses"), nb::arg("counts"), nb::arg("cut"))
+        .def("count", count, nb::arg("misses"), nb::arg("counts"))
         .def("assemble", assemble_into, nb::arg("answers").noconvert(), nb::arg("room").noconvert());
     module.def(
         "make_plan",

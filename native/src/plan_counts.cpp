@@ -32,16 +32,15 @@ void add_shard(const PlannedRequest& request, std::span<const std::byte> misses,
 }  // namespace
 
 std::vector<std::uint32_t> count_features(const Plan& plan, std::span<const std::optional<std::span<const std::byte>>> misses,
-                                          std::span<const std::uint32_t> cut, FeatureCounts& counts) {
+                                          FeatureCounts& counts) {
     expect("answers' misses", plan.shards.size(), misses.size());
-    if (!cut.empty()) expect("features' cut ids", plan.features.size(), cut.size());
     std::vector<std::uint32_t> numbers(kNumbers * plan.features.size());
     for (std::size_t s = 0; s < misses.size(); ++s) {
         if (misses[s]) add_shard(plan.shards[s], *misses[s], numbers);
     }
     for (std::size_t i = 0; i < plan.features.size(); ++i) {
         std::uint32_t* of_feature = numbers.data() + kNumbers * i;
-        if (!cut.empty()) of_feature[kCut] = cut[i];
+        of_feature[kCut] = static_cast<std::uint32_t>(plan.features[i].cut_ids);  // a batch has less than 4 GiB of ids
         counts.add(plan.features[i].slot.feature, of_feature[kIds], {of_feature[kAbsent], of_feature[kWrongDim]},
                    of_feature[kCut]);
     }

@@ -36,14 +36,14 @@ TEST(without_names_all_features_are_counted_together) {
 TEST(what_shards_say_of_parts_is_counted_for_the_features_of_the_batch) {
     const auto bytes = encoded({{"b", {{1, 2, 3}, {4, 5}}}, {"a", {{1}, {}}}, {"c", {{}, {}}}});
     const Slots slots({{.name = "a", .dim = 4}, {.name = "b", .dim = 4}, {.name = "c", .dim = 4}}, 8);
-    const Plan plan = make_plan(decode_batch(bytes), slots, 2);
+    Plan plan = make_plan(decode_batch(bytes), slots, 2);
+    plan.features[0].cut_ids = 7;
     FeatureCounts counts({"a", "b", "c"});
     std::vector<RunMisses> missed;  // of the first shard: an id of each part has no row; the second one has all
     for (std::size_t i = 0; i < plan.shards[0].parts.size(); ++i) missed.push_back({1, 0});
     const auto said = std::as_bytes(std::span(missed));
     const std::optional<std::span<const std::byte>> misses[] = {said, std::span<const std::byte>{}};
-    const std::vector<std::uint32_t> cut{7, 0, 0};
-    const auto numbers = count_features(plan, misses, cut, counts);
+    const auto numbers = count_features(plan, misses, counts);
     std::uint32_t absent[3] = {};
     for (const std::uint32_t place : plan.shards[0].features) absent[place] = 1;
     CHECK(absent[0] == 1);  // else nothing is tried here
@@ -52,14 +52,14 @@ TEST(what_shards_say_of_parts_is_counted_for_the_features_of_the_batch) {
     CHECK(totals[0].ids == 1 && totals[1].ids == 5 && totals[1].misses.absent == 1 && totals[1].cut == 7);
     // A shard that has not answered does not count.
     const std::optional<std::span<const std::byte>> one[] = {std::nullopt, std::span<const std::byte>{}};
-    const auto rest = count_features(plan, one, {}, counts);
+    const auto rest = count_features(plan, one, counts);
     CHECK(rest[0] + rest[4] < 6 && rest[1] == 0);
     for (const std::size_t size : {1U, 8U * 9U}) {
         const std::vector<std::byte> wrong(size);
         const std::optional<std::span<const std::byte>> columns[] = {wrong, std::span<const std::byte>{}};
         bool refused = false;
         try {
-            count_features(plan, columns, {}, counts);
+            count_features(plan, columns, counts);
         } catch (const InvalidInput&) {
             refused = true;
         }

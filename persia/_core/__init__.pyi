@@ -226,9 +226,9 @@ class Plan:
         """Of each feature: ids of its samples beyond sample_fixed_size, which its raw tensor has no place for."""
     @property
     def requests(self) -> list[ShardRequest]: ...
-    def count(self, misses: Sequence[bytes | None], counts: FeatureCounts, cut: Sequence[int]) -> npt.NDArray[np.uint32]:
+    def count(self, misses: Sequence[bytes | None], counts: FeatureCounts) -> npt.NDArray[np.uint32]:
         """How ids fared, four numbers for each feature of the batch: ids, without a row, of another dim, cut; `counts` gets
-        them too. misses: of each shard those by part, None for a missing shard; cut: of each feature, or empty. InvalidInput.
+        them too. misses: of each shard those by part, None for a missing shard. Raises InvalidInput.
         """
     def room(self) -> tuple[npt.NDArray[np.float16], npt.NDArray[np.uint32]]:
         """Memory for the numbers of all tensors, not initialised, and their shapes as in ForwardResponse, both of one dim."""

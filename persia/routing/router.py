@@ -115,8 +115,7 @@ class Router:
         misses: list[bytes | None] = [b""] * len(self.servers)
         for i, question in questions.items():
             misses[i] = question.answer.message.misses if question.answer is not None else None
-        # Plans of a core that cuts raw slots by a rule count what they cut; others do not know.
-        return plan.count(misses, self.feature_counts, getattr(plan, "cut_ids", ()))
+        return plan.count(misses, self.feature_counts)
 
     def _report(self, now: float) -> None:
         """Says in the log what is to be said of misses; not at every lookup that has some."""

@@ -16,9 +16,8 @@ namespace persia {
 
 // Four numbers for each feature, in the order of the batch: ids, those without a row, those whose row has another dim, and
 // those that were cut off; `counts` gets the same. misses: of each shard its RunMisses by part, as bytes, empty where there are
-// none, or nothing where the shard has not answered. cut: of each feature, or empty. Throws InvalidInput for columns that do
-// not fit.
+// none, or nothing where the shard has not answered. Throws InvalidInput for columns that do not fit.
 std::vector<std::uint32_t> count_features(const Plan& plan, std::span<const std::optional<std::span<const std::byte>>> misses,
-                                          std::span<const std::uint32_t> cut, FeatureCounts& counts);
+                                          FeatureCounts& counts);
 
 }  // namespace persia
