@@ -9,6 +9,7 @@ import threading
 import time
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
+from pathlib import Path
 
 from persia.errors import PersiaError
 from persia.torchserve import Management, Model
@@ -21,9 +22,13 @@ __all__ = ["Watch"]
 
 log = logging.getLogger("torchserve")
 
-# For what others than our own tools have changed, which ask for a look of their own.
-LOOK_SECONDS, LONGEST_SECONDS = 0.5, 10.0
+# Our own tools ask for a look when they have changed something. These are for what other clients change: a look costs the JVM
+# some 20 ms of processor time, which requests would miss.
+LOOK_SECONDS, LONGEST_SECONDS = 3.0, 10.0
 SHARE = 10  # how much longer than a look the time between two is at least
+# Whether the workers' processes live is looked at more often, as it costs nothing. While one is missing, TorchServe is asked as
+# often.
+WORKERS_SECONDS = 0.25
 _ASKED_SECONDS = 5.0
 _QUESTION_BYTES = 64 << 10
 
@@ -37,6 +42,7 @@ class Watch:
     def __init__(self, server: TorchServe, wanted: Wanted, lost: Mapping[tuple[str, str], Version], health: Health) -> None:
         self._server, self._health, self._lost = server, health, dict(lost)
         self._wanted = wanted
+        self._workers: Sequence[int] = ()  # processes that TorchServe named last; none while a model is not fit
         self._lock = threading.Lock()
         self._over = threading.Event()
         self._management = Management(server.management_address, server.tokens())
@@ -88,12 +94,21 @@ class Watch:
             self._tell(seen)
 
     def _tell(self, seen: Sequence[Model]) -> None:
-        self._health.tell(fitness(self._wanted, seen))
+        fit = fitness(self._wanted, seen)
+        self._health.tell(fit)
+        ready = all(fit.values()) and all(model.all_ready for model in seen)
+        self._workers = [int(worker["pid"]) for model in seen for worker in model.workers] if ready else ()
+
+    def _workers_live(self) -> bool:
+        return bool(self._workers) and all(Path(f"/proc/{pid}").exists() for pid in self._workers)
 
     def _look_again(self) -> None:
-        said, took = "", 0.0
-        # Where there are GPUs, TorchServe starts a process for each worker that it describes.
-        while not self._over.wait(min(max(LOOK_SECONDS, SHARE * took), LONGEST_SECONDS)):
+        said, took, begin = "", 0.0, time.monotonic()
+        while not self._over.wait(WORKERS_SECONDS):
+            # Where there are GPUs, TorchServe starts a process for each worker that it describes.
+            pause = min(max(LOOK_SECONDS if self._workers_live() else WORKERS_SECONDS, SHARE * took), LONGEST_SECONDS)
+            if time.monotonic() < begin + took + pause:
+                continue
             begin = time.monotonic()
             try:
                 self._look(set())
