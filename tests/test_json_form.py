@@ -36,13 +36,13 @@ def ids_of(batch: _core.Batch) -> dict[str, list[list[int]]]:
 
 
 def test_ids_are_numbers_or_text_alone_or_in_lists() -> None:
-    form = {"features": {"user": [101, -5], "tags": [[7, 9, 7], []], "country": ["DE", None], "mixed": [["a", 2], 2**64 - 1]}}
+    form = {"features": {"user": [101, -5], "tags": [[7, 9, 7], []], "country": ["DE", None], "words": [["a", "b"], "2"]}}
     for given_form in (form, json.dumps(form).encode()):
         assert ids_of(batch_of(given_form)) == {
             "user": [[101], [2**64 - 5]],
             "tags": [[7, 9, 7], []],
             "country": [[hash_string("DE")], []],
-            "mixed": [[hash_string("a"), 2], [2**64 - 1]],
+            "words": [[hash_string("a"), hash_string("b")], [hash_string("2")]],
         }
 
 
@@ -100,6 +100,10 @@ USER = {"user": [1]}
         ),
         ({"features": {"user": [1.5]}}, "$.features.user[0]: expected an id, .*, got a number with a fraction"),
         ({"features": {"user": [[1], [2, True]]}}, "$.features.user[1][1]: expected an id, .*, got true or false"),
+        (
+            {"features": {"user": [[5, 6], ["7"]]}},
+            "$.features.user[1][0]: expected ids of one kind, whole numbers or text, got text after a whole number",
+        ),
         ({"features": {"user": [[[1]]]}}, "$.features.user[0][0]: expected an id, .*, got a list"),
         (
             {"features": {"user": [2**64]}},

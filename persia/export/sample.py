@@ -129,7 +129,8 @@ def named_outputs(outputs: Any) -> dict[str, npt.NDArray[Any]]:
     if isinstance(outputs, Mapping):
         named = {str(name): value for name, value in outputs.items()}
     elif isinstance(outputs, (tuple, list)):
-        named = {f"output{i}": value for i, value in enumerate(outputs)}
+        names = getattr(outputs, "_fields", None) or [f"output{i}" for i in range(len(outputs))]  # as the handler names them
+        named = dict(zip(names, outputs, strict=True))
     else:
         named = {"scores": outputs}
     arrays = {}

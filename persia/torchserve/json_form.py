@@ -117,13 +117,17 @@ def _ids(place: str, samples: Sequence[Any], ids: list[Any]) -> npt.NDArray[np.u
     if not kinds <= {int, str}:
         where, wrong = _first(place, samples, lambda id: type(id) not in (int, str))
         raise InvalidInput(f"{where}: expected an id, a whole number or text, got {_kind(wrong)}")
+    if kinds == {int, str}:
+        first = type(ids[0])
+        where, wrong = _first(place, samples, lambda id: type(id) is not first)
+        raise InvalidInput(
+            f"{where}: expected ids of one kind, whole numbers or text, got {_kind(wrong)} after {_kind(ids[0])}"
+        )
     if str in kinds:
-        texts = [id for id in ids if type(id) is str]
         try:
-            hashes = iter(hash_strings(texts).tolist())
+            return hash_strings(ids)
         except (InvalidInput, UnicodeError) as error:
             raise InvalidInput(f"{place}: {error}") from None
-        ids = [next(hashes) if type(id) is str else id for id in ids]
     least = min(ids, default=0)
     if least < -(1 << 63) or max(ids, default=0) >= 1 << 64:
         where, wrong = _first(place, samples, lambda id: type(id) is int and not -(1 << 63) <= id < 1 << 64)
