@@ -173,7 +173,7 @@ def test_where_all_are_late_they_are_told(calls: Calls) -> None:
     ("inputs", "message"),
     [
         ({"batch": b"\1\0\0"}, "at byte 0: expected 4 bytes"),
-        ({"format": b"xml"}, "expected one of json, npy, raw as `format`"),
+        ({"format": b"xml"}, "expected one of json, npy, npz, raw as `format`"),
         ({"deadline_unix_ms": b"9" * 400}, "expected milliseconds since 1970 as `deadline_unix_ms`"),
     ],
 )
