@@ -169,7 +169,11 @@ def test_whatever_is_sent_becomes_a_batch_or_an_error_of_the_caller(form: Any) -
     assert batch.feature_names == list(form["features"])
 
 
-@given(st.lists(st.lists(st.integers(-(2**63), 2**64 - 1) | st.text(max_size=4), max_size=3), min_size=1, max_size=3))
+def lists_of(ids: st.SearchStrategy[Any]) -> st.SearchStrategy[list[list[Any]]]:
+    return st.lists(st.lists(ids, max_size=3), min_size=1, max_size=3)
+
+
+@given(lists_of(st.integers(-(2**63), 2**64 - 1)) | lists_of(st.text(max_size=4)))
 def test_ids_arrive_as_they_were_sent(samples: list[list[int | str]]) -> None:
     want = [[hash_string(id) if isinstance(id, str) else id % 2**64 for id in sample] for sample in samples]
     assert ids_of(batch_of(json.dumps({"features": {"x": samples}}).encode())) == {"x": want}
