@@ -13,13 +13,13 @@ from typing import Any
 import yaml
 
 from persia.errors import CorruptFile
+from persia.signature import SIGNATURE_FILE
 
 from .archive import read_manifest
 
 __all__ = ["OUR_HANDLER", "Contents", "open_archive"]
 
 _MANIFEST = "MAR-INF/MANIFEST.json"
-_SIGNATURE = "signature.json"
 OUR_HANDLER = "persia_handler.py"
 # What zipfile raises for files that are broken, encrypted or packed in a way that Python does not know, and those who read on.
 _BROKEN = (
@@ -52,7 +52,7 @@ def open_archive(path: Path) -> Contents:
             model = json.loads(opened.read(_MANIFEST))["model"]
             settings = yaml.safe_load(opened.read(model["configFile"])) if model.get("configFile") in sizes else {}
             settings = settings if isinstance(settings, dict) else {}
-            signature = opened.read(_SIGNATURE) if _SIGNATURE in sizes else None
+            signature = opened.read(SIGNATURE_FILE) if SIGNATURE_FILE in sizes else None
             config = _file(opened, sizes, _text(settings.get("persia"), "embedding_config"))
     except _BROKEN as error:
         raise CorruptFile(str(path), "a model archive (.mar)", f"{error}", 0) from error

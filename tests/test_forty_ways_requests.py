@@ -17,7 +17,7 @@ from checks import CONFIG, SAMPLES, WIDTH, Checked, Files, changed, parse, signa
 from persia.batch import IDTypeFeature, Label, NonIDTypeFeature, PersiaBatch
 from persia.checking.report import Report
 from persia.checking.samples import read_sample
-from persia.checking.signatures import dense_of
+from persia.checking.signatures import check_config, dense_of
 from persia.errors import FeatureError
 from persia.signature import DenseSignature
 
@@ -125,6 +125,9 @@ def test_way_29_a_dense_tensor_of_another_width(files: Files, width: int) -> Non
 
 def test_way_30_a_dense_tensor_of_float64(files: Files) -> None:
     files.write_sample(files.ids(), dense((NUMBERS.astype(np.float64), "numbers")))
+    checked = check(files, "--strict")
+    assert (checked.code, checked.of("warn")) == (0, [])  # the handler converts it, as the signature says
+    add_archive(files, None)
     told(files, r"sample dense numbers: it is float64", "--strict", state="warn")
 
 
@@ -133,6 +136,9 @@ def test_way_31_dense_numbers_that_are_nan(files: Files) -> None:
     missing[3, 1] = np.nan
     files.write_sample(files.ids(), dense((missing, "numbers")))
     told(files, r"archive ctr-1.0.mar: the sample does not fit the model: .*numbers.*NaN")
+    assert not any("NaN" in text for text in check(files).of("warn"))  # the signature has judged
+    add_archive(files, None)
+    assert any(text.startswith("sample dense numbers: 1 of 80 numbers are NaN") for text in check(files).of("warn"))
 
 
 def test_way_32_ids_as_a_dense_tensor(files: Files) -> None:
@@ -153,25 +159,36 @@ def test_way_34_a_feature_without_ids(files: Files) -> None:
 
 
 OTHERS: list[tuple[str, dict[str, Any], str]] = [
-    ("pooling", changed(user={"sqrt_scaling": True}), r"user: the model was tried with pooling sqrtn, the config has sum"),
-    ("length", changed(history={"sample_fixed_size": 9}), r"history: .* with sample_fixed_size 9, the config has 3"),
-    ("dim", changed(user={"dim": 16}), r"user: the model was tried with dim 16, the config has 4"),
-    ("raw", changed(tags={"embedding_summation": False}), r"tags: the model was tried with pooling raw, the config has sum"),
-    ("group", {**CONFIG, "feature_groups": {"all": ["user", "item"]}}, r"item: .* with prefix 0x.* -> a group or slot was"),
-    ("bits", {**CONFIG, "feature_index_prefix_bit": 12}, r"user: .* with feature_index_prefix_bit 12"),
+    ("pooling", changed(user={"sqrt_scaling": True}), r"feature 'user': expected pooling sqrtn, got sum"),
+    ("length", changed(history={"sample_fixed_size": 9}), r"feature 'history': expected length 9, got 3"),
+    ("keep", changed(history={"keep": "last"}), r"feature 'history': expected keep last, got first"),
+    ("dim", changed(user={"dim": 16}), r"feature 'user': expected dim 16, got 4"),
+    ("raw", changed(tags={"embedding_summation": False}), r"feature 'tags': expected pooling raw, got sum"),
+    (
+        "group",
+        {**CONFIG, "feature_groups": {"all": ["user", "item"]}},
+        r"feature 'item': expected the prefix of group 1, got that of group 2 .* -> a group or slot was",
+    ),
+    ("bits", {**CONFIG, "feature_index_prefix_bit": 12}, r"feature 'user': expected prefix_bits 12, got 8 -> use the"),
 ]
 
 
 @pytest.mark.parametrize(("content", "pattern"), [other[1:] for other in OTHERS], ids=[other[0] for other in OTHERS])
 def test_way_35_a_model_that_was_packed_for_another_config(files: Files, content: dict[str, Any], pattern: str) -> None:
     add_archive(files, content)
-    told(files, rf"^archive ctr-1.0.mar: {pattern}")
+    told(files, rf"^archive ctr-1.0.mar: the embedding config is not the model's: {pattern}")
 
 
 def test_way_36_an_archive_of_another_model_under_the_name(files: Files) -> None:
     slots = {"clicks": {"dim": 4}, **CONFIG["slots_config"]}
     add_archive(files, {**CONFIG, "slots_config": slots})
-    told(files, r"^archive ctr-1.0.mar: the model takes clicks, which the embedding config does not have")
+    told(files, r"^archive ctr-1.0.mar: .*feature 'clicks': expected a slot of this name, got an embedding config without one")
+
+
+def test_a_signature_that_does_not_say_which_ids_are_kept_fits_as_for_the_handler(files: Files) -> None:
+    signature = signature_of(CONFIG)
+    features = tuple(msgspec.structs.replace(feature, keep=None) for feature in signature.features)
+    assert check_config(Report(), "", msgspec.structs.replace(signature, features=features), parse(CONFIG))
 
 
 def test_way_38_an_older_embedding_config_in_the_archive(files: Files) -> None:

@@ -12,9 +12,10 @@ from checks import CONFIG, Files
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from embedding_server.sign_files import write_sign_file
 from handlers.archive_contents import open_archive
 from persia import _core
-from persia.checking.scan import Rows, scan
+from persia.checking.scan import Rows, Scan, scan
 from persia.errors import CorruptFile, InvalidInput
 
 SIGNS = st.one_of(st.integers(0, 2**64 - 1), st.integers(0, 20), st.integers(0, 9).map(lambda group: (group << 56) + 3))
@@ -92,6 +93,31 @@ def test_newer_packets_win_over_the_checkpoint(tmp_path: Path) -> None:
     seen = scan([tmp_path / "a.emb"], packets, 8, 1, sign, 60.0, 2)
     assert (seen.rows, seen.total, seen.whole, seen.packets) == (1, 1, True, 2)
     assert seen.found.of_dim(2)[1].tolist() == [[20.0, 20.0]]
+
+
+def test_deleted_and_ended_rows_are_absent_until_they_are_put_again(tmp_path: Path) -> None:
+    signs = np.arange(1 << 56, (1 << 56) + 4, dtype=np.uint64)
+    _core.write_emb(tmp_path / "a.emb", [(signs, np.ones((4, 2), np.float32))])
+    _core.write_inc(tmp_path / "1.inc", [(signs[2:3], np.ones((1, 2), np.float32))], 1)
+    write_sign_file(tmp_path / "1.del", signs[:2], 1)
+    late = np.array([1, 1], np.uint64)
+    write_sign_file(tmp_path / "1.ttl", signs[2:], 1, late)  # of signs[3] it has no row: that is passed over
+    _core.write_inc(tmp_path / "2.inc", [(signs[:1], np.full((1, 2), 7.0, np.float32))], 2)
+    packets = [[tmp_path / "1.inc", tmp_path / "1.del", tmp_path / "1.ttl"], [tmp_path / "2.inc"]]
+    seen = scan([tmp_path / "a.emb"], packets, 8, 1, signs, 60.0, 2)
+    assert seen.found.signs.tolist() == [signs[0], signs[3]]
+    assert (seen.found.of_dim(2)[1].tolist(), seen.exact) == ([[7.0, 7.0], [1.0, 1.0]], False)
+    write_sign_file(tmp_path / "a.ttl", signs, 1, np.array([1, 1, 1, 1 << 40], np.uint64))
+    seen = scan([tmp_path / "a.emb", tmp_path / "a.ttl"], [], 8, 1, signs, 60.0, 2)
+    assert (seen.found.signs.tolist(), seen.total, seen.rows) == ([signs[3]], 4, 4)
+
+
+def test_only_files_that_were_read_to_their_end_are_a_fair_sample(tmp_path: Path) -> None:
+    _core.write_emb(tmp_path / "a.emb", [(np.arange(4, dtype=np.uint64), np.ones((4, 2), np.float32))])
+    none = np.zeros(0, np.uint64)
+    assert scan([tmp_path / "a.emb"], [], 8, 1, none, 60.0, 2).share == 1.0
+    assert scan([tmp_path / "a.emb"], [], 8, 1, none, 0.0, 2).share == 0.0
+    assert Scan(1, rows=60, fair=40, total=100, whole=False).share == 0.4
 
 
 @pytest.fixture(scope="module")

@@ -22,7 +22,7 @@ from persia.routing.lookup import split
 from persia.routing.plan import make_slots
 from persia.signature import Signature, read_signature
 
-__all__ = ["check_archive", "embeddings_of", "find_archives"]
+__all__ = ["check_archive", "embeddings_of", "find_archives", "judges_dense"]
 
 OUR_HANDLER = "persia_handler.py"
 MAX_NUMBERS = 1 << 29
@@ -84,6 +84,11 @@ def check_archive(
     if fits:
         _try(report, path, archive, signature, config, sample, scan, dense)
     return archive
+
+
+def judges_dense(archive: Archive) -> bool:
+    """Whether its signature says what dense tensors may hold. Raises CorruptFile."""
+    return archive.signature is not None and read_signature(archive.signature).dense_known
 
 
 def _check_own_config(report: Report, subject: str, archive: Archive, config: EmbeddingConfig | None) -> bool:

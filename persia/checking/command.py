@@ -9,11 +9,11 @@ from pathlib import Path
 import click
 import numpy as np
 
-from persia.checking.archives import check_archive, find_archives
+from persia.checking.archives import check_archive, find_archives, judges_dense
 from persia.checking.machine import check_machine, check_ports
 from persia.checking.memory import check_capacity, check_memory
 from persia.checking.report import Report
-from persia.checking.samples import Sample, check_sample, read_sample
+from persia.checking.samples import Sample, check_numbers, check_sample, read_sample
 from persia.checking.scan import Scan, scan
 from persia.checking.subject import Subject, read_subject
 from persia.checking.tables import check_rows
@@ -85,6 +85,8 @@ def check(
     restored = state is not None and (state / TORCHSERVE_STATE).exists()
     paths = find_archives(report, model_store, models, archives, restored)
     opened = [check_archive(report, path, subject.embedding_config, asked, scanned) for path in paths]
+    if asked is not None and not (opened and all(archive is not None and judges_dense(archive) for archive in opened)):
+        check_numbers(report, asked)
     check_memory(report, subject, scanned, [archive for archive in opened if archive is not None])
     others = {"middleware": f"127.0.0.1:{middleware_port}"}
     if model_store is not None:
@@ -102,6 +104,6 @@ def _scan(subject: Subject, sample: Sample | None, seconds: float) -> Scan | Non
         return None
     groups = len({slot.group for slot in config.slots.values()})
     wanted = sample.wanted if sample is not None else np.zeros(0, np.uint64)
-    files = subject.checkpoint.files if subject.checkpoint is not None else ()
+    files = (*subject.checkpoint.files, *subject.checkpoint.ends) if subject.checkpoint is not None else ()
     bits = config.feature_index_prefix_bit
     return scan(files, subject.packets, bits, groups, wanted, seconds, subject.workers)

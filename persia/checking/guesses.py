@@ -18,6 +18,7 @@ __all__ = ["PROBES", "Guess", "best_guess", "guesses_of", "looks_like_floats", "
 PROBES = 200  # ids of a feature that are tried in all other ways
 _U64 = npt.NDArray[np.uint64]
 _MANY = 0.5  # of the probes must have a row for a guess to be told
+_PROOF = 5  # so many hits does a guess need where a part of the table was read
 _FLOAT_BITS = 53
 
 
@@ -40,13 +41,23 @@ def guesses_of(slot: Slot, config: EmbeddingConfig, probes: _U64) -> list[Guess]
     ]
 
 
-def best_guess(guesses: Sequence[Guess], found: Rows, own: float) -> tuple[Guess, float] | None:
-    """The first of those under which the most probes have rows, and their share, if it explains far more than `own` does."""
-    shares = [share_of_signs(guess.signs, found) for guess in guesses]
+def best_guess(guesses: Sequence[Guess], found: Rows, own: float, read: float) -> tuple[Guess, float] | None:
+    """The first of those under which the most probes have rows, and their share, if it explains far more than `own` does.
+
+    read: the share of the table that was read. Shares are of the whole table; in a part, a few hits prove nothing.
+    """
+    shares = [_share_of_all(guess.signs, found, read) for guess in guesses]
     best = max(shares, default=0.0)
     if best < _MANY or best < 2 * own:
         return None
     return guesses[shares.index(best)], best
+
+
+def _share_of_all(signs: _U64, found: Rows, read: float) -> float:
+    seen = share_of_signs(signs, found)
+    if read < 1 and round(seen * signs.shape[1]) < _PROOF:
+        return 0.0
+    return min(seen / read ** len(signs), 1.0) if seen and read else seen
 
 
 def share_of_signs(signs: _U64, found: Rows) -> float:

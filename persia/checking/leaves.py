@@ -9,17 +9,26 @@ from __future__ import annotations
 from collections.abc import Sequence
 from importlib import import_module
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
+import numpy as np
 import numpy.typing as npt
+
+from persia.errors import PersiaError
 
 __all__ = [
     "Archive",
+    "Bounds",
     "Checkpoint",
+    "Gone",
+    "Packet",
     "find_java",
+    "gone_signs",
+    "is_sign_file",
     "load_model_of",
     "open_archive",
     "open_checkpoint",
+    "packets_since",
     "sample_bytes",
     "scores_of",
 ]
@@ -36,12 +45,29 @@ class Marker(Protocol):
     seconds: int
 
 
+class Bounds(Protocol):
+    """Which packets a checkpoint has."""
+
+    def has(self, shard: int, seconds: int) -> bool: ...
+
+
 class Checkpoint(Protocol):
-    """A complete checkpoint, as an embedding server opens it."""
+    """A complete checkpoint, as an embedding server opens it. `ends`: when rows of its files end."""
 
     directory: Path
     marker: Marker
     files: tuple[Path, ...]
+    ends: tuple[Path, ...]
+    bounds: Bounds
+
+
+class Packet(Protocol):
+    """A complete packet, as an embedding server looks at it."""
+
+    directory: Path
+    shard: int
+
+    def paths(self, kind: str) -> list[Path]: ...
 
 
 class Archive(Protocol):
@@ -62,6 +88,51 @@ def open_checkpoint(directory: Path, index: int, count: int) -> Checkpoint:
     """As an embedding server does before it loads. Raises CorruptFile, OSError."""
     checkpoint: Checkpoint = import_module("persia.embedding_server.checkpoint").open_checkpoint(directory, index, count)
     return checkpoint
+
+
+def packets_since(root: Path, checkpoint: Checkpoint | None) -> tuple[list[tuple[Path, ...]], list[str]]:
+    """The files of each packet that servers would apply on the checkpoint, in their order; and what is wrong with others.
+
+    Of one packet rows come first, then deletions, then ends, as servers read them. Raises OSError.
+    """
+    packets = import_module("persia.embedding_server.packets")
+    manifest = import_module("persia.embedding_server.writer.manifest")
+    finder = import_module("persia.embedding_server.finding").Finder(root)
+    problems: list[str] = []
+    found = []
+
+    def refuse(_packet: Packet, error: Exception) -> None:
+        problems.append(str(error))
+
+    for packet in finder.find(lambda _directory: False, refuse):
+        try:
+            key = packets.packet_key(packet)
+        except (PersiaError, OSError) as error:
+            refuse(packet, error)
+            continue
+        if checkpoint is None or not checkpoint.bounds.has(packet.shard, key[0]):
+            found.append((key, tuple(path for kind in manifest.PACKET_FILES for path in packet.paths(kind))))
+    problems += map(str, finder.failures)
+    return [files for _, files in sorted(found)], problems
+
+
+class Gone(NamedTuple):
+    """`signs` (n) that lose their rows: by a deletion, or `by_ends` those among the rows that the file lies beside."""
+
+    signs: npt.NDArray[np.uint64]
+    by_ends: bool
+
+
+def is_sign_file(path: Path) -> bool:
+    """Whether it is a file of deletions or of ends, by its name."""
+    files = import_module("persia.embedding_server.sign_files")
+    return path.suffix in (files.DELETIONS, files.ENDS)
+
+
+def gone_signs(path: Path, now: float) -> Gone:
+    """What such a file names as deleted, or as ended by `now`. Raises CorruptFile, OSError."""
+    file = import_module("persia.embedding_server.sign_files").read_sign_file(path)
+    return Gone(file.signs, False) if file.ends is None else Gone(file.signs[file.ends <= np.uint64(now)], True)
 
 
 def sample_bytes(path: Path) -> bytes:

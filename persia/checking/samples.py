@@ -19,13 +19,15 @@ from persia.checking.scan import Scan
 from persia.config import EmbeddingConfig, Slot
 from persia.errors import PersiaError
 from persia.signs import signs_of
+from persia.weights import WEIGHTS
 
-__all__ = ["Sample", "check_sample", "read_sample"]
+__all__ = ["Sample", "check_numbers", "check_sample", "read_sample"]
 
 _U64 = npt.NDArray[np.uint64]
 _FEW_IDS = 5  # so few may be new by chance
 _LOW = 0.5  # a share of ids with rows below this is worth a warning
 _NEARLY_NONE = 0.1
+_CHANCE = 0.01  # a part of the table is enough if no hit at all were so seldom, though a share of _LOW had rows
 
 
 @dataclass
@@ -41,12 +43,13 @@ class AskedFeature:
 
 @dataclass
 class Sample:
-    """`wanted`: all signs that the table is to be asked for, distinct and ascending."""
+    """`wanted`: all signs that the table is to be asked for, distinct and ascending. `weights`: such dense tensors, by name."""
 
     path: Path
     batch: _core.Batch
     features: list[AskedFeature]
     wanted: _U64
+    weights: frozenset[str]
 
     @property
     def samples(self) -> int:
@@ -75,7 +78,8 @@ def read_sample(report: Report, path: Path, config: EmbeddingConfig) -> Sample |
         features.append(asked)
     parts = [part.reshape(-1) for asked in features for part in (asked.signs, *(guess.signs for guess in asked.guesses))]
     wanted = np.unique(np.concatenate([np.zeros(0, np.uint64), *parts]))
-    sample = Sample(path, batch, features, wanted)
+    weights = frozenset(f"{name}{WEIGHTS}" for name, slot in config.slots.items() if slot.weighted)
+    sample = Sample(path, batch, features, wanted, weights)
     _check_names(report, sample, config)
     _check_dense(report, sample, config)
     return sample
@@ -85,6 +89,21 @@ def check_sample(report: Report, sample: Sample, scan: Scan) -> None:
     """A line for each feature: how many of its distinct ids have rows."""
     for asked in sample.features:
         _check_feature(report, asked, scan)
+
+
+def check_numbers(report: Report, sample: Sample) -> None:
+    """What dense tensors had better not hold where no signature says what the model takes, or what is converted for it."""
+    for i, (array, name) in enumerate(zip(sample.batch.dense, sample.batch.dense_names, strict=True)):
+        subject = f"dense {name or i}"
+        if name in sample.weights:
+            continue
+        if array.dtype.kind == "f" and not np.isfinite(array).all():
+            bad = int((~np.isfinite(array)).sum())
+            advice = "fill missing values in as in training"
+            report.warn("sample", subject, f"{bad} of {array.size} numbers are NaN or infinite", advice, non_finite=bad)
+        if array.dtype == np.float64:
+            advice = "send float32, as models are trained with it: a model refuses float64, or computes with it"
+            report.warn("sample", subject, "it is float64", advice)
 
 
 def _check_names(report: Report, sample: Sample, config: EmbeddingConfig) -> None:
@@ -105,26 +124,36 @@ def _check_feature(report: Report, asked: AskedFeature, scan: Scan) -> None:
         )
         return
     have = scan.found.have(asked.signs).all(axis=0)
-    hits, share = int(have.sum()), float(have.mean())
+    hits = int(have.sum())
+    seen = scan.share ** len(asked.signs)  # the chance that an id's rows, one of each round, are among those that were read
+    share = min(hits / (count * seen), 1.0) if seen else 0.0
+    enough = scan.whole or (1 - _LOW * seen) ** count < _CHANCE
+    about = "" if scan.whole else "about "
+    text = f"{hits} of {count} distinct ids have a row ({share:.0%})"
+    if not scan.whole:
+        part = f"{hits} were found in the {scan.share:.0%} of the table that was read"
+        text = f"about {share:.0%} of {count} distinct ids have a row: {part}" if hits or enough else f"of {count} ids {part}"
     figures = {"ids": count, "with_rows": hits, "exact": scan.whole}
-    text = f"{hits} of {count} distinct ids have a row ({share:.0%})" + ("" if scan.whole else " among the rows that were read")
     if _carry_the_prefix(asked):
         advice = "send ids, not signs: the prefix of the group is added to whatever is sent, and leads to other ids' rows"
         report.fail("sample", name, f"{text}; but its ids have the group's prefix already: they are signs", advice, **figures)
-    elif share < _LOW and (told := guesses.best_guess(asked.guesses, scan.found, share)):
+    elif share < _LOW and (told := guesses.best_guess(asked.guesses, scan.found, share, scan.share)):
         guess, other = told
         # Small numbers have rows in many tables: where some ids have rows as they are, the guess may be wrong.
-        say = report.fail if share < _NEARLY_NONE else report.warn
-        say("sample", name, f"{text}; {other:.0%} have one {guess.text}", guess.advice, **figures)
+        say = report.fail if enough and share < _NEARLY_NONE else report.warn
+        say("sample", name, f"{text}; {about}{other:.0%} have one {guess.text}", guess.advice, **figures)
+    elif share < _LOW and not enough:
+        text += "; not enough of the table was read to say"
+        report.warn("sample", name, text, "--full reads all, a larger --time-limit more", **figures)
     elif share < _LOW and guesses.looks_like_floats(asked.ids):
         advice = "send ids as 64-bit integers: a float64 has no room for more than 2^53"
         report.fail("sample", name, f"{text}; its ids have lost their last bits, as in a float64", advice, **figures)
-    elif hits == 0 and scan.whole:
+    elif hits == 0:
         advice = "are its ids written as signs, or hashed in another way than in training?"
         if guesses.looks_like_hashes(asked.ids):
             advice = "its ids look like hashes: is it another hash, or are other bytes hashed, than in training?"
         (report.fail if count >= _FEW_IDS else report.warn)("sample", name, text, advice, **figures)
-    elif share < _LOW and scan.whole:
+    elif share < _LOW:
         advice = "ids without a row count as zeros: expected of many new ids, else look how ids are made"
         report.warn("sample", name, text, advice, **figures)
     else:
@@ -150,34 +179,26 @@ def _check_length(report: Report, asked: AskedFeature) -> None:
     cut = int((asked.ids_per_sample > slot.sample_fixed_size).sum())
     if not cut:
         return
-    keep = getattr(slot, "keep", "first")
     samples, room = len(asked.ids_per_sample), slot.sample_fixed_size
-    text = f"{cut} of {samples} samples have more than {room} ids (up to {longest}): the {keep} {room} are kept, others are cut"
+    text = f"{cut} of {samples} samples have more than {room} ids (up to {longest}): "
+    text += f"the {slot.keep} {room} are kept, others are cut"
     advice = "send no more than the model was trained with, or set `keep` to the end that counts: first or last"
     report.warn("sample", slot.name, text, advice, cut=cut)
 
 
 def _check_dense(report: Report, sample: Sample, config: EmbeddingConfig) -> None:
-    """What is known to be wrong with dense tensors whatever the model: a signature tells the rest."""
+    """What is known to be wrong with dense tensors whatever the model."""
     batch = sample.batch
-    weights = {f"{name}.weights" for name, slot in config.slots.items() if getattr(slot, "weighted", False)}
     for i, (array, name) in enumerate(zip(batch.dense, batch.dense_names, strict=True)):
         subject = f"dense {name or i}"
         if name in config.slots:
             advice = f"send {name} as ids (IDTypeFeature): a dense tensor of that name goes to the model as numbers"
             report.fail("sample", subject, "a dense tensor has the name of a feature of ids", advice)
-        if name in weights:
+        if name in sample.weights:
             continue
         if any(_same(array, label) for label in batch.labels) or (name and name in batch.label_names):
             advice = "take it out of the dense tensors: the model would see what it is to predict"
             report.fail("sample", subject, "it is one of the sample's labels", advice)
-        if array.dtype.kind == "f" and not np.isfinite(array).all():
-            bad = int((~np.isfinite(array)).sum())
-            advice = "fill missing values in as in training"
-            report.warn("sample", subject, f"{bad} of {array.size} numbers are NaN or infinite", advice, non_finite=bad)
-        if array.dtype == np.float64:
-            advice = "send float32, as models are trained with it: a model refuses float64, or computes with it"
-            report.warn("sample", subject, "it is float64", advice)
 
 
 def _same(array: npt.NDArray[Any], label: npt.NDArray[Any]) -> bool:

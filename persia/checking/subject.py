@@ -11,14 +11,13 @@ from datetime import datetime as DateTime
 from pathlib import Path
 from typing import Any, TypeVar
 
-from persia.checking.leaves import Checkpoint, open_checkpoint
+from persia.checking.leaves import Bounds, Checkpoint, open_checkpoint, packets_since
 from persia.checking.report import Report
 from persia.config import ConfigWarning, EmbeddingConfig, GlobalConfig, load_embedding_config, load_global_config
 from persia.errors import PersiaError
 
 __all__ = ["Subject", "is_local", "read_subject"]
 
-PACKET_MARKER = "inc_update_done"
 _CLOCK_SECONDS = 60  # by which the clocks of two machines may differ
 
 _Config = TypeVar("_Config", GlobalConfig, EmbeddingConfig)
@@ -32,7 +31,7 @@ class Subject:
     embedding_config: EmbeddingConfig | None
     servers: tuple[tuple[str, ...], ...]  # of each shard its replicas
     checkpoint: Checkpoint | None = None
-    packets: tuple[tuple[Path, ...], ...] = ()  # the files of each that is newer than the checkpoint, the oldest first
+    packets: tuple[tuple[Path, ...], ...] = ()  # the files of each that servers would apply, the oldest first
 
     @property
     def workers(self) -> int:
@@ -114,7 +113,8 @@ def _open(report: Report, directory: Path, shards: int) -> Checkpoint | None:
 def _joined(opened: list[Checkpoint]) -> Checkpoint:
     """All files, of what each server needs of its own."""
     files = tuple(path for part in opened for path in part.files)
-    return _Whole(opened[0].directory, opened[0].marker, files)
+    ends = tuple(path for part in opened for path in part.ends)
+    return _Whole(opened[0].directory, opened[0].marker, files, ends, opened[0].bounds)  # every server sees all bounds
 
 
 @dataclass
@@ -122,6 +122,8 @@ class _Whole:
     directory: Path
     marker: Any
     files: tuple[Path, ...]
+    ends: tuple[Path, ...]
+    bounds: Bounds
 
 
 def _packets(report: Report, settings: GlobalConfig, checkpoint: Checkpoint | None) -> tuple[tuple[Path, ...], ...]:
@@ -139,22 +141,11 @@ def _packets(report: Report, settings: GlobalConfig, checkpoint: Checkpoint | No
         advice = "let the servers' user read and write it: they note there which packets they have applied"
         report.fail("packets", "", f"{directory} cannot be read and written by this user", advice)
         return ()
-    since = checkpoint.marker.seconds if checkpoint is not None else 0
-    found = []
-    for marker in directory.glob(f"s*/inc_*/{PACKET_MARKER}"):
-        files = sorted(marker.parent.glob("*.inc"))
-        if files and (seconds := max(map(_seconds_of, files))) >= since:
-            found.append((seconds, marker.parent.name, files))
+    found, problems = packets_since(directory, checkpoint)
+    for problem in problems:
+        report.fail("packets", "files", problem, "write or copy the packet again: a server sets it aside as it is")
     report.ok("packets", "", f"{directory}: {len(found)} packets are newer than the checkpoint", packets=len(found))
-    return tuple(tuple(files) for _, _, files in sorted(found))
-
-
-def _seconds_of(packet: Path) -> int:
-    """When a packet's file was made: its last eight bytes. 0 if it is shorter."""
-    with packet.open("rb") as file:
-        size = file.seek(0, os.SEEK_END)
-        file.seek(max(size - 8, 0))
-        return int.from_bytes(file.read(8), "little")
+    return tuple(found)
 
 
 def _size(count: int) -> str:

@@ -31,8 +31,10 @@ def check_rows(report: Report, config: EmbeddingConfig, scan: Scan) -> None:
         where = f", of {_listed(names)}" if names else ""
         report.fail("rows", "NaN", f"{scan.about(bad)} rows have NaN or infinite numbers{where}", advice, rows=bad)
     if not scan.whole:
-        share = scan.rows / max(scan.total, 1)
-        text = f"the time was over after {scan.rows:,} of {scan.total:,} rows ({share:.0%}); figures of rows are estimates"
+        read = scan.rows + sum(count.rows for count in scan.packet_counts.values())
+        total = scan.total + scan.packet_total
+        share = read / max(total, 1)
+        text = f"the time was over after {read:,} of {total:,} rows ({share:.0%}); figures of rows are estimates"
         report.warn("rows", "time limit", text, "--full reads all, --time-limit gives more seconds", share=round(share, 4))
 
 
@@ -46,7 +48,7 @@ def _check_group(report: Report, scan: Scan, number: int, slots: _Slots) -> None
     by_dim = {dim: count for (group, dim), count in scan.counts.items() if group == number}
     wanted = sorted({slot.dim for slot in slots})
     rows = sum(count.rows for count in by_dim.values())
-    figures = {"rows": rows, "exact": scan.whole, **{f"rows_of_dim_{dim}": count.rows for dim, count in sorted(by_dim.items())}}
+    figures = {"rows": rows, "exact": scan.exact, **{f"rows_of_dim_{dim}": count.rows for dim, count in sorted(by_dim.items())}}
     wrong = {dim: count.rows for dim, count in by_dim.items() if dim not in wanted}
     if wrong:
         got = " and ".join(f"{scan.about(count)} rows of dim {dim}" for dim, count in sorted(wrong.items()))
@@ -134,9 +136,10 @@ def _check_packets(report: Report, scan: Scan, groups: dict[int, _Slots]) -> Non
         advice = "take the packets of another model out of incremental_dir, and find out which trainer writes there"
         report.fail("packets", "rows", f"packets have {'; '.join(wrong)}", advice, rows=rows)
     else:
-        report.ok(
-            "packets", "rows", f"{rows:,} rows in {scan.packets} packets, all of features and dims of the config", rows=rows
-        )
+        text = f"{rows:,} rows in {scan.packets} packets, all of features and dims of the config"
+        if scan.gone:
+            text += f"; {scan.gone:,} signs lose their rows, so that numbers of rows are estimates"
+        report.ok("packets", "rows", text, rows=rows, gone=scan.gone)
 
 
 def _listed(names: list[str]) -> str:

@@ -13,14 +13,19 @@ _SHOWN_PROBLEMS = 5
 class SlotLike(Protocol):
     """A slot by the facts that decide what its tensors hold: persia.config.Slot, persia.signature.FeatureSignature.
 
-    Pooling is `pooling`, or `embedding_summation` and `sqrt_scaling`; the length of raw slots is `length`, or
-    `sample_fixed_size`. `weighted` and `keep` may be missing.
+    The length of raw slots is `length`, or `sample_fixed_size`.
     """
 
     @property
     def name(self) -> str: ...
     @property
     def dim(self) -> int: ...
+    @property
+    def pooling(self) -> str: ...
+    @property
+    def weighted(self) -> bool: ...
+    @property
+    def keep(self) -> str | None: ...
     @property
     def prefix(self) -> int: ...
     @property
@@ -47,20 +52,17 @@ class SlotFacts(NamedTuple):
 
 
 def facts_of(slot: SlotLike) -> SlotFacts:
-    """The facts, however the slot has them. `keep` is None also where the slot does not say it."""
+    """The facts, whichever kind of slot it is. `keep` is None also where the slot does not say it."""
     facts: Any = slot
-    pooling = getattr(facts, "pooling", None)
-    if pooling is None:
-        pooling = "raw" if not facts.embedding_summation else "sqrtn" if facts.sqrt_scaling else "sum"
-    raw = pooling == "raw"
+    raw = slot.pooling == "raw"
     length = facts.length if hasattr(facts, "length") else facts.sample_fixed_size
     return SlotFacts(
         slot.name,
         slot.dim,
-        pooling,
-        bool(getattr(facts, "weighted", False)),
+        slot.pooling,
+        slot.weighted,
         length if raw else None,
-        getattr(facts, "keep", None) if raw else None,
+        slot.keep if raw else None,
         slot.prefix,
         slot.prefix_bits,
         slot.hash_stack_rounds,
@@ -79,8 +81,8 @@ def slot_problems(expected: Iterable[SlotLike], have: Mapping[str, SlotLike]) ->
             continue
         ours, its = facts_of(slot), facts_of(got)
         differences = _differences(ours, its)
-        if ours.prefix != its.prefix:
-            numbers = [facts.prefix >> (64 - facts.prefix_bits) for facts in (ours, its)]
+        numbers = [facts.prefix >> (64 - facts.prefix_bits) for facts in (ours, its)]
+        if numbers[0] != numbers[1]:
             text = f"expected the prefix of group {numbers[0]}, got that of group {numbers[1]}"
             if not differences and not moved:  # said once, for it is so for all slots after that place
                 text += " (a group was inserted, removed or moved before it, so other rows would be found)"
