@@ -10,6 +10,7 @@ import pytest
 from checks import CONFIG, SAMPLES, Files, parse, table_ids
 
 from embedding_server.marker import read_marker
+from embedding_server.sign_files import write_sign_file
 from embedding_server.writer import IncrementalDumper
 from persia.checking.report import Report
 from persia.checking.samples import check_sample, read_sample
@@ -93,8 +94,18 @@ def test_guesses_allow_for_the_part_that_was_read(files: Files) -> None:
     files.write_sample({"user": [ids]}, [])
     sample = read_sample(Report(), files.directory / "sample.bin", parse(CONFIG))
     assert sample is not None
-    for share, found, told in ((0.3, 10, True), (0.3, 3, False), (1 / 1000, 1, False)):
+    for share, found, state in ((0.3, 10, "fail"), (0.2, 6, "warn"), (0.3, 3, ""), (1 / 1000, 1, "")):
         report, read = Report(), round(1000 * share)
         rows = Rows.of([(np.sort(ids)[:found], np.ones(found, np.uint32), np.ones(found, np.float32))])
         check_sample(report, sample, Scan(6, rows=read, total=1000, fair=read, whole=False, found=rows))
-        assert ("about 100% have one with the ids themselves as signs" in report.findings[0].text) == told
+        (finding,) = report.findings
+        assert ("% have one with the ids themselves as signs" in finding.text) == bool(state)
+        assert not state or finding.state == state
+
+
+def test_rows_of_the_checkpoint_that_have_ended_are_absent(files: Files) -> None:
+    signs = np.sort(signs_of(table_ids()["user"], parse(CONFIG).slots["user"])[0])
+    for path in files.checkpoint.glob("s*/*.emb"):
+        write_sign_file(path.with_suffix(".ttl"), signs, 1, np.ones(len(signs), np.uint64))
+    checked = files.check("--middleware-port", "0")
+    assert any("sample user: 0 of 31 distinct ids have a row" in text for text in checked.of("fail"))

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from embedding_server.sign_files import write_sign_file
 from handlers.archive_contents import open_archive
 from persia import _core
-from persia.checking.scan import Rows, Scan, scan
+from persia.checking.scan import _NOTHING, Rows, Scan, _add, scan
 from persia.errors import CorruptFile, InvalidInput
 
 SIGNS = st.one_of(st.integers(0, 2**64 - 1), st.integers(0, 20), st.integers(0, 9).map(lambda group: (group << 56) + 3))
@@ -117,6 +117,10 @@ def test_only_files_that_were_read_to_their_end_are_a_fair_sample(tmp_path: Path
     none = np.zeros(0, np.uint64)
     assert scan([tmp_path / "a.emb"], [], 8, 1, none, 60.0, 2).share == 1.0
     assert scan([tmp_path / "a.emb"], [], 8, 1, none, 0.0, 2).share == 0.0
+    seen = Scan(1, total=100)
+    for rows, whole in ((40, True), (20, False)):
+        _add(seen, {}, (rows, whole, [], *_NOTHING), [])
+    assert (seen.rows, seen.fair, seen.share) == (60, 40, 0.4)
     assert Scan(1, rows=60, fair=40, total=100, whole=False).share == 0.4
 
 
