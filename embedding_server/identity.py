@@ -5,9 +5,11 @@ from __future__ import annotations
 import hashlib
 import logging
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
 
 from .checkpoint import Checkpoint, emb_files, marker_of
+from .marker import ID_FILE
 
 __all__ = ["identify"]
 
@@ -18,6 +20,9 @@ _END_BYTES = 64  # of each file, at its beginning and at its end
 
 def identify(checkpoint: Checkpoint, workers: int) -> int:
     """A number of 64 bits, never 0, made of the markers' times and counts and of the size and both ends of every file.
+
+    Our writers leave random digits beside the root's marker, which count as well: a checkpoint that is written again with some
+    other rows and the same datetime is another one. Real Persia's datetimes are never the same twice.
 
     The files of all shards count, also of those that this server does not load. Where such a file is not there, because each
     machine has a copy of its own shard alone, the markers have to do: they say the time to the nanosecond.
@@ -30,6 +35,8 @@ def identify(checkpoint: Checkpoint, workers: int) -> int:
     shards = [checkpoint.directory / f"s{i}" for i in range(root.num_shards)]
     for marker in (root, *map(marker_of, shards)):
         digest.update(repr((marker.num_shards, marker.num_internal_shards, marker.seconds, marker.nanos)).encode())
+    with suppress(FileNotFoundError):
+        digest.update((checkpoint.directory / ID_FILE).read_bytes())
     paths = [path for i, shard in enumerate(shards) for path in emb_files(shard, i, root.num_internal_shards)]
     try:
         with ThreadPoolExecutor(workers, thread_name_prefix="identify") as pool:

@@ -10,6 +10,8 @@ import msgspec
 from persia.errors import CorruptFile
 
 MARKER = "embedding_dump_done"
+# Beside the root's marker, in what our writers write: random digits, as their datetime may be that of an earlier checkpoint.
+ID_FILE = "checkpoint_id"
 MAX_BYTES = 4096
 MAX_NUMBER = 65_535
 

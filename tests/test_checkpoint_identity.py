@@ -5,8 +5,10 @@ from __future__ import annotations
 import logging
 import os
 import shutil
+from datetime import datetime, timezone
 from pathlib import Path
 
+import numpy as np
 import pytest
 from golden import GOLDEN
 from two_checkpoints import OLD, write
@@ -16,6 +18,7 @@ from embedding_server.checkpoint import Checkpoint, open_checkpoint
 from embedding_server.identity import identify
 from embedding_server.options import ShardOptions
 from embedding_server.shard import ShardServer
+from embedding_server.writer import write_checkpoint
 from persia.checkpoint_id import checkpoint_name, checkpoint_text
 from persia.errors import CorruptFile
 
@@ -57,6 +60,17 @@ def test_it_changes_with_each_marker_and_with_size_and_ends_of_each_file(copy: P
             assert now not in seen
             seen.add(now)
         path.write_bytes(data)
+
+
+def test_rows_that_are_written_again_with_the_same_datetime_are_another_checkpoint(tmp_path: Path) -> None:
+    signs, rows = np.arange(1 << 56, (1 << 56) + 400, dtype=np.uint64), np.ones((400, 8), np.float32)
+    moment = datetime(2026, 1, 1, tzinfo=timezone.utc)
+    seen = set()
+    for value in (1, 2):
+        rows[200] = value  # in the middle of a file, where identify() reads nothing
+        write_checkpoint(tmp_path, [(signs, rows)], shards=2, files_per_shard=1, datetime=moment, overwrite=True)
+        seen |= {identity_of(tmp_path, shard, 2) for shard in range(2)}
+    assert len(seen) == 2
 
 
 def flipped(data: bytes, at: int) -> bytes:

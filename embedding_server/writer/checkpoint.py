@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import secrets
 import time
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
@@ -19,7 +20,7 @@ from persia.errors import InvalidInput
 from persia.signs import farmhash64
 
 from ..durable import is_temporary, sync_directory, write_file
-from ..marker import MARKER, MAX_NUMBER, Marker
+from ..marker import ID_FILE, MARKER, MAX_NUMBER, Marker
 from ..sign_files import ENDS, write_sign_file
 from . import buckets
 from .arrays import check_lifetimes, check_signs
@@ -150,6 +151,7 @@ class CheckpointWriter:
                 raise
         for shard in range(self._marker.num_shards):
             write_file(self._directory / f"s{shard}" / MARKER, self._of_shards.to_bytes())
+        write_file(self._directory / ID_FILE, secrets.token_hex(16).encode() + b"\n")
         write_file(self._directory / MARKER, self._marker.to_bytes())
 
     def _ends_by_file(self) -> dict[int, tuple[U64, U64]]:
