@@ -11,7 +11,7 @@ from persia.errors import CorruptFile
 from persia.torchserve.wanted import Version, Wanted
 
 from .archive import read_manifest
-from .store import models_of
+from .store import checksum_of, models_of
 
 __all__ = ["Planned", "Start", "plan_start"]
 
@@ -106,10 +106,17 @@ def _left(store: Path, wanted: Wanted) -> tuple[list[Planned], dict[tuple[str, s
 def _problem(store: Path, known: Version, version: str) -> str:
     try:
         found = read_manifest(store / known.archive).version
+        replaced = known.sha256 and checksum_of(store / known.archive) != known.sha256
     except FileNotFoundError:
         return f"expected {known.archive} in {store}, got no such file"
     except (CorruptFile, OSError) as error:
         return str(error)
+    if replaced:
+        # Else a crash would let another model answer under the same version.
+        return (
+            f"{known.archive} has been replaced in {store} since it was registered. A version stands for one archive: give the "
+            "new one another version, or start with --forget-state"
+        )
     return "" if found == version else f"expected version {version} in {store / known.archive}, got {found}"
 
 

@@ -2,18 +2,51 @@
 
 from __future__ import annotations
 
+import hashlib
 import logging
 import re
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 
+from msgspec.structs import replace
+
 from persia.errors import CorruptFile, InvalidInput, NotFound
+from persia.torchserve.wanted import Version, Wanted
 
 from .archive import Manifest, read_manifest
 
-__all__ = ["models_of"]
+__all__ = ["checksum_of", "models_of", "with_checksums"]
 
 log = logging.getLogger("torchserve")
+
+
+def checksum_of(archive: Path) -> str:
+    """SHA-256, in hexadecimal digits. Raises OSError."""
+    with archive.open("rb") as file:
+        digest = hashlib.sha256()
+        while block := file.read(1 << 20):
+            digest.update(block)
+        return digest.hexdigest()
+
+
+def with_checksums(wanted: Wanted, store: Path) -> Wanted:
+    """What is wanted, with the checksums of archives that have none yet: a restart then knows whether they are the same."""
+
+    def checked(known: Version) -> Version:
+        if known.sha256:
+            return known
+        try:
+            return replace(known, sha256=checksum_of(store / known.archive))
+        except OSError:  # it is gone since it was registered: the restart says so
+            return known
+
+    return replace(
+        wanted,
+        models={
+            name: replace(model, versions={version: checked(known) for version, known in model.versions.items()})
+            for name, model in wanted.models.items()
+        },
+    )
 
 
 def models_of(

@@ -16,6 +16,7 @@ from persia.torchserve import Management, Model
 from persia.torchserve.wanted import Version, Wanted, fitness, noted, write_wanted
 
 from .health import Health
+from .store import with_checksums
 from .torchserve_process import TorchServe
 
 __all__ = ["Watch"]
@@ -89,6 +90,7 @@ class Watch:
             if wanted != self._wanted and not self._server.listens():
                 wanted = noted(self._wanted, seen, self._lost, whole=False)
             if wanted != self._wanted:
+                wanted = with_checksums(wanted, self._server.options.model_store)
                 write_wanted(self._path, wanted)
                 self._wanted = wanted
             self._tell(seen)

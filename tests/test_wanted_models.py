@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from torchserves import make_archive
 
 from handlers.restoring import Planned, plan_start
+from handlers.store import with_checksums
 from persia.errors import ConfigError, InvalidInput, NotFound
 from persia.torchserve import Model
 from persia.torchserve.wanted import Version, Versions, Wanted, differences, fitness, noted, read_wanted, write_wanted
@@ -215,6 +216,15 @@ def test_an_archive_of_another_version_under_the_old_name_is_not_taken_for_it(ar
     assert list(plan_start(archives, [], None, left).lost.values()) == [
         f"expected version 1 in {archives / 'ctr-2.mar'}, got 2"
     ]
+
+
+def test_an_archive_that_was_replaced_in_place_does_not_answer_for_the_one_that_was_registered(archives: Path) -> None:
+    left = with_checksums(wanted("1", v1=1), archives)
+    assert [planned.version for planned in plan_start(archives, [], None, left).models] == ["1"]
+    (archives / "ctr-1.mar").write_bytes((archives / "ctr-1.mar").read_bytes() + b"\0")
+    (reason,) = plan_start(archives, [], None, left).lost.values()
+    assert reason.startswith(f"ctr-1.mar has been replaced in {archives} since it was registered.")
+    assert with_checksums(left, archives) == left  # what was registered stays what is wanted
 
 
 def test_an_archive_that_was_swapped_out_may_go_although_models_names_it(archives: Path) -> None:

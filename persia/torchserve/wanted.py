@@ -24,11 +24,12 @@ _Count = Annotated[int, msgspec.Meta(ge=1)]
 
 
 class Version(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """A version that is to be registered. archive: a file of the model store."""
+    """A version that is to be registered. archive: a file of the model store; sha256: of that file, empty if not known."""
 
     archive: Annotated[str, msgspec.Meta(pattern=r"^[^/\n]+$")]
     min_workers: _Count
     max_workers: _Count
+    sha256: Annotated[str, msgspec.Meta(pattern=r"^([0-9a-f]{64})?$")] = ""
 
 
 class Versions(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -100,7 +101,10 @@ def noted(before: Wanted, seen: Sequence[Model], lost: Collection[tuple[str, str
         for version, model in there.items():
             # Without workers it is about to go, or was scaled to none, which cannot be restored.
             if model.min_workers >= 1 and (version in versions or model.all_ready):
-                versions[version] = Version(model.archive, model.min_workers, max(model.max_workers, model.min_workers))
+                known = versions.get(version)
+                sha256 = known.sha256 if known is not None and known.archive == model.archive else ""
+                most = max(model.max_workers, model.min_workers)
+                versions[version] = Version(model.archive, model.min_workers, most, sha256)
         default = next((model.version for model in there.values() if model.is_default), old.default)
         default = default if default in versions else old.default
         if (versions or there) and default not in versions:
