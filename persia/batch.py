@@ -120,6 +120,8 @@ class NdarrayDataBase:
         self.data = data
         if not isinstance(data, np.ndarray):
             raise FeatureError(self.name, f"expected a numpy array, got {type(data).__name__}")
+        if isinstance(data, np.ma.MaskedArray) and np.ma.is_masked(data):
+            raise FeatureError(self.name, "expected an array without masked values: fill them, or leave their samples out")
         if data.ndim == 0:
             raise FeatureError(self.name, "expected an array of at least 1 dimension, got 0")
         if data.ndim > 32:

@@ -85,7 +85,7 @@ def checked_dense(expected: DenseSignature, array: _Array) -> _Array:
 def _converted(expected: DenseSignature, array: _Array) -> _Array:
     """Where no value changes by more than the rounding of floats. Raises FeatureError."""
     source, target = array.dtype, np.dtype(expected.dtype)
-    if np.can_cast(source, target, "safe"):
+    if np.can_cast(source, target, "safe") and not (source.kind in "iu" and source.itemsize == target.itemsize == 8):
         return array.astype(target)
     with np.errstate(over="ignore", invalid="ignore"):
         converted = array.astype(target)
