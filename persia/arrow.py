@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from persia import _core
-from persia.columns import Column
+from persia.columns import KINDS, Column
 from persia.errors import FeatureError
 
 __all__ = ["arrow_column"]
@@ -36,7 +36,7 @@ def arrow_column(name: str, data: Any) -> Column:
         return Column(array.to_numpy(zero_copy_only=False))
     if types.is_null(kind):
         return Column(np.empty(0, np.uint64))
-    raise FeatureError(name, f"expected integers, strings or floats, got {kind}")
+    raise FeatureError(name, f"expected {KINDS}, got {kind}")
 
 
 def _in_one(data: Any) -> Any:

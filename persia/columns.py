@@ -17,26 +17,34 @@ import numpy.typing as npt
 from persia import _core
 from persia.errors import FeatureError, InvalidInput
 
-__all__ = ["Column", "column_of"]
+__all__ = ["KINDS", "Column", "column_of"]
 
 _Array = npt.NDArray[Any]
 _Offsets = npt.NDArray[np.int64]
+
+# Who reads a column need not know yet what it is. Floats are refused as ids: see as_ids.
+KINDS = "integers or strings (of dense inputs also floats)"
 
 
 @dataclass(frozen=True, eq=False)
 class Column:
     """`values` (n) are the numbers of all samples; sample i has those from offsets[i] to offsets[i + 1], without offsets one.
 
-    `text`: the values are hashes of strings.
+    `text`: the values are hashes of strings. `first_float`: among integers and floats, the place of the first float.
     """
 
     values: _Array
     offsets: _Offsets | None = None
     text: bool = False
+    first_float: int = 0
 
     @property
     def samples(self) -> int:
         return len(self.values) if self.offsets is None else len(self.offsets) - 1
+
+    def sample_of(self, place: int) -> int:
+        """Whose value stands at this place among all values."""
+        return place if self.offsets is None else int(np.searchsorted(self.offsets, place, "right")) - 1
 
     def cut(self, begin: int, end: int) -> Column:
         """The samples from begin to end."""
@@ -88,7 +96,7 @@ def _of_array(name: str, array: _Array) -> Column:
     flat = _of_flat(name, array.reshape(-1), lambda place: place // width)
     if flat.offsets is not None:
         raise FeatureError(name, "expected numbers or strings in 2 dimensions, got lists")
-    return Column(flat.values, offsets, flat.text)
+    return Column(flat.values, offsets, flat.text, flat.first_float)
 
 
 def _of_flat(name: str, array: _Array, sample_of: Callable[[int], int] = int) -> Column:
@@ -100,7 +108,7 @@ def _of_flat(name: str, array: _Array, sample_of: Callable[[int], int] = int) ->
     if kind == "O":
         items = array.tolist()
         return _of_list(name, items) if items and _is_sample(items[0]) else _of_items(name, items, sample_of)
-    raise FeatureError(name, f"expected integers, strings or floats, got {array.dtype}")
+    raise FeatureError(name, f"expected {KINDS}, got {array.dtype}")
 
 
 # Python
@@ -128,13 +136,11 @@ def _of_list(name: str, items: list[Any]) -> Column:
 
     if {type(item) for item in items} <= {list, tuple}:
         flat = _of_items(name, list(itertools.chain.from_iterable(items)), sample_of)
-        return Column(flat.values, offsets, flat.text)
+        return Column(flat.values, offsets, flat.text, flat.first_float)
     # Of no use to say what an array without items holds: numpy calls it floats.
-    parts = [_one_sample(name, item, i) for i, item in enumerate(items) if len(item)]
-    if len({part.text for part in parts}) > 1:
-        raise FeatureError(name, "expected integers or strings, got both")
-    values = _joined(name, [part.values for part in parts])
-    return Column(values, offsets, bool(parts) and parts[0].text)
+    parts = {i: _one_sample(name, item, i) for i, item in enumerate(items) if len(item)}
+    values = _joined(name, parts)
+    return Column(values, offsets, any(part.text for part in parts.values()))
 
 
 def _one_sample(name: str, item: Any, i: int) -> Column:
@@ -147,15 +153,23 @@ def _one_sample(name: str, item: Any, i: int) -> Column:
     return column
 
 
-def _joined(name: str, arrays: list[_Array]) -> _Array:
-    if not arrays:
+def _joined(name: str, parts: dict[int, Column]) -> _Array:
+    """The values of all samples, by their numbers."""
+    if not parts:
         return np.empty(0, np.uint64)
-    kinds = {"i" if array.dtype.kind in "iu" else array.dtype.kind for array in arrays}
-    if len(kinds) > 1:
-        raise FeatureError(name, f"expected one type in all samples, got {', '.join(sorted({str(a.dtype) for a in arrays}))}")
-    if kinds == {"i"}:  # which numpy would make floats of, if some are unsigned
+    kinds = {i: _kind_of(part) for i, part in parts.items()}
+    first = next(iter(kinds))
+    if other := next((i for i, kind in kinds.items() if kind != kinds[first]), None):
+        got = f"{kinds[first]} in sample {first} and {kinds[other]} in sample {other}"
+        raise FeatureError(name, f"expected one type in all samples, got {got}")
+    arrays = [part.values for part in parts.values()]
+    if kinds[first] == "integers":  # which numpy would make floats of, if some are unsigned
         return np.concatenate([_as_u64(array) for array in arrays])
     return np.concatenate(arrays)
+
+
+def _kind_of(column: Column) -> str:
+    return "strings" if column.text else {"f": "floats", "b": "bools"}.get(column.values.dtype.kind, "integers")
 
 
 def _as_u64(array: _Array) -> npt.NDArray[np.uint64]:
@@ -173,16 +187,16 @@ def _of_items(name: str, items: list[Any], sample_of: Callable[[int], int] = int
     if all(issubclass(kind, (bool, np.bool_)) for kind in kinds):
         return Column(np.array(items, bool))
     if all(issubclass(kind, (int, float, np.integer, np.floating)) and kind is not bool for kind in kinds):
-        return Column(np.array(items, np.float64))
+        place = next(place for place, item in enumerate(items) if isinstance(item, (float, np.floating)))
+        return Column(np.array(items, np.float64), first_float=place)
     # Of several kinds, or of one that is none of ours: the commonest stays unnamed, the other one is where to look.
     first = next((place for place, item in enumerate(items) if not isinstance(item, (str, int, float, np.number))), None)
     if first is None:
         first = next(place for place, item in enumerate(items) if type(item) is not type(items[0]))
     what = "None" if items[first] is None else _called(type(items[first]))
     also = "" if items[first] is None or first == 0 else f" after {_called(type(items[0]))}"
-    raise FeatureError(
-        name, f"expected integers, strings or floats, each of one kind, got {what}{also} in sample {sample_of(first)}"
-    )
+    hint = ": decode() makes strings of bytes" if isinstance(items[first], bytes) else ""
+    raise FeatureError(name, f"expected {KINDS}, all of one kind, got {what}{also} in sample {sample_of(first)}{hint}")
 
 
 def _integers(name: str, items: list[int], sample_of: Callable[[int], int]) -> _Array:

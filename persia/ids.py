@@ -46,12 +46,13 @@ def as_ids(name: str, column: Column) -> _U64:
         return np.ascontiguousarray(values, np.int64).view(np.uint64)
     if not len(values):
         return np.empty(0, np.uint64)
-    problem = f"expected ids that are integers or strings, got {values.dtype}"
-    if values.dtype.kind == "f":
-        empty = np.flatnonzero(np.isnan(values)).tolist()
-        problem += ": a float has lost the digits of a large id"
-        problem += f"; NaN at place {empty[0]} is none at all, and makes floats of a pandas column" if empty else ""
-    raise FeatureError(name, problem)
+    expected = "expected ids that are integers or strings, got"
+    if values.dtype.kind != "f":
+        raise FeatureError(name, f"{expected} {values.dtype} in sample {column.sample_of(0)}")
+    empty = np.flatnonzero(np.isnan(values)).tolist()
+    place = empty[0] if empty else column.first_float
+    why = "NaN is none at all, and makes floats of a pandas column" if empty else "a float has lost the digits of a large id"
+    raise FeatureError(name, f"{expected} {values.dtype} in sample {column.sample_of(place)}: {why}")
 
 
 def hash_strings(strings: Any) -> _U64:

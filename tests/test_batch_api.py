@@ -128,8 +128,11 @@ three = np.array([1, 2, 3], U64)
 @pytest.mark.parametrize(
     ("build", "problem"),
     [
-        (lambda: feature([three.astype(np.float64)]), "got float64: a float has lost the digits of a large id"),
-        (lambda: feature([three, three.astype(bool)]), "expected one type in all samples, got bool, uint64"),
+        (lambda: feature([three.astype(np.float64)]), "got float64 in sample 0: a float has lost the digits of a large id"),
+        (
+            lambda: feature([three, three.astype(bool)]),
+            "got integers in sample 0 and bools in sample 1",
+        ),
         (lambda: feature([three[None]]), "expected 1 dimension for sample 0, got more"),
         (lambda: feature([np.zeros(2, "M8[s]")]), r"got datetime64\[s\] \(within sample 0\)"),
         (lambda: feature([np.array([1, None])]), r"got None in sample 1 \(within sample 0\)"),
@@ -139,8 +142,8 @@ three = np.array([1, 2, 3], U64)
         (lambda: feature(three), "expected a list of arrays, or offsets beside one array"),
         (lambda: feature(7), "expected a list, an array or a column, got int"),
         (lambda: feature(np.zeros((2, 2, 2), np.int64)), r"\(batch\) or \(batch, ids\), got 3"),
-        (lambda: feature([["a"], [1]]), "each of one kind, got int after str in sample 1"),
-        (lambda: feature([np.array(["a"]), three]), "expected integers or strings, got both"),
+        (lambda: feature([["a"], [1]]), "all of one kind, got int after str in sample 1"),
+        (lambda: feature([np.array(["a"]), three]), "got strings in sample 0 and integers in sample 1"),
         (lambda: feature([np.zeros(65537, U64)]), "expected at most 65536 ids in a sample, got 65537 in sample 0"),
         (lambda: feature(three, [1, 3]), r"expected offsets from 0 to the number of values \(3\), got 1 to 3"),
         (lambda: feature(three, [0, 2]), "got 0 to 2"),

@@ -105,13 +105,16 @@ def test_no_ids_are_no_signs() -> None:
     assert signs_of([], slot_of("a")).shape == (1, 0)
 
 
+NO_ID = "expected ids that are integers or strings, got"
+
+
 @pytest.mark.parametrize(
     ("ids", "problem"),
     [
-        ([1.5], "expected ids that are integers or strings, got float64: a float has lost the digits of a large id"),
+        ([1.5], f"{NO_ID} float64 in sample 0: a float has lost the digits of a large id"),
         ([[1], [2]], "expected ids in 1 dimension, got lists of them"),
-        (np.array([True]), "expected ids that are integers or strings, got bool"),
-        ([1, None], "expected integers, strings or floats, each of one kind, got None in sample 1"),
+        (np.array([True]), f"{NO_ID} bool in sample 0"),
+        ([1, None], "expected integers or strings (of dense inputs also floats), all of one kind, got None in sample 1"),
         ([2**64], "expected integers from -2^63 to 2^64 - 1, got 18446744073709551616 in sample 0"),
     ],
 )
