@@ -9,15 +9,14 @@ from pathlib import Path
 from typing import Any
 
 import click
-import numpy as np
-import numpy.typing as npt
 
 from persia.errors import InvalidInput, PersiaError
 
-from .inputs import RandomShape, Reading, random_batches, read_inputs
+from .id_counts import IdCounts
+from .inputs import TABLES, RandomShape, Reading, random_batches, read_inputs
 from .load import send_all
-from .outputs import check_output, rows_of, write_scores
-from .predict import DEFAULT_ADDRESS, DEFAULT_TIMEOUT, Client, checked_timeout
+from .outputs import LONE, Outputs, check_names, check_output, joined, named, rows_of, shapes_of, write_scores
+from .predict import DEFAULT_ADDRESS, DEFAULT_TIMEOUT, Client, Prediction, checked_timeout
 
 _FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
 _COUNT = click.IntRange(1)
@@ -58,8 +57,10 @@ def _timeout(context: click.Context, option: click.Parameter, seconds: float) ->
     "dense_columns",
     multiple=True,
     metavar="COLUMN",
-    help="Of dense inputs, whatever its type; repeatable. Of random data: width of the dense tensor.  [default: 13]",
+    help="Of dense inputs, whatever its type; or TENSOR=COLUMN[,COLUMN...]: a tensor of this name of these columns, in their "
+    "order. Repeatable. A .jsonl can hold any form. Of random data: width of the dense tensor.  [default: 13]",
 )
+@click.option("--allow-new-ids", is_flag=True, help="Exit with 0 even if no id of a feature of the --input has a row.")
 @click.option("--seed", type=click.IntRange(0), help="Of random data: the same batches again.")
 @click.option("--concurrency", type=_COUNT, default=1, help="Calls at a time.")
 @click.option("--repeat", type=_COUNT, default=1, help="How often each batch is sent.")
@@ -85,6 +86,7 @@ def infer(
     ids: int,
     rows: int,
     dense_columns: tuple[str, ...],
+    allow_new_ids: bool,
     seed: int | None,
     concurrency: int,
     repeat: int,
@@ -94,14 +96,16 @@ def infer(
 ) -> None:
     """Ask a model for scores, of random data or of files.
 
-    Scores go to stdout, all else to stderr. Exits with 1 if any call failed.
+    Scores go to stdout, all else to stderr. Exits with 1 if any call failed, and if the files have a feature with ten ids or
+    more of which none has a row in the table.
     """
     with _errors():
         if output is not None:
             check_output(output, keys)
         found: dict[str, list[Any]] = {name: [] for name in keys}
         if inputs:
-            reading = Reading(feature_columns, dense_columns, keys, texts, list_separator)
+            dense, tensors = _dense(dense_columns)
+            reading = Reading(feature_columns, dense, keys, texts, list_separator, tensors=tensors)
             requests: list[bytes] = []
             for source in (read_inputs(path, batch_size, reading) for path in inputs):
                 requests += source.batches
@@ -116,16 +120,60 @@ def infer(
             Client(model_name, address, version=version, token_file=token_file, timeout=timeout) as client,
             _progress(len(requests) * repeat) as progress,
         ):
-            outcome = send_all(client.predict, requests, repeat, concurrency, progress)
+            outcome = send_all(lambda batch: _ask(client, batch, output, keys), requests, repeat, concurrency, progress)
         for line in outcome.summary():
             click.echo(line, err=True)
         if outcome.first_error is not None:
-            raise outcome.first_error
-        scores = _joined([array for array in outcome.scores if array is not None])
+            raise _with_advice(outcome.first_error, inputs)
+        answers = [answer for answer in outcome.answers if answer is not None]
+        outputs = joined([answer.scores for answer in answers])
         if output is not None:
-            write_scores(output, scores, found)
-            click.echo(f"{output}: scores {scores.shape}", err=True)
-        _show(scores, show, found)
+            write_scores(output, outputs, found)
+            click.echo(f"{output}: {shapes_of(outputs)}", err=True)
+        _show(outputs, show, found)
+        counts = IdCounts(answer.details for answer in answers)
+        for line in counts.lines():
+            click.echo(line, err=True)
+        # Random ids are nobody's, and may well all be new.
+        if inputs and not allow_new_ids and (problem := counts.problem()):
+            raise InvalidInput(problem)
+
+
+def _ask(client: Client, batch: bytes, output: Path | None, keys: Sequence[str]) -> Prediction:
+    """The answer; what no file of this kind can hold ends the whole run here, and not once it is done."""
+    answer = client.predict(batch, details=True)
+    if output is not None:
+        try:
+            check_names(output, keys, list(named(answer.scores)))
+        except InvalidInput as error:
+            raise click.ClickException(str(error)) from error
+    return answer
+
+
+def _with_advice(error: PersiaError, inputs: Sequence[Path]) -> PersiaError:
+    """With what a table's owner can do about a column that was taken for a feature."""
+    unknown = "takes no such feature" in str(error) or "a feature that the embedding config has" in str(error)
+    if not unknown or not any(path.suffix in TABLES for path in inputs):
+        return error
+    advice = "--key COLUMN keeps it out, --dense COLUMN (or TENSOR=COLUMN) makes it a dense input"
+    return InvalidInput(f"{error}\na column that is no feature: {advice}")
+
+
+def _dense(options: Sequence[str]) -> tuple[list[str], dict[str, list[str]]]:
+    """Columns of dense inputs, and of each tensor that has a name its columns."""
+    columns: list[str] = []
+    tensors: dict[str, list[str]] = {}
+    for option in options:
+        tensor, named_columns, inner = option.partition("=")
+        if not named_columns:
+            columns.append(option)
+            continue
+        if not tensor or not all(inner.split(",")):
+            raise InvalidInput(f"expected --dense COLUMN or TENSOR=COLUMN[,COLUMN...], got {option!r}")
+        if tensor in tensors:
+            raise InvalidInput(f"expected all columns of a dense tensor in one --dense, got {tensor!r} twice")
+        tensors[tensor] = inner.split(",")
+    return columns, tensors
 
 
 def _width(dense: Sequence[str]) -> int:
@@ -147,24 +195,19 @@ def _progress(calls: int) -> Iterator[Callable[[int], None]]:
         yield bar.update
 
 
-def _joined(scores: list[npt.NDArray[Any]]) -> npt.NDArray[Any]:
-    """Of all batches, one after the other."""
-    if odd := {str(array.dtype) for array in scores if array.dtype.kind not in "biufc"}:
-        raise InvalidInput(f"expected scores that are numbers, got {', '.join(sorted(odd))}")
-    try:
-        return np.concatenate([np.atleast_1d(array) for array in scores])
-    except ValueError as error:
-        raise InvalidInput(f"expected scores that can be joined, got shapes {sorted({a.shape for a in scores})}") from error
-
-
-def _show(scores: npt.NDArray[Any], count: int, keys: Mapping[str, Sequence[Any]]) -> None:
-    if len(scores) == 0:
+def _show(outputs: Outputs, count: int, keys: Mapping[str, Sequence[Any]]) -> None:
+    samples = max(map(len, outputs.values()))
+    if samples == 0:
         click.echo("no scores", err=True)
-    for i, row in enumerate(rows_of(scores)[:count]):
-        key = [str(values[i]) for values in keys.values() if i < len(values)]
-        click.echo(" ".join([*key, *(f"{score:.6g}" for score in row)]))
-    if 0 < count < len(scores):
-        click.echo(f"... and {len(scores) - count} more", err=True)
+    shown = {name: rows_of(scores)[:count] for name, scores in outputs.items()}
+    for i in range(min(samples, count)):
+        parts = [str(values[i]) for values in keys.values() if i < len(values)]
+        for name, rows in shown.items():
+            scores = [f"{score:.6g}" for score in rows[i]] if i < len(rows) else []
+            parts += scores if list(outputs) == [LONE] else [f"{name}={','.join(scores)}"]
+        click.echo(" ".join(parts))
+    if 0 < count < samples:
+        click.echo(f"... and {samples - count} more", err=True)
 
 
 @contextmanager

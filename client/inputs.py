@@ -20,7 +20,16 @@ from persia.npz import read_npz
 
 from .text_tables import Reading, Table, choice_of, read_csv, read_jsonl
 
-__all__ = ["Inputs", "RandomShape", "Reading", "batches_of_columns", "batches_of_file", "random_batches", "read_inputs"]
+__all__ = [
+    "TABLES",
+    "Inputs",
+    "RandomShape",
+    "Reading",
+    "batches_of_columns",
+    "batches_of_file",
+    "random_batches",
+    "read_inputs",
+]
 
 _Array = npt.NDArray[Any]
 OFFSETS = ".offsets"
@@ -71,7 +80,8 @@ def read_inputs(path: Path, batch_size: int, reading: Reading = Reading()) -> In
     NAME.offsets (n + 1) NAME has any number, sample i those from offset i to i + 1. Other integers are ids where there are
     offsets, or the reading says so. All others are dense tensors (n, ...), in their order.
     `.parquet`, `.csv`, `.jsonl`: a column of integers or strings is a feature of one id, of lists of them one of any number;
-    columns of numbers with a fraction make one dense tensor (n, columns) named dense, those of lists one each.
+    columns of numbers with a fraction make one dense tensor (n, columns) named dense, those of lists one each, unless the
+    reading names the tensors.
     Raises InvalidInput, OSError; those of batches come with the batches.
     """
     if path.suffix == ".bin":
@@ -79,15 +89,18 @@ def read_inputs(path: Path, batch_size: int, reading: Reading = Reading()) -> In
             raise InvalidInput(f"expected a file with columns for the key {reading.keys[0]!r}, got {path}")
         return Inputs(iter([path.read_bytes()]), {})
     if path.suffix == ".npz":
+        if reading.tensors:
+            tensor = next(iter(reading.tensors))
+            raise InvalidInput(f"expected an array {tensor!r} in {path}, got columns for it: each array of an .npz is a tensor")
         columns = read_npz(path)
         with _naming(path):
             keys = {name: _key(name, columns) for name in reading.keys}
             rest = {name: array for name, array in columns.items() if name not in keys}
         return Inputs(_named(path, batches_of_columns(rest, batch_size, reading)), keys)
-    if path.suffix not in _TABLES:
-        raise InvalidInput(f"expected a file that ends in .bin, {', '.join(['.npz', *_TABLES])}, got {path}")
+    if path.suffix not in TABLES:
+        raise InvalidInput(f"expected a file that ends in .bin, {', '.join(['.npz', *TABLES])}, got {path}")
     with _naming(path):
-        table = _TABLES[path.suffix](path, reading)
+        table = TABLES[path.suffix](path, reading)
         missing = [name for name in reading.keys if name not in table.keys]
         if missing:
             raise InvalidInput(f"expected a column {missing[0]!r}, got {', '.join(map(repr, table.columns)) or 'none'}")
@@ -223,7 +236,7 @@ def _parquet(path: Path, reading: Reading) -> Table:
     return Table(columns_of_frame(table), choice_of(reading), keys)
 
 
-_TABLES = {".parquet": _parquet, ".csv": read_csv, ".jsonl": read_jsonl}
+TABLES = {".parquet": _parquet, ".csv": read_csv, ".jsonl": read_jsonl}
 
 
 def _described(columns: Mapping[str, _Array]) -> str:

@@ -8,21 +8,22 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Generic, TypeVar
 
 import numpy as np
-import numpy.typing as npt
 
 from persia.errors import PersiaError
 
 __all__ = ["Outcome", "send_all"]
 
+_Answer = TypeVar("_Answer")
+
 
 @dataclass
-class Outcome:
-    """scores: of each batch's first answer, None if it failed. seconds: of each call that was answered."""
+class Outcome(Generic[_Answer]):
+    """answers: of each batch the first one, None if it failed. seconds: of each call that was answered."""
 
-    scores: list[npt.NDArray[Any] | None]
+    answers: list[_Answer | None]
     seconds: list[float] = field(default_factory=list)
     wall_seconds: float = 0.0
     errors: Counter[str] = field(default_factory=Counter)
@@ -42,17 +43,17 @@ class Outcome:
 
 
 def send_all(
-    predict: Callable[[bytes], npt.NDArray[Any]],
+    predict: Callable[[bytes], _Answer],
     batches: Sequence[bytes],
     repeat: int = 1,
     concurrency: int = 1,
     progress: Callable[[int], None] = lambda done: None,
-) -> Outcome:
+) -> Outcome[_Answer]:
     """Sends every batch `repeat` times, `concurrency` calls at a time. A call that fails is counted, and the others go on.
 
     Whatever is no PersiaError, such as an interrupt, is raised once the calls under way have ended; no more are made.
     """
-    outcome = Outcome([None] * len(batches))
+    outcome: Outcome[_Answer] = Outcome([None] * len(batches))
     numbers = iter(range(len(batches) * repeat))
     lock = threading.Lock()
     stopped = threading.Event()
@@ -64,9 +65,9 @@ def send_all(
             if number is None:
                 return
             begin = time.perf_counter()
-            scores, error = None, None
+            answer, error = None, None
             try:
-                scores = predict(batches[number % len(batches)])
+                answer = predict(batches[number % len(batches)])
             except PersiaError as caught:
                 error = caught
             seconds = time.perf_counter() - begin
@@ -77,7 +78,7 @@ def send_all(
                 else:
                     outcome.seconds.append(seconds)
                     if number < len(batches):
-                        outcome.scores[number] = scores
+                        outcome.answers[number] = answer
                 progress(1)
 
     begin = time.perf_counter()

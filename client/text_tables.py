@@ -6,7 +6,7 @@ import csv
 import json
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +31,7 @@ class Reading:
     keys: Sequence[str] = ()  # columns that are no input: written beside the scores
     texts: Sequence[str] = ()  # columns of a .csv whose cells are strings, also those that look like numbers
     separator: str = "|"  # of the ids in a cell of a .csv
+    tensors: Mapping[str, Sequence[str]] = field(default_factory=dict)  # of a dense tensor its columns
 
 
 @dataclass(frozen=True)
@@ -44,7 +45,13 @@ class Table:
 
 def choice_of(reading: Reading) -> Choice:
     """The types decide on what the reading leaves open."""
-    return Choice(tuple(reading.features), tuple(reading.dense), others=tuple(reading.keys), others_by_type=True)
+    return Choice(
+        tuple(reading.features),
+        tuple(reading.dense),
+        others=tuple(reading.keys),
+        others_by_type=True,
+        tensors=reading.tensors,
+    )
 
 
 @dataclass(frozen=True)
@@ -151,6 +158,9 @@ def read_jsonl(path: Path, reading: Reading) -> Table:
     choice = choice_of(reading)
     if nested:
         first = objects[0]
+        if reading.tensors:
+            tensor = next(iter(reading.tensors))
+            raise InvalidInput(f'line {lines[0]}: expected the tensor {tensor!r} as a list within "dense", got columns for it')
         _flat(first, lines[0])
         choice = Choice(
             tuple(first["features"]),

@@ -235,7 +235,7 @@ class PersiaBatch:
         cls,
         frame: Any,
         features: Sequence[str] | None = None,
-        dense: Sequence[str] | None = None,
+        dense: Sequence[str] | Mapping[str, str | Sequence[str]] | None = None,
         labels: Sequence[str] | None = None,
         *,
         weights: Mapping[str, str] | None = None,
@@ -247,7 +247,8 @@ class PersiaBatch:
             frame: Its rows are the samples.
             features: The columns that are features; None: all of integers, strings and lists of them.
             dense: The columns that are dense inputs; None: all of floats and lists of floats. Columns of single numbers make
-                one tensor (batch, columns) named dense, in their order; one of lists makes a tensor by itself.
+                one tensor (batch, columns) named dense, in their order; one of lists makes a tensor by itself. A dict, such as
+                {"numbers": ["n1", "n2"], "age": ["age"]}, names the tensors: each is float32 of its columns in this order.
             labels: The columns that are labels.
             weights: For a feature, the column with the weights of its ids.
             requires_grad: Matters to training only.
@@ -258,7 +259,11 @@ class PersiaBatch:
         """
         from persia.frames import Choice, columns_of_frame, parts_of
 
-        choice = Choice(features, dense, labels or (), weights or {})
+        tensors: dict[str, Sequence[str]] = {}
+        if isinstance(dense, Mapping):
+            tensors = {name: [columns] if isinstance(columns, str) else columns for name, columns in dense.items()}
+            dense = ()
+        choice = Choice(features, dense, labels or (), weights or {}, tensors=tensors)
         parts = parts_of(columns_of_frame(frame), choice)
         return parts.batch(cls, 0, parts.samples, requires_grad)
 

@@ -32,7 +32,7 @@ class Choice:
     """Which columns of a table are what; None: by their types. weights: of a feature the column with those of its ids.
 
     A column NAME.weights is that of the feature NAME without being named. others_by_type: that the types decide on the columns
-    that are not named, also where some are.
+    that are not named, also where some are. tensors: of a dense tensor its columns.
     """
 
     features: Sequence[str] | None = None
@@ -41,6 +41,14 @@ class Choice:
     weights: Mapping[str, str] = field(default_factory=dict)
     others: Sequence[str] = ()  # which are none of these
     others_by_type: bool = False
+    tensors: Mapping[str, Sequence[str]] = field(default_factory=dict)
+
+    @property
+    def named(self) -> list[str]:
+        """All columns that are named, each as often as it is."""
+        in_tensors = [column for columns in self.tensors.values() for column in columns]
+        features, dense = self.features or (), self.dense or ()
+        return [*features, *dense, *in_tensors, *self.labels, *self.weights.values(), *self.others]
 
 
 @dataclass(frozen=True)
@@ -100,7 +108,7 @@ def columns_of_frame(frame: Any) -> Columns:
 
 def parts_of(columns: Columns, choice: Choice) -> Parts:
     """The columns of a table as features, dense tensors, labels and weights. Raises FeatureError, InvalidInput."""
-    named = [*(choice.features or ()), *(choice.dense or ()), *choice.labels, *choice.weights.values(), *choice.others]
+    named = choice.named
     for name in named:
         if name not in columns:
             raise InvalidInput(f"expected a column {name!r}, got {', '.join(map(repr, columns)) or 'none'}")
@@ -112,9 +120,15 @@ def parts_of(columns: Columns, choice: Choice) -> Parts:
     guess_dense = choice.dense is None or choice.others_by_type
     features: dict[str, Column] = {}
     scalars: dict[str, _Array] = {}
-    dense: dict[str, _Array] = {}
+    dense = {name: _tensor(name, [(each, columns[each]()) for each in inner]) for name, inner in choice.tensors.items()}
+    placed = {
+        *choice.labels,
+        *weighting.values(),
+        *choice.others,
+        *(each for inner in choice.tensors.values() for each in inner),
+    }
     for name in columns:
-        if name in choice.labels or name in weighting.values() or name in choice.others:
+        if name in placed:
             continue
         is_feature, is_dense = name in (choice.features or ()), name in (choice.dense or ())
         if not (is_feature or is_dense or guess_features or guess_dense):
@@ -130,15 +144,21 @@ def parts_of(columns: Columns, choice: Choice) -> Parts:
         elif is_dense and column.offsets is None:
             scalars[name] = float32(name, column)
         elif is_dense:
+            if name in dense:
+                raise InvalidInput(f"expected each dense tensor once, got {name!r} of named columns and of the column {name!r}")
             dense[name] = _matrix(name, column)
     if not features:
         raise InvalidInput(f"expected a column of ids at least, of integers or strings, got {_described(columns)}")
     for feature in weighting:
         if feature not in features:
             raise InvalidInput(f"expected weights of a feature, got those of {feature!r}")
+    if both := [name for name in choice.tensors if name in features]:
+        raise InvalidInput(f"expected a dense tensor of another name than the features have, got {both[0]!r}")
     if scalars:
         if SCALARS in dense or SCALARS in features:
-            raise InvalidInput(f"expected no column {SCALARS!r}: the tensor of all single numbers with a fraction is named so")
+            raise InvalidInput(
+                f"expected nothing else to be named {SCALARS!r}: the tensor of the single numbers is, here {', '.join(scalars)}"
+            )
         dense[SCALARS] = np.stack(_of_one_length(scalars), axis=1)
     labels = {name: _label(name, columns[name]()) for name in choice.labels}
     weights = {name: columns[column]() for name, column in weighting.items()}
@@ -185,6 +205,17 @@ def _matrix(name: str, column: Column) -> npt.NDArray[np.float32]:
     if len(widths) > 1:
         raise FeatureError(name, f"expected lists of one length, got {widths.tolist()}")
     return float32(name, column).reshape(column.samples, int(widths[0]) if len(widths) else 0)
+
+
+def _tensor(name: str, columns: Sequence[tuple[str, Column]]) -> npt.NDArray[np.float32]:
+    """(batch, numbers) of columns of numbers, or of lists of them, side by side."""
+    if not columns:
+        raise InvalidInput(f"expected a column at least for the dense tensor {name!r}, got none")
+    parts = {
+        each: float32(each, column)[:, np.newaxis] if column.offsets is None else _matrix(each, column)
+        for each, column in columns
+    }
+    return np.concatenate(_of_one_length(parts), axis=1)
 
 
 def batch_of_columns(

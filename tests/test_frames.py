@@ -61,6 +61,18 @@ def test_columns_may_be_named(frame: Any) -> None:
 
 
 @pytest.mark.parametrize("frame", FRAMES)
+def test_dense_tensors_may_be_named(frame: Any) -> None:
+    table = frame({**COLUMNS, "count": [3, 4]})
+    dense = {"numbers": ["price", "count"], "mixed": ["vector", "age"], "age": "user"}
+    features, tensors, got = read(PersiaBatch.from_dataframe(table, ["city"], dense))
+    assert list(features) == ["city"]
+    assert tensors == {"numbers": [[1, 3], [2, 4]], "mixed": [[1, 2, 0.5], [3, 4, 1.5]], "age": [[1], [-1]]}
+    assert {array.dtype for _, array in got.dense} == {np.dtype(np.float32)}
+    guessed, tensors, _ = read(PersiaBatch.from_dataframe(table, dense={"numbers": ["price", "count"]}))
+    assert list(guessed) == ["user", "city", "tags"] and list(tensors) == ["numbers"]
+
+
+@pytest.mark.parametrize("frame", FRAMES)
 def test_a_column_of_weights_needs_no_name(frame: Any) -> None:
     batch = PersiaBatch.from_dataframe(frame({"tags": [[1], [2, 3]], "tags.weights": [[0.5], [1.0, 2.0]]}))
     (feature,) = decode_batch(batch.to_bytes()).features
@@ -79,7 +91,16 @@ def test_a_column_of_weights_needs_no_name(frame: Any) -> None:
         ({"user": [1.5]}, {"features": ["user"]}, "'user': expected ids that are integers or strings, got float64"),
         ({"user": [1, 2], "v": [[1.0], [1.0, 2.0]]}, {}, r"'v': expected lists of one length, got \[1, 2\]"),
         ({"user": [1], "x": [1e300]}, {}, r"'x': expected numbers that float32 can hold, got 1e\+300"),
-        ({"user": [1], "dense": [[0.5]], "x": [0.5]}, {}, "expected no column 'dense'"),
+        ({"user": [1], "dense": [[0.5]], "x": [0.5]}, {}, "expected nothing else to be named 'dense': .* here x"),
+        ({"user": [1]}, {"dense": {"x": ["y"]}}, "expected a column 'y', got 'user'"),
+        ({"user": [1], "x": [1]}, {"dense": {"a": ["x"], "b": ["x"]}}, "'x' named twice"),
+        (
+            {"user": [1], "x": [1]},
+            {"dense": {"user": ["x"]}},
+            "another name than the features have, got 'user'",
+        ),
+        ({"user": [1]}, {"dense": {"x": []}}, "a column at least for the dense tensor 'x', got none"),
+        ({"user": [1], "x": ["a"]}, {"dense": {"n": ["x"]}}, "'x': expected numbers for a dense tensor, got strings"),
         ({"user": [1], "w": [0.5]}, {"weights": {"usr": "w"}}, "expected weights of a feature, got those of 'usr'"),
         ({"tags": [[1, 2]], "w": [[0.5]]}, {"weights": {"tags": "w"}}, "'tags': expected 2 weights in sample 0"),
         ({"user": [1], "label": ["a"]}, {"labels": ["label"]}, "'label': expected a label of numbers, got strings"),

@@ -134,3 +134,30 @@ def test_more_than_grpc_takes_by_itself_comes_whole_as_raw_numbers(served: Torch
     finally:
         channel.close()
     np.testing.assert_array_equal(np.frombuffer(answer, "<f4").reshape(LARGE.shape), LARGE)
+
+
+def test_ids_without_rows_and_columns_that_are_no_features_are_said(served: TorchServeRun, tmp_path: Path) -> None:
+    """As a user meets them who has a table of the wrong columns."""
+    columns = columns_of(SCORED[0].with_suffix(".bin"))
+    first = next(name for name in columns if f"{name}.offsets" not in columns and columns[name].dtype == np.uint64)
+    columns[first] = np.arange(len(columns[first]), dtype=np.uint64) + np.uint64(1 << 50)
+    write_parquet(tmp_path / "new.parquet", columns)
+    columns["extra"] = columns[first]
+    write_parquet(tmp_path / "extra.parquet", columns)
+    samples = len(columns[first])
+    assert samples >= 10
+
+    def run(name: str, *arguments: str) -> subprocess.CompletedProcess[str]:
+        command = [sys.executable, ROOT / "client" / "infer.py", "--model-name", "mix", "--address", served.address]
+        command += ["--token-file", served.token_file, "--timeout", PATIENCE, "--input", tmp_path / name, *arguments]
+        return subprocess.run([str(part) for part in command], capture_output=True, text=True, timeout=PATIENCE)
+
+    ended = run("new.parquet", "--show", "100")
+    assert ended.returncode == 1 and len(ended.stdout.splitlines()) == samples
+    assert f"feature '{first}': {samples} of {samples} ids have no row in the table\n" in ended.stderr
+    assert f"Error: no id of the feature '{first}' has a row in the table" in ended.stderr
+    assert run("new.parquet", "--allow-new-ids").returncode == 0
+    ended = run("extra.parquet")
+    assert ended.returncode == 1 and "'extra'" in ended.stderr
+    assert ended.stderr.splitlines()[-1].startswith("a column that is no feature: --key COLUMN keeps it out")
+    assert run("extra.parquet", "--key", "extra", "--allow-new-ids").returncode == 0

@@ -223,8 +223,8 @@ def test_arrays_that_would_lose_something_are_refused_with_file_and_name(
         ({"a": pa.array([[1], None])}, "'a': expected no empty cells, got 1, the first in sample 1"),
         ({"a": pa.array([True, False])}, "'a': expected integers, strings or floats, got bool: name it as dense"),
         ({"a": pa.array([0.5, -1e300])}, "'a': expected numbers that float32 can hold, got 1e[+]300"),
-        ({"dense": pa.array([1, 2]), "a": pa.array([0.5, 1])}, "expected no column 'dense'"),
-        ({"dense": pa.array([[0.5], [1]]), "a": pa.array([0.5, 1])}, "expected no column 'dense'"),
+        ({"dense": pa.array([1, 2]), "a": pa.array([0.5, 1])}, "expected nothing else to be named 'dense'"),
+        ({"dense": pa.array([[0.5], [1]]), "a": pa.array([0.5, 1])}, "expected nothing else to be named 'dense'"),
         (
             {"a": pa.array([[1], [2]]), "a.offsets": pa.array([0, 1])},
             "expected no column .* in '.offsets', .* 'a.offsets'",

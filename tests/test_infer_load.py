@@ -17,7 +17,9 @@ from servers import PATIENCE
 from client import load
 from client.infer_command import infer as infer_command
 from client.load import send_all
-from client.predict import Client
+from client.predict import Client, Prediction
+from persia.errors import InvalidInput
+from persia.torchserve.details import Details, FeatureCounts
 
 CALLS_AT_A_TIME = 3
 
@@ -67,7 +69,8 @@ def test_an_interrupt_or_a_bug_ends_it_with_the_calls_under_way(
 
 def infer(monkeypatch: pytest.MonkeyPatch, scores: Any, *arguments: str) -> Result:
     """With a model that has these scores for whatever it is asked."""
-    monkeypatch.setattr(Client, "predict", lambda *_: np.asarray(scores))
+    answer = scores if isinstance(scores, Prediction) else Prediction(np.asarray(scores), None)
+    monkeypatch.setattr(Client, "predict", lambda *_, details: answer)
     return CliRunner().invoke(infer_command, ["--model-name", "any", "--batch-size", "1", *arguments])
 
 
@@ -102,3 +105,97 @@ def test_a_timeout_that_is_none_is_a_mistake_in_usage(monkeypatch: pytest.Monkey
     run = infer(monkeypatch, [1], "--timeout", seconds)
     assert run.exit_code == 2 and run.stdout == ""
     assert "'--timeout': expected a timeout over 0 and up to 1000000000 seconds, got" in run.stderr
+
+
+def told(scores: Any, **features: tuple[int, int, int]) -> Prediction:
+    """An answer that knows of each feature how many ids it has, and of these those without a row and of another dim."""
+    counts = {name: FeatureCounts(ids, new, wrong, 0) for name, (ids, new, wrong) in features.items()}
+    return Prediction(scores, Details(model="any", model_version="1.0", model_hash="0", features=counts))
+
+
+@pytest.fixture
+def table(tmp_path: Path) -> Path:
+    """Two samples."""
+    path = tmp_path / "in.csv"
+    path.write_text("zip\n1\n2\n")
+    return path
+
+
+def test_new_ids_are_said_for_each_feature(monkeypatch: pytest.MonkeyPatch, table: Path) -> None:
+    answer = told(np.zeros(1), zip=(1, 1, 0), user=(9, 0, 0), tags=(9, 2, 3))
+    run = infer(monkeypatch, answer, "--input", str(table), "--repeat", "3")
+    assert run.exit_code == 0 and run.stdout == "0\n0\n"
+    assert run.stderr.splitlines()[1:] == [
+        "feature 'zip': 2 of 2 ids have no row in the table",
+        "feature 'tags': 4 of 18 ids have no row in the table",
+        "feature 'tags': 6 of 18 ids have a row of another dim, and count as zeros",
+    ]
+
+
+def test_a_feature_without_any_row_is_a_mistake_once_the_scores_are_written(
+    monkeypatch: pytest.MonkeyPatch, table: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "out.npy"
+    all_new = told(np.zeros(1), zip=(5, 5, 0), user=(9, 8, 0))
+    run = infer(monkeypatch, all_new, "--input", str(table), "--output", str(out))
+    assert run.exit_code == 1 and run.stdout == "0\n0\n" and np.load(out).tolist() == [0, 0]
+    error = run.stderr.splitlines()[-1]
+    assert error.startswith("Error: no id of the feature 'zip' has a row in the table")
+    assert all(cause in error for cause in ("--text COLUMN", "signs", "another hash", "--allow-new-ids"))
+    for accepted in (["--input", str(table), "--allow-new-ids"], ["--batches", "2"]):  # random ids are nobody's
+        run = infer(monkeypatch, all_new, *accepted)
+        assert run.exit_code == 0 and "'zip': 10 of 10 ids" in run.stderr
+
+
+def test_several_outputs_are_shown_and_written(monkeypatch: pytest.MonkeyPatch, table: Path, tmp_path: Path) -> None:
+    scores = {"ctr": np.array([0.5]), "cvr": np.array([[1.0, 2]])}
+    table.write_text("zip,user\na,1\nb,2\n")
+    out = tmp_path / "out.csv"
+    run = infer(monkeypatch, told(scores), "--input", str(table), "--key", "zip", "--output", str(out))
+    assert run.exit_code == 0 and run.stdout == "a ctr=0.5 cvr=1,2\nb ctr=0.5 cvr=1,2\n"
+    assert f"{out}: ctr (2,), cvr (2, 2)" in run.stderr
+    assert out.read_text() == "zip,ctr,cvr_0,cvr_1\na,0.5,1,2\nb,0.5,1,2\n"
+
+
+def test_several_outputs_are_refused_for_npy_at_the_first_answer(
+    monkeypatch: pytest.MonkeyPatch, table: Path, tmp_path: Path
+) -> None:
+    answers = []
+
+    def predict(*_: Any, details: bool) -> Prediction:
+        answers.append(details)
+        return told({"ctr": np.zeros(1), "cvr": np.zeros(1)})
+
+    monkeypatch.setattr(Client, "predict", predict)
+    command = ["--model-name", "any", "--batch-size", "1", "--input", str(table), "--output", str(tmp_path / "out.npy")]
+    run = CliRunner().invoke(infer_command, command)
+    assert run.exit_code == 1 and answers == [True]
+    assert "Error: expected a .csv, .jsonl or .parquet for the 2 outputs 'ctr', 'cvr'" in run.stderr
+
+
+@pytest.mark.parametrize("problem", ["the model takes no such feature", "expected a feature that the embedding config has"])
+def test_a_column_that_is_no_feature_can_be_kept_out(monkeypatch: pytest.MonkeyPatch, table: Path, problem: str) -> None:
+    def refuse(*_: Any, details: bool) -> Prediction:
+        raise InvalidInput(f"feature 'zip': {problem}")
+
+    monkeypatch.setattr(Client, "predict", refuse)
+    advice = "a column that is no feature: --key COLUMN keeps it out, --dense COLUMN (or TENSOR=COLUMN) makes it a dense input"
+    run = CliRunner().invoke(infer_command, ["--model-name", "any", "--input", str(table)])
+    assert run.exit_code == 1 and run.stderr.endswith(f"Error: feature 'zip': {problem}\n{advice}\n")
+    run = CliRunner().invoke(infer_command, ["--model-name", "any"])
+    assert run.exit_code == 1 and advice not in run.stderr
+
+
+@pytest.mark.parametrize(
+    ("options", "problem"),
+    [
+        (["n="], "expected --dense COLUMN or TENSOR=COLUMN[,COLUMN...], got 'n='"),
+        (["=a"], "expected --dense COLUMN or TENSOR=COLUMN[,COLUMN...], got '=a'"),
+        (["n=a,,b"], "expected --dense COLUMN or TENSOR=COLUMN[,COLUMN...], got 'n=a,,b'"),
+        (["n=a", "n=b"], "expected all columns of a dense tensor in one --dense, got 'n' twice"),
+        (["n=nobody"], "expected a column 'nobody', got 'zip'"),
+    ],
+)
+def test_dense_tensors_that_are_none(monkeypatch: pytest.MonkeyPatch, table: Path, options: list[str], problem: str) -> None:
+    run = infer(monkeypatch, [1], "--input", str(table), *(part for option in options for part in ("--dense", option)))
+    assert run.exit_code == 1 and problem in run.stderr

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from reference import Batch as Reference
 
 from client.inputs import Reading, read_inputs
-from client.outputs import check_output, write_scores
+from client.outputs import LONE, check_output, write_scores
 from persia.errors import InvalidInput
 from persia.signs import hash_string
 
@@ -176,22 +176,22 @@ def test_keys_of_npz_and_parquet(tmp_path: Path) -> None:
 def test_scores_beside_their_keys(tmp_path: Path) -> None:
     keys: dict[str, list[Any]] = {"request": ["r,1", "ü"], "n": [1, 2**64 - 1]}
     scores = np.array([[0.5], [float("nan")]], np.float32)
-    write_scores(tmp_path / "out.csv", scores, keys)
+    write_scores(tmp_path / "out.csv", {LONE: scores}, keys)
     assert (tmp_path / "out.csv").read_text() == 'request,n,score\n"r,1",1,0.5\nü,18446744073709551615,nan\n'
-    write_scores(tmp_path / "out.jsonl", scores, keys)
+    write_scores(tmp_path / "out.jsonl", {LONE: scores}, keys)
     lines = [json.loads(line) for line in (tmp_path / "out.jsonl").read_text().splitlines()]
     assert lines == [{"request": "r,1", "n": 1, "score": 0.5}, {"request": "ü", "n": 2**64 - 1, "score": None}]
-    write_scores(tmp_path / "out.parquet", scores, keys)
+    write_scores(tmp_path / "out.parquet", {LONE: scores}, keys)
     table = pq.read_table(tmp_path / "out.parquet")
     assert table.column_names == ["request", "n", "score"] and table["n"].to_pylist() == keys["n"]
 
     several = np.array([[1, 2], [3, 4]], np.float32)
-    write_scores(tmp_path / "out.csv", several, {"k": [1, 2]})
+    write_scores(tmp_path / "out.csv", {LONE: several}, {"k": [1, 2]})
     assert (tmp_path / "out.csv").read_text() == "k,score_0,score_1\n1,1,2\n2,3,4\n"
-    write_scores(tmp_path / "out.parquet", several, {})
+    write_scores(tmp_path / "out.parquet", {LONE: several}, {})
     assert pq.read_table(tmp_path / "out.parquet")["score"].to_pylist() == several.tolist()
     with pytest.raises(InvalidInput, match="a score for each of 3 keys 'k', got 2"):
-        write_scores(tmp_path / "out.csv", several, {"k": [1, 2, 3]})
+        write_scores(tmp_path / "out.csv", {LONE: several}, {"k": [1, 2, 3]})
 
 
 def test_outputs_that_keys_do_not_fit_into(tmp_path: Path) -> None:
@@ -199,3 +199,35 @@ def test_outputs_that_keys_do_not_fit_into(tmp_path: Path) -> None:
         with pytest.raises(InvalidInput):
             check_output(tmp_path / name, keys)
     check_output(tmp_path / "x.parquet", ["k"])
+
+
+NAMED = Reading(tensors={"numbers": ["n2", "n1"], "age": ["age"]})
+
+
+@pytest.mark.parametrize("suffix", [".csv", ".jsonl", ".parquet"])
+def test_dense_tensors_have_the_names_that_they_are_given(tmp_path: Path, suffix: str) -> None:
+    table = {"user": [5, 6], "n1": [1, 2], "n2": [0.5, 1.5], "age": [30, 40], "rest": [7.5, 8.5]}
+    path, rows = tmp_path / f"in{suffix}", list(zip(*table.values(), strict=True))
+    if suffix == ".parquet":
+        pq.write_table(pa.table(table), path)
+    elif suffix == ".csv":
+        path.write_text("\n".join([",".join(table), *(",".join(map(str, row)) for row in rows)]))
+    else:
+        path.write_text("\n".join(json.dumps(dict(zip(table, row, strict=True))) for row in rows))
+    (batch,) = read_inputs(path, 4, NAMED).batches
+    read = Reference.read(batch)
+    assert [feature.name for feature in read.features or []] == ["user"]
+    assert {str(name): (array.dtype.str, array.tolist()) for name, array in read.dense} == {
+        "numbers": ("<f4", [[0.5, 1], [1.5, 2]]),
+        "age": ("<f4", [[30], [40]]),
+        "dense": ("<f4", [[7.5], [8.5]]),
+    }
+
+
+def test_where_no_column_makes_a_tensor(tmp_path: Path) -> None:
+    np.savez(tmp_path / "in.npz", user=np.array([1], np.uint64))
+    (tmp_path / "in.jsonl").write_text(json.dumps(NESTED))
+    with pytest.raises(InvalidInput, match=r"an array 'numbers' in .*in\.npz, got columns for it: each array"):
+        read_inputs(tmp_path / "in.npz", 4, NAMED)
+    with pytest.raises(InvalidInput, match="line 1: expected the tensor 'numbers' as a list within \"dense\""):
+        read_inputs(tmp_path / "in.jsonl", 4, NAMED)
