@@ -155,6 +155,8 @@ def parts_of(columns: Columns, choice: Choice) -> Parts:
     if both := [name for name in choice.tensors if name in features]:
         raise InvalidInput(f"expected a dense tensor of another name than the features have, got {both[0]!r}")
     if scalars:
+        if choice.dense is not None and scalars.keys() <= set(choice.dense):
+            scalars = {name: scalars[name] for name in choice.dense if name in scalars}  # as the caller names them, if all are
         if SCALARS in dense or SCALARS in features:
             raise InvalidInput(
                 f"expected nothing else to be named {SCALARS!r}: the tensor of the single numbers is, here {', '.join(scalars)}"

@@ -161,3 +161,10 @@ def test_a_dict_that_makes_no_batch(arguments: tuple[Any, ...], problem: str) ->
         PersiaBatch.from_dict(*arguments)
     with pytest.raises(FeatureError, match="'g': expected weights of a feature of the batch"):
         PersiaBatch.from_dict({"f": [1]}, weights={"g": [1]})
+
+
+def test_single_numbers_stand_in_the_order_in_which_they_are_named() -> None:
+    frame = pd.DataFrame({"user": [1], "price": [0.5], "age": [30.0]})
+    for order in (["age", "price"], ["price", "age"]):
+        batch = decode_batch(PersiaBatch.from_dataframe(frame, dense=order).to_bytes())
+        assert batch.dense[0].tolist() == frame[order].to_numpy().tolist()
