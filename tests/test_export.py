@@ -19,6 +19,7 @@ from persia.export import Export, Feature, from_torch
 from persia.export.features import resolve
 from persia.export.proof import compare_embeddings
 from persia.export.sample import Expected
+from persia.signature import signature_of_archive
 from persia.signs import hash_string, signs_of
 
 IDS = np.arange(USERS) + 1000
@@ -62,11 +63,60 @@ def exported(tmp_path_factory: pytest.TempPathFactory, plain: Model) -> Export:
     return export(tmp_path_factory.mktemp("export") / "out", plain, shards=2)
 
 
+@pytest.fixture(scope="module")
+def once(tmp_path_factory: pytest.TempPathFactory) -> Export:
+    """Of tables that are no modules, with a sample that shows little."""
+
+    class Sum(torch.nn.Module):
+        def forward(self, dense: list[torch.Tensor], embeddings: list[torch.Tensor]) -> torch.Tensor:
+            return embeddings[0].float().sum(1) + embeddings[1].float().sum(1) + embeddings[3].float().sum(1)
+
+    rows = np.ones((2, DIM), np.float32)
+    return from_torch(
+        Sum(),
+        {
+            "tags": Feature({"a": rows[0], "b": rows[1]}, pooling="mean"),
+            "hashed": (np.array([hash_string("x"), hash_string("y")], np.uint64), rows),
+            "seen": Feature(rows.copy(), length=1),
+            "maybe": {7: rows[0]},
+        },
+        tmp_path_factory.mktemp("once") / "out",
+        sample={"tags": [["a"], []], "hashed": ["x", "y"], "seen": [[0, 1], []], "maybe": [[7], []]},
+    )
+
+
 def test_the_served_scores_are_the_models_own(exported: Export) -> None:
     assert exported.proof.samples == plain_models.SAMPLES
     assert 0 < exported.proof.difference < 1e-3  # f16 cannot be free, nor cost more
     assert all(found == ids for ids, found in exported.proof.ids.values())
     assert "the served scores of 6 samples are the model's own" in str(exported.proof)
+
+
+def test_the_proof_says_what_the_sample_did_not_try(exported: Export, once: Export) -> None:
+    keep = f"feature `history`: no sample has more than {LENGTH} ids: `keep` was not tried"
+    assert exported.proof.not_tried == (keep,)
+    assert str(exported.proof).endswith(f"Not tried: {keep}")
+    assert once.proof.not_tried == ("feature `tags`: no sample has more than one id: pooling was not tried",)
+
+
+def test_the_signature_says_which_features_are_single_and_what_their_ids_are(exported: Export, once: Export) -> None:
+    signature = signature_of_archive(exported.archive)
+    assert signature is not None
+    assert {feature.name: (feature.single, feature.ids) for feature in signature.features} == {
+        "user": (True, "integer"),
+        "tags": (False, "integer"),
+        "history": (False, "integer"),
+        "item": (False, "integer"),  # there is a padding, so a sample may be without
+        "country": (True, "text"),
+    }
+    signature = signature_of_archive(once.archive)
+    assert signature is not None
+    assert {feature.name: (feature.single, feature.ids) for feature in signature.features} == {
+        "tags": (False, "text"),
+        "hashed": (True, None),  # callers send text for what the table has as numbers
+        "seen": (False, "integer"),
+        "maybe": (False, "integer"),  # the sample has none
+    }
 
 
 def test_the_directory_has_all_that_serves_the_model(exported: Export) -> None:
@@ -198,6 +248,21 @@ WRONG: list[tuple[str, dict[str, Any], str]] = [
         "an order that is not the model's",
         {"mapping": {name: features()[name] for name in ("user", "tags", "history", "country", "item")}},
         "in sample 0, .* in another order than `features` has",
+    ),
+    (
+        "what may cause a difference",
+        {"model": Biased()},
+        "padding, .* (mean or sum, weights)".replace("(", r"\(").replace(")", r"\)"),
+    ),
+    (
+        "a forgotten input",
+        {"inputs": plain_models.sample()[2][:-2]},
+        "`inputs` does not fit the model's forward, it has no `item` and no `country`: .* missing 2 required positional",
+    ),
+    (
+        "an input too many",
+        {"inputs": [*plain_models.sample()[2], 1]},
+        "does not fit the model's forward, which takes `numbers`, .*, `country` .too many positional arguments.: .* 8 were given",
     ),
     ("a forward that does more", {"model": Biased()}, "does something besides its dense half"),
     ("ids that are no table's", {"mapping": features(user="users")}, "none of the sample's 6 ids of feature `user` has a row"),
