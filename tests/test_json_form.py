@@ -81,7 +81,7 @@ def test_dense_numbers_are_of_the_signatures_kind_else_float32(
     ],
 )
 def test_ids_are_of_the_signatures_kind(ids: dict[str, Any], message: str | None) -> None:
-    of = {"prefix": 0, "prefix_bits": 8, "dim": 4}
+    of: dict[str, Any] = {"prefix": 0, "prefix_bits": 8, "dim": 4}
     kinds: dict[str, Any] = {"country": "text", "user": "integer", "free": None}
     features = tuple(FeatureSignature(name=name, ids=kind, **of) for name, kind in kinds.items())
     signature = Signature(features=features, embedding_config="")

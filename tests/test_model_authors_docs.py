@@ -23,7 +23,8 @@ from servers import PATIENCE, free_port, wait_until
 from torchserves import LAUNCHER
 
 GUIDE = (Path(__file__).resolve().parents[1] / "docs" / "model-authors.md").read_text()
-MODEL, EXPORT, ASK, DETAILS, OTHER, CHANGED, ELSEWHERE, DELETED = re.findall(r"^```python\n(.*?)^```", GUIDE, re.MULTILINE | re.DOTALL)
+BLOCKS = re.findall(r"^```python\n(.*?)^```", GUIDE, re.MULTILINE | re.DOTALL)
+MODEL, EXPORT, ASK, DETAILS, OTHER, CHANGED, ELSEWHERE, DELETED = BLOCKS
 
 pytestmark = pytest.mark.filterwarnings("ignore:.torch.jit.script. is deprecated:DeprecationWarning")
 
