@@ -8,9 +8,11 @@ from typing import Any
 
 import click
 
+from persia._core import decode_batch
 from persia.config import load_embedding_config
 from persia.errors import ConfigError, InvalidInput, NotFound, PersiaError
-from persia.signature import Signature
+from persia.signature import IdKind, Signature
+from persia.signature_check import SignatureCheck
 from persia.torchserve.settings import handler_settings
 
 from .archive import DEFAULT_HANDLER, write_archive
@@ -54,6 +56,16 @@ _POSITIVE = click.IntRange(1)
     help="For the shapes of the embeddings, and the signature.",
 )
 @click.option("--features", help="NAME,NAME,...: the order in which the model takes them.  [default: that of the byte batch]")
+@click.option(
+    "--single", multiple=True, metavar="NAME", help="A feature of which each sample has exactly one id; any number of times."
+)
+@click.option(
+    "--ids",
+    type=(str, click.Choice(["text", "integer"])),
+    multiple=True,
+    metavar="NAME text|integer",
+    help="What callers send as ids of a feature; any number of times.",
+)
 @click.option("--allow-nan", is_flag=True, help="The model takes NaN and infinity among its dense inputs.")
 @click.option("--no-signature", is_flag=True, help="Requests are not checked, and features keep the order that they come in.")
 @click.option("--overwrite", is_flag=True, help="Replace an archive of this name and version.")
@@ -74,6 +86,8 @@ def archive(
     sample: Path | None,
     embedding_config: Path | None,
     features: str | None,
+    single: tuple[str, ...],
+    ids: tuple[tuple[str, IdKind], ...],
     allow_nan: bool,
     no_signature: bool,
     overwrite: bool,
@@ -100,7 +114,9 @@ def archive(
             _check_settings(extra, config, extra_files, response_timeout)
         if target.exists() and not overwrite:
             raise InvalidInput(f"{target} is there already: give another --version, or --overwrite")
-        tried, signature = _try(model, sample, embedding_config, features and features.split(","), allow_nan)
+        tried, signature = _try(model, sample, embedding_config, features and features.split(","), allow_nan, single, dict(ids))
+        if signature is None and (single or ids):
+            raise InvalidInput("--single and --ids need a signature: give --embedding-config, and --features or a byte batch")
         if no_signature:
             signature = None
         out.mkdir(parents=True, exist_ok=True)
@@ -143,7 +159,13 @@ def _check_settings(
 
 
 def _try(
-    model: Path, sample: Path | None, embedding_config: Path | None, features: Sequence[str] | None, allow_nan: bool
+    model: Path,
+    sample: Path | None,
+    embedding_config: Path | None,
+    features: Sequence[str] | None,
+    allow_nan: bool,
+    single: Sequence[str],
+    ids: Mapping[str, IdKind],
 ) -> tuple[str, Signature | None]:
     """What to say of the model, and its signature if the names of its features are known. Raises PersiaError, OSError."""
     try:
@@ -158,7 +180,9 @@ def _try(
             raise InvalidInput("--features needs --embedding-config: it has the dims of the features, and how ids become signs")
         check_features(features, config)
     if sample is None:
-        signature = signature_of(config, features) if config is not None and features is not None else None
+        signature = (
+            signature_of(config, features, single=single, ids=ids) if config is not None and features is not None else None
+        )
         return "which loads (not tried: no --sample)", signature
     tried: Sample
     if sample.suffix == ".npz":
@@ -180,7 +204,11 @@ def _try(
         dense=list(zip(tried.dense_names, tried.dense, strict=True)),
         outputs=[(name, array.numpy()) for name, array in arrays],
         allow_nan=allow_nan,
+        single=single,
+        ids=ids,
     )
+    if single and sample.suffix != ".npz":
+        SignatureCheck(signature, drop_extra=True).place(decode_batch(sample.read_bytes()))
     return said, signature
 
 

@@ -45,7 +45,7 @@ def as_inputs(request: dict[str, Any], headers: Mapping[str, Any], signature: Si
         others = {key: value for key, value in request.items() if key != JSON_FORM}
         return {**request_of_json(request[JSON_FORM], signature), **others}
     body = request.get(BODY)
-    if not body:
+    if body is None or body in (b"", ""):  # an empty object or list is a body, and a wrong one
         return request
     if isinstance(body, (bytes, bytearray)) and not _is_text(headers):
         return {BATCH: body}

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
+import msgspec
 import numpy as np
 import numpy.typing as npt
 
 from persia.batch import NonIDTypeFeature
 from persia.config import EmbeddingConfig
 from persia.errors import FeatureError, InvalidInput
-from persia.signature import DenseSignature, FeatureSignature, OutputSignature, Signature
+from persia.signature import DenseSignature, FeatureSignature, IdKind, OutputSignature, Signature
 from persia.signature_dense import nearest
 
 __all__ = ["check_features", "signature_of"]
@@ -36,13 +37,20 @@ def signature_of(
     dense: Sequence[tuple[str | None, _Array]] | None = None,
     outputs: Sequence[tuple[str | None, _Array]] = (),
     allow_nan: bool = False,
+    single: Collection[str] = (),
+    ids: Mapping[str, IdKind] | None = None,
 ) -> Signature:
     """The signature of a model that takes the features in this order.
 
-    embeddings, dense, outputs: what the model was tried with, and what it answered; None: it was not tried. Raises FeatureError
-    where the sample does not fit the config, or may not be what it is.
+    embeddings, dense, outputs: what the model was tried with, and what it answered; None: it was not tried. single: features of
+    which each sample has exactly one id. ids: what callers send as ids, by feature. Raises FeatureError where the sample does
+    not fit the config, or may not be what it is; InvalidInput.
     """
-    taken = [FeatureSignature.of(config.slots[name]) for name in features]
+    for name in (*single, *(ids or {})):
+        if name not in features:
+            option = "--single" if name in single else "--ids"
+            raise InvalidInput(f"{option}: the model takes no feature {name!r}{nearest(name, features)}")
+    taken = [_feature(FeatureSignature.of(config.slots[name]), name in single, (ids or {}).get(name)) for name in features]
     for feature, embedding in zip(taken, embeddings or (), strict=embeddings is not None):
         if embedding.shape[1:] != feature.tensor_shape:
             expected = f"tensors of (batch, {', '.join(map(str, feature.tensor_shape))}) as the embedding config has them"
@@ -55,6 +63,10 @@ def signature_of(
         outputs=_outputs(outputs, samples),
         embedding_config=config.fingerprint,
     )
+
+
+def _feature(of_config: FeatureSignature, single: bool, ids: IdKind | None) -> FeatureSignature:
+    return msgspec.structs.replace(of_config, single=single, ids=ids)
 
 
 def _dense(name: str | None, array: _Array, allow_nan: bool) -> DenseSignature:

@@ -21,6 +21,7 @@ __all__ = [
     "SIGNATURE_FILE",
     "DenseSignature",
     "FeatureSignature",
+    "IdKind",
     "OutputSignature",
     "Pooling",
     "Signature",
@@ -32,12 +33,15 @@ SIGNATURE_FILE = "signature.json"
 FORMAT = 1
 
 Pooling = Literal["sum", "mean", "sqrtn", "raw"]
+IdKind = Literal["text", "integer"]
 
 
 class FeatureSignature(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """An id feature, and the rule by which its ids become signs.
 
     Of a raw feature only: `length` is how many ids of a sample it has room for, and `keep` which of more ids it keeps.
+    About requests only, and of no embedding config: `single`, each sample has exactly one id; `ids`, what callers send as ids
+    (None: not known).
     """
 
     name: str
@@ -50,6 +54,8 @@ class FeatureSignature(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown
     prefix_bits: int
     hash_stack_rounds: int = 0
     hash_stack_size: int = 0
+    single: bool = False
+    ids: IdKind | None = None
 
     @classmethod
     def of(cls, slot: Slot) -> FeatureSignature:

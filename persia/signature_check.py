@@ -35,6 +35,7 @@ class Placing:
     features: tuple[int, ...] | None
     dense: tuple[int, ...] | None
     names: tuple[str, ...]
+    single: tuple[int, ...] = ()  # where the features stand of which each sample has exactly one id
     seen: dict[bytes, int] = field(default_factory=dict)  # shapes of embeddings that were right, and their samples
 
 
@@ -59,6 +60,9 @@ class SignatureCheck:
             placing = self._placing(batch.feature_names, batch.dense_names, batch.label_names)
             if len(self._placings) < _MOST_PLACINGS:
                 self._placings[key] = placing
+        if placing.single and (wrong := batch.first_not_single(placing.single)) is not None:
+            place, sample, count = wrong
+            raise FeatureError(placing.names[place], f"expected exactly one id in each sample, got {count} in sample {sample}")
         if self.signature.dense_known:
             if placing.dense is not None:
                 dense = [dense[place] for place in placing.dense]
@@ -124,6 +128,7 @@ class SignatureCheck:
             None if order == tuple(range(len(names))) else order,
             None if dense == tuple(range(len(dense))) else dense,
             tuple(names),
+            tuple(places[feature.name] for feature in self.signature.features if feature.single),
         )
 
 

@@ -68,9 +68,10 @@ def served(tmp_path_factory: pytest.TempPathFactory, deployment: Deployment) -> 
     sample.write_bytes(batch_of(FORM))
     golden.write_bytes(GOLDEN_BATCH)
     settings = {"extra_features": "drop", "non_finite_scores": "null"}
+    options = ["--allow-nan", "--single", "user_id", "--ids", "user_id", "integer"]
     models = [
         pack(store, "signed", MODEL, golden),
-        pack(store, "two", two, sample, "--allow-nan", persia=settings, batchSize=4, maxBatchDelay=100),
+        pack(store, "two", two, sample, *options, persia=settings, batchSize=4, maxBatchDelay=100),
         "other-1.0.mar",
     ]
     slots = list(load_embedding_config(CONFIG).slots)
@@ -206,11 +207,28 @@ def test_scores_that_are_nan_are_null_where_the_archive_says_so(served: TorchSer
         ({**FORM, "features": {"user_id": [1, 2]}}, "'clicked': expected this feature"),
         ({**FORM, "format": "xml"}, "expected one of json, npy, npz, raw as `format`, got b'xml'"),
         ([FORM], "expected a JSON object with `features`, got a list"),
+        ([], "expected a JSON object with `features`, got a list"),
+        ({}, "$.features is missing: expected an object with `features`"),
+        (
+            {**FORM, "features": {**FORM["features"], "user_id": ["101", "-5"]}},
+            "$.features.user_id[0]: expected a whole number",
+        ),
+        (
+            {**FORM, "features": {**FORM["features"], "user_id": [[1, 2], 3]}},
+            "'user_id': expected exactly one id in each sample",
+        ),
     ],
 )
 def test_a_wrong_form_is_the_callers_fault_and_names_the_place(served: TorchServeRun, body: Any, message: str) -> None:
     answer = post(served, "two", body if isinstance(body, bytes) else json.dumps(body).encode())
     assert answer.status == 400 and message in json.loads(answer.body)["message"], answer.body
+
+
+def test_the_documents_error_is_what_torchserve_says(served: TorchServeRun) -> None:
+    (shown,) = re.findall(r'^    (\{"code": .*)$', PAGE, re.MULTILINE)
+    answer = post(served, "two", {**FORM, "features": {**FORM["features"], "user_id": [101, True]}})
+    assert answer.status == 400
+    assert json.loads(shown) == json.loads(answer.body.decode().replace("user_id", "user"))
 
 
 def test_a_byte_batch_is_a_body_too_and_goes_together_with_others(served: TorchServeRun) -> None:

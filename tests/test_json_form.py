@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from typing import Any
 
 import numpy as np
@@ -12,8 +13,8 @@ from hypothesis import strategies as st
 
 from persia import _core
 from persia.batch import NonIDTypeFeature
-from persia.errors import PersiaError
-from persia.signature import DenseSignature, Signature
+from persia.errors import InvalidInput, PersiaError
+from persia.signature import DenseSignature, FeatureSignature, Signature
 from persia.signs import hash_string
 from persia.torchserve.json_form import request_of_json
 
@@ -69,6 +70,29 @@ def test_dense_numbers_are_of_the_signatures_kind_else_float32(
         np.testing.assert_array_equal(array, np.array(want, want_dtype))
 
 
+@pytest.mark.parametrize(
+    ("ids", "message"),
+    [
+        ({"country": ["DE", "FR"], "user": [[1], []]}, None),
+        ({"country": [None, []], "user": [-1, None]}, None),
+        ({"country": [[], [7]]}, "$.features.country[1][0]: expected text, .*, got a whole number: send it in quotes"),
+        ({"user": [None, "101"]}, "$.features.user[1]: expected a whole number, .*, got text: send it without quotes"),
+        ({"free": ["a", "b"]}, None),
+    ],
+)
+def test_ids_are_of_the_signatures_kind(ids: dict[str, Any], message: str | None) -> None:
+    of: dict[str, Any] = {"prefix": 0, "prefix_bits": 8, "dim": 4}
+    kinds: dict[str, Any] = {"country": "text", "user": "integer", "free": None}
+    features = tuple(FeatureSignature(name=name, ids=kind, **of) for name, kind in kinds.items())
+    signature = Signature(features=features, embedding_config="")
+    if message is None:
+        assert batch_of({"features": ids}, signature).feature_names == list(ids)
+        return
+    with pytest.raises(InvalidInput, match=re.escape(message).replace(r"\.\*", ".*")):
+        batch_of({"features": ids}, signature)
+    batch_of({"features": ids})
+
+
 def test_what_else_is_asked_for_becomes_what_the_handler_reads() -> None:
     form = {"features": {"user": [1]}, "format": "npy", "details": True, "deadline_unix_ms": 17}
     request = request_of_json(form)
@@ -89,7 +113,7 @@ USER = {"user": [1]}
         (b"[" * 100_000, "by the thousand"),
         (b'{"features": {"a": [1], "a": [2]}}', "the JSON has 'a' twice in one object"),
         ([1], "expected a JSON object with `features`, got a list"),
-        ({}, "$.features: expected an object of names and lists, got nothing"),
+        ({}, "$.features is missing: expected an object with `features`"),
         ({"features": {}}, "$.features: expected at least one feature, got none"),
         ({"features": USER, "denses": {}}, "$.denses: unknown key, expected features, .*; did you mean 'dense'?"),
         ({"features": {"user": 101}}, "$.features.user: expected a list with an entry for each sample, got a whole number"),

@@ -23,7 +23,8 @@ from servers import PATIENCE, free_port, wait_until
 from torchserves import LAUNCHER
 
 GUIDE = (Path(__file__).resolve().parents[1] / "docs" / "model-authors.md").read_text()
-MODEL, EXPORT, ASK, OTHER, CHANGED, ELSEWHERE, DELETED = re.findall(r"^```python\n(.*?)^```", GUIDE, re.MULTILINE | re.DOTALL)
+BLOCKS = re.findall(r"^```python\n(.*?)^```", GUIDE, re.MULTILINE | re.DOTALL)
+MODEL, EXPORT, ASK, DETAILS, OTHER, CHANGED, ELSEWHERE, DELETED = BLOCKS
 
 pytestmark = pytest.mark.filterwarnings("ignore:.torch.jit.script. is deprecated:DeprecationWarning")
 
@@ -104,6 +105,8 @@ def test_the_served_score_is_the_models_own(reader: Reader) -> None:
     inputs = {"user": [5], "tags": [3, 29], "offsets": [0], "history": [[10, 11, 12, 13]], "country": [1]}
     with torch.no_grad():
         own = reader.names["model"](torch.from_numpy(reader.names["numbers"][:1]), *map(torch.tensor, inputs.values()))
+    np.testing.assert_allclose(reader.names["scores"], own.numpy(), atol=1e-3)
+    reader.run(DETAILS)
     np.testing.assert_allclose(reader.names["scores"], own.numpy(), atol=1e-3)
 
 

@@ -157,7 +157,7 @@ ONES = np.ones((2, 2), np.float32)
 @pytest.mark.parametrize(
     ("weights", "feature", "problem"),
     [
-        (None, "f", "expected a weight for each id, .* got none: send them as the dense tensor 'f.weights'"),
+        (None, "f", "expected a weight for each id, .* got none: send them as the dense tensor 'f.weights' .`weights` in JSON"),
         (ONES, "plain", "expected no weights, as the embedding config does not have `weighted: true`"),
         (ONES.astype(np.float64), "f", r"float32 and shape \(2, 2\), .* got float64 of shape \(2, 2\)"),
         (ONES[:, :1].copy(), "f", r"shape \(2, 2\), .* got float32 of shape \(2, 1\)"),

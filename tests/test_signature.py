@@ -164,3 +164,30 @@ def test_a_signature_of_another_format_is_refused() -> None:
     data = Signature(features=(), embedding_config="x").to_bytes()
     with pytest.raises(CorruptFile, match="format"):
         read_signature(data.replace(b'"format": 1', b'"format": 2'))
+
+
+def test_an_archive_says_which_features_are_single_and_what_ids_are(tmp_path: Path) -> None:
+    signature = signed(tmp_path, "--features", FEATURES, "--single", "user_id", "--single", "query", "--ids", "query", "text")
+    facts = {feature.name: (feature.single, feature.ids) for feature in signature.features}
+    assert facts["user_id"] == (True, None) and facts["query"] == (True, "text") and facts["clicked"] == (False, None)
+    assert read_signature(signature.to_bytes()) == signature
+    old = re.sub(rb',\s*"(single|ids)": [^,}\n]+', b"", signature.to_bytes())  # of an archive that knows neither
+    assert b"single" not in old
+    assert not any(feature.single or feature.ids for feature in read_signature(old).features)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--single", "user"], "--single: the model takes no feature 'user'; did you mean 'user_id'?"),
+        (["--ids", "qery", "text"], "--ids: the model takes no feature 'qery'; did you mean 'query'?"),
+        (["--sample", BATCH, "--single", "clicked"], "'clicked': expected exactly one id in each sample"),
+    ],
+)
+def test_what_is_said_of_features_must_fit(tmp_path: Path, arguments: list[str | Path], message: str) -> None:
+    run = make(
+        tmp_path, "--embedding-config", CONFIG, *(arguments if BATCH in arguments else ["--features", FEATURES, *arguments])
+    )
+    assert run.exit_code == 1 and message in run.output
+    assert "need a signature" in make(tmp_path, "--single", "user_id").output
+    assert list(tmp_path.iterdir()) == []

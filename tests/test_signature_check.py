@@ -192,6 +192,38 @@ def test_a_batch_without_samples_or_features_is_clear() -> None:
         check.place(_core.decode_batch(no_ids))
 
 
+def test_a_sample_of_a_single_feature_has_exactly_one_id() -> None:
+    features = [
+        FeatureSignature(name=name, dim=4, prefix=0, prefix_bits=8, single=name != "tags") for name in ("user", "tags", "city")
+    ]
+    check = SignatureCheck(Signature(features=tuple(features), embedding_config="f" * 32))
+
+    def place(**ids: list[list[int]]) -> None:
+        made = [IDTypeFeature(name, [np.array(each, np.uint64) for each in samples]) for name, samples in ids.items()]
+        check.place(_core.decode_batch(PersiaBatch(made, requires_grad=False).to_bytes()))
+
+    good = {"city": [[1], [2]], "tags": [[1, 2], []], "user": [[3], [3]]}
+    for samples, sample, count in (([[1], []], 1, 0), ([[5, 6, 5], [1]], 0, 3), ([[1], [7, 7]], 1, 2)):
+        place(**good)
+        for name in ("user", "city"):
+            with pytest.raises(
+                FeatureError, match=f"expected exactly one id in each sample, got {count} in sample {sample}"
+            ) as caught:
+                place(**(good | {name: samples}))
+            assert caught.value.feature == name
+
+
+@given(st.lists(st.lists(st.lists(st.integers(0, 3), max_size=3), min_size=2, max_size=2), min_size=1, max_size=3), st.data())
+def test_the_first_sample_that_is_not_single_is_told(features: list[list[list[int]]], data: st.DataObject) -> None:
+    made = [IDTypeFeature(f"f{i}", [np.array(ids, np.uint64) for ids in samples]) for i, samples in enumerate(features)]
+    decoded = _core.decode_batch(PersiaBatch(made, requires_grad=False).to_bytes())
+    places = data.draw(st.lists(st.integers(0, len(features) - 1)))
+    wrong = [(place, i, len(ids)) for place in places for i, ids in enumerate(features[place]) if len(ids) != 1]
+    assert decoded.first_not_single(places) == (wrong[0] if wrong else None)
+    with pytest.raises(InvalidInput, match="expected a feature before place"):
+        decoded.first_not_single([len(features)])
+
+
 def test_what_names_mean_is_remembered_only_so_often() -> None:
     check = SignatureCheck(signature(ONE), drop_extra=True)
     for i in range(200):

@@ -2,7 +2,12 @@
 
 #include <nanobind/stl/optional.h>
 #include <nanobind/stl/string_view.h>
+#include <nanobind/stl/tuple.h>
 #include <nanobind/stl/unique_ptr.h>
+#include <nanobind/stl/vector.h>
+
+#include <algorithm>
+#include <tuple>
 
 #include "arrays.hpp"
 #include "bind.hpp"
@@ -134,6 +139,24 @@ nb::list feature_names(const DecodedBatch& self) {
     return names;
 }
 
+using NotSingle = std::tuple<std::size_t, std::size_t, std::uint32_t>;  // place, sample, how many ids
+
+std::optional<NotSingle> first_not_single(const DecodedBatch& self, const std::vector<std::size_t>& places) {
+    for (const std::size_t place : places) {
+        if (place >= self.batch.features.size()) {
+            throw InvalidInput("expected a feature before place " + std::to_string(self.batch.features.size()) + ", got " +
+                               std::to_string(place));
+        }
+        const FeatureView& view = self.batch.features[place];
+        const std::uint32_t* counts = self.batch.ids_per_sample.data() + view.samples_begin;
+        const std::uint32_t* found = std::find_if(counts, counts + view.batch_size, [](auto count) { return count != 1; });
+        if (found != counts + view.batch_size) {
+            return NotSingle{place, static_cast<std::size_t>(found - counts), *found};
+        }
+    }
+    return std::nullopt;
+}
+
 void bind_feature(nb::module_& module) {
     nb::class_<Feature>(module, "BatchFeature", "A feature of a decoded batch. Arrays are read-only views of the batch.")
         .def_prop_ro("name", [](const Feature& self) { return self.view->name; })
@@ -185,6 +208,7 @@ void batch(nb::module_& module) {
                          return nb::bytes(self.batch.meta->data(), self.batch.meta->size());
                      })
         .def("encode_ids", ids_of)
+        .def("first_not_single", first_not_single, nb::arg("places"))
         .def_prop_ro("batch_id", [](const DecodedBatch& self) { return self.batch.batch_id; });
     module.def(
         "decode_batch", [](nb::handle data) { return std::make_unique<DecodedBatch>(data, decode_batch); }, nb::arg("data"),

@@ -114,7 +114,7 @@ Factors factors_of(const Batch& batch, const FeatureView& feature, const Slot& s
         throw FeatureError(slot.name,
                            "expected a weight for each id, as the embedding config has `weighted: true`, got none: "
                            "send them as the dense tensor '" +
-                               slot.name + std::string(kSuffix) + "'");
+                               slot.name + std::string(kSuffix) + "' (`weights` in JSON and PersiaBatch.from_dict)");
     }
     check_columns(batch, feature);
     Factors factors{weights_of(batch, feature), {0}};

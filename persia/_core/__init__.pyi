@@ -86,6 +86,11 @@ class Batch:
     def batch_id(self) -> int | None: ...
     def encode_ids(self) -> bytes:
         """The ids alone, for decode_ids: a third of the byte batch. Raises InvalidInput where there are none."""
+    def first_not_single(self, places: Sequence[int]) -> tuple[int, int, int] | None:
+        """Of the features at these places, the first sample that has not exactly one id: place, sample, how many ids.
+
+        Raises InvalidInput for a place without a feature.
+        """
 
 def decode_ids(data: Buffer) -> Batch:
     """A batch with features only. Raises DecodeError, and TooLarge beyond 4 GiB."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import inspect
 import io
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
@@ -55,12 +56,45 @@ def save_scripted(module: torch.nn.Module, path: Path) -> None:
 def own_outputs(model: torch.nn.Module, inputs: Any) -> Any:
     """What the model's own forward answers, in eval mode; the modules are in their own modes again afterwards.
 
-    inputs: a mapping of keyword arguments, a sequence of arguments, or one tensor.
+    inputs: a mapping of keyword arguments, a sequence of arguments, or one tensor. Raises ExportError if they are not those
+    that the forward takes, and whatever the forward raises.
     """
+    named: dict[str, Any] = {}
+    given: list[Any] = []
+    if isinstance(inputs, Mapping):
+        named = dict(inputs)
+    else:
+        given = list(inputs) if isinstance(inputs, (tuple, list)) else [inputs]
     with _evaluating(model), torch.no_grad():
-        if isinstance(inputs, Mapping):
-            return model(**inputs)
-        return model(*inputs) if isinstance(inputs, (tuple, list)) else model(inputs)
+        try:
+            return model(*given, **named)
+        except TypeError as error:
+            if problem := _unfit(model, given, named):
+                raise ExportError(f"`inputs` does not fit the model's forward, {problem}: {error}") from error
+            raise
+
+
+def _unfit(model: torch.nn.Module, given: list[Any], named: dict[str, Any]) -> str:
+    """What is wrong with the arguments of a forward, in words; empty if they fit."""
+    try:
+        forward = inspect.signature(model.forward)
+        forward.bind(*given, **named)
+        return ""
+    except ValueError:  # nothing tells its arguments
+        return ""
+    except TypeError as error:
+        problem = str(error)
+    try:
+        bound = forward.bind_partial(*given, **named).arguments
+    except TypeError:  # an argument too many, which the first error names
+        return f"which takes {', '.join(f'`{name}`' for name in forward.parameters)} ({problem})"
+    optional = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
+    missing = [
+        f"`{name}`"
+        for name, parameter in forward.parameters.items()
+        if name not in bound and parameter.default is inspect.Parameter.empty and parameter.kind not in optional
+    ]
+    return f"it has no {' and no '.join(missing)}"
 
 
 def split_outputs(module: torch.nn.Module, dense: Sequence[npt.NDArray[Any]], embeddings: Sequence[npt.NDArray[Any]]) -> Any:

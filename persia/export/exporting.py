@@ -16,6 +16,7 @@ import yaml
 from persia.config import parse_embedding_config
 from persia.embedding_server.writer import IncrementalDumper
 from persia.errors import ExportError
+from persia.signature import IdKind
 
 from .checkpoint import SampleRows, write_tables
 from .dense_half import find, own_outputs, save_scripted, split_outputs
@@ -24,7 +25,7 @@ from .looked_up import different_feature, recorded
 from .proof import Outputs, Proof, check_range, compare_embeddings, compare_outputs, largest_difference
 from .sample import Expected, Sample, batch_bytes, named_outputs
 from .serving import served_answer, write_archive
-from .tables import Table
+from .tables import Table, kind_of
 
 __all__ = ["Export", "from_torch"]
 
@@ -155,12 +156,16 @@ def from_torch(
         split = named_outputs(split_outputs(half, example.dense, [each.values.astype("f4") for each in expected]))
         full = _check_split(model, used, own, expected, split, tolerance)
 
-        write_archive(draft.dense_model, name, version, draft.model_store, draft.sample, draft.embedding_config)
+        single = [feature.name for feature in used if example.is_single(feature)]
+        files = (draft.dense_model, draft.model_store, draft.sample, draft.embedding_config)
+        write_archive(name, version, *files, single=single, ids=_kinds(used, sample))
         answered = _check_served(draft, used, example, half, expected, shards, tolerance)
         if target.exists():
             target.rename(Path(directory) / "replaced")
         draft.directory.rename(target)
-    proof = Proof(example.size, largest_difference(full, answered), ids)
+    proof = Proof(example.size, largest_difference(full, answered), ids, example.not_tried())
+    for text in proof.not_tried:
+        log.warning("the proof has a gap: %s", text)
     log.info("%s: %s", target, proof)
     return Export(target, name, version, {feature.name: counts[feature.table] for feature in used}, proof)
 
@@ -211,6 +216,15 @@ def _write(
     return write_tables(draft.checkpoint, features, config, shards, sample.wanted())
 
 
+def _kinds(features: list[UsedFeature], sample: Mapping[str, Any]) -> dict[str, IdKind]:
+    """What callers send as ids, by feature: without those whose table has hashes where the sample has text."""
+    return {
+        feature.name: feature.table.ids
+        for feature in features
+        if kind_of(feature.name, sample[feature.name]) == feature.table.ids
+    }
+
+
 def _check_ids(ids: Mapping[str, tuple[int, int]]) -> None:
     """Raises ExportError for a feature of whose ids in the sample none has a row: the mapping of ids to rows is wrong."""
     for name, (asked, found) in ids.items():
@@ -235,8 +249,9 @@ def _check_split(
     with recorded(features) as looked_up:
         full = named_outputs(own_outputs(model, own.inputs) if own.scores is None else own.scores)
     hint = different_feature(features, expected, looked_up, tolerance) or (
-        "If the tables' rows are right, the model's forward does something besides its dense half, or hands it features in "
-        "another order than `features` has"
+        "The tables' rows seem right. The usual causes: the model's forward does something besides its dense half, or hands it "
+        "features in another order than `features` has; `dense` has the dense tensors in another order; `sample` has ids of "
+        "padding, which callers do not send; the rows of several ids are pooled in another way (mean or sum, weights)"
     )
     compare_outputs(full, split, tolerance, "the dense half on the tables' rows does not give the model's own scores", hint)
     return full

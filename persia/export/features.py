@@ -35,7 +35,8 @@ class Feature:
         ids: The raw id of each row of a module or an array, as callers will send it: integers or strings. By default the
             number of the row. Of features that share a table, it is enough that one has them.
         pooling: "sum", "mean", "sqrtn", or "raw" for one row for each id. By default the `mode` of an nn.EmbeddingBag, "raw"
-            where there is a length, and otherwise "sum", which is the row itself where a sample has one id.
+            where there is a length, and otherwise the row of a sample's only id. Then requests with more ids, or with none
+            unless the sample or a padding has that, are refused.
         length: Of "raw": how many ids of a sample count; shorter samples are filled with zeros.
         keep: Of "raw": which ids count where a sample has more, the "first" or the "last".
         weighted: Whether each id comes with a weight.
@@ -51,7 +52,10 @@ class Feature:
 
 @dataclass(frozen=True, eq=False)
 class UsedFeature:
-    """A Feature with everything decided. `chosen` says whether the author chose the pooling, by word or by the module."""
+    """A Feature with everything decided.
+
+    `chosen`: whether the author chose the pooling, by word or by the module. `padded`: whether the table has a row for no id.
+    """
 
     name: str
     table: Table
@@ -61,6 +65,7 @@ class UsedFeature:
     keep: Literal["first", "last"]
     weighted: bool
     module: torch.nn.Module | None
+    padded: bool
 
 
 def resolve(model: torch.nn.Module, features: Mapping[str, Any]) -> list[UsedFeature]:
@@ -189,4 +194,5 @@ def _used(name: str, feature: Feature, source: Any, table: Table) -> UsedFeature
         keep=feature.keep,
         weighted=feature.weighted,
         module=source if isinstance(source, torch.nn.Module) else None,
+        padded=isinstance(source, _TABLES) and source.padding_idx is not None,
     )

@@ -49,7 +49,7 @@ def different_feature(features: list[UsedFeature], expected: list[Expected], out
             found = (
                 float(nearest.max()),
                 f"For feature `{feature.name}` the model looks up other rows than the sample's ids have, first in sample "
-                f"{sample} (by up to {nearest.max():.6g}): do `inputs` and `sample` describe the same samples, and does `ids` "
-                "name the id of each row?",
+                f"{sample} (by up to {nearest.max():.6g}): do `inputs` and `sample` describe the same samples, does `ids` "
+                "name the id of each row, has `sample` no ids of padding, and is the pooling (mean, sum, weights) the model's?",
             )
     return found[1]

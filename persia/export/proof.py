@@ -36,17 +36,20 @@ class Proof:
         samples: How many the sample has.
         difference: The largest one between served scores and the model's own, in f32: what rounding to f16 does to them.
         ids: By feature: how many distinct ids the sample has, and how many of them have a row.
+        not_tried: What the sample does not show, in words.
     """
 
     samples: int
     difference: float
     ids: Mapping[str, tuple[int, int]]
+    not_tried: tuple[str, ...] = ()
 
     def __str__(self) -> str:
         known = ", ".join(f"{name} {found}/{ids}" for name, (ids, found) in self.ids.items())
+        open_ends = "".join(f". Not tried: {text}" for text in self.not_tried)
         return (
             f"the served scores of {self.samples} samples are the model's own; rounding embeddings to f16 moves them by at "
-            f"most {self.difference:.2g}. Ids of the sample that have a row: {known}"
+            f"most {self.difference:.2g}. Ids of the sample that have a row: {known}{open_ends}"
         )
 
 

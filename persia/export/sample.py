@@ -61,6 +61,21 @@ class Sample:
         found = table.found[table.places(self._ids[feature.name].ids)]
         return len(found), int(found.sum())
 
+    def is_single(self, feature: UsedFeature) -> bool:
+        """Whether each sample has exactly one id by the model's nature: nothing says what no id, or several, would mean."""
+        return not feature.chosen and not feature.padded and bool((self._ids[feature.name].ids_per_sample == 1).all())
+
+    def not_tried(self) -> tuple[str, ...]:
+        """What the sample does not show of its features, in words."""
+        found = []
+        for feature in self.features:
+            most = int(self._ids[feature.name].ids_per_sample.max())
+            if feature.length is not None and most <= feature.length:
+                found.append(f"feature `{feature.name}`: no sample has more than {feature.length} ids: `keep` was not tried")
+            elif feature.length is None and feature.chosen and most <= 1:
+                found.append(f"feature `{feature.name}`: no sample has more than one id: pooling was not tried")
+        return tuple(found)
+
     def expected(self, feature: UsedFeature, rows: Mapping[Table, SampleRows]) -> Expected:
         """The feature's embeddings, (batch, dim) or (batch, length, dim + 1)."""
         ids = self._ids[feature.name]

@@ -8,6 +8,7 @@ import os
 import subprocess
 import sys
 import time
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -28,10 +29,25 @@ log = logging.getLogger(__name__)
 _LAUNCHER = [sys.executable, "-m", "persia.launcher"]
 
 
-def write_archive(model: Path, name: str, version: str, out: Path, sample: Path, embedding_config: Path) -> Path:
-    """`persia-launcher archive`, with the sample. Raises ExportError with what the command said."""
-    arguments = ["--model", model, "--name", name, "--version", version, "--out", out]
+def write_archive(
+    name: str,
+    version: str,
+    model: Path,
+    out: Path,
+    sample: Path,
+    embedding_config: Path,
+    *,
+    single: Iterable[str],
+    ids: Mapping[str, str],
+) -> Path:
+    """`persia-launcher archive`, with the sample. Raises ExportError with what the command said.
+
+    single: features of which each sample has exactly one id. ids: whether callers send text or integers, by feature.
+    """
+    arguments: list[str | Path] = ["--model", model, "--name", name, "--version", version, "--out", out]
     arguments += ["--sample", sample, "--embedding-config", embedding_config]
+    arguments += [f"--single={feature}" for feature in single]
+    arguments += [word for feature, kind in ids.items() for word in ("--ids", feature, kind)]
     _run([*_LAUNCHER, "archive", *map(str, arguments)], {}, "the archive cannot be written")
     return out / f"{name}-{version}.mar"
 

@@ -11,10 +11,12 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
+from persia.columns import column_of
 from persia.errors import ExportError, InvalidInput
 from persia.ids import ids_of
+from persia.signature import IdKind
 
-__all__ = ["F32", "U64", "Table", "table_of_arrays", "table_of_mapping", "table_of_module", "table_of_parquet"]
+__all__ = ["F32", "U64", "Table", "kind_of", "table_of_arrays", "table_of_mapping", "table_of_module", "table_of_parquet"]
 
 U64: TypeAlias = npt.NDArray[np.uint64]
 F32: TypeAlias = npt.NDArray[np.float32]
@@ -25,11 +27,15 @@ BLOCK = 1 << 18
 
 @dataclass(frozen=True, eq=False)
 class Table:
-    """`name` is for messages: the first feature that uses the table. `blocks` gives ids (n) and rows (n, dim), any times."""
+    """`name` is for messages: the first feature that uses the table. `blocks` gives ids (n) and rows (n, dim), any times.
+
+    `ids`: what the ids are where they come from.
+    """
 
     name: str
     dim: int
     blocks: Callable[[], Iterator[tuple[U64, F32]]]
+    ids: IdKind
 
 
 def table_of_module(name: str, module: torch.nn.Module, ids: Any = None) -> Table:
@@ -58,7 +64,7 @@ def table_of_module(name: str, module: torch.nn.Module, ids: Any = None) -> Tabl
             kept = np.arange(begin, end) != (-1 if padding is None else padding)
             yield numbers[begin:end][kept], rows.cpu().numpy()[kept]
 
-    return Table(name, dim, _checked(name, blocks))
+    return Table(name, dim, _checked(name, blocks), "integer" if ids is None else _kind_of_rows(name, ids))
 
 
 def table_of_arrays(name: str, ids: Any, rows: Any) -> Table:
@@ -71,7 +77,7 @@ def table_of_arrays(name: str, ids: Any, rows: Any) -> Table:
         for begin in range(0, len(numbers), BLOCK):
             yield numbers[begin : begin + BLOCK], vectors[begin : begin + BLOCK]
 
-    return Table(name, vectors.shape[1], _checked(name, blocks))
+    return Table(name, vectors.shape[1], _checked(name, blocks), _kind_of_rows(name, ids))
 
 
 def table_of_mapping(name: str, rows: Mapping[Any, Any]) -> Table:
@@ -119,11 +125,23 @@ def table_of_parquet(name: str, path: Path) -> Table:
     first = next(blocks(), None)
     if first is None:
         raise ExportError(f"feature `{name}`: the table {path} has no rows")
-    return Table(name, first[1].shape[1], _checked(name, blocks))
+    kind = schema.field(others[0]).type
+    kind = kind.value_type if pa.types.is_dictionary(kind) else kind
+    return Table(name, first[1].shape[1], _checked(name, blocks), "integer" if pa.types.is_integer(kind) else "text")
 
 
 def _is_list(pa: Any, kind: Any) -> bool:
     return bool(pa.types.is_list(kind) or pa.types.is_large_list(kind) or pa.types.is_fixed_size_list(kind))
+
+
+def kind_of(name: str, ids: Any) -> IdKind:
+    """Of ids in any form, also in samples. Raises FeatureError."""
+    return "text" if column_of(name, ids).text else "integer"
+
+
+def _kind_of_rows(name: str, ids: Any) -> IdKind:
+    """By the first of them where that is possible, for there may be many. REQUIRES: they are of one kind."""
+    return kind_of(name, ids[:1] if hasattr(ids, "__getitem__") else ids)
 
 
 def _ids(name: str, ids: Any) -> U64:

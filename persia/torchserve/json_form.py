@@ -13,20 +13,25 @@ import numpy.typing as npt
 from persia._core import hash_strings
 from persia.batch import IDTypeFeature, NonIDTypeFeature, PersiaBatch
 from persia.errors import FeatureError, InvalidInput
-from persia.signature import Signature
+from persia.signature import IdKind, Signature
 from persia.signature_dense import nearest
 from persia.torchserve.scores import BATCH, DEADLINE, DETAILS, FORMAT
 
 __all__ = ["request_of_json"]
 
 _KEYS = ("features", "dense", "weights", "format", "details", "deadline_unix_ms")
+_TYPES: Mapping[IdKind, type] = {"text": str, "integer": int}
+_WORDS: Mapping[IdKind, tuple[str, str]] = {
+    "text": ("text", ': send it in quotes, such as "101"'),
+    "integer": ("a whole number", ": send it without quotes, such as 101"),
+}
 _MOST_WEIGHT = float(np.finfo(np.float32).max)
 
 
 def request_of_json(form: Any, signature: Signature | None = None) -> dict[str, bytes]:
     """The same request with a byte batch.
 
-    form: the object, or the bytes of it. signature: says of which kind dense numbers are; else they are float32.
+    form: the object, or the bytes of it. signature: says of which kind ids are, and dense numbers; else these are float32.
     Raises InvalidInput, TooLarge: with the place, such as `$.features.user[3]`.
     """
     if isinstance(form, (bytes, bytearray, str)):
@@ -36,7 +41,8 @@ def request_of_json(form: Any, signature: Signature | None = None) -> dict[str, 
     for key in form:
         if key not in _KEYS:
             raise InvalidInput(f"$.{key}: unknown key, expected {', '.join(_KEYS)}{nearest(key, _KEYS)}")
-    features = [_feature(name, samples) for name, samples in _object(form, "features").items()]
+    kinds = {feature.name: feature.ids for feature in signature.features} if signature is not None else {}
+    features = [_feature(name, samples, kinds.get(name)) for name, samples in _object(form, "features").items()]
     if not features:
         raise InvalidInput("$.features: expected at least one feature, got none")
     dtypes = {dense.name: dense.dtype for dense in signature.dense} if signature is not None else {}
@@ -86,10 +92,12 @@ def _without_doubles(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 def _object(form: Mapping[str, Any], key: str) -> Mapping[str, Any]:
     value = form.get(key)
+    if key not in form and key == "features":
+        raise InvalidInput("$.features is missing: expected an object with `features`, an object of names and lists of ids")
     if value is None and key != "features":
         return {}
     if not isinstance(value, dict):
-        raise InvalidInput(f"$.{key}: expected an object of names and lists, got {_kind(value) if key in form else 'nothing'}")
+        raise InvalidInput(f"$.{key}: expected an object of names and lists, got {_kind(value)}")
     return value
 
 
@@ -101,17 +109,17 @@ def _samples(place: str, value: Any) -> list[Any]:
     return value
 
 
-def _feature(name: str, value: Any) -> IDTypeFeature:
-    """A sample is an id, a list of ids, or null for no id; an id is a whole number or text."""
+def _feature(name: str, value: Any, kind: IdKind | None) -> IDTypeFeature:
+    """A sample is an id, a list of ids, or null for no id; an id is a whole number or text, as the signature has it."""
     place = f"$.features.{name}"
     samples = [[] if sample is None else sample if isinstance(sample, list) else [sample] for sample in _samples(place, value)]
     offsets = np.zeros(len(samples) + 1, np.int64)
     np.cumsum([len(sample) for sample in samples], out=offsets[1:])
     ids = list(chain.from_iterable(samples))
-    return IDTypeFeature(name, _ids(place, value, ids), offsets)
+    return IDTypeFeature(name, _ids(place, value, ids, kind), offsets)
 
 
-def _ids(place: str, samples: Sequence[Any], ids: list[Any]) -> npt.NDArray[np.uint64]:
+def _ids(place: str, samples: Sequence[Any], ids: list[Any], kind: IdKind | None) -> npt.NDArray[np.uint64]:
     """Text is hashed; a negative number is the one that has the same 64 bits."""
     kinds = set(map(type, ids))
     if not kinds <= {int, str}:
@@ -123,6 +131,10 @@ def _ids(place: str, samples: Sequence[Any], ids: list[Any]) -> npt.NDArray[np.u
         raise InvalidInput(
             f"{where}: expected ids of one kind, whole numbers or text, got {_kind(wrong)} after {_kind(ids[0])}"
         )
+    if kind is not None and kinds and kinds != {_TYPES[kind]}:
+        where, wrong = _first(place, samples, lambda id: True)
+        what, also = _WORDS[kind]
+        raise InvalidInput(f"{where}: expected {what}, as the ids of this feature are, got {_kind(wrong)}{also}")
     if str in kinds:
         try:
             return hash_strings(ids)
