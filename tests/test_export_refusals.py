@@ -123,6 +123,31 @@ def test_what_is_wrong_is_named_and_leaves_nothing(tmp_path: Path, changed: dict
     assert list(tmp_path.iterdir()) == []
 
 
+def test_packets_are_not_thrown_away_by_a_second_export(tmp_path: Path) -> None:
+    packet = tmp_path / "out" / "incremental_dir" / "s0" / "inc_20261128000000"
+    packet.mkdir(parents=True)
+    with pytest.raises(
+        ExportError, match=r"out has update packets, such as inc_20261128000000, which an export would throw away"
+    ):
+        export(tmp_path / "out", overwrite=True)
+    assert packet.is_dir()
+
+
+def test_a_row_beyond_f16_is_found_also_where_the_sample_has_none_of_it(tmp_path: Path) -> None:
+    model = Model()
+    with torch.no_grad():
+        model.users.weight[USERS - 1] = 1e5
+    with pytest.raises(ExportError, match=rf"`user`: the row of id {IDS[-1]} has embeddings up to 100000, and f16, .* 65504"):
+        export(tmp_path / "out", model=model)
+
+
+def test_a_mean_that_leaves_paddings_out_is_refused(tmp_path: Path) -> None:
+    model = Model()
+    model.tags.padding_idx = 0
+    with pytest.raises(ExportError, match=r"`tags`: the nn\.EmbeddingBag leaves its padding out of the number of ids"):
+        export(tmp_path / "out", model=model)
+
+
 def test_a_script_that_scores_otherwise_is_found(tmp_path: Path) -> None:
     class TwoFaced(torch.nn.Module):
         def forward(self, dense: list[torch.Tensor], embeddings: list[torch.Tensor]) -> torch.Tensor:

@@ -141,6 +141,11 @@ def from_torch(
     target = Path(out).resolve()
     if target.exists() and not overwrite:
         raise ExportError(f"{target} is there already: choose another directory, or say overwrite=True")
+    if packets := sorted((target / "incremental_dir").glob("s*/inc_*")):
+        raise ExportError(
+            f"{target} has update packets, such as {packets[0].name}, which an export would throw away: export to another "
+            "directory, or move `incremental_dir` out of the way"
+        )
     used = resolve(model, features)
     half = find(model, dense_half)
     own = _Own.of(model, inputs, scores, dense_half)

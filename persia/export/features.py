@@ -185,6 +185,11 @@ def _used(name: str, feature: Feature, source: Any, table: Table) -> UsedFeature
                 "pooling='raw' and a length, and take the maximum in the dense half"
             )
         pooling = source.mode
+    if pooling in ("mean", "sqrtn") and bag and source.padding_idx is not None:
+        raise ExportError(
+            f"feature `{name}`: the nn.EmbeddingBag leaves its padding out of the number of ids, and serving counts every id "
+            "that is sent: send no paddings and make the bag without `padding_idx`, or say pooling='sum' if the model sums"
+        )
     return UsedFeature(
         name=name,
         table=table,

@@ -18,12 +18,12 @@ from persia.errors import ExportError
 
 from .features import UsedFeature
 from .sample import Expected
+from .tables import F16_MAX
 
 __all__ = ["Outputs", "Proof", "check_range", "compare_embeddings", "compare_outputs", "largest_difference"]
 
 Outputs = Mapping[str, npt.NDArray[Any]]
 
-F16_MAX = float(np.finfo(np.float16).max)
 # Half of the distance of two neighbouring f16 numbers: relative, and for the smallest ones absolute.
 F16_ROUNDING, F16_SMALLEST = 2.0**-11, 2.0**-25
 

@@ -23,6 +23,7 @@ F32: TypeAlias = npt.NDArray[np.float32]
 
 # Rows that are copied at a time: a table may take most of the memory.
 BLOCK = 1 << 18
+F16_MAX = float(np.finfo(np.float16).max)
 
 
 @dataclass(frozen=True, eq=False)
@@ -164,7 +165,7 @@ def _rows(name: str, rows: Any) -> F32:
 
 
 def _checked(name: str, blocks: Callable[[], Iterator[tuple[U64, F32]]]) -> Callable[[], Iterator[tuple[U64, F32]]]:
-    """The same blocks. Raises ExportError at a row that is not finite, or of another dim than the first."""
+    """The same blocks. Raises ExportError at a row that is not finite, beyond f16, or of another dim than the first."""
 
     def checked() -> Iterator[tuple[U64, F32]]:
         dim = None
@@ -174,6 +175,12 @@ def _checked(name: str, blocks: Callable[[], Iterator[tuple[U64, F32]]]) -> Call
             wrong = ~np.isfinite(rows).all(1)
             if wrong.any():
                 raise ExportError(f"feature `{name}`: the row of id {ids[wrong][0]} has NaN or infinity")
+            largest = np.abs(rows).max(1)
+            if (beyond := largest > F16_MAX).any():
+                raise ExportError(
+                    f"feature `{name}`: the row of id {ids[beyond][0]} has embeddings up to {largest[beyond][0]:.6g}, and f16, "
+                    f"in which they are served, holds at most {F16_MAX:.0f}: scale the table, and its use in the dense half"
+                )
             yield ids, rows
 
     return checked
