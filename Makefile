@@ -53,7 +53,7 @@ $(BIN)/.build: $(BIN)/.setup $(NATIVE)
 	@touch $@
 
 test: build  ## run the Python tests; ARGS=... goes to pytest
-	$(PY) -m pytest -n $(JOBS) --dist loadfile $(ARGS)
+	$(PY) -m pytest -n $(JOBS) --dist loadfile --no-loadscope-reorder $(ARGS)
 
 ONCE ?=
 demo: build  ## write a small model, serve it, update it, swap it, and stay up until Ctrl-C; ONCE=1 ends by itself

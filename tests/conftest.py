@@ -24,6 +24,17 @@ settings.register_profile("ci", deadline=None, derandomize=True, print_blob=True
 settings.load_profile("ci" if os.environ.get("CI") else "here")
 
 
+# Files whose few tests wait for a TorchServe, or train: they come first, so that no process is left with one at the end.
+SLOW = (
+    *("demo", "export", "from_pytorch", "golden_scores", "handler", "http_json", "model_authors", "persia_handler", "stack"),
+    *("swap", "torchserve", "updates_under_load"),
+)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    items.sort(key=lambda item: not item.path.name.startswith(tuple(f"test_{name}" for name in SLOW)))
+
+
 @pytest.fixture(scope="session")
 def deployment(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Deployment]:
     """Two shards of golden/mix and a middleware with metrics. Tests ask them, and leave them as they are."""
