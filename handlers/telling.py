@@ -11,6 +11,7 @@ from typing import Any
 
 import msgspec
 
+from persia.checkpoint_id import checkpoint_name
 from persia.routing.lookup import Lookup
 from persia.signature import SIGNATURE_FILE, Signature, read_signature
 from persia.torchserve.details import Details, FeatureCounts
@@ -61,7 +62,7 @@ def details_of(identity: ModelIdentity, lookup: Lookup | None) -> Details:
     return msgspec.structs.replace(
         details,
         table_versions=tuple(lookup.versions),
-        checkpoint=f"{checkpoint:016x}" if checkpoint else None,
+        checkpoint=checkpoint_name(checkpoint) if checkpoint else None,
         new_ids=lookup.absent,
         wrong_dim=lookup.wrong_dim,
         missing_shards=tuple(lookup.missing_shards),

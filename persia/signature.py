@@ -15,6 +15,7 @@ import msgspec
 from msgspec import Meta
 
 from persia.config import Slot
+from persia.config.embedding_config import Pooling
 from persia.errors import CorruptFile
 
 __all__ = [
@@ -23,7 +24,6 @@ __all__ = [
     "FeatureSignature",
     "IdKind",
     "OutputSignature",
-    "Pooling",
     "Signature",
     "read_signature",
     "signature_of_archive",
@@ -32,7 +32,6 @@ __all__ = [
 SIGNATURE_FILE = "signature.json"
 FORMAT = 1
 
-Pooling = Literal["sum", "mean", "sqrtn", "raw"]
 IdKind = Literal["text", "integer"]
 
 

@@ -7,18 +7,18 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from difflib import get_close_matches
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import numpy as np
 import torch
 
+from persia.config.embedding_config import Pooling
 from persia.errors import ExportError
 
 from .tables import Table, table_of_arrays, table_of_mapping, table_of_module, table_of_parquet
 
 __all__ = ["Feature", "UsedFeature", "embedding_config", "resolve"]
 
-Pooling = Literal["sum", "mean", "sqrtn", "raw"]
 
 # A sign has 8 bits for the number of its group unless there are more groups.
 _PREFIX_BITS = 8
@@ -161,7 +161,7 @@ def _table(name: str, source: Any, ids: Any) -> Table:
 
 
 def _check(name: str, feature: Feature) -> None:
-    if feature.pooling not in (None, "sum", "mean", "sqrtn", "raw"):
+    if feature.pooling not in (None, *get_args(Pooling)):
         raise ExportError(f"feature `{name}`: expected a pooling of sum, mean, sqrtn or raw, got {feature.pooling!r}")
     if feature.pooling == "raw" and feature.length is None:
         raise ExportError(f"feature `{name}`: a raw feature needs a `length`, which is how many ids of a sample count")
