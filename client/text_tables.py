@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from persia import strict_json
 from persia.columns import Column, column_of
 from persia.errors import FeatureError, InvalidInput
 from persia.frames import Choice, Columns
@@ -213,7 +214,7 @@ def _objects(path: Path) -> tuple[list[dict[str, Any]], list[int]]:
         if not text.strip():
             continue
         try:
-            sample = json.loads(text.decode("utf-8-sig"), object_pairs_hook=_each_once, parse_constant=_no_constant)
+            sample = strict_json.loads(text.decode("utf-8-sig"))
         except (ValueError, RecursionError) as error:
             raise InvalidInput(f"line {line}: expected a JSON object, got: {error}") from None
         if not isinstance(sample, dict):
@@ -221,18 +222,6 @@ def _objects(path: Path) -> tuple[list[dict[str, Any]], list[int]]:
         objects.append(sample)
         lines.append(line)
     return objects, lines
-
-
-def _each_once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    found = dict(pairs)
-    if len(found) < len(pairs):
-        names = [name for name, _ in pairs]
-        raise ValueError(f"the key {next(name for name in names if names.count(name) > 1)!r} stands twice")
-    return found
-
-
-def _no_constant(text: str) -> float:
-    raise ValueError(f"{text} is no number of JSON")
 
 
 def _json_column(column: _Cells) -> Column:

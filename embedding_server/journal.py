@@ -14,10 +14,10 @@ from typing import BinaryIO, Literal
 
 import msgspec
 
+from persia.durable import is_temporary, sync_directory, write_file
 from persia.errors import CorruptFile
 
 from .bounds import Bounds
-from .durable import is_temporary, sync_directory, write_file
 from .journal_lock import JournalLock
 
 __all__ = ["Entry", "Journal", "State", "read_journal"]

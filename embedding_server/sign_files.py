@@ -9,9 +9,8 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
+from persia.durable import write_file
 from persia.errors import CorruptFile
-
-from .durable import write_file
 
 __all__ = ["DELETIONS", "ENDS", "SignFile", "claimed_seconds", "read_sign_file", "write_sign_file"]
 

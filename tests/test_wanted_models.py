@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -71,11 +72,18 @@ def test_where_nothing_was_noted_nothing_is_wanted(tmp_path: Path) -> None:
     assert read_wanted(tmp_path / "absent.json") is None
 
 
-def test_a_note_that_was_cut_off_leaves_the_one_before(tmp_path: Path) -> None:
+@pytest.mark.parametrize("step", ["fsync", "replace"])
+def test_a_note_that_fails_leaves_the_one_before(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, step: str) -> None:
+    def refuse(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
     path = tmp_path / "models.json"
     write_wanted(path, Wanted({}, workers=3))
-    path.with_name("models.json.new").write_bytes(b'{"mod')
-    assert read_wanted(path) == Wanted({}, workers=3)
+    with monkeypatch.context() as failing:
+        failing.setattr(os, step, refuse)
+        with pytest.raises(OSError, match="No space left"):
+            write_wanted(path, Wanted({}, workers=4))
+    assert read_wanted(path) == Wanted({}, workers=3) and list(tmp_path.iterdir()) == [path]
     write_wanted(path, Wanted({}, workers=4))
     assert read_wanted(path) == Wanted({}, workers=4)
 

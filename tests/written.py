@@ -10,8 +10,8 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from embedding_server.durable import is_temporary
 from persia._core import EmbReader, IncReader
+from persia.durable import is_temporary
 
 ROOT = Path(__file__).resolve().parents[1]
 

@@ -12,9 +12,9 @@ from pathlib import Path
 import numpy as np
 
 from persia._core import write_inc
+from persia.durable import sync_directory, write_file
 from persia.errors import CorruptFile, Unavailable
 
-from ..durable import sync_directory, write_file
 from ..sign_files import DELETIONS, ENDS, write_sign_file
 from .buckets import F32, U64
 from .manifest import MANIFEST, ROWS, Manifest, ManifestFile, describe_file, read_manifest

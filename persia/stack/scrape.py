@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -10,6 +9,7 @@ from typing import Any
 
 import msgspec
 
+from persia.durable import write_file
 from persia.errors import InvalidInput
 
 __all__ = ["TARGETS_FILE", "metrics_ports", "write_targets"]
@@ -43,9 +43,7 @@ def write_targets(state: Path, addresses: Mapping[str, str], labels: Mapping[str
         {"targets": [address], "labels": {_PROCESS: name, **labels.get(name, {})}} for name, address in addresses.items()
     ]
     path = state / TARGETS_FILE
-    new = path.with_name(f"{TARGETS_FILE}.new")
-    new.write_bytes(msgspec.json.format(msgspec.json.encode(entries), indent=2) + b"\n")
-    os.replace(new, path)
+    write_file(path, msgspec.json.format(msgspec.json.encode(entries), indent=2) + b"\n")
     return path
 
 

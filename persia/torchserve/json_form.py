@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Mapping, Sequence
 from itertools import chain
 from typing import Any
@@ -10,12 +9,14 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from persia import strict_json
 from persia._core import hash_strings
 from persia.batch import IDTypeFeature, NonIDTypeFeature, PersiaBatch
 from persia.errors import FeatureError, InvalidInput
 from persia.signature import IdKind, Signature
 from persia.signature_dense import nearest
 from persia.torchserve.scores import BATCH, DEADLINE, DETAILS, FORMAT
+from persia.weights import WEIGHTS, weight_matrix
 
 __all__ = ["request_of_json"]
 
@@ -25,7 +26,6 @@ _WORDS: Mapping[IdKind, tuple[str, str]] = {
     "text": ("text", ': send it in quotes, such as "101"'),
     "integer": ("a whole number", ": send it without quotes, such as 101"),
 }
-_MOST_WEIGHT = float(np.finfo(np.float32).max)
 
 
 def request_of_json(form: Any, signature: Signature | None = None) -> dict[str, bytes]:
@@ -70,24 +70,13 @@ def request_of_json(form: Any, signature: Signature | None = None) -> dict[str, 
 
 def _parsed(data: bytes | bytearray | str) -> Any:
     try:
-        return json.loads(data, object_pairs_hook=_without_doubles)
+        return strict_json.loads(data)
     except RecursionError:
         raise InvalidInput(
             "expected a JSON object with `features`, got lists or objects in each other by the thousand"
         ) from None
-    except InvalidInput:
-        raise
     except ValueError as error:  # also of bytes that are not UTF-8, and of numbers with thousands of digits
-        raise InvalidInput(f"expected a JSON object with `features`, got something that is no JSON: {error}") from None
-
-
-def _without_doubles(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    """A feature that is given twice would else lose the first of its values."""
-    found = dict(pairs)
-    if len(found) < len(pairs):
-        names = [name for name, _ in pairs]
-        raise InvalidInput(f"the JSON has {next(name for name in names if names.count(name) > 1)!r} twice in one object")
-    return found
+        raise InvalidInput(f"expected a JSON object with `features`, got something else: {error}") from None
 
 
 def _object(form: Mapping[str, Any], key: str) -> Mapping[str, Any]:
@@ -112,7 +101,7 @@ def _samples(place: str, value: Any) -> list[Any]:
 def _feature(name: str, value: Any, kind: IdKind | None) -> IDTypeFeature:
     """A sample is an id, a list of ids, or null for no id; an id is a whole number or text, as the signature has it."""
     place = f"$.features.{name}"
-    samples = [[] if sample is None else sample if isinstance(sample, list) else [sample] for sample in _samples(place, value)]
+    samples = [_as_list(sample) for sample in _samples(place, value)]
     offsets = np.zeros(len(samples) + 1, np.int64)
     np.cumsum([len(sample) for sample in samples], out=offsets[1:])
     ids = list(chain.from_iterable(samples))
@@ -150,7 +139,7 @@ def _ids(place: str, samples: Sequence[Any], ids: list[Any], kind: IdKind | None
 def _first(place: str, samples: Sequence[Any], is_wrong: Any) -> tuple[str, Any]:
     """The first wrong id, and where it stands."""
     for i, sample in enumerate(samples):
-        for j, id in enumerate(sample if isinstance(sample, list) else () if sample is None else [sample]):
+        for j, id in enumerate(_as_list(sample)):
             if is_wrong(id):
                 return f"{place}[{i}]" + (f"[{j}]" if isinstance(sample, list) else ""), id
     raise AssertionError(place)
@@ -189,19 +178,16 @@ def _weights(name: str, value: Any, features: Mapping[str, IDTypeFeature]) -> No
         raise InvalidInput(f"{place}: expected the name of a feature of the request{nearest(name, features)}")
     offsets = features[name].offsets
     assert offsets is not None
-    samples = [[] if sample is None else sample if isinstance(sample, list) else [sample] for sample in _samples(place, value)]
-    counts = np.diff(offsets).tolist()
-    if (lengths := [len(sample) for sample in samples]) != counts:
-        if len(lengths) != len(counts):
-            raise InvalidInput(f"{place}: expected {len(counts)} samples as in $.features.{name}, got {len(lengths)}")
-        where = next(i for i, count in enumerate(counts) if lengths[i] != count)
-        raise InvalidInput(f"{place}[{where}]: expected {counts[where]} weights, one for each id, got {lengths[where]}")
-    padded = np.zeros((len(samples), max(counts)), np.float32)
-    for i, sample in enumerate(samples):
-        if any(type(weight) not in (int, float) or not abs(weight) <= _MOST_WEIGHT for weight in sample):
-            raise InvalidInput(f"{place}[{i}]: expected numbers that float32 can hold as weights, got {str(sample)[:60]}")
-        padded[i, : len(sample)] = sample
-    return NonIDTypeFeature(padded, f"{name}.weights")
+    try:
+        matrix = weight_matrix(name, [_as_list(sample) for sample in _samples(place, value)], np.diff(offsets))
+    except FeatureError as error:
+        raise InvalidInput(f"{place}: {error.problem}") from None
+    return NonIDTypeFeature(matrix, name + WEIGHTS)
+
+
+def _as_list(sample: Any) -> list[Any]:
+    """What a sample has, if it is null, one value or a list."""
+    return [] if sample is None else sample if isinstance(sample, list) else [sample]
 
 
 def _format(value: Any) -> bytes:

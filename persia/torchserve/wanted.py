@@ -6,7 +6,6 @@ where what is differs from what is wanted.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Collection, Sequence
 from itertools import groupby
 from pathlib import Path
@@ -14,6 +13,7 @@ from typing import Annotated
 
 import msgspec
 
+from persia.durable import write_file
 from persia.errors import ConfigError
 from persia.torchserve.model import Model
 
@@ -68,17 +68,7 @@ def read_wanted(path: Path) -> Wanted | None:
 
 def write_wanted(path: Path, wanted: Wanted) -> None:
     """The old or the new content is there, whatever happens meanwhile; the new one for good on return. Raises OSError."""
-    new = path.with_name(path.name + ".new")
-    with new.open("wb") as file:
-        file.write(msgspec.json.format(msgspec.json.encode(wanted), indent=2) + b"\n")
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(new, path)
-    directory = os.open(path.parent, os.O_RDONLY)
-    try:
-        os.fsync(directory)
-    finally:
-        os.close(directory)
+    write_file(path, msgspec.json.format(msgspec.json.encode(wanted), indent=2) + b"\n")
 
 
 def noted(before: Wanted, seen: Sequence[Model], lost: Collection[tuple[str, str]], whole: bool) -> Wanted:
