@@ -20,7 +20,7 @@ from persia.torchserve.schema import new_message, open_channel, predictions_call
 from persia.torchserve.scores import BATCH, DEADLINE, DETAILS, FORMAT, NPY, Scores
 from persia.torchserve.status import torchserve_error
 
-from .answering import LOOK_SECONDS, Answering
+from .worker_check import LOOK_SECONDS, WorkerCheck
 
 __all__ = ["DEFAULT_ADDRESS", "DEFAULT_TIMEOUT", "AsyncClient", "Client", "Prediction", "Scores", "checked_timeout"]
 
@@ -72,7 +72,7 @@ class _Calls:
         self._timeout = checked_timeout(timeout)
         self._channel = open_channel(address, self._grpc)
         self._call = predictions_call(self._channel)
-        self._answering = Answering(health_address, model, version, self._grpc) if health_address else None
+        self._worker_check = WorkerCheck(health_address, model, version, self._grpc) if health_address else None
 
     def _seconds(self, timeout: float | None) -> float:
         """For one call. What a caller has left may be nothing, which is no mistake of its."""
@@ -128,7 +128,7 @@ class Client(_Calls):
     def _answer(self, request: Any, seconds: float) -> Any:
         """Raises RpcError, Unavailable."""
         metadata = self._tokens.metadata("inference")
-        if self._answering is None:
+        if self._worker_check is None:
             return self._call(request, timeout=seconds, metadata=metadata)
         call = self._call.future(request, timeout=seconds, metadata=metadata)
         try:
@@ -136,14 +136,14 @@ class Client(_Calls):
                 try:
                     return call.result(LOOK_SECONDS)
                 except grpc.FutureTimeoutError:
-                    self._answering.check()
+                    self._worker_check.check()
         finally:
             call.cancel()  # without effect on one that has ended
 
     def close(self) -> None:
         self._channel.close()
-        if self._answering is not None:
-            self._answering.close()
+        if self._worker_check is not None:
+            self._worker_check.close()
 
     def __enter__(self) -> Client:
         return self
@@ -174,22 +174,22 @@ class AsyncClient(_Calls):
     async def _answer(self, request: Any, seconds: float) -> Any:
         """Raises RpcError, Unavailable."""
         call = self._call(request, timeout=seconds, metadata=self._tokens.metadata("inference"))
-        if self._answering is None:
+        if self._worker_check is None:
             return await call
         ended = asyncio.ensure_future(call)
         try:
             while not ended.done():
                 await asyncio.wait({ended}, timeout=LOOK_SECONDS)
                 if not ended.done():
-                    await self._answering.check_async()
+                    await self._worker_check.check_async()
             return ended.result()
         finally:
             ended.cancel()  # without effect on one that has ended
 
     async def close(self) -> None:
         await self._channel.close()
-        if self._answering is not None:
-            await self._answering.close()
+        if self._worker_check is not None:
+            await self._worker_check.close()
 
     async def __aenter__(self) -> AsyncClient:
         return self

@@ -17,7 +17,7 @@ from persia.torchserve.settings import handler_settings
 
 from .archive import DEFAULT_HANDLER, write_archive
 from .model_config import DEFAULTS, model_config, read_extra
-from .signing import check_features, signature_of
+from .signature_writing import check_features, signature_of
 
 __all__ = ["archive"]
 

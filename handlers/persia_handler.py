@@ -27,9 +27,9 @@ from ts.utils.util import PredictionException
 from persia import _core
 from persia.ctx import Features, InferCtx
 from persia.errors import DeadlineExceeded, InvalidInput, PersiaError, TooLarge
+from persia.handlers.answer_details import ModelIdentity, details_of, read_archive_signature
 from persia.handlers.answers import answer_of, format_of
 from persia.handlers.inputs import RequestFeatures, as_inputs, wants_details, wants_headers
-from persia.handlers.telling import ModelIdentity, details_of, read_archive_signature
 from persia.signature_check import SignatureCheck
 from persia.torchserve.details import detail_headers, with_details
 from persia.torchserve.scores import BATCH, BODY, DEADLINE, JSON

@@ -100,7 +100,7 @@ class MiddlewareService(middleware_pb2_grpc.MiddlewareServicer):
 
 def readiness(router: Router) -> tuple[bool, str]:
     """Whether lookups are answered, and in words which shards that goes without."""
-    if problem := router.agreement.problem:
+    if problem := router.checkpoint_choice.problem:
         return False, problem
     if waiting := router.why_not_ready():
         return False, f"waiting for {waiting}"

@@ -29,7 +29,7 @@ from persia.config.slots_match import SlotLike
 from persia.errors import DeadlineExceeded, InvalidInput, Unavailable
 from persia.memory import keep_freed_memory
 from persia.routing.discovery import are_shards
-from persia.routing.expectations import Expectations
+from persia.routing.expected_slots import ExpectedSlots
 from persia.routing.lookup import Lookup, Lookups, RouterOptions
 from persia.routing.middleware import MiddlewareClient
 from persia.routing.router import Router
@@ -261,7 +261,7 @@ class InferCtx:
     def _route(self, servers: Sequence[Sequence[str]]) -> None:
         config = load_embedding_config(self._embedding_config and Path(self._embedding_config))
         if self._expects is not None:
-            Expectations(self._expects).check(config)
+            ExpectedSlots(self._expects).check(config)
         self._use(Router(config, servers, self._options))
 
     def _use(self, lookups: Lookups) -> None:

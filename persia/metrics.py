@@ -9,7 +9,7 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metri
 from prometheus_client.registry import Collector
 
 from persia.checkpoint_id import checkpoint_name
-from persia.misses import UNKNOWN, Totals, feature_label
+from persia.feature_lookup import UNKNOWN, CoreTotals, FeatureLookup, feature_label
 
 __all__ = ["PREFIX", "FeatureMetrics", "checkpoint_metrics", "with_prefix"]
 
@@ -50,7 +50,7 @@ class _Prefixed(Collector):
 class FeatureMetrics(Collector):
     """How the ids of each feature fared, since the start."""
 
-    def __init__(self, totals: Callable[[], Sequence[Totals]], labels: Mapping[str, str], cuts: bool) -> None:
+    def __init__(self, totals: Callable[[], Sequence[CoreTotals]], labels: Mapping[str, str], cuts: bool) -> None:
         """labels: beside the feature. cuts: whether what is cut off is known here."""
         self._totals, self._labels, self._cuts = totals, labels, cuts
 
@@ -61,15 +61,15 @@ class FeatureMetrics(Collector):
         wrong = CounterMetricFamily("persia_feature_wrong_dim", "Those whose row has another dim.", labels=names)
         cut = CounterMetricFamily("persia_feature_cut_ids", "Ids beyond what a raw slot has room for.", labels=names)
         ratio = GaugeMetricFamily("persia_feature_miss_ratio", "The share of ids that had no row.", labels=names)
-        for name, ids_now, new_now, wrong_now, cut_now in self._totals():
-            if name == UNKNOWN and not ids_now:
+        for one in map(FeatureLookup._make, self._totals()):
+            if one.name == UNKNOWN and not one.ids:
                 continue
-            labels = [*self._labels.values(), feature_label(name)]
-            ids.add_metric(labels, ids_now)
-            new.add_metric(labels, new_now)
-            wrong.add_metric(labels, wrong_now)
-            cut.add_metric(labels, cut_now)
-            ratio.add_metric(labels, new_now / max(ids_now, 1))
+            labels = [*self._labels.values(), feature_label(one.name)]
+            ids.add_metric(labels, one.ids)
+            new.add_metric(labels, one.new_ids)
+            wrong.add_metric(labels, one.wrong_dim)
+            cut.add_metric(labels, one.cut)
+            ratio.add_metric(labels, one.new_ids / max(one.ids, 1))
         return [ids, new, wrong, ratio, *([cut] if self._cuts else [])]
 
 

@@ -7,21 +7,14 @@ import threading
 from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
 
-__all__ = ["UNKNOWN", "MissReporter", "MissWatcher", "Totals", "feature_label"]
+from persia.feature_lookup import CoreTotals, FeatureLookup
+
+__all__ = ["MissReporter", "MissWatcher"]
 
 log = logging.getLogger(__name__)
 
-UNKNOWN = ""  # the name under which features are counted that the embedding config does not have
 _ENOUGH_IDS = 1000  # of which none has a row, until it is said
 _LOOK_SECONDS = 1.0
-
-# As _core.FeatureCounts.totals() has it: name, ids, new ids, wrong dim, cut.
-Totals = tuple[str, int, int, int, int]
-
-
-def feature_label(name: str) -> str:
-    """A name as it is shown."""
-    return name if name != UNKNOWN else "(not in the embedding config)"
 
 
 class _Said(NamedTuple):
@@ -34,7 +27,7 @@ class MissReporter:
 
     def __init__(
         self,
-        totals: Callable[[], Sequence[Totals]],
+        totals: Callable[[], Sequence[CoreTotals]],
         dims: Mapping[str, int],
         dims_there: Callable[[], Mapping[int, int]] = dict,
     ) -> None:
@@ -52,7 +45,7 @@ class MissReporter:
     def look(self) -> None:
         """Says what is to be said and has not been."""
         with self._lock:
-            for name, ids, new_ids, wrong_dim, _cut in self._totals():
+            for name, ids, new_ids, wrong_dim, _ in map(FeatureLookup._make, self._totals()):
                 if name not in self._dims:
                     continue
                 if wrong_dim and name not in self._said.wrong_dim:

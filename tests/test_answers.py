@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from handlers.answers import answer_of
 from handlers.outputs import named_outputs
 from persia.errors import DeadlineExceeded, InvalidInput, PersiaError
-from persia.torchserve.details import Details, FeatureCounts, detail_headers, split_details, with_details
+from persia.torchserve.details import Details, FeatureDetails, detail_headers, split_details, with_details
 from persia.torchserve.scores import decode_scores, encode_named_scores, encode_scores
 
 ONE = torch.tensor([[0.25], [0.5]])
@@ -99,7 +99,7 @@ DETAILS = Details(
     table_versions=(3, 0),
     checkpoint="00000000000000ff",
     new_ids=2,
-    features={"user": FeatureCounts(3, 2, 0, 0), "tags": FeatureCounts(1, 0, 0, 1)},
+    features={"user": FeatureDetails(3, 2, 0, 0), "tags": FeatureDetails(1, 0, 0, 1)},
 )
 
 
@@ -122,7 +122,7 @@ def test_headers_name_the_features_with_new_ids_as_long_as_they_are_few() -> Non
         "x-persia-checkpoint": "00000000000000ff",
         "x-persia-new-ids": '{"user":2}',
     }
-    many = {f"ü\r\n{i}": FeatureCounts(1, 1, 0, 0) for i in range(1000)}
+    many = {f"ü\r\n{i}": FeatureDetails(1, 1, 0, 0) for i in range(1000)}
     long = Details(model="", model_version="1", model_hash="", new_ids=1000, features=many, missing_shards=(1,))
     assert detail_headers(long)["x-persia-new-ids"] == '{"*":1000}'
     assert detail_headers(long)["x-persia-missing-shards"] == "1"

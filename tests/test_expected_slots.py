@@ -19,7 +19,7 @@ from persia.config.slots_match import facts_of
 from persia.ctx import InferCtx
 from persia.errors import ConfigError, Unavailable
 from persia.routing.directions import config_bytes
-from persia.routing.expectations import Expectations
+from persia.routing.expected_slots import ExpectedSlots
 from persia.signature import FeatureSignature
 
 BATCH = GOLDEN_BATCH.read_bytes()
@@ -189,13 +189,13 @@ def test_a_middleware_that_comes_back_with_another_config_is_never_believed(
 
 def test_only_answers_by_a_config_that_was_compared_are_believed(caplog: pytest.LogCaptureFixture) -> None:
     config = load_embedding_config(CONFIG)
-    expectations = Expectations(list(SLOTS.values()))
-    compare = partial(expectations.compare, data=config_bytes(config))
-    assert not expectations.met_by(config.fingerprint_id) and not expectations.met_by(0)
+    expected_slots = ExpectedSlots(list(SLOTS.values()))
+    compare = partial(expected_slots.compare, data=config_bytes(config))
+    assert not expected_slots.met_by(config.fingerprint_id) and not expected_slots.met_by(0)
     assert compare(config.fingerprint_id) == ""
-    assert expectations.met_by(config.fingerprint_id) and not expectations.met_by(config.fingerprint_id + 1)
-    assert "got another one" in expectations.compare(5, b"{}") and not expectations.met_by(5)
+    assert expected_slots.met_by(config.fingerprint_id) and not expected_slots.met_by(config.fingerprint_id + 1)
+    assert "got another one" in expected_slots.compare(5, b"{}") and not expected_slots.met_by(5)
     with caplog.at_level(logging.WARNING):
         for _ in range(2):
-            assert expectations.compare(0, b"") == ""  # of an older release
-    assert expectations.met_by(0) and [record.levelno for record in caplog.records] == [logging.WARNING]
+            assert expected_slots.compare(0, b"") == ""  # of an older release
+    assert expected_slots.met_by(0) and [record.levelno for record in caplog.records] == [logging.WARNING]

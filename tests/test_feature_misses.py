@@ -20,8 +20,8 @@ from embedding_server.writer import write_checkpoint
 from persia.batch import IDTypeFeature, PersiaBatch
 from persia.config import EmbeddingConfig, SlotConfig
 from persia.ctx import InferCtx
-from persia.misses import MissReporter, Totals
-from persia.routing.lookup import FeatureLookup
+from persia.feature_lookup import CoreTotals, FeatureLookup
+from persia.misses import MissReporter
 
 CONFIG_TEXT = "slots_config:\n  found:\n    dim: 8\n  wrong:\n    dim: 4\n  never:\n    dim: 8\n"
 CONFIG = EmbeddingConfig(slots_config={"found": SlotConfig(dim=8), "wrong": SlotConfig(dim=4), "never": SlotConfig(dim=8)})
@@ -198,7 +198,7 @@ def test_a_feature_whose_ids_are_never_found_is_a_warning_once(deployed: Deploye
 
 
 def test_what_is_said_and_what_is_not(caplog: pytest.LogCaptureFixture) -> None:
-    totals: list[Totals] = [("a", 999, 999, 0, 0), ("b", 5000, 4999, 0, 0), ("c", 0, 0, 0, 9), ("", 9999, 9999, 9, 0)]
+    totals: list[CoreTotals] = [("a", 999, 999, 0, 0), ("b", 5000, 4999, 0, 0), ("c", 0, 0, 0, 9), ("", 9999, 9999, 9, 0)]
     reporter = MissReporter(lambda: totals, {"a": 8, "b": 8, "c": 8})
     reporter.look()
     assert caplog.records == []

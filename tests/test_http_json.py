@@ -27,7 +27,7 @@ from torchserves import MIX, PERSIA_HANDLER, TorchServeRun, assert_close
 from client.predict import AsyncClient, Client
 from handlers.archive import write_archive
 from handlers.model_config import model_config
-from handlers.signing import signature_of
+from handlers.signature_writing import signature_of
 from persia.batch import NonIDTypeFeature
 from persia.config import load_embedding_config, parse_embedding_config
 from persia.errors import InvalidInput
@@ -202,7 +202,7 @@ def test_scores_that_are_nan_are_null_where_the_archive_says_so(served: TorchSer
 @pytest.mark.parametrize(
     ("body", "message"),
     [
-        (b"{", "something that is no JSON: Expecting property name"),
+        (b"{", "something else: Expecting property name"),
         ({"features": {"user_id": [1.5]}}, "$.features.user_id[0]: expected an id"),
         ({**FORM, "features": {"user_id": [1, 2]}}, "'clicked': expected this feature"),
         ({**FORM, "format": "xml"}, "expected one of json, npy, npz, raw as `format`, got b'xml'"),

@@ -19,7 +19,7 @@ from client.infer_command import infer as infer_command
 from client.load import send_all
 from client.predict import Client, Prediction
 from persia.errors import InvalidInput
-from persia.torchserve.details import Details, FeatureCounts
+from persia.torchserve.details import Details, FeatureDetails
 
 CALLS_AT_A_TIME = 3
 
@@ -109,7 +109,7 @@ def test_a_timeout_that_is_none_is_a_mistake_in_usage(monkeypatch: pytest.Monkey
 
 def told(scores: Any, **features: tuple[int, int, int]) -> Prediction:
     """An answer that knows of each feature how many ids it has, and of these those without a row and of another dim."""
-    counts = {name: FeatureCounts(ids, new, wrong, 0) for name, (ids, new, wrong) in features.items()}
+    counts = {name: FeatureDetails(ids, new, wrong, 0) for name, (ids, new, wrong) in features.items()}
     return Prediction(scores, Details(model="any", model_version="1.0", model_hash="0", features=counts))
 
 

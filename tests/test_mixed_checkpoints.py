@@ -153,11 +153,11 @@ def test_error_refuses_although_every_shard_has_the_old_one(tmp_path: Path) -> N
     with Shards(tmp_path, each=2) as shards, router_of(shards, "error") as router:
         write(shards.checkpoint, NEW)
         restart(shards.shards[0][0])
-        wait_until(lambda: router.agreement.problem, "it is known")
+        wait_until(lambda: router.checkpoint_choice.problem, "it is known")
         with pytest.raises(Unavailable, match="the same one everywhere"):
             router.lookup(batch())
         restart(*shards.all[1:])
-        wait_until(lambda: not router.agreement.problem, "all have the same")
+        wait_until(lambda: not router.checkpoint_choice.problem, "all have the same")
         assert source_of(router.lookup(batch(), PATIENCE)) == NEW
 
 
@@ -206,7 +206,7 @@ def test_copies_of_hot_rows_are_not_mixed_in(tmp_path: Path) -> None:
             )
             write(shards.checkpoint, NEW)
             restart(shards.all[1])
-            wait_until(lambda: router.agreement.problem, "the router knows it")
+            wait_until(lambda: router.checkpoint_choice.problem, "the router knows it")
             restart(shards.all[0])
             wait_until(lambda: answer_or_error(partial(look_up, router)) == NEW, "the new one is served")
         finally:

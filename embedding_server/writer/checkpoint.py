@@ -25,7 +25,7 @@ from ..sign_files import ENDS, write_sign_file
 from . import buckets
 from .arrays import check_lifetimes, check_signs
 from .buckets import F32, U64, Buckets
-from .named import ConfigLike, Signer
+from .named import ConfigLike, SignMaker
 
 SHARD = re.compile(r"s(0|[1-9]\d*)")
 MAX_FILES = 1 << 20
@@ -75,7 +75,7 @@ def write_checkpoint(
     """
     nanoseconds = time.time_ns() if datetime is None else _nanoseconds(datetime)
     marker = Marker(shards, files_per_shard, *divmod(nanoseconds, 1_000_000_000))
-    signer = Signer(embedding_config, allow_non_finite=allow_non_finite)
+    signer = SignMaker(embedding_config, allow_non_finite=allow_non_finite)
     with CheckpointWriter(Path(directory), marker, overwrite=overwrite, workers=workers) as writer:
         for block in blocks:
             writer.add(*(signer.named_block(*block) if len(block) == 3 else signer.block(*block)))

@@ -15,7 +15,7 @@ from persia.errors import FeatureError, InvalidInput
 from .arrays import check_lifetimes, check_signs
 from .buckets import F32, U64
 from .clock import Clock, SystemClock
-from .named import ConfigLike, Signer
+from .named import ConfigLike, SignMaker
 from .packet_writer import PacketWriter
 from .row_buffer import Change, RowBuffer
 
@@ -67,7 +67,7 @@ class IncrementalDumper:
         if not 0 <= shard_index <= 65_535 or buffer_size < 1 or not seconds > 0:
             expected = "expected shard_index from 0 to 65535, buffer_size >= 1 and seconds > 0"
             raise InvalidInput(f"{expected}, got {shard_index}, {buffer_size} and {seconds}")
-        self._signer = Signer(embedding_config, allow_non_finite=allow_non_finite)
+        self._signer = SignMaker(embedding_config, allow_non_finite=allow_non_finite)
         self._signing = threading.Lock()
         self._buffer_size = buffer_size
         self._seconds = seconds

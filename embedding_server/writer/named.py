@@ -17,14 +17,14 @@ from persia.signs import signs_of
 from .arrays import check_block
 from .buckets import F32, U64
 
-__all__ = ["ConfigLike", "Signer"]
+__all__ = ["ConfigLike", "SignMaker"]
 
 ConfigLike = EmbeddingConfig | str | os.PathLike[str]
 
 _log = logging.getLogger(__name__)
 
 
-class Signer:
+class SignMaker:
     """Makes signs of features and ids, and notices ids in the place of signs. For one writer; not for two threads at a time."""
 
     def __init__(self, config: ConfigLike | None, *, allow_non_finite: bool = False) -> None:

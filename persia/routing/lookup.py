@@ -6,18 +6,18 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
-from typing import NamedTuple, Protocol
+from typing import Protocol
 
 import numpy as np
 import numpy.typing as npt
 
 from persia import _core
 from persia.config.global_config import EmbeddingWorkerConfig
+from persia.feature_lookup import FeatureLookup
 
 __all__ = [
     "FEATURE_NUMBERS",
     "SHAPE_NUMBERS",
-    "FeatureLookup",
     "Lookup",
     "Lookups",
     "OnRoom",
@@ -58,16 +58,6 @@ class RouterOptions:
             row_cache_bytes=config.row_cache_mib << 20,
             mixed_checkpoints=config.mixed_checkpoints,
         )
-
-
-class FeatureLookup(NamedTuple):
-    """How the ids of one feature of a batch fared. Each counts once, wherever it stands in the batch."""
-
-    name: str
-    ids: int
-    new_ids: int  # without a row: zeros
-    wrong_dim: int  # whose row has another dim: zeros
-    cut: int  # beyond what a raw slot has room for
 
 
 @dataclass(eq=False)

@@ -11,7 +11,7 @@ import numpy as np
 from persia import _core
 from persia.config.slots_match import SlotLike
 from persia.errors import ConfigError, Unavailable
-from persia.routing.expectations import PATH, Expectations
+from persia.routing.expected_slots import PATH, ExpectedSlots
 from persia.routing.lookup import FEATURE_NUMBERS, SHAPE_NUMBERS, Lookup, OnRoom, RouterOptions
 from persia.routing.opened import Opened
 from persia.rpc.connection import Answer
@@ -47,7 +47,7 @@ class MiddlewareClient:
         expects: slots that its embedding config must have; None: any will do.
         """
         self.options = options
-        self._expectations = Expectations(expects) if expects is not None else None
+        self._expected_slots = ExpectedSlots(expects) if expects is not None else None
         self._patience = Patience(options.hedge_after, options.wait_for_shard, options.stay_awake)
         self._replicas = Opened(lambda: ReplicaSet("the middleware", FORWARD, self._make_probe(on_probe), addresses))
 
@@ -73,7 +73,7 @@ class MiddlewareClient:
     def _raise_if_refused(self) -> None:
         """Raises ConfigError if there is no middleware with the slots that are expected, and one with others."""
         replicas = self.replicas.replicas
-        if self._expectations is None or any(replica.usable for replica in replicas):
+        if self._expected_slots is None or any(replica.usable for replica in replicas):
             return
         for replica in replicas:
             if replica.health.refused:
@@ -85,11 +85,11 @@ class MiddlewareClient:
         return "" if replicas.usable else f"{replicas.name} ({replicas.why_unusable()})"
 
     def _make_probe(self, on_probe: OnProbe | None) -> Probe:
-        expectations = self._expectations
+        expected_slots = self._expected_slots
 
         def probe(channel: grpc.Channel, seconds: float) -> Health:
             status = pb_grpc.MiddlewareStub(channel).Status(pb.MiddlewareStatusRequest(), timeout=seconds)
-            refused = expectations.compare(status.embedding_config_id, status.embedding_config) if expectations else ""
+            refused = expected_slots.compare(status.embedding_config_id, status.embedding_config) if expected_slots else ""
             if status.ready and not refused and on_probe is not None:
                 on_probe(channel, seconds)
             return Health(status.ready, status.state, status.frame_port, refused)
@@ -98,7 +98,7 @@ class MiddlewareClient:
 
     def _check(self, answer: Answer) -> None:
         _check(answer)
-        if self._expectations is not None and not self._expectations.met_by(answer.message.embedding_config_id):
+        if self._expected_slots is not None and not self._expected_slots.met_by(answer.message.embedding_config_id):
             raise Unavailable("an answer that is none: expected one by the embedding config that was compared, got another one")
 
     def close(self) -> None:

@@ -13,7 +13,7 @@ from persia import _core
 from persia.config import EmbeddingConfig
 from persia.errors import DeadlineExceeded, PersiaError, Unavailable
 from persia.misses import MissReporter
-from persia.routing.checkpoints import Agreement
+from persia.routing.checkpoint_choice import CheckpointChoice
 from persia.routing.hot_rows import HotRows, Origin
 from persia.routing.lookup import Lookup, OnRoom, RouterOptions
 from persia.routing.opened import Opened
@@ -52,7 +52,7 @@ class Router:
         self._messages = lookup_messages(len(servers))
         self.options = options
         self._patience = Patience(options.hedge_after, options.wait_for_shard, options.stay_awake)
-        self.agreement = Agreement(options.mixed_checkpoints != "error")
+        self.checkpoint_choice = CheckpointChoice(options.mixed_checkpoints != "error")
         self._shards = Opened(self._open_shards)
         dims = {slot.name: slot.dim for slot in config.slots.values()}
         self.feature_counts = _core.FeatureCounts(list(dims))
@@ -95,7 +95,7 @@ class Router:
         counts = self._count(plan, questions)
         if absent or wrong_dim:
             self._report(began)
-        (checkpoint,) = checkpoints or {self.agreement.identity}
+        (checkpoint,) = checkpoints or {self.checkpoint_choice.identity}
         return Lookup(
             numbers,
             shapes,
@@ -128,7 +128,7 @@ class Router:
         questions = {}
         for i, request in enumerate(plan.requests):
             if request.answer_size:
-                check = of_size(request.answer_size, request.part_count, self._knows, self.agreement)
+                check = of_size(request.answer_size, request.part_count, self._knows, self.checkpoint_choice)
                 questions[i] = Question(shards[i], self._messages[i], request, check)
         return questions
 
@@ -139,7 +139,7 @@ class Router:
             requests = plan.requests  # made anew each time
             for i, question in questions.items():
                 found = self.hot_rows[i].answer(requests[i])
-                if found is not None and found.message.checkpoint_id == self.agreement.identity:
+                if found is not None and found.message.checkpoint_id == self.checkpoint_choice.identity:
                     question.answer = found
             asked = {i: question for i, question in questions.items() if not question.done}
         all_or_none = not self.options.zeros_for_missing_shards
@@ -148,8 +148,8 @@ class Router:
             if question.answer is not None and self._row_cache is not None:
                 self.hot_rows[i].saw(Origin.of(question.answer.message), since)
         for question in asked.values():
-            if question.error is not None and self.agreement.problem and isinstance(question.error, Unavailable):
-                raise Unavailable(self.agreement.problem)
+            if question.error is not None and self.checkpoint_choice.problem and isinstance(question.error, Unavailable):
+                raise Unavailable(self.checkpoint_choice.problem)
             if question.error is not None and not self._can_do_without(question.error):
                 raise question.error
 
@@ -186,7 +186,7 @@ class Router:
 
     def missing(self) -> str:
         """The shards that cannot be asked, and why; empty: none."""
-        if problem := self.agreement.problem:
+        if problem := self.checkpoint_choice.problem:
             return problem
         missing = [shards for shards in self.shards if not shards.usable]
         return "; ".join(f"{shards.name} ({shards.why_unusable()})" for shards in missing)
@@ -201,8 +201,8 @@ class Router:
         self._shards.close(_close)
 
     def _open_shards(self) -> list[ReplicaSet]:
-        shards = shard_sets(self.servers, self._knows, self.agreement.settle)
-        self.agreement.attach(shards)
+        shards = shard_sets(self.servers, self._knows, self.checkpoint_choice.settle)
+        self.checkpoint_choice.attach(shards)
         return shards
 
     def _open_row_cache(self) -> RowCache:

@@ -8,7 +8,7 @@ import grpc
 
 from persia.checkpoint_id import checkpoint_name
 from persia.errors import Unavailable
-from persia.routing.checkpoints import Agreement
+from persia.routing.checkpoint_choice import CheckpointChoice
 from persia.rpc.connection import Answer
 from persia.rpc.methods import LOOKUP
 from persia.rpc.replica import Health, Probe
@@ -44,17 +44,17 @@ def lookup_messages(count: int) -> list[pb.LookupRequest]:
 
 
 def of_size(
-    numbers: int, parts: int, knows: Knows | None = None, agreement: Agreement | None = None
+    numbers: int, parts: int, knows: Knows | None = None, checkpoint_choice: CheckpointChoice | None = None
 ) -> Callable[[Answer], None]:
     """For a Question: only so many numbers are an answer, and misses of so many parts, if any.
 
-    knows: as for shard_sets(). agreement: only answers of its checkpoint are answers; None: those of any.
+    knows: as for shard_sets(). checkpoint_choice: only answers of its checkpoint are answers; None: those of any.
     """
 
     def check(answer: Answer) -> None:
         # A server may have been started anew since it was probed.
-        if agreement is not None and answer.message.checkpoint_id != agreement.identity:
-            wanted, its = checkpoint_name(agreement.identity), checkpoint_name(answer.message.checkpoint_id)
+        if checkpoint_choice is not None and answer.message.checkpoint_id != checkpoint_choice.identity:
+            wanted, its = checkpoint_name(checkpoint_choice.identity), checkpoint_name(answer.message.checkpoint_id)
             raise Unavailable(f"an answer that is none: expected one of checkpoint {wanted}, got one of {its}")
         misses = len(answer.message.misses)
         if misses and misses != 8 * parts:

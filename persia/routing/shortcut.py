@@ -16,7 +16,7 @@ from persia.config.servers import address_problem
 from persia.config.slots_match import SlotLike
 from persia.errors import ConfigError, DeadlineExceeded, InvalidInput, PersiaError, Unavailable
 from persia.routing.directions import config_of
-from persia.routing.expectations import Expectations
+from persia.routing.expected_slots import ExpectedSlots
 from persia.routing.lookup import Lookup, OnRoom, RouterOptions
 from persia.routing.middleware import MiddlewareClient
 from persia.routing.router import Router
@@ -38,7 +38,7 @@ _SILENT_SECONDS = 5.0
 class _Route:
     """A router to the servers that directions name, and by what it knows them."""
 
-    def __init__(self, directions: pb.DirectionsResponse, options: RouterOptions, expectations: Expectations | None) -> None:
+    def __init__(self, directions: pb.DirectionsResponse, options: RouterOptions, expected_slots: ExpectedSlots | None) -> None:
         """Raises InvalidInput; ConfigError where the middleware's embedding config is not as expected."""
         self._heed(directions)
         servers = [list(shard.addresses) for shard in directions.shards]
@@ -51,8 +51,8 @@ class _Route:
             mixed_checkpoints=directions.mixed_checkpoints or options.mixed_checkpoints,  # an older middleware does not say
         )
         config = config_of(directions.embedding_config)
-        if expectations is not None:
-            expectations.check(config)
+        if expected_slots is not None:
+            expected_slots.check(config)
         self.router = Router(config, servers, options, self._knows)
         self.router.missing()  # connects
 
@@ -85,7 +85,7 @@ class Shortcut:
 
     def __init__(self, addresses: Sequence[str], options: RouterOptions, expects: Sequence[SlotLike] | None = None) -> None:
         """addresses: `host:port` of one or more middlewares that do the same. expects: as for a MiddlewareClient."""
-        self._expectations = Expectations(expects) if expects is not None else None
+        self._expected_slots = ExpectedSlots(expects) if expects is not None else None
         # What becomes of a lookup without a shard is the middleware's to say. So it is asked at once.
         self._options = replace(options, wait_for_shard=0.0, zeros_for_missing_shards=False, row_cache_max_age=0.0)
         self._timeout = options.timeout
@@ -161,7 +161,7 @@ class Shortcut:
             self._take(None)
         elif self._route is None or not self._route.follows(directions):
             try:
-                self._take(_Route(directions, self._options, self._expectations))
+                self._take(_Route(directions, self._options, self._expected_slots))
             except (InvalidInput, ConfigError) as error:
                 log.debug("lookups go to the middleware: %s", error)
                 self._take(None)  # the old one may lead to other rows

@@ -21,7 +21,7 @@ import msgspec
 
 from persia.errors import PersiaError
 
-__all__ = ["Details", "FeatureCounts", "detail_headers", "split_details", "with_details"]
+__all__ = ["Details", "FeatureDetails", "detail_headers", "split_details", "with_details"]
 
 _MAGIC = b"\x93PERSIA\x01"
 _LENGTH = struct.Struct("<I")
@@ -32,7 +32,7 @@ _JSON_SCORES = b',"scores":'
 _MOST_HEADER_BYTES = 4096
 
 
-class FeatureCounts(msgspec.Struct, frozen=True, array_like=True):
+class FeatureDetails(msgspec.Struct, frozen=True, array_like=True):
     """How the distinct ids of a feature fared; as JSON a list of these numbers.
 
     `new_ids` have no row, `wrong_dim` have a row of another dim: both count as zeros. `cut` are ids of a raw feature beyond the
@@ -56,7 +56,7 @@ class Details(msgspec.Struct, frozen=True, kw_only=True):
     new_ids: int = 0  # of all features together
     wrong_dim: int = 0
     missing_shards: tuple[int, ...] = ()
-    features: Mapping[str, FeatureCounts] = {}
+    features: Mapping[str, FeatureDetails] = {}
 
 
 def with_details(scores: bytes, details: Details, is_json: bool) -> bytes:

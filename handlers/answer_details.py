@@ -14,7 +14,7 @@ import msgspec
 from persia.checkpoint_id import checkpoint_name
 from persia.routing.lookup import Lookup
 from persia.signature import SIGNATURE_FILE, Signature, read_signature
-from persia.torchserve.details import Details, FeatureCounts
+from persia.torchserve.details import Details, FeatureDetails
 
 __all__ = ["ModelIdentity", "details_of", "read_archive_signature"]
 
@@ -66,5 +66,5 @@ def details_of(identity: ModelIdentity, lookup: Lookup | None) -> Details:
         new_ids=lookup.absent,
         wrong_dim=lookup.wrong_dim,
         missing_shards=tuple(lookup.missing_shards),
-        features={name: FeatureCounts(*counts) for name, *counts in lookup.features},
+        features={name: FeatureDetails(*counts) for name, *counts in lookup.features},
     )

@@ -10,7 +10,7 @@ from persia.checkpoint_id import checkpoint_text
 from persia.rpc.replica import Replica
 from persia.rpc.replicas import ReplicaSet
 
-__all__ = ["Agreement"]
+__all__ = ["CheckpointChoice"]
 
 log = logging.getLogger(__name__)
 
@@ -19,7 +19,7 @@ _WHAT_TO_DO = (
 )
 
 
-class Agreement:
+class CheckpointChoice:
     """The one checkpoint whose servers are asked. The others are excluded (Replica.exclude) for as long as there are others.
 
     It is settled anew whenever a server's health changes, so that a lookup only reads what was settled.

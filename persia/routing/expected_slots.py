@@ -10,14 +10,14 @@ from persia.config.slots_match import SlotLike, problems_text, slot_problems
 from persia.errors import ConfigError, InvalidInput
 from persia.routing.directions import config_of
 
-__all__ = ["PATH", "Expectations"]
+__all__ = ["PATH", "ExpectedSlots"]
 
 log = logging.getLogger(__name__)
 
 PATH = "$.slots_config"  # where the mistake is, for a ConfigError
 
 
-class Expectations:
+class ExpectedSlots:
     """Compares each embedding config once, and remembers which were as expected. Any thread may use it."""
 
     def __init__(self, slots: Sequence[SlotLike]) -> None:

@@ -14,14 +14,14 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 from persia.errors import Unavailable
 from persia.torchserve.schema import open_channel
 
-__all__ = ["LOOK_SECONDS", "Answering"]
+__all__ = ["LOOK_SECONDS", "WorkerCheck"]
 
 # Calls that take less pay nothing for it.
 LOOK_SECONDS = 0.25
 _CHECK_SECONDS = 2.0
 
 
-class Answering:
+class WorkerCheck:
     """Asks the health service of a TorchServe's launcher (`--health-port`). A launcher that does not answer says nothing."""
 
     def __init__(self, address: str, model: str, version: str | None, module: Any = grpc) -> None:
