@@ -1,6 +1,7 @@
 """What a change costs a request behind TorchServe: two builds of this project side by side, asked turn by turn.
 
 usage: python benchmarks/bench_builds.py [--before VENV] [--after VENV] [--shape 1x1 128x1] [--turns 40] [--callers 4]
+       [--handler FILE]
 
 Both builds serve the same checkpoint, the same dense model and the same batches at the same time. Each turn asks one build for
 some seconds and then the other one, and the next turn begins with the other build, so whatever else the machine does hits both.
@@ -76,7 +77,7 @@ def batch_of(shape: str, rng: np.random.Generator) -> bytes:
 class Build:
     """One build that serves: `persia-launcher up` of its environment."""
 
-    def __init__(self, venv: Path, model: Path, directory: Path) -> None:
+    def __init__(self, venv: Path, model: Path, directory: Path, handler: Path | None) -> None:
         launcher = str(venv / "bin" / "persia-launcher")
         directory.mkdir()
         servers = [f"127.0.0.1:{port}" for port in free_ports(SHARDS)]
@@ -84,7 +85,9 @@ class Build:
         (directory / "global_config.yaml").write_text(yaml.safe_dump(config))
         slots = ["--embedding-config", str(model / "embedding_config.yml")]
         archive = [launcher, "archive", "--model", str(model / "dense.pt"), "--name", "ctr", "--out", str(directory / "store")]
-        subprocess.run([*archive, "--sample", str(model / "sample.bin"), *slots], check=True, stdout=subprocess.DEVNULL)
+        archive += ["--sample", str(model / "sample.bin"), *slots]
+        archive += ["--handler", str(handler)] if handler is not None else []
+        subprocess.run(archive, check=True, stdout=subprocess.DEVNULL)
         up = [launcher, "up", "--global-config", str(directory / "global_config.yaml"), *slots]
         up += ["--model-store", str(directory / "store"), "--middleware-port", "0", "--state", str(directory / "state")]
         self._log = directory / "up.log"
@@ -139,6 +142,7 @@ def main() -> None:
     parser.add_argument("--turns", type=int, default=40)
     parser.add_argument("--seconds", type=float, default=1.0, help="of each build in a turn")
     parser.add_argument("--callers", type=int, default=4)
+    parser.add_argument("--handler", type=Path, help="to be asked instead of PersiaHandler")
     options = parser.parse_args()
     rng = np.random.default_rng(1)
     with tempfile.TemporaryDirectory() as scratch:
@@ -149,7 +153,7 @@ def main() -> None:
         builds: list[Build] = []
         try:
             for name in ("before", "after"):
-                builds.append(Build(getattr(options, name), model, Path(scratch, name)))
+                builds.append(Build(getattr(options, name), model, Path(scratch, name), options.handler))
             print(f"{'shape':>7} {'turns':>6} {'before/s':>9} {'after/s':>9} {'after/before':>13} {'quartiles':>15}")
             for shape in options.shape:
                 batches = [batch_of(shape, rng) for _ in range(BATCHES)]

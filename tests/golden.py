@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
 
 GOLDEN = Path(__file__).parent / "data" / "golden"
 
@@ -13,3 +17,9 @@ def golden(pattern: str) -> list[Path]:
     if not paths:
         raise FileNotFoundError(f"no {pattern} under {GOLDEN}")
     return paths
+
+
+def arrays_of(npz: Path) -> dict[str, NDArray[Any]]:
+    """The arrays of a file of numpy's. It is closed, as one that is left to the collector of garbage ends in a warning."""
+    with np.load(npz) as arrays:
+        return dict(arrays)

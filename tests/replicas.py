@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from golden import arrays_of
 from load import Load
 from persia_packets import CONFIG, MIX
 from servers import EmbeddingServer, free_port, wait_until
@@ -20,7 +21,7 @@ from persia.routing.lookup import Lookup, RouterOptions
 from persia.routing.router import Router
 
 GOLDEN_BATCH = MIX / "golden" / "batch16_0.bin"
-WANT = dict(np.load(GOLDEN_BATCH.with_suffix(".npz")))  # read once: Python 3.11 cannot read such headers in several threads
+WANT = arrays_of(GOLDEN_BATCH.with_suffix(".npz"))  # read once: Python 3.11 cannot read such headers in several threads
 
 
 def golden_batch() -> _core.Batch:

@@ -13,7 +13,7 @@ import pytest
 import yaml
 from checks import CONFIG, SAMPLES, Files, changed, parse, table_ids
 from click.testing import CliRunner
-from golden import GOLDEN
+from golden import GOLDEN, arrays_of
 from torchserves import PERSIA_HANDLER, make_archive
 
 from embedding_server.writer import IncrementalDumper, write_checkpoint
@@ -63,7 +63,7 @@ def test_what_persia_left_is_well_and_scores_are_its_own(tmp_path: Path, model: 
     found = json.loads(result.stdout)
     assert found["failures"] == 0
     (scores,) = (f["figures"] for f in found["findings"] if f["text"].startswith("scores of the sample"))
-    out = np.load(golden / "golden" / "batch16_0.npz")["out"]
+    out = arrays_of(golden / "golden" / "batch16_0.npz")["out"]
     assert scores == pytest.approx({"min": out.min(), "mean": out.mean(), "max": out.max()}, abs=1e-3)
 
 

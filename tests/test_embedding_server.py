@@ -14,6 +14,7 @@ from pathlib import Path
 import grpc
 import numpy as np
 import pytest
+from golden import arrays_of
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from persia_packets import CONFIG, MIX, finish, values, write_packet
 from routing_reference import assemble
@@ -53,7 +54,7 @@ def test_golden_tensors_through_real_servers(tmp_path: Path, count: int) -> None
             assert set(server.status().rows_by_dim) == {4, 8, 16}
             assert sum(server.status().rows_by_dim.values()) == server.status().rows
             answers.append(np.frombuffer(response.numbers, np.float32))
-        want = np.load(MIX / "golden" / "batch256_0.npz")
+        want = arrays_of(MIX / "golden" / "batch256_0.npz")
         for i, tensor in enumerate(assemble(plan, answers)):
             np.testing.assert_allclose(tensor.astype(np.float32), want[f"emb{i}"].astype(np.float32), rtol=1e-3, atol=1e-6)
     finally:

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from golden import arrays_of
 from middlewares import Middleware
 from persia_packets import CONFIG, MIX
 from replicas import GOLDEN_BATCH, Replicas, assert_golden, golden_batch, load_of, router_of, stopped
@@ -169,7 +170,7 @@ def assert_tensors(router: Router, path: Path) -> None:
     from persia import _core
 
     lookup = router.lookup(_core.decode_batch(path.with_suffix(".bin").read_bytes()))
-    want = np.load(path.with_suffix(".npz"))
+    want = arrays_of(path.with_suffix(".npz"))
     for i, tensor in enumerate(lookup.tensors):
         np.testing.assert_allclose(tensor.astype(np.float32), want[f"emb{i}"].astype(np.float32), rtol=2e-3, atol=1e-6)
 

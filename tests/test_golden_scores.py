@@ -6,9 +6,8 @@ from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
 
-import numpy as np
 import pytest
-from golden import GOLDEN
+from golden import GOLDEN, arrays_of
 from servers import EmbeddingServer
 from torchserves import PERSIA_HANDLER, TorchServeRun, assert_close, make_archive
 
@@ -18,7 +17,7 @@ SCORED = [
     pytest.param(model, checkpoint, path, id=f"{model}-{checkpoint}-{path.stem}")
     for model, checkpoint, answers in CASES
     for path in sorted((GOLDEN / model / answers).glob("*.npz"))
-    if "out" in np.load(path)
+    if "out" in arrays_of(path)
 ]
 
 
@@ -52,4 +51,4 @@ def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[TorchServeRun]:
 @pytest.mark.parametrize(("model", "checkpoint", "path"), SCORED)
 def test_scores_are_those_of_real_persia(served: TorchServeRun, model: str, checkpoint: str, path: Path) -> None:
     with served.client(f"{model}-{checkpoint}") as client:
-        assert_close(client.predict(path.with_suffix(".bin").read_bytes()), np.load(path)["out"])
+        assert_close(client.predict(path.with_suffix(".bin").read_bytes()), arrays_of(path)["out"])

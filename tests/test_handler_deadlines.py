@@ -13,6 +13,7 @@ from typing import Any
 import grpc
 import numpy as np
 import pytest
+from golden import arrays_of
 from middlewares import Deployment
 from servers import PATIENCE, EmbeddingServer, wait_until
 from torchserves import MIX, PERSIA_HANDLER, TorchServeRun, assert_close, make_archive, scores_of_golden
@@ -20,7 +21,7 @@ from torchserves import MIX, PERSIA_HANDLER, TorchServeRun, assert_close, make_a
 from persia.torchserve import Tokens
 from persia.torchserve.schema import new_message, open_channel, predictions_call
 
-BATCHES = [path for path in sorted((MIX / "golden").glob("*.npz")) if "out" in np.load(path)]
+BATCHES = [path for path in sorted((MIX / "golden").glob("*.npz")) if "out" in arrays_of(path)]
 BATCH = (MIX / "golden" / "batch16_0.bin").read_bytes()
 SCORES = scores_of_golden()
 # Of `pairs`, which has a request wait so long for company: an answer before that is one of two together.
@@ -136,7 +137,7 @@ def test_requests_that_torchserve_puts_together_are_answered_each(served: TorchS
         answers = list(pool.map(lambda path: client.predict(path.with_suffix(".bin").read_bytes()), paths))
     assert time.monotonic() - began < COMPANY_SECONDS
     for path, scores in zip(paths, answers, strict=True):
-        assert_close(scores, np.load(path)["out"])
+        assert_close(scores, arrays_of(path)["out"])
 
 
 def test_one_who_waits_no_longer_does_not_fail_the_others(calls: Calls) -> None:

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 import torch
 import yaml
-from golden import golden
+from golden import arrays_of, golden
 from middlewares import Deployment
 from test_guide_client import SEND_FILE, scores_that_the_client_prints
 from torchserves import MIX, TorchServeRun, assert_close, make_archive
@@ -25,7 +25,7 @@ FIELD = Path(__file__).parent / "data" / "handlers"
 GUIDE = (FIELD / "persia_inference_guide.md.txt").read_text()
 GUIDE_HANDLER, _, GUIDE_CLIENT = re.findall(r"^```python\n(.*?)^```", GUIDE, re.MULTILINE | re.DOTALL)
 LAST_RELEASE_HANDLER = (FIELD / "handler_last_release.py.txt").read_text()
-SCORED = [path for path in golden("mix/golden/*.npz") if "out" in np.load(path)]
+SCORED = [path for path in golden("mix/golden/*.npz") if "out" in arrays_of(path)]
 GUIDE_MODEL = "you_model_name"  # as the guide calls it
 
 
@@ -73,7 +73,7 @@ def test_each_handler_answers_with_the_scores_of_real_persia(
     served: TorchServeRun, tmp_path: Path, model: str, path: Path
 ) -> None:
     scores = scores_that_the_client_prints(served, tmp_path, SEND_FILE, model, path.with_suffix(".bin"))
-    assert_close(scores, np.load(path)["out"])
+    assert_close(scores, arrays_of(path)["out"])
 
 
 def test_the_guides_client_gets_a_score_for_each_sample_that_it_makes_up(served: TorchServeRun, tmp_path: Path) -> None:

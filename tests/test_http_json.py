@@ -19,6 +19,7 @@ import grpc
 import numpy as np
 import pytest
 import torch
+from golden import arrays_of
 from middlewares import Deployment
 from servers import PATIENCE
 from signed_models import CONFIG, Two, pack, post, rebuilt
@@ -37,7 +38,7 @@ from persia.torchserve.schema import new_message, open_channel, predictions_call
 
 MODEL = MIX / "ckpt" / "jit_dense.pt"
 GOLDEN_BATCH = (MIX / "golden" / "batch16_0.bin").read_bytes()
-GOLDEN = np.load(MIX / "golden" / "batch16_0.npz")
+GOLDEN = arrays_of(MIX / "golden" / "batch16_0.npz")
 NAMES = ["user_id", "clicked", "query"]  # a pooled, a raw and a hash stack slot; 101, 7 and 9 may or may not have rows
 PAGE = (Path(__file__).parents[1] / "docs" / "http-json.md").read_text()
 

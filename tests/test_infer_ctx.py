@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 import torch
 import yaml
-from golden import GOLDEN
+from golden import GOLDEN, arrays_of
 from middlewares import Deployment
 from servers import PATIENCE, EmbeddingServer, free_port
 
@@ -27,7 +27,7 @@ from persia.service import get_embedding_worker_services
 MIX = GOLDEN / "mix"
 CONFIG = MIX / "embedding_config.yml"
 BATCH = (MIX / "golden" / "batch16_0.bin").read_bytes()
-WANT = np.load(MIX / "golden" / "batch16_0.npz")
+WANT = arrays_of(MIX / "golden" / "batch16_0.npz")
 
 
 @pytest.fixture(autouse=True)

@@ -15,7 +15,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import torch
-from golden import golden
+from golden import arrays_of, golden
 from middlewares import Deployment
 from servers import PATIENCE
 from torchserves import PERSIA_HANDLER, TorchServeRun, assert_close, make_archive
@@ -28,7 +28,7 @@ from persia.torchserve.schema import new_message, open_channel, predictions_call
 pytestmark = pytest.mark.filterwarnings("ignore:.torch.jit.script. is deprecated:DeprecationWarning")
 
 ROOT = Path(__file__).resolve().parents[1]
-SCORED = [path for path in golden("mix/golden/*.npz") if "out" in np.load(path)]
+SCORED = [path for path in golden("mix/golden/*.npz") if "out" in arrays_of(path)]
 GRPC_MIB = 4  # what gRPC takes unless it is told otherwise
 
 
@@ -108,7 +108,7 @@ def test_each_form_of_input_gets_the_scores_of_real_persia(served: TorchServeRun
             batch = table
         arguments += ["--input", batch]
     scores = infer(served, "mix", tmp_path, *arguments)
-    assert_close(scores, np.concatenate([np.load(path)["out"] for path in SCORED]))
+    assert_close(scores, np.concatenate([arrays_of(path)["out"] for path in SCORED]))
 
 
 SAMPLES, WIDTH = 60_000, 20

@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 import torch
+from golden import arrays_of
 from replicas import GOLDEN_BATCH, Replicas, assert_golden, golden_batch, router_of, stopped
 from servers import PATIENCE
 
@@ -47,7 +48,7 @@ def test_an_error_while_servers_work_ends_the_lookup_and_nothing_else(servers: R
 
 
 def test_the_tensors_of_a_context_are_the_memory_of_its_lookup(servers: Replicas) -> None:
-    want = dict(np.load(GOLDEN_BATCH.with_suffix(".npz")))
+    want = arrays_of(GOLDEN_BATCH.with_suffix(".npz"))
     addresses = [address for (address,) in servers.addresses]
     with InferCtx(addresses, embedding_config=GOLDEN_BATCH.parents[1] / "embedding_config.yml") as context:
         context.wait_for_serving(PATIENCE)

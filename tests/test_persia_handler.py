@@ -11,7 +11,7 @@ import grpc
 import numpy as np
 import pytest
 import torch
-from golden import GOLDEN, golden
+from golden import GOLDEN, arrays_of, golden
 from middlewares import Deployment
 from servers import PATIENCE
 from torchserves import PERSIA_HANDLER, TorchServeRun, assert_close, make_archive, make_plain_archive
@@ -24,9 +24,9 @@ from persia.torchserve import Tokens
 from persia.torchserve.schema import new_message, open_channel, predictions_call
 
 MIX = GOLDEN / "mix"
-SCORED = [path for path in golden("mix/golden/*.npz") if "out" in np.load(path)]
+SCORED = [path for path in golden("mix/golden/*.npz") if "out" in arrays_of(path)]
 BATCH = (MIX / "golden" / "batch16_0.bin").read_bytes()
-SCORES = np.load(MIX / "golden" / "batch16_0.npz")["out"]
+SCORES = arrays_of(MIX / "golden" / "batch16_0.npz")["out"]
 
 
 class Odd(torch.nn.Module):
@@ -70,7 +70,7 @@ def served(tmp_path_factory: pytest.TempPathFactory, deployment: Deployment) -> 
 def test_scores_are_those_of_real_persia(served: TorchServeRun, model: str, path: Path) -> None:
     with served.client(model) as client:
         scores = client.predict(path.with_suffix(".bin").read_bytes())
-    assert_close(scores, np.load(path)["out"])
+    assert_close(scores, arrays_of(path)["out"])
 
 
 def answer(run: TorchServeRun, **inputs: bytes) -> bytes:
@@ -119,7 +119,7 @@ def test_errors_have_the_status_that_says_what_to_do(
 
 
 def test_scores_keep_their_shape_and_come_as_float32_where_numpy_lacks_their_dtype(served: TorchServeRun) -> None:
-    embedding = torch.from_numpy(np.load(MIX / "golden" / "batch16_0.npz")["emb0"])
+    embedding = torch.from_numpy(arrays_of(MIX / "golden" / "batch16_0.npz")["emb0"])
     with served.client("odd") as client:
         scores = client.predict(BATCH)
     assert scores.shape == (16, 2)
@@ -159,7 +159,7 @@ def test_an_answer_that_would_kill_the_worker_is_refused(served: TorchServeRun) 
     samples = 60_000  # of some 20 bytes each in JSON
     ids = [np.array([1], np.uint64)] * samples
     names = [slot for slot in load_embedding_config(MIX / "embedding_config.yml").slots]
-    width = np.load(SCORED[0])["dense0"].shape[1]
+    width = arrays_of(SCORED[0])["dense0"].shape[1]
     dense = NonIDTypeFeature(np.zeros((samples, width), np.float32))
     batch = PersiaBatch([IDTypeFeature(name, ids) for name in names], non_id_type_features=[dense], requires_grad=False)
     request = new_message("PredictionsRequest", model_name="small", input={"batch": batch.to_bytes()})

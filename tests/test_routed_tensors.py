@@ -10,7 +10,7 @@ from typing import NamedTuple
 import numpy as np
 import pytest
 import torch
-from golden import GOLDEN
+from golden import GOLDEN, arrays_of
 from middlewares import Deployment
 from routing_reference import assert_within_one_ulp
 
@@ -74,7 +74,7 @@ def test_tensors_and_scores_equal_those_of_real_persia(
 ) -> None:
     contexts = deployments.get(model, checkpoint)
     path = GOLDEN / model / ANSWERS[checkpoint] / batch
-    want = np.load(path.with_suffix(".npz"))
+    want = arrays_of(path.with_suffix(".npz"))
     network = torch.jit.load(GOLDEN / model / checkpoint / "jit_dense.pt")
     for context in (contexts.direct, contexts.forwarded):
         got = context.get_embedding_from_bytes(path.with_suffix(".bin").read_bytes())

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 from click.testing import CliRunner, Result
+from golden import arrays_of
 from hypothesis import given
 from hypothesis import strategies as st
 from torchserves import MIX
@@ -43,7 +45,7 @@ def test_a_byte_batch_gives_names_shapes_dtypes_and_the_rule_for_signs(tmp_path:
     signature = signed(tmp_path, "--sample", BATCH)
     config = load_embedding_config(CONFIG)
     shapes = {feature.name: feature.tensor_shape for feature in signature.features}
-    npz = np.load(BATCH.with_suffix(".npz"))
+    npz = arrays_of(BATCH.with_suffix(".npz"))
     names = [feature.name for feature in signature.features]
     assert shapes == {name: npz[f"emb{i}"].shape[1:] for i, name in enumerate(names)}
     clicked = next(feature for feature in signature.features if feature.name == "clicked")
@@ -105,7 +107,7 @@ def test_what_does_not_fit_is_refused(
     monkeypatch.chdir(tmp_path)
     model = tmp_path / "first.pt"
     torch.jit.script(First()).save(str(model))
-    arrays = dict(np.load(NPZ))
+    arrays: dict[str, Any] = arrays_of(NPZ)
     arrays["dense0"][3, 0] = np.nan
     np.savez("nan.npz", **{key: value for key, value in arrays.items() if key.startswith(("dense", "emb"))})
     Path("signature.json").touch()

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from golden import GOLDEN
+from golden import GOLDEN, arrays_of
 from servers import PATIENCE, wait_until
 
 from client.predict import Client
@@ -160,7 +160,7 @@ def launch(*arguments: str) -> subprocess.CompletedProcess[str]:
 
 
 def scores_of_golden() -> np.ndarray:
-    return np.asarray(np.load(MIX / "golden" / "batch16_0.npz")["out"]).reshape(-1)
+    return arrays_of(MIX / "golden" / "batch16_0.npz")["out"].reshape(-1)
 
 
 def assert_close(scores: Any, want: Any) -> None:

@@ -29,6 +29,11 @@ class Change:
         rows, ends = self.rows, self.ends
         return Change(self.signs[which], None if rows is None else rows[which], None if ends is None else ends[which])
 
+    def copy(self) -> Change:
+        """With arrays of its own."""
+        rows, ends = self.rows, self.ends
+        return Change(self.signs.copy(), None if rows is None else rows.copy(), None if ends is None else ends.copy())
+
 
 class RowBuffer:
     """Counts signs exactly, and keeps a row that was overwritten for at most as long as it takes the buffer to double."""
@@ -46,8 +51,7 @@ class RowBuffer:
         """Takes a change and copies its arrays: a trainer goes on to use its own."""
         if not len(change):
             return
-        every = np.ones(len(change), np.bool_)
-        self._blocks.append(change.part(every))
+        self._blocks.append(change.copy())
         self._row_of.update(zip(change.signs.tolist(), range(self._rows, self._rows + len(change)), strict=True))
         self._rows += len(change)
         if self._rows > 2 * len(self._row_of) + 4096:

@@ -21,7 +21,8 @@ def check_config(report: Report, subject: str, signature: Signature, config: Emb
     """Whether every feature of the model is in the config, with the same dim, pooling and rule for signs."""
     problems = slot_problems(signature.features, config.slots)
     for problem in problems:
-        report.fail("archive", subject, f"the embedding config is not the model's: {problem}", _advice(problem))
+        advice = "use the embedding config that the model was trained with"
+        report.fail("archive", subject, f"the embedding config is not the model's: {problem}", advice)
     return not problems
 
 
@@ -38,9 +39,3 @@ def dense_of(
         advice = "send requests such as the sample that the model was packed with"
         report.fail("archive", subject, f"the sample does not fit the model: {error}", advice)
         return None
-
-
-def _advice(problem: str) -> str:
-    if "the prefix of group" in problem:
-        return "a group or slot was inserted, removed or moved before it since: use the embedding config of the training"
-    return "use the embedding config that the model was trained with, or pack the model for this one"

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import re
 import subprocess
 import sys
-from collections.abc import Sequence
 
-from persia.stack.deployment import Plan
+from persia.stack.deployment import Plan, number_of
 
 __all__ = ["check_arguments", "passes_check"]
 
@@ -31,12 +29,6 @@ def check_arguments(plan: Plan) -> list[str]:
     if plan.model_store is not None:
         arguments += ["--model-store", str(plan.model_store), "--models", ",".join(plan.models) or "all"]
         for option in ("--port", "--management-port"):
-            if port := _last(option, plan.torchserve_arguments):
+            if port := number_of(option, plan.torchserve_arguments):
                 arguments += [option, port]
     return arguments
-
-
-def _last(option: str, arguments: Sequence[str]) -> str | None:
-    """The number that an option has in a command line, where it may stand as `--port 7070` or `--port=7070`."""
-    found = re.findall(rf"(?:^|\n){option}[=\n](\d+)(?=\n|$)", "\n".join(arguments))
-    return found[-1] if found else None

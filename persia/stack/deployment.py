@@ -20,7 +20,7 @@ from persia.stack.child import Child
 from persia.stack.scrape import TARGETS_FILE, metrics_ports, write_targets
 from persia.torchserve.state import LOCK_FILE
 
-__all__ = ["Deployment", "Plan", "Ready", "check_free", "check_local", "drain_seconds", "free_ports"]
+__all__ = ["Deployment", "Plan", "Ready", "check_free", "check_local", "drain_seconds", "free_ports", "number_of"]
 
 # A checkpoint of hundreds of gigabytes takes its time; a process that ends is noticed at once.
 START_SECONDS = 24 * 3600.0
@@ -189,8 +189,14 @@ class Deployment:
 
 def drain_seconds(arguments: Sequence[str]) -> float:
     """What TorchServe's launcher is told by `--drain`, or does by itself."""
-    drains = re.findall(r"(?:^|\n)--drain[=\n](\d+(?:\.\d+)?)(?=\n|$)", "\n".join(arguments))
-    return float(drains[-1]) if drains else DRAIN_SECONDS
+    drain = number_of("--drain", arguments)
+    return DRAIN_SECONDS if drain is None else float(drain)
+
+
+def number_of(option: str, arguments: Sequence[str]) -> str | None:
+    """The last number that an option has in a command line, where it stands as `--port 7070` or `--port=7070`."""
+    found = re.findall(rf"(?:^|\n){option}[=\n](\d+(?:\.\d+)?)(?=\n|$)", "\n".join(arguments))
+    return found[-1] if found else None
 
 
 def _launcher(arguments: list[str]) -> list[str]:
