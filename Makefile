@@ -49,7 +49,7 @@ $(BIN)/.setup: constraints.txt pyproject.toml
 
 $(BIN)/.build: $(BIN)/.setup $(NATIVE)
 	@echo 'Compiling the native core: a minute or two.'
-	$(INSTALL) --no-build-isolation --editable '.[parquet,torchserve]'
+	$(INSTALL) --no-build-isolation --editable '.[drift,onnx,parquet,torchserve,transformers]'
 	@touch $@
 
 test: build  ## run the Python tests; ARGS=... goes to pytest
