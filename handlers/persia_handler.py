@@ -30,6 +30,7 @@ from persia.errors import DeadlineExceeded, InvalidInput, PersiaError, TooLarge
 from persia.handlers.answer_details import ModelIdentity, details_of, read_archive_signature
 from persia.handlers.answers import answer_of, format_of
 from persia.handlers.inputs import RequestFeatures, as_inputs, wants_details, wants_headers
+from persia.handlers.refusals import exception_of
 from persia.signature_check import SignatureCheck
 from persia.torchserve.details import detail_headers, with_details
 from persia.torchserve.scores import BATCH, BODY, DEADLINE, JSON
@@ -37,18 +38,6 @@ from persia.torchserve.settings import handler_settings
 
 log = logging.getLogger(__name__)
 T = TypeVar("T")
-
-# The HTTP codes that TorchServe makes the right gRPC statuses of. What it does not know becomes INTERNAL: an error of ours that
-# another try would not mend.
-HTTP_CODES = {
-    "INVALID_ARGUMENT": 400,
-    "PERMISSION_DENIED": 403,
-    "NOT_FOUND": 404,
-    "FAILED_PRECONDITION": 405,
-    "RESOURCE_EXHAUSTED": 413,
-    "UNAVAILABLE": 503,
-    "DEADLINE_EXCEEDED": 504,
-}
 
 # Lookups at the same time, of requests that TorchServe put together: they mostly wait.
 LOOKUPS = 32
@@ -117,7 +106,7 @@ class PersiaHandler(BaseHandler):  # type: ignore[misc]  # TorchServe has no typ
         except PredictionException:  # of a subclass
             raise
         except PersiaError as error:
-            raise PredictionException(str(error), HTTP_CODES.get(error.code, 500)) from error
+            raise exception_of(error) from error
         except Exception as error:
             if out_of_memory(error):
                 raise PredictionException(f"out of memory: {last_line(error)}", 413) from error
