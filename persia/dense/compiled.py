@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch.utils._pytree import tree_map
 
 from persia.errors import InvalidInput
 
@@ -20,11 +21,15 @@ __all__ = ["CompiledModel"]
 
 # Without this a model takes tensors of other shapes than it was compiled for, and reads beyond their ends.
 _CHECK_INPUTS = "AOTI_RUNTIME_CHECK_INPUTS"
+# Inductor takes a free dimension to be two or more, whatever the export says, and that check holds it to that.
+_FEWEST_SAMPLES = 2
 # Inductor's names of what it compiles for, and Linux's names of what a processor has.
 _PROCESSOR_FLAGS = {"AVX2": "avx2", "AVX512": "avx512f", "AVX512_VNNI": "avx512_vnni", "AMX": "amx_tile"}
 
 
 class CompiledModel(DenseModel):
+    """A lone sample is scored with a copy of itself. So each output must have a row for each sample."""
+
     def __init__(self, path: Path, device: torch.device) -> None:
         """Raises InvalidInput if the package was compiled for another machine or device, and what torch raises."""
         check_machine(path, device)
@@ -32,7 +37,17 @@ class CompiledModel(DenseModel):
         self._model = torch._inductor.aoti_load_package(str(path), device_index=device.index or -1)
 
     def __call__(self, dense: Tensors, embeddings: Tensors) -> Any:
-        return self._model([tensor.contiguous() for tensor in dense], [tensor.contiguous() for tensor in embeddings])
+        samples = len([*dense, *embeddings][0])
+        if samples >= _FEWEST_SAMPLES:
+            return self._model([tensor.contiguous() for tensor in dense], [tensor.contiguous() for tensor in embeddings])
+        answer = self._model([_enlarged(tensor) for tensor in dense], [_enlarged(tensor) for tensor in embeddings])
+        return tree_map(lambda output: output[:samples], answer)
+
+
+def _enlarged(tensor: torch.Tensor) -> torch.Tensor:
+    """One row, as often as the model needs; zeros, if there is none."""
+    rows = tensor.new_zeros((_FEWEST_SAMPLES, *tensor.shape[1:]))
+    return rows.copy_(tensor) if len(tensor) else rows
 
 
 def check_machine(path: Path, device: torch.device) -> None:

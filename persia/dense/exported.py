@@ -30,7 +30,7 @@ def fixed_batch(program: torch.export.ExportedProgram) -> int | None:
     """The first number in the shape of an input, where it is none of the program's free ones."""
     inputs = set(program.graph_signature.user_inputs)
     for node in program.graph.nodes:
-        if node.op == "placeholder" and node.name in inputs and isinstance(value := node.meta.get("val"), torch.Tensor):
-            if value.ndim and isinstance(value.shape[0], int):
-                return value.shape[0]
+        value = node.meta.get("val") if node.op == "placeholder" and node.name in inputs else None
+        if isinstance(value, torch.Tensor) and value.ndim and isinstance(value.shape[0], int):
+            return value.shape[0]
     return None

@@ -46,9 +46,12 @@ def kind_of(path: Path) -> Kind:
 
 
 def _kind_of_zip(path: Path) -> Kind:
-    with zipfile.ZipFile(path) as opened:
-        # All of torch's archives have one directory at the top, except for the first ones of torch.export.
-        names = {name.partition("/")[2] or name for name in opened.namelist()}
+    try:
+        with zipfile.ZipFile(path) as opened:
+            # All of torch's archives have one directory at the top, except for the first ones of torch.export.
+            names = {name.partition("/")[2] or name for name in opened.namelist()}
+    except zipfile.BadZipFile as error:
+        raise InvalidInput(f"{_EXPECTED}, got {path}, which is a damaged zip file: {error}") from error
     if any(name.startswith("data/aotinductor/") for name in names):
         return Kind.COMPILED
     if "serialized_exported_program.json" in names or any(name.startswith("models/") for name in names):

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import torch
 
 from persia.errors import InvalidInput, PersiaError
+from persia.torch_deprecations import torch_deprecations_ignored
 
 from .compiled import CompiledModel
 from .kinds import Kind, kind_of
@@ -29,11 +28,9 @@ def load_dense(path: Path, device: torch.device = _CPU) -> Model:
     Raises InvalidInput if the file is no model, or none that loads; NotFound if a package is missing; OSError.
     """
     kind = kind_of(path)
-    load = _LOADERS[kind]
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", DeprecationWarning)  # torch.jit is, and is what Persia's users have
-            return load(path, device)
+        with torch_deprecations_ignored():
+            return _LOADERS[kind](path, device)
     except PersiaError:
         raise
     except Exception as error:  # torch raises RuntimeError, ValueError and others; ONNX Runtime has its own
@@ -52,7 +49,7 @@ def _load_exported(path: Path, device: torch.device) -> Model:
     return ExportedModel(path, device)
 
 
-_LOADERS: dict[Kind, Callable[[Path, torch.device], Any]] = {
+_LOADERS: dict[Kind, Callable[[Path, torch.device], Model]] = {
     Kind.TORCHSCRIPT: _load_torchscript,
     Kind.EXPORTED: _load_exported,
     Kind.COMPILED: CompiledModel,

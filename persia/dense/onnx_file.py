@@ -11,7 +11,7 @@ from pathlib import Path
 
 from persia.errors import CorruptFile
 
-__all__ = ["external_files", "is_onnx"]
+__all__ = ["is_onnx", "weight_files"]
 
 _VARINT, _EIGHT_BYTES, _BYTES, _FOUR_BYTES = 0, 1, 2, 5  # protobuf's wire types
 # Numbers of fields, by message. A tensor's `external_data` are pairs of key and value, one of which is the file.
@@ -36,8 +36,13 @@ def is_onnx(path: Path) -> bool:
             return False
 
 
-def external_files(path: Path) -> list[str]:
-    """The files with weights that the model needs beside it, as it names them. Raises CorruptFile, OSError."""
+def weight_files(path: Path) -> list[str]:
+    """The files with weights that the model needs beside it, as it names them; none for a file that is no ONNX.
+
+    Raises CorruptFile, OSError.
+    """
+    if not is_onnx(path):
+        return []
     found: dict[str, None] = {}
     with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
         try:

@@ -1,7 +1,7 @@
 """Models in ONNX, run by ONNX Runtime.
 
-ONNX has no lists: a model's inputs are the dense tensors and then the embeddings, in the order of both lists. Inputs that are all called
-`dense0`, `dense_1`, `emb0`, `embeddings_1` and the like are found by these names, so that some may be missing.
+ONNX has no lists: a model's inputs are the dense tensors and then the embeddings, in the order of both lists. Inputs that are
+all called `dense0`, `dense_1`, `emb0`, `embeddings_1` and the like are found by these names, so that some may be missing.
 """
 
 from __future__ import annotations
@@ -71,7 +71,9 @@ class OnnxModel(DenseModel):
             return tensors
         for which, i in self._places:
             if i >= len(lists[which]):
-                raise InvalidInput(f"the ONNX model takes {names}, got {len(dense)} dense tensors, {len(embeddings)} embeddings")
+                raise InvalidInput(
+                    f"the ONNX model takes {names}, got {len(dense)} dense tensors, {len(embeddings)} embeddings"
+                )
         return [lists[which][i] for which, i in self._places]
 
 
