@@ -6,6 +6,7 @@ import os
 import re
 import subprocess
 import sys
+from collections.abc import Collection
 from pathlib import Path
 
 import torch
@@ -15,7 +16,6 @@ from torchserves import MIX
 PAGE = Path(__file__).parents[1] / "docs" / "dense-models.md"
 BATCH = MIX / "golden" / "batch16_0.bin"
 _ARRAYS = arrays_of(BATCH.with_suffix(".npz"))
-# One output, and two: the page's code is run for both.
 FILES = ("dense.pt", "dense.pt2", "compiled.pt2", "dense.onnx")
 
 
@@ -56,10 +56,12 @@ def page_blocks() -> list[str]:
     return re.findall(r"^```python\n(.*?)^```", PAGE.read_text(), re.MULTILINE | re.DOTALL)
 
 
-def write_models(directory: Path, model: str) -> Path:
+def write_models(directory: Path, model: str, files: Collection[str]) -> None:
     """The files that the page's code writes of a model that is not the page's, but one of those above."""
     directory.mkdir()
-    _, *writing = page_blocks()
+    _, *blocks = page_blocks()
+    unwanted = [f'"{file}"' for file in FILES if file not in files]
+    writing = [block for block in blocks if not any(file in block for file in unwanted)]
     lines = ["import torch", "import dense_models", f"model = dense_models.{model}().eval()"]
     lines += ["dense, embeddings = dense_models.tensors(3)", *writing]
     code = "\n".join(lines)
@@ -67,4 +69,3 @@ def write_models(directory: Path, model: str) -> Path:
         code = code.replace('"dense.onnx"', '"dense.onnx", output_names=["ctr", "both"]')
     environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parent), "TORCHINDUCTOR_CACHE_DIR": str(directory / "cache")}
     subprocess.run([sys.executable, "-c", code], cwd=directory, check=True, env=environment)
-    return directory

@@ -22,8 +22,8 @@ PACKAGES = ("persia", *LEAVES)
 ROOF = "persia.export"
 # What may load gRPC or torch. All the rest of persia needs only its required dependencies, persia.batch and persia.prelude
 # above all: a client encodes its batches with them.
-HEAVY = ("ctx", "dense", "export", "routing", "rpc", "stack", "tensors", "torchserve", *LEAVES)
-WITH_TORCH = ("dense", "export", "tensors")
+HEAVY = ("ctx", "dense", "export", "routing", "rpc", "stack", "tensors", "text", "torchserve", *LEAVES)
+WITH_TORCH = ("dense", "export", "handlers", "tensors", "text")
 SOURCES = sorted(path for package in PACKAGES for path in (ROOT / package).rglob("*.py"))
 
 
@@ -104,7 +104,7 @@ def test_no_import_leads_to_the_roof(path: Path) -> None:
 
 def test_only_what_has_to_do_with_models_imports_torch() -> None:
     importing = {path for path in SOURCES if any(name.split(".")[0] == "torch" for name in imported_by(path))}
-    allowed = {path for path in SOURCES if module_of(path).split(".")[1:2] in [[name] for name in ("handlers", *WITH_TORCH)]}
+    allowed = {path for path in SOURCES if module_of(path).split(".")[1:2] in [[name] for name in WITH_TORCH]}
     assert importing <= allowed
 
 
