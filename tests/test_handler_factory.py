@@ -63,7 +63,7 @@ def ask(run: TorchServeRun, model: str, sample: object = SAMPLE) -> Answer:
 
 def test_the_guides_client_gets_its_answer(served: TorchServeRun) -> None:
     answer = ask(served, "guide")
-    assert answer.status == 200 and "Content-Type" not in answer.headers
+    assert answer.status == 200 and "content-type" not in answer.headers
     score, *rest = decoded(answer.body)
     want, *others = expected_answer(SAMPLE)
     assert rest == others and abs(score - want) < 1e-6
@@ -73,7 +73,7 @@ def test_an_archive_of_the_archiver_unpacks_what_it_imports_after_the_handlers_o
     (text,) = json.loads(ask(served, "bare").body).values()
     assert "torch._utils._rebuild_tensor_v2" in text  # as the original answers without postprocess_function
     answer = post(served, "bare", form(json.dumps(SAMPLE)), FORM, Accept="application/json")
-    assert answer.headers["Content-Type"] == "application/json"
+    assert answer.headers["content-type"] == "application/json"
     np.testing.assert_allclose(json.loads(answer.body)["output"], scores_of(SAMPLE), rtol=1e-6)
 
 
