@@ -133,7 +133,7 @@ def _check_settings(
     """Raises ConfigError for settings with which our handler would not load, or would be killed with a request."""
     settings = handler_settings(extra, str(config))
     packed = {path.name for path in extra_files}
-    for key in ("warm_up", "global_config", "embedding_config"):
+    for key in ("warm_up", "global_config", "embedding_config", "drift_baseline"):
         # A worker runs in the directory of its unpacked archive; an absolute path is one on its machine, maybe not this one.
         path = PurePath(settings[key] or "/")
         if not path.is_absolute() and str(path) not in packed:
