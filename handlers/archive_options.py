@@ -1,0 +1,148 @@
+"""The options of `persia-launcher archive`, in groups: where the archive goes, how it is served, and what is packed."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import click
+
+from persia.errors import InvalidInput
+from persia.signature import IdKind
+
+from .model_config import DEFAULTS, model_config, read_extra
+from .option_groups import option_group
+
+__all__ = ["PersiaOptions", "Place", "Serving", "persia_options", "place_options", "serving_options"]
+
+FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
+POSITIVE = click.IntRange(1)
+
+
+@dataclass(frozen=True)
+class Place:
+    """Which archive is written, and where."""
+
+    name: str
+    version: str
+    out: Path
+    overwrite: bool
+
+    @property
+    def archive(self) -> Path:
+        return self.out / f"{self.name}-{self.version}.mar"
+
+    def check(self) -> None:
+        """Raises InvalidInput if the archive is there and is to stay."""
+        if self.archive.exists() and not self.overwrite:
+            raise InvalidInput(f"{self.archive} is there already: give another --version, or --overwrite")
+
+
+@dataclass(frozen=True)
+class Serving:
+    """What TorchServe does with the archive."""
+
+    handler: Path | None
+    extra_files: tuple[Path, ...]
+    config: Path | None
+    workers: int | None
+    batch_size: int | None
+    max_batch_delay: int | None
+    response_timeout: int | None
+    startup_timeout: int | None
+    queue: int | None
+
+    def read_config(self) -> dict[str, Any]:
+        """The settings of --config. Raises ConfigError, OSError."""
+        return read_extra(self.config) if self.config else {}
+
+    def model_config(self, settings: Mapping[str, Any]) -> str:
+        """The text of model-config.yaml with these settings, over which those of the command line go. Raises ConfigError."""
+        return model_config(
+            settings,
+            minWorkers=self.workers,
+            maxWorkers=self.workers,
+            batchSize=self.batch_size,
+            maxBatchDelay=self.max_batch_delay,
+            responseTimeout=self.response_timeout,
+            startupTimeout=self.startup_timeout,
+            jobQueueSize=self.queue,
+        )
+
+
+@dataclass(frozen=True)
+class PersiaOptions:
+    """What a dense half takes. `ids`: pairs of a feature and what callers send as its ids."""
+
+    embedding_config: Path | None
+    features: str | None
+    single: tuple[str, ...]
+    ids: tuple[tuple[str, IdKind], ...]
+    allow_nan: bool
+    no_signature: bool
+
+
+place_options = option_group(
+    "place",
+    Place,
+    "The archive",
+    name={"required": True, "help": "Under which requests ask for it."},
+    version={"default": "1.0", "help": "A version cannot be replaced while it is registered: give a new one."},
+    out={
+        "type": click.Path(file_okay=False, path_type=Path),
+        "default": ".",
+        "help": "A directory, such as the model store.",
+    },
+    overwrite={"is_flag": True, "help": "Replace an archive of this name and version."},
+)
+
+serving_options = option_group(
+    "serving",
+    Serving,
+    "How TorchServe serves it",
+    handler={"type": FILE, "help": "Python, with one class.  [default: the handler of this kind of model]"},
+    extra_files={
+        "flag": "--extra-file",
+        "type": FILE,
+        "multiple": True,
+        "help": "To stand beside the handler; any number of times.",
+    },
+    config={"type": FILE, "help": "More settings for model-config.yaml: TorchServe's own, and the handler's."},
+    workers={"type": POSITIVE, "help": f"Processes.  [default: {DEFAULTS['minWorkers']}]"},
+    batch_size={
+        "type": POSITIVE,
+        "help": f"Requests that a worker gets at a time.  [default: {DEFAULTS['batchSize']}]",
+    },
+    max_batch_delay={"type": POSITIVE, "help": "Milliseconds that a request waits for such company."},
+    response_timeout={"type": POSITIVE, "help": "Seconds after which a worker is killed."},
+    startup_timeout={"type": POSITIVE, "help": "Seconds that a worker may take to load the model."},
+    queue={"type": POSITIVE, "help": "Requests that may wait."},
+)
+
+persia_options = option_group(
+    "persia",
+    PersiaOptions,
+    "A dense model (--model)",
+    embedding_config={
+        "type": FILE,
+        "envvar": "PERSIA_EMBEDDING_CONFIG",
+        "show_envvar": True,
+        "help": "For the shapes of the embeddings, and the signature.",
+    },
+    features={"help": "NAME,NAME,...: the order in which the model takes them.  [default: that of the byte batch]"},
+    single={
+        "multiple": True,
+        "metavar": "NAME",
+        "help": "A feature of which each sample has exactly one id; any number of times.",
+    },
+    ids={
+        "type": (str, click.Choice(["text", "integer"])),
+        "multiple": True,
+        "metavar": "NAME text|integer",
+        "help": "What callers send as ids of a feature; any number of times.",
+    },
+    allow_nan={"is_flag": True, "help": "The model takes NaN and infinity among its dense inputs."},
+    no_signature={"is_flag": True, "help": "Requests are not checked, and features keep the order that they come in."},
+)
