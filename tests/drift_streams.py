@@ -36,12 +36,15 @@ class Stream:
         dense = generator.normal(0, 1, (SAMPLES, 3)).astype(np.float32)
         dense[:, 0] += self.shift
         dense[generator.random(SAMPLES) < self.nan, 2] = np.nan
-        features = [IDTypeFeatureWithSingleID("user", users), IDTypeFeature("tags", tags)]
+        features: list[IDTypeFeature | IDTypeFeatureWithSingleID] = [
+            IDTypeFeatureWithSingleID("user", users),
+            IDTypeFeature("tags", tags),
+        ]
         return PersiaBatch(features, [NonIDTypeFeature(dense, "numbers")], requires_grad=False).to_bytes()
 
     def scores(self, batch: _core.Batch) -> npt.NDArray[np.float32]:
         """What a model says: a probability for each sample, a fifth of them above a half."""
-        scores = 1 / (1 + np.exp(0.85 - batch.dense[0][:, 1].astype(np.float32)))
+        scores: npt.NDArray[np.float32] = 1 / (1 + np.exp(0.85 - batch.dense[0][:, 1].astype(np.float32)))
         return 1 - scores if self.swap else scores
 
     def add(self, window: Window, generator: np.random.Generator, batches: int = 10) -> Window:
