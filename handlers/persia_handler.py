@@ -25,10 +25,12 @@ from ts.utils.util import PredictionException
 
 from persia import _core
 from persia.ctx import Features, InferCtx
+from persia.drift.opening import open_watch
 from persia.errors import DeadlineExceeded, InvalidInput, PersiaError, TooLarge
 from persia.handlers.answer_details import ModelIdentity, details_of, read_archive_signature
 from persia.handlers.answers import answer_of, format_of
 from persia.handlers.deadlines import caller_seconds, seconds_left
+from persia.handlers.drift_hook import watch_answers
 from persia.handlers.inputs import RequestFeatures, as_inputs, wants_details, wants_headers
 from persia.handlers.outcomes import Outcomes
 from persia.handlers.refusals import exception_of, with_refusals
@@ -83,6 +85,7 @@ class PersiaHandler(BaseHandler):  # type: ignore[misc]  # TorchServe has no typ
         cache = settings["answer_cache_mib"]
         self.scored_before = ScoredBefore(cache << 20) if cache else None
         self.threads = ThreadPoolExecutor(LOOKUPS, thread_name_prefix="lookup")
+        self.drift = open_watch(settings, self.identity.name, self.identity.version, Path(self.model_pt_path).parent)
         if settings["warm_up"] is not None:
             self.warm_up(Path(context.system_properties["model_dir"]) / settings["warm_up"])
 
@@ -149,7 +152,10 @@ class PersiaHandler(BaseHandler):  # type: ignore[misc]  # TorchServe has no typ
         """The answers without their details, and of each whether the same was scored before."""
 
         def score(indexes: list[int]) -> list[bytes | PersiaError]:
-            scores = self.inference([found[i] for i in indexes])
+            asked = [found[i] for i in indexes]
+            scores = self.inference(asked)
+            if self.drift is not None:
+                watch_answers(self.drift, asked, scores)
             return self.postprocess(scores, [requests[i] for i in indexes])
 
         if self.scored_before is None:
