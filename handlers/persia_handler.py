@@ -26,11 +26,10 @@ from ts.utils.util import PredictionException
 
 from persia import _core
 from persia.ctx import Features, InferCtx
-from persia.drift.opening import open_watch
 from persia.errors import DeadlineExceeded, InvalidInput, PersiaError, TooLarge
 from persia.handlers.answer_details import ModelIdentity, details_of, read_archive_signature
 from persia.handlers.answers import answer_of, format_of
-from persia.handlers.drift_hook import watch_answers
+from persia.handlers.drift_hook import request_id, watch_answers, watch_of_model
 from persia.handlers.inputs import RequestFeatures, as_inputs, wants_details, wants_headers
 from persia.handlers.refusals import exception_of
 from persia.signature_check import SignatureCheck
@@ -81,7 +80,7 @@ class PersiaHandler(BaseHandler):  # type: ignore[misc]  # TorchServe has no typ
         self.timeout = settings["timeout_ms"] / 1000
         self.max_answer = settings["max_answer_mib"] << 20
         self.threads = ThreadPoolExecutor(LOOKUPS, thread_name_prefix="lookup")
-        self.drift = open_watch(settings, self.identity.name, self.identity.version, Path(self.model_pt_path).parent)
+        self.drift = watch_of_model(context)
         if settings["warm_up"] is not None:
             self.warm_up(Path(context.system_properties["model_dir"]) / settings["warm_up"])
 
@@ -125,7 +124,8 @@ class PersiaHandler(BaseHandler):  # type: ignore[misc]  # TorchServe has no typ
             raise DeadlineExceeded(f"the time of all {len(data)} callers was over before their embeddings came")
         scores = self.inference([features for features in found if features is not None])
         if self.drift is not None:
-            watch_answers(self.drift, [found[i] for i in in_time], scores)
+            names = [request_id(data[i], self.context, i) for i in in_time]
+            watch_answers(self.drift, names, [found[i] for i in in_time], scores)
         answers = [b""] * len(data)
         for i, answer in zip(in_time, self.postprocess(scores, [inputs[i] for i in in_time]), strict=True):
             if BODY in data[i] and format_of(inputs[i]) == JSON:
