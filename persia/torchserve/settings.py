@@ -61,6 +61,10 @@ def _number_problem(value: Any) -> str | None:
     return None if type(value) is int and value > 0 else f"expected a positive number, got {value!r}"
 
 
+def _size_problem(value: Any) -> str | None:
+    return None if type(value) is int and value >= 0 else f"expected a whole number, 0 or more, got {value!r}"
+
+
 def _path_problem(value: Any) -> str | None:
     return None if isinstance(value, str) and value else f"expected a path, got {value!r}"
 
@@ -147,6 +151,11 @@ SETTINGS: Mapping[str, Setting] = {
         _one_of("error", "null"),
         "NaN and infinity among the scores: `error` in every format; or `null`, as which JSON has them, and `npy`, `npz` and "
         "`raw` have them as they are",
+    ),
+    "answer_cache_mib": Setting(
+        0,
+        _size_problem,
+        "Room in each worker for answers that were given before: [a cache](handler.md#answers-that-were-given-before). 0: none",
     ),
     "drift_state": Setting(
         None,
