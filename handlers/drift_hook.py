@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from persia.drift.opening import open_watch
+from persia.torchserve.scores import REQUEST_ID
 from persia.torchserve.settings import handler_settings
 
 from .outputs import named_outputs
@@ -15,9 +16,7 @@ from .outputs import named_outputs
 if TYPE_CHECKING:
     from persia.drift.watch import DriftWatch
 
-__all__ = ["REQUEST_ID", "request_id", "watch_answers", "watch_of_model"]
-
-REQUEST_ID = "request_id"
+__all__ = ["request_id", "watch_answers", "watch_of_model"]
 
 
 def watch_of_model(context: Any) -> DriftWatch | None:

@@ -247,6 +247,7 @@ def test_a_handler_leaves_what_it_was_asked_and_answered(
     for _ in range(3):
         answers = handler.handle([{"batch": data, "format": b"raw"}] * 2, Context(archive, {}))
     for answer in answers:
+        assert isinstance(answer, bytes)
         assert_close(np.frombuffer(answer, "<f4"), SCORES)
     assert handler.drift is not None
     handler.drift.close()
