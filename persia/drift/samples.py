@@ -98,7 +98,7 @@ class SampleStore:
         for _, _, entry in kept[UNSURE]:
             chosen.setdefault(id(entry), {**entry, "why": UNSURE})
         if chosen:
-            name = f"samples-{round(self._now() * 1000):015d}-{os.getpid()}-{next(_numbers)}.jsonl"
+            name = f"samples-{round(self._now() * 1000):015d}-{os.getpid()}-{next(_numbers):06d}.jsonl"
             self._directory.mkdir(parents=True, exist_ok=True)
             write_file(self._directory / name, b"".join(_line(entry) for entry in chosen.values()))
         self._prune()
