@@ -210,7 +210,9 @@ def test_a_shadow_gets_copies_and_nobody_waits_for_it() -> None:
         assert (results.score_mean, results.score_difference) == (4, 3)
         assert split.results()["2.0"].requests == 0, "what callers got is counted by itself"
         split.predict(-1, version="2.0")  # of which the shadow gets no copy
-        assert split.results()["2.0"].requests == 1
+        split.predict(300, "key")
+        wait_until(lambda: 300 in shadow.requests, "the last copy is sent")
+        assert shadow.requests.count(-1) == split.results()["2.0"].requests == 1
 
 
 @pytest.mark.parametrize("error", [Unavailable("no worker"), RuntimeError("not foreseen")])
