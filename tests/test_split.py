@@ -20,7 +20,7 @@ from torchserves import TorchServeRun, make_archive
 
 from client.split import Split, parse_split
 from client.split_client import SplitClient, split_model
-from client.text import HttpTextClient, TextClient
+from client.text import TextClient
 from client.version_results import VersionResults
 from persia.errors import DeadlineExceeded, InvalidInput, NotFound, PersiaError, Unavailable
 
@@ -283,21 +283,3 @@ def test_a_text_model_over_grpc(versions: TorchServeRun) -> None:
     assert got == {("1.0", "[1.0]"), ("2.0", "[2.0]")}
     with TextClient("nowhere", versions.address, token_file=versions.token_file) as client, pytest.raises(NotFound):
         client.predict("some text")
-
-
-def test_a_text_model_over_http(open_torchserve: TorchServeRun) -> None:
-    port = open_torchserve.said(r"inference over HTTP on port (\d+)")[1]
-    address = f"127.0.0.1:{port}"
-    with split_model("probe", {"1.0": 1}, address, client=HttpTextClient, timeout=PATIENCE) as split:
-        assert split.predict({"text": "in JSON"}, "key") == ("1.0", "[1.0]")
-        assert split.predict("as text", "key") == ("1.0", "[1.0]")
-    for model, version in (("nowhere", None), ("probe", "9.9")):
-        with pytest.raises(NotFound):
-            HttpTextClient(model, address, version=version).predict("some text")
-    with pytest.raises(InvalidInput, match="what JSON can say, got set"):
-        HttpTextClient("probe", address).predict({"a set"})
-
-
-def test_nobody_there_is_unavailable() -> None:
-    with pytest.raises(Unavailable, match=r"expected an answer of http://127.0.0.1:1/predictions/m/1.0: "):
-        HttpTextClient("m", "127.0.0.1:1", version="1.0").predict("text")
