@@ -80,7 +80,7 @@ def write_guide_files(directory: Path, handler: str = HANDLER, **settings: Any) 
 def build(cwd: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
     """base/build.sh, as from an environment that is active."""
     path = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
-    script = os.path.relpath(BASE / "build.sh", cwd)
+    script = os.path.join(".", os.path.relpath(cwd / "build.sh" if cwd.name == "base" else BASE / "build.sh", cwd))
     environment = {**os.environ, "PATH": path}
     return subprocess.run([script, *arguments], cwd=cwd, env=environment, capture_output=True, text=True, check=False)
 
