@@ -11,12 +11,16 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from urllib.parse import urlencode
 
+import grpc
 import numpy as np
 import pytest
 import torch
 from factory_models import HANDLER, build_guide_archive, decoded, expected_answer, form, guide_model, write_guide_files
+from servers import PATIENCE
 from signed_models import Answer, post
 from torchserves import TorchServeRun
+
+from persia.torchserve.schema import new_message, predictions_call
 
 FORM = "application/x-www-form-urlencoded"
 SAMPLE = [0.1, -0.2, 0.3, 0.4, 0.5, -0.6]
@@ -150,6 +154,21 @@ def test_a_bad_request_is_told_what_is_wrong(served: TorchServeRun, body: bytes,
     answer = post(served, "guide", body, FORM)
     assert answer.status == 400 and message in json.loads(answer.body)["message"], answer.body
     assert ask(served, "guide").status == 200
+
+
+def test_grpc_has_the_same_input_and_answer(served: TorchServeRun) -> None:
+    with grpc.insecure_channel(served.address) as channel:
+        ask = predictions_call(channel)
+
+        def answer(text: str) -> bytes:
+            request = new_message("PredictionsRequest", model_name="guide", input={"data": text.encode()})
+            prediction: bytes = ask(request, timeout=PATIENCE).prediction
+            return prediction
+
+        assert abs(decoded(answer(json.dumps(SAMPLE)))[0] - expected_answer(SAMPLE)[0]) < 1e-6
+        with pytest.raises(grpc.RpcError, match="got py/type of something else") as caught:
+            answer('{"py/type": "os.system"}')
+        assert caught.value.code() is grpc.StatusCode.INVALID_ARGUMENT
 
 
 def test_the_steps_before_the_model_ran_once(served: TorchServeRun) -> None:

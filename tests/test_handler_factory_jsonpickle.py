@@ -168,6 +168,7 @@ def test_an_array_that_is_not_what_it_says_is_refused(part: str, other: str) -> 
 TORCH_PARTS = [
     ('{"py/tuple": [2, 2]}', '{"py/tuple": [2, 3]}'),
     ('{"py/tuple": [2, 2]}', '{"py/tuple": [2, 20000000000]}'),
+    ('{"py/tuple": [2, 2]}, {"py/tuple": [1, 2]}', '{"py/tuple": [2, 20000000000]}, {"py/tuple": [0, 0]}'),
     ('}, 0, {"py/tuple": [2, 2]}', '}, 1, {"py/tuple": [2, 2]}'),
     ('}, 0, {"py/tuple": [2, 2]}', '}, -1, {"py/tuple": [2, 2]}'),
     ("torch.storage._load_from_bytes", "torch.load"),

@@ -258,6 +258,12 @@ def test_an_error_of_a_users_function_is_its_requests_own(tmp_path: Path, functi
     assert answers.statuses == [200, of_value, 403, 500, 413, 413, of_value, 503, 400, 200]
     assert answers.values[1] == f"{function} failed for this request: ValueError: too small"
     assert answers.values[2] == "not for you" and answers.values[9] == [9.0]
+    assert answers.values[6].endswith(r"ValueError: \ud800")  # TorchServe could not send it as it is
+
+
+def test_a_users_function_may_change_what_it_gets(tmp_path: Path) -> None:
+    handler = started(tmp_path, torch.nn.Identity, lambda x: x, lambda row: row.mul_(2))
+    assert asked(handler, [1.0], [2.0]).values == [[2.0], [4.0]]
 
 
 def test_what_callers_put_into_one_another_ends_no_worker(tmp_path: Path) -> None:
