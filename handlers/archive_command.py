@@ -16,7 +16,7 @@ __all__ = ["archive"]
 
 
 @click.command(cls=GroupedCommand, context_settings={"show_default": True})
-@click.option("--model", type=FILE, required=True, help="The TorchScript file.")
+@click.option("--model", type=FILE, required=True, help="The dense half: TorchScript, torch.export, AOTInductor or ONNX.")
 @click.option(
     "--sample", type=FILE, help="Try the model on a byte batch (with --embedding-config), or on dense0.., emb0.. of .npz."
 )

@@ -61,6 +61,10 @@ def _number_problem(value: Any) -> str | None:
     return None if type(value) is int and value > 0 else f"expected a positive number, got {value!r}"
 
 
+def _size_problem(value: Any) -> str | None:
+    return None if type(value) is int and value >= 0 else f"expected a whole number, 0 or more, got {value!r}"
+
+
 def _path_problem(value: Any) -> str | None:
     return None if isinstance(value, str) and value else f"expected a path, got {value!r}"
 
@@ -148,6 +152,11 @@ SETTINGS: Mapping[str, Setting] = {
         "NaN and infinity among the scores: `error` in every format; or `null`, as which JSON has them, and `npy`, `npz` and "
         "`raw` have them as they are",
     ),
+    "answer_cache_mib": Setting(
+        0,
+        _size_problem,
+        "Room in each worker for answers that were given before: [a cache](handler.md#answers-that-were-given-before). 0: none",
+    ),
     "drift_state": Setting(
         None,
         _absolute_path_problem,
@@ -166,6 +175,14 @@ SETTINGS: Mapping[str, Setting] = {
     "drift_share": Setting(
         0.02, _share_problem, "Of a core, at most, for a worker's sketches; of batches beyond that only the number is noted"
     ),
+    "drift_samples": Setting(
+        "none",
+        _one_of("none", "scores", "inputs"),
+        "Answers of each window that are put aside in `drift_state`, for people to label: `none`; `scores`, with "
+        "the ids of their requests; or `inputs`, with what was asked too",
+    ),
+    "drift_samples_per_window": Setting(20, _number_problem, "Of a worker; and as many more of which the model was least sure"),
+    "drift_samples_days": Setting(30, _number_problem, "After which they are removed; also earlier, to keep to 16 MiB"),
     "drift_history_mib": Setting(64, _number_problem, "For the windows of one version in `drift_state`; then the oldest go"),
     "log_level": Setting(
         "WARNING", _level_problem, "Of Python's root logger; TorchServe's own lines for each request cost a fifth of its time"
