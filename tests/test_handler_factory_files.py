@@ -182,7 +182,7 @@ def test_the_example_is_built_in_its_folder_and_outside(tmp_path: Path) -> None:
     (base / "weights.pt").write_bytes(b"")
     arguments = ["--model_name", "m", "--version", "2.0", "--requirements_file", "requirements.txt"]
     arguments += ["--model_file", "handler_model.py", "--config_file", "model-config.yml", "--checkpoint_file", "weights.pt"]
-    built = build(base, *arguments)
+    built = build(base, *arguments, script=base / "build.sh")
     assert built.returncode == 0, built.stderr
     assert built.stdout == (
         "Building MAR with the following configuration.....\n-------------------\nTorchServe model / MAR file name: m\n"
