@@ -1,0 +1,160 @@
+"""A text model, its tokenizer and its labels."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from persia.errors import ConfigError, InvalidInput
+
+from .config_files import read_object_if_there
+from .engines import Engine, load_engine
+from .labels import read_labels
+from .settings import MODES, TextSettings
+from .tasks import numbers_of, shape_problem
+from .tokenizer import Text, TextTokenizer, Tokens
+
+__all__ = ["Outcome", "TextModel", "mode_of"]
+
+log = logging.getLogger(__name__)
+
+_HEADS = {
+    "ForSequenceClassification": "sequence_classification",
+    "ForTokenClassification": "token_classification",
+    "ForQuestionAnswering": "question_answering",
+    "Model": "text_embedding",
+}
+
+# Their positions are counted from the id of the padding on, so that fewer are left for tokens.
+_OFFSET_POSITIONS = {
+    *("camembert", "data2vec-text", "esm", "ibert", "longformer", "luke", "mpnet", "roberta", "roberta-prelayernorm"),
+    *("xlm-roberta", "xlm-roberta-xl", "xmod"),
+}
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What the model said of a text. numbers: as tasks.numbers_of has them; those of a token are at its place in `tokens`."""
+
+    text: Text
+    tokens: Tokens
+    numbers: np.ndarray
+
+
+class TextModel:
+    """Answers depend on their own text alone: each is run by itself, without padding. Not for several threads at a time."""
+
+    def __init__(
+        self,
+        engine: Engine,
+        tokenizer: TextTokenizer,
+        settings: TextSettings,
+        mode: str,
+        labels: Sequence[str] = (),
+        problem_type: str | None = None,
+    ) -> None:
+        self.engine = engine
+        self.tokenizer = tokenizer
+        self.settings = settings
+        self.mode = mode
+        self.labels = labels
+        self.problem_type = problem_type
+
+    @classmethod
+    def load(cls, directory: Path, settings: TextSettings, weights: str | None = None, device: str = "cpu") -> TextModel:
+        """From the files of a folder, such as an unpacked archive; nothing else is asked, least of all the hub.
+
+        weights: the name of the file; where it is not said, model.safetensors, pytorch_model.bin and the like are looked for.
+
+        Raises NotFound for what is not there, ConfigError for what is wrong, OSError.
+        """
+        config = read_object_if_there(directory / "config.json")
+        mode = settings.mode or mode_of(config)
+        tokenizer = TextTokenizer.load(directory, config, _longest(settings, config), settings.do_lower_case)
+        engine = load_engine(directory / (weights or _weights_in(directory)), directory, mode, config, device)
+        needs_labels = mode in ("sequence_classification", "token_classification")
+        labels = (read_labels(directory, config) or []) if needs_labels else []
+        model = cls(engine, tokenizer, settings, mode, labels, config.get("problem_type"))
+        model._try()
+        return model
+
+    def tokenize(self, text: Text) -> Tokens:
+        """Raises InvalidInput for a text that the mode does not take."""
+        is_question = self.mode == "question_answering"
+        if is_question and text.second is None:
+            raise InvalidInput('expected a question and a context, such as {"question": "...", "context": "..."}, got one text')
+        if self.mode == "text_embedding" and text.second is not None:
+            raise InvalidInput("expected one text, got a pair: an embedding is of one")
+        return self.tokenizer.tokenize(text, keep_first=is_question and self.settings.qa_span == "best")
+
+    def run(self, tokens: Tokens) -> np.ndarray:
+        """The numbers of one text (tasks.numbers_of)."""
+        mask = [1] * len(tokens.ids)
+        if self.settings.pads:
+            tokens, mask = self.tokenizer.padded(tokens)
+        arrays = {"input_ids": tokens.ids, "attention_mask": mask, "token_type_ids": self._types(tokens)}
+        inputs = {name: np.asarray([values], np.int64) for name, values in arrays.items()}
+        return numbers_of(self.engine.run(inputs), self.mode, self.settings, inputs["attention_mask"])[0]
+
+    def answer(self, texts: Sequence[Text]) -> list[Outcome]:
+        """What the model says of each. Raises InvalidInput for the first that it cannot take."""
+        found = [(text, self.tokenize(text)) for text in texts]
+        return [self.outcome(text, tokens, self.run(tokens)) for text, tokens in found]
+
+    def outcome(self, text: Text, tokens: Tokens, numbers: np.ndarray) -> Outcome:
+        """With the tokens that the numbers are of, which are more than the text's if inputs are padded."""
+        return Outcome(text, self.tokenizer.padded(tokens)[0] if self.settings.pads else tokens, numbers)
+
+    def _types(self, tokens: Tokens) -> list[int]:
+        """The example passes none, so that a question and its context are one segment."""
+        return tokens.type_ids if self.settings.qa_span == "best" else [0] * len(tokens.ids)
+
+    def _try(self) -> None:
+        """Runs the model once, so that a worker that could only fail does not start. Raises ConfigError."""
+        tokens = self.tokenizer.tokenize(Text("a", "b") if self.mode == "question_answering" else Text("a"))
+        ids = np.asarray([tokens.ids], np.int64)
+        inputs = {"input_ids": ids, "attention_mask": np.ones_like(ids), "token_type_ids": np.zeros_like(ids)}
+        outputs = self.engine.run(inputs)
+        if problem := shape_problem(outputs, self.mode, len(tokens.ids)):
+            raise ConfigError(problem, "$.mode")
+        classes = outputs[0].shape[-1]
+        if self.mode in ("sequence_classification", "token_classification") and len(self.labels) < classes:
+            raise ConfigError(
+                f"expected a label for each of the model's {classes} classes, got {len(self.labels)}: give them in "
+                "index_to_name.json, or as id2label of config.json",
+                file="index_to_name.json",
+            )
+
+
+def mode_of(config: Mapping[str, Any]) -> str:
+    """Of the class of model that config.json names; else sequence classification, as the example has it."""
+    for name in config.get("architectures") or ():
+        for ending, mode in _HEADS.items():
+            if str(name).endswith(ending):
+                return mode
+    return MODES[0]
+
+
+def _longest(settings: TextSettings, config: Mapping[str, Any]) -> int:
+    positions = config.get("max_position_embeddings")
+    if not isinstance(positions, int) or positions <= 0:
+        return settings.max_length
+    if config.get("model_type") in _OFFSET_POSITIONS:
+        positions -= int(config.get("pad_token_id") or 0) + 1
+    if settings.max_length > positions:
+        log.warning(
+            "max_length is %d, as many tokens as the model has positions for, instead of %d", positions, settings.max_length
+        )
+    return min(settings.max_length, positions)
+
+
+def _weights_in(directory: Path) -> str:
+    for name in ("model.safetensors", "pytorch_model.bin", "traced_model.pt", "model.onnx", "model.pt2"):
+        if (directory / name).exists():
+            return name
+    return "model.safetensors"

@@ -1,0 +1,165 @@
+"""What callers send -> texts and wishes. Texts come bare, in JSON, in forms, over gRPC; alone, in pairs, and in lists."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from persia.errors import InvalidInput
+
+from .literals import parse_json, parse_literal, plain
+from .tokenizer import Text
+
+__all__ = ["FORMATS", "Request", "RequestReader"]
+
+FORMATS = ("text", "json", "top_k", "scores", "logits", "offsets")
+
+# Names under which a text may come. The example's are `data` and `body`, the workshop's is `text`, that of pipelines `inputs`.
+_TEXT_KEYS = ("text", "data", "inputs", "body")
+_SECOND_KEY = "text_pair"
+_WISHES = ("format", "top_k", "target")
+_KNOWN = {*_TEXT_KEYS, _SECOND_KEY, *_WISHES, "instances", "question", "context", "request_id", "parameters"}
+
+_EXPECTED = 'expected a text as the body, or an object such as {"text": "..."} of Content-Type application/json'
+_EXPECTED_QUESTION = 'expected an object such as {"question": "...", "context": "..."}'
+
+
+@dataclass(frozen=True)
+class Request:
+    """texts: one, or several if `many`, whose answers go back as a list; under `predictions` if they came as `instances`."""
+
+    texts: Sequence[Text]
+    many: bool = False
+    instances: bool = False
+    format: str | None = None
+    top_k: int | None = None
+    target: Any = None
+
+
+class RequestReader:
+    """Reads requests for a mode. parses_text: whether a bare text may be an object, as in the example with captum."""
+
+    def __init__(self, mode: str, parses_text: bool = False) -> None:
+        self.is_question = mode == "question_answering"
+        self.parses_text = parses_text
+
+    def read(self, data: Any, content_type: str = "", explain: bool = False) -> Request:
+        """data: what TorchServe hands over for one request. Raises InvalidInput."""
+        fields = data if isinstance(data, Mapping) else {"body": data}
+        if set(fields) != {"body"}:
+            return self._of_fields(fields, explain)
+        body = fields["body"]
+        if isinstance(body, (Mapping, list)):
+            return self._of_json(body)
+        if isinstance(body, (bytes, bytearray)) and "json" in content_type:
+            return self._of_json(parse_json(plain(body)))  # TorchServe could not read it, so that this says why
+        return self._of_text(self._text(body), explain)
+
+    def _of_fields(self, fields: Mapping[str, Any], explain: bool) -> Request:
+        """Of a form, of gRPC's map, or of an object that an envelope took out of the body. Values are bytes, or JSON."""
+        if not fields.keys() & _KNOWN:
+            return self._of_misused_form(fields)
+        values = {key: plain(value) if isinstance(value, (bytes, bytearray)) else value for key, value in fields.items()}
+        texts = [key for key in _TEXT_KEYS if key in values]
+        if len(texts) == 1 and isinstance(values[texts[0]], str) and _SECOND_KEY not in values:
+            request = self._of_text(values[texts[0]], explain)
+            return self._with_wishes(request, values)
+        return self._of_json(values)
+
+    def _of_misused_form(self, fields: Mapping[str, Any]) -> Request:
+        """`curl -d 'a text'` sends a form, in which the text is the name of a field."""
+        names = list(fields)
+        if len(names) == 1 and fields[names[0]] in (b"", "", bytearray()):
+            value = parse_literal(names[0])
+            return self._of_json(value) if isinstance(value, (dict, list)) else self._of_text(names[0], False)
+        shown = ", ".join(repr(name[:20]) for name in names[:3]) or "none"
+        raise InvalidInput(
+            f"{_EXPECTED_QUESTION if self.is_question else _EXPECTED}, got a form with the fields {shown}: send the text as "
+            "the field `data`, or as a body by curl -H 'Content-Type: text/plain' --data-binary"
+        )
+
+    def _of_text(self, text: str, explain: bool) -> Request:
+        """The example takes a text to the letter, except where it expects an object: for questions, and with captum."""
+        if self.is_question or self.parses_text or explain:
+            value = parse_literal(text)
+            if isinstance(value, Mapping) and (self.is_question or "text" in value):
+                return self._of_json(value)
+        if self.is_question:
+            raise InvalidInput(f"{_EXPECTED_QUESTION}, got a text that is neither JSON nor a literal of Python")
+        return Request([Text(text)])
+
+    def _of_json(self, value: Any) -> Request:
+        if isinstance(value, list):
+            return Request(self._several(value), many=True)
+        if not isinstance(value, Mapping):
+            return self._of_text(self._text(value), False)
+        if "instances" in value:
+            request = Request(self._several(value["instances"]), many=True, instances=True)
+        else:
+            texts = next((value[key] for key in _TEXT_KEYS if key in value), None)
+            is_list = isinstance(texts, list) and not isinstance(value.get(_SECOND_KEY), str)
+            request = Request(self._several(texts), many=True) if is_list else Request([self._one(value)])
+        return self._with_wishes(request, value)
+
+    def _several(self, values: Any) -> list[Text]:
+        if not isinstance(values, list) or not values:
+            raise InvalidInput(f"expected a list of at least one text, got {_shown(values)}")
+        return [self._numbered(i, value) for i, value in enumerate(values)]
+
+    def _numbered(self, i: int, value: Any) -> Text:
+        try:
+            return self._one(value)
+        except InvalidInput as error:
+            raise InvalidInput(f"entry {i} of the list: {error}") from error
+
+    def _one(self, value: Any) -> Text:
+        """Of a text, of two texts in a list, or of an object."""
+        if isinstance(value, str) and not self.is_question:
+            return Text(value)
+        if isinstance(value, str):
+            return self._of_text(value, False).texts[0]
+        if isinstance(value, (list, tuple)) and len(value) == 2:
+            return Text(self._text(value[0]), self._text(value[1]))
+        if isinstance(value, Mapping) and ("question" in value or "context" in value):
+            if missing := [key for key in ("question", "context") if key not in value]:
+                raise InvalidInput(f"{_EXPECTED_QUESTION}, got no {missing[0]}")
+            return Text(self._text(value["question"]), self._text(value["context"]))
+        if isinstance(value, Mapping) and (keys := [key for key in _TEXT_KEYS if key in value]):
+            inner, second = value[keys[0]], value.get(_SECOND_KEY)
+            return self._one(inner) if second is None else Text(self._text(inner), self._text(second))
+        raise InvalidInput(f"{_EXPECTED_QUESTION if self.is_question else _EXPECTED}, got {_shown(value)}")
+
+    def _with_wishes(self, request: Request, value: Mapping[str, Any]) -> Request:
+        parameters = value.get("parameters")
+        wishes = {**parameters, **value} if isinstance(parameters, Mapping) else value
+        chosen, top_k, target = (wishes.get(key) for key in _WISHES)
+        if chosen is not None and chosen not in FORMATS:
+            raise InvalidInput(f"expected one of {', '.join(FORMATS)} as `format`, got {_shown(chosen)}")
+        if top_k is not None:
+            top_k = int(top_k) if str(top_k).isascii() and str(top_k).isdigit() else 0
+            if top_k < 1:
+                raise InvalidInput(f"expected a number of labels from 1 on as `top_k`, got {_shown(wishes['top_k'])}")
+        return replace(
+            request,
+            format=chosen or request.format,
+            top_k=top_k or request.top_k,
+            target=parse_literal(target) if isinstance(target, str) else target if target is not None else request.target,
+        )
+
+    def _text(self, value: Any) -> str:
+        if isinstance(value, (bytes, bytearray)):
+            return plain(value)
+        if not isinstance(value, str):
+            raise InvalidInput(f"{_EXPECTED_QUESTION if self.is_question else _EXPECTED}, got {_shown(value)}")
+        return value
+
+
+def _shown(value: Any) -> str:
+    """What came, without the texts that are in it."""
+    if isinstance(value, Mapping):
+        keys = ", ".join(repr(str(key)[:20]) for key in list(value)[:5])
+        return f"an object with the keys {keys}" if keys else "an empty object"
+    if isinstance(value, list):
+        return f"a list of {len(value)}"
+    return "nothing" if value is None else f"a {type(value).__name__}" if isinstance(value, str) else repr(value)[:20]
