@@ -185,7 +185,7 @@ text_options = option_group(
         "help": f"Tokens, of which a longer text is cut.  [default: {DEFAULT_MAX_LENGTH}, or what the model takes]",
     },
     labels={"type": FILE, "help": "JSON, in a form of index_to_name.json.  [default: that of the folder, or config.json]"},
-    top_k={"type": POSITIVE, "help": "How many labels an answer has that is asked for with scores."},
+    top_k={"type": POSITIVE, "help": "Answers are this many labels, the best first, with their probabilities."},
     pooling={"type": click.Choice(["mean", "cls"]), "help": "How an embedding is made of those of its tokens."},
     normalize={"is_flag": True, "help": "Embeddings have the length 1."},
     allow_random_head={"is_flag": True, "help": "Pack a model whose file lacks weights, which are then random."},

@@ -14,21 +14,14 @@ from persia.signature_check import SignatureCheck
 from persia.torchserve.settings import handler_settings
 
 from .archive import DEFAULT_HANDLER, write_archive
-from .archive_options import PersiaOptions, Place, QuantizationOptions, Serving
+from .archive_options import PersiaOptions, Place, Serving
 from .model_config import DEFAULTS
 from .signature_writing import check_features, signature_of
 
 __all__ = ["pack_dense_model"]
 
 
-def pack_dense_model(
-    model: Path,
-    sample: Path | None,
-    options: PersiaOptions,
-    quantization: QuantizationOptions,
-    place: Place,
-    serving: Serving,
-) -> str:
+def pack_dense_model(model: Path, sample: Path | None, options: PersiaOptions, place: Place, serving: Serving) -> str:
     """Writes the archive, and gives what to say of the model. Raises PersiaError, OSError."""
     handler = serving.handler or DEFAULT_HANDLER
     extra = serving.read_config()

@@ -14,6 +14,7 @@ import torch
 from torch import nn
 
 from persia.text.extras import extra
+from persia.text.quiet import transformers_quiet
 from persia.torch_deprecations import torch_deprecations_ignored
 
 __all__ = ["quantize_onnx", "write_onnx", "write_torchscript"]
@@ -73,8 +74,8 @@ def quantize_onnx(model: Path, out: Path) -> None:
     """Dynamic int8 as ONNX Runtime does it, with a scale for each output channel. Raises NotFound without its packages."""
     extra("onnx")
     quantization = extra("onnxruntime.quantization")
-    logging.getLogger().setLevel(max(logging.getLogger().level, logging.WARNING))
-    quantization.quantize_dynamic(str(model), str(out), per_channel=True, weight_type=quantization.QuantType.QInt8)
+    with _converting():
+        quantization.quantize_dynamic(str(model), str(out), per_channel=True, weight_type=quantization.QuantType.QInt8)
 
 
 def _graph_of(model: nn.Module, mode: str, config: Any) -> tuple[nn.Module, dict[str, torch.Tensor]]:
@@ -89,7 +90,11 @@ def _graph_of(model: nn.Module, mode: str, config: Any) -> tuple[nn.Module, dict
 
 @contextmanager
 def _converting() -> Iterator[None]:
-    """The samples tell whether a graph is right for other lengths; torch can only warn that it might not be."""
-    with torch_deprecations_ignored(), torch.no_grad():
-        warnings.simplefilter("ignore", torch.jit.TracerWarning)
-        yield
+    """Silences guesses that a graph may be wrong for other lengths: the samples tell whether it is."""
+    with transformers_quiet(), torch_deprecations_ignored(), torch.no_grad():
+        warnings.simplefilter("ignore")
+        logging.disable(logging.WARNING)
+        try:
+            yield
+        finally:
+            logging.disable(logging.NOTSET)

@@ -7,14 +7,16 @@ from typing import Any
 
 from persia.errors import ConfigError, InvalidInput
 from persia.text.config_files import read_object_if_there
+from persia.text.extras import extra
 from persia.text.positions import positions_of
 from persia.text.pretrained import load_pretrained
+from persia.text.quiet import transformers_quiet
 from persia.text.settings import DEFAULT_MAX_LENGTH
-from persia.text.tokenizer import TextTokenizer
+from persia.text.tokenizer import Text, TextTokenizer
 
 from .folder import TextFolder
 
-__all__ = ["load_model", "load_tokenizer"]
+__all__ = ["check_tokenizer", "load_model", "load_tokenizer"]
 
 
 def load_model(folder: TextFolder, allow_random_head: bool) -> tuple[Any, bool]:
@@ -58,6 +60,24 @@ def load_tokenizer(folder: TextFolder, max_length: int | None) -> TextTokenizer:
             str(folder.directory / "config.json"),
         )
     return tokenizer
+
+
+def check_tokenizer(folder: TextFolder, tokenizer: TextTokenizer, texts: Sequence[Text]) -> None:
+    """Raises InvalidInput unless transformers' own tokenizer, with which the model was trained, gives the same ids."""
+    transformers = extra("transformers")
+    with transformers_quiet():
+        theirs = transformers.AutoTokenizer.from_pretrained(str(folder.directory), local_files_only=True)
+    keep_first = folder.mode == "question_answering"
+    for text in texts:
+        tokens = tokenizer.tokenize(text, keep_first=keep_first)
+        if tokens.left_out:
+            continue
+        ids = theirs(text.first, text.second)["input_ids"] if text.second is not None else theirs(text.first)["input_ids"]
+        if list(ids) != tokens.ids:
+            raise InvalidInput(
+                f"expected the ids of transformers' {type(theirs).__name__} for {text.first[:60]!r}, {ids[:8]}..., got "
+                f"{tokens.ids[:8]}...: save the tokenizer again with AutoTokenizer.from_pretrained(...).save_pretrained(...)"
+            )
 
 
 def _listed(names: Sequence[str]) -> str:

@@ -21,7 +21,7 @@ from ..archive_options import Place, QuantizationOptions, Serving, TextOptions
 from .answers import answers_of
 from .folder import CONFIG_FILE, TextFolder
 from .formats import write_model
-from .loading import load_model, load_tokenizer
+from .loading import check_tokenizer, load_model, load_tokenizer
 from .samples import made_texts, read_texts
 
 __all__ = ["pack_text_model"]
@@ -60,6 +60,7 @@ def pack_text_model(
     )
     texts = read_texts(sample, folder.mode) if sample is not None else made_texts(tokenizer, folder.mode)
     tried = f"{len(texts)} texts {f'of {sample.name}' if sample is not None else 'made of the vocabulary'}"
+    check_tokenizer(folder, tokenizer, texts)
     expected = answers_of(original, texts)
     with tempfile.TemporaryDirectory(prefix="persia-archive-") as staging:
         weights = write_model(model, whole, folder, save_mode, quantization.quantize is not None, Path(staging))

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import random
 from pathlib import Path
+from typing import Any
 
 from persia.errors import InvalidInput
 from persia.strict_json import loads
+from persia.text.requests import RequestReader
 from persia.text.tokenizer import Text, TextTokenizer
 
 __all__ = ["made_texts", "read_texts"]
@@ -16,24 +18,19 @@ _LONGEST = 48  # tokens of a text that is made, as most texts that are sent are 
 
 
 def read_texts(path: Path, mode: str) -> list[Text]:
-    """One text a line. A line may be JSON: a string, a pair, or an object. Raises InvalidInput, OSError.
-
-    mode: a question needs its context, as `{"question": "...", "context": "..."}` or as a pair.
-    """
+    """On each line what the body of a request may be: a text, or JSON. Raises InvalidInput, OSError."""
     try:
         lines = path.read_text(encoding="utf-8").splitlines()
     except UnicodeDecodeError as error:
         raise InvalidInput(f"expected texts as UTF-8, one a line, got {path}: {error}") from error
-    texts = []
+    reader = RequestReader(mode)
+    texts: list[Text] = []
     for number, line in enumerate(lines, 1):
-        if not line.strip():
-            continue
-        text = _text_of(line.strip())
-        if mode == "question_answering" and text.second is None:
-            raise InvalidInput(
-                f'{path}, line {number}: expected {{"question": "...", "context": "..."}}, got a text without a context'
-            )
-        texts.append(text)
+        if line.strip():
+            try:
+                texts += reader.read({"body": _value_of(line.strip())}).texts
+            except InvalidInput as error:
+                raise InvalidInput(f"{path}, line {number}: {error}") from error
     if not texts:
         raise InvalidInput(f"expected texts, one a line, got none in {path}")
     return texts
@@ -56,20 +53,9 @@ def made_texts(tokenizer: TextTokenizer, mode: str) -> list[Text]:
     return [Text(words(count)) for count in lengths]
 
 
-def _text_of(line: str) -> Text:
-    """What is no JSON that means a text is the text itself."""
+def _value_of(line: str) -> Any:
+    """JSON where it is some, and else the text itself."""
     try:
-        value = loads(line) if line[0] in '"[{' else line
-    except ValueError:
-        value = line
-    if isinstance(value, str):
-        return Text(value)
-    if isinstance(value, list) and len(value) == 2 and all(isinstance(part, str) for part in value):
-        return Text(*value)
-    if isinstance(value, dict):
-        if isinstance(value.get("question"), str) and isinstance(value.get("context"), str):
-            return Text(value["question"], value["context"])
-        for key in ("text", "data", "inputs"):
-            if isinstance(value.get(key), str):
-                return Text(value[key])
-    return Text(line)
+        return loads(line) if line[0] in '"[{' else line
+    except (ValueError, RecursionError):
+        return line
