@@ -45,8 +45,8 @@ def kind_of(path: Path) -> str:
     return "pretrained" if "data.pkl" in inside else "pt2"
 
 
-def load_engine(path: Path, directory: Path, mode: str, config: Mapping[str, Any], device: str = "cpu") -> Engine:
-    """directory: where config.json is. config: what it says. Raises NotFound, ConfigError, OSError."""
+def load_engine(path: Path, mode: str, config: Mapping[str, Any], device: str = "cpu") -> Engine:
+    """config: what config.json says; weights alone do not say what they are of. Raises NotFound, ConfigError, OSError."""
     if not path.is_file():
         raise NotFound(f"expected the model's weights as {path}, which is not there")
     kind = kind_of(path)
@@ -62,7 +62,7 @@ def load_engine(path: Path, directory: Path, mode: str, config: Mapping[str, Any
         from .exported import ExportedEngine
 
         return ExportedEngine.load(path, device)
-    if not (directory / "config.json").exists():
+    if not config:
         raise ConfigError(
             f"expected config.json beside {path.name}, which holds weights alone: add the config.json that save_pretrained "
             "wrote to the archive (--extra-files)",
@@ -70,4 +70,4 @@ def load_engine(path: Path, directory: Path, mode: str, config: Mapping[str, Any
         )
     from .pretrained import PretrainedEngine
 
-    return PretrainedEngine.load(path, directory, mode, config, device)
+    return PretrainedEngine.load(path, mode, config, device)

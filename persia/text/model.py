@@ -13,6 +13,7 @@ import numpy as np
 from persia.errors import ConfigError, InvalidInput
 
 from .config_files import read_object_if_there
+from .embedded import embedded_files
 from .engines import Engine, load_engine
 from .labels import read_labels
 from .positions import positions_of
@@ -68,10 +69,13 @@ class TextModel:
 
         Raises NotFound for what is not there, ConfigError for what is wrong, OSError.
         """
+        path = directory / (weights or _weights_in(directory))
         config = read_object_if_there(directory / "config.json")
+        embedded = embedded_files(config, path)
+        config = config or embedded.get("config.json", {})
         mode = settings.mode or mode_of(config)
-        tokenizer = TextTokenizer.load(directory, config, _longest(settings, config), settings.do_lower_case)
-        engine = load_engine(directory / (weights or _weights_in(directory)), directory, mode, config, device)
+        tokenizer = TextTokenizer.load(directory, config, _longest(settings, config), settings.do_lower_case, embedded)
+        engine = load_engine(path, mode, config, device)
         needs_labels = mode in ("sequence_classification", "token_classification")
         labels = (read_labels(directory, config) or []) if needs_labels else []
         model = cls(engine, tokenizer, settings, mode, labels, config.get("problem_type"))

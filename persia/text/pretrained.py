@@ -14,6 +14,7 @@ import torch
 
 from persia.errors import ConfigError
 
+from .embedded import CONFIG_KEY
 from .engines import INPUT_NAMES, Inputs
 from .extras import extra
 from .outputs import arrays_of
@@ -40,9 +41,9 @@ class PretrainedEngine:
         self.names = [name for name in INPUT_NAMES if name in accepted and (name != "token_type_ids" or has_types)]
 
     @classmethod
-    def load(cls, path: Path, directory: Path, mode: str, config: Mapping[str, Any], device: str = "cpu") -> PretrainedEngine:
+    def load(cls, path: Path, mode: str, config: Mapping[str, Any], device: str = "cpu") -> PretrainedEngine:
         """Raises ConfigError, OSError."""
-        model, missing = load_pretrained(path, directory, mode, config)
+        model, missing = load_pretrained(path, mode, config)
         if mode == "text_embedding":  # which uses no pooler, so that many models leave it out
             missing = [name for name in missing if "pooler" not in name]
         if missing:
@@ -63,12 +64,12 @@ class PretrainedEngine:
             return arrays_of(self.model(**arguments))
 
 
-def load_pretrained(path: Path, directory: Path, mode: str, config: Mapping[str, Any]) -> tuple[Any, list[str]]:
+def load_pretrained(path: Path, mode: str, config: Mapping[str, Any]) -> tuple[Any, list[str]]:
     """The model in float32, and the names of parameters that the weights lack. Raises ConfigError, OSError."""
     os.environ["HF_HUB_OFFLINE"] = "1"
     transformers = extra("transformers")
     with transformers_quiet():
-        settings = _config_of(transformers, directory, config)
+        settings = _config_of(transformers, config)
         mapping = getattr(transformers, _CLASSES[mode])._model_mapping
         if type(settings) not in mapping:
             raise ConfigError(
@@ -108,7 +109,7 @@ def read_weights(path: Path) -> dict[str, torch.Tensor]:
     return dict(weights)
 
 
-def _config_of(transformers: Any, directory: Path, config: Mapping[str, Any]) -> Any:
+def _config_of(transformers: Any, config: Mapping[str, Any]) -> Any:
     """Files of transformers 2 do not say their type: then the name of the class does."""
     kind = config.get("model_type") or _type_of_class(transformers, config)
     if kind is None:
@@ -118,7 +119,9 @@ def _config_of(transformers: Any, directory: Path, config: Mapping[str, Any]) ->
             "config.json",
         )
     try:
-        return transformers.AutoConfig.for_model(**{**config, "model_type": kind})
+        return transformers.AutoConfig.for_model(
+            **{key: value for key, value in config.items() if key != CONFIG_KEY} | {"model_type": kind}
+        )
     except ValueError as error:
         raise ConfigError(f"transformers {transformers.__version__} refuses it: {error}", file="config.json") from error
 

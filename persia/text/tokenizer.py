@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import json
 import logging
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from .config_files import read_object_if_there
-from .tokenizer_files import load_backend
+from .tokenizer_files import has_tokenizer, load_backend, of_tokenizer_json
 
 if TYPE_CHECKING:
     from tokenizers import Encoding, Tokenizer
@@ -62,11 +64,25 @@ class TextTokenizer:
 
     @classmethod
     def load(
-        cls, directory: Path, config: Mapping[str, Any], max_length: int, do_lower_case: bool | None = None
+        cls,
+        directory: Path,
+        config: Mapping[str, Any],
+        max_length: int,
+        do_lower_case: bool | None = None,
+        embedded: Mapping[str, Any] = MappingProxyType({}),
     ) -> TextTokenizer:
-        """From the files of a folder. config: what config.json says. Raises NotFound, ConfigError, OSError."""
-        said = read_object_if_there(directory / "tokenizer_config.json")
-        backend = load_backend(directory, config, said, do_lower_case)
+        """From the files of a folder, or from such as travel inside the model's.
+
+        config: what config.json says. embedded: what files of other places say, by their names.
+
+        Raises NotFound, ConfigError, OSError.
+        """
+        said = read_object_if_there(directory / "tokenizer_config.json") or embedded.get("tokenizer_config.json", {})
+        lower = do_lower_case if do_lower_case is not None else said.get("do_lower_case")
+        if "tokenizer.json" in embedded and not has_tokenizer(directory):
+            backend = of_tokenizer_json(json.dumps(embedded["tokenizer.json"]), lower)
+        else:
+            backend = load_backend(directory, config, said, lower)
         longest = said.get("model_max_length")  # transformers writes 1e30 where there is no limit
         if isinstance(longest, int) and 0 < longest < max_length:
             log.warning("max_length is %d, as tokenizer_config.json has it, instead of %d", longest, max_length)

@@ -16,7 +16,7 @@ from .extras import extra
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
 
-__all__ = ["TOKENIZER_FILES", "load_backend", "tokenizer_files_of"]
+__all__ = ["TOKENIZER_FILES", "has_tokenizer", "load_backend", "of_tokenizer_json", "tokenizer_files_of"]
 
 log = logging.getLogger(__name__)
 
@@ -47,26 +47,28 @@ def tokenizer_files_of(directory: Path) -> list[Path]:
     return files
 
 
-def load_backend(directory: Path, config: Mapping[str, Any], said: Mapping[str, Any], do_lower_case: bool | None) -> Tokenizer:
+def load_backend(directory: Path, config: Mapping[str, Any], said: Mapping[str, Any], do_lower_case: Any = None) -> Tokenizer:
     """config, said: what config.json and tokenizer_config.json say. Raises NotFound, ConfigError, OSError."""
     _check_there(directory)
-    lower = do_lower_case if do_lower_case is not None else said.get("do_lower_case")
     kind = config.get("model_type")
     if (directory / "tokenizer.json").exists():
-        return _of_tokenizer_json(directory / "tokenizer.json", lower if isinstance(lower, bool) else None)
+        return of_tokenizer_json((directory / "tokenizer.json").read_text(encoding="utf-8"), do_lower_case)
     if (directory / "vocab.txt").exists() and kind in _WORDPIECE:
-        return _wordpiece(directory / "vocab.txt", said, lower is not False)
+        return _wordpiece(directory / "vocab.txt", said, do_lower_case is not False)
     if (directory / "merges.txt").exists() and kind in _BYTE_BPE:
         return _byte_bpe(directory, bool(said.get("add_prefix_space")))
     return _by_transformers(directory)
 
 
-def _check_there(directory: Path) -> None:
+def has_tokenizer(directory: Path) -> bool:
+    """Whether the folder has the files of one."""
     names = {path.name for path in directory.iterdir()}
-    if (
-        names.intersection(("tokenizer.json", "vocab.txt", "bpe.codes", *_SENTENCEPIECE))
-        or {"vocab.json", "merges.txt"} <= names
-    ):
+    alone = ("tokenizer.json", "vocab.txt", "bpe.codes", *_SENTENCEPIECE)
+    return not names.isdisjoint(alone) or {"vocab.json", "merges.txt"} <= names
+
+
+def _check_there(directory: Path) -> None:
+    if has_tokenizer(directory):
         return
     raise NotFound(
         f"expected the model's tokenizer in {directory}, got none of tokenizer.json, vocab.txt, vocab.json with merges.txt, "
@@ -75,14 +77,15 @@ def _check_there(directory: Path) -> None:
     )
 
 
-def _of_tokenizer_json(path: Path, do_lower_case: bool | None) -> Tokenizer:
+def of_tokenizer_json(text: str, do_lower_case: Any = None) -> Tokenizer:
+    """do_lower_case: what a setting says of it, if one does. Raises ConfigError."""
     tokenizers = extra("tokenizers")
-    text = path.read_text(encoding="utf-8")
     try:
         described = json.loads(text)
         normalizer = described.get("normalizer") or {}
         # As transformers has it: of BERT's normalizer the setting decides, of others the file.
-        if normalizer.get("type") == "BertNormalizer" and do_lower_case not in (None, normalizer.get("lowercase")):
+        is_set = isinstance(do_lower_case, bool) and normalizer.get("type") == "BertNormalizer"
+        if is_set and do_lower_case != normalizer.get("lowercase"):
             log.warning(
                 "do_lower_case is %s, but tokenizer.json, with which the model was probably trained, has lowercase %s: the "
                 "setting decides; leave it out to follow the file",
@@ -94,14 +97,14 @@ def _of_tokenizer_json(path: Path, do_lower_case: bool | None) -> Tokenizer:
         return cast("Tokenizer", tokenizers.Tokenizer.from_str(text))
     except Exception as error:  # of the library, which has no class of its own for it
         raise ConfigError(
-            f"expected a tokenizer that `tokenizers` {tokenizers.__version__} reads: {error}", file=path.name
+            f"expected a tokenizer that `tokenizers` {tokenizers.__version__} reads: {error}", file="tokenizer.json"
         ) from error
 
 
 def _wordpiece(path: Path, said: Mapping[str, Any], lower: bool) -> Tokenizer:
     tokenizers = extra("tokenizers")
-    pieces = path.read_text(encoding="utf-8").splitlines()
-    vocabulary = {piece.rstrip("\n"): i for i, piece in enumerate(pieces)}
+    pieces = path.read_text(encoding="utf-8").rstrip("\n").split("\n")  # other ends of lines may be pieces
+    vocabulary = {piece: i for i, piece in enumerate(pieces)}
     specials = {name: _special(said, name, f"[{name.upper()}]") for name in ("unk", "sep", "pad", "cls", "mask")}
     missing = [specials[name] for name in ("unk", "sep", "cls") if specials[name] not in vocabulary]
     if missing:
