@@ -24,7 +24,7 @@ def load_model(folder: TextFolder, allow_random_head: bool) -> tuple[Any, bool]:
 
     Raises InvalidInput for a model with random weights unless these are allowed, ConfigError, OSError.
     """
-    model, missing = load_pretrained(folder.weights, folder.directory, folder.mode, folder.config)
+    model, missing = load_pretrained(folder.weights, folder.mode, folder.config)
     if folder.mode == "text_embedding":  # which is made of the last layer's vectors, and not by the pooler
         missing = [name for name in missing if not name.startswith("pooler.")]
     if missing and not allow_random_head:
