@@ -28,7 +28,7 @@ __all__ = ["archive"]
 
 
 @click.command(cls=GroupedCommand, context_settings={"show_default": True})
-@click.option("--model", type=FILE, help="The TorchScript file of a dense model.")
+@click.option("--model", type=FILE, help="A dense model: TorchScript, torch.export, AOTInductor or ONNX.")
 @click.option(
     "--transformers",
     type=click.Path(exists=True, file_okay=False, path_type=Path),

@@ -1,4 +1,4 @@
-"""A TorchServe handler for a TorchScript model that takes `(List[Tensor] dense, List[Tensor] embeddings)`.
+"""A TorchServe handler for a dense model of any kind (persia.dense) that takes `(List[Tensor] dense, List[Tensor] embeddings)`.
 
 A request's `input` has the byte batch as `batch`, or the JSON form of its features; other keys say how the scores come back
 (persia.torchserve.scores). Each batch is checked against the archive's signature, and put into the order of the model
@@ -25,6 +25,7 @@ from ts.utils.util import PredictionException
 
 from persia import _core
 from persia.ctx import Features, InferCtx
+from persia.dense.loading import Model, load_dense
 from persia.drift.opening import open_watch
 from persia.errors import DeadlineExceeded, InvalidInput, PersiaError, TooLarge
 from persia.handlers.answer_details import ModelIdentity, details_of, read_archive_signature
@@ -65,7 +66,7 @@ class PersiaHandler(BaseHandler):  # type: ignore[misc]  # TorchServe has no typ
         settings = handler_settings(getattr(context, "model_yaml_config", None))
         logging.getLogger().setLevel(settings["log_level"])
         torch.set_num_threads(settings["threads"])
-        as_torchscript(context)
+        with_name_of_torchscript(context)
         super().initialize(context)
         self.identity = ModelIdentity(context.manifest["model"], Path(self.model_pt_path))
         self.signature = read_archive_signature(Path(context.system_properties["model_dir"]))
@@ -88,6 +89,10 @@ class PersiaHandler(BaseHandler):  # type: ignore[misc]  # TorchServe has no typ
         self.drift = open_watch(settings, self.identity.name, self.identity.version, Path(self.model_pt_path).parent)
         if settings["warm_up"] is not None:
             self.warm_up(Path(context.system_properties["model_dir"]) / settings["warm_up"])
+
+    def _load_torchscript_model(self, model_pt_path: str) -> Model:
+        """TorchServe calls this for every file of that name, whatever is in it."""
+        return load_dense(Path(model_pt_path), self.device)
 
     def warm_up(self, path: Path) -> None:
         """Scores a batch some times, if its embeddings can be had."""
@@ -237,13 +242,13 @@ class PersiaHandler(BaseHandler):  # type: ignore[misc]  # TorchServe has no typ
             raise  # `timeout_ms` is over, and the caller waits to hear it
 
 
-def as_torchscript(context: Any) -> None:
-    """TorchServe loads TorchScript from files that end in .pt only; Persia's guide has .pth."""
+def with_name_of_torchscript(context: Any) -> None:
+    """TorchServe loads TorchScript from files that end in .pt only; Persia's guide has .pth, and other kinds have their own."""
     model = context.manifest["model"]
     directory, name = Path(context.system_properties["model_dir"]), model.get("serializedFile", "")
-    if name.endswith(".pth") and "modelFile" not in model:
-        renamed = f"{name[:-4]}.pt"
-        with suppress(FileExistsError):  # a real one, or another worker was first
+    if name.endswith((".pth", ".pt2", ".onnx")) and "modelFile" not in model:
+        renamed = f"{name}.pt"
+        with suppress(FileExistsError):  # another worker was first
             os.symlink(name, directory / renamed)
         model["serializedFile"] = renamed
 
