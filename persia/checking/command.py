@@ -27,7 +27,7 @@ _FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
 _DIRECTORY = click.Path(exists=True, file_okay=False, path_type=Path)
 _PORT = click.IntRange(0, 65_535)
 _EVER = 1e9  # seconds
-TORCHSERVE_STATE = Path("ts", "models.json")  # where TorchServe under `up` notes what it has (persia.torchserve.state)
+TORCHSERVE_STATE = Path("ts", "models.json")  # as persia.torchserve.state has it, without grpc
 
 
 @click.command(context_settings={"show_default": True})
