@@ -20,7 +20,7 @@ BIN := $(abspath $(VENV))/bin
 PY := $(BIN)/python
 INSTALL := $(PY) -m pip install --quiet --constraint constraints.txt
 
-TYPED := persia embedding_server middleware handlers client tests $(sort $(shell find .ci benchmarks examples -name '*.py' 2>/dev/null))
+TYPED := persia embedding_server middleware handlers client tests $(sort $(shell find .ci base benchmarks examples -name '*.py' 2>/dev/null))
 NATIVE := CMakeLists.txt $(sort $(shell find native/include native/src native/bind -type f))
 FORMATTED := $(sort $(shell find native -name '*.cpp' -o -name '*.hpp'))
 CONCURRENT := $(basename $(notdir $(wildcard native/tests/*concurrent*_test.cpp)))
@@ -71,6 +71,7 @@ crash-test: build  ## kill embedding servers KILLS=1000 times while packets arri
 # After a build, because mypy reads the types of the installed dependencies.
 lint: build  ## check style, types and formatting
 	bash -n .ci/run
+	bash -n base/build.sh
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy $(TYPED)

@@ -17,6 +17,7 @@ from .inputs import TABLES, RandomShape, Reading, random_batches, read_inputs
 from .load import send_all
 from .outputs import LONE, Outputs, check_names, check_output, joined, named, rows_of, shapes_of, write_scores
 from .predict import DEFAULT_ADDRESS, DEFAULT_TIMEOUT, Client, Prediction, checked_timeout
+from .text_tables import dense_of_options
 
 _FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
 _COUNT = click.IntRange(1)
@@ -104,7 +105,7 @@ def infer(
             check_output(output, keys)
         found: dict[str, list[Any]] = {name: [] for name in keys}
         if inputs:
-            dense, tensors = _dense(dense_columns)
+            dense, tensors = dense_of_options(dense_columns)
             reading = Reading(feature_columns, dense, keys, texts, list_separator, tensors=tensors)
             requests: list[bytes] = []
             for source in (read_inputs(path, batch_size, reading) for path in inputs):
@@ -157,23 +158,6 @@ def _with_advice(error: PersiaError, inputs: Sequence[Path]) -> PersiaError:
         return error
     advice = "--key COLUMN keeps it out, --dense COLUMN (or TENSOR=COLUMN) makes it a dense input"
     return InvalidInput(f"{error}\na column that is no feature: {advice}")
-
-
-def _dense(options: Sequence[str]) -> tuple[list[str], dict[str, list[str]]]:
-    """Columns of dense inputs, and of each tensor that has a name its columns."""
-    columns: list[str] = []
-    tensors: dict[str, list[str]] = {}
-    for option in options:
-        tensor, named_columns, inner = option.partition("=")
-        if not named_columns:
-            columns.append(option)
-            continue
-        if not tensor or not all(inner.split(",")):
-            raise InvalidInput(f"expected --dense COLUMN or TENSOR=COLUMN[,COLUMN...], got {option!r}")
-        if tensor in tensors:
-            raise InvalidInput(f"expected all columns of a dense tensor in one --dense, got {tensor!r} twice")
-        tensors[tensor] = inner.split(",")
-    return columns, tensors
 
 
 def _width(dense: Sequence[str]) -> int:

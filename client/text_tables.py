@@ -15,7 +15,7 @@ from persia.columns import Column, column_of
 from persia.errors import FeatureError, InvalidInput
 from persia.frames import Choice, Columns
 
-__all__ = ["Reading", "Table", "choice_of", "read_csv", "read_jsonl"]
+__all__ = ["Reading", "Table", "choice_of", "dense_of_options", "read_csv", "read_jsonl"]
 
 # Without zeros in front: 007 is a name, and not the number 7.
 _INTEGER = re.compile(r"-?(0|[1-9][0-9]*)")
@@ -53,6 +53,23 @@ def choice_of(reading: Reading) -> Choice:
         others_by_type=True,
         tensors=reading.tensors,
     )
+
+
+def dense_of_options(options: Sequence[str]) -> tuple[list[str], dict[str, list[str]]]:
+    """From `--dense` of a command: columns of dense inputs, and of each named tensor its columns. Raises InvalidInput."""
+    columns: list[str] = []
+    tensors: dict[str, list[str]] = {}
+    for option in options:
+        tensor, named_columns, inner = option.partition("=")
+        if not named_columns:
+            columns.append(option)
+            continue
+        if not tensor or not all(inner.split(",")):
+            raise InvalidInput(f"expected --dense COLUMN or TENSOR=COLUMN[,COLUMN...], got {option!r}")
+        if tensor in tensors:
+            raise InvalidInput(f"expected all columns of a dense tensor in one --dense, got {tensor!r} twice")
+        tensors[tensor] = inner.split(",")
+    return columns, tensors
 
 
 @dataclass(frozen=True)

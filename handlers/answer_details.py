@@ -53,9 +53,9 @@ def read_archive_signature(directory: Path) -> Signature | None:
         return None
 
 
-def details_of(identity: ModelIdentity, lookup: Lookup | None) -> Details:
+def details_of(identity: ModelIdentity, lookup: Lookup | None, cached: bool = False) -> Details:
     """What an answer was made of. lookup: None if a subclass of the handler did it in its own way."""
-    details = Details(model=identity.name, model_version=identity.version, model_hash=identity.hash)
+    details = Details(model=identity.name, model_version=identity.version, model_hash=identity.hash, cached=cached)
     if lookup is None:
         return details
     checkpoint = lookup.checkpoint_id

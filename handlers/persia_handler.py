@@ -10,15 +10,14 @@ TorchServe wants exactly one class in a handler's file, so there is no other one
 from __future__ import annotations
 
 import logging
-import math
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from itertools import repeat
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import torch
 from ts.torch_handler.base_handler import BaseHandler
@@ -26,18 +25,22 @@ from ts.utils.util import PredictionException
 
 from persia import _core
 from persia.ctx import Features, InferCtx
+from persia.drift.opening import open_watch
 from persia.errors import DeadlineExceeded, InvalidInput, PersiaError, TooLarge
 from persia.handlers.answer_details import ModelIdentity, details_of, read_archive_signature
 from persia.handlers.answers import answer_of, format_of
+from persia.handlers.deadlines import caller_seconds, seconds_left
+from persia.handlers.drift_hook import watch_answers
 from persia.handlers.inputs import RequestFeatures, as_inputs, wants_details, wants_headers
-from persia.handlers.refusals import exception_of
+from persia.handlers.outcomes import Outcomes
+from persia.handlers.refusals import exception_of, with_refusals
+from persia.handlers.scored_before import ScoredBefore
 from persia.signature_check import SignatureCheck
 from persia.torchserve.details import detail_headers, with_details
-from persia.torchserve.scores import BATCH, BODY, DEADLINE, JSON
+from persia.torchserve.scores import BATCH, BODY, JSON
 from persia.torchserve.settings import handler_settings
 
 log = logging.getLogger(__name__)
-T = TypeVar("T")
 
 # Lookups at the same time, of requests that TorchServe put together: they mostly wait.
 LOOKUPS = 32
@@ -53,7 +56,8 @@ WARM_UP_SECONDS = 2.0
 class PersiaHandler(BaseHandler):  # type: ignore[misc]  # TorchServe has no types
     """Subclasses may override preprocess, inference and postprocess; each gets and gives one item for each request.
 
-    preprocess may give None for a request whose caller waits no longer: the other two do not get that one.
+    In an item's place preprocess and postprocess may give the PersiaError that this request is refused with, and preprocess
+    None for one whose caller waits no longer: the steps after do not get these.
     """
 
     def initialize(self, context: Any) -> None:
@@ -78,7 +82,10 @@ class PersiaHandler(BaseHandler):  # type: ignore[misc]  # TorchServe has no typ
         )
         self.timeout = settings["timeout_ms"] / 1000
         self.max_answer = settings["max_answer_mib"] << 20
+        cache = settings["answer_cache_mib"]
+        self.scored_before = ScoredBefore(cache << 20) if cache else None
         self.threads = ThreadPoolExecutor(LOOKUPS, thread_name_prefix="lookup")
+        self.drift = open_watch(settings, self.identity.name, self.identity.version, Path(self.model_pt_path).parent)
         if settings["warm_up"] is not None:
             self.warm_up(Path(context.system_properties["model_dir"]) / settings["warm_up"])
 
@@ -93,11 +100,11 @@ class PersiaHandler(BaseHandler):  # type: ignore[misc]  # TorchServe has no typ
         except Exception as error:  # also of a subclass that is not ready yet: no worker dies of it
             log.warning("not warmed up: %s: %s", type(error).__name__, error)
 
-    def handle(self, data: list[dict[str, Any]], context: Any) -> list[bytes]:
-        """One answer for each request. TorchServe fails all of them with the one error that is raised."""
+    def handle(self, data: list[dict[str, Any]], context: Any) -> list[bytes | str]:
+        """One answer for each request. An error that is raised fails all of them."""
         self.context = context
         try:
-            answers = self.answers_of(data)
+            answers: list[bytes | str] = with_refusals(context, self.outcomes_of(data))
             if (size := sum(map(len, answers))) > (most := self.max_answer - ANSWER_FRAMES):
                 what = "an answer" if len(data) == 1 else f"{len(data)} answers, which go together,"
                 limit = f"{most} bytes ({self.max_answer >> 20} MiB, less what TorchServe adds)"
@@ -113,47 +120,92 @@ class PersiaHandler(BaseHandler):  # type: ignore[misc]  # TorchServe has no typ
             log.exception("the model failed")
             raise PredictionException(f"the model failed: {last_line(error)}", 500) from error
 
-    def answers_of(self, data: list[dict[str, Any]]) -> list[bytes]:
-        """One for each request; empty for one that is late, which is no reason to fail those that came with it."""
-        inputs = [request if BATCH in request else self.inputs_of(data, i) for i, request in enumerate(data)]
-        found = self.preprocess(inputs)
-        in_time = [i for i, features in enumerate(found) if features is not None]
-        if not in_time:
-            raise DeadlineExceeded(f"the time of all {len(data)} callers was over before their embeddings came")
-        scores = self.inference([features for features in found if features is not None])
-        answers = [b""] * len(data)
-        for i, answer in zip(in_time, self.postprocess(scores, [inputs[i] for i in in_time]), strict=True):
+    def outcomes_of(self, data: list[dict[str, Any]]) -> list[bytes | PersiaError]:
+        """An answer for each request, empty for one that is late, or the error that it alone is refused with."""
+        outcomes = Outcomes(self.context, len(data))
+        inputs = outcomes.step(lambda going: [self.inputs_of(data[i], self.context.get_all_request_header(i)) for i in going])
+        found = outcomes.step(lambda going: self.in_time(self.preprocess([inputs[i] for i in going])))
+        answers = outcomes.step(lambda going: self.answers_to([inputs[i] for i in going], [found[i] for i in going]))
+        for i in answers:
             if BODY in data[i] and format_of(inputs[i]) == JSON:
                 self.context.set_response_content_type(i, "application/json")
-            in_body = wants_details(inputs[i])
-            if in_body or wants_headers(self.context.get_all_request_header(i)):
-                details = details_of(self.identity, getattr(found[i], "lookup", None))
-                for name, value in detail_headers(details).items():
-                    self.context.set_response_header(i, name, value)
-                if in_body:
-                    answer = with_details(answer, details, format_of(inputs[i]) == JSON)
-            answers[i] = answer
-        return answers
+        settled: list[bytes | PersiaError] = outcomes.all(
+            {i: self.told(i, inputs[i], found[i], *answer) for i, answer in answers.items()}
+        )
+        return settled
 
-    def inputs_of(self, data: list[dict[str, Any]], i: int) -> dict[str, Any]:
-        """A request that did not come with a byte batch, with one."""
-        return self.named(i, len(data), as_inputs, data[i], self.context.get_all_request_header(i), self.signature)
+    def inputs_of(self, request: dict[str, Any], headers: Any) -> dict[str, Any] | PersiaError:
+        """A request with a byte batch, whichever way it came."""
+        try:
+            inputs: dict[str, Any] = as_inputs(request, headers, self.signature)
+            return inputs
+        except (InvalidInput, TooLarge) as error:
+            return error
 
-    def preprocess(self, data: list[dict[str, Any]]) -> list[Features | None]:
+    def in_time(self, found: Sequence[Features | PersiaError | None]) -> list[Features | PersiaError]:
+        """What preprocess gave: None is for a caller who waits no longer."""
+        return [
+            DeadlineExceeded("the caller's time was over before its embeddings came") if one is None else one for one in found
+        ]
+
+    def answers_to(self, requests: list[dict[str, Any]], found: list[Features]) -> list[tuple[bytes, bool] | PersiaError]:
+        """The answers without their details, and of each whether the same was scored before."""
+
+        def score(indexes: list[int]) -> list[bytes | PersiaError]:
+            asked = [found[i] for i in indexes]
+            scores = self.inference(asked)
+            if self.drift is not None:
+                watch_answers(self.drift, asked, scores)
+            return self.postprocess(scores, [requests[i] for i in indexes])
+
+        if self.scored_before is None:
+            answers, kept = score(list(range(len(found)))), [False] * len(found)
+        else:
+            answers, kept = self.scored_before.answers(requests, found, score)
+            self.count_cached(kept)
+        return [
+            answer if isinstance(answer, PersiaError) else (answer, was_kept)
+            for answer, was_kept in zip(answers, kept, strict=True)
+        ]
+
+    def count_cached(self, kept: list[bool]) -> None:
+        """As TorchServe's metrics."""
+        self.context.metrics.add_counter("AnswerCacheHits", kept.count(True))
+        self.context.metrics.add_counter("AnswerCacheMisses", kept.count(False))
+
+    def told(self, i: int, request: dict[str, Any], features: Features, answer: bytes, cached: bool) -> bytes:
+        """An answer with what it was made of, in the answer or in headers, as the request asks for it."""
+        in_body = wants_details(request)
+        if not (in_body or wants_headers(self.context.get_all_request_header(i))):
+            return answer
+        details = details_of(self.identity, getattr(features, "lookup", None), cached)
+        for name, value in detail_headers(details).items():
+            self.context.set_response_header(i, name, value)
+        return with_details(answer, details, format_of(request) == JSON) if in_body else answer
+
+    def preprocess(self, data: list[dict[str, Any]]) -> list[Features | PersiaError | None]:
         """Requests -> their tensors. Several are looked up at the same time, and are given up at the same time."""
         end = time.monotonic() + self.timeout
         if len(data) == 1:
-            return [self.features_of(data[0], self.seconds_left(data[0], end))]
-        return list(self.threads.map(self.features_in_time, data, range(len(data)), repeat(len(data)), repeat(end)))
+            return [self.features_of(data[0], seconds_left(data[0], end))]
+        return list(self.threads.map(self.features_in_time, data, repeat(end)))
 
     def inference(self, data: list[Features], *args: Any, **kwargs: Any) -> list[Any]:
         """Tensors -> what the model answers: a tensor, a tuple or list of tensors, or a dict of them."""
         with torch.inference_mode():
             return [self.model(features.dense, features.embeddings) for features in data]
 
-    def postprocess(self, data: list[Any], requests: list[dict[str, Any]]) -> list[bytes]:
+    def postprocess(self, data: list[Any], requests: list[dict[str, Any]]) -> list[bytes | PersiaError]:
         """Scores -> what goes over the wire, as each request asks for it."""
-        return [answer_of(scores, request, self.non_finite_scores) for scores, request in zip(data, requests, strict=True)]
+        return [self.answer_to(scores, request) for scores, request in zip(data, requests, strict=True)]
+
+    def answer_to(self, scores: Any, request: dict[str, Any]) -> bytes | PersiaError:
+        """Of one request."""
+        try:
+            answer: bytes = answer_of(scores, request, self.non_finite_scores)
+            return answer
+        except PersiaError as error:
+            return error
 
     def features_of(self, request: dict[str, Any], seconds: float) -> RequestFeatures:
         """The tensors of a request's batch."""
@@ -172,42 +224,17 @@ class PersiaHandler(BaseHandler):  # type: ignore[misc]  # TorchServe has no typ
         self.check.check_embeddings(placing, found.lookup.shapes, dense)
         return RequestFeatures.of(found, placing)
 
-    def features_in_time(self, request: dict[str, Any], i: int, count: int, end: float) -> Features | None:
-        """Of one of several: None if the caller's time is over first. What is wrong fails all of them, and says whose it is."""
+    def features_in_time(self, request: dict[str, Any], end: float) -> Features | PersiaError | None:
+        """Of one of several: None if the caller's time is over first, and what is wrong with the request as an error."""
         try:
-            features: Features = self.named(i, count, lambda: self.features_of(request, self.seconds_left(request, end)))
+            features: Features = self.features_of(request, seconds_left(request, end))
             return features
+        except (InvalidInput, TooLarge) as error:
+            return error
         except DeadlineExceeded:
-            if self.caller_seconds(request) < end - time.monotonic():
+            if caller_seconds(request) < end - time.monotonic():
                 return None
             raise  # `timeout_ms` is over, and the caller waits to hear it
-
-    def named(self, i: int, count: int, work: Callable[..., T], *arguments: Any) -> T:
-        """Does some work for one of several requests; an error that is the request's own says which one it was."""
-        try:
-            return work(*arguments)
-        except (InvalidInput, TooLarge) as error:
-            if count == 1:
-                raise
-            kind = TooLarge if isinstance(error, TooLarge) else InvalidInput
-            raise kind(f"request {i + 1} of {count} that TorchServe put together: {error}") from error
-
-    def seconds_left(self, request: dict[str, Any], end: float) -> float:
-        """What the embeddings may take. Nobody waits for work that is late, so it is not begun."""
-        left = self.caller_seconds(request)
-        if left <= 0:
-            raise DeadlineExceeded(f"the caller's time was over {-left:.3f} s before its request was reached")
-        return min(end - time.monotonic(), left)
-
-    def caller_seconds(self, request: dict[str, Any]) -> float:
-        """How long the caller still waits, by its own word; negative if it does no longer."""
-        deadline = request.get(DEADLINE)
-        if deadline is None:
-            return math.inf
-        try:
-            return int(bytes(deadline)) / 1000 - time.time()
-        except (ValueError, OverflowError):  # no number, or one of 400 digits
-            raise InvalidInput(f"expected milliseconds since 1970 as `{DEADLINE}`, got {bytes(deadline)[:40]!r}") from None
 
 
 def as_torchscript(context: Any) -> None:

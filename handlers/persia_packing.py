@@ -45,7 +45,7 @@ def _check_settings(extra: Mapping[str, Any], serving: Serving) -> None:
     config = serving.config
     settings = handler_settings(extra, str(config))
     packed = {path.name for path in serving.extra_files}
-    for key in ("warm_up", "global_config", "embedding_config"):
+    for key in ("warm_up", "global_config", "embedding_config", "drift_baseline"):
         # A worker runs in the directory of its unpacked archive; an absolute path is one on its machine, maybe not this one.
         path = PurePath(settings[key] or "/")
         if not path.is_absolute() and str(path) not in packed:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -213,6 +214,8 @@ def environment(options: Options, directories: Directories) -> dict[str, str]:
     kept = {key: value for key, value in os.environ.items() if not key.startswith("TS_")}
     kept |= dict.fromkeys(("TEMP", "TMPDIR"), str(directories.temp))
     kept |= dict.fromkeys(("LOG_LOCATION", "METRICS_LOCATION"), str(directories.logs))
+    # An archive of `--runtime python3` gets workers of the first python3 here, which has to be this one.
+    kept["PATH"] = os.pathsep.join(filter(None, [os.path.dirname(os.path.abspath(sys.executable)), kept.get("PATH")]))
     # A worker's directory is its unpacked archive, where a path that is good here leads nowhere.
     kept |= {key: os.path.abspath(path) for key in _CONFIG_VARIABLES if (path := kept.get(key))}
     # Our handler refuses an answer that TorchServe would kill its worker for.

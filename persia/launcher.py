@@ -23,6 +23,7 @@ COMMANDS = {
     "check": "persia.checking.command:check",
     "archive": "persia.handlers.archive_command:archive",
     "torchserve": "persia.handlers.torchserve_command:torchserve",
+    "drift": "persia.client.drift_command:drift",
     "infer": "persia.client.infer_command:infer",
     "manage": "persia.client.manage_command:manage",
 }

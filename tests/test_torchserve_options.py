@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import shutil
+import subprocess
+import sys
 from pathlib import Path
 from xml.etree import ElementTree
 
@@ -68,6 +71,13 @@ def test_the_environment_of_others_does_not_configure_it(tmp_path: Path, monkeyp
     assert "TS_CONFIG_FILE" not in found
     assert found["TEMP"] == found["TMPDIR"] == f"{tmp_path}/tmp"
     assert found["EMBEDDING_WORKER_SERVICE"] == "a:1" and found["OMP_NUM_THREADS"] == "1"
+
+
+def test_workers_of_every_runtime_have_the_launchers_packages(tmp_path: Path) -> None:
+    """For `--runtime python3` TorchServe takes a python3 from the path, and not the interpreter that it is told."""
+    found = environment(Options(tmp_path, ()), Directories(tmp_path))
+    command = [shutil.which("python3", path=found["PATH"]) or "", "-c", "import sys; print(sys.prefix)"]
+    assert subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip() == sys.prefix
 
 
 def test_the_working_directory_is_not_on_the_class_path(tmp_path: Path) -> None:

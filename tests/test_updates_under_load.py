@@ -53,7 +53,8 @@ def test_a_packet_and_a_swap_under_load_lose_no_request(tmp_path: Path) -> None:
     for version, factor in (("1.0", 1.0), ("2.0", 100.0)):
         path = tmp_path / f"dense-{version}.pt"
         torch.jit.script(FirstNumber(factor)).save(str(path))
-        models[version] = make_archive(store, "first", version, HANDLER, model=path)
+        # Answers that the first version keeps must not outlive the rows that they were made of, nor the version.
+        models[version] = make_archive(store, "first", version, HANDLER, model=path, persia={"answer_cache_mib": 4})
 
     drop_packet(1.0)
     with (
@@ -68,6 +69,7 @@ def test_a_packet_and_a_swap_under_load_lose_no_request(tmp_path: Path) -> None:
             management.scale("first", 2)
             with Load(lambda: float(client.predict(batch)[0]), threads=3) as load:
                 wait_until(lambda: load.answers, "the first score comes")
+                wait_until(lambda: client.predict(batch, details=True).details.cached, "an answer is one that was kept")  # type: ignore[union-attr]
                 drop_packet(2.0)
                 wait_until(lambda: load.answers[-1] == 2.0, "the packet shows")
                 swap(management, "first", models["2.0"], drain=1.0)

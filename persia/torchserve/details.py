@@ -57,6 +57,7 @@ class Details(msgspec.Struct, frozen=True, kw_only=True):
     wrong_dim: int = 0
     missing_shards: tuple[int, ...] = ()
     features: Mapping[str, FeatureDetails] = {}
+    cached: bool = False  # the same request was scored before, of the same rows: the model was not asked again
 
 
 def with_details(scores: bytes, details: Details, is_json: bool) -> bytes:
@@ -96,6 +97,8 @@ def detail_headers(details: Details) -> dict[str, str]:
         "x-persia-table-versions": ",".join(map(str, details.table_versions)),
         "x-persia-new-ids": text,
     }
+    if details.cached:
+        headers["x-persia-cached"] = "1"
     if details.checkpoint is not None:
         headers["x-persia-checkpoint"] = details.checkpoint
     if details.missing_shards:

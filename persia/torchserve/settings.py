@@ -61,8 +61,21 @@ def _number_problem(value: Any) -> str | None:
     return None if type(value) is int and value > 0 else f"expected a positive number, got {value!r}"
 
 
+def _size_problem(value: Any) -> str | None:
+    return None if type(value) is int and value >= 0 else f"expected a whole number, 0 or more, got {value!r}"
+
+
 def _path_problem(value: Any) -> str | None:
     return None if isinstance(value, str) and value else f"expected a path, got {value!r}"
+
+
+def _absolute_path_problem(value: Any) -> str | None:
+    return None if isinstance(value, str) and value.startswith("/") else f"expected an absolute path, got {value!r}"
+
+
+def _share_problem(value: Any) -> str | None:
+    is_number = isinstance(value, (int, float)) and not isinstance(value, bool)
+    return None if is_number and 0 < value <= 1 else f"expected a number over 0, and up to 1, got {value!r}"
 
 
 def _level_problem(value: Any) -> str | None:
@@ -139,6 +152,30 @@ SETTINGS: Mapping[str, Setting] = {
         "NaN and infinity among the scores: `error` in every format; or `null`, as which JSON has them, and `npy`, `npz` and "
         "`raw` have them as they are",
     ),
+    "answer_cache_mib": Setting(
+        0,
+        _size_problem,
+        "Room in each worker for answers that were given before: [a cache](handler.md#answers-that-were-given-before). 0: none",
+    ),
+    "drift_state": Setting(
+        None,
+        _absolute_path_problem,
+        "A directory, outside of the archive, in which all workers leave sketches of what they are asked and answer: with it, "
+        "the model is [watched for drift](drift.md). Needs the extra `drift`",
+    ),
+    "drift_baseline": Setting(
+        None,
+        _path_problem,
+        "What is usual: a file of `persia-launcher drift baseline` in the archive (`--extra-file`). Else one in `drift_state`",
+    ),
+    "drift_window_seconds": Setting(600, _number_problem, "How long a window of the watch is, by the clock"),
+    "drift_window_samples": Setting(
+        None, _number_problem, "Windows end by this count of sketched samples, instead of by the clock"
+    ),
+    "drift_share": Setting(
+        0.02, _share_problem, "Of a core, at most, for a worker's sketches; of batches beyond that only the number is noted"
+    ),
+    "drift_history_mib": Setting(64, _number_problem, "For the windows of one version in `drift_state`; then the oldest go"),
     "log_level": Setting(
         "WARNING", _level_problem, "Of Python's root logger; TorchServe's own lines for each request cost a fifth of its time"
     ),
