@@ -34,7 +34,7 @@ WORKSHOP = {
 
 def test_settings_of_every_age_are_read(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level(logging.INFO):
-        old, new, workshop = map(TextSettings.of, (OLD, NEW, WORKSHOP))
+        old, new, workshop = (TextSettings.of(values) for values in (OLD, NEW, WORKSHOP))
     assert (
         (old.do_lower_case, old.num_labels, old.max_length)
         == (new.do_lower_case, new.num_labels, new.max_length)

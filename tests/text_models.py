@@ -54,7 +54,9 @@ def model_directory(
 class Served:
     """The handler in this process, as TorchServe calls it."""
 
-    def __init__(self, directory: Path, weights: str = "model.safetensors", model_config: Mapping[str, Any] | None = None) -> None:
+    def __init__(
+        self, directory: Path, weights: str = "model.safetensors", model_config: Mapping[str, Any] | None = None
+    ) -> None:
         self.context = Context("m", str(directory), {"model": {"serializedFile": weights}}, 8, None, None)
         self.context.model_yaml_config = dict(model_config or {})
         self.handler = TransformersHandler()

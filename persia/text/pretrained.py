@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import os
+import zipfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from pickle import UnpicklingError
@@ -93,6 +94,10 @@ def read_weights(path: Path) -> dict[str, torch.Tensor]:
             return dict(extra("safetensors.torch").load_file(str(path)))
         weights = torch.load(path, map_location="cpu", weights_only=True)
     except UnpicklingError as error:
+        if not zipfile.is_zipfile(path) and not path.read_bytes()[:1] == b"\x80":  # how each pickle begins
+            raise ConfigError(
+                "expected weights (safetensors, or a state_dict of torch.save), got neither", file=path.name
+            ) from error
         raise ConfigError(
             "the file holds a pickled model, whose code would run when it is loaded; expected its weights: "
             "torch.save(model.state_dict(), ...) or model.save_pretrained(...)",
