@@ -21,6 +21,7 @@ __all__ = ["DEFAULT_HANDLER", "Manifest", "read_manifest", "write_archive"]
 DEFAULT_HANDLER = Path(__file__).with_name("persia_handler.py")
 _MANIFEST = "MAR-INF/MANIFEST.json"
 _CONFIG = "model-config.yaml"
+_OTHER_MODELS = {".bin", ".onnx", ".pt2", ".safetensors"}  # than TorchScript
 # Zip's first moment: the same files give the same bytes, so that a checksum tells whether two archives are the same.
 _MOMENT = (1980, 1, 1, 0, 0, 0)
 
@@ -52,8 +53,7 @@ def write_archive(
             raise InvalidInput(f"expected a {what} of letters, digits and `.`, `_`, `+`, `-`, got {text!r}")
     check_handler(handler)
     files = [model, handler, *extra_files]
-    # TorchServe takes TorchScript only from files that end in .pt; Persia's guide has .pth.
-    names = [path.name if path is not model else path.with_suffix(".pt").name for path in files]
+    names = [path.name if path is not model else _model_name(path) for path in files]
     written = {_CONFIG: config.encode()} | ({} if signature is None else {SIGNATURE_FILE: signature})
     if len({*names, *written}) < len(names) + len(written):
         raise InvalidInput(f"expected files of different names, got {', '.join([*names, *written])}")
@@ -125,6 +125,11 @@ def _name_of(node: ast.AST) -> str | None:
     if isinstance(node, ast.alias):
         return node.asname or node.name
     return node.name if isinstance(node, ast.FunctionDef) else None
+
+
+def _model_name(model: Path) -> str:
+    """TorchServe takes TorchScript only from files that end in .pt; Persia's guide has .pth."""
+    return model.name if model.suffix in _OTHER_MODELS else model.with_suffix(".pt").name
 
 
 def _entry(name: str) -> zipfile.ZipInfo:

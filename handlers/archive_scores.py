@@ -12,24 +12,27 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
+from persia.dense.loading import Model, load_dense
+from persia.dense.onnx_file import weight_files
 from persia.errors import InvalidInput
 from persia.tensors import device_of, to_tensors
 
 from .archive_contents import open_archive
-from .trial import load_model
 
 __all__ = ["load_model_of", "scores_of"]
 
 _Arrays = Sequence[npt.NDArray[Any]]
 
 
-def load_model_of(archive: Path) -> torch.jit.ScriptModule:
-    """Raises InvalidInput if the archive has no TorchScript model, or one that does not load; CorruptFile, OSError."""
+def load_model_of(archive: Path) -> Model:
+    """Raises InvalidInput if the archive has no dense model, or one that does not load; CorruptFile, OSError."""
     name = open_archive(archive).model_file
     if not name:
         raise InvalidInput("the archive has no model file")
     with tempfile.TemporaryDirectory(prefix="persia-check-") as directory, zipfile.ZipFile(archive) as opened:
-        return load_model(Path(opened.extract(name, directory)))
+        model = Path(opened.extract(name, directory))
+        opened.extractall(directory, weight_files(model))
+        return load_dense(model)
 
 
 def scores_of(archive: Path, dense: _Arrays, embeddings: _Arrays) -> list[npt.NDArray[Any]]:

@@ -1,4 +1,4 @@
-"""A TorchServe handler for a TorchScript model that takes `(List[Tensor] dense, List[Tensor] embeddings)`.
+"""A TorchServe handler for a dense model of any kind (persia.dense) that takes `(List[Tensor] dense, List[Tensor] embeddings)`.
 
 A request's `input` has the byte batch as `batch`, or the JSON form of its features; other keys say how the scores come back
 (persia.torchserve.scores). Each batch is checked against the archive's signature, and put into the order of the model
@@ -25,12 +25,12 @@ from ts.utils.util import PredictionException
 
 from persia import _core
 from persia.ctx import Features, InferCtx
-from persia.drift.opening import open_watch
+from persia.dense.loading import Model, load_dense
 from persia.errors import DeadlineExceeded, InvalidInput, PersiaError, TooLarge
 from persia.handlers.answer_details import ModelIdentity, details_of, read_archive_signature
 from persia.handlers.answers import answer_of, format_of
 from persia.handlers.deadlines import caller_seconds, seconds_left
-from persia.handlers.drift_hook import watch_answers
+from persia.handlers.drift_hook import request_id, watch_answers, watch_of_model
 from persia.handlers.inputs import RequestFeatures, as_inputs, wants_details, wants_headers
 from persia.handlers.outcomes import Outcomes
 from persia.handlers.refusals import exception_of, with_refusals
@@ -65,7 +65,7 @@ class PersiaHandler(BaseHandler):  # type: ignore[misc]  # TorchServe has no typ
         settings = handler_settings(getattr(context, "model_yaml_config", None))
         logging.getLogger().setLevel(settings["log_level"])
         torch.set_num_threads(settings["threads"])
-        as_torchscript(context)
+        with_name_of_torchscript(context)
         super().initialize(context)
         self.identity = ModelIdentity(context.manifest["model"], Path(self.model_pt_path))
         self.signature = read_archive_signature(Path(context.system_properties["model_dir"]))
@@ -85,9 +85,13 @@ class PersiaHandler(BaseHandler):  # type: ignore[misc]  # TorchServe has no typ
         cache = settings["answer_cache_mib"]
         self.scored_before = ScoredBefore(cache << 20) if cache else None
         self.threads = ThreadPoolExecutor(LOOKUPS, thread_name_prefix="lookup")
-        self.drift = open_watch(settings, self.identity.name, self.identity.version, Path(self.model_pt_path).parent)
+        self.drift = watch_of_model(context)
         if settings["warm_up"] is not None:
             self.warm_up(Path(context.system_properties["model_dir"]) / settings["warm_up"])
+
+    def _load_torchscript_model(self, model_pt_path: str) -> Model:
+        """TorchServe calls this for every file of that name, whatever is in it."""
+        return load_dense(Path(model_pt_path), self.device)
 
     def warm_up(self, path: Path) -> None:
         """Scores a batch some times, if its embeddings can be had."""
@@ -125,7 +129,10 @@ class PersiaHandler(BaseHandler):  # type: ignore[misc]  # TorchServe has no typ
         outcomes = Outcomes(self.context, len(data))
         inputs = outcomes.step(lambda going: [self.inputs_of(data[i], self.context.get_all_request_header(i)) for i in going])
         found = outcomes.step(lambda going: self.in_time(self.preprocess([inputs[i] for i in going])))
-        answers = outcomes.step(lambda going: self.answers_to([inputs[i] for i in going], [found[i] for i in going]))
+        names = [request_id(data[i], self.context, i) if self.drift is not None else "" for i in range(len(data))]
+        answers = outcomes.step(
+            lambda going: self.answers_to([inputs[i] for i in going], [found[i] for i in going], [names[i] for i in going])
+        )
         for i in answers:
             if BODY in data[i] and format_of(inputs[i]) == JSON:
                 self.context.set_response_content_type(i, "application/json")
@@ -148,14 +155,16 @@ class PersiaHandler(BaseHandler):  # type: ignore[misc]  # TorchServe has no typ
             DeadlineExceeded("the caller's time was over before its embeddings came") if one is None else one for one in found
         ]
 
-    def answers_to(self, requests: list[dict[str, Any]], found: list[Features]) -> list[tuple[bytes, bool] | PersiaError]:
-        """The answers without their details, and of each whether the same was scored before."""
+    def answers_to(
+        self, requests: list[dict[str, Any]], found: list[Features], names: list[str]
+    ) -> list[tuple[bytes, bool] | PersiaError]:
+        """The answers without their details, and of each whether the same was scored before. names: of the requests."""
 
         def score(indexes: list[int]) -> list[bytes | PersiaError]:
             asked = [found[i] for i in indexes]
             scores = self.inference(asked)
             if self.drift is not None:
-                watch_answers(self.drift, asked, scores)
+                watch_answers(self.drift, [names[i] for i in indexes], asked, scores)
             return self.postprocess(scores, [requests[i] for i in indexes])
 
         if self.scored_before is None:
@@ -237,13 +246,13 @@ class PersiaHandler(BaseHandler):  # type: ignore[misc]  # TorchServe has no typ
             raise  # `timeout_ms` is over, and the caller waits to hear it
 
 
-def as_torchscript(context: Any) -> None:
-    """TorchServe loads TorchScript from files that end in .pt only; Persia's guide has .pth."""
+def with_name_of_torchscript(context: Any) -> None:
+    """TorchServe loads TorchScript from files that end in .pt only; Persia's guide has .pth, and other kinds have their own."""
     model = context.manifest["model"]
     directory, name = Path(context.system_properties["model_dir"]), model.get("serializedFile", "")
-    if name.endswith(".pth") and "modelFile" not in model:
-        renamed = f"{name[:-4]}.pt"
-        with suppress(FileExistsError):  # a real one, or another worker was first
+    if name.endswith((".pth", ".pt2", ".onnx")) and "modelFile" not in model:
+        renamed = f"{name}.pt"
+        with suppress(FileExistsError):  # another worker was first
             os.symlink(name, directory / renamed)
         model["serializedFile"] = renamed
 

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path, PurePath
 from typing import Any
 
 from persia._core import decode_batch
 from persia.config import load_embedding_config
+from persia.dense.onnx_file import weight_files
 from persia.errors import ConfigError, InvalidInput, NotFound
 from persia.signature import Signature
 from persia.signature_check import SignatureCheck
@@ -36,8 +37,20 @@ def pack_dense_model(model: Path, sample: Path | None, options: PersiaOptions, p
         signature = None
     place.out.mkdir(parents=True, exist_ok=True)
     packed = signature.to_bytes() if signature else None
-    write_archive(place.archive, place.name, place.version, model, handler, text, serving.extra_files, packed)
+    extra_files = (*serving.extra_files, *_weight_files(model, serving.extra_files))
+    write_archive(place.archive, place.name, place.version, model, handler, text, extra_files, packed)
     return f"{tried}; signature: {len(signature.features)} features" if signature else tried
+
+
+def _weight_files(model: Path, extra_files: Sequence[Path]) -> Iterator[Path]:
+    """Those beside an ONNX model that it needs, and that are not packed yet. Raises InvalidInput, OSError."""
+    packed = {path.name for path in extra_files}
+    for name in weight_files(model):
+        path = model.with_name(name) if name == PurePath(name).name else None  # an archive has no directories
+        if path is None or not path.is_file():
+            raise InvalidInput(f"expected the weights of {model} in a file beside it, which it names {name}: found none")
+        if name not in packed:
+            yield path
 
 
 def _check_settings(extra: Mapping[str, Any], serving: Serving) -> None:
@@ -74,11 +87,15 @@ def _check_settings(extra: Mapping[str, Any], serving: Serving) -> None:
 def _try(model: Path, sample: Path | None, options: PersiaOptions) -> tuple[str, Signature | None]:
     """What to say of the model, and its signature if the names of its features are known. Raises PersiaError, OSError."""
     try:
-        from .trial import Sample, load_model, sample_from_batch, sample_from_npz, try_model  # torch: a second
+        from persia.dense.loading import load_dense  # torch: a second
+        from persia.dense.model import DenseModel
+
+        from .batch_sizes import check_batch_sizes
+        from .trial import Sample, sample_from_batch, sample_from_npz, try_model
     except ModuleNotFoundError as error:
         raise NotFound(f"trying a model needs {error.name}: pip install 'persia-serve[torchserve]'") from error
 
-    loaded = load_model(model)
+    loaded = load_dense(model)
     features = options.features and options.features.split(",")
     config = load_embedding_config(options.embedding_config) if options.embedding_config is not None else None
     single, ids = options.single, dict(options.ids)
@@ -87,6 +104,7 @@ def _try(model: Path, sample: Path | None, options: PersiaOptions) -> tuple[str,
             raise InvalidInput("--features needs --embedding-config: it has the dims of the features, and how ids become signs")
         check_features(features, config)
     if sample is None:
+        check_batch_sizes(loaded, None, {})
         signature = (
             signature_of(config, features, single=single, ids=ids) if config is not None and features is not None else None
         )
@@ -101,6 +119,12 @@ def _try(model: Path, sample: Path | None, options: PersiaOptions) -> tuple[str,
     outputs = try_model(loaded, tried)
     shapes = ", ".join(f"{name} {shape}" if name else str(shape) for name, shape in _shapes(outputs))
     said = f"which answers {sample.name} with scores {shapes}"
+    try:
+        check_batch_sizes(loaded, tried, outputs)
+    except InvalidInput as error:
+        if isinstance(loaded, DenseModel):
+            raise
+        said += f" (careful: {error})"  # TorchScript was always packed as it is
     if config is None or tried.features is None:
         return said, None
     arrays = [(name, tensor.float() if str(tensor.dtype) == "torch.bfloat16" else tensor) for name, tensor in outputs.items()]

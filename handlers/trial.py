@@ -1,9 +1,8 @@
-"""A dense model is tried before it is packed: does it load, and does it take what a batch gives it?"""
+"""A dense model is tried before it is packed: does it take what a batch gives it?"""
 
 from __future__ import annotations
 
 import itertools
-import zipfile
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,33 +14,17 @@ import torch
 
 from persia import _core
 from persia.config import EmbeddingConfig
+from persia.dense.loading import Model
 from persia.errors import InvalidInput, PersiaError
 from persia.npz import read_npz
 from persia.routing import make_slots
 from persia.routing.lookup import split
-from persia.torch_deprecations import torch_deprecations_ignored
 
 from .outputs import named_outputs
 
-__all__ = ["Sample", "load_model", "sample_from_batch", "sample_from_npz", "try_model"]
+__all__ = ["Sample", "sample_from_batch", "sample_from_npz", "try_model"]
 
 _Arrays = list[npt.NDArray[Any]]
-
-
-def load_model(path: Path) -> torch.jit.ScriptModule:
-    """The TorchScript model in a file. Raises InvalidInput if it is something else, OSError."""
-    with path.open("rb"):
-        pass  # else torch's own error, which does not name the file
-    try:
-        with torch_deprecations_ignored():
-            model: torch.jit.ScriptModule = torch.jit.load(str(path), map_location="cpu").eval()
-    except Exception as error:  # torch raises RuntimeError, ValueError and others
-        kind = "a zip file" if zipfile.is_zipfile(path) else "no zip file"
-        reason = str(error).strip().partition("\n")[0].partition(". ")[0]
-        raise InvalidInput(
-            f"expected TorchScript, as torch.jit.script(model).save(...) writes it, got {path} ({kind}): {reason}"
-        ) from error
-    return model
 
 
 @dataclass(frozen=True)
@@ -97,7 +80,7 @@ def _numbers(prefix: str, names: Collection[str]) -> Iterator[int]:
     return itertools.takewhile(lambda i: f"{prefix}{i}" in names, itertools.count())
 
 
-def try_model(model: torch.jit.ScriptModule, sample: Sample) -> Mapping[str | None, torch.Tensor]:
+def try_model(model: Model, sample: Sample) -> Mapping[str | None, torch.Tensor]:
     """What the model answers, by name. Raises InvalidInput if it refuses the tensors, or answers no finite numbers."""
     inputs = [[torch.from_numpy(_for_torch(array)) for array in arrays] for arrays in (sample.dense, sample.embeddings)]
     shapes = "; ".join(

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from text_models import DENSE, GOLDEN, SOURCES, Served, body, golden_directory, model_directory
+from text_serving import DENSE, GOLDEN, SOURCES, Served, body, golden_directory, model_directory
 
 from persia.text import TextModel, TextSettings
 from persia.text.explanations import attribute

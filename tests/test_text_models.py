@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from text_models import (
+from text_serving import (
     DENSE,
     SEQUENCE_LABELS,
     SOURCES,

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from text_models import TEXTS, Served, body, model_directory
+from text_serving import TEXTS, Served, body, model_directory
 from ts.utils.util import PredictionException
 
 WORKSHOP = {"save_mode": "original", "top_k": 2, "model_name": "pt-original", "mode": None}

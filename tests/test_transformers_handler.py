@@ -17,7 +17,7 @@ from typing import Any
 import grpc
 import pytest
 from servers import PATIENCE
-from text_models import DENSE, GOLDEN, SEQUENCE_LABELS, SOURCES, model_directory
+from text_serving import DENSE, GOLDEN, SEQUENCE_LABELS, SOURCES, model_directory
 from torchserves import TorchServeRun
 
 from persia.torchserve.schema import new_message, open_channel, predictions_call

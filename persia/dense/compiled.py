@@ -1,0 +1,85 @@
+"""Packages of AOTInductor: a graph that was compiled for one kind of processor, before it is served."""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import zipfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch.utils._pytree import tree_map
+
+from persia.errors import InvalidInput
+
+from .model import DenseModel, Tensors
+
+__all__ = ["CompiledModel"]
+
+# Without this a model takes tensors of other shapes than it was compiled for, and reads beyond their ends.
+_CHECK_INPUTS = "AOTI_RUNTIME_CHECK_INPUTS"
+# Inductor takes a free dimension to be two or more, whatever the export says, and that check holds it to that.
+_FEWEST_SAMPLES = 2
+# Inductor's names of what it compiles for, and Linux's names of what a processor has.
+_PROCESSOR_FLAGS = {"AVX2": "avx2", "AVX512": "avx512f", "AVX512_VNNI": "avx512_vnni", "AMX": "amx_tile"}
+
+
+class CompiledModel(DenseModel):
+    """A lone sample is scored with a copy of itself. So each output must have a row for each sample."""
+
+    def __init__(self, path: Path, device: torch.device) -> None:
+        """Raises InvalidInput if the package was compiled for another machine or device, and what torch raises."""
+        check_machine(path, device)
+        os.environ[_CHECK_INPUTS] = "1"
+        self._model = torch._inductor.aoti_load_package(str(path), device_index=device.index or -1)
+
+    def __call__(self, dense: Tensors, embeddings: Tensors) -> Any:
+        samples = len([*dense, *embeddings][0])
+        if samples >= _FEWEST_SAMPLES:
+            return self._model([tensor.contiguous() for tensor in dense], [tensor.contiguous() for tensor in embeddings])
+        answer = self._model([_enlarged(tensor) for tensor in dense], [_enlarged(tensor) for tensor in embeddings])
+        return tree_map(lambda output: output[:samples], answer)
+
+
+def _enlarged(tensor: torch.Tensor) -> torch.Tensor:
+    """One row, as often as the model needs; zeros, if there is none."""
+    rows = tensor.new_zeros((_FEWEST_SAMPLES, *tensor.shape[1:]))
+    return rows.copy_(tensor) if len(tensor) else rows
+
+
+def check_machine(path: Path, device: torch.device) -> None:
+    """Raises InvalidInput if its code cannot run here: instructions that a processor lacks end the process."""
+    compiled_for = _metadata(path)
+    wanted = [_PROCESSOR_FLAGS.get(name, "") for name in compiled_for.get("AOTI_CPU_ISA", "").split()]
+    flags = _flags_of_processor()
+    lacking = [flag for flag in wanted if flag and flag not in flags] if flags else []
+    machine = compiled_for.get("AOTI_MACHINE", platform.machine())
+    if machine != platform.machine():
+        problem = f"was compiled for {machine}, and this machine is {platform.machine()}"
+    elif lacking:
+        problem = f"was compiled for a processor with {', '.join(lacking)}, which this one lacks"
+    elif (built_for := compiled_for.get("AOTI_DEVICE_KEY", device.type)) != device.type:
+        problem = f"was compiled for {built_for}, and is to run on {device.type}"
+    else:
+        return
+    raise InvalidInput(f"{path} {problem}: compile it there, or serve the model as torch.export wrote it")
+
+
+def _metadata(path: Path) -> Mapping[str, str]:
+    """What the package says of the machine that it was compiled on; nothing, if it is older than that."""
+    with zipfile.ZipFile(path) as opened:
+        for name in opened.namelist():
+            if name.endswith("wrapper_metadata.json"):
+                return {key: str(value) for key, value in json.loads(opened.read(name)).items()}
+    return {}
+
+
+def _flags_of_processor() -> frozenset[str]:
+    """As Linux names them; none where it does not say."""
+    for line in Path("/proc/cpuinfo").read_text().splitlines():
+        if line.startswith("flags"):
+            return frozenset(line.split())
+    return frozenset()

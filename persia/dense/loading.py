@@ -1,0 +1,57 @@
+"""Loads the dense half of a model."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+
+from persia.errors import InvalidInput, PersiaError
+from persia.torch_deprecations import torch_deprecations_ignored
+
+from .compiled import CompiledModel
+from .kinds import Kind, kind_of
+from .model import DenseModel
+from .onnx_model import OnnxModel
+
+__all__ = ["Model", "load_dense"]
+
+Model = torch.jit.ScriptModule | DenseModel
+
+_CPU = torch.device("cpu")
+
+
+def load_dense(path: Path, device: torch.device = _CPU) -> Model:
+    """The model in a file, on a device, ready to be called with dense tensors and embeddings.
+
+    Raises InvalidInput if the file is no model, or none that loads; NotFound if a package is missing; OSError.
+    """
+    kind = kind_of(path)
+    try:
+        with torch_deprecations_ignored():
+            return _LOADERS[kind](path, device)
+    except PersiaError:
+        raise
+    except Exception as error:  # torch raises RuntimeError, ValueError and others; ONNX Runtime has its own
+        reason = str(error).strip().partition("\n")[0].partition(". ")[0]
+        raise InvalidInput(f"{path} is a model of {kind.value}, which does not load: {reason}") from error
+
+
+def _load_torchscript(path: Path, device: torch.device) -> Model:
+    model: torch.jit.ScriptModule = torch.jit.load(str(path), map_location=device)
+    return model.eval()
+
+
+def _load_exported(path: Path, device: torch.device) -> Model:
+    from .exported import ExportedModel  # torch.export takes a second to import
+
+    return ExportedModel(path, device)
+
+
+_LOADERS: dict[Kind, Callable[[Path, torch.device], Model]] = {
+    Kind.TORCHSCRIPT: _load_torchscript,
+    Kind.EXPORTED: _load_exported,
+    Kind.COMPILED: CompiledModel,
+    Kind.ONNX: OnnxModel,
+}
