@@ -43,9 +43,9 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     assert PACKAGE is not None and PACKAGE.origin is not None
     source, out = Path(PACKAGE.origin).parent / "model", tmp_path_factory.mktemp("real")
     torch.manual_seed(1)
-    model = BertForSequenceClassification.from_pretrained(
-        source, num_labels=len(LABELS), id2label=dict(enumerate(LABELS))
-    ).eval()
+    names = dict(enumerate(LABELS))
+    model = BertForSequenceClassification.from_pretrained(source, num_labels=len(LABELS), id2label=names)
+    model.train(False)
     tokenizer = AutoTokenizer.from_pretrained(source)
     vectors = vectors_of(model, tokenizer, [text for texts in TRAINING.values() for text in texts])
     wanted = torch.tensor([i for i, texts in enumerate(TRAINING.values()) for _ in texts])
