@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Callable
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -12,8 +13,11 @@ import click
 
 from persia.drift.baseline import LEAST_SAMPLES, baseline_of_windows, write_baseline
 from persia.drift.overview import Asked, overview
-from persia.drift.state import StateDirectory, windows_of
-from persia.drift.tables import as_json_value, table
+from persia.drift.report import html_report
+from persia.drift.samples import read_samples
+from persia.drift.scoring import quality_of, read_labels
+from persia.drift.state import StateDirectory, models_of, windows_of
+from persia.drift.tables import as_json_value, quality_table, table
 from persia.drift.verdict import IN_A_ROW, State
 from persia.errors import InvalidInput, PersiaError
 
@@ -161,6 +165,33 @@ def status(
         click.echo("\n\n".join(table(each, everything) for each in found))
     if any(each.state is State.DRIFT for each in found):
         raise SystemExit(_DRIFT)
+
+
+@drift.command()
+@_asking
+@click.option("--out", type=_OUT, default="drift.html", help="The file to write.")
+def report(
+    state: Path, model: str | None, version: str | None, baseline: Path | None, windows: int, in_a_row: int, out: Path
+) -> None:
+    """Write one HTML file: each distribution beside its reference, and the history of each signal."""
+    found = overview(Asked(state, model, version, baseline, windows, in_a_row))
+    out.write_text(html_report(found))
+    click.echo(f"{out}: {', '.join(f'{each.model} {each.version}' for each in found)}")
+
+
+@drift.command()
+@click.argument("labels", type=_FILE)
+@click.option("--state", type=_DIRECTORY, required=True, help="The setting drift_state of the archives.")
+@click.option("--model", required=True, help="Its name.")
+@click.option("--version", help="Of the model.  [default: all]")
+@click.option("--output", help="Of a model with several outputs: the name of the one that LABELS are of.")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+def score(labels: Path, state: Path, model: str, version: str | None, output: str | None, as_json: bool) -> None:
+    """Compare LABELS, a .csv with the columns request, sample and label, with the answers that were put aside."""
+    directories = [each for each in models_of(state) if each.model == model and version in (None, each.version)]
+    samples = [sample for directory in directories for sample in read_samples(directory.path)]
+    found = quality_of(samples, read_labels(labels), output)
+    click.echo(json.dumps([asdict(each) for each in found], indent=2) if as_json else quality_table(found))
 
 
 def _serve_metrics(asked: Asked, port: int) -> None:

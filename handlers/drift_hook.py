@@ -1,25 +1,49 @@
-"""What PersiaHandler tells its DriftWatch."""
+"""What handlers tell their DriftWatch."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+from persia.drift.opening import open_watch
+from persia.torchserve.scores import REQUEST_ID
+from persia.torchserve.settings import handler_settings
 
 from .outputs import named_outputs
 
 if TYPE_CHECKING:
     from persia.drift.watch import DriftWatch
 
-__all__ = ["watch_answers"]
+__all__ = ["request_id", "watch_answers", "watch_of_model"]
 
 
-def watch_answers(watch: DriftWatch, features: Sequence[Any], answers: Sequence[Any]) -> None:
-    """Of some requests their features, and what the model answered. Features of a subclass, without a lookup, are left out."""
-    for each, answer in zip(features, answers, strict=False):
+def watch_of_model(context: Any) -> DriftWatch | None:
+    """As the settings under `persia` in the archive's model-config.yaml say. Raises ConfigError, NotFound."""
+    settings = handler_settings(getattr(context, "model_yaml_config", None))
+    model = context.manifest["model"]
+    directory = Path(context.system_properties["model_dir"])
+    return open_watch(settings, str(model.get("modelName", "")), str(model.get("modelVersion") or "1.0"), directory)
+
+
+def watch_answers(watch: DriftWatch, requests: Sequence[str], features: Sequence[Any], answers: Sequence[Any]) -> None:
+    """Of some requests their ids, their features, and what the model answered.
+
+    Features that a subclass made without a lookup are left out.
+    """
+    for request, each, answer in zip(requests, features, answers, strict=False):
         lookup = getattr(each, "lookup", None)
         if lookup is not None:
-            watch.saw_batch(lookup, partial(_arrays, answer))
+            watch.saw_batch(lookup, partial(_arrays, answer), request)
+
+
+def request_id(request: Any, context: Any, i: int) -> str:
+    """What the caller calls its request i of a batch, under the key `request_id`; else what TorchServe does."""
+    given = request.get(REQUEST_ID) if isinstance(request, Mapping) else None
+    if given:
+        return given if isinstance(given, str) else bytes(given).decode(errors="replace")
+    return str(context.get_request_id(i) or "")
 
 
 def _arrays(answer: Any) -> Mapping[str | None, Any]:

@@ -26,12 +26,11 @@ from ts.utils.util import PredictionException
 from persia import _core
 from persia.ctx import Features, InferCtx
 from persia.dense.loading import Model, load_dense
-from persia.drift.opening import open_watch
 from persia.errors import DeadlineExceeded, InvalidInput, PersiaError, TooLarge
 from persia.handlers.answer_details import ModelIdentity, details_of, read_archive_signature
 from persia.handlers.answers import answer_of, format_of
 from persia.handlers.deadlines import caller_seconds, seconds_left
-from persia.handlers.drift_hook import watch_answers
+from persia.handlers.drift_hook import request_id, watch_answers, watch_of_model
 from persia.handlers.inputs import RequestFeatures, as_inputs, wants_details, wants_headers
 from persia.handlers.outcomes import Outcomes
 from persia.handlers.refusals import exception_of, with_refusals
@@ -86,7 +85,7 @@ class PersiaHandler(BaseHandler):  # type: ignore[misc]  # TorchServe has no typ
         cache = settings["answer_cache_mib"]
         self.scored_before = ScoredBefore(cache << 20) if cache else None
         self.threads = ThreadPoolExecutor(LOOKUPS, thread_name_prefix="lookup")
-        self.drift = open_watch(settings, self.identity.name, self.identity.version, Path(self.model_pt_path).parent)
+        self.drift = watch_of_model(context)
         if settings["warm_up"] is not None:
             self.warm_up(Path(context.system_properties["model_dir"]) / settings["warm_up"])
 
@@ -130,7 +129,10 @@ class PersiaHandler(BaseHandler):  # type: ignore[misc]  # TorchServe has no typ
         outcomes = Outcomes(self.context, len(data))
         inputs = outcomes.step(lambda going: [self.inputs_of(data[i], self.context.get_all_request_header(i)) for i in going])
         found = outcomes.step(lambda going: self.in_time(self.preprocess([inputs[i] for i in going])))
-        answers = outcomes.step(lambda going: self.answers_to([inputs[i] for i in going], [found[i] for i in going]))
+        names = [request_id(data[i], self.context, i) if self.drift is not None else "" for i in range(len(data))]
+        answers = outcomes.step(
+            lambda going: self.answers_to([inputs[i] for i in going], [found[i] for i in going], [names[i] for i in going])
+        )
         for i in answers:
             if BODY in data[i] and format_of(inputs[i]) == JSON:
                 self.context.set_response_content_type(i, "application/json")
@@ -153,14 +155,16 @@ class PersiaHandler(BaseHandler):  # type: ignore[misc]  # TorchServe has no typ
             DeadlineExceeded("the caller's time was over before its embeddings came") if one is None else one for one in found
         ]
 
-    def answers_to(self, requests: list[dict[str, Any]], found: list[Features]) -> list[tuple[bytes, bool] | PersiaError]:
-        """The answers without their details, and of each whether the same was scored before."""
+    def answers_to(
+        self, requests: list[dict[str, Any]], found: list[Features], names: list[str]
+    ) -> list[tuple[bytes, bool] | PersiaError]:
+        """The answers without their details, and of each whether the same was scored before. names: of the requests."""
 
         def score(indexes: list[int]) -> list[bytes | PersiaError]:
             asked = [found[i] for i in indexes]
             scores = self.inference(asked)
             if self.drift is not None:
-                watch_answers(self.drift, asked, scores)
+                watch_answers(self.drift, [names[i] for i in indexes], asked, scores)
             return self.postprocess(scores, [requests[i] for i in indexes])
 
         if self.scored_before is None:

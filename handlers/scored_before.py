@@ -9,12 +9,12 @@ from typing import Any
 from persia.answer_cache import AnswerCache, CacheCounts
 from persia.errors import PersiaError
 from persia.routing.lookup import Lookup
-from persia.torchserve.scores import DEADLINE, DETAILS
+from persia.torchserve.scores import DEADLINE, DETAILS, REQUEST_ID
 
 __all__ = ["ScoredBefore", "answer_key"]
 
-# What an answer does not depend on: when it is wanted, and what is told beside it.
-_NOT_IN_THE_KEY = (DEADLINE, DETAILS)
+# What an answer does not depend on: when it is wanted, what is told beside it, and what the request is called.
+_NOT_IN_THE_KEY = (DEADLINE, DETAILS, REQUEST_ID)
 
 Answer = bytes | PersiaError
 

@@ -17,12 +17,14 @@ import torch
 from ts.torch_handler.base_handler import BaseHandler
 
 from persia.errors import PersiaError
+from persia.handlers.drift_hook import request_id, watch_of_model
 from persia.handlers.refusals import with_refusals
 from persia.handlers.text_headers import accepts_json, content_type_of, wants_explanation
 from persia.text import TextModel, TextSettings
 from persia.text.answers import Answers
 from persia.text.batch import Answered, BatchRunner, Prepared, each_by_itself
 from persia.text.requests import RequestReader
+from persia.text.watching import watch_texts
 
 log = logging.getLogger(__name__)
 
@@ -47,6 +49,7 @@ class TransformersHandler(BaseHandler):  # type: ignore[misc]  # TorchServe has 
         self.reader = RequestReader(self.model.mode, settings.captum_explanation)
         self.runner = BatchRunner(self.model)
         self.answers = Answers(self.model)
+        self.drift = watch_of_model(context)
         self.initialized = True
         log.info("serves %s of at most %d tokens", self.model.mode, self.model.tokenizer.max_length)
 
@@ -58,11 +61,15 @@ class TransformersHandler(BaseHandler):  # type: ignore[misc]  # TorchServe has 
 
     def preprocess(self, data: Sequence[Any]) -> list[Prepared | PersiaError]:
         """What TorchServe hands over -> tokens, and how the answers are wanted."""
+        self.names = [request_id(data[i], self.context, i) for i in range(len(data))]
         return [each_by_itself(self.prepare, data[i], i) for i in range(len(data))]
 
     def inference(self, data: Sequence[Prepared | PersiaError], *args: Any, **kwargs: Any) -> list[Answered | PersiaError]:
         """Tokens -> what the model gives for them, or the words of an explanation."""
-        return self.runner.run(data)
+        answers: list[Answered | PersiaError] = self.runner.run(data)
+        if self.drift is not None:
+            watch_texts(self.drift, self.model, self.names, answers)
+        return answers
 
     def postprocess(self, data: Sequence[Answered | PersiaError]) -> list[str | PersiaError]:
         """What the model gave -> the bodies of the answers."""

@@ -162,10 +162,10 @@ class StuckRecorder(Recorder):
 def test_a_request_never_waits_and_what_finds_no_room_is_counted(directory: StateDirectory) -> None:
     recorder = StuckRecorder(directory)
     watch = DriftWatch(recorder, share=1)
-    watch.saw_texts(Texts([[1, 2]]))
+    watch.saw_texts(["a"], lambda: Texts([[1, 2]]))
     assert recorder.busy.wait(60)
     for _ in range(20):  # the queue has room for 16
-        watch.saw_texts(Texts([[1, 2], [3]]))
+        watch.saw_texts(["a", "a"], lambda: Texts([[1, 2], [3]]))
     recorder.let_go.set()
     watch.close()
     watch.close()
@@ -177,8 +177,8 @@ def test_a_batch_that_cannot_be_sketched_costs_itself_alone(
     directory: StateDirectory, caplog: pytest.LogCaptureFixture
 ) -> None:
     watch = DriftWatch(Recorder(directory, Windows()), share=1)
-    watch.saw_texts(Texts([[1, 2]], vectors=np.zeros(1)))
-    watch.saw_texts(Texts([[1, 2]]))
+    watch.saw_texts(["a"], lambda: Texts([[1, 2]], vectors=np.zeros(1)))
+    watch.saw_texts(["a"], lambda: Texts([[1, 2]]))
     watch.close()
     (window,) = windows_of(directory.read().pieces)
     assert window.samples == 1
@@ -247,6 +247,7 @@ def test_a_handler_leaves_what_it_was_asked_and_answered(
     for _ in range(3):
         answers = handler.handle([{"batch": data, "format": b"raw"}] * 2, Context(archive, {}))
     for answer in answers:
+        assert isinstance(answer, bytes)
         assert_close(np.frombuffer(answer, "<f4"), SCORES)
     assert handler.drift is not None
     handler.drift.close()

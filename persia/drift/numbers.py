@@ -70,11 +70,6 @@ class Numbers:
             return np.zeros(len(edges) + 1)
         return np.array(self._kll.get_pmf(edges.astype(np.float32), True), np.float64)
 
-    @property
-    def range(self) -> tuple[float, float]:
-        """Needs a finite number."""
-        return float(self._kll.get_min_value()), float(self._kll.get_max_value())
-
     def parts(self) -> list[Any]:
         return [self.count, self.not_finite, self.mean, self._squares, self._kll.serialize()]
 

@@ -28,6 +28,7 @@ def open_watch(settings: Mapping[str, Any], model: str, version: str, directory:
         return None
     from .numbers import sketch_kind
     from .recorder import Recorder, Windows
+    from .samples import Keeping, SampleStore
     from .state import StateDirectory
     from .watch import DriftWatch
 
@@ -40,7 +41,15 @@ def open_watch(settings: Mapping[str, Any], model: str, version: str, directory:
         samples=settings["drift_window_samples"] or 0,
         history_bytes=settings["drift_history_mib"] << 20,
     )
-    watch = DriftWatch(Recorder(state, windows), settings["drift_share"])
+    samples = None
+    if settings["drift_samples"] != "none":
+        keeping = Keeping(
+            per_window=settings["drift_samples_per_window"],
+            inputs=settings["drift_samples"] == "inputs",
+            days=settings["drift_samples_days"],
+        )
+        samples = SampleStore(state.path, version, keeping)
+    watch = DriftWatch(Recorder(state, windows), settings["drift_share"], samples)
     atexit.register(watch.close)
     return watch
 

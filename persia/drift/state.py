@@ -67,7 +67,7 @@ class StateDirectory:
     def write(self, piece: Piece) -> Path:
         """Raises OSError."""
         self.path.mkdir(parents=True, exist_ok=True)
-        name = f"window-{round(piece.window.end * 1000):015d}-{os.getpid()}-{next(_numbers)}.drift"
+        name = f"window-{round(piece.window.end * 1000):015d}-{os.getpid()}-{next(_numbers):06d}.drift"
         write_file(self.path / name, packed(_KIND, [piece.seconds, piece.samples, piece.window.parts()]))
         return self.path / name
 

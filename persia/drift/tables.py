@@ -7,10 +7,11 @@ from datetime import datetime as DateTime
 from typing import Any
 
 from .overview import Watched
+from .scoring import Quality
 from .verdict import Reading, State
 from .window import Key
 
-__all__ = ["as_json_value", "moment", "number", "table"]
+__all__ = ["as_json_value", "moment", "number", "quality_table", "table"]
 
 _HEADER = ("what", "signal", "value", "limit", "state", "windows")
 _ORDER = (State.DRIFT, State.WARN, State.TOO_FEW, State.OK)
@@ -62,6 +63,26 @@ def as_json_value(watched: Watched) -> dict[str, Any]:
         ],
         "problems": [str(problem) for problem in watched.problems],
     }
+
+
+def quality_table(found: Sequence[Quality]) -> str:
+    """For `persia-launcher drift score`."""
+    head = ("version", "samples", "count", "accuracy", "expected", "AUC", "calibration error")
+    rows = [
+        (
+            each.version,
+            each.why,
+            str(each.count),
+            *map(number, (each.accuracy, each.expected, each.auc, each.calibration_error)),
+        )
+        for each in found
+    ]
+    lines = [line[2:] for line in _columns([head, *rows])]
+    for each in found:
+        if each.bins:
+            lines += ["", f"{each.version}, {each.why}: mean score of a tenth, and what share was so"]
+            lines += [f"  {bin.score:.3f}  {bin.share:.3f}  of {bin.count}" for bin in each.bins]
+    return "\n".join(lines)
 
 
 def moment(seconds: float) -> str:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import logging
 import queue
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -13,10 +14,13 @@ from persia.routing.lookup import Lookup
 
 from .budget import Budget
 from .recorder import Recorder
+from .samples import SampleStore
 from .sketching import Texts, add_batch, add_texts
 from .window import Window
 
 __all__ = ["DEFAULT_SHARE", "DriftWatch"]
+
+log = logging.getLogger(__name__)
 
 DEFAULT_SHARE = 0.02
 # Each keeps the memory of a request until it is sketched.
@@ -31,9 +35,10 @@ class DriftWatch:
     Any thread may call saw_batch and saw_texts. close() writes what there is of the last window.
     """
 
-    def __init__(self, recorder: Recorder, share: float = DEFAULT_SHARE) -> None:
+    def __init__(self, recorder: Recorder, share: float = DEFAULT_SHARE, samples: SampleStore | None = None) -> None:
         """share: of a core, that the thread may take; from 1 on without a limit. Of other batches only their size is noted."""
         self._recorder = recorder
+        self._samples = samples
         self._budget = Budget(share)
         self._queue: queue.Queue[_Work | None] = queue.Queue(_QUEUED)
         self._lock = threading.Lock()
@@ -41,13 +46,30 @@ class DriftWatch:
         self._thread = threading.Thread(target=self._run, name="drift", daemon=True)
         self._thread.start()
 
-    def saw_batch(self, lookup: Lookup, outputs: Callable[[], Mapping[str | None, Any]]) -> None:
-        """A batch that was looked up. outputs: gives its scores by their names, as arrays (samples, ...); called later."""
-        samples = int(lookup.shapes[0]) if len(lookup.shapes) else 0
-        self._put(samples, lambda window, generator: add_batch(window, lookup.batch, lookup.features, outputs(), generator))
+    def saw_batch(self, lookup: Lookup, outputs: Callable[[], Mapping[str | None, Any]], request: str = "") -> None:
+        """A batch that was looked up, and the id of its request.
 
-    def saw_texts(self, texts: Texts) -> None:
-        self._put(len(texts.tokens), lambda window, generator: add_texts(window, texts, generator))
+        outputs: gives its scores by their names, as arrays (samples, ...); called by the thread.
+        """
+
+        def work(window: Window, generator: np.random.Generator) -> None:
+            scores = outputs()
+            add_batch(window, lookup.batch, lookup.features, scores, generator)
+            if self._samples is not None:
+                self._samples.add_batch(request, lookup.batch, scores)
+
+        self._put(int(lookup.shapes[0]) if len(lookup.shapes) else 0, work)
+
+    def saw_texts(self, requests: Sequence[str], texts: Callable[[], Texts]) -> None:
+        """Some texts, and of each the id of its request. texts: gives what is known of them; called by the thread."""
+
+        def work(window: Window, generator: np.random.Generator) -> None:
+            found = texts()
+            add_texts(window, found, generator)
+            if self._samples is not None:
+                self._samples.add_texts(requests, found)
+
+        self._put(len(requests), work)
 
     def close(self) -> None:
         """Idempotent."""
@@ -79,6 +101,7 @@ class DriftWatch:
             else:
                 with self._budget.spending():
                     self._recorder.add(work)
+            del work  # and the request's memory, before the next one comes
             if closing or self._recorder.is_over():
                 self._end_window()
 
@@ -88,3 +111,8 @@ class DriftWatch:
             dropped, self._dropped = self._dropped, 0
         with self._budget.spending():
             self._recorder.end_window(seen, dropped)
+            if self._samples is not None:
+                try:
+                    self._samples.end_window()
+                except OSError as error:
+                    log.error("samples of answers were not put aside: %s", error)

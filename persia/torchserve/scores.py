@@ -5,6 +5,7 @@
     format             asked for: `json` (the default); `npy`, the bytes of a .npy file, so dtype and shape come along, and of a
                        .npz file where the model has several outputs; `npz` for one output, too; `raw`, float32 and no more
     details            `1`: what the answer was made of comes along (persia.torchserve.details)
+    request_id         what the caller calls this request, where answers are put aside for labels (docs/drift.md)
     deadline_unix_ms   when the caller stops waiting, in milliseconds since 1970 by its own clock, as decimal digits
 
 Handlers that know only `batch` answer JSON; a client takes what comes.
@@ -36,6 +37,7 @@ __all__ = [
     "NPY",
     "NPZ",
     "RAW",
+    "REQUEST_ID",
     "SCORES",
     "Scores",
     "decode_scores",
@@ -49,6 +51,7 @@ BODY = "body"  # as which TorchServe passes on the body of an HTTP request
 FORMAT = "format"
 DETAILS = "details"
 DEADLINE = "deadline_unix_ms"
+REQUEST_ID = "request_id"
 JSON = b"json"
 NPY = b"npy"
 NPZ = b"npz"

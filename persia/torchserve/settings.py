@@ -175,6 +175,14 @@ SETTINGS: Mapping[str, Setting] = {
     "drift_share": Setting(
         0.02, _share_problem, "Of a core, at most, for a worker's sketches; of batches beyond that only the number is noted"
     ),
+    "drift_samples": Setting(
+        "none",
+        _one_of("none", "scores", "inputs"),
+        "Answers of each window that are put aside in `drift_state`, for people to label: `none`; `scores`, with "
+        "the ids of their requests; or `inputs`, with what was asked too",
+    ),
+    "drift_samples_per_window": Setting(20, _number_problem, "Of a worker; and as many more of which the model was least sure"),
+    "drift_samples_days": Setting(30, _number_problem, "After which they are removed; also earlier, to keep to 16 MiB"),
     "drift_history_mib": Setting(64, _number_problem, "For the windows of one version in `drift_state`; then the oldest go"),
     "log_level": Setting(
         "WARNING", _level_problem, "Of Python's root logger; TorchServe's own lines for each request cost a fifth of its time"
