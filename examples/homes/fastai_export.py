@@ -65,7 +65,7 @@ def export(learn: Learner, folder: Path) -> None:
     traced = torch.jit.trace(model, (categories, numbers))  # which torch.jit.script does not take
     torch.jit.script(DenseHalf(traced)).save(str(folder / "fastai.pt"))
     rows = torch.export.Dim("rows")
-    shapes = ([{0: rows}, {0: rows}], [])
+    shapes: tuple[list[dict[int, torch.export.Dim]], list[dict[int, torch.export.Dim]]] = ([{0: rows}, {0: rows}], [])
     torch.onnx.export(DenseHalf(model), (dense, []), str(folder / "fastai.onnx"), dynamo=True, dynamic_shapes=shapes)
 
 

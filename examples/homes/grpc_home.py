@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 import signal
+import threading
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -31,7 +32,7 @@ def handler_of(service: TextService) -> grpc.GenericRpcHandler:
             context.abort(grpc.StatusCode.INVALID_ARGUMENT, str(error))
         return new_message("PredictionResponse", prediction=answer.encode())
 
-    method = grpc.unary_unary_rpc_method_handler(
+    method: grpc.RpcMethodHandler[Any, Any] = grpc.unary_unary_rpc_method_handler(
         predictions,
         request_deserializer=type(new_message("PredictionsRequest")).FromString,
         response_serializer=lambda response: response.SerializeToString(),
@@ -46,7 +47,10 @@ def main() -> None:
     server.add_generic_rpc_handlers([handler_of(TextService.of_environment())])
     server.add_insecure_port(f"127.0.0.1:{parser.parse_args().port}")
     server.start()
-    signal.sigwait([signal.SIGINT, signal.SIGTERM])
+    stop = threading.Event()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda *_: stop.set())
+    stop.wait()
     server.stop(grace=5).wait()
 
 

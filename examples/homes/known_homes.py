@@ -1,4 +1,4 @@
-"""The homes that are tried: how each is started on a port, and what it must have to run."""
+"""The homes that are tried: how each is started on a port, and what it must have to run. TorchServe is the first."""
 
 from __future__ import annotations
 
@@ -10,16 +10,16 @@ from pathlib import Path
 
 __all__ = ["HOMES", "Home"]
 
-BIN = Path(sys.executable).parent
+BIN = str(Path(sys.executable).parent)
 
 
 @dataclass(frozen=True)
 class Home:
-    """`{port}` in the command is the port to listen on."""
+    """`{port}` in the command is the port to listen on, `{store}` TorchServe's model store."""
 
     name: str
     needs: Sequence[str]
-    command: Sequence[str | Path]
+    command: Sequence[str]
     grpc: bool = False
 
     @property
@@ -27,22 +27,35 @@ class Home:
         """Modules that are not installed."""
         return [name for name in self.needs if find_spec(name) is None]
 
-    def command_on(self, port: int) -> list[str]:
-        return [str(part).format(port=port) for part in self.command]
+    def command_on(self, port: int, store: Path) -> list[str]:
+        return [part.format(port=port, store=store) for part in self.command]
 
 
-_GUNICORN = [BIN / "gunicorn", "flask_home:app", "--bind", "127.0.0.1:{port}", "--workers", "1", "--log-level", "warning"]
+_TORCHSERVE = [
+    sys.executable,
+    "-m",
+    "persia.launcher",
+    "torchserve",
+    "--model-store",
+    "{store}",
+    "--models",
+    "text=text-1.0.mar",
+]
+_TORCHSERVE += ["--no-tokens", "--management-port", "0"]
+_GUNICORN = [f"{BIN}/gunicorn", "flask_home:app", "--bind", "127.0.0.1:{port}", "--workers", "1", "--log-level", "warning"]
 
 # One process of each, so that the table compares like with like.
 HOMES = [
+    Home("TorchServe", ["ts"], [*_TORCHSERVE, "--port", "0", "--http-port", "{port}"]),
+    Home("TorchServe, gRPC", ["ts"], [*_TORCHSERVE, "--port", "{port}"], grpc=True),
     Home(
         "FastAPI, uvicorn",
         ["fastapi", "uvicorn"],
-        [BIN / "uvicorn", "fastapi_home:app", "--port", "{port}", "--log-level", "warning"],
+        [f"{BIN}/uvicorn", "fastapi_home:app", "--port", "{port}", "--log-level", "warning"],
     ),
     Home("Flask, gunicorn, 4 threads", ["flask", "gunicorn"], [*_GUNICORN, "--threads", "4"]),
     Home("Flask, gunicorn, gevent", ["flask", "gunicorn", "gevent"], [*_GUNICORN, "--worker-class", "gevent"]),
-    Home("BentoML", ["bentoml"], [BIN / "bentoml", "serve", "bentoml_home:Text", "--port", "{port}"]),
+    Home("BentoML", ["bentoml"], [f"{BIN}/bentoml", "serve", "bentoml_home:Text", "--port", "{port}"]),
     Home("Ray Serve", ["ray"], [sys.executable, "ray_home.py", "--port", "{port}"]),
     Home("gRPC", ["grpc"], [sys.executable, "grpc_home.py", "--port", "{port}"], grpc=True),
 ]

@@ -9,6 +9,8 @@ import argparse
 import asyncio
 import os
 import signal
+import threading
+from typing import Any
 
 from ray import serve
 from starlette.requests import Request
@@ -39,10 +41,15 @@ def main() -> None:
     parser.add_argument("--replicas", type=int, default=1)
     arguments = parser.parse_args()
     options = {"num_cpus": 0.5, "runtime_env": {"env_vars": {MODEL_VARIABLE: os.environ[MODEL_VARIABLE]}}}
-    text = Text.options(num_replicas=arguments.replicas, ray_actor_options=options)
+    text: Any = Text.options(  # type: ignore[attr-defined]  # what the decorator makes of the class
+        num_replicas=arguments.replicas, ray_actor_options=options
+    )
     serve.start(http_options={"host": "127.0.0.1", "port": arguments.port})
     serve.run(text.bind(), route_prefix="/predictions/text")
-    signal.sigwait([signal.SIGINT, signal.SIGTERM])
+    stop = threading.Event()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda *_: stop.set())
+    stop.wait()
     serve.shutdown()
 
 
