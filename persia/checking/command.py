@@ -19,7 +19,6 @@ from persia.checking.subject import Subject, read_subject
 from persia.checking.tables import check_rows
 from persia.config import EMBEDDING_CONFIG_VARIABLE, GLOBAL_CONFIG_VARIABLE
 from persia.seconds import Seconds
-from persia.torchserve.state import MODELS_FILE
 
 __all__ = ["check"]
 
@@ -27,7 +26,7 @@ _FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
 _DIRECTORY = click.Path(exists=True, file_okay=False, path_type=Path)
 _PORT = click.IntRange(0, 65_535)
 _EVER = 1e9  # seconds
-TORCHSERVE_STATE = Path("ts", MODELS_FILE)  # where TorchServe under `up` notes what it has
+TORCHSERVE_STATE = Path("ts", "models.json")  # as persia.torchserve.state has it, without grpc
 
 
 @click.command(context_settings={"show_default": True})
