@@ -43,6 +43,7 @@ class RequestReader:
     def __init__(self, mode: str, parses_text: bool = False) -> None:
         self.is_question = mode == "question_answering"
         self.parses_text = parses_text
+        self.expected = _EXPECTED_QUESTION if self.is_question else _EXPECTED
 
     def read(self, data: Any, content_type: str = "", explain: bool = False) -> Request:
         """data: what TorchServe hands over for one request. Raises InvalidInput."""
@@ -73,10 +74,11 @@ class RequestReader:
         if len(names) == 1 and fields[names[0]] in (b"", "", bytearray()):
             value = parse_literal(names[0])
             return self._of_json(value) if isinstance(value, (dict, list)) else self._of_text(names[0], False)
-        shown = ", ".join(repr(name[:20]) for name in names[:3]) or "none"
+        shown = ", ".join(repr(name[:20]) for name in names[:3])
+        got = f"a form with the fields {shown}" if names else "a form without fields, as `curl -d` sends"
         raise InvalidInput(
-            f"{_EXPECTED_QUESTION if self.is_question else _EXPECTED}, got a form with the fields {shown}: send the text as "
-            "the field `data`, or as a body by curl -H 'Content-Type: text/plain' --data-binary"
+            f"{self.expected}, got {got}: send the text as the field `data`, or as a body of its own by "
+            "curl -H 'Content-Type: text/plain' --data-binary"
         )
 
     def _of_text(self, text: str, explain: bool) -> Request:
@@ -128,7 +130,7 @@ class RequestReader:
         if isinstance(value, Mapping) and (keys := [key for key in _TEXT_KEYS if key in value]):
             inner, second = value[keys[0]], value.get(_SECOND_KEY)
             return self._one(inner) if second is None else Text(self._text(inner), self._text(second))
-        raise InvalidInput(f"{_EXPECTED_QUESTION if self.is_question else _EXPECTED}, got {_shown(value)}")
+        raise InvalidInput(f"{self.expected}, got {_shown(value)}")
 
     def _with_wishes(self, request: Request, value: Mapping[str, Any]) -> Request:
         parameters = value.get("parameters")
@@ -151,7 +153,7 @@ class RequestReader:
         if isinstance(value, (bytes, bytearray)):
             return plain(value)
         if not isinstance(value, str):
-            raise InvalidInput(f"{_EXPECTED_QUESTION if self.is_question else _EXPECTED}, got {_shown(value)}")
+            raise InvalidInput(f"{self.expected}, got {_shown(value)}")
         return value
 
 
