@@ -8,11 +8,14 @@ import subprocess
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 import torch
 from servers import PATIENCE
 from torchserves import LAUNCHER, TorchServeRun
+from ts.torch_handler.base_handler import BaseHandler
 
 from client.text import HttpTextClient, TextClient
 from persia.errors import InvalidInput
@@ -21,6 +24,38 @@ ROOT = Path(__file__).parents[1]
 EXAMPLE = ROOT / "examples" / "custom_handler.py"
 
 pytestmark = pytest.mark.filterwarnings("ignore:.torch.jit.:DeprecationWarning")
+
+
+class Skeleton(BaseHandler):  # type: ignore[misc]  # TorchServe has no types
+    """The guide's own, with the steps that it leaves open."""
+
+    def initialize(self, ctx: Any) -> None:
+        model_dir = ctx.system_properties.get("model_dir")
+        serialized_file = ctx.manifest["model"]["serializedFile"]
+        self.model = torch.jit.load(str(Path(model_dir) / serialized_file), map_location=self.device)
+
+    def preprocess(self, requests: Any) -> Any:
+        return torch.ones(len(requests), 3)
+
+    def inference(self, input_batch: Any) -> Any:
+        return self.model(input_batch)
+
+    def handle(self, data: Any, context: Any) -> Any:
+        data_preprocess = self.preprocess(data)
+        data_inference = self.inference(data_preprocess)
+        data_postprocess = self.data_postprocess(data_inference)
+        return data_postprocess
+
+
+def test_the_guides_skeleton_fails_as_the_document_says(tmp_path: Path) -> None:
+    torch.jit.script(torch.nn.Linear(3, 2)).save(str(tmp_path / "model.pt"))
+    handler, manifest = Skeleton(), {"model": {"serializedFile": "model.pt"}}
+    handler.initialize(SimpleNamespace(system_properties={"model_dir": str(tmp_path)}, manifest=manifest))
+    assert handler.device is None and handler.model.training
+    with pytest.raises(AttributeError) as caught:
+        handler.handle([{}], None)
+    page = (ROOT / "docs" / "bert-in-production.md").read_text()
+    assert str(caught.value).replace("Skeleton", "CustomHandler") in page
 
 
 @pytest.fixture(scope="module")
