@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import collections
 import json
 import shutil
 from collections.abc import Mapping, Sequence
@@ -51,6 +52,13 @@ def model_directory(
     return out
 
 
+class Counters(collections.Counter[str]):
+    """What TorchServe's metrics do with the counters of a handler."""
+
+    def add_counter(self, name: str, value: float) -> None:
+        self[name] += int(value)
+
+
 class Served:
     """The handler in this process, as TorchServe calls it."""
 
@@ -58,6 +66,7 @@ class Served:
         self, directory: Path, weights: str = "model.safetensors", model_config: Mapping[str, Any] | None = None
     ) -> None:
         self.context = Context("m", str(directory), {"model": {"serializedFile": weights}}, 8, None, None)
+        self.context.metrics = Counters()
         self.context.model_yaml_config = dict(model_config or {})
         self.handler = TransformersHandler()
         self.handler.initialize(self.context)
