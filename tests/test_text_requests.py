@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -327,3 +328,17 @@ def test_a_fault_of_the_model_is_not_the_neighbours(sequence: Served, monkeypatc
     answers = sequence.answer(body("who was jim"), body("who"))
     assert sequence.statuses() == [200, 500]
     assert json.loads(answers[1])["message"] == "the model failed: index out of range in self"
+
+
+def test_the_documents_code_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    page = (Path(__file__).parents[1] / "docs" / "transformers.md").read_text()
+    handler, library = re.findall(r"```python\n(.*?)```", page, re.DOTALL)
+    names: dict[str, Any] = {}
+    exec(handler, names)
+    served = Served(model_directory(tmp_path / "my_model"), handler=names["Handler"])
+    answers = served.answer(body(TEXTS[0]), body(b"\xff"))
+    assert answers[0] in ("ACCEPTED", "NOT ACCEPTED")
+    assert served.statuses() == [200, 400]
+    monkeypatch.chdir(tmp_path)
+    exec(library, names)
+    assert names["outcomes"][0].numbers.shape == (1, 2)
