@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -189,6 +190,8 @@ BAD: dict[str, tuple[Any, str]] = {
     "no text": ({"body": {"txt": "jim"}}, "an object with the keys 'txt'"),
     "empty list": ({"body": []}, "at least one"),
     "bad entry": ({"body": ["jim", None]}, "entry 1 of the list"),
+    "too many": ({"body": ["jim"] * 257}, "at most 256 texts"),
+    "protocol v2": ({"body": {"inputs": [{"name": "x", "shape": [1], "datatype": "BYTES", "data": ["jim"]}]}}, "instances"),
     "unknown format": ({"body": {"text": "jim", "format": "xml"}}, "one of text, json"),
     "top_k": ({"body": {"text": "jim", "top_k": "many"}}, "`top_k`"),
 }
@@ -200,11 +203,12 @@ def test_a_bad_request_is_refused_and_its_neighbours_are_answered(sequence: Serv
     headers = {"body": {"content-type": "application/json"}} if name == "wrong JSON" else {}
     with pytest.raises(PredictionException) as raised:
         sequence.answer(data, headers=headers)
-    assert raised.value.error_code == 400
+    code = 413 if name == "too many" else 400
+    assert raised.value.error_code == code
     assert words in raised.value.message
     good = {"body": {"text": "jim"}}
     answers = sequence.answer(good, data, good, headers=headers)
-    assert sequence.statuses() == [200, 400, 200]
+    assert sequence.statuses() == [200, code, 200]
     assert answers[0] == answers[2] == sequence.answer(good)[0]
     assert words in json.loads(answers[1])["message"]
 
@@ -300,7 +304,7 @@ def test_answers_are_kept_if_a_setting_says_so(tmp_path: Path, monkeypatch: pyte
     first = served.answer({"body": QUESTION})
     monkeypatch.setattr(served.handler.model.engine, "run", lambda inputs: pytest.fail("the model ran again"))
     assert served.answer({"body": QUESTION}) == first
-    assert served.handler.runner.cache.counts().hits == 1
+    assert served.context.metrics == {"AnswerCacheHits": 1, "AnswerCacheMisses": 1}
 
 
 def test_nothing_of_a_text_is_printed_or_logged(
@@ -324,3 +328,17 @@ def test_a_fault_of_the_model_is_not_the_neighbours(sequence: Served, monkeypatc
     answers = sequence.answer(body("who was jim"), body("who"))
     assert sequence.statuses() == [200, 500]
     assert json.loads(answers[1])["message"] == "the model failed: index out of range in self"
+
+
+def test_the_documents_code_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    page = (Path(__file__).parents[1] / "docs" / "transformers.md").read_text()
+    handler, library = re.findall(r"```python\n(.*?)```", page, re.DOTALL)
+    names: dict[str, Any] = {}
+    exec(handler, names)
+    served = Served(model_directory(tmp_path / "my_model"), handler=names["Handler"])
+    answers = served.answer(body(TEXTS[0]), body(b"\xff"))
+    assert answers[0] in ("ACCEPTED", "NOT ACCEPTED")
+    assert served.statuses() == [200, 400]
+    monkeypatch.chdir(tmp_path)
+    exec(library, names)
+    assert names["outcomes"][0].numbers.shape == (1, 2)

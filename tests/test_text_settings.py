@@ -12,6 +12,8 @@ import pytest
 from persia.errors import ConfigError
 from persia.text import TextSettings
 from persia.text.labels import labels_of, read_labels
+from persia.text.requests import FORMATS
+from persia.text.settings import IDLE, KEYS
 
 OLD = {
     "model_name": "bert-base-uncased",
@@ -51,6 +53,13 @@ def test_the_yaml_file_wins_key_by_key(tmp_path: Path) -> None:
     merged = TextSettings.of_directory(tmp_path, {"minWorkers": 1, "handler": {"max_length": 64, "qa_span": "example"}})
     assert (merged.max_length, merged.qa_span, merged.mode) == (64, "example", "sequence_classification")
     assert TextSettings.of_directory(tmp_path) == TextSettings.of(OLD)
+
+
+def test_the_document_has_every_key_and_format() -> None:
+    page = (Path(__file__).parents[1] / "docs" / "transformers.md").read_text()
+    assert [
+        name for name in (*KEYS, *IDLE, *FORMATS) if f"`{name}`" not in page and name not in ("hardware", "batch_size")
+    ] == []
 
 
 @pytest.mark.parametrize("word", [True, "True", "true", " TRUE", 1, "1", "yes"])

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import collections
 import json
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -51,15 +52,27 @@ def model_directory(
     return out
 
 
+class Counters(collections.Counter[str]):
+    """What TorchServe's metrics do with the counters of a handler."""
+
+    def add_counter(self, name: str, value: float) -> None:
+        self[name] += int(value)
+
+
 class Served:
     """The handler in this process, as TorchServe calls it."""
 
     def __init__(
-        self, directory: Path, weights: str = "model.safetensors", model_config: Mapping[str, Any] | None = None
+        self,
+        directory: Path,
+        weights: str = "model.safetensors",
+        model_config: Mapping[str, Any] | None = None,
+        handler: Callable[[], Any] = TransformersHandler,
     ) -> None:
         self.context = Context("m", str(directory), {"model": {"serializedFile": weights}}, 8, None, None)
+        self.context.metrics = Counters()
         self.context.model_yaml_config = dict(model_config or {})
-        self.handler = TransformersHandler()
+        self.handler = handler()
         self.handler.initialize(self.context)
 
     def answer(self, *data: Any, explain: Sequence[int] = (), headers: Mapping[str, Any] | None = None) -> list[str]:

@@ -75,7 +75,7 @@ class TextModel:
         config = config or embedded.get("config.json", {})
         mode = settings.mode or mode_of(config)
         tokenizer = TextTokenizer.load(directory, config, _longest(settings, config), settings.do_lower_case, embedded)
-        engine = load_engine(path, mode, config, device)
+        engine = load_engine(path, mode, config, device, settings.threads)
         needs_labels = mode in ("sequence_classification", "token_classification")
         labels = (read_labels(directory, config) or []) if needs_labels else []
         model = cls(engine, tokenizer, settings, mode, labels, config.get("problem_type"))

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from persia.errors import InvalidInput
+from persia.errors import InvalidInput, TooLarge
 
 from .literals import parse_json, parse_literal, plain
 from .tokenizer import Text
@@ -14,6 +14,9 @@ from .tokenizer import Text
 __all__ = ["FORMATS", "Request", "RequestReader"]
 
 FORMATS = ("text", "json", "top_k", "scores", "logits", "offsets")
+
+# Texts are run one after the other, and a worker that takes longer than responseTimeout is killed.
+MAX_TEXTS = 256
 
 # Names under which a text may come. The example's are `data` and `body`, the workshop's is `text`, that of pipelines `inputs`.
 _TEXT_KEYS = ("text", "data", "inputs", "body")
@@ -107,6 +110,8 @@ class RequestReader:
     def _several(self, values: Any) -> list[Text]:
         if not isinstance(values, list) or not values:
             raise InvalidInput(f"expected a list of at least one text, got {_shown(values)}")
+        if len(values) > MAX_TEXTS:
+            raise TooLarge(f"expected at most {MAX_TEXTS} texts in a request, got {len(values)}: send several requests")
         return [self._numbered(i, value) for i, value in enumerate(values)]
 
     def _numbered(self, i: int, value: Any) -> Text:
@@ -127,6 +132,8 @@ class RequestReader:
             if missing := [key for key in ("question", "context") if key not in value]:
                 raise InvalidInput(f"{_EXPECTED_QUESTION}, got no {missing[0]}")
             return Text(self._text(value["question"]), self._text(value["context"]))
+        if isinstance(value, Mapping) and "datatype" in value:
+            raise InvalidInput('expected {"instances": [...]}, got an input of the open inference protocol (v2)')
         if isinstance(value, Mapping) and (keys := [key for key in _TEXT_KEYS if key in value]):
             inner, second = value[keys[0]], value.get(_SECOND_KEY)
             return self._one(inner) if second is None else Text(self._text(inner), self._text(second))
