@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import queue
 import threading
+import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -25,8 +26,14 @@ log = logging.getLogger(__name__)
 DEFAULT_SHARE = 0.02
 # Each keeps the memory of a request until it is sketched.
 _QUEUED = 16
+_PAUSE_SECONDS = 20e-6
 
 _Work = Callable[[Window, np.random.Generator], None]
+
+
+def _pause() -> None:
+    """Who waits for the interpreter gets it. Without a time, the thread that lets go of it would have it again at once."""
+    time.sleep(_PAUSE_SECONDS)
 
 
 class DriftWatch:
@@ -54,7 +61,7 @@ class DriftWatch:
 
         def work(window: Window, generator: np.random.Generator) -> None:
             scores = outputs()
-            add_batch(window, lookup.batch, lookup.features, scores, generator)
+            add_batch(window, lookup.batch, lookup.features, scores, generator, _pause)
             if self._samples is not None:
                 self._samples.add_batch(request, lookup.batch, scores)
 
