@@ -11,11 +11,24 @@ import click
 
 from persia.errors import InvalidInput
 from persia.signature import IdKind
+from persia.text.settings import DEFAULT_MAX_LENGTH, MODES
 
+from .agreement import Agreement
 from .model_config import DEFAULTS, model_config, read_extra
 from .option_groups import option_group
 
-__all__ = ["PersiaOptions", "Place", "Serving", "persia_options", "place_options", "serving_options"]
+__all__ = [
+    "PersiaOptions",
+    "Place",
+    "QuantizationOptions",
+    "Serving",
+    "TextOptions",
+    "persia_options",
+    "place_options",
+    "quantization_options",
+    "serving_options",
+    "text_options",
+]
 
 FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
 POSITIVE = click.IntRange(1)
@@ -84,6 +97,42 @@ class PersiaOptions:
     no_signature: bool
 
 
+@dataclass(frozen=True)
+class TextOptions:
+    """What a text model is for, and how it answers. None leaves a setting to the folder, or to the handler."""
+
+    mode: str | None
+    save_mode: str | None
+    max_length: int | None
+    labels: Path | None
+    top_k: int | None
+    pooling: str | None
+    normalize: bool
+    allow_random_head: bool
+
+
+@dataclass(frozen=True)
+class QuantizationOptions:
+    """Whether a model becomes int8, and how much its answers may change by that."""
+
+    quantize: str | None
+    min_agreement: float
+    min_cosine: float
+
+    def check(self, found: Agreement, samples: str) -> None:
+        """Raises InvalidInput if an int8 model agrees too little with the model that it was made of.
+
+        samples: what both were asked, for the message.
+        """
+        cosine = 1.0 if found.mean_cosine is None else found.mean_cosine
+        if found.agreement < self.min_agreement or cosine < self.min_cosine:
+            raise InvalidInput(
+                f"expected an agreement of at least {self.min_agreement:g} and a mean cosine of at least {self.min_cosine:g} "
+                f"between the int8 model and the original, got {found} for {samples}: try more and typical --sample, serve the "
+                "model without --quantize, or lower --min-agreement and --min-cosine"
+            )
+
+
 place_options = option_group(
     "place",
     Place,
@@ -119,6 +168,47 @@ serving_options = option_group(
     response_timeout={"type": POSITIVE, "help": "Seconds after which a worker is killed."},
     startup_timeout={"type": POSITIVE, "help": "Seconds that a worker may take to load the model."},
     queue={"type": POSITIVE, "help": "Requests that may wait."},
+)
+
+text_options = option_group(
+    "text",
+    TextOptions,
+    "A text model (--transformers)",
+    mode={"type": click.Choice(MODES), "help": "What the model is for.  [default: as config.json says]"},
+    save_mode={
+        "type": click.Choice(["pretrained", "torchscript", "onnx"]),
+        "help": "pretrained can be explained; the others start sooner, without transformers.  "
+        "[default: pretrained; torchscript with --quantize]",
+    },
+    max_length={
+        "type": POSITIVE,
+        "help": f"Tokens, of which a longer text is cut.  [default: {DEFAULT_MAX_LENGTH}, or what the model takes]",
+    },
+    labels={"type": FILE, "help": "JSON, in a form of index_to_name.json.  [default: that of the folder, or config.json]"},
+    top_k={"type": POSITIVE, "help": "Answers are this many labels, the best first, with their probabilities."},
+    pooling={"type": click.Choice(["mean", "cls"]), "help": "How an embedding is made of those of its tokens."},
+    normalize={"is_flag": True, "help": "Embeddings have the length 1."},
+    allow_random_head={"is_flag": True, "help": "Pack a model whose file lacks weights, which are then random."},
+)
+
+quantization_options = option_group(
+    "quantization",
+    QuantizationOptions,
+    "Quantization",
+    quantize={
+        "type": click.Choice(["dynamic"]),
+        "help": "Pack the model with int8 linear layers, if it still answers alike.",
+    },
+    min_agreement={
+        "type": click.FloatRange(0, 1),
+        "default": 0.95,
+        "help": "Share of answers to the samples that are to be the same.",
+    },
+    min_cosine={
+        "type": click.FloatRange(-1, 1),
+        "default": 0.95,
+        "help": "Between the outputs for a sample, as a mean over them.",
+    },
 )
 
 persia_options = option_group(

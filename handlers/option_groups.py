@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 
 import click
 
-__all__ = ["GroupedCommand", "SectionOption", "option_group"]
+__all__ = ["GroupedCommand", "SectionOption", "option_group", "refuse_options"]
 
 _Function = TypeVar("_Function", bound=Callable[..., Any])
 _Decorator = Callable[[_Function], _Function]
@@ -53,10 +53,20 @@ def option_group(argument: str, kind: type[Any], heading: str, **options: dict[s
             values[argument] = kind(**{name: values.pop(name) for name in names})
             return function(**values)
 
-        for name in reversed(names):
+        for name in reversed(names):  # the decorator of the first option is the last to be applied
             settings = dict(options[name])
             flag = settings.pop("flag", "--" + name.replace("_", "-"))
             grouped = click.option(flag, name, cls=SectionOption, section=heading, **settings)(grouped)
         return grouped
 
     return decorate
+
+
+def refuse_options(context: click.Context, kind: type[Any], chosen: str) -> None:
+    """Raises click.UsageError if the command line has an option of a group that means nothing beside `chosen`."""
+    names = {field.name for field in fields(kind)}
+    for parameter in context.command.params:
+        given = context.get_parameter_source(parameter.name or "") is click.core.ParameterSource.COMMANDLINE
+        if given and parameter.name in names:
+            section = getattr(parameter, "section", "")
+            raise click.UsageError(f"{parameter.opts[0]} says nothing of {chosen}: it is for {section[0].lower()}{section[1:]}")

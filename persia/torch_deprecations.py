@@ -14,6 +14,7 @@ _MESSAGES = {
     r"torch\.ao\.quantization is deprecated": DeprecationWarning,
     r"torch\.quantize_per_tensor, torch\.quantize_per_channel": UserWarning,
     r"Please use quant_min and quant_max": UserWarning,
+    r"`is_gradient_checkpointing` is deprecated": FutureWarning,  # of transformers, when torch looks at all that a model has
 }
 
 

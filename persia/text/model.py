@@ -16,6 +16,7 @@ from .config_files import read_object_if_there
 from .embedded import embedded_files
 from .engines import Engine, load_engine
 from .labels import read_labels
+from .positions import positions_of
 from .settings import MODES, TextSettings
 from .tasks import numbers_of, shape_problem
 from .tokenizer import Text, TextTokenizer, Tokens
@@ -29,12 +30,6 @@ _HEADS = {
     "ForTokenClassification": "token_classification",
     "ForQuestionAnswering": "question_answering",
     "Model": "text_embedding",
-}
-
-# Their positions are counted from the id of the padding on, so that fewer are left for tokens.
-_OFFSET_POSITIONS = {
-    *("camembert", "data2vec-text", "esm", "ibert", "longformer", "luke", "mpnet", "roberta", "roberta-prelayernorm"),
-    *("xlm-roberta", "xlm-roberta-xl", "xmod"),
 }
 
 
@@ -145,16 +140,13 @@ def mode_of(config: Mapping[str, Any]) -> str:
 
 
 def _longest(settings: TextSettings, config: Mapping[str, Any]) -> int:
-    positions = config.get("max_position_embeddings")
-    if not isinstance(positions, int) or positions <= 0:
+    positions = positions_of(config)
+    if positions is None or settings.max_length <= positions:
         return settings.max_length
-    if config.get("model_type") in _OFFSET_POSITIONS:
-        positions -= int(config.get("pad_token_id") or 0) + 1
-    if settings.max_length > positions:
-        log.warning(
-            "max_length is %d, as many tokens as the model has positions for, instead of %d", positions, settings.max_length
-        )
-    return min(settings.max_length, positions)
+    log.warning(
+        "max_length is %d, as many tokens as the model has positions for, instead of %d", positions, settings.max_length
+    )
+    return positions
 
 
 def _weights_in(directory: Path) -> str:

@@ -76,7 +76,11 @@ def load_pretrained(path: Path, mode: str, config: Mapping[str, Any]) -> tuple[A
                 f"transformers has no model of type {settings.model_type} for {mode}", "$.model_type", "config.json"
             )
         model, report = mapping[type(settings)].from_pretrained(
-            None, config=settings, state_dict=read_weights(path), output_loading_info=True
+            None,
+            config=settings,
+            state_dict=read_weights(path),
+            output_loading_info=True,
+            ignore_mismatched_sizes=True,  # which else are an error that does not name them
         )
     if report["mismatched_keys"]:
         name, got, expected = sorted(report["mismatched_keys"])[0]

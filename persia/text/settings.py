@@ -41,6 +41,7 @@ KEYS: Mapping[str, Kind] = {
     "normalize": yes_or_no,
     "threads": count(1),
     "answer_cache_mib": count(0),
+    "quantized": choice("dynamic"),
 }
 
 # Keys of the example that change nothing here, and why.
@@ -74,6 +75,7 @@ class TextSettings:
     normalize: bool = False
     threads: int = 1
     answer_cache_mib: int = 0
+    quantized: str | None = None  # says how the archive's model was made int8; its file is loaded like any other
 
     @classmethod
     def of(cls, values: Mapping[str, Any], file: str = SETUP_FILE) -> TextSettings:

@@ -1,0 +1,250 @@
+"""`persia-launcher archive --transformers`: folders of text models become archives that answer alike, or are refused."""
+
+from __future__ import annotations
+
+import json
+import re
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+import yaml
+from click.testing import CliRunner
+from text_models import FOLDERS, TEXT_MODELS, copy_of, pack, random_distilbert, random_roberta
+
+from handlers.archive_command import archive
+from handlers.archive_contents import open_archive
+from persia.text import TextModel, TextSettings
+from persia.text.tokenizer import Text
+
+SEQUENCE = FOLDERS["sequence_classification"]
+LOGITS = json.loads((TEXT_MODELS / "logits.json").read_text())["models"]
+
+
+def settings_of(mar: Path) -> dict[str, Any]:
+    with zipfile.ZipFile(mar) as opened:
+        return dict(yaml.safe_load(opened.read("model-config.yaml")))
+
+
+def unpacked(mar: Path, to: Path) -> TextModel:
+    """As a worker loads it."""
+    with zipfile.ZipFile(mar) as opened:
+        opened.extractall(to)
+    return TextModel.load(to, TextSettings.of_directory(to, settings_of(mar)), open_archive(mar).model_file)
+
+
+@pytest.mark.parametrize("mode", FOLDERS)
+@pytest.mark.parametrize("save_mode", ["pretrained", "torchscript", "onnx"])
+def test_an_archive_answers_as_the_folder_did(tmp_path: Path, mode: str, save_mode: str) -> None:
+    if save_mode == "onnx":
+        pytest.importorskip("onnxscript")
+    run = pack(tmp_path, FOLDERS[mode], "--save-mode", save_mode, "--max-length", "32")
+    assert run.exit_code == 0, run.output
+    said = f"{mode}, {save_mode}, up to 32 tokens; for 33 texts made of the vocabulary: answers as the folder does\n"
+    assert run.stdout.endswith(said)
+    model = unpacked(tmp_path / "text-1.0.mar", tmp_path / "unpacked")
+    wrong = []
+    for case in LOGITS[FOLDERS[mode].name]:
+        if case["padded"]:
+            continue
+        (outcome,) = model.answer([Text(*case["text"])])
+        assert outcome.tokens.ids == case["input_ids"]
+        expected = torch.tensor(case["logits_with_token_types"])
+        wrong.append((torch.from_numpy(outcome.numbers).reshape(-1) - expected.reshape(-1)).abs().max().item())
+    assert wrong and max(wrong) < 1e-4
+
+
+def test_a_worker_needs_no_network_and_no_transformers_for_a_graph(tmp_path: Path) -> None:
+    assert pack(tmp_path, SEQUENCE, "--save-mode", "torchscript").exit_code == 0
+    code = (
+        "import sys, socket; sys.modules['transformers'] = None; socket.socket.connect = None\n"
+        "from pathlib import Path; import yaml\n"
+        "from persia.text import TextModel, TextSettings\n"
+        "from persia.text.tokenizer import Text\n"
+        "here = Path(sys.argv[1])\n"
+        "settings = TextSettings.of_directory(here, yaml.safe_load((here / 'model-config.yaml').read_text()))\n"
+        "model = TextModel.load(here, settings, 'traced_model.pt')\n"
+        "print(model.answer([Text('Bloomberg has decided')])[0].numbers.shape, model.labels)\n"
+    )
+    with zipfile.ZipFile(tmp_path / "text-1.0.mar") as opened:
+        opened.extractall(tmp_path / "unpacked")
+    run = subprocess.run([sys.executable, "-c", code, str(tmp_path / "unpacked")], capture_output=True, text=True, check=False)
+    assert run.stdout == "(1, 2) ['LABEL_0', 'LABEL_1']\n", run.stderr
+
+
+def test_what_stands_in_an_archive(tmp_path: Path) -> None:
+    config, labels = tmp_path / "more.yml", tmp_path / "names.json"
+    config.write_text("handler: {answer_cache_mib: 7, max_length: 99}\nbatchSize: 8\n")
+    labels.write_text('{"0": "Not Accepted", "1": "Accepted"}')
+    options: list[str | Path] = ["--config", config, "--labels", labels, "--max-length", "64", "--top-k", "2", "--workers", "3"]
+    assert pack(tmp_path, SEQUENCE, *options).exit_code == 0
+    mar = tmp_path / "text-1.0.mar"
+    with zipfile.ZipFile(mar) as opened:
+        assert set(opened.namelist()) == {
+            *("MAR-INF/MANIFEST.json", "model-config.yaml", "model.safetensors", "transformers_handler.py", "config.json"),
+            *("tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "index_to_name.json"),
+        }
+        assert json.loads(opened.read("index_to_name.json")) == {"0": "Not Accepted", "1": "Accepted"}
+        assert opened.read("model.safetensors") == (SEQUENCE / "model.safetensors").read_bytes()
+    settings = settings_of(mar)
+    assert (settings["minWorkers"], settings["batchSize"]) == (3, 8)
+    assert settings["handler"] == {
+        "answer_cache_mib": 7,
+        "mode": "sequence_classification",
+        "save_mode": "pretrained",
+        "max_length": 64,  # the command line goes before the file
+        "num_labels": 2,
+        "top_k": 2,
+    }
+
+
+def test_the_same_folder_gives_the_same_archive(tmp_path: Path) -> None:
+    for out in ("a", "b"):
+        assert pack(tmp_path / out, SEQUENCE).exit_code == 0
+    assert (tmp_path / "a" / "text-1.0.mar").read_bytes() == (tmp_path / "b" / "text-1.0.mar").read_bytes()
+
+
+@pytest.mark.parametrize("options", [[], ["--pooling", "cls", "--normalize"]])
+def test_embeddings_of_any_model(tmp_path: Path, options: list[str]) -> None:
+    assert pack(tmp_path, SEQUENCE, "--mode", "text_embedding", *options).exit_code == 0
+    model = unpacked(tmp_path / "text-1.0.mar", tmp_path / "unpacked")
+    (outcome,) = model.answer([Text("nice weather")])
+    assert outcome.numbers.shape == (1, 32)
+    assert (abs(float((outcome.numbers**2).sum()) - 1) < 1e-5) == bool(options)
+
+
+@pytest.mark.parametrize("without", [(), ("tokenizer.json",), ("vocab.txt",), ("model.safetensors",), ("pytorch_model.bin",)])
+def test_folders_of_any_age(tmp_path: Path, without: tuple[str, ...]) -> None:
+    folder = copy_of(SEQUENCE, tmp_path / "folder", *without)
+    assert pack(tmp_path, folder, "--max-length", "32").exit_code == 0
+    model = unpacked(tmp_path / "text-1.0.mar", tmp_path / "unpacked")
+    case = LOGITS["bert_seq"][1]
+    (outcome,) = model.answer([Text(*case["text"])])
+    assert outcome.numbers[0].tolist() == pytest.approx(case["logits_with_token_types"], abs=1e-4)
+
+
+@pytest.mark.parametrize("save_mode", ["pretrained", "torchscript"])
+def test_other_families(tmp_path: Path, save_mode: str) -> None:
+    three: dict[str, Any] = {"num_labels": 3, "id2label": {0: "a", 1: "b", 2: "c"}, "label2id": {"a": 0, "b": 1, "c": 2}}
+    random_distilbert(tmp_path / "distilbert", **three)
+    random_roberta(tmp_path / "roberta", **three)
+    for family, most in (("distilbert", 128), ("roberta", 64)):  # of 66 positions two are before the first
+        run = pack(tmp_path, tmp_path / family, "--save-mode", save_mode, name=family)
+        assert run.exit_code == 0, run.output
+        assert f"up to {most} tokens" in run.stdout
+        model = unpacked(tmp_path / f"{family}-1.0.mar", tmp_path / f"unpacked-{family}")
+        assert model.labels == ["a", "b", "c"]
+        (outcome,) = model.answer([Text("herbal tea " * 100)])
+        assert len(outcome.tokens.ids) == most
+    run = pack(tmp_path, tmp_path / "roberta", "--max-length", "65", "--version", "2")
+    assert run.exit_code == 1 and "at most 64 tokens, which the model has positions for, got 65" in run.stderr
+
+
+def test_samples_are_what_callers_send(tmp_path: Path) -> None:
+    samples = tmp_path / "samples.txt"
+    samples.write_text(
+        '{"question": "Who was Jim Henson?", "context": "Jim Henson was a nice puppet"}\n\n["How is", "it is nice"]\n'
+    )
+    run = pack(tmp_path, FOLDERS["question_answering"], "--sample", samples)
+    assert run.exit_code == 1 and "line 3: entry 0 of the list: expected an object such as" in run.stderr
+    samples.write_text(samples.read_text().splitlines()[0])
+    assert "for 1 texts of samples.txt: answers as" in pack(tmp_path, FOLDERS["question_answering"], "--sample", samples).stdout
+
+
+def base_model(to: Path) -> Path:
+    import transformers
+
+    copy_of(SEQUENCE, to, "model.safetensors", "pytorch_model.bin", "config.json")
+    transformers.BertModel.from_pretrained(SEQUENCE).save_pretrained(to)
+    return to
+
+
+def test_a_random_head_is_packed_only_if_it_is_asked_for(tmp_path: Path) -> None:
+    folder = base_model(tmp_path / "base")
+    run = pack(tmp_path, folder)
+    assert run.exit_code == 1 and "expected --mode: what the model is for is not known" in run.stderr
+    run = pack(tmp_path, folder, "--mode", "sequence_classification")
+    assert run.exit_code == 1
+    assert "got weights without classifier.bias, classifier.weight in" in run.stderr and "--allow-random-head" in run.stderr
+    assert list(tmp_path.glob("*.mar")) == []
+    assert pack(tmp_path, folder, "--mode", "sequence_classification", "--allow-random-head").exit_code == 0
+    assert unpacked(tmp_path / "text-1.0.mar", tmp_path / "unpacked").mode == "sequence_classification"
+    assert pack(tmp_path, folder, "--mode", "text_embedding", "--version", "2").exit_code == 0
+
+
+ALL_OF_TOKENIZER = ("vocab.txt", "tokenizer.json", "tokenizer_config.json", "special_tokens_map.json")
+
+
+@pytest.mark.parametrize(
+    ("without", "config", "options", "message"),
+    [
+        (ALL_OF_TOKENIZER, {}, [], "got none of tokenizer.json, vocab.txt, vocab.json with merges.txt"),
+        ((), {"model_type": None, "architectures": None}, ["--mode", "text_embedding"], '"model_type": "bert", got none'),
+        (("config.json",), {}, [], "expected config.json in .*save_pretrained"),
+        (("model.safetensors", "pytorch_model.bin"), {}, [], "expected the weights as .*, got none"),
+        ((), {}, ["--mode", "token_classification"], "one for sequence_classification .*its head was trained for that"),
+        ((), {}, ["--max-length", "257"], "at most 256 tokens, which the model has positions for, got 257"),
+        ((), {"vocab_size": 100}, [], "expected a tokenizer of at most 100 pieces"),
+        ((), {"num_labels": 3}, [], "expected classifier.* of shape"),
+        ((), {"id2label": {"0": "a", "1": "b", "2": "c"}}, [], "expected classifier.* of shape"),
+        ((), {}, ["--quantize", "dynamic", "--save-mode", "pretrained"], "pretrained has no int8 layers"),
+        ((), {}, ["--name", "a/b"], "expected a name of letters"),
+    ],
+)  # fmt: skip
+def test_what_would_fail_or_answer_at_random_is_refused(
+    tmp_path: Path, without: tuple[str, ...], config: dict[str, Any], options: list[str], message: str
+) -> None:
+    folder = copy_of(SEQUENCE, tmp_path / "folder", *without, **config)
+    run = pack(tmp_path / "out", folder, *options)
+    assert run.exit_code == 1, run.output
+    assert re.search(message, run.stderr), run.stderr
+    assert list(tmp_path.glob("out/*")) == []
+
+
+@pytest.mark.parametrize(("labels", "got"), [('["a", "b", "c"]', 3), ('{"label_list": "[a]"}', 1)])
+def test_labels_of_the_wrong_number_are_refused(tmp_path: Path, labels: str, got: int) -> None:
+    given = tmp_path / "names.json"
+    given.write_text(labels)
+    run = pack(tmp_path, SEQUENCE, "--labels", given)
+    assert run.exit_code == 1
+    assert f"names.json: expected 2 labels, one for each class of the model, got {got}" in run.stderr
+    folder = copy_of(SEQUENCE, tmp_path / "folder")
+    given.rename(folder / "index_to_name.json")
+    run = pack(tmp_path, folder)
+    assert run.exit_code == 1 and "index_to_name.json: expected 2 labels" in run.stderr
+
+
+def test_a_pickled_model_is_refused(tmp_path: Path) -> None:
+    folder = copy_of(SEQUENCE, tmp_path / "folder", "model.safetensors")
+    torch.save(torch.nn.Linear(2, 2), folder / "pytorch_model.bin")
+    run = pack(tmp_path, folder)
+    assert run.exit_code == 1 and "torch.save(model.state_dict(), ...)" in run.stderr
+
+
+def test_a_tokenizer_of_other_words_is_refused(tmp_path: Path) -> None:
+    """transformers would take its vocabulary from vocab.txt where this differs from tokenizer.json."""
+    folder = copy_of(SEQUENCE, tmp_path / "folder")
+    written = json.loads((folder / "tokenizer.json").read_text())
+    written["normalizer"] = {"type": "Prepend", "prepend": "x"}
+    (folder / "tokenizer.json").write_text(json.dumps(written))
+    run = pack(tmp_path, folder)
+    assert run.exit_code == 1 and "expected the ids of transformers' BertTokenizer for" in run.stderr
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--features", "a"], "--features says nothing of --transformers: it is for a dense model"),
+        (["--model", SEQUENCE / "config.json"], "expected --model FILE for a dense model, or --transformers"),
+    ],
+)
+def test_options_of_the_other_kind_are_refused(tmp_path: Path, options: list[str | Path], message: str) -> None:
+    run = pack(tmp_path, SEQUENCE, *options)
+    assert run.exit_code == 2 and message in run.stderr
+    run = CliRunner().invoke(archive, ["--model", str(SEQUENCE / "config.json"), "--name", "a", "--top-k", "3"])
+    assert run.exit_code == 2 and "--top-k says nothing of --model: it is for a text model" in run.stderr
+    assert CliRunner().invoke(archive, ["--name", "a"]).exit_code == 2
