@@ -161,7 +161,7 @@ class StuckRecorder(Recorder):
 
 def test_a_request_never_waits_and_what_finds_no_room_is_counted(directory: StateDirectory) -> None:
     recorder = StuckRecorder(directory)
-    watch = DriftWatch(recorder, share=1)
+    watch = DriftWatch(recorder, Budget(1))
     watch.saw_texts(["a"], lambda: Texts([[1, 2]]))
     assert recorder.busy.wait(60)
     for _ in range(20):  # the queue has room for 16
@@ -176,7 +176,7 @@ def test_a_request_never_waits_and_what_finds_no_room_is_counted(directory: Stat
 def test_a_batch_that_cannot_be_sketched_costs_itself_alone(
     directory: StateDirectory, caplog: pytest.LogCaptureFixture
 ) -> None:
-    watch = DriftWatch(Recorder(directory, Windows()), share=1)
+    watch = DriftWatch(Recorder(directory, Windows()), Budget(1))
     watch.saw_texts(["a"], lambda: Texts([[1, 2]], vectors=np.zeros(1)))
     watch.saw_texts(["a"], lambda: Texts([[1, 2]]))
     watch.close()
@@ -191,11 +191,27 @@ def test_beyond_its_share_of_a_core_nothing_is_sketched() -> None:
     done = 0
     for _ in range(1000):
         clock.now += 0.01
-        if budget.allows():
-            with budget.spending():
+        set_aside = budget.take()
+        if set_aside is not None:
+            with budget.spending(set_aside):
                 spent.now += 0.005
             done += 1
     assert done * 0.005 == pytest.approx(0.02 * 10 + 0.1, abs=0.01)
+
+
+def test_what_many_requests_set_aside_at_once_is_no_more_than_there_is() -> None:
+    clock, spent = Clock(), Clock()
+    budget = Budget(0.02, clock, spent)
+    for _ in range(50):  # what a piece of work takes is learnt
+        clock.now += 10
+        with budget.spending(budget.take()):
+            spent.now += 0.01
+    clock.now += 10
+    taken = [budget.take() for _ in range(100)]
+    assert sum(set_aside is not None for set_aside in taken) == pytest.approx(10, abs=1)
+    for set_aside in taken:
+        budget.give_back(set_aside or 0)
+    assert budget.take() is not None
 
 
 class Context:

@@ -19,11 +19,10 @@ from .samples import SampleStore
 from .sketching import Texts, add_batch, add_texts
 from .window import Window
 
-__all__ = ["DEFAULT_SHARE", "DriftWatch"]
+__all__ = ["DriftWatch"]
 
 log = logging.getLogger(__name__)
 
-DEFAULT_SHARE = 0.02
 # Each keeps the memory of a request until it is sketched.
 _QUEUED = 16
 _PAUSE_SECONDS = 20e-6
@@ -42,12 +41,12 @@ class DriftWatch:
     Any thread may call saw_batch and saw_texts. close() writes what there is of the last window.
     """
 
-    def __init__(self, recorder: Recorder, share: float = DEFAULT_SHARE, samples: SampleStore | None = None) -> None:
-        """share: of a core, that the thread may take; from 1 on without a limit. Of other batches only their size is noted."""
+    def __init__(self, recorder: Recorder, budget: Budget, samples: SampleStore | None = None) -> None:
+        """budget: of the thread. Of batches that are beyond it only their size is noted."""
         self._recorder = recorder
         self._samples = samples
-        self._budget = Budget(share)
-        self._queue: queue.Queue[_Work | None] = queue.Queue(_QUEUED)
+        self._budget = budget
+        self._queue: queue.Queue[tuple[_Work, float] | None] = queue.Queue(_QUEUED)  # and the time that was set aside for it
         self._lock = threading.Lock()
         self._seen = self._dropped = 0  # since the window began
         self._thread = threading.Thread(target=self._run, name="drift", daemon=True)
@@ -85,30 +84,31 @@ class DriftWatch:
             self._thread.join()
 
     def _put(self, samples: int, work: _Work) -> None:
-        allowed = self._budget.allows()
+        set_aside = self._budget.take()
         with self._lock:
             self._seen += samples
-            if not allowed:
+            if set_aside is None:
                 return
             try:
-                self._queue.put_nowait(work)
+                self._queue.put_nowait((work, set_aside))
             except queue.Full:
                 self._dropped += 1
+                self._budget.give_back(set_aside)
 
     def _run(self) -> None:
         closing = False
         while not closing:
             try:
-                work = self._queue.get(timeout=self._recorder.seconds_left)
+                queued = self._queue.get(timeout=self._recorder.seconds_left)
             except queue.Empty:
                 self._end_window()
                 continue
-            if work is None:
-                closing = True
-            else:
-                with self._budget.spending():
+            closing = queued is None
+            if queued is not None:
+                work, set_aside = queued
+                with self._budget.spending(set_aside):
                     self._recorder.add(work)
-            del work  # and the request's memory, before the next one comes
+                del work, queued  # and the request's memory, before the next one comes
             if closing or self._recorder.is_over():
                 self._end_window()
 
