@@ -52,6 +52,11 @@ if [[ -n $extra_files ]]; then
 fi
 echo "-------------------"
 
+python=${PYTHON:-python3}
+if ! "$python" -c 'import persia.handlers.factory' 2>/dev/null; then
+    echo "Error: $python has no persia-serve: activate its environment, or set PYTHON to its interpreter"
+    exit 1
+fi
 scratch=$(mktemp -d) || exit 1
 trap 'rm -rf "$scratch"' EXIT
 unpacked=$scratch/unpacked
@@ -64,7 +69,7 @@ for path in "${given[@]}"; do
         extra_paths+=("$path")
     fi
 done
-"${PYTHON:-python3}" -m persia.handlers.factory.extra_files --config "$config_file" --into "$unpacked" -- \
+"$python" -m persia.handlers.factory.extra_files --config "$config_file" --into "$unpacked" -- \
     ${extra_paths[@]+"${extra_paths[@]}"} || exit 1
 # The archiver lets extra files win over the handler's.
 rm -f "$unpacked/base_handler.py" "$unpacked/$(basename "$model_file")"

@@ -60,10 +60,10 @@ def guide_model() -> torch.nn.Module:
     return model.eval()
 
 
-def write_guide_files(directory: Path, handler: str = HANDLER, **settings: Any) -> dict[str, Path]:
+def write_guide_files(directory: Path, handler: str = HANDLER, source: str = MODEL_CODE, **settings: Any) -> dict[str, Path]:
     """What base/build.sh takes for this model, by option."""
     directory.mkdir(parents=True, exist_ok=True)
-    (directory / "model.py").write_text(MODEL_CODE)
+    (directory / "model.py").write_text(source)
     (directory / "handler_model.py").write_text(handler)
     (directory / "requirements.txt").write_text("")
     torch.save(guide_model().state_dict(), directory / "weights.pt")
@@ -77,12 +77,11 @@ def write_guide_files(directory: Path, handler: str = HANDLER, **settings: Any) 
     return {option: directory / name for option, name in options.items()}
 
 
-def build(cwd: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+def build(cwd: Path, *arguments: str, script: Path = BASE / "build.sh") -> subprocess.CompletedProcess[str]:
     """base/build.sh, as from an environment that is active."""
     path = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
-    script = os.path.relpath(BASE / "build.sh", cwd)
-    environment = {**os.environ, "PATH": path}
-    return subprocess.run([script, *arguments], cwd=cwd, env=environment, capture_output=True, text=True, check=False)
+    command = [os.path.join(".", os.path.relpath(script, cwd)), *arguments]
+    return subprocess.run(command, cwd=cwd, env={**os.environ, "PATH": path}, capture_output=True, text=True, check=False)
 
 
 def build_guide_archive(store: Path, name: str, files: Mapping[str, Path]) -> str:

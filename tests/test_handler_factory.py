@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -11,12 +12,16 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from urllib.parse import urlencode
 
+import grpc
 import numpy as np
 import pytest
 import torch
 from factory_models import HANDLER, build_guide_archive, decoded, expected_answer, form, guide_model, write_guide_files
+from servers import PATIENCE
 from signed_models import Answer, post
 from torchserves import TorchServeRun
+
+from persia.torchserve.schema import new_message, predictions_call
 
 FORM = "application/x-www-form-urlencoded"
 SAMPLE = [0.1, -0.2, 0.3, 0.4, 0.5, -0.6]
@@ -42,6 +47,7 @@ def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[TorchServeRun]:
     models.append(build_guide_archive(store, "batched", files))
     files = write_guide_files(directory / "bare", BARE, batchSize=1)
     models.append(archive_of_the_archiver(store, "bare", files))
+    models.append(build_guide_archive(store, "scores", write_page_files(directory / "scores")))
     with TorchServeRun(directory, store, ["--models", ",".join(models), "--no-tokens", "--http-port", "0"]) as run:
         yield run.wait_ready()
 
@@ -150,6 +156,38 @@ def test_a_bad_request_is_told_what_is_wrong(served: TorchServeRun, body: bytes,
     answer = post(served, "guide", body, FORM)
     assert answer.status == 400 and message in json.loads(answer.body)["message"], answer.body
     assert ask(served, "guide").status == 200
+
+
+def write_page_files(directory: Path) -> dict[str, Path]:
+    """The model of our own page, letter by letter."""
+    page = (Path(__file__).parents[1] / "docs" / "handler-factory.md").read_text()
+    source, handler = re.findall(r"^```python\n(.*?)^```", page, re.MULTILINE | re.DOTALL)
+    (config,) = re.findall(r"^```yaml\n(.*?)^```", page, re.MULTILINE | re.DOTALL)
+    files = write_guide_files(directory, handler, source)
+    files["config_file"].write_text(config)
+    torch.save(torch.nn.ModuleDict({"linear": torch.nn.Linear(3, 2)}).state_dict(), files["checkpoint_file"])
+    return files
+
+
+def test_the_model_of_the_page_answers(served: TorchServeRun) -> None:
+    (text,) = json.loads(ask(served, "scores", [1.0, 2.0, 3.0]).body).values()
+    score, word = json.loads(text)["py/tuple"]
+    assert 0 < score < 1 and word == "high"
+
+
+def test_grpc_has_the_same_input_and_answer(served: TorchServeRun) -> None:
+    with grpc.insecure_channel(served.address) as channel:
+        ask = predictions_call(channel)
+
+        def answer(text: str) -> bytes:
+            request = new_message("PredictionsRequest", model_name="guide", input={"data": text.encode()})
+            prediction: bytes = ask(request, timeout=PATIENCE).prediction
+            return prediction
+
+        assert abs(decoded(answer(json.dumps(SAMPLE)))[0] - expected_answer(SAMPLE)[0]) < 1e-6
+        with pytest.raises(grpc.RpcError, match="got py/type of something else") as caught:
+            answer('{"py/type": "os.system"}')
+        assert caught.value.code() is grpc.StatusCode.INVALID_ARGUMENT
 
 
 def test_the_steps_before_the_model_ran_once(served: TorchServeRun) -> None:

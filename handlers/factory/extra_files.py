@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import gzip
 import importlib
 import json
+import lzma
 import os
 import tarfile
 import zipfile
@@ -24,6 +26,8 @@ __all__ = ["extra_files_of", "unpack", "unpack_extra_files"]
 
 _SUFFIXES = (".tar", ".gz", ".tgz", ".bz2", ".xz", ".zip")
 _CONFIG = "model-config.yaml"
+# What the readers raise; RuntimeError of a zip with a password.
+_BROKEN = (tarfile.TarError, zipfile.BadZipFile, gzip.BadGzipFile, lzma.LZMAError, zlib.error, EOFError, RuntimeError)
 
 
 def unpack_extra_files(model_dir: Path) -> None:
@@ -88,7 +92,7 @@ def _opened(path: Path) -> Iterator[Sequence[PackedFile] | None]:
             return
         with tarfile.open(path) as opened_tar:
             yield files_of_tar(opened_tar)
-    except (tarfile.TarError, zipfile.BadZipFile, zlib.error, EOFError, RuntimeError, NotImplementedError) as error:
+    except _BROKEN as error:
         raise InvalidInput(f"expected a tar, tar.gz or zip, got {path.name}, which cannot be unpacked: {error}") from error
 
 

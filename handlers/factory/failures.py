@@ -8,7 +8,7 @@ from ts.utils.util import PredictionException
 
 from persia.errors import AccessDenied, DeadlineExceeded, InvalidInput, NotFound, PersiaError, TooLarge, Unavailable
 
-__all__ = ["failure_of"]
+__all__ = ["failure_of", "memory_failure"]
 
 log = logging.getLogger(__name__)
 
@@ -34,8 +34,20 @@ def failure_of(error: Exception, where: str, *, of_input: bool = True) -> Persia
         refused = 400 <= error.error_code < 500
         return _OF_CODES.get(error.error_code, InvalidInput if refused else PersiaError)(str(error.message))
     log.error("%s failed", where, exc_info=error)
-    words = str(error).strip() or "without a word"
-    if isinstance(error, MemoryError) or "can't allocate memory" in words or "out of memory" in words:
-        return TooLarge(f"{where} needs more memory than the model may use: {words.splitlines()[0]}")
     kind = InvalidInput if of_input and isinstance(error, _OF_INPUT) else PersiaError
-    return kind(f"{where} failed for this request: {type(error).__name__}: {words.splitlines()[-1]}")
+    return memory_failure(error, where) or kind(f"{where} failed for this request: {_words(error)}")
+
+
+def memory_failure(error: Exception, where: str) -> TooLarge | None:
+    """The error if there was not enough memory. torch raises a RuntimeError like any other, on the CPU and on GPUs."""
+    if not isinstance(error, MemoryError) and not any(
+        words in str(error) for words in ("can't allocate memory", "out of memory")
+    ):
+        return None
+    return TooLarge(f"{where} needs more memory than there is, or than system.maxMemory or maxGPUMemory allow: {_words(error)}")
+
+
+def _words(error: Exception) -> str:
+    """On one line, which is the last one: TorchScript puts its stack before the reason. Text of callers may be no UTF-8."""
+    lines = str(error).encode(errors="backslashreplace").decode().strip().splitlines()
+    return f"{type(error).__name__}: {lines[-1]}" if lines else type(error).__name__

@@ -20,7 +20,7 @@ from persia.handlers.refusals import with_refusals
 from .answers import answer_of, wants_json
 from .checkpoint import load_weights
 from .extra_files import unpack_extra_files
-from .failures import failure_of
+from .failures import failure_of, memory_failure
 from .inputs import value_of
 from .machine import device_of, limit_gpu_memory, limit_memory
 from .samples import groups_of, rows_of, stacked, tensors_of
@@ -93,7 +93,7 @@ class FactoryHandler(BaseHandler):  # type: ignore[misc]  # TorchServe has no ty
             self.unpack_dependencies()
         if self.settings.max_memory_mb is not None:
             limit_memory(self.settings.max_memory_mb)
-        self.model = self.load_model(context.manifest["model"].get("serializedFile"))
+        self.model = _run("loading the model", partial(self.load_model, context.manifest["model"].get("serializedFile")))
         self.together = self.settings.stack and not _depends_on_neighbours(self.model)
         self.initialized = True
 
@@ -128,11 +128,11 @@ class FactoryHandler(BaseHandler):  # type: ignore[misc]  # TorchServe has no ty
     def inference(self, data: Sequence[Any], *args: Any, **kwargs: Any) -> list[Any]:
         """From what the model takes to what it answers."""
         outcomes = list(data)
-        places = [i for i, sample in enumerate(data) if not isinstance(sample, PersiaError)]
-        samples = [data[i] for i in places]
-        for group in groups_of(samples) if self.together else [[i] for i in range(len(samples))]:
-            for i, output in zip(group, self.outputs_of([samples[i] for i in group]), strict=True):
-                outcomes[places[i]] = output
+        for group in groups_of(data) if self.together else [[i] for i in range(len(data))]:
+            samples = [data[i] for i in group]
+            outputs = samples if isinstance(samples[0], PersiaError) else self.outputs_of(samples)
+            for i, output in zip(group, outputs, strict=True):
+                outcomes[i] = output
         return outcomes
 
     def outputs_of(self, samples: list[Any]) -> list[Any]:
@@ -182,7 +182,7 @@ def _run(name: str, function: Callable[[], Any]) -> Any:
     except PersiaError:
         raise
     except Exception as error:
-        raise PersiaError(f"{name} failed: {type(error).__name__}: {error}") from error
+        raise memory_failure(error, name) or PersiaError(f"{name} failed: {type(error).__name__}: {error}") from error
 
 
 @contextmanager

@@ -32,8 +32,7 @@ def groups_of(samples: Sequence[Any]) -> list[list[int]]:
     """The indexes of samples that can go to the model together: of one structure, with tensors of one shape and type."""
     groups: dict[Hashable, list[int]] = {}
     for i, sample in enumerate(samples):
-        leaves, structure = pytree.tree_flatten(sample)
-        groups.setdefault((str(structure), *map(_likeness, leaves)), []).append(i)
+        groups.setdefault(_likeness(sample), []).append(i)
     return list(groups.values())
 
 
@@ -71,8 +70,13 @@ def _taker(leaf: Any, samples: int) -> Callable[[int], Any]:
     )
 
 
-def _likeness(leaf: Any) -> Hashable:
+def _likeness(sample: Any) -> Hashable:
     """Equal for what can be stacked."""
+    leaves, structure = pytree.tree_flatten(sample)
+    return str(structure), *map(_likeness_of_leaf, leaves)
+
+
+def _likeness_of_leaf(leaf: Any) -> Hashable:
     if isinstance(leaf, torch.Tensor):
         return leaf.shape, leaf.dtype
     return leaf if leaf is None or isinstance(leaf, (str, bytes)) else id(leaf)
