@@ -6,7 +6,8 @@ Two shards with 26 features of dim 16; batches of 1x1, 128x1 and 128x16 (samples
 go through PersiaHandler.handle, one after the other, without TorchServe around it, so that a request is as short as can be.
 Turns are short and alternate, so that both have the same share of whatever else the machine does. Figures, as medians over
 pairs of turns: the processor time of a request with the watch's thread included, the requests per second and the 99th
-percentile, each beside the turn without; and how much of what came was sketched. `all` may take a whole core.
+percentile, each beside the turn without; and how much of what came was sketched. `all` may take a whole core. Then the same
+through TorchServe, as a caller sees it: the median time of a request.
 """
 
 from __future__ import annotations
@@ -25,7 +26,9 @@ import numpy as np
 import torch
 import yaml
 from servers import EmbeddingServer
+from torchserves import PERSIA_HANDLER, TorchServeRun, make_archive
 
+from client.predict import Client
 from embedding_server.writer import write_checkpoint
 from handlers.persia_handler import PersiaHandler
 from persia.batch import IDTypeFeature, NonIDTypeFeature, PersiaBatch
@@ -38,7 +41,7 @@ from persia.drift.window import Window
 
 FEATURES, DIM, DENSE, SHARDS, BATCHES = 26, 16, 13, 2, 50
 SHAPES = ((1, 1), (128, 1), (128, 16))
-SHARES = {"2 %": 0.02, "all": 1.0}
+SHARES = {"1 %": 0.01, "all": 1.0}
 
 
 class Dense(torch.nn.Module):
@@ -98,15 +101,21 @@ class Turn(NamedTuple):
     rate: float
     slow: float  # 99th percentile
     cost: float  # seconds of a processor for a request
+    own: float  # of these, of the thread that answers
 
 
 def turn(handler: PersiaHandler, context: Context, batches: list[bytes], seconds: float) -> Turn:
     times: list[float] = []
-    spent, end = time.process_time(), time.perf_counter() + seconds
+    spent, own, end = time.process_time(), time.thread_time(), time.perf_counter() + seconds
     while (began := time.perf_counter()) < end:
         handler.handle([{"batch": batches[len(times) % BATCHES], "format": b"raw"}], context)
         times.append(time.perf_counter() - began)
-    return Turn(len(times) / seconds, float(np.percentile(times, 99)), (time.process_time() - spent) / len(times))
+    return Turn(
+        len(times) / seconds,
+        float(np.percentile(times, 99)),
+        (time.process_time() - spent) / len(times),
+        (time.thread_time() - own) / len(times),
+    )
 
 
 def compare(handler: PersiaHandler, context: Context, directory: Path, shape: tuple[int, int], options: Any) -> None:
@@ -129,11 +138,45 @@ def compare(handler: PersiaHandler, context: Context, directory: Path, shape: tu
         cost = statistics.median(without.cost for _, without in pairs) * 1e3
         whole = Window.merged(windows_of(state.read().pieces))
         sketched = f"{whole.samples} of {whole.seen} samples sketched, {whole.dropped} batches dropped"
+        sketched = f"{whole.samples} of {whole.seen} samples sketched, {whole.dropped} batches dropped"
         print(
-            f"{shape[0]:3}x{shape[1]:<2} {name:4} {cost:6.3f} ms of a processor, {ratios[2]:.3f} x with it; requests a second "
-            f"{ratios[0]:.3f} x; p99 {ratios[1]:.3f} x; {sketched}",
+            f"{shape[0]:3}x{shape[1]:<2} {name:4} {cost:6.3f} ms of a processor, {ratios[2]:.3f} x with it, of the thread that "
+            f"answers {ratios[3]:.3f} x; requests a second {ratios[0]:.3f} x; p99 {ratios[1]:.3f} x; {sketched}",
             flush=True,
         )
+
+
+def through_torchserve(directory: Path, addresses: list[str], config: Path, options: Any) -> None:
+    """What a caller sees: two models that differ in their watch alone, asked by turns."""
+    store, common = directory / "store", {"addresses": addresses, "embedding_config": str(config)}
+    watched = {**common, "drift_state": str(directory / "served")}
+    settings = {"without": common, "with": watched}
+    archives = [
+        make_archive(store, name, handler=PERSIA_HANDLER, model=directory / "model.pt", persia=persia)
+        for name, persia in settings.items()
+    ]
+    with TorchServeRun(directory / "run", store, ["--models", ",".join(archives)]) as run:
+        run.wait_ready()
+        with run.client("with") as with_it, run.client("without") as without:
+            for samples, ids in SHAPES:
+                batches = batches_of(samples, ids, options.rows)
+                pairs = []
+                for i in range(options.turns):
+                    order = (with_it, without) if i % 2 else (without, with_it)
+                    times = {client: median_seconds(client, batches, options.seconds) for client in order}
+                    pairs.append((times[with_it], times[without]))
+                ratio = statistics.median(one / other for one, other in pairs)
+                base = statistics.median(other for _, other in pairs) * 1e3
+                print(f"{samples:3}x{ids:<2} through TorchServe: {base:.3f} ms without, {ratio:.3f} x with the default share")
+
+
+def median_seconds(client: Client, batches: list[bytes], seconds: float) -> float:
+    times: list[float] = []
+    end = time.perf_counter() + seconds
+    while (began := time.perf_counter()) < end:
+        client.predict(batches[len(times) % BATCHES])
+        times.append(time.perf_counter() - began)
+    return statistics.median(times)
 
 
 def _columns(pairs: list[tuple[Turn, Turn]]) -> list[tuple[list[float], list[float]]]:
@@ -170,6 +213,8 @@ def main() -> None:
         handler.persia_context.wait_for_serving(60)
         for shape in SHAPES:
             compare(handler, context, directory, shape, options)
+        handler.persia_context.close()
+        through_torchserve(directory, addresses, config, options)
 
 
 if __name__ == "__main__":

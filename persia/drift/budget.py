@@ -27,6 +27,11 @@ class Budget:
         self._lock = threading.Lock()
         self._left, self._at = _MOST_SECONDS, clock()
         self._expected = 0.0
+        self._shut_until = 0.0  # by the clock; a look at it alone costs a request next to nothing
+
+    def is_shut(self) -> bool:
+        """Whether work may surely not begin now."""
+        return self._clock() < self._shut_until
 
     def take(self) -> float | None:
         """Sets aside what a piece of work is expected to take. None: it may not begin."""
@@ -35,6 +40,7 @@ class Budget:
             self._left = min(_MOST_SECONDS, self._left + (now - self._at) * self._share)
             self._at = now
             if self._left <= 0 and self._share < 1:
+                self._shut_until = now - self._left / self._share
                 return None
             self._left -= self._expected
             return self._expected

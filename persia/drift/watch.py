@@ -38,7 +38,8 @@ def _pause() -> None:
 class DriftWatch:
     """A request does no more for it than putting references into a queue; what finds no room there is counted, and let go.
 
-    Any thread may call saw_batch and saw_texts. close() writes what there is of the last window.
+    Any thread may ask whether it wants() some samples, and if so call saw_batch or saw_texts. close() writes what there is of
+    the last window.
     """
 
     def __init__(self, recorder: Recorder, budget: Budget, samples: SampleStore | None = None) -> None:
@@ -52,8 +53,14 @@ class DriftWatch:
         self._thread = threading.Thread(target=self._run, name="drift", daemon=True)
         self._thread.start()
 
+    def wants(self, samples: int) -> bool:
+        """Notes that so many samples came, and says whether to tell what they were: most requests get no further than this."""
+        with self._lock:
+            self._seen += samples
+        return not self._budget.is_shut()
+
     def saw_batch(self, lookup: Lookup, outputs: Callable[[], Mapping[str | None, Any]], request: str = "") -> None:
-        """A batch that was looked up, and the id of its request.
+        """A batch that was looked up and is wanted, and the id of its request.
 
         outputs: gives its scores by their names, as arrays (samples, ...); called by the thread.
         """
@@ -64,10 +71,13 @@ class DriftWatch:
             if self._samples is not None:
                 self._samples.add_batch(request, lookup.batch, scores)
 
-        self._put(int(lookup.shapes[0]) if len(lookup.shapes) else 0, work)
+        self._put(work)
 
     def saw_texts(self, requests: Sequence[str], texts: Callable[[], Texts]) -> None:
-        """Some texts, and of each the id of its request. texts: gives what is known of them; called by the thread."""
+        """Some texts that are wanted, and of each the id of its request.
+
+        texts: gives what is known of them; called by the thread.
+        """
 
         def work(window: Window, generator: np.random.Generator) -> None:
             found = texts()
@@ -75,7 +85,7 @@ class DriftWatch:
             if self._samples is not None:
                 self._samples.add_texts(requests, found)
 
-        self._put(len(requests), work)
+        self._put(work)
 
     def close(self) -> None:
         """Idempotent."""
@@ -83,17 +93,16 @@ class DriftWatch:
             self._queue.put(None)
             self._thread.join()
 
-    def _put(self, samples: int, work: _Work) -> None:
+    def _put(self, work: _Work) -> None:
         set_aside = self._budget.take()
-        with self._lock:
-            self._seen += samples
-            if set_aside is None:
-                return
-            try:
-                self._queue.put_nowait((work, set_aside))
-            except queue.Full:
+        if set_aside is None:
+            return
+        try:
+            self._queue.put_nowait((work, set_aside))
+        except queue.Full:
+            self._budget.give_back(set_aside)
+            with self._lock:
                 self._dropped += 1
-                self._budget.give_back(set_aside)
 
     def _run(self) -> None:
         closing = False

@@ -31,7 +31,7 @@ def watch_texts(
         if isinstance(answered, Answered):
             names += [request] * len(answered.outcomes)
             outcomes += answered.outcomes
-    if outcomes:
+    if watch.wants(len(outcomes)):
         watch.saw_texts(names, partial(texts_of, model, outcomes))
 
 
