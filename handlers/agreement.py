@@ -39,7 +39,6 @@ class Agreement:
     agreement: the share of decisions that are the same.
     """
 
-    samples: int
     decisions: int
     agreement: float
     mean_distance: float
@@ -65,7 +64,6 @@ def agreement_of(one: Answers, other: Answers) -> Agreement:
     distances = np.abs(one.scores - other.scores) if one.scores.size else np.zeros(1)
     cosines = _cosines(one.vectors, other.vectors)
     return Agreement(
-        samples=len(one.vectors),
         decisions=len(one.decisions),
         agreement=same / len(one.decisions),
         mean_distance=float(distances.mean()),

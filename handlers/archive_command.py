@@ -66,8 +66,7 @@ def archive(
     try:
         if model is not None and transformers is None:
             refuse_options(context, TextOptions, "--model")
-            refuse_options(context, QuantizationOptions, "--model")
-            tried = pack_dense_model(model, sample, persia, place, serving)
+            tried = pack_dense_model(model, sample, persia, quantization, place, serving)
         elif transformers is not None and model is None:
             refuse_options(context, PersiaOptions, "--transformers")
             tried = _pack_text_model(transformers, sample, text, quantization, place, serving)

@@ -17,10 +17,12 @@ from persia.signature import SIGNATURE_FILE
 
 from .archive import read_manifest
 
-__all__ = ["OUR_HANDLER", "Contents", "open_archive"]
+__all__ = ["OUR_HANDLER", "TEXT_HANDLER", "Contents", "open_archive"]
 
 _MANIFEST = "MAR-INF/MANIFEST.json"
 OUR_HANDLER = "persia_handler.py"
+TEXT_HANDLER = "transformers_handler.py"
+_SETUP = "setup_config.json"  # of the archives of TorchServe's transformers example
 # What zipfile raises for files that are broken, encrypted or packed in a way that Python does not know, and those who read on.
 _BROKEN = (
     *(zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError),
@@ -37,10 +39,12 @@ class Contents:
     handler: str
     model_file: str  # "" if it has none
     model_bytes: int
+    config_file: str  # with TorchServe's settings and the handler's; "" if it has none
     workers: int
     signature: bytes | None
     embedding_config: bytes | None
     drops_extra: bool  # features that the model does not take
+    text_mode: str | None  # what its text model is for, "" if only the model's own config says it; None: it has no text model
 
 
 def open_archive(path: Path) -> Contents:
@@ -50,7 +54,8 @@ def open_archive(path: Path) -> Contents:
         with zipfile.ZipFile(path) as opened:
             sizes = {entry.filename: entry.file_size for entry in opened.infolist()}
             model = json.loads(opened.read(_MANIFEST))["model"]
-            settings = yaml.safe_load(opened.read(model["configFile"])) if model.get("configFile") in sizes else {}
+            config_file = str(model["configFile"]) if model.get("configFile") in sizes else ""
+            settings = yaml.safe_load(opened.read(config_file)) if config_file else {}
             settings = settings if isinstance(settings, dict) else {}
             signature = opened.read(SIGNATURE_FILE) if SIGNATURE_FILE in sizes else None
             config = _file(opened, sizes, _text(settings.get("persia"), "embedding_config"))
@@ -72,10 +77,12 @@ def open_archive(path: Path) -> Contents:
         handler=handler,
         model_file=model_file,
         model_bytes=sizes.get(model_file, 0),
+        config_file=config_file,
         workers=_positive(settings.get("minWorkers")),
         signature=signature,
         embedding_config=config,
         drops_extra=_text(settings.get("persia"), "extra_features") == "drop",
+        text_mode=_text(settings.get("handler"), "mode") if handler == TEXT_HANDLER or _SETUP in sizes else None,
     )
 
 

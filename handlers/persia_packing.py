@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path, PurePath
 from typing import Any
@@ -14,15 +16,23 @@ from persia.signature import Signature
 from persia.signature_check import SignatureCheck
 from persia.torchserve.settings import handler_settings
 
+from .agreement import Agreement
 from .archive import DEFAULT_HANDLER, write_archive
-from .archive_options import PersiaOptions, Place, Serving
+from .archive_options import PersiaOptions, Place, QuantizationOptions, Serving
 from .model_config import DEFAULTS
 from .signature_writing import check_features, signature_of
 
 __all__ = ["pack_dense_model"]
 
 
-def pack_dense_model(model: Path, sample: Path | None, options: PersiaOptions, place: Place, serving: Serving) -> str:
+def pack_dense_model(
+    model: Path,
+    sample: Path | None,
+    options: PersiaOptions,
+    quantization: QuantizationOptions,
+    place: Place,
+    serving: Serving,
+) -> str:
     """Writes the archive, and gives what to say of the model. Raises PersiaError, OSError."""
     handler = serving.handler or DEFAULT_HANDLER
     extra = serving.read_config()
@@ -35,11 +45,27 @@ def pack_dense_model(model: Path, sample: Path | None, options: PersiaOptions, p
         raise InvalidInput("--single and --ids need a signature: give --embedding-config, and --features or a byte batch")
     if options.no_signature:
         signature = None
-    place.out.mkdir(parents=True, exist_ok=True)
     packed = signature.to_bytes() if signature else None
     extra_files = (*serving.extra_files, *_weight_files(model, serving.extra_files))
-    write_archive(place.archive, place.name, place.version, model, handler, text, extra_files, packed)
+    with tempfile.TemporaryDirectory(prefix="persia-archive-") as staging:
+        if quantization.quantize:
+            model, agrees = _quantized(model, sample, quantization, Path(staging))
+            tried += f", and as int8 with {agrees}"
+        place.out.mkdir(parents=True, exist_ok=True)
+        write_archive(place.archive, place.name, place.version, model, handler, text, extra_files, packed)
     return f"{tried}; signature: {len(signature.features)} features" if signature else tried
+
+
+def _quantized(model: Path, sample: Path | None, quantization: QuantizationOptions, staging: Path) -> tuple[Path, Agreement]:
+    """The model's file with int8 layers. Raises InvalidInput if it does not agree enough with the original."""
+    from .dense_quantization import write_quantized_dense  # torch, which was imported by now
+
+    out = staging / model.name
+    found = write_quantized_dense(model, sample, out)
+    quantization.check(found, sample.name if sample is not None else "the sample")
+    changed = model.stat().st_mtime
+    os.utime(out, (changed, changed))  # which the manifest has: the same model gives the same archive
+    return out, found
 
 
 def _weight_files(model: Path, extra_files: Sequence[Path]) -> Iterator[Path]:

@@ -66,7 +66,12 @@ class TransformersHandler(BaseHandler):  # type: ignore[misc]  # TorchServe has 
 
     def inference(self, data: Sequence[Prepared | PersiaError], *args: Any, **kwargs: Any) -> list[Answered | PersiaError]:
         """Tokens -> what the model gives for them, or the words of an explanation."""
+        before = self.runner.cache.counts()
         answers: list[Answered | PersiaError] = self.runner.run(data)
+        if self.model.settings.answer_cache_mib:
+            now = self.runner.cache.counts()
+            self.context.metrics.add_counter("AnswerCacheHits", now.hits - before.hits)
+            self.context.metrics.add_counter("AnswerCacheMisses", now.misses - before.misses)
         if self.drift is not None:
             watch_texts(self.drift, self.model, self.names, answers)
         return answers

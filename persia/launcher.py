@@ -22,6 +22,7 @@ COMMANDS = {
     "packet": "persia.embedding_server.commands:packet",
     "check": "persia.checking.command:check",
     "archive": "persia.handlers.archive_command:archive",
+    "compare": "persia.handlers.compare_command:compare",
     "torchserve": "persia.handlers.torchserve_command:torchserve",
     "drift": "persia.client.drift_command:drift",
     "infer": "persia.client.infer_command:infer",

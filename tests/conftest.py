@@ -27,7 +27,7 @@ settings.load_profile("ci" if os.environ.get("CI") else "here")
 # Files whose few tests wait for a TorchServe, or train: they come first, so that no process is left with one at the end.
 SLOW = (
     *("demo", "export", "from_pytorch", "golden_scores", "handler", "http_json", "model_authors", "persia_handler", "stack"),
-    *("swap", "torchserve", "updates_under_load"),
+    *("swap", "torchserve", "transformers", "updates_under_load"),
 )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import re
 import subprocess
@@ -18,6 +19,7 @@ from text_models import FOLDERS, TEXT_MODELS, copy_of, pack, random_distilbert, 
 
 from handlers.archive_command import archive
 from handlers.archive_contents import open_archive
+from persia.checking.command import check
 from persia.text import TextModel, TextSettings
 from persia.text.tokenizer import Text
 
@@ -37,8 +39,10 @@ def unpacked(mar: Path, to: Path) -> TextModel:
     return TextModel.load(to, TextSettings.of_directory(to, settings_of(mar)), open_archive(mar).model_file)
 
 
-@pytest.mark.parametrize("mode", FOLDERS)
-@pytest.mark.parametrize("save_mode", ["pretrained", "torchscript", "onnx"])
+FORMS = [*itertools.product(FOLDERS, ["pretrained", "torchscript"]), ("question_answering", "onnx")]
+
+
+@pytest.mark.parametrize(("mode", "save_mode"), FORMS)
 def test_an_archive_answers_as_the_folder_did(tmp_path: Path, mode: str, save_mode: str) -> None:
     if save_mode == "onnx":
         pytest.importorskip("onnxscript")
@@ -248,3 +252,18 @@ def test_options_of_the_other_kind_are_refused(tmp_path: Path, options: list[str
     run = CliRunner().invoke(archive, ["--model", str(SEQUENCE / "config.json"), "--name", "a", "--top-k", "3"])
     assert run.exit_code == 2 and "--top-k says nothing of --model: it is for a text model" in run.stderr
     assert CliRunner().invoke(archive, ["--name", "a"]).exit_code == 2
+
+
+def test_the_check_says_what_a_text_model_is_for(tmp_path: Path) -> None:
+    assert pack(tmp_path, FOLDERS["token_classification"]).exit_code == 0
+    mar, spoiled = tmp_path / "text-1.0.mar", tmp_path / "spoiled.mar"
+    with zipfile.ZipFile(mar) as opened, zipfile.ZipFile(spoiled, "w") as written:
+        for name in opened.namelist():
+            if name != "tokenizer.json":
+                written.writestr(name, opened.read(name))
+    run = CliRunner().invoke(check, ["--archive", str(mar), "--archive", str(spoiled), "--json"])
+    assert run.exit_code == 2  # there is no config either
+    said = [(line["state"], line["text"]) for line in json.loads(run.stdout)["findings"] if line["area"] == "archive"]
+    assert [state for state, _ in said] == ["ok", "ok", "ok", "fail"]
+    assert said[1][1] == "a text model for token_classification, which loads: 9 labels, up to 256 tokens"
+    assert "expected the model's tokenizer" in said[3][1]

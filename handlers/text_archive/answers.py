@@ -12,13 +12,15 @@ from persia.text.tasks import best_span, probabilities
 from persia.text.tokenizer import Text
 
 from ..agreement import Answers, order_of
+from ..torch_threads import one_torch_thread
 
 __all__ = ["answers_of"]
 
 
 def answers_of(model: TextModel, texts: Sequence[Text]) -> Answers:
     """Raises InvalidInput for a text that the model does not take."""
-    outcomes = model.answer(texts)
+    with one_torch_thread():
+        outcomes = model.answer(texts)
     of_mode = {
         "sequence_classification": _of_classes,
         "token_classification": _of_words,

@@ -12,7 +12,7 @@ import numpy.typing as npt
 
 from persia import _core
 from persia.checking import signatures
-from persia.checking.leaves import Archive, load_model_of, open_archive, scores_of
+from persia.checking.leaves import Archive, load_model_of, open_archive, scores_of, text_model_of
 from persia.checking.report import Report
 from persia.checking.samples import Sample
 from persia.checking.scan import Rows, Scan
@@ -67,6 +67,9 @@ def check_archive(
         return None
     text = f"{archive.name} {archive.version}, handler {archive.handler or 'none'}, {archive.model_bytes / 2**20:.1f} MiB"
     report.ok("archive", subject, text, model=archive.name, version=archive.version, bytes=archive.model_bytes)
+    if archive.text_mode is not None:
+        _check_text_model(report, path)
+        return archive
     fits = _check_own_config(report, subject, archive, config)
     dense: Sequence[_Array] = sample.batch.dense if sample is not None else []
     if signature is None:
@@ -86,8 +89,32 @@ def check_archive(
     return archive
 
 
+def _check_text_model(report: Report, path: Path) -> None:
+    """Loads it as a worker would, which is all that can be known without texts."""
+    lacking = [name for name in ("torch", "tokenizers") if importlib.util.find_spec(name) is None]
+    if lacking:
+        advice = "pip install 'persia-serve[transformers]' where TorchServe is to run"
+        report.warn("archive", path.name, f"its text model was not loaded: there is no {lacking[0]} here", advice)
+        return
+    try:
+        mode, labels, tokens = text_model_of(path)
+    except (PersiaError, OSError) as error:
+        report.fail("archive", path.name, str(error), "pack the model again with `persia-launcher archive --transformers`")
+        return
+    named = f"{labels} labels, " if labels else ""
+    report.ok(
+        "archive",
+        path.name,
+        f"a text model for {mode}, which loads: {named}up to {tokens} tokens",
+        labels=labels,
+        tokens=tokens,
+    )
+
+
 def judges_dense(archive: Archive) -> bool:
-    """Whether its signature says what dense tensors may hold. Raises CorruptFile."""
+    """Whether its signature says what dense tensors may hold; a text model takes none. Raises CorruptFile."""
+    if archive.text_mode is not None:
+        return True
     return archive.signature is not None and read_signature(archive.signature).dense_known
 
 

@@ -17,9 +17,9 @@ from persia.checking.samples import Sample, check_numbers, check_sample, read_sa
 from persia.checking.scan import Scan, scan
 from persia.checking.subject import Subject, read_subject
 from persia.checking.tables import check_rows
+from persia.checking.torchserve_config import check_torchserve_config
 from persia.config import EMBEDDING_CONFIG_VARIABLE, GLOBAL_CONFIG_VARIABLE
 from persia.seconds import Seconds
-from persia.torchserve.state import MODELS_FILE
 
 __all__ = ["check"]
 
@@ -27,7 +27,7 @@ _FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
 _DIRECTORY = click.Path(exists=True, file_okay=False, path_type=Path)
 _PORT = click.IntRange(0, 65_535)
 _EVER = 1e9  # seconds
-TORCHSERVE_STATE = Path("ts", MODELS_FILE)  # where TorchServe under `up` notes what it has
+TORCHSERVE_STATE = Path("ts", "models.json")  # as persia.torchserve.state has it, without grpc
 
 
 @click.command(context_settings={"show_default": True})
@@ -38,6 +38,7 @@ TORCHSERVE_STATE = Path("ts", MODELS_FILE)  # where TorchServe under `up` notes 
 @click.option("--model-store", type=_DIRECTORY, help="TorchServe's.")
 @click.option("--models", default="all", help="Archives of the store, with commas between them.")
 @click.option("--archive", "archives", type=_FILE, multiple=True, help="One more archive; any number of times.")
+@click.option("--ts-config", type=_FILE, help="A config.properties of TorchServe's; alone, nothing else is looked at.")
 @click.option("--sample", type=_FILE, help="Requests to try: a byte batch (.bin), or another file that `infer` reads.")
 @click.option("--time-limit", type=Seconds(), default=10.0, help="Seconds for reading rows; then figures are estimates.")
 @click.option("--full", is_flag=True, help="Read all rows, however long it takes.")
@@ -57,6 +58,7 @@ def check(
     model_store: Path | None,
     models: str,
     archives: tuple[Path, ...],
+    ts_config: Path | None,
     sample: Path | None,
     time_limit: float,
     full: bool,
@@ -75,6 +77,11 @@ def check(
     if something is wrong: scores would be wrong, or a process would not start.
     """
     report = Report()
+    if ts_config is not None:
+        check_torchserve_config(report, ts_config)
+        if not any((global_config, embedding_config, checkpoint, model_store, archives, sample)):
+            click.echo(report.to_json() if as_json else "\n".join(report.lines(problems_only)))
+            sys.exit(report.exit_code(strict))
     subject = read_subject(report, global_config, embedding_config, checkpoint, shards)
     asked = read_sample(report, sample, subject.embedding_config) if sample and subject.embedding_config else None
     scanned = _scan(subject, asked, _EVER if full else time_limit)

@@ -31,6 +31,7 @@ __all__ = [
     "packets_since",
     "sample_bytes",
     "scores_of",
+    "text_model_of",
 ]
 
 SAMPLES = 4096  # of a file with more, the first ones are the sample
@@ -82,6 +83,7 @@ class Archive(Protocol):
     signature: bytes | None
     embedding_config: bytes | None
     drops_extra: bool
+    text_mode: str | None
 
 
 def open_checkpoint(directory: Path, index: int, count: int) -> Checkpoint:
@@ -163,3 +165,12 @@ def scores_of(path: Path, dense: _Arrays, embeddings: _Arrays) -> list[npt.NDArr
 def load_model_of(path: Path) -> None:
     """Loads the model in an archive, and drops it again. Needs torch. Raises InvalidInput if it does not load."""
     import_module("persia.handlers.archive_scores").load_model_of(path)
+
+
+def text_model_of(path: Path) -> tuple[str, int, int]:
+    """Loads the text model in an archive: what it is for, how many labels it has, and how many tokens it takes.
+
+    Needs torch, or what the model is for. Raises PersiaError if it does not load, OSError.
+    """
+    model = import_module("persia.handlers.text_archive.reading").load_text_model(path)
+    return str(model.mode), len(model.labels), int(model.tokenizer.max_length)

@@ -45,7 +45,7 @@ def kind_of(path: Path) -> str:
     return "pretrained" if "data.pkl" in inside else "pt2"
 
 
-def load_engine(path: Path, mode: str, config: Mapping[str, Any], device: str = "cpu") -> Engine:
+def load_engine(path: Path, mode: str, config: Mapping[str, Any], device: str = "cpu", threads: int = 1) -> Engine:
     """config: what config.json says; weights alone do not say what they are of. Raises NotFound, ConfigError, OSError."""
     if not path.is_file():
         raise NotFound(f"expected the model's weights as {path}, which is not there")
@@ -57,7 +57,7 @@ def load_engine(path: Path, mode: str, config: Mapping[str, Any], device: str = 
     if kind == "onnx":
         from .onnx_models import OnnxEngine
 
-        return OnnxEngine.load(path)
+        return OnnxEngine.load(path, threads)
     if kind == "pt2":
         from .exported import ExportedEngine
 

@@ -21,6 +21,8 @@ __all__ = ["Attribution", "attribute", "explain"]
 
 # As many steps between the empty text and the text as captum takes by default, at the nodes of Gauss and Legendre.
 STEPS = 50
+# All steps of a long text together would take gigabytes.
+TOKENS_AT_ONCE = 2048
 
 
 @dataclass(frozen=True)
@@ -92,12 +94,16 @@ def attribute(model: TextModel, tokens: Tokens, output: Callable[[Any], torch.Te
         at_empty, empty_vectors = forward(1, None, torch.tensor([pads], device=engine.device))
     nodes, weights = np.polynomial.legendre.leggauss(STEPS)
     alphas = torch.tensor((nodes + 1) / 2, dtype=torch.float32, device=engine.device)[:, None, None]
-    steps = (empty_vectors + alphas * (text_vectors - empty_vectors)).requires_grad_()
-    with torch.enable_grad():
-        along, _ = forward(STEPS, steps, ids)
-        (gradients,) = torch.autograd.grad(along.sum(), steps)
     of_steps = torch.tensor(weights / 2, dtype=torch.float32, device=engine.device)[:, None, None]
-    parts = (gradients * of_steps).sum(0) * (text_vectors - empty_vectors)[0]
+    together = max(1, TOKENS_AT_ONCE // len(tokens.ids))
+    gradient = torch.zeros_like(text_vectors[0])
+    for alpha, weight in zip(alphas.split(together), of_steps.split(together), strict=True):
+        step = (empty_vectors + alpha * (text_vectors - empty_vectors)).requires_grad_()
+        with torch.enable_grad():
+            along, _ = forward(len(step), step, ids)
+            (gradients,) = torch.autograd.grad(along.sum(), step)
+        gradient += (gradients * weight).sum(0)
+    parts = gradient * (text_vectors - empty_vectors)[0]
     summed = parts.sum(-1)
     delta = parts.double().sum() - (at_text - at_empty).double().sum()
     return Attribution((summed / summed.norm().clamp_min(1e-30)).tolist(), float(delta))

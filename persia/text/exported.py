@@ -27,6 +27,8 @@ class ExportedEngine:
                 f"expected inputs named {', '.join(INPUT_NAMES)}, got {', '.join(self.names) or 'none'}", file=file
             )
         self.module = program.module().to(device)
+        given = program.example_inputs
+        self.positional = len(given[0]) if given is not None else len(self.names)
         self.device = device
 
     @classmethod
@@ -44,5 +46,6 @@ class ExportedEngine:
 
     def run(self, inputs: Inputs) -> Sequence[np.ndarray]:
         arguments = {name: torch.from_numpy(inputs[name]).to(self.device) for name in self.names}
+        named = {name: arguments[name] for name in self.names[self.positional :]}
         with torch.inference_mode():
-            return arrays_of(self.module(**arguments))
+            return arrays_of(self.module(*list(arguments.values())[: self.positional], **named))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -15,9 +15,9 @@ from persia.errors import ConfigError, InvalidInput
 from .config_files import read_object_if_there
 from .embedded import embedded_files
 from .engines import Engine, load_engine
-from .labels import read_labels
+from .labels import LABELS_FILE, read_labels
 from .positions import positions_of
-from .settings import MODES, TextSettings
+from .settings import MODES, SETUP_FILE, TextSettings
 from .tasks import numbers_of, shape_problem
 from .tokenizer import Text, TextTokenizer, Tokens
 
@@ -75,7 +75,7 @@ class TextModel:
         config = config or embedded.get("config.json", {})
         mode = settings.mode or mode_of(config)
         tokenizer = TextTokenizer.load(directory, config, _longest(settings, config), settings.do_lower_case, embedded)
-        engine = load_engine(path, mode, config, device)
+        engine = load_engine(path, mode, config, device, settings.threads)
         needs_labels = mode in ("sequence_classification", "token_classification")
         labels = (read_labels(directory, config) or []) if needs_labels else []
         model = cls(engine, tokenizer, settings, mode, labels, config.get("problem_type"))
@@ -96,9 +96,7 @@ class TextModel:
         mask = [1] * len(tokens.ids)
         if self.settings.pads:
             tokens, mask = self.tokenizer.padded(tokens)
-        arrays = {"input_ids": tokens.ids, "attention_mask": mask, "token_type_ids": self._types(tokens)}
-        inputs = {name: np.asarray([values], np.int64) for name, values in arrays.items()}
-        return numbers_of(self.engine.run(inputs), self.mode, self.settings, inputs["attention_mask"])[0]
+        return numbers_of(self._outputs(tokens, mask), self.mode, self.settings, np.asarray([mask]))[0]
 
     def answer(self, texts: Sequence[Text]) -> list[Outcome]:
         """What the model says of each. Raises InvalidInput for the first that it cannot take."""
@@ -109,25 +107,52 @@ class TextModel:
         """With the tokens that the numbers are of, which are more than the text's if inputs are padded."""
         return Outcome(text, self.tokenizer.padded(tokens)[0] if self.settings.pads else tokens, numbers)
 
-    def _types(self, tokens: Tokens) -> list[int]:
-        """The example passes none, so that a question and its context are one segment."""
-        return tokens.type_ids if self.settings.qa_span == "best" else [0] * len(tokens.ids)
-
     def _try(self) -> None:
         """Runs the model once, so that a worker that could only fail does not start. Raises ConfigError."""
         tokens = self.tokenizer.tokenize(Text("a", "b") if self.mode == "question_answering" else Text("a"))
-        ids = np.asarray([tokens.ids], np.int64)
-        inputs = {"input_ids": ids, "attention_mask": np.ones_like(ids), "token_type_ids": np.zeros_like(ids)}
-        outputs = self.engine.run(inputs)
-        if problem := shape_problem(outputs, self.mode, len(tokens.ids)):
-            raise ConfigError(problem, "$.mode")
-        classes = outputs[0].shape[-1]
-        if self.mode in ("sequence_classification", "token_classification") and len(self.labels) < classes:
+        mask = [1] * len(tokens.ids)
+        if self.settings.pads:
+            tokens, mask = self.tokenizer.padded(tokens)
+        try:
+            outputs = self._outputs(tokens, mask)
+        except Exception as error:  # of the engine's own kind
+            outputs, mask = self._of_one_length(tokens, mask, error)
+        if problem := shape_problem(outputs, self.mode, len(mask)):
+            raise ConfigError(problem, "$.mode", SETUP_FILE)
+        if self.mode in ("sequence_classification", "token_classification"):
+            self._check_labels(outputs[0].shape[-1])
+
+    def _of_one_length(self, tokens: Tokens, mask: list[int], error: Exception) -> tuple[Sequence[np.ndarray], list[int]]:
+        """A trace of before torch 1.3, or a rigid export, takes texts of the length alone with which it was made."""
+        last = str(error).strip().splitlines()[-1:]
+        failed = ConfigError(f"the model fails for a text of {len(mask)} tokens: {''.join(last)}", file=SETUP_FILE)
+        if self.settings.pads:
+            raise failed from error
+        try:
+            padded, mask = self.tokenizer.padded(tokens)
+            outputs = self._outputs(padded, mask)
+        except Exception:
+            raise failed from error
+        log.warning("the model takes texts of %d tokens alone: shorter ones are filled up", len(mask))
+        self.settings = replace(self.settings, padding="max_length")
+        return outputs, mask
+
+    def _check_labels(self, classes: int) -> None:
+        if not self.labels:
+            log.warning("no index_to_name.json and no id2label of config.json: answers are LABEL_0 to LABEL_%d", classes - 1)
+            self.labels = [f"LABEL_{i}" for i in range(classes)]  # as transformers has it
+        if len(self.labels) < classes:
             raise ConfigError(
                 f"expected a label for each of the model's {classes} classes, got {len(self.labels)}: give them in "
                 "index_to_name.json, or as id2label of config.json",
-                file="index_to_name.json",
+                file=LABELS_FILE,
             )
+
+    def _outputs(self, tokens: Tokens, mask: list[int]) -> Sequence[np.ndarray]:
+        """The example passes no types of tokens, so that a question and its context are one segment."""
+        types = tokens.type_ids if self.settings.qa_span == "best" else [0] * len(tokens.ids)
+        arrays = {"input_ids": tokens.ids, "attention_mask": mask, "token_type_ids": types}
+        return self.engine.run({name: np.asarray([values], np.int64) for name, values in arrays.items()})
 
 
 def mode_of(config: Mapping[str, Any]) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import os
+import zipfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from pickle import UnpicklingError
@@ -20,9 +21,9 @@ from .extras import extra
 from .outputs import arrays_of
 from .quiet import transformers_quiet
 
-__all__ = ["PretrainedEngine", "load_pretrained", "read_weights"]
+__all__ = ["CLASSES", "PretrainedEngine", "load_pretrained", "read_weights"]
 
-_CLASSES = {
+CLASSES = {
     "sequence_classification": "AutoModelForSequenceClassification",
     "token_classification": "AutoModelForTokenClassification",
     "question_answering": "AutoModelForQuestionAnswering",
@@ -70,7 +71,7 @@ def load_pretrained(path: Path, mode: str, config: Mapping[str, Any]) -> tuple[A
     transformers = extra("transformers")
     with transformers_quiet():
         settings = _config_of(transformers, config)
-        mapping = getattr(transformers, _CLASSES[mode])._model_mapping
+        mapping = getattr(transformers, CLASSES[mode])._model_mapping
         if type(settings) not in mapping:
             raise ConfigError(
                 f"transformers has no model of type {settings.model_type} for {mode}", "$.model_type", "config.json"
@@ -97,6 +98,10 @@ def read_weights(path: Path) -> dict[str, torch.Tensor]:
             return dict(extra("safetensors.torch").load_file(str(path)))
         weights = torch.load(path, map_location="cpu", weights_only=True)
     except UnpicklingError as error:
+        if not zipfile.is_zipfile(path) and not path.read_bytes()[:1] == b"\x80":  # how each pickle begins
+            raise ConfigError(
+                "expected weights (safetensors, or a state_dict of torch.save), got neither", file=path.name
+            ) from error
         raise ConfigError(
             "the file holds a pickled model, whose code would run when it is loaded; expected its weights: "
             "torch.save(model.state_dict(), ...) or model.save_pretrained(...)",
@@ -128,7 +133,7 @@ def _config_of(transformers: Any, config: Mapping[str, Any]) -> Any:
 
 def _type_of_class(transformers: Any, config: Mapping[str, Any]) -> str | None:
     named = (config.get("architectures") or [None])[0]
-    for name in _CLASSES.values():
+    for name in CLASSES.values():
         for settings, model in getattr(transformers, name)._model_mapping._model_mapping.items():
             if named is not None and model == named:
                 return str(settings)

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from persia.errors import InvalidInput
+from persia.errors import InvalidInput, TooLarge
 
 from .literals import parse_json, parse_literal, plain
 from .tokenizer import Text
@@ -14,6 +14,9 @@ from .tokenizer import Text
 __all__ = ["FORMATS", "Request", "RequestReader"]
 
 FORMATS = ("text", "json", "top_k", "scores", "logits", "offsets")
+
+# Texts are run one after the other, and a worker that takes longer than responseTimeout is killed.
+MAX_TEXTS = 256
 
 # Names under which a text may come. The example's are `data` and `body`, the workshop's is `text`, that of pipelines `inputs`.
 _TEXT_KEYS = ("text", "data", "inputs", "body")
@@ -43,6 +46,7 @@ class RequestReader:
     def __init__(self, mode: str, parses_text: bool = False) -> None:
         self.is_question = mode == "question_answering"
         self.parses_text = parses_text
+        self.expected = _EXPECTED_QUESTION if self.is_question else _EXPECTED
 
     def read(self, data: Any, content_type: str = "", explain: bool = False) -> Request:
         """data: what TorchServe hands over for one request. Raises InvalidInput."""
@@ -73,10 +77,11 @@ class RequestReader:
         if len(names) == 1 and fields[names[0]] in (b"", "", bytearray()):
             value = parse_literal(names[0])
             return self._of_json(value) if isinstance(value, (dict, list)) else self._of_text(names[0], False)
-        shown = ", ".join(repr(name[:20]) for name in names[:3]) or "none"
+        shown = ", ".join(repr(name[:20]) for name in names[:3])
+        got = f"a form with the fields {shown}" if names else "a form without fields, as `curl -d` sends"
         raise InvalidInput(
-            f"{_EXPECTED_QUESTION if self.is_question else _EXPECTED}, got a form with the fields {shown}: send the text as "
-            "the field `data`, or as a body by curl -H 'Content-Type: text/plain' --data-binary"
+            f"{self.expected}, got {got}: send the text as the field `data`, or as a body of its own by "
+            "curl -H 'Content-Type: text/plain' --data-binary"
         )
 
     def _of_text(self, text: str, explain: bool) -> Request:
@@ -105,6 +110,8 @@ class RequestReader:
     def _several(self, values: Any) -> list[Text]:
         if not isinstance(values, list) or not values:
             raise InvalidInput(f"expected a list of at least one text, got {_shown(values)}")
+        if len(values) > MAX_TEXTS:
+            raise TooLarge(f"expected at most {MAX_TEXTS} texts in a request, got {len(values)}: send several requests")
         return [self._numbered(i, value) for i, value in enumerate(values)]
 
     def _numbered(self, i: int, value: Any) -> Text:
@@ -125,10 +132,12 @@ class RequestReader:
             if missing := [key for key in ("question", "context") if key not in value]:
                 raise InvalidInput(f"{_EXPECTED_QUESTION}, got no {missing[0]}")
             return Text(self._text(value["question"]), self._text(value["context"]))
+        if isinstance(value, Mapping) and "datatype" in value:
+            raise InvalidInput('expected {"instances": [...]}, got an input of the open inference protocol (v2)')
         if isinstance(value, Mapping) and (keys := [key for key in _TEXT_KEYS if key in value]):
             inner, second = value[keys[0]], value.get(_SECOND_KEY)
             return self._one(inner) if second is None else Text(self._text(inner), self._text(second))
-        raise InvalidInput(f"{_EXPECTED_QUESTION if self.is_question else _EXPECTED}, got {_shown(value)}")
+        raise InvalidInput(f"{self.expected}, got {_shown(value)}")
 
     def _with_wishes(self, request: Request, value: Mapping[str, Any]) -> Request:
         parameters = value.get("parameters")
@@ -151,7 +160,7 @@ class RequestReader:
         if isinstance(value, (bytes, bytearray)):
             return plain(value)
         if not isinstance(value, str):
-            raise InvalidInput(f"{_EXPECTED_QUESTION if self.is_question else _EXPECTED}, got {_shown(value)}")
+            raise InvalidInput(f"{self.expected}, got {_shown(value)}")
         return value
 
 

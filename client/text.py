@@ -1,0 +1,162 @@
+"""Answers of a text model on TorchServe, over gRPC and over HTTP: what the caller sends is text, or what JSON can say."""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+import urllib.error
+import urllib.request
+from http.client import HTTPException
+from types import TracebackType
+from typing import Any, NoReturn
+from urllib.parse import quote
+
+import grpc
+
+from persia.errors import (
+    AccessDenied,
+    ConfigError,
+    DeadlineExceeded,
+    InvalidInput,
+    NotFound,
+    PersiaError,
+    TooLarge,
+    Unavailable,
+)
+from persia.torchserve import Tokens
+from persia.torchserve.schema import new_message, open_channel, predictions_call
+from persia.torchserve.scores import BODY
+from persia.torchserve.status import torchserve_error
+
+from .predict import DEFAULT_ADDRESS, DEFAULT_TIMEOUT, checked_timeout
+
+__all__ = ["DEFAULT_HTTP_ADDRESS", "HttpTextClient", "TextClient"]
+
+DEFAULT_HTTP_ADDRESS = "127.0.0.1:8080"
+
+# What TorchServe says over HTTP, as errors of ours.
+_ERRORS: dict[int, type[PersiaError]] = {
+    400: InvalidInput,
+    401: AccessDenied,
+    403: AccessDenied,
+    404: NotFound,
+    405: ConfigError,
+    413: TooLarge,
+    503: Unavailable,
+    504: DeadlineExceeded,
+    507: TooLarge,
+}
+
+
+class TextClient:
+    """Over gRPC. Safe for use by many threads, which share one connection."""
+
+    def __init__(
+        self,
+        model: str,
+        address: str = DEFAULT_ADDRESS,
+        *,
+        version: str | None = None,
+        token: str | None = None,
+        token_file: str | os.PathLike[str] | None = None,
+        timeout: float = DEFAULT_TIMEOUT,
+    ) -> None:
+        """As persia.client.predict.Client has them."""
+        self._model, self._version = model, version or ""
+        self._tokens, self._timeout = Tokens(token, token_file), checked_timeout(timeout)
+        self._channel = open_channel(address)
+        self._call = predictions_call(self._channel)
+
+    def predict(self, request: Any, timeout: float | None = None) -> str:
+        """The answer, as the handler wrote it. Raises the errors of Client.predict."""
+        seconds = _seconds(self._timeout, timeout)
+        body = _body(request)[0]
+        message = new_message("PredictionsRequest", model_name=self._model, model_version=self._version, input={BODY: body})
+        end = time.monotonic() + seconds
+        try:
+            answer = self._call(message, timeout=seconds, metadata=self._tokens.metadata("inference"))
+        except grpc.RpcError as error:
+            raise torchserve_error(error, message.ByteSize(), end) from None
+        return bytes(answer.prediction).decode(errors="replace")
+
+    def close(self) -> None:
+        self._channel.close()
+
+    def __enter__(self) -> TextClient:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None) -> None:
+        self.close()
+
+
+class HttpTextClient:
+    """Over HTTP. Safe for use by many threads; each call has a connection of its own."""
+
+    def __init__(
+        self,
+        model: str,
+        address: str = DEFAULT_HTTP_ADDRESS,
+        *,
+        version: str | None = None,
+        token: str | None = None,
+        token_file: str | os.PathLike[str] | None = None,
+        timeout: float = DEFAULT_TIMEOUT,
+    ) -> None:
+        """As TextClient has them; address: `host:port` of TorchServe's inference over HTTP."""
+        path = "/".join(quote(part, safe="") for part in (model, *([version] if version else [])))
+        self._url = f"http://{address}/predictions/{path}"
+        self._tokens, self._timeout = Tokens(token, token_file), checked_timeout(timeout)
+
+    def predict(self, request: Any, timeout: float | None = None) -> str:
+        """As TextClient.predict."""
+        seconds = _seconds(self._timeout, timeout)
+        body, kind = _body(request)
+        headers = {"Content-Type": kind, **dict(self._tokens.metadata("inference"))}
+        try:
+            with urllib.request.urlopen(urllib.request.Request(self._url, body, headers), timeout=seconds) as response:
+                answer: str = response.read().decode(errors="replace")
+                return answer
+        except urllib.error.HTTPError as error:
+            with error:
+                _refused(error.code, error.read())
+        except TimeoutError as error:
+            raise DeadlineExceeded(f"no answer of {self._url} within {seconds} seconds") from error
+        except (OSError, HTTPException) as error:
+            if isinstance(getattr(error, "reason", None), TimeoutError):
+                raise DeadlineExceeded(f"no answer of {self._url} within {seconds} seconds") from error
+            raise Unavailable(f"expected an answer of {self._url}: {error}") from error
+
+    def close(self) -> None:
+        """There is nothing to close: it is here for whoever closes clients."""
+
+
+def _seconds(usual: float, timeout: float | None) -> float:
+    if timeout is None:
+        return usual
+    if timeout <= 0:
+        raise DeadlineExceeded(f"expected time left for the call, got {timeout} seconds")
+    return checked_timeout(timeout)
+
+
+def _body(request: Any) -> tuple[bytes, str]:
+    """And its content type. Text is sent as it is; what is neither text nor bytes as JSON."""
+    if isinstance(request, bytes):
+        return request, "application/octet-stream"
+    if isinstance(request, str):
+        return request.encode(), "text/plain; charset=utf-8"
+    try:
+        return json.dumps(request, allow_nan=False).encode(), "application/json"
+    except (TypeError, ValueError) as error:
+        raise InvalidInput(f"expected text, bytes, or what JSON can say, got {type(request).__name__}: {error}") from error
+
+
+def _refused(code: int, body: bytes) -> NoReturn:
+    """Raises what TorchServe's error is."""
+    try:
+        message = str(json.loads(body)["message"])
+    except (ValueError, KeyError, TypeError):
+        message = body[:200].decode(errors="replace")
+    if code == 503 and message == "Prediction failed":  # of a handler that raised: no other try would mend it
+        raise PersiaError(f"the handler failed ({message}): its traceback is in TorchServe's model_log.log")
+    raise _ERRORS.get(code, PersiaError)(message)
