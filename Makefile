@@ -28,7 +28,7 @@ CONCURRENT := $(basename $(notdir $(wildcard native/tests/*concurrent*_test.cpp)
 UNRANDOMISED = $(shell [ "$$(cat /proc/sys/vm/mmap_rnd_bits 2>/dev/null || echo 0)" -gt 28 ] && \
 	setarch -R true 2>/dev/null && echo setarch -R)
 
-.PHONY: help setup build real-model test demo crash-test lint format native-test bench wheel proto lock clean
+.PHONY: help setup build real-model test demo crash-test homes-test lint format native-test bench wheel proto lock clean
 
 help:  ## list the verbs
 	@sed -nE 's/^([a-z-]+):.*## (.*)/  make \1	\2/p' $(firstword $(MAKEFILE_LIST)) | expand -t 22
@@ -67,6 +67,21 @@ KILLS ?= 1000
 SEED ?=
 crash-test: build  ## kill embedding servers KILLS=1000 times while packets arrive, and compare all rows; SEED=... makes the same choices
 	PYTHONPATH=. $(PY) tests/crash_loop.py --kills $(KILLS) $(if $(SEED),--seed $(SEED))
+
+MODEL ?=
+SECONDS ?= 3
+homes-test: build  ## serve a text model from each home in examples/homes, and compare scores and speed; MODEL=folder, SECONDS=3
+	$(call home,build/homes,requirements.txt)
+	$(call home,build/homes-fastai,requirements-fastai.txt)
+	build/homes/bin/python -W ignore examples/homes/try_homes.py --seconds $(SECONDS) $(if $(MODEL),--model $(abspath $(MODEL)))
+	build/homes-fastai/bin/python -W ignore examples/homes/fastai_export.py build/homes-fastai
+
+# $(call home,directory,requirements): an environment that sees what is installed here, torch above all, and has more besides.
+define home
+	[ -x $(1)/bin/python ] || $(PY) -m venv $(1)
+	$(PY) examples/homes/share_packages.py $(1)
+	$(1)/bin/python -m pip install --quiet --constraint constraints.txt --requirement examples/homes/$(2)
+endef
 
 # After a build, because mypy reads the types of the installed dependencies.
 lint: build  ## check style, types and formatting

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 import subprocess
 import sys
 import threading
@@ -266,6 +267,18 @@ def test_two_versions_on_torchserve(versions: TorchServeRun) -> None:
         results = split.results()
     assert (results["1.0"].score_mean, results["2.0"].score_mean) == (1, 2)
     assert sum(of.requests for of in results.values()) == 61
+
+
+def test_the_documents_example_runs(versions: TorchServeRun, capsys: pytest.CaptureFixture[str]) -> None:
+    page = (Path(__file__).parents[1] / "docs" / "bert-in-production.md").read_text()
+    (code,) = re.findall(r"^```python\n(.*?)^```", page, re.MULTILINE | re.DOTALL)
+    there = {"my_tc": "sides", "127.0.0.1:7070": versions.address, "key_file.json": str(versions.token_file)}
+    for shown, real in there.items():
+        assert code.count(shown) == 1
+        code = code.replace(shown, real)
+    exec(code, {})
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.split()[:3] for line in lines] == [["version", "weight", "requests"], ["1.0", "90", "3"], ["2.0", "10", "0"]]
 
 
 def test_a_version_that_is_not_there_falls_back_on_torchserve(versions: TorchServeRun) -> None:
