@@ -31,6 +31,7 @@ from text_serving import (
 
 from persia.errors import ConfigError, NotFound
 from persia.text import TextModel, TextSettings
+from persia.text.preparing import prepare
 from persia.text.tokenizer import Text
 from persia.torch_deprecations import torch_deprecations_ignored
 
@@ -348,6 +349,21 @@ def test_a_tokenizer_may_travel_inside_the_model(tmp_path: Path) -> None:
     with zipfile.ZipFile(traced, "a") as opened:
         opened.writestr("traced_model/extra/tokenizer.json", json.dumps(files["tokenizer.json"]))
     assert load(traced.parent, traced.name).tokenize(Text(TEXTS[0])) == whole.tokenize(Text(TEXTS[0]))
+
+
+@pytest.mark.filterwarnings("ignore:.is_gradient_checkpointing. is deprecated:FutureWarning")
+def test_a_prepared_trace_knows_the_question_from_the_context(tmp_path: Path) -> None:
+    """The example's takes no types of tokens, so that both are one text to it."""
+    settings = {"mode": "question_answering", "max_length": 32}
+    wanted = load(model_directory(tmp_path / "folder", "question_answering"), **settings)
+    names = TextSettings.of({**settings, "model_name": str(SOURCES["question_answering"]), "save_mode": "torchscript"})
+    assert prepare(names, tmp_path / "out") == []
+    alone = tmp_path / "alone"
+    alone.mkdir()
+    shutil.copy(tmp_path / "out" / "traced_model.pt", alone)
+    found = load(alone, "traced_model.pt", **settings)
+    pair = Text("who was jim?", "jim was a puppet")
+    np.testing.assert_allclose(found.answer([pair])[0].numbers, wanted.answer([pair])[0].numbers, rtol=0, atol=2e-5)
 
 
 def test_nothing_is_written_while_a_model_is_loaded(
