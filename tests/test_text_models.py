@@ -354,7 +354,7 @@ def test_a_tokenizer_may_travel_inside_the_model(tmp_path: Path) -> None:
 @pytest.mark.filterwarnings("ignore:.is_gradient_checkpointing. is deprecated:FutureWarning")
 def test_a_prepared_trace_knows_the_question_from_the_context(tmp_path: Path) -> None:
     """The example's takes no types of tokens, so that both are one text to it."""
-    settings = {"mode": "question_answering", "max_length": 32}
+    settings: dict[str, Any] = {"mode": "question_answering", "max_length": 32}
     wanted = load(model_directory(tmp_path / "folder", "question_answering"), **settings)
     names = TextSettings.of({**settings, "model_name": str(SOURCES["question_answering"]), "save_mode": "torchscript"})
     assert prepare(names, tmp_path / "out") == []
