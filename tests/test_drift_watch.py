@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import logging
+import re
+import subprocess
+import sys
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -17,15 +20,18 @@ from torchserves import MIX, assert_close
 
 from handlers.persia_handler import PersiaHandler
 from persia import _core
+from persia.drift.baseline import baseline_of_windows, write_baseline
 from persia.drift.budget import Budget
 from persia.drift.ids import Heads
 from persia.drift.numbers import Numbers
+from persia.drift.opening import open_watch
 from persia.drift.recorder import Recorder, Windows
 from persia.drift.sketching import Texts, add_batch
 from persia.drift.state import StateDirectory, models_of, windows_of
 from persia.drift.watch import DriftWatch
 from persia.drift.window import Window
-from persia.errors import NotFound
+from persia.errors import ConfigError, NotFound
+from persia.torchserve.settings import handler_settings
 
 BATCH = MIX / "golden" / "batch16_0.bin"
 SCORES = arrays_of(MIX / "golden" / "batch16_0.npz")["out"]
@@ -161,10 +167,12 @@ class StuckRecorder(Recorder):
 
 def test_a_request_never_waits_and_what_finds_no_room_is_counted(directory: StateDirectory) -> None:
     recorder = StuckRecorder(directory)
-    watch = DriftWatch(recorder, share=1)
+    watch = DriftWatch(recorder, Budget(1))
+    assert watch.wants(1)
     watch.saw_texts(["a"], lambda: Texts([[1, 2]]))
     assert recorder.busy.wait(60)
     for _ in range(20):  # the queue has room for 16
+        assert watch.wants(2)
         watch.saw_texts(["a", "a"], lambda: Texts([[1, 2], [3]]))
     recorder.let_go.set()
     watch.close()
@@ -176,8 +184,10 @@ def test_a_request_never_waits_and_what_finds_no_room_is_counted(directory: Stat
 def test_a_batch_that_cannot_be_sketched_costs_itself_alone(
     directory: StateDirectory, caplog: pytest.LogCaptureFixture
 ) -> None:
-    watch = DriftWatch(Recorder(directory, Windows()), share=1)
+    watch = DriftWatch(Recorder(directory, Windows()), Budget(1))
+    assert watch.wants(1)
     watch.saw_texts(["a"], lambda: Texts([[1, 2]], vectors=np.zeros(1)))
+    assert watch.wants(1)
     watch.saw_texts(["a"], lambda: Texts([[1, 2]]))
     watch.close()
     (window,) = windows_of(directory.read().pieces)
@@ -191,11 +201,27 @@ def test_beyond_its_share_of_a_core_nothing_is_sketched() -> None:
     done = 0
     for _ in range(1000):
         clock.now += 0.01
-        if budget.allows():
-            with budget.spending():
+        set_aside = budget.take()
+        if set_aside is not None:
+            with budget.spending(set_aside):
                 spent.now += 0.005
             done += 1
     assert done * 0.005 == pytest.approx(0.02 * 10 + 0.1, abs=0.01)
+
+
+def test_what_many_requests_set_aside_at_once_is_no_more_than_there_is() -> None:
+    clock, spent = Clock(), Clock()
+    budget = Budget(0.02, clock, spent)
+    for _ in range(50):  # what a piece of work takes is learnt
+        clock.now += 10
+        with budget.spending(budget.take()):
+            spent.now += 0.01
+    clock.now += 10
+    taken = [budget.take() for _ in range(100)]
+    assert sum(set_aside is not None for set_aside in taken) == pytest.approx(10, abs=1)
+    for set_aside in taken:
+        budget.give_back(set_aside or 0)
+    assert budget.take() is not None
 
 
 class Context:
@@ -268,3 +294,59 @@ def test_a_handler_leaves_what_it_was_asked_and_answered(
 def test_without_the_setting_there_is_no_watch(archive: Path, handler: PersiaHandler, deployment: Deployment) -> None:
     handler.initialize(Context(archive, {"addresses": [deployment.middleware.address]}))
     assert handler.drift is None
+
+
+def settings_of(state: Path, **persia: Any) -> dict[str, Any]:
+    return handler_settings({"persia": {"drift_state": str(state), **persia}}, environment={})
+
+
+def test_the_archives_baseline_is_put_beside_the_windows(tmp_path: Path) -> None:
+    baseline = baseline_of_windows(USUAL.windows(5, np.random.default_rng(1)))
+    write_baseline(tmp_path / "usual.drift", baseline)
+    for _ in range(2):  # it is there already the second time
+        watch = open_watch(settings_of(tmp_path / "state", drift_baseline="usual.drift"), "ctr", "1.0", tmp_path)
+        assert watch is not None
+        watch.close()
+        found = StateDirectory(tmp_path / "state", "ctr", "1.0").baseline()
+        assert found is not None
+        assert found.limits == baseline.limits
+
+
+def test_a_broken_baseline_is_no_reason_not_to_serve(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    (tmp_path / "usual.drift").write_bytes(b"?")
+    watch = open_watch(settings_of(tmp_path / "state", drift_baseline="usual.drift"), "ctr", "1.0", tmp_path)
+    assert watch is not None
+    watch.close()
+    assert "the baseline of the watch for drift cannot be used" in caplog.text
+    assert StateDirectory(tmp_path / "state", "ctr", "1.0").baseline() is None
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"drift_state": "relative"}, "expected an absolute path, got 'relative'"),
+        ({"drift_share": 2}, "expected a number over 0, and up to 1, got 2"),
+        ({"drift_share": True}, "expected a number over 0, and up to 1, got True"),
+        ({"drift_samples": "all"}, "expected none or scores or inputs, got 'all'"),
+        ({"drift_window_seconds": 0}, "expected a positive number, got 0"),
+    ],
+)
+def test_wrong_settings_are_named(settings: dict[str, Any], message: str) -> None:
+    with pytest.raises(ConfigError, match=re.escape(message)):
+        handler_settings({"persia": settings}, environment={})
+
+
+def test_a_process_that_ends_leaves_its_last_window(tmp_path: Path) -> None:
+    code = f"""
+from pathlib import Path
+from persia.drift.opening import open_watch
+from persia.drift.sketching import Texts
+from persia.torchserve.settings import handler_settings
+settings = handler_settings({{"persia": {{"drift_state": {str(tmp_path)!r}}}}})
+watch = open_watch(settings, "ctr", "1.0", Path("."))
+assert watch.wants(1)
+watch.saw_texts(["a"], lambda: Texts([[1, 2]]))
+"""
+    subprocess.run([sys.executable, "-c", code], check=True, timeout=60)
+    (window,) = windows_of(StateDirectory(tmp_path, "ctr", "1.0").read().pieces)
+    assert (window.seen, window.samples) == (1, 1)
