@@ -28,7 +28,7 @@ CONCURRENT := $(basename $(notdir $(wildcard native/tests/*concurrent*_test.cpp)
 UNRANDOMISED = $(shell [ "$$(cat /proc/sys/vm/mmap_rnd_bits 2>/dev/null || echo 0)" -gt 28 ] && \
 	setarch -R true 2>/dev/null && echo setarch -R)
 
-.PHONY: help setup build real-model test demo crash-test homes-test lint format native-test bench wheel proto lock clean
+.PHONY: help setup build real-model test demo crash-test drift-soak homes-test lint format native-test bench wheel proto lock clean
 
 help:  ## list the verbs
 	@sed -nE 's/^([a-z-]+):.*## (.*)/  make \1	\2/p' $(firstword $(MAKEFILE_LIST)) | expand -t 22
@@ -67,6 +67,9 @@ KILLS ?= 1000
 SEED ?=
 crash-test: build  ## kill embedding servers KILLS=1000 times while packets arrive, and compare all rows; SEED=... makes the same choices
 	PYTHONPATH=. $(PY) tests/crash_loop.py --kills $(KILLS) $(if $(SEED),--seed $(SEED))
+
+drift-soak: build  ## send ten million rows through the watch for drift, and check that its memory stays as it is
+	PYTHONPATH=. $(PY) benchmarks/soak_drift.py
 
 MODEL ?=
 SECONDS ?= 3

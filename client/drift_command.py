@@ -22,6 +22,7 @@ from persia.drift.verdict import IN_A_ROW, State
 from persia.errors import InvalidInput, PersiaError
 
 from .drift_samples import Answers, windows_of_files
+from .drift_texts import windows_of_texts
 from .predict import DEFAULT_ADDRESS, Client
 from .text_tables import Reading, dense_of_options
 
@@ -29,6 +30,7 @@ __all__ = ["drift"]
 
 _FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
 _DIRECTORY = click.Path(exists=True, file_okay=False, path_type=Path)
+_PATH = click.Path(exists=True, path_type=Path)
 _OUT = click.Path(dir_okay=False, path_type=Path)
 _COUNT = click.IntRange(1)
 _ERROR, _DRIFT = 2, 1  # exit codes
@@ -69,7 +71,8 @@ def drift() -> None:
 
 
 @drift.command()
-@click.option("--input", "inputs", type=_FILE, multiple=True, help=".bin, .npz, .parquet, .csv or .jsonl, as for `infer`.")
+@click.option("--input", "inputs", type=_FILE, multiple=True, help="As for `infer`; of texts, one on each line. Repeatable.")
+@click.option("--text-model", type=_PATH, help="The files have texts: the archive of their model, or its folder.")
 @click.option("--feature", "features", multiple=True, metavar="COLUMN", help="Of ids, whatever its type. Repeatable.")
 @click.option("--text", "texts", multiple=True, metavar="COLUMN", help="Of a .csv: strings, also those of digits. Repeatable.")
 @click.option("--key", "keys", multiple=True, metavar="COLUMN", help="No input, so it is left out. Repeatable.")
@@ -88,6 +91,7 @@ def drift() -> None:
 @click.option("--out", type=_OUT, help="The file to write.  [default with --state: beside the windows]")
 def baseline(
     inputs: tuple[Path, ...],
+    text_model: Path | None,
     features: tuple[str, ...],
     texts: tuple[str, ...],
     keys: tuple[str, ...],
@@ -126,7 +130,9 @@ def baseline(
             raise InvalidInput("expected --out FILE beside --input")
         columns, tensors = dense_of_options(dense)
         reading = Reading(features, columns, keys, texts, list_separator, tensors=tensors)
-        if ask is None:
+        if text_model is not None:
+            found = windows_of_texts(inputs, text_model, window_samples)
+        elif ask is None:
             found = windows_of_files(inputs, batch_size, reading, window_samples, None)
         else:
             with Client(ask, address, token_file=token_file) as client:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -27,15 +27,15 @@ def watch_of_model(context: Any) -> DriftWatch | None:
     return open_watch(settings, str(model.get("modelName", "")), str(model.get("modelVersion") or "1.0"), directory)
 
 
-def watch_answers(watch: DriftWatch, requests: Sequence[str], features: Sequence[Any], answers: Sequence[Any]) -> None:
-    """Of some requests their ids, their features, and what the model answered.
+def watch_answers(watch: DriftWatch, features: Sequence[Any], answers: Sequence[Any], name: Callable[[int], str]) -> None:
+    """Of some requests the features, and what the model answered. name: gives the id of one by its place among them.
 
     Features that a subclass made without a lookup are left out.
     """
-    for request, each, answer in zip(requests, features, answers, strict=False):
+    for i, (each, answer) in enumerate(zip(features, answers, strict=False)):
         lookup = getattr(each, "lookup", None)
-        if lookup is not None:
-            watch.saw_batch(lookup, partial(_arrays, answer), request)
+        if lookup is not None and watch.wants(int(lookup.shapes[0])):
+            watch.saw_batch(lookup, partial(_arrays, answer), name(i))
 
 
 def request_id(request: Any, context: Any, i: int) -> str:

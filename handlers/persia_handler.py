@@ -12,7 +12,7 @@ from __future__ import annotations
 import logging
 import os
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from itertools import repeat
@@ -129,9 +129,12 @@ class PersiaHandler(BaseHandler):  # type: ignore[misc]  # TorchServe has no typ
         outcomes = Outcomes(self.context, len(data))
         inputs = outcomes.step(lambda going: [self.inputs_of(data[i], self.context.get_all_request_header(i)) for i in going])
         found = outcomes.step(lambda going: self.in_time(self.preprocess([inputs[i] for i in going])))
-        names = [request_id(data[i], self.context, i) if self.drift is not None else "" for i in range(len(data))]
         answers = outcomes.step(
-            lambda going: self.answers_to([inputs[i] for i in going], [found[i] for i in going], [names[i] for i in going])
+            lambda going: self.answers_to(
+                [inputs[i] for i in going],
+                [found[i] for i in going],
+                lambda i: request_id(data[going[i]], self.context, going[i]),
+            )
         )
         for i in answers:
             if BODY in data[i] and format_of(inputs[i]) == JSON:
@@ -156,15 +159,15 @@ class PersiaHandler(BaseHandler):  # type: ignore[misc]  # TorchServe has no typ
         ]
 
     def answers_to(
-        self, requests: list[dict[str, Any]], found: list[Features], names: list[str]
+        self, requests: list[dict[str, Any]], found: list[Features], name: Callable[[int], str]
     ) -> list[tuple[bytes, bool] | PersiaError]:
-        """The answers without their details, and of each whether the same was scored before. names: of the requests."""
+        """The answers without their details, and of each whether the same was scored before. name: of a request."""
 
         def score(indexes: list[int]) -> list[bytes | PersiaError]:
             asked = [found[i] for i in indexes]
             scores = self.inference(asked)
             if self.drift is not None:
-                watch_answers(self.drift, [names[i] for i in indexes], asked, scores)
+                watch_answers(self.drift, asked, scores, lambda i: name(indexes[i]))
             return self.postprocess(scores, [requests[i] for i in indexes])
 
         if self.scored_before is None:

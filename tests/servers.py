@@ -37,14 +37,14 @@ def free_port() -> int:
     raise AssertionError("no port is free")
 
 
-def wait_until(condition: Callable[[], Any], what: str) -> Any:
+def wait_until(condition: Callable[[], Any], what: str, seconds: float = PATIENCE) -> Any:
     """Asks again and again, giving the processor away in between; returns what the condition did."""
-    end = time.monotonic() + PATIENCE
+    end = time.monotonic() + seconds
     while time.monotonic() < end:
         if result := condition():
             return result
         os.sched_yield()
-    raise AssertionError(f"waited {PATIENCE:.0f} s in vain until {what}")
+    raise AssertionError(f"waited {seconds:.0f} s in vain until {what}")
 
 
 def whole_lines(path: Path, begin: int) -> str:

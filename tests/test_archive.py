@@ -201,7 +201,7 @@ def test_our_handler_is_known_by_whatever_path(tmp_path: Path, monkeypatch: pyte
         assert run.exit_code == 1 and "unknown key" in run.stderr, path
 
 
-@pytest.mark.parametrize("key", ["warm_up", "global_config", "embedding_config"])
+@pytest.mark.parametrize("key", ["warm_up", "global_config", "embedding_config", "drift_baseline"])
 def test_a_file_that_the_settings_name_is_in_the_archive(tmp_path: Path, key: str) -> None:
     """A worker's current directory is that of its unpacked archive."""
     config, extra, named = (tmp_path / name for name in ("settings.yml", "extra", "named.yml"))

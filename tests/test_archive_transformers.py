@@ -102,6 +102,7 @@ def test_what_stands_in_an_archive(tmp_path: Path) -> None:
         "save_mode": "pretrained",
         "max_length": 64,  # the command line goes before the file
         "num_labels": 2,
+        "padding": "none",
         "top_k": 2,
     }
 

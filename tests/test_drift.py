@@ -188,6 +188,19 @@ def test_texts_of_another_language_are_drift() -> None:
     assert ("label", "labels") not in drifted
 
 
+def test_a_sketch_keeps_nothing_of_the_arrays_that_it_was_given() -> None:
+    ids, counts, values = np.array([7], np.uint64), np.array([2]), np.array([0.5], np.float32)
+    heads, distinct, numbers = Heads(), Distinct(), Numbers()
+    heads.add(ids, counts)
+    distinct.add(ids)
+    numbers.add(values)
+    expected = Distinct()
+    expected.add(ids.copy())
+    ids[0], counts[0], values[0] = 8, 3, 9.0
+    assert (heads.ids.tolist(), heads.counts.tolist(), numbers.mean) == ([7], [2], 0.5)
+    assert distinct.hashes.tolist() == expected.hashes.tolist()
+
+
 def test_distances() -> None:
     p, q = np.array([0.5, 0.5]), np.array([0.9, 0.1])
     assert psi(p, p, 1000, 1000) == 0

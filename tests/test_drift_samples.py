@@ -42,6 +42,7 @@ def test_a_window_keeps_a_fair_sample_and_the_least_sure(tmp_path: Path) -> None
     assert 0 < [entry["why"] for entry in entries].count("unsure") <= 10
     assert max(entry["confidence"] for entry in entries if entry["why"] == "unsure") < 0.51
     assert len({entry["request"] for entry in entries if entry["why"] == "random"}) > 7  # not the first ones
+    assert len({entry["sample"] for entry in entries if entry["why"] == "random"}) > 7
     (score,) = entries[0]["outputs"]["score"]
     assert entries[0]["confidence"] == pytest.approx(max(score, 1 - score), abs=1e-6)
     assert entries[0].keys() == {"request", "sample", "time", "version", "outputs", "confidence", "why"}

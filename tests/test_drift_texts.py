@@ -9,8 +9,11 @@ from typing import Any
 
 import pytest
 import yaml
+from click.testing import CliRunner
 
+from client.drift_command import drift
 from handlers.transformers_handler import TransformersHandler
+from persia.drift.baseline import read_baseline
 from persia.drift.counts import Labels, Rate
 from persia.drift.ids import Heads
 from persia.drift.numbers import Numbers
@@ -100,3 +103,28 @@ def test_without_datasketches_the_extra_is_named(tmp_path: Path, monkeypatch: py
     monkeypatch.setitem(__import__("sys").modules, "datasketches", None)
     with pytest.raises(NotFound, match=r"pip install 'persia-serve\[drift\]'"):
         handled("sequence_classification", [{"body": b"a"}], tmp_path)
+
+
+def test_a_baseline_of_texts_is_made_with_the_models_own_tokens(tmp_path: Path) -> None:
+    folder = tmp_path / "model"
+    shutil.copytree(DENSE / "bert_seq", folder)
+    (folder / "index_to_name.json").write_text('{"0": "no", "1": "yes"}')
+    lines = tmp_path / "texts.txt"
+    lines.write_text("\n".join(TEXTS[i % 3] for i in range(60)) + "\n\n")
+    options = ["--window-samples", "10", "--least-samples", "10"]
+    options += ["--input", str(lines), "--text-model", str(folder), "--out", str(tmp_path / "texts.drift")]
+    made = CliRunner().invoke(drift, ["baseline", *options])
+    assert made.exit_code == 2  # requests are answered 32 at a time, so there are two windows
+    assert "got 2 such windows of 2" in made.output
+    lines.write_text("\n".join(TEXTS[i % 3] for i in range(320)))
+    made = CliRunner().invoke(drift, ["baseline", *options])
+    assert made.exit_code == 0, made.output
+    reference = read_baseline(tmp_path / "texts.drift").reference
+    assert reference.samples == 320
+    labels = reference.sketches["label", "labels"]
+    assert isinstance(labels, Labels)
+    assert labels.total == 320
+    lines.write_bytes(b"\xff\n")
+    assert "expected texts in UTF-8" in CliRunner().invoke(drift, ["baseline", *options]).output
+    options[options.index(str(folder))] = str(lines)
+    assert "expected a model archive (.mar)" in CliRunner().invoke(drift, ["baseline", *options]).output

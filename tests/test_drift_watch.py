@@ -4,31 +4,21 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 from drift_streams import SAMPLES, USUAL
-from golden import arrays_of
-from middlewares import Deployment
-from torchserves import MIX, assert_close
 
-from handlers.persia_handler import PersiaHandler
 from persia import _core
 from persia.drift.budget import Budget
-from persia.drift.ids import Heads
-from persia.drift.numbers import Numbers
 from persia.drift.recorder import Recorder, Windows
 from persia.drift.sketching import Texts, add_batch
 from persia.drift.state import StateDirectory, models_of, windows_of
 from persia.drift.watch import DriftWatch
 from persia.drift.window import Window
 from persia.errors import NotFound
-
-BATCH = MIX / "golden" / "batch16_0.bin"
-SCORES = arrays_of(MIX / "golden" / "batch16_0.npz")["out"]
 
 
 class Clock:
@@ -161,10 +151,12 @@ class StuckRecorder(Recorder):
 
 def test_a_request_never_waits_and_what_finds_no_room_is_counted(directory: StateDirectory) -> None:
     recorder = StuckRecorder(directory)
-    watch = DriftWatch(recorder, share=1)
+    watch = DriftWatch(recorder, Budget(1))
+    assert watch.wants(1)
     watch.saw_texts(["a"], lambda: Texts([[1, 2]]))
     assert recorder.busy.wait(60)
     for _ in range(20):  # the queue has room for 16
+        assert watch.wants(2)
         watch.saw_texts(["a", "a"], lambda: Texts([[1, 2], [3]]))
     recorder.let_go.set()
     watch.close()
@@ -176,8 +168,10 @@ def test_a_request_never_waits_and_what_finds_no_room_is_counted(directory: Stat
 def test_a_batch_that_cannot_be_sketched_costs_itself_alone(
     directory: StateDirectory, caplog: pytest.LogCaptureFixture
 ) -> None:
-    watch = DriftWatch(Recorder(directory, Windows()), share=1)
+    watch = DriftWatch(Recorder(directory, Windows()), Budget(1))
+    assert watch.wants(1)
     watch.saw_texts(["a"], lambda: Texts([[1, 2]], vectors=np.zeros(1)))
+    assert watch.wants(1)
     watch.saw_texts(["a"], lambda: Texts([[1, 2]]))
     watch.close()
     (window,) = windows_of(directory.read().pieces)
@@ -191,80 +185,24 @@ def test_beyond_its_share_of_a_core_nothing_is_sketched() -> None:
     done = 0
     for _ in range(1000):
         clock.now += 0.01
-        if budget.allows():
-            with budget.spending():
+        set_aside = budget.take()
+        if set_aside is not None:
+            with budget.spending(set_aside):
                 spent.now += 0.005
             done += 1
     assert done * 0.005 == pytest.approx(0.02 * 10 + 0.1, abs=0.01)
 
 
-class Context:
-    """What TorchServe hands to a handler, as far as ours asks for it."""
-
-    def __init__(self, directory: Path, persia: dict[str, Any]) -> None:
-        model = {"modelName": "ctr", "modelVersion": "2.0", "serializedFile": "model.pt"}
-        self.manifest = {"model": model}
-        self.system_properties = {"model_dir": str(directory), "gpu_id": None}
-        self.model_yaml_config = {"persia": persia}
-
-    def get_all_request_header(self, i: int) -> dict[str, str]:
-        return {}
-
-    def get_request_id(self, i: int) -> str:
-        return f"request-{i}"
-
-
-@pytest.fixture
-def archive(tmp_path: Path) -> Path:
-    """A directory as TorchServe unpacks an archive into."""
-    made = tmp_path / "archive"
-    made.mkdir()
-    (made / "model.pt").write_bytes((MIX / "ckpt" / "jit_dense.pt").read_bytes())
-    return made
-
-
-@pytest.fixture
-def handler() -> Iterator[PersiaHandler]:
-    made = PersiaHandler()
-    level = logging.getLogger().level
-    yield made
-    logging.getLogger().setLevel(level)
-    if made.drift is not None:
-        made.drift.close()
-    made.persia_context.close()
-    made.threads.shutdown()
-
-
-@pytest.mark.filterwarnings("ignore:.torch.jit.load. is deprecated:DeprecationWarning")
-def test_a_handler_leaves_what_it_was_asked_and_answered(
-    archive: Path, handler: PersiaHandler, deployment: Deployment, tmp_path: Path
-) -> None:
-    state = tmp_path / "state"
-    settings = {"addresses": [deployment.middleware.address], "drift_state": str(state), "drift_share": 1}
-    handler.initialize(Context(archive, settings))
-    handler.persia_context.wait_for_serving(60)
-    data = BATCH.read_bytes()
-    for _ in range(3):
-        answers = handler.handle([{"batch": data, "format": b"raw"}] * 2, Context(archive, {}))
-    for answer in answers:
-        assert isinstance(answer, bytes)
-        assert_close(np.frombuffer(answer, "<f4"), SCORES)
-    assert handler.drift is not None
-    handler.drift.close()
-    (window,) = windows_of(StateDirectory(state, "ctr", "2.0").read().pieces)
-    assert (window.seen, window.samples, window.dropped) == (6 * 16, 6 * 16, 0)
-    batch = _core.decode_batch(data)
-    for feature in batch.features:
-        heads = window.sketches[feature.name, "heads"]
-        assert isinstance(heads, Heads)
-        assert heads.total == 6 * len(feature.positions)
-        assert (feature.name, "missing") in window.sketches
-    scores = window.sketches["score", "scores"]
-    assert isinstance(scores, Numbers)
-    assert scores.mean == pytest.approx(float(SCORES.mean()), abs=1e-3)
-
-
-@pytest.mark.filterwarnings("ignore:.torch.jit.load. is deprecated:DeprecationWarning")
-def test_without_the_setting_there_is_no_watch(archive: Path, handler: PersiaHandler, deployment: Deployment) -> None:
-    handler.initialize(Context(archive, {"addresses": [deployment.middleware.address]}))
-    assert handler.drift is None
+def test_what_many_requests_set_aside_at_once_is_no_more_than_there_is() -> None:
+    clock, spent = Clock(), Clock()
+    budget = Budget(0.02, clock, spent)
+    for _ in range(50):  # what a piece of work takes is learnt
+        clock.now += 10
+        with budget.spending(budget.take()):
+            spent.now += 0.01
+    clock.now += 10
+    taken = [budget.take() for _ in range(100)]
+    assert sum(set_aside is not None for set_aside in taken) == pytest.approx(10, abs=1)
+    for set_aside in taken:
+        budget.give_back(set_aside or 0)
+    assert budget.take() is not None

@@ -31,6 +31,7 @@ from text_serving import (
 
 from persia.errors import ConfigError, NotFound
 from persia.text import TextModel, TextSettings
+from persia.text.preparing import prepare
 from persia.text.tokenizer import Text
 from persia.torch_deprecations import torch_deprecations_ignored
 
@@ -227,6 +228,45 @@ def test_exported_models_give_the_same(name: str, tmp_path: Path) -> None:
         np.testing.assert_allclose(found.run(found.tokenize(Text(text))), wanted.run(wanted.tokenize(Text(text))), atol=1e-5)
 
 
+class Unnamed(torch.nn.Module):
+    """As people trace models of their own: one tensor, and inputs under any names."""
+
+    def __init__(self, model: Any) -> None:
+        super().__init__()
+        self.model = model
+
+    def forward(self, x: torch.Tensor, keep: torch.Tensor, kind: torch.Tensor) -> torch.Tensor:
+        logits: torch.Tensor = self.model(x, attention_mask=keep, token_type_ids=kind, return_dict=False)[0]
+        return logits
+
+
+@pytest.mark.filterwarnings("ignore:Converting a tensor to a Python boolean")
+def test_inputs_of_other_names_go_by_their_order(tmp_path: Path) -> None:
+    directory = model_directory(tmp_path)
+    wanted = load(directory)
+    inputs = tuple(torch.tensor([row]) for row in ([2, 5, 6, 3], [1, 1, 1, 1], [0, 0, 0, 0]))
+    with torch_deprecations_ignored(), torch.no_grad():
+        traced = torch.jit.trace(Unnamed(wanted.engine.model).eval(), inputs, check_trace=False)  # type: ignore[attr-defined]
+        torch.jit.save(traced, str(directory / "own.pt"))
+    found = load(directory, "own.pt")
+    pair = Text("who was jim?", "jim was a puppet")
+    np.testing.assert_allclose(found.answer([pair])[0].numbers, wanted.answer([pair])[0].numbers, rtol=0, atol=1e-5)
+
+
+@pytest.mark.filterwarnings("ignore:Converting a tensor to a Python boolean")
+def test_answers_of_an_int8_model_do_not_depend_on_their_neighbours_at_all(tmp_path: Path) -> None:
+    """Its activations are scaled by the largest of a whole batch, so that in one with others each would be another."""
+    directory = model_directory(tmp_path)
+    with torch_deprecations_ignored(), torch.no_grad():
+        module = Named(load(directory).engine.model).eval()  # type: ignore[attr-defined]
+        small = torch.ao.quantization.quantize_dynamic(module, {torch.nn.Linear}, torch.qint8)
+        inputs = (torch.tensor([[2, 5, 6, 3]]), torch.tensor([[1, 1, 1, 1]]))
+        torch.jit.save(torch.jit.trace(small, inputs, strict=False, check_trace=False), str(directory / "int8.pt"))
+    served = Served(directory, "int8.pt")
+    requests = [{"body": {"text": text, "format": "logits"}} for text in ("jim who", "it is", "nice who", "weather is", *TEXTS)]
+    assert served.answer(*requests) == [served.answer(request)[0] for request in requests]
+
+
 def changed(directory: Path, file: str, **values: Any) -> Path:
     content = json.loads((directory / file).read_text())
     kept = {key: value for key, value in {**content, **values}.items() if value is not None}
@@ -309,6 +349,21 @@ def test_a_tokenizer_may_travel_inside_the_model(tmp_path: Path) -> None:
     with zipfile.ZipFile(traced, "a") as opened:
         opened.writestr("traced_model/extra/tokenizer.json", json.dumps(files["tokenizer.json"]))
     assert load(traced.parent, traced.name).tokenize(Text(TEXTS[0])) == whole.tokenize(Text(TEXTS[0]))
+
+
+@pytest.mark.filterwarnings("ignore:.is_gradient_checkpointing. is deprecated:FutureWarning")
+def test_a_prepared_trace_knows_the_question_from_the_context(tmp_path: Path) -> None:
+    """The example's takes no types of tokens, so that both are one text to it."""
+    settings: dict[str, Any] = {"mode": "question_answering", "max_length": 32}
+    wanted = load(model_directory(tmp_path / "folder", "question_answering"), **settings)
+    names = TextSettings.of({**settings, "model_name": str(SOURCES["question_answering"]), "save_mode": "torchscript"})
+    assert prepare(names, tmp_path / "out") == []
+    alone = tmp_path / "alone"
+    alone.mkdir()
+    shutil.copy(tmp_path / "out" / "traced_model.pt", alone)
+    found = load(alone, "traced_model.pt", **settings)
+    pair = Text("who was jim?", "jim was a puppet")
+    np.testing.assert_allclose(found.answer([pair])[0].numbers, wanted.answer([pair])[0].numbers, rtol=0, atol=2e-5)
 
 
 def test_nothing_is_written_while_a_model_is_loaded(

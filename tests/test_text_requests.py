@@ -237,10 +237,15 @@ def test_eight_requests_of_which_one_is_no_text_and_one_is_long(sequence: Served
     assert json.loads(told) | {"score": 0} == {"label": answers[4], "score": 0, "token_count": 30, "truncated": True}
 
 
-def test_a_batch_may_mix_predictions_and_explanations(sequence: Served) -> None:
+def test_a_batch_may_mix_predictions_and_explanations(sequence: Served, monkeypatch: pytest.MonkeyPatch) -> None:
     batch = [body(text) for text in TEXTS[:4]]
     mixed = sequence.answer(*batch, explain=[0, 2])
     assert [mixed[1], mixed[3]] == [sequence.answer(batch[i])[0] for i in (1, 3)]
+    # An explanation needs no prediction of its own.
+    run = sequence.handler.model.engine.run
+    monkeypatch.setattr(sequence.handler.model.engine, "run", lambda inputs: pytest.fail("the model ran for a prediction"))
+    sequence.answer({"body": {"text": "jim", "target": 1}}, explain=[0])
+    monkeypatch.setattr(sequence.handler.model.engine, "run", run)
     for i in (0, 2):
         assert mixed[i] == sequence.answer(batch[i], explain=[0])[0]
 

@@ -88,7 +88,7 @@ class TorchServeRun:
     def log(self) -> str:
         return self.log_path.read_text()
 
-    def said(self, pattern: str) -> re.Match[str]:
+    def said(self, pattern: str, seconds: float = PATIENCE) -> re.Match[str]:
         """Waits until the launcher has said it."""
 
         def found() -> re.Match[str] | None:
@@ -97,11 +97,12 @@ class TorchServeRun:
             assert match or ended is None, f"ended with {ended}:\n{self.log()}"
             return match
 
-        match: re.Match[str] = wait_until(found, f"the launcher says {pattern!r}")
+        match: re.Match[str] = wait_until(found, f"the launcher says {pattern!r}", seconds)
         return match
 
-    def wait_ready(self) -> TorchServeRun:
-        self.said("ready: ")
+    def wait_ready(self, seconds: float = PATIENCE) -> TorchServeRun:
+        """seconds: more for many models, whose workers all start at once."""
+        self.said("ready: ", seconds)
         return self
 
     @property

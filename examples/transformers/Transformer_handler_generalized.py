@@ -1,4 +1,4 @@
-"""The handler of the example under the name that its commands have; all that it does is in persia.handlers.transformers_handler."""
+"""The handler under the name that the example's commands have; what it does is in persia.handlers.transformers_handler."""
 
 from persia.handlers.transformers_handler import TransformersHandler
 

@@ -104,7 +104,7 @@ def _settings(
         "normalize": options.normalize or None,
         "quantized": quantization.quantize,
     }
-    return {**given, **{key: value for key, value in said.items() if value is not None}}
+    return {"padding": "none", **given, **{key: value for key, value in said.items() if value is not None}}
 
 
 def _write_others(folder: TextFolder, tokenizer: TextTokenizer, out: Path) -> list[Path]:

@@ -13,6 +13,8 @@ import numpy.typing as npt
 
 from persia._core import farmhash64
 
+from .waiting import Waiting
+
 __all__ = ["Distinct", "Heads"]
 
 _Ids = npt.NDArray[np.uint64]
@@ -27,17 +29,30 @@ class Heads:
     """Ids with how often they came, by Misra and Gries: each count is too low by at most total / (HEADS + 1)."""
 
     def __init__(self) -> None:
-        self.ids: _Ids = np.empty(0, np.uint64)  # ascending
-        self.counts: _Counts = np.empty(0, np.int64)
+        self._ids: _Ids = np.empty(0, np.uint64)  # ascending
+        self._counts: _Counts = np.empty(0, np.int64)
+        self._waiting = Waiting(2)
         self.total = 0
+
+    @property
+    def ids(self) -> _Ids:
+        self._settle()
+        return self._ids
+
+    @property
+    def counts(self) -> _Counts:
+        self._settle()
+        return self._counts
 
     def add(self, ids: _Ids, counts: npt.NDArray[Any]) -> None:
         """Some ids (n), in any order, and how often each came (n)."""
         self.total += int(counts.sum())
-        self._join(ids, counts)
+        if self._waiting.add(ids, counts):
+            self._settle()
 
     def merge(self, other: Heads) -> None:
         self.total += other.total
+        self._settle()
         self._join(other.ids, other.counts)
 
     def shares(self, ids: _Ids) -> npt.NDArray[np.float64]:
@@ -61,16 +76,20 @@ class Heads:
     def of_parts(cls, parts: Sequence[Any]) -> Heads:
         made = cls()
         made.total = parts[0]
-        made.ids, made.counts = np.frombuffer(parts[1], "<u8"), np.frombuffer(parts[2], "<i8")
+        made._ids, made._counts = np.frombuffer(parts[1], "<u8"), np.frombuffer(parts[2], "<i8")
         return made
 
+    def _settle(self) -> None:
+        if waiting := self._waiting.take():
+            self._join(*waiting)
+
     def _join(self, ids: _Ids, counts: npt.NDArray[Any]) -> None:
-        both, places = np.unique(np.concatenate([self.ids, ids]), return_inverse=True)
-        sums = np.bincount(places, np.concatenate([self.counts, counts]), len(both)).astype(np.int64)
+        both, places = np.unique(np.concatenate([self._ids, ids]), return_inverse=True)
+        sums = np.bincount(places, np.concatenate([self._counts, counts]), len(both)).astype(np.int64)
         if len(both) > HEADS:
             sums -= np.partition(sums, -HEADS - 1)[-HEADS - 1]
         kept = sums > 0
-        self.ids, self.counts = both[kept], sums[kept]
+        self._ids, self._counts = both[kept], sums[kept]
 
 
 class Distinct:
@@ -81,14 +100,27 @@ class Distinct:
 
     def __init__(self, size: int = WINDOW_HASHES) -> None:
         self.size = size
-        self.hashes: npt.NDArray[np.uint32] = np.empty(0, np.uint32)  # ascending
-        self.threshold = _ALL_HASHES
+        self._hashes: npt.NDArray[np.uint32] = np.empty(0, np.uint32)  # ascending
+        self._threshold = _ALL_HASHES
+        self._waiting = Waiting(1)
+
+    @property
+    def hashes(self) -> npt.NDArray[np.uint32]:
+        self._settle()
+        return self._hashes
+
+    @property
+    def threshold(self) -> int:
+        self._settle()
+        return self._threshold
 
     def add(self, ids: _Ids) -> None:
-        self._join((farmhash64(np.ascontiguousarray(ids)) >> np.uint64(32)).astype(np.uint32))
+        if self._waiting.add(ids):
+            self._settle()
 
     def merge(self, other: Distinct) -> None:
-        self.threshold = min(self.threshold, other.threshold)
+        self._settle()
+        self._threshold = min(self._threshold, other.threshold)
         self._join(other.hashes)
 
     @property
@@ -107,13 +139,17 @@ class Distinct:
     @classmethod
     def of_parts(cls, parts: Sequence[Any]) -> Distinct:
         made = cls(parts[0])
-        made.threshold, made.hashes = parts[1], np.frombuffer(parts[2], "<u4")
+        made._threshold, made._hashes = parts[1], np.frombuffer(parts[2], "<u4")
         return made
 
+    def _settle(self) -> None:
+        if waiting := self._waiting.take():
+            self._join((farmhash64(waiting[0]) >> np.uint64(32)).astype(np.uint32))
+
     def _join(self, hashes: npt.NDArray[np.uint32]) -> None:
-        both = np.union1d(self.hashes, hashes[hashes < self.threshold])
-        both = both[both < self.threshold]
+        both = np.union1d(self._hashes, hashes[hashes < self._threshold])
+        both = both[both < self._threshold]
         if len(both) > self.size:
-            self.threshold = int(both[self.size])
+            self._threshold = int(both[self.size])
             both = both[: self.size]
-        self.hashes = both
+        self._hashes = both

@@ -26,6 +26,7 @@ def open_watch(settings: Mapping[str, Any], model: str, version: str, directory:
     """
     if settings["drift_state"] is None:
         return None
+    from .budget import Budget
     from .numbers import sketch_kind
     from .recorder import Recorder, Windows
     from .samples import Keeping, SampleStore
@@ -49,7 +50,7 @@ def open_watch(settings: Mapping[str, Any], model: str, version: str, directory:
             days=settings["drift_samples_days"],
         )
         samples = SampleStore(state.path, version, keeping)
-    watch = DriftWatch(Recorder(state, windows), settings["drift_share"], samples)
+    watch = DriftWatch(Recorder(state, windows), Budget(settings["drift_share"]), samples)
     atexit.register(watch.close)
     return watch
 

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -62,8 +61,12 @@ def add_batch(
     lookups: Iterable[FeatureLookup],
     outputs: Mapping[str | None, Array],
     generator: np.random.Generator,
+    pause: Callable[[], object] = lambda: None,
 ) -> None:
-    """A batch of ids and dense inputs, how its ids fared, and the scores; either may be empty."""
+    """A batch of ids and dense inputs, how its ids fared, and the scores; either may be empty.
+
+    pause: is called between features; there, a thread lets those have the interpreter that answer requests.
+    """
     columns = _Columns()
     for lookup in lookups:
         window.sketch(Rate, lookup.name, "missing").add(lookup.new_ids, lookup.ids)
@@ -71,12 +74,12 @@ def add_batch(
     for feature in batch.features:
         samples = feature.batch_size
         columns.add(feature.name, _add_feature(window, feature))
-        _let_others_run()
+        pause()
     names = batch.dense_names
     for i, tensor in enumerate(batch.dense):
         samples = len(tensor)
         _add_dense(window, names[i] or f"dense{i}", tensor, columns)
-        _let_others_run()
+        pause()
     for name, scores in outputs.items():
         _add_scores(window, name or SCORE, np.asarray(scores), columns)
     window.samples += samples
@@ -172,8 +175,3 @@ def _add_classes(window: Window, name: str, probabilities: Array) -> None:
     window.sketch(Numbers, name, "margin").add(ordered[:, -1] - ordered[:, -2])
     window.sketch(Numbers, name, "entropy").add(-(probabilities * logs).sum(1))
     window.sketch(Labels, name, "labels").add([str(label) for label in probabilities.argmax(1).tolist()])
-
-
-def _let_others_run() -> None:
-    """Lets a thread that waits for the interpreter have it: the one that answers a request shall not wait for a whole batch."""
-    time.sleep(0)

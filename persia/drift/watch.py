@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import queue
 import threading
+import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -18,50 +19,65 @@ from .samples import SampleStore
 from .sketching import Texts, add_batch, add_texts
 from .window import Window
 
-__all__ = ["DEFAULT_SHARE", "DriftWatch"]
+__all__ = ["DriftWatch"]
 
 log = logging.getLogger(__name__)
 
-DEFAULT_SHARE = 0.02
 # Each keeps the memory of a request until it is sketched.
 _QUEUED = 16
+_PAUSE_SECONDS = 20e-6
 
 _Work = Callable[[Window, np.random.Generator], None]
+
+
+def _pause() -> None:
+    """Who waits for the interpreter gets it. Without a time, the thread that lets go of it would have it again at once."""
+    time.sleep(_PAUSE_SECONDS)
 
 
 class DriftWatch:
     """A request does no more for it than putting references into a queue; what finds no room there is counted, and let go.
 
-    Any thread may call saw_batch and saw_texts. close() writes what there is of the last window.
+    Any thread may ask whether it wants() some samples, and if so call saw_batch or saw_texts. close() writes what there is of
+    the last window.
     """
 
-    def __init__(self, recorder: Recorder, share: float = DEFAULT_SHARE, samples: SampleStore | None = None) -> None:
-        """share: of a core, that the thread may take; from 1 on without a limit. Of other batches only their size is noted."""
+    def __init__(self, recorder: Recorder, budget: Budget, samples: SampleStore | None = None) -> None:
+        """budget: of the thread. Of batches that are beyond it only their size is noted."""
         self._recorder = recorder
         self._samples = samples
-        self._budget = Budget(share)
-        self._queue: queue.Queue[_Work | None] = queue.Queue(_QUEUED)
+        self._budget = budget
+        self._queue: queue.Queue[tuple[_Work, float] | None] = queue.Queue(_QUEUED)  # and the time that was set aside for it
         self._lock = threading.Lock()
         self._seen = self._dropped = 0  # since the window began
         self._thread = threading.Thread(target=self._run, name="drift", daemon=True)
         self._thread.start()
 
+    def wants(self, samples: int) -> bool:
+        """Notes that so many samples came, and says whether to tell what they were: most requests get no further than this."""
+        with self._lock:
+            self._seen += samples
+        return not self._budget.is_shut()
+
     def saw_batch(self, lookup: Lookup, outputs: Callable[[], Mapping[str | None, Any]], request: str = "") -> None:
-        """A batch that was looked up, and the id of its request.
+        """A batch that was looked up and is wanted, and the id of its request.
 
         outputs: gives its scores by their names, as arrays (samples, ...); called by the thread.
         """
 
         def work(window: Window, generator: np.random.Generator) -> None:
             scores = outputs()
-            add_batch(window, lookup.batch, lookup.features, scores, generator)
+            add_batch(window, lookup.batch, lookup.features, scores, generator, _pause)
             if self._samples is not None:
                 self._samples.add_batch(request, lookup.batch, scores)
 
-        self._put(int(lookup.shapes[0]) if len(lookup.shapes) else 0, work)
+        self._put(work)
 
     def saw_texts(self, requests: Sequence[str], texts: Callable[[], Texts]) -> None:
-        """Some texts, and of each the id of its request. texts: gives what is known of them; called by the thread."""
+        """Some texts that are wanted, and of each the id of its request.
+
+        texts: gives what is known of them; called by the thread.
+        """
 
         def work(window: Window, generator: np.random.Generator) -> None:
             found = texts()
@@ -69,7 +85,7 @@ class DriftWatch:
             if self._samples is not None:
                 self._samples.add_texts(requests, found)
 
-        self._put(len(requests), work)
+        self._put(work)
 
     def close(self) -> None:
         """Idempotent."""
@@ -77,31 +93,31 @@ class DriftWatch:
             self._queue.put(None)
             self._thread.join()
 
-    def _put(self, samples: int, work: _Work) -> None:
-        allowed = self._budget.allows()
-        with self._lock:
-            self._seen += samples
-            if not allowed:
-                return
-            try:
-                self._queue.put_nowait(work)
-            except queue.Full:
+    def _put(self, work: _Work) -> None:
+        set_aside = self._budget.take()
+        if set_aside is None:
+            return
+        try:
+            self._queue.put_nowait((work, set_aside))
+        except queue.Full:
+            self._budget.give_back(set_aside)
+            with self._lock:
                 self._dropped += 1
 
     def _run(self) -> None:
         closing = False
         while not closing:
             try:
-                work = self._queue.get(timeout=self._recorder.seconds_left)
+                queued = self._queue.get(timeout=self._recorder.seconds_left)
             except queue.Empty:
                 self._end_window()
                 continue
-            if work is None:
-                closing = True
-            else:
-                with self._budget.spending():
+            closing = queued is None
+            if queued is not None:
+                work, set_aside = queued
+                with self._budget.spending(set_aside):
                     self._recorder.add(work)
-            del work  # and the request's memory, before the next one comes
+                del work, queued  # and the request's memory, before the next one comes
             if closing or self._recorder.is_over():
                 self._end_window()
 

@@ -75,6 +75,7 @@ class TextSettings:
     normalize: bool = False
     threads: int = 1
     answer_cache_mib: int = 0
+    tags_padding: bool = False  # of files as the example has them since 0.4, whose answers have tags for the padding
     quantized: str | None = None  # says how the archive's model was made int8; its file is loaded like any other
 
     @classmethod
@@ -89,12 +90,14 @@ class TextSettings:
         handler = (model_config or {}).get("handler") or {}
         if not isinstance(handler, Mapping):
             raise ConfigError(f"expected a mapping of settings, got {handler!r}", "$.handler", "model-config.yaml")
-        return cls(**{**_read(setup, SETUP_FILE, "$"), **_read(handler, "model-config.yaml", "$.handler")})
+        read = {**_read(setup, SETUP_FILE, "$"), **_read(handler, "model-config.yaml", "$.handler")}
+        return cls(**read, tags_padding=bool(handler) or "captum_explanation" in setup)
 
     @property
     def pads(self) -> bool:
-        """Whether inputs are filled up to max_length, as the example does. Its spans depend on that, so they ask for it."""
-        return self.padding == "max_length" or (self.padding is None and self.qa_span == "example")
+        """Whether inputs are filled up to max_length, as the example does: its spans and its lists of tags depend on that."""
+        as_the_example = self.qa_span == "example" or (self.mode == "token_classification" and self.tags_padding)
+        return self.padding == "max_length" or (self.padding is None and as_the_example)
 
     @property
     def is_workshop(self) -> bool:

@@ -18,7 +18,7 @@ from .tasks import best_span, probabilities
 if TYPE_CHECKING:
     from persia.drift.watch import DriftWatch
 
-__all__ = ["watch_texts"]
+__all__ = ["texts_of", "watch_texts"]
 
 
 def watch_texts(
@@ -31,11 +31,12 @@ def watch_texts(
         if isinstance(answered, Answered):
             names += [request] * len(answered.outcomes)
             outcomes += answered.outcomes
-    if outcomes:
-        watch.saw_texts(names, partial(_texts, model, outcomes))
+    if watch.wants(len(outcomes)):
+        watch.saw_texts(names, partial(texts_of, model, outcomes))
 
 
-def _texts(model: TextModel, outcomes: Sequence[Outcome]) -> Texts:
+def texts_of(model: TextModel, outcomes: Sequence[Outcome]) -> Texts:
+    """What there is to watch of some answers, one or more."""
     labels, confidences = zip(*(_said(model, outcome) for outcome in outcomes), strict=True)
     is_embedding = model.mode == "text_embedding"
     return Texts(

@@ -173,7 +173,7 @@ SETTINGS: Mapping[str, Setting] = {
         None, _number_problem, "Windows end by this count of sketched samples, instead of by the clock"
     ),
     "drift_share": Setting(
-        0.02, _share_problem, "Of a core, at most, for a worker's sketches; of batches beyond that only the number is noted"
+        0.01, _share_problem, "Of a core, at most, for a worker's sketches; of batches beyond that only the number is noted"
     ),
     "drift_samples": Setting(
         "none",
