@@ -62,7 +62,7 @@ def _quantized(model: Path, sample: Path | None, quantization: QuantizationOptio
 
     out = staging / model.name
     found = write_quantized_dense(model, sample, out)
-    quantization.check(found, sample.name if sample is not None else "the sample")
+    quantization.check(found, sample.name if sample is not None else "", given=True)
     changed = model.stat().st_mtime
     os.utime(out, (changed, changed))  # which the manifest has: the same model gives the same archive
     return out, found

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import random
 import shutil
 import warnings
 import zipfile
@@ -15,7 +16,7 @@ import torch
 import yaml
 from click.testing import CliRunner, Result
 from golden import GOLDEN, arrays_of
-from text_models import FOLDERS, pack
+from text_models import FOLDERS, TEXT_MODELS, pack
 from torch import nn
 
 from handlers.agreement import Answers, agreement_of, order_of
@@ -57,6 +58,15 @@ def test_an_int8_model_that_answers_otherwise_is_refused(tmp_path: Path) -> None
     run = pack(tmp_path, SEQUENCE, "--quantize", "dynamic", "--min-agreement", "1")
     assert run.exit_code == 1 and "for 33 texts made of the vocabulary: try more and typical --sample" in run.stderr
     assert list(tmp_path.iterdir()) == []
+    # Labels of texts that were made up are ties: they count only if they are asked to.
+    assert pack(tmp_path, FOLDERS["question_answering"], "--quantize", "dynamic").exit_code == 0
+    samples = tmp_path / "samples.txt"
+    chosen = random.Random(0)
+    words = (TEXT_MODELS / "vocab.txt").read_text().split()[5:120]
+    rows = [{"question": "who was it", "context": " ".join(chosen.choices(words, k=20))} for _ in range(40)]
+    samples.write_text("\n".join(map(json.dumps, rows)))
+    run = pack(tmp_path, FOLDERS["question_answering"], "--quantize", "dynamic", "--sample", samples, "--version", "2")
+    assert run.exit_code == 1 and "expected an agreement of at least 0.95" in run.stderr
 
 
 def pack_dense(out: Path, *options: str | Path, model: Path = CTR / "ckpt" / "jit_dense.pt") -> Result:

@@ -82,7 +82,7 @@ def _of_embeddings(model: TextModel, outcomes: Sequence[Outcome]) -> _Found:
     vectors /= np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-12)
     alike = vectors @ vectors.T
     others = alike - 4.0 * np.eye(len(vectors))
-    return others.argmax(axis=1).tolist(), alike
+    return [outcomes[nearest].text.first for nearest in others.argmax(axis=1)], alike
 
 
 def _places(outcome: Outcome) -> list[tuple[tuple[int, int], int | None]]:

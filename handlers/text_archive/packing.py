@@ -68,7 +68,7 @@ def pack_text_model(
         packed = TextModel.load(Path(staging), original.settings, weights=weights.name)
         found = agreement_of(expected, answers_of(packed, texts))
         if quantization.quantize:
-            quantization.check(found, tried)
+            quantization.check(found, tried, given=sample is not None)
         elif found.agreement < 1 or found.max_distance > _NOISE:
             raise InvalidInput(
                 f"expected the same answers from the folder and from its archive ({save_mode}), got {found} for {tried}, and "
