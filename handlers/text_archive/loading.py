@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 from persia.errors import ConfigError, InvalidInput
@@ -17,6 +18,9 @@ from persia.text.tokenizer import Text, TextTokenizer
 from .folder import TextFolder
 
 __all__ = ["check_tokenizer", "load_model", "load_tokenizer"]
+
+# Characters from which on the library takes minutes to cut a pair.
+_LONG_TO_CUT = 50_000
 
 
 def load_model(folder: TextFolder, allow_random_head: bool) -> tuple[Any, bool]:
@@ -68,16 +72,35 @@ def check_tokenizer(folder: TextFolder, tokenizer: TextTokenizer, texts: Sequenc
     with transformers_quiet():
         theirs = transformers.AutoTokenizer.from_pretrained(str(folder.directory), local_files_only=True)
     keep_first = folder.mode == "question_answering"
-    for text in texts:
+    for text in [*texts, *_added(theirs, keep_first), *_too_long(texts, tokenizer.max_length)]:
         tokens = tokenizer.tokenize(text, keep_first=keep_first)
-        if tokens.left_out:
+        if tokens.left_out and len(text.first) + len(text.second or "") > _LONG_TO_CUT:
             continue
-        ids = theirs(text.first, text.second)["input_ids"] if text.second is not None else theirs(text.first)["input_ids"]
+        first_is_kept = keep_first and text.second is not None and tokens.sequences.count(1) > 0
+        strategy = "only_second" if first_is_kept else "longest_first"
+        given = (text.first,) if text.second is None else (text.first, text.second)
+        ids = theirs(*given, truncation=strategy, max_length=tokenizer.max_length)["input_ids"]
         if list(ids) != tokens.ids:
             raise InvalidInput(
                 f"expected the ids of transformers' {type(theirs).__name__} for {text.first[:60]!r}, {ids[:8]}..., got "
                 f"{tokens.ids[:8]}...: save the tokenizer again with AutoTokenizer.from_pretrained(...).save_pretrained(...)"
             )
+
+
+def _added(theirs: Any, is_pair: bool) -> list[Text]:
+    """Texts of the tokens that were added to the vocabulary, of which made and given ones know nothing."""
+    texts = [f"a {token} b {token}" for token in theirs.get_added_vocab()]
+    return [Text(text, text if is_pair else None) for text in texts]
+
+
+def _too_long(texts: Sequence[Text], max_length: int) -> list[Text]:
+    """The first text so often that it is cut."""
+    return [
+        replace(text, first=f"{text.first} " * max_length)
+        if text.second is None
+        else replace(text, second=f"{text.second} " * max_length)
+        for text in texts[:1]
+    ]
 
 
 def _listed(names: Sequence[str]) -> str:

@@ -10,15 +10,22 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
+from persia.errors import TooLarge
+
 from .config_files import read_object_if_there
-from .tokenizer_files import has_tokenizer, load_backend, of_tokenizer_json
+from .tokenizer_building import of_tokenizer_json
+from .tokenizer_files import has_tokenizer, load_backend
+from .tokens import Tokens, shortened
 
 if TYPE_CHECKING:
-    from tokenizers import Encoding, Tokenizer
+    from tokenizers import Tokenizer
 
-__all__ = ["Text", "TextTokenizer", "Tokens"]
+__all__ = ["MAX_CHARACTERS", "Text", "TextTokenizer", "Tokens"]
 
 log = logging.getLogger(__name__)
+
+# Of a text, or of both of a pair: all of them are read before the tokens are cut, for a second or so.
+MAX_CHARACTERS = 1_000_000
 
 
 @dataclass(frozen=True)
@@ -29,36 +36,17 @@ class Text:
     second: str | None = None
 
 
-@dataclass(frozen=True)
-class Tokens:
-    """A text as the model takes it, special tokens included.
-
-    type_ids: 0 for the first text of a pair, 1 for the second. offsets: the characters of its text that a token stands for.
-    sequences: which of a pair's texts a token is of; None for a special token. left_out: how many tokens were cut off.
-    """
-
-    ids: list[int]
-    type_ids: list[int]
-    words: list[str]
-    offsets: list[tuple[int, int]]
-    sequences: list[int | None]
-    left_out: int
-
-    @property
-    def key(self) -> bytes:
-        """Equal for texts that the model cannot tell apart."""
-        return repr((self.ids, self.type_ids)).encode()
-
-
 class TextTokenizer:
     """Not for several threads at a time."""
 
-    def __init__(self, backend: Tokenizer, max_length: int, pad_token: str | None) -> None:
+    def __init__(self, backend: Tokenizer, max_length: int, pad_token: str | None, cuts_left: bool = False) -> None:
+        """cuts_left: whether too long a text loses its beginning instead of its end."""
         backend.no_padding()
         backend.no_truncation()
         self.backend = backend
         self.max_length = max_length
         self.pad_token = pad_token
+        self.cuts_left = cuts_left
         pad_id = backend.token_to_id(pad_token) if pad_token else None
         self.pad_id = pad_id if pad_id is not None else 0
 
@@ -78,29 +66,31 @@ class TextTokenizer:
         Raises NotFound, ConfigError, OSError.
         """
         said = read_object_if_there(directory / "tokenizer_config.json") or embedded.get("tokenizer_config.json", {})
-        lower = do_lower_case if do_lower_case is not None else said.get("do_lower_case")
         if "tokenizer.json" in embedded and not has_tokenizer(directory):
+            lower = do_lower_case if do_lower_case is not None else said.get("do_lower_case")
             backend = of_tokenizer_json(json.dumps(embedded["tokenizer.json"]), lower)
         else:
-            backend = load_backend(directory, config, said, lower)
+            backend = load_backend(directory, config, said, do_lower_case)
         longest = said.get("model_max_length")  # transformers writes 1e30 where there is no limit
         if isinstance(longest, int) and 0 < longest < max_length:
             log.warning("max_length is %d, as tokenizer_config.json has it, instead of %d", longest, max_length)
             max_length = longest
-        return cls(backend, max_length, _pad_token(said, backend))
+        side = said.get("truncation_side") or (backend.truncation or {}).get("direction")
+        return cls(backend, max_length, _pad_token(said, backend), str(side).lower() == "left")
 
     def tokenize(self, text: Text, *, keep_first: bool = False) -> Tokens:
-        """At most max_length tokens. Of a pair the longer text is cut, or always the second one if the first is to be kept."""
-        encoding = self._encode(text)
-        if (over := len(encoding) - self.max_length) > 0:
-            second = sum(sequence == 1 for sequence in encoding.sequence_ids)
-            strategy = "only_second" if keep_first and second > over else "longest_first"
-            self.backend.enable_truncation(self.max_length, strategy=strategy)
-            try:
-                encoding = self._encode(text)
-            finally:
-                self.backend.no_truncation()
-        return Tokens(encoding.ids, encoding.type_ids, encoding.tokens, encoding.offsets, encoding.sequence_ids, max(0, over))
+        """At most max_length tokens. Of a pair the longer text is cut, or always the second one if the first is to be kept.
+
+        Raises TooLarge for more than MAX_CHARACTERS.
+        """
+        if (characters := len(text.first) + len(text.second or "")) > MAX_CHARACTERS:
+            raise TooLarge(
+                f"expected a text of at most {MAX_CHARACTERS} characters, of which the model takes the first {self.max_length} "
+                f"tokens, got {characters}: send its parts"
+            )
+        found = self.backend.encode(text.first, text.second)
+        tokens = Tokens(found.ids, found.type_ids, found.tokens, found.offsets, found.sequence_ids, 0)
+        return tokens if len(tokens.ids) <= self.max_length else shortened(tokens, self.max_length, keep_first, self.cuts_left)
 
     def padded(self, tokens: Tokens) -> tuple[Tokens, list[int]]:
         """The tokens filled up to max_length, and the attention mask of that."""
@@ -118,9 +108,6 @@ class TextTokenizer:
     def text_of(self, words: list[str]) -> str:
         """Tokens as text again, with the blanks that they stood between."""
         return str(self.backend.decoder.decode(words)) if self.backend.decoder else " ".join(words)
-
-    def _encode(self, text: Text) -> Encoding:
-        return self.backend.encode(text.first, text.second)
 
 
 def _pad_token(said: Mapping[str, Any], backend: Tokenizer) -> str | None:

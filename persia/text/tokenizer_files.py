@@ -2,21 +2,20 @@
 
 from __future__ import annotations
 
-import json
 import logging
-import os
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
-from persia.errors import ConfigError, NotFound
+from persia.errors import NotFound
 
-from .extras import extra
+from .tokenizer_agreement import contradictions, tokens_agree
+from .tokenizer_building import built_by_transformers, byte_bpe_of, of_tokenizer_json, wordpiece_of
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
 
-__all__ = ["TOKENIZER_FILES", "has_tokenizer", "load_backend", "of_tokenizer_json", "tokenizer_files_of"]
+__all__ = ["TOKENIZER_FILES", "has_tokenizer", "load_backend", "tokenizer_files_of"]
 
 log = logging.getLogger(__name__)
 
@@ -35,9 +34,17 @@ TOKENIZER_FILES = (
 )
 _SENTENCEPIECE = ("spiece.model", "sentencepiece.bpe.model", "sentencepiece.model", "tokenizer.model")
 
-# Kinds of models whose vocab.txt is BERT's, and whose vocab.json and merges.txt are RoBERTa's. None: config.json names no kind.
-_WORDPIECE = {None, "bert", "convbert", "distilbert", "electra", "layoutlm", "lxmert", "mobilebert", "squeezebert", "splinter"}
-_BYTE_BPE = {"roberta", "longformer", "bart", "led", "mvp"}
+# Classes of transformers, without their ending Fast, whose vocab.txt is BERT's, and whose vocab.json and merges.txt are
+# RoBERTa's; and the kinds of models that have them where no class is named.
+_WORDPIECE_CLASSES = (
+    *("BertTokenizer", "DistilBertTokenizer", "ElectraTokenizer", "MobileBertTokenizer", "SqueezeBertTokenizer"),
+    *("LxmertTokenizer", "LayoutLMTokenizer", "ConvBertTokenizer"),
+)
+_BYTE_BPE_CLASSES = ("RobertaTokenizer", "LongformerTokenizer", "BartTokenizer", "LEDTokenizer", "MvpTokenizer")
+_WORDPIECE_KINDS = ("bert", "convbert", "distilbert", "electra", "layoutlm", "lxmert", "mobilebert", "squeezebert")
+_BYTE_BPE_KINDS = ("roberta", "longformer", "bart", "led", "mvp")
+# Classes that say nothing of what is in tokenizer.json.
+_ANY_CLASSES = ("PreTrainedTokenizer", "TokenizersBackend")
 
 
 def tokenizer_files_of(directory: Path) -> list[Path]:
@@ -48,16 +55,62 @@ def tokenizer_files_of(directory: Path) -> list[Path]:
 
 
 def load_backend(directory: Path, config: Mapping[str, Any], said: Mapping[str, Any], do_lower_case: Any = None) -> Tokenizer:
-    """config, said: what config.json and tokenizer_config.json say. Raises NotFound, ConfigError, OSError."""
+    """As AutoTokenizer of transformers has it, which is not imported where the files are of a known kind and agree.
+
+    config, said: what config.json and tokenizer_config.json say. do_lower_case: what a setting says, if one does.
+
+    Raises NotFound, ConfigError, OSError.
+    """
     _check_there(directory)
-    kind = config.get("model_type")
+    named = said.get("tokenizer_class") or config.get("tokenizer_class")
+    family = _family(named, config.get("model_type"))
     if (directory / "tokenizer.json").exists():
-        return of_tokenizer_json((directory / "tokenizer.json").read_text(encoding="utf-8"), do_lower_case)
-    if (directory / "vocab.txt").exists() and kind in _WORDPIECE:
-        return _wordpiece(directory / "vocab.txt", said, do_lower_case is not False)
-    if (directory / "merges.txt").exists() and kind in _BYTE_BPE:
-        return _byte_bpe(directory, bool(said.get("add_prefix_space")))
-    return _by_transformers(directory)
+        return _of_json(directory, config, said, do_lower_case)
+    made = None
+    if (directory / "vocab.txt").exists() and family == "wordpiece":
+        lower = do_lower_case if do_lower_case is not None else said.get("do_lower_case")
+        made = wordpiece_of(directory / "vocab.txt", said, lower is not False)
+    elif (directory / "merges.txt").exists() and family == "byte_bpe":
+        made = byte_bpe_of(directory, bool(said.get("add_prefix_space")))
+    if made is not None and tokens_agree(made, directory, said):
+        return made
+    return built_by_transformers(directory, config, do_lower_case)
+
+
+def _of_json(directory: Path, config: Mapping[str, Any], said: Mapping[str, Any], do_lower_case: Any) -> Tokenizer:
+    """tokenizer.json, unless another file says otherwise: of that, transformers decides."""
+    text = (directory / "tokenizer.json").read_text(encoding="utf-8")
+    made = of_tokenizer_json(text)
+    named, kind = said.get("tokenizer_class") or config.get("tokenizer_class"), config.get("model_type")
+    family = _family(named, kind) if named or kind else None
+    is_known = not named or family is not None or _without_fast(named) in _ANY_CLASSES
+    keys = contradictions(made, said, family)
+    if is_known and not keys and tokens_agree(made, directory, said):
+        return of_tokenizer_json(text, do_lower_case)
+    try:
+        built = built_by_transformers(directory, config, do_lower_case)
+    except NotFound as error:
+        log.warning("tokenizer.json is followed, whatever tokenizer_config.json says: %s", error)
+        return of_tokenizer_json(text, do_lower_case)
+    if keys:
+        log.warning(
+            "tokenizer_config.json says otherwise than tokenizer.json of %s: the tokenizer is the one that AutoTokenizer of "
+            "transformers makes of both",
+            ", ".join(keys),
+        )
+    return built
+
+
+def _family(named: Any, kind: Any) -> str | None:
+    """Of the class that is named, or else of the kind of model; of no kind, BERT's."""
+    if named:
+        name = _without_fast(named)
+        return "wordpiece" if name in _WORDPIECE_CLASSES else "byte_bpe" if name in _BYTE_BPE_CLASSES else None
+    return "wordpiece" if kind is None or kind in _WORDPIECE_KINDS else "byte_bpe" if kind in _BYTE_BPE_KINDS else None
+
+
+def _without_fast(named: Any) -> str:
+    return str(named).removesuffix("Fast")
 
 
 def has_tokenizer(directory: Path) -> bool:
@@ -75,94 +128,3 @@ def _check_there(directory: Path) -> None:
         f"{', '.join(_SENTENCEPIECE)}: nothing is loaded from the hub, so add the file to the archive, such as by "
         '--extra-files "Transformer_model/tokenizer.json,..." of torch-model-archiver'
     )
-
-
-def of_tokenizer_json(text: str, do_lower_case: Any = None) -> Tokenizer:
-    """do_lower_case: what a setting says of it, if one does. Raises ConfigError."""
-    tokenizers = extra("tokenizers")
-    try:
-        described = json.loads(text)
-        normalizer = described.get("normalizer") or {}
-        # As transformers has it: of BERT's normalizer the setting decides, of others the file.
-        is_set = isinstance(do_lower_case, bool) and normalizer.get("type") == "BertNormalizer"
-        if is_set and do_lower_case != normalizer.get("lowercase"):
-            log.warning(
-                "do_lower_case is %s, but tokenizer.json, with which the model was probably trained, has lowercase %s: the "
-                "setting decides; leave it out to follow the file",
-                do_lower_case,
-                normalizer.get("lowercase"),
-            )
-            normalizer["lowercase"] = do_lower_case
-            text = json.dumps(described)
-        return cast("Tokenizer", tokenizers.Tokenizer.from_str(text))
-    except Exception as error:  # of the library, which has no class of its own for it
-        raise ConfigError(
-            f"expected a tokenizer that `tokenizers` {tokenizers.__version__} reads: {error}", file="tokenizer.json"
-        ) from error
-
-
-def _wordpiece(path: Path, said: Mapping[str, Any], lower: bool) -> Tokenizer:
-    tokenizers = extra("tokenizers")
-    pieces = path.read_text(encoding="utf-8").rstrip("\n").split("\n")  # other ends of lines may be pieces
-    vocabulary = {piece: i for i, piece in enumerate(pieces)}
-    specials = {name: _special(said, name, f"[{name.upper()}]") for name in ("unk", "sep", "pad", "cls", "mask")}
-    missing = [specials[name] for name in ("unk", "sep", "cls") if specials[name] not in vocabulary]
-    if missing:
-        raise ConfigError(f"expected the pieces of BERT's WordPiece, got none of {', '.join(missing)}", file=path.name)
-    model = tokenizers.models.WordPiece(vocabulary, unk_token=specials["unk"], max_input_chars_per_word=100)
-    made = tokenizers.Tokenizer(model)
-    made.normalizer = tokenizers.normalizers.BertNormalizer(
-        clean_text=True,
-        handle_chinese_chars=said.get("tokenize_chinese_chars", True),
-        strip_accents=said.get("strip_accents"),
-        lowercase=lower,
-    )
-    made.pre_tokenizer = tokenizers.pre_tokenizers.BertPreTokenizer()
-    ends = [(specials[name], vocabulary[specials[name]]) for name in ("sep", "cls")]
-    made.post_processor = tokenizers.processors.BertProcessing(*ends)
-    made.decoder = tokenizers.decoders.WordPiece(prefix="##")
-    made.add_special_tokens([token for token in specials.values() if token in vocabulary])
-    return cast("Tokenizer", made)
-
-
-def _byte_bpe(directory: Path, add_prefix_space: bool) -> Tokenizer:
-    tokenizers = extra("tokenizers")
-    model = tokenizers.models.BPE.from_file(str(directory / "vocab.json"), str(directory / "merges.txt"))
-    made = tokenizers.Tokenizer(model)
-    made.pre_tokenizer = tokenizers.pre_tokenizers.ByteLevel(add_prefix_space=add_prefix_space)
-    made.decoder = tokenizers.decoders.ByteLevel()
-    specials = [token for token in ("<s>", "<pad>", "</s>", "<unk>") if made.token_to_id(token) is not None]
-    made.add_special_tokens(specials)
-    # The mask takes the blank before it along.
-    if made.token_to_id("<mask>") is not None:
-        made.add_special_tokens([tokenizers.AddedToken("<mask>", lstrip=True, special=True)])
-    if made.token_to_id("</s>") is None or made.token_to_id("<s>") is None:
-        raise ConfigError("expected RoBERTa's pieces, got no <s> or no </s>", file="vocab.json")
-    ends = [(token, made.token_to_id(token)) for token in ("</s>", "<s>")]
-    made.post_processor = tokenizers.processors.RobertaProcessing(*ends, trim_offsets=True, add_prefix_space=add_prefix_space)
-    return cast("Tokenizer", made)
-
-
-def _by_transformers(directory: Path) -> Tokenizer:
-    os.environ["HF_HUB_OFFLINE"] = "1"
-    transformers = extra("transformers")
-    try:
-        loaded = transformers.AutoTokenizer.from_pretrained(str(directory), local_files_only=True)
-        backend = getattr(loaded, "backend_tokenizer", None)
-    except Exception as error:  # whatever class the kind of tokenizer raises
-        raise NotFound(
-            f"the tokenizer in {directory} cannot be made from its files: {error}; where it can, "
-            "AutoTokenizer.from_pretrained(...).save_pretrained(...) writes a tokenizer.json, which needs nothing else"
-        ) from error
-    if backend is None:
-        raise NotFound(
-            f"the tokenizer in {directory} is a {type(loaded).__name__}, which only Python's slow code has; expected one that "
-            "AutoTokenizer.from_pretrained(...).save_pretrained(...) writes as tokenizer.json"
-        )
-    return cast("Tokenizer", backend)
-
-
-def _special(said: Mapping[str, Any], name: str, usual: str) -> str:
-    token = said.get(f"{name}_token", usual)
-    token = token.get("content") if isinstance(token, dict) else token
-    return token if isinstance(token, str) else usual
