@@ -4,7 +4,7 @@ usage: python benchmarks/bench_dense.py [--samples 1 128 2048] [--seconds 0.3] [
 
 Two models: that of `make demo`, and a click model of ordinary size. Each is written as docs/dense-models.md says, and loaded as
 the handler loads it; `eager` is the module itself. In each turn every kind is called in a loop for some time; the figure is the
-median over the turns of the microseconds of a call, so whatever else the machine does hits all kinds.
+least over the turns of the microseconds of CPU time of a call, so whatever else the machine does changes little.
 """
 
 from __future__ import annotations
@@ -12,7 +12,6 @@ from __future__ import annotations
 import argparse
 import itertools
 import logging
-import statistics
 import tempfile
 import time
 import warnings
@@ -67,22 +66,22 @@ def kinds_of(model: Network, folder: Path) -> dict[str, Call]:
 
 
 def microseconds(call: Call, inputs: tuple[Tensors, Tensors], seconds: float) -> float:
-    """Of one call, in a loop that takes so many seconds."""
-    count, start = 0, time.perf_counter()
-    while (passed := time.perf_counter() - start) < seconds:
+    """CPU time of one call, in a loop that takes so many seconds."""
+    count, start = 0, time.process_time()
+    while (passed := time.process_time() - start) < seconds:
         call(*inputs)
         count += 1
     return passed / count * 1e6
 
 
-def medians(kinds: dict[str, Call], inputs: tuple[Tensors, Tensors], turns: int, seconds: float) -> list[float]:
+def least(kinds: dict[str, Call], inputs: tuple[Tensors, Tensors], turns: int, seconds: float) -> list[float]:
     """The microseconds of each kind."""
     times: dict[str, list[float]] = {kind: [] for kind in kinds}
     with torch.inference_mode():
         for _ in range(turns):
             for kind, call in kinds.items():
                 times[kind].append(microseconds(call, inputs, seconds))
-    return [statistics.median(found) for found in times.values()]
+    return [min(found) for found in times.values()]
 
 
 def main() -> None:
@@ -99,7 +98,7 @@ def main() -> None:
             kinds = kinds_of(model.eval(), Path(folder))
             print(f"{name + ', microseconds':<28}" + "".join(f"{kind:>14}" for kind in kinds))
             for samples in arguments.samples:
-                found = medians(kinds, inputs_of(model, samples), arguments.turns, arguments.seconds)
+                found = least(kinds, inputs_of(model, samples), arguments.turns, arguments.seconds)
                 print(f"{samples:<28}" + "".join(f"{time:>14.0f}" for time in found), flush=True)
 
 

@@ -140,3 +140,10 @@ def save_model(out: Path, kind: str, head: str, **config: Any) -> Any:
     model = getattr(transformers, f"AutoModelFor{head}" if head else "AutoModel").from_config(made).eval()
     model.save_pretrained(out)
     return model
+
+
+def changed(directory: Path, file: str, **values: Any) -> Path:
+    content = json.loads((directory / file).read_text())
+    kept = {key: value for key, value in {**content, **values}.items() if value is not None}
+    (directory / file).write_text(json.dumps(kept))
+    return directory
