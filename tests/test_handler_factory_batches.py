@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import io
 import json
+import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +15,7 @@ from factory_handlers import asked, linear, started
 from ts.context import Context, RequestProcessor
 from ts.utils.util import PredictionException
 
+from handlers.factory import allowance
 from persia.errors import TooLarge
 
 
@@ -129,6 +132,42 @@ def test_the_answer_of_a_quantized_model_is_exactly_the_same_in_a_batch(tmp_path
     samples = [(np.random.default_rng(i).normal(size=16) * 10**i).tolist() for i in range(4)]
     handler = started(tmp_path, init)
     assert asked(handler, *samples).values == [asked(handler, sample).values[0] for sample in samples]
+
+
+def saved(tensor: torch.Tensor) -> bytes:
+    written = io.BytesIO()
+    torch.save(tensor, written)
+    return written.getvalue()
+
+
+def compressed(archive: bytes) -> bytes:
+    """The same zip, deflated, as anybody can pack it."""
+    packed = io.BytesIO()
+    with zipfile.ZipFile(io.BytesIO(archive)) as before, zipfile.ZipFile(packed, "w", zipfile.ZIP_DEFLATED) as after:
+        for name in before.namelist():
+            after.writestr(name, before.read(name))
+    return packed.getvalue()
+
+
+def test_a_saved_tensor_that_needs_too_much_memory_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(allowance, "MAX_BYTES", 100_000)
+    handler = started(tmp_path, torch.nn.Identity, lambda x: x, len)
+    assert asked(handler, saved(torch.ones(3)), compressed(saved(torch.ones(4)))).values == [3, 4]
+    seen: list[Any] = []
+    handler = started(tmp_path, torch.nn.Identity, seen.append)
+    for body in (saved(torch.ones(1).expand(30_000)), compressed(saved(torch.zeros(30_000))), saved(torch.zeros(30_000))):
+        with pytest.raises(PredictionException, match="arrays of at most 100000 bytes in a request") as caught:
+            asked(handler, body)
+        assert caught.value.error_code == 413
+    assert not seen
+
+
+def test_a_zip_that_is_broken_is_refused(tmp_path: Path) -> None:
+    whole = saved(torch.ones(3))
+    for body in (whole[:100], whole[:-10], whole.replace(b"PK\x01\x02", b"PK\x01\x09")):
+        with pytest.raises(PredictionException, match=r"expected a tensor as torch\.save writes it") as caught:
+            asked(started(tmp_path, torch.nn.Identity), body)
+        assert caught.value.error_code == 400
 
 
 def test_an_output_without_a_batch_dimension_is_refused_with_its_shape(tmp_path: Path) -> None:
