@@ -259,8 +259,6 @@ def test_the_script_says_what_is_random_and_what_it_cannot_find(tmp_path: Path) 
     said = shell(nowhere, "python Download_Transformer_models.py || true", HF_HUB_OFFLINE="1")
     assert "Set model_name to a folder that save_pretrained of the model and of its tokenizer wrote" in said
     assert "Traceback" not in said
-    unreachable = shell(nowhere, "python Download_Transformer_models.py || true")
-    assert "Set model_name to a folder" in unreachable and "Traceback" not in unreachable
 
 
 def test_the_script_keeps_a_trained_head_of_another_number_of_labels(tmp_path: Path) -> None:
