@@ -183,6 +183,62 @@ def test_a_tensor_that_is_not_what_it_says_is_refused(part: str, other: str) -> 
         read_jsonpickle(TEXTS["torch"].replace(part, other, 1))
 
 
+def view_of_bytes(shape: Any, strides: Any, offset: Any) -> Any:
+    """The text of a view of the bytes 0 to 63, read."""
+    base = {"py/object": "numpy.ndarray", "dtype": "uint8", "values": list(range(64))}
+    view = {"py/object": "numpy.ndarray", "dtype": "uint8", "base": base, "shape": shape, "strides": strides, "offset": offset}
+    return read_jsonpickle(json.dumps(view))
+
+
+OUTSIDE_VIEWS = [
+    ([32], [1], -32),
+    ([32], None, -32),
+    ([32], None, -(1 << 40)),
+    ([5], [1 << 62], 0),
+    ([2], [-1], 0),
+    ([2], [1], 63),
+    ([2], None, 63),
+    ([1], None, 1 << 70),
+    ([2], [1 << 70], 0),
+    ([0], [1 << 70], 0),
+    ([0, 1 << 47, 1 << 47], None, 0),
+    ([0], None, -1),
+    ([1], "x", 0),
+    ([1], None, "a"),
+    ([1], None, True),
+    ([1], [True], 0),
+    ([1], [1, 1], 0),
+    ([1], [1.0], 0),
+    ([1] * 33, None, 0),
+]
+
+
+@pytest.mark.parametrize(("shape", "strides", "offset"), OUTSIDE_VIEWS, ids=str)
+def test_a_view_that_does_not_lie_in_its_array_is_refused(shape: Any, strides: Any, offset: Any) -> None:
+    with pytest.raises(InvalidInput, match="expected"):
+        view_of_bytes(shape, strides, offset)
+
+
+@given(
+    st.lists(st.tuples(st.integers(0, 5), st.integers(-20, 20)), max_size=3),
+    st.integers(-10, 70),
+)
+def test_a_view_shows_bytes_of_its_array_or_is_refused(axes: list[tuple[int, int]], offset: int) -> None:
+    shape, strides = [length for length, _ in axes], [step for _, step in axes]
+    places = [offset + sum(i * step for i, step in zip(index, strides, strict=True)) for index in np.ndindex(*shape)]
+    if 0 <= offset <= 64 and len(places) <= 64 and all(0 <= place < 64 for place in places):
+        np.testing.assert_array_equal(view_of_bytes(shape, strides, offset), np.reshape(np.array(places, np.uint8), shape))
+    else:
+        with pytest.raises(InvalidInput, match="expected"):
+            view_of_bytes(shape, strides, offset)
+
+
+def test_an_empty_array_of_an_impossible_shape_is_refused() -> None:
+    zeros = {"py/object": "numpy.ndarray", "dtype": "uint8", "values": "eJwDAAAAAAE=", "shape": [0, 1 << 47, 1 << 47]}
+    with pytest.raises(InvalidInput, match="expected the shape of an array"):
+        read_json_value(zeros)
+
+
 def test_a_short_text_cannot_stand_for_a_long_one() -> None:
     levels = '{"py/id": %d}'
     doubled = "[[1,1,1,1]," + ",".join(f"[{levels % i},{levels % i}]" for i in range(1, 40)) + "]"
