@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import random
 import sys
+import zlib
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -15,7 +17,9 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from handlers.factory.jsonpickle_reading import MAX_VALUES, read_json_value, read_jsonpickle
+from handlers.factory import allowance
+from handlers.factory.allowance import MAX_VALUES
+from handlers.factory.jsonpickle_reading import read_json_value, read_jsonpickle
 from handlers.factory.jsonpickle_writing import write_jsonpickle
 from persia.errors import InvalidInput, PersiaError, TooLarge
 
@@ -245,8 +249,33 @@ def test_a_short_text_cannot_stand_for_a_long_one() -> None:
     with pytest.raises(TooLarge, match=f"at most {MAX_VALUES} values"):
         read_jsonpickle(doubled)
     zeros = {"py/object": "numpy.ndarray", "values": "eA==", "dtype": "float64", "byteorder": "<", "shape": [1 << 30]}
-    with pytest.raises(TooLarge, match="compressed"):
+    with pytest.raises(TooLarge, match="arrays of at most"):
         read_json_value(zeros)
+
+
+def packed_zeros(size: int) -> dict[str, Any]:
+    data = base64.b64encode(zlib.compress(bytes(size), 9)).decode()
+    return {"py/object": "numpy.ndarray", "dtype": "uint8", "values": data, "shape": [size]}
+
+
+def test_the_arrays_of_a_request_are_limited_together(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(allowance, "MAX_BYTES", 1000)
+    assert len(read_json_value([packed_zeros(400)] * 2)) == 2
+    with pytest.raises(TooLarge, match="arrays of at most 1000 bytes in a request"):
+        read_json_value([packed_zeros(400)] * 3)
+    view = {"py/object": "numpy.ndarray", "dtype": "uint8", "base": packed_zeros(400), "shape": [400]}
+    with pytest.raises(TooLarge, match="arrays of at most 1000 bytes"):
+        read_json_value([view, view])
+
+
+@pytest.mark.parametrize("array", [np.zeros(400, np.uint8), torch.zeros(100)], ids=["numpy", "torch"])
+def test_a_reference_to_an_array_counts_as_the_array(array: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(allowance, "MAX_BYTES", 1000)
+    assert len(read_jsonpickle(write_jsonpickle([array] * 2))) == 2
+    holder = [array]
+    for value in ([array] * 3, [holder] * 3):
+        with pytest.raises(TooLarge, match="arrays of at most 1000 bytes"):
+            read_jsonpickle(write_jsonpickle(value))
 
 
 @pytest.mark.parametrize("opening", ["[", '{"a":', '{"py/tuple":[', '{"py/set":['])

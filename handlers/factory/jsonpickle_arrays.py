@@ -12,8 +12,9 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from persia.errors import InvalidInput, TooLarge
+from persia.errors import InvalidInput
 
+from .allowance import Allowance
 from .torch_storage import storage_of
 
 __all__ = [
@@ -36,8 +37,6 @@ NUMPY_SCALAR = ("numpy.core.multiarray.scalar", "numpy._core.multiarray.scalar")
 TORCH_TENSOR = "torch._utils._rebuild_tensor_v2"
 TORCH_STORAGE = "torch.storage._load_from_bytes"
 
-# Of an array that comes compressed: its few bytes may stand for many.
-MAX_BYTES = 256 << 20
 # Far beyond any array, and far below where numpy's and torch's own numbers overflow.
 FAR = 1 << 48
 MAX_DIMENSIONS = 32
@@ -80,12 +79,11 @@ def numpy_array_of_list(values: Any, dtype: str) -> npt.NDArray[Any]:
         raise InvalidInput(f"expected an array of {dtype[:40]}: {error}") from error
 
 
-def numpy_array_of_zlib(data: str, dtype: str, order: Any, shape: list[Any]) -> npt.NDArray[Any]:
-    """Raises InvalidInput, TooLarge."""
+def numpy_array_of_zlib(data: str, dtype: str, order: Any, shape: list[Any], allowance: Allowance) -> npt.NDArray[Any]:
+    """Raises InvalidInput; TooLarge before it is unpacked."""
     kind = numpy_dtype(dtype, order)
     size = _count(shape) * kind.itemsize
-    if size > MAX_BYTES:
-        raise TooLarge(f"expected a compressed array of at most {MAX_BYTES} bytes, got {size}")
+    allowance.use(array_bytes=size)
     try:
         values = zlib.decompressobj().decompress(bytes_of_base64(data), size + 1)
     except zlib.error as error:
