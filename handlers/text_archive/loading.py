@@ -43,7 +43,7 @@ def load_model(folder: TextFolder, allow_random_head: bool) -> tuple[Any, bool]:
 
 
 def load_tokenizer(folder: TextFolder, max_length: int | None) -> TextTokenizer:
-    """max_length: the tokens that it is to give at most; None: 512, or as many as the model takes.
+    """max_length: the tokens that it is to give at most; None: as sentence-transformers has it, or 512, if these fit.
 
     Raises NotFound without a tokenizer, InvalidInput if it gives more tokens or other ids than the model takes, ConfigError.
     """
@@ -54,7 +54,10 @@ def load_tokenizer(folder: TextFolder, max_length: int | None) -> TextTokenizer:
         if max_length is not None and most is not None and max_length > most:
             raise InvalidInput(f"expected a --max-length of at most {most} tokens, which {whose}, got {max_length}")
     known = [most for most, _ in limits if most is not None]
-    tokenizer = TextTokenizer.load(folder.directory, folder.config, max_length or min([DEFAULT_MAX_LENGTH, *known]))
+    sentences = folder.sentences
+    usual = sentences.max_length if sentences is not None and sentences.max_length is not None else DEFAULT_MAX_LENGTH
+    lower = True if sentences is not None and sentences.lower_case else None
+    tokenizer = TextTokenizer.load(folder.directory, folder.config, max_length or min([usual, *known]), lower)
     pieces, embeddings = tokenizer.backend.get_vocab_size(), folder.config.get("vocab_size")
     if isinstance(embeddings, int) and pieces > embeddings:
         raise ConfigError(
@@ -72,13 +75,15 @@ def check_tokenizer(folder: TextFolder, tokenizer: TextTokenizer, texts: Sequenc
     with transformers_quiet():
         theirs = transformers.AutoTokenizer.from_pretrained(str(folder.directory), local_files_only=True)
     keep_first = folder.mode == "question_answering"
+    lower = folder.sentences is not None and folder.sentences.lower_case
     for text in [*texts, *_added(theirs, keep_first), *_too_long(texts, tokenizer.max_length)]:
         tokens = tokenizer.tokenize(text, keep_first=keep_first)
         if tokens.left_out and len(text.first) + len(text.second or "") > _LONG_TO_CUT:
             continue
-        first_is_kept = keep_first and text.second is not None and tokens.sequences.count(1) > 0
-        strategy = "only_second" if first_is_kept else "longest_first"
-        given = (text.first,) if text.second is None else (text.first, text.second)
+        first, second = text.first.lower() if lower else text.first, text.second
+        cuts_second = keep_first and len(tokenizer.backend.encode(second or "", add_special_tokens=False)) > tokens.left_out
+        strategy = "only_second" if cuts_second else "longest_first"
+        given = (first,) if second is None else (first, second)
         ids = theirs(*given, truncation=strategy, max_length=tokenizer.max_length)["input_ids"]
         if list(ids) != tokens.ids:
             raise InvalidInput(

@@ -147,6 +147,15 @@ class TextModel:
                 "index_to_name.json, or as id2label of config.json",
                 file=LABELS_FILE,
             )
+        if len(self.labels) > classes:
+            log.warning(
+                "there are %d labels for the model's %d classes: the last ones, from %s on, are never answered; is %s this "
+                "model's?",
+                len(self.labels),
+                classes,
+                self.labels[classes],
+                LABELS_FILE,
+            )
 
     def _outputs(self, tokens: Tokens, mask: list[int]) -> Sequence[np.ndarray]:
         """The example passes no types of tokens, so that a question and its context are one segment."""

@@ -85,7 +85,7 @@ class TextTokenizer:
         """
         if (characters := len(text.first) + len(text.second or "")) > MAX_CHARACTERS:
             raise TooLarge(
-                f"expected a text of at most {MAX_CHARACTERS} characters, of which the model takes the first {self.max_length} "
+                f"expected a text of at most {MAX_CHARACTERS} characters, of which the model takes {self.max_length} "
                 f"tokens, got {characters}: send its parts"
             )
         found = self.backend.encode(text.first, text.second)
