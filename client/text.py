@@ -26,7 +26,7 @@ from persia.errors import (
 )
 from persia.torchserve import Tokens
 from persia.torchserve.schema import new_message, open_channel, predictions_call
-from persia.torchserve.scores import BODY
+from persia.torchserve.scores import BODY, CONTENT_TYPE
 from persia.torchserve.status import torchserve_error
 
 from .predict import DEFAULT_ADDRESS, DEFAULT_TIMEOUT, checked_timeout
@@ -71,8 +71,7 @@ class TextClient:
     def predict(self, request: Any, timeout: float | None = None) -> str:
         """The answer, as the handler wrote it. Raises the errors of Client.predict."""
         seconds = _seconds(self._timeout, timeout)
-        body = _body(request)[0]
-        message = new_message("PredictionsRequest", model_name=self._model, model_version=self._version, input={BODY: body})
+        message = new_message("PredictionsRequest", model_name=self._model, model_version=self._version, input=_input(request))
         end = time.monotonic() + seconds
         try:
             answer = self._call(message, timeout=seconds, metadata=self._tokens.metadata("inference"))
@@ -137,6 +136,12 @@ def _seconds(usual: float, timeout: float | None) -> float:
     if timeout <= 0:
         raise DeadlineExceeded(f"expected time left for the call, got {timeout} seconds")
     return checked_timeout(timeout)
+
+
+def _input(request: Any) -> dict[str, bytes]:
+    """GRPC has no content type, by which a handler tells JSON from a text: it goes beside the body."""
+    body, content_type = _body(request)
+    return {BODY: body} if isinstance(request, (str, bytes)) else {BODY: body, CONTENT_TYPE: content_type.encode()}
 
 
 def _body(request: Any) -> tuple[bytes, str]:

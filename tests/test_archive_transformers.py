@@ -15,10 +15,12 @@ import pytest
 import torch
 import yaml
 from click.testing import CliRunner
-from text_models import FOLDERS, TEXT_MODELS, copy_of, pack, random_distilbert, random_roberta
+from text_models import FOLDERS, TEXT_MODELS, copy_of, pack, random_distilbert, random_longformer, random_roberta
 
 from handlers.archive_command import archive
 from handlers.archive_contents import open_archive
+from handlers.text_archive import packing
+from handlers.text_archive.formats import write_model
 from persia.checking.command import check
 from persia.text import TextModel, TextSettings
 from persia.text.tokenizer import Text
@@ -147,6 +149,25 @@ def test_other_families(tmp_path: Path, save_mode: str) -> None:
         assert len(outcome.tokens.ids) == most
     run = pack(tmp_path, tmp_path / "roberta", "--max-length", "65", "--version", "2")
     assert run.exit_code == 1 and "at most 64 tokens, which the model has positions for, got 65" in run.stderr
+
+
+def test_a_model_whose_trace_is_of_one_length_is_not_packed_as_one(tmp_path: Path) -> None:
+    folder = random_longformer(tmp_path / "longformer", random_roberta(tmp_path / "roberta"))
+    run = pack(tmp_path, folder, "--save-mode", "torchscript")
+    assert run.exit_code == 1 and "cannot be served as torchscript, choose another --save-mode: " in run.stderr
+    assert list(tmp_path.glob("*.mar")) == []
+    assert pack(tmp_path, folder).exit_code == 0
+
+
+def test_an_archive_that_answers_otherwise_is_not_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def write_other(model: Any, *arguments: Any) -> Path:
+        torch.nn.init.zeros_(model.classifier.weight)
+        return write_model(model, *arguments)
+
+    monkeypatch.setattr(packing, "write_model", write_other)
+    run = pack(tmp_path, SEQUENCE, "--save-mode", "torchscript")
+    assert run.exit_code == 1 and "expected the same answers from the folder and from its archive (torchscript)" in run.stderr
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_samples_are_what_callers_send(tmp_path: Path) -> None:

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import io
 import json
+import zipfile
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +16,9 @@ from factory_handlers import asked, linear, started
 from ts.context import Context, RequestProcessor
 from ts.utils.util import PredictionException
 
+from handlers.factory import allowance
 from persia.errors import TooLarge
+from persia.torch_deprecations import torch_deprecations_ignored
 
 
 def test_an_answer_is_in_jsonpickles_text_unless_json_is_asked_for(tmp_path: Path) -> None:
@@ -118,17 +123,81 @@ def test_an_answer_does_not_depend_on_its_neighbours(tmp_path: Path) -> None:
         np.testing.assert_allclose(asked(handler, sample).values[0], answer, atol=1e-6)
 
 
-@pytest.mark.filterwarnings("ignore:torch.ao.quantization is deprecated", "ignore:torch.quantize_per_tensor, ")
-def test_the_answer_of_a_quantized_model_is_exactly_the_same_in_a_batch(tmp_path: Path) -> None:
+def eager(model: torch.nn.Module) -> torch.nn.Module:
+    return model
+
+
+def traced(model: torch.nn.Module) -> torch.nn.Module:
+    script: torch.nn.Module = torch.jit.trace(model, torch.zeros(1, 16))
+    return script
+
+
+def frozen(model: torch.nn.Module) -> torch.nn.Module:
+    script: torch.nn.Module = torch.jit.freeze(traced(model))
+    return script
+
+
+def traced_part(model: torch.nn.Module) -> torch.nn.Module:
+    return torch.nn.Sequential(torch.nn.Sequential(traced(model)), torch.nn.ReLU())
+
+
+@pytest.mark.parametrize("form", [eager, traced, frozen, traced_part])
+def test_the_answer_of_a_quantized_model_is_exactly_the_same_in_a_batch(
+    tmp_path: Path, form: Callable[[torch.nn.Module], torch.nn.Module]
+) -> None:
     def init() -> torch.nn.Module:
         torch.manual_seed(0)
         model = torch.nn.Sequential(torch.nn.Linear(16, 32), torch.nn.Linear(32, 4))
-        quantized: torch.nn.Module = torch.ao.quantization.quantize_dynamic(model, {torch.nn.Linear})
-        return quantized
+        return form(torch.ao.quantization.quantize_dynamic(model, {torch.nn.Linear}).eval())
 
     samples = [(np.random.default_rng(i).normal(size=16) * 10**i).tolist() for i in range(4)]
-    handler = started(tmp_path, init)
-    assert asked(handler, *samples).values == [asked(handler, sample).values[0] for sample in samples]
+    with torch_deprecations_ignored():
+        handler = started(tmp_path, init)
+        assert asked(handler, *samples).values == [asked(handler, sample).values[0] for sample in samples]
+
+
+def test_a_script_without_int8_takes_its_samples_together(tmp_path: Path) -> None:
+    def init() -> torch.nn.Module:
+        return traced(torch.nn.Linear(16, 4).eval())
+
+    with torch_deprecations_ignored():
+        assert started(tmp_path, init).together
+
+
+def saved(tensor: torch.Tensor) -> bytes:
+    written = io.BytesIO()
+    torch.save(tensor, written)
+    return written.getvalue()
+
+
+def compressed(archive: bytes) -> bytes:
+    """The same zip, deflated, as anybody can pack it."""
+    packed = io.BytesIO()
+    with zipfile.ZipFile(io.BytesIO(archive)) as before, zipfile.ZipFile(packed, "w", zipfile.ZIP_DEFLATED) as after:
+        for name in before.namelist():
+            after.writestr(name, before.read(name))
+    return packed.getvalue()
+
+
+def test_a_saved_tensor_that_needs_too_much_memory_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(allowance, "MAX_BYTES", 100_000)
+    handler = started(tmp_path, torch.nn.Identity, lambda x: x, len)
+    assert asked(handler, saved(torch.ones(3)), compressed(saved(torch.ones(4)))).values == [3, 4]
+    seen: list[Any] = []
+    handler = started(tmp_path, torch.nn.Identity, seen.append)
+    for body in (saved(torch.ones(1).expand(30_000)), compressed(saved(torch.zeros(30_000))), saved(torch.zeros(30_000))):
+        with pytest.raises(PredictionException, match="arrays of at most 100000 bytes in a request") as caught:
+            asked(handler, body)
+        assert caught.value.error_code == 413
+    assert not seen
+
+
+def test_a_zip_that_is_broken_is_refused(tmp_path: Path) -> None:
+    whole = saved(torch.ones(3))
+    for body in (whole[:100], whole[:-10], whole.replace(b"PK\x01\x02", b"PK\x01\x09")):
+        with pytest.raises(PredictionException, match=r"expected a tensor as torch\.save writes it") as caught:
+            asked(started(tmp_path, torch.nn.Identity), body)
+        assert caught.value.error_code == 400
 
 
 def test_an_output_without_a_batch_dimension_is_refused_with_its_shape(tmp_path: Path) -> None:

@@ -15,8 +15,9 @@ import pytest
 import yaml
 from factory_models import BASE, build, write_guide_files
 
+from handlers.factory import packed_files
 from handlers.factory.extra_files import extra_files_of, unpack, unpack_extra_files
-from persia.errors import ConfigError, InvalidInput
+from persia.errors import ConfigError, InvalidInput, TooLarge
 
 Writer = Callable[[Path, dict[str, bytes]], None]
 
@@ -72,6 +73,67 @@ def test_a_file_that_would_lie_outside_is_refused_before_anything_is_written(kin
     with pytest.raises(InvalidInput, match="nothing is unpacked"):
         unpack(archive, into)
     assert {path.name for path in tmp_path.rglob("*")} == {"x", "hostile", "into"}
+
+
+NAMES = {
+    "a file that others lie in": (["x", "x/y"], "'x', which is also the directory of 'x/y'"),
+    "the same, the other way round": (["./x/y/z", "x"], "'x', which is also the directory of './x/y/z'"),
+    "a long name": (["d/" + "a" * 300 + "/b"], "a/b', which has a name of more than 255 bytes"),
+    "a long name in UTF-8": (["\u00e9" * 150], "which has a name of more than 255 bytes"),
+    "a long path": (["aaa/" * 300 + "b"], "which has a path of more than 1024 bytes"),
+}
+
+
+@pytest.mark.parametrize(("names", "message"), NAMES.values(), ids=list(NAMES))
+@pytest.mark.parametrize("kind", ["tar", "zip"])
+def test_names_that_no_folder_can_have_are_refused(kind: str, names: list[str], message: str, tmp_path: Path) -> None:
+    archive, into = tmp_path / "any", tmp_path / "into"
+    into.mkdir()
+    WRITERS[kind](archive, dict.fromkeys(["first", *names], b""))
+    with pytest.raises(InvalidInput, match=rf"got {'.*' if message[0] != chr(39) else ''}{message}: nothing is unpacked"):
+        unpack(archive, into)
+    assert not list(into.iterdir())
+
+
+@pytest.mark.parametrize("kind", ["tar", "zip"])
+def test_the_longest_name_is_unpacked(kind: str, tmp_path: Path) -> None:
+    WRITERS[kind](tmp_path / "any", {"\u00e9" * 127: b"x"})
+    unpack(tmp_path / "any", tmp_path)
+    assert (tmp_path / ("\u00e9" * 127)).read_bytes() == b"x"
+
+
+@pytest.mark.parametrize("kind", ["tar", "zip"])
+def test_nothing_is_written_through_what_is_no_directory(kind: str, tmp_path: Path) -> None:
+    archive, into, outside = tmp_path / "any", tmp_path / "into", tmp_path / "outside"
+    for directory in (into, outside):
+        directory.mkdir()
+    (into / "link").symlink_to(outside)
+    (into / "file").touch()
+    for name, what in (("link/d/evil.py", "link, which is a link"), ("file/model.py", "file, which is a file")):
+        WRITERS[kind](archive, {"first.py": b"", name: b"evil"})
+        with pytest.raises(InvalidInput, match=rf"got '{name}', which would lie in .*/{what}: nothing is unpacked"):
+            unpack(archive, into)
+    assert not list(outside.iterdir()) and {path.name for path in into.iterdir()} == {"link", "file"}
+
+
+def test_the_folder_itself_may_be_a_link(tmp_path: Path) -> None:
+    (tmp_path / "real").mkdir()
+    (tmp_path / "link").symlink_to("real")
+    write_zip(tmp_path / "a.zip", {"d/model.py": b"x"})
+    unpack(tmp_path / "a.zip", tmp_path / "link")
+    assert (tmp_path / "real" / "d" / "model.py").read_bytes() == b"x"
+
+
+@pytest.mark.parametrize("kind", WRITERS)
+def test_an_archive_that_unpacks_to_too_much_is_refused(kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    archive, into = tmp_path / "any", tmp_path / "into"
+    monkeypatch.setattr(packed_files, "MAX_UNPACKED", 2000)
+    WRITERS[kind](archive, {"a": bytes(1000), "b": bytes(1000)})
+    unpack(archive, into)
+    WRITERS[kind](archive, {"c": bytes(1000), "d": bytes(1001)})
+    with pytest.raises(TooLarge, match=r"any to have files of at most 2000 bytes, got 2001: nothing is unpacked"):
+        unpack(archive, into)
+    assert {path.name for path in into.iterdir()} == {"a", "b"}
 
 
 def member(kind: bytes, target: str = "", name: str = "link") -> tarfile.TarInfo:
@@ -136,6 +198,13 @@ def test_a_broken_archive_is_refused(kind: str, tmp_path: Path) -> None:
     archive.write_bytes(archive.read_bytes()[: archive.stat().st_size // 2])
     with pytest.raises(InvalidInput, match=r"expected a tar, tar\.gz or zip, got source\.tar\.gz"):
         unpack(archive, tmp_path)
+
+
+def test_a_zip_with_a_name_that_is_no_utf_8_is_refused(tmp_path: Path) -> None:
+    write_zip(tmp_path / "a.zip", {"\u00e9.py": b""})
+    (tmp_path / "a.zip").write_bytes((tmp_path / "a.zip").read_bytes().replace("\u00e9".encode(), b"\xff\xff"))
+    with pytest.raises(InvalidInput, match=r"got a\.zip, which cannot be unpacked"):
+        unpack(tmp_path / "a.zip", tmp_path)
 
 
 def test_what_is_called_an_archive_has_to_be_one_and_anything_else_stays(tmp_path: Path) -> None:

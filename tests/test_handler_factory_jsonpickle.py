@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import random
 import sys
+import zlib
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -15,7 +17,9 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from handlers.factory.jsonpickle_reading import MAX_VALUES, read_json_value, read_jsonpickle
+from handlers.factory import allowance
+from handlers.factory.allowance import MAX_VALUES
+from handlers.factory.jsonpickle_reading import read_json_value, read_jsonpickle
 from handlers.factory.jsonpickle_writing import write_jsonpickle
 from persia.errors import InvalidInput, PersiaError, TooLarge
 
@@ -183,14 +187,95 @@ def test_a_tensor_that_is_not_what_it_says_is_refused(part: str, other: str) -> 
         read_jsonpickle(TEXTS["torch"].replace(part, other, 1))
 
 
+def view_of_bytes(shape: Any, strides: Any, offset: Any) -> Any:
+    """The text of a view of the bytes 0 to 63, read."""
+    base = {"py/object": "numpy.ndarray", "dtype": "uint8", "values": list(range(64))}
+    view = {"py/object": "numpy.ndarray", "dtype": "uint8", "base": base, "shape": shape, "strides": strides, "offset": offset}
+    return read_jsonpickle(json.dumps(view))
+
+
+OUTSIDE_VIEWS = [
+    ([32], [1], -32),
+    ([32], None, -32),
+    ([32], None, -(1 << 40)),
+    ([5], [1 << 62], 0),
+    ([2], [-1], 0),
+    ([2], [1], 63),
+    ([2], None, 63),
+    ([1], None, 1 << 70),
+    ([2], [1 << 70], 0),
+    ([0], [1 << 70], 0),
+    ([0, 1 << 47, 1 << 47], None, 0),
+    ([0], None, -1),
+    ([1], "x", 0),
+    ([1], None, "a"),
+    ([1], None, True),
+    ([1], [True], 0),
+    ([1], [1, 1], 0),
+    ([1], [1.0], 0),
+    ([1] * 33, None, 0),
+]
+
+
+@pytest.mark.parametrize(("shape", "strides", "offset"), OUTSIDE_VIEWS, ids=str)
+def test_a_view_that_does_not_lie_in_its_array_is_refused(shape: Any, strides: Any, offset: Any) -> None:
+    with pytest.raises(InvalidInput, match="expected"):
+        view_of_bytes(shape, strides, offset)
+
+
+@given(
+    st.lists(st.tuples(st.integers(0, 5), st.integers(-20, 20)), max_size=3),
+    st.integers(-10, 70),
+)
+def test_a_view_shows_bytes_of_its_array_or_is_refused(axes: list[tuple[int, int]], offset: int) -> None:
+    shape, strides = [length for length, _ in axes], [step for _, step in axes]
+    places = [offset + sum(i * step for i, step in zip(index, strides, strict=True)) for index in np.ndindex(*shape)]
+    if 0 <= offset <= 64 and len(places) <= 64 and all(0 <= place < 64 for place in places):
+        np.testing.assert_array_equal(view_of_bytes(shape, strides, offset), np.reshape(np.array(places, np.uint8), shape))
+    else:
+        with pytest.raises(InvalidInput, match="expected"):
+            view_of_bytes(shape, strides, offset)
+
+
+def test_an_empty_array_of_an_impossible_shape_is_refused() -> None:
+    zeros = {"py/object": "numpy.ndarray", "dtype": "uint8", "values": "eJwDAAAAAAE=", "shape": [0, 1 << 47, 1 << 47]}
+    with pytest.raises(InvalidInput, match="expected the shape of an array"):
+        read_json_value(zeros)
+
+
 def test_a_short_text_cannot_stand_for_a_long_one() -> None:
     levels = '{"py/id": %d}'
     doubled = "[[1,1,1,1]," + ",".join(f"[{levels % i},{levels % i}]" for i in range(1, 40)) + "]"
     with pytest.raises(TooLarge, match=f"at most {MAX_VALUES} values"):
         read_jsonpickle(doubled)
     zeros = {"py/object": "numpy.ndarray", "values": "eA==", "dtype": "float64", "byteorder": "<", "shape": [1 << 30]}
-    with pytest.raises(TooLarge, match="compressed"):
+    with pytest.raises(TooLarge, match="arrays of at most"):
         read_json_value(zeros)
+
+
+def packed_zeros(size: int) -> dict[str, Any]:
+    data = base64.b64encode(zlib.compress(bytes(size), 9)).decode()
+    return {"py/object": "numpy.ndarray", "dtype": "uint8", "values": data, "shape": [size]}
+
+
+def test_the_arrays_of_a_request_are_limited_together(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(allowance, "MAX_BYTES", 1000)
+    assert len(read_json_value([packed_zeros(400)] * 2)) == 2
+    with pytest.raises(TooLarge, match="arrays of at most 1000 bytes in a request"):
+        read_json_value([packed_zeros(400)] * 3)
+    view = {"py/object": "numpy.ndarray", "dtype": "uint8", "base": packed_zeros(400), "shape": [400]}
+    with pytest.raises(TooLarge, match="arrays of at most 1000 bytes"):
+        read_json_value([view, view])
+
+
+@pytest.mark.parametrize("array", [np.zeros(400, np.uint8), torch.zeros(100)], ids=["numpy", "torch"])
+def test_a_reference_to_an_array_counts_as_the_array(array: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(allowance, "MAX_BYTES", 1000)
+    assert len(read_jsonpickle(write_jsonpickle([array] * 2))) == 2
+    holder = [array]
+    for value in ([array] * 3, [holder] * 3):
+        with pytest.raises(TooLarge, match="arrays of at most 1000 bytes"):
+            read_jsonpickle(write_jsonpickle(value))
 
 
 @pytest.mark.parametrize("opening", ["[", '{"a":', '{"py/tuple":[', '{"py/set":['])

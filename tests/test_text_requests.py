@@ -13,6 +13,8 @@ import pytest
 from safetensors.torch import load_file, save_file
 from text_serving import SEQUENCE_LABELS, SOURCES, TEXTS, Served, body, model_directory
 
+from client.text import _input
+
 WORKSHOP = {"save_mode": "original", "top_k": 2, "model_name": "pt-original", "mode": None}
 QUESTION = {"question": "who was jim?", "context": "Jim was a nice puppet, and the weather is nice"}
 
@@ -96,6 +98,12 @@ def test_a_text_that_looks_like_json_is_taken_to_the_letter_as_in_the_example(se
 )
 def test_a_question_may_come_in_many_ways(question: Served, data: Any) -> None:
     assert question.answer(data) == question.answer({"body": QUESTION})
+
+
+@pytest.mark.parametrize("request_", ["jim", ["jim", "it is"], {"text": "jim", "top_k": 2}, {"instances": ["jim"]}])
+def test_what_clients_send_over_grpc_is_what_they_send_over_http(sequence: Served, request_: Any) -> None:
+    inputs = {key: bytearray(value) for key, value in _input(request_).items()}
+    assert sequence.answer(inputs) == sequence.answer({"body": request_})
 
 
 def test_lists_get_lists(sequence: Served, token: Served, question: Served) -> None:

@@ -86,3 +86,24 @@ def random_roberta(to: Path, **config: Any) -> Path:
     torch.manual_seed(7)
     transformers.RobertaForSequenceClassification(settings).save_pretrained(to)
     return to
+
+
+def random_longformer(to: Path, roberta: Path) -> Path:
+    """Its code fills texts up to whole windows, by a number that a trace keeps. roberta: a folder with its tokenizer."""
+    import transformers
+
+    settings = transformers.LongformerConfig(
+        vocab_size=json.loads((roberta / "config.json").read_text())["vocab_size"],
+        hidden_size=32,
+        num_hidden_layers=2,
+        num_attention_heads=4,
+        intermediate_size=64,
+        max_position_embeddings=66,
+        attention_window=8,
+        pad_token_id=1,
+    )
+    torch.manual_seed(7)
+    transformers.LongformerForSequenceClassification(settings).save_pretrained(to)
+    for file in ("vocab.json", "merges.txt"):
+        shutil.copy(roberta / file, to)
+    return to

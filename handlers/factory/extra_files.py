@@ -26,8 +26,17 @@ __all__ = ["extra_files_of", "unpack", "unpack_extra_files"]
 
 _SUFFIXES = (".tar", ".gz", ".tgz", ".bz2", ".xz", ".zip")
 _CONFIG = "model-config.yaml"
-# What the readers raise; RuntimeError of a zip with a password.
-_BROKEN = (tarfile.TarError, zipfile.BadZipFile, gzip.BadGzipFile, lzma.LZMAError, zlib.error, EOFError, RuntimeError)
+# What the readers raise; RuntimeError of a zip with a password, UnicodeError of its names.
+_BROKEN = (
+    tarfile.TarError,
+    zipfile.BadZipFile,
+    gzip.BadGzipFile,
+    lzma.LZMAError,
+    zlib.error,
+    EOFError,
+    RuntimeError,
+    UnicodeError,
+)
 
 
 def unpack_extra_files(model_dir: Path) -> None:
@@ -67,12 +76,13 @@ def unpack(archive: Path, directory: Path) -> None:
 
     What is no archive, and is not called one, stays where it lies.
 
-    Raises InvalidInput for a broken archive, and before anything is written for one with a file that would lie outside.
+    Raises InvalidInput for a broken archive, and before anything is written for one with a file that would lie outside;
+    TooLarge.
     """
     with _opened(archive) as files:
         if files is None:
             return
-        check_all(files, archive.name)
+        check_all(files, archive.name, directory)
         for file in files:
             _write(file, directory)
 
@@ -102,7 +112,7 @@ def _write(file: PackedFile, directory: Path) -> None:
     if target.exists():
         return
     target.parent.mkdir(parents=True, exist_ok=True)
-    partial = target.with_name(f".{target.name[:200]}.{os.getpid()}.partial")
+    partial = target.with_name(f".{os.getpid()}.partial")  # a file at a time
     try:
         with file.open() as source, partial.open("wb") as copy:
             _copy(source, copy)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import traceback
 
 from ts.utils.util import PredictionException
 
@@ -33,7 +34,7 @@ def failure_of(error: Exception, where: str, *, of_input: bool = True) -> Persia
     if isinstance(error, PredictionException):
         refused = 400 <= error.error_code < 500
         return _OF_CODES.get(error.error_code, InvalidInput if refused else PersiaError)(str(error.message))
-    log.error("%s failed", where, exc_info=error)
+    log.error("%s failed:\n%s", where, _printable("".join(traceback.format_exception(error))))
     kind = InvalidInput if of_input and isinstance(error, _OF_INPUT) else PersiaError
     return memory_failure(error, where) or kind(f"{where} failed for this request: {_words(error)}")
 
@@ -48,6 +49,11 @@ def memory_failure(error: Exception, where: str) -> TooLarge | None:
 
 
 def _words(error: Exception) -> str:
-    """On one line, which is the last one: TorchScript puts its stack before the reason. Text of callers may be no UTF-8."""
-    lines = str(error).encode(errors="backslashreplace").decode().strip().splitlines()
+    """On one line, which is the last one: TorchScript puts its stack before the reason."""
+    lines = _printable(str(error)).strip().splitlines()
     return f"{type(error).__name__}: {lines[-1]}" if lines else type(error).__name__
+
+
+def _printable(text: str) -> str:
+    """What callers send may be half of a character, which no file can be written with."""
+    return text.encode(errors="backslashreplace").decode()

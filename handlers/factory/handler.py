@@ -23,6 +23,7 @@ from .extra_files import unpack_extra_files
 from .failures import failure_of, memory_failure
 from .inputs import value_of
 from .machine import device_of, limit_gpu_memory, limit_memory
+from .neighbours import depends_on_neighbours
 from .samples import groups_of, rows_of, stacked, tensors_of
 from .settings import FactorySettings
 
@@ -94,7 +95,7 @@ class FactoryHandler(BaseHandler):  # type: ignore[misc]  # TorchServe has no ty
         if self.settings.max_memory_mb is not None:
             limit_memory(self.settings.max_memory_mb)
         self.model = _run("loading the model", partial(self.load_model, context.manifest["model"].get("serializedFile")))
-        self.together = self.settings.stack and not _depends_on_neighbours(self.model)
+        self.together = self.settings.stack and not depends_on_neighbours(self.model)
         self.initialized = True
 
     def install_packages(self) -> None:
@@ -191,8 +192,3 @@ def _alone(directory: Path) -> Iterator[None]:
     with (directory / ".starting").open("w") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
         yield
-
-
-def _depends_on_neighbours(model: torch.nn.Module) -> bool:
-    """Dynamically quantized layers scale by the largest value of a batch, so each sample goes through them alone."""
-    return any(".quantized.dynamic" in type(module).__module__ for module in model.modules())

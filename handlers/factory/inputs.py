@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import io
+import struct
+import zipfile
 from collections.abc import Mapping
 from typing import Any
 
@@ -11,6 +13,7 @@ import torch
 
 from persia.errors import InvalidInput
 
+from .allowance import check_array_bytes
 from .jsonpickle_reading import read_json_value, read_jsonpickle
 
 __all__ = ["value_of"]
@@ -58,6 +61,7 @@ def _tensor_of(given: bytes) -> torch.Tensor:
         raise InvalidInput(
             f"expected JSON or .npy: torch {torch.__version__} cannot safely read what torch.save wrote, 2.6 can"
         )
+    check_array_bytes(_unpacked_size(given))
     try:
         tensor = torch.load(io.BytesIO(given), map_location="cpu", weights_only=True)
     except Exception as error:  # of all kinds, from the zip, the pickle and the tensor
@@ -65,4 +69,15 @@ def _tensor_of(given: bytes) -> torch.Tensor:
         raise InvalidInput(f"expected a tensor as torch.save writes it: {first}") from error
     if not isinstance(tensor, torch.Tensor):
         raise InvalidInput(f"expected a tensor as torch.save writes it, got {type(tensor).__name__}")
+    # One number can stand for many, in a tensor that was expanded.
+    check_array_bytes(tensor.numel() * tensor.element_size())
     return tensor.detach()
+
+
+def _unpacked_size(given: bytes) -> int:
+    """Of the files in a zip. torch.save does not compress them, and torch.load reads compressed ones."""
+    try:
+        with zipfile.ZipFile(io.BytesIO(given)) as archive:
+            return sum(entry.file_size for entry in archive.infolist())
+    except (zipfile.BadZipFile, ValueError, LookupError, NotImplementedError, struct.error) as error:
+        raise InvalidInput(f"expected a tensor as torch.save writes it: {error}") from error

@@ -12,8 +12,9 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from persia.errors import InvalidInput, TooLarge
+from persia.errors import InvalidInput
 
+from .allowance import Allowance
 from .torch_storage import storage_of
 
 __all__ = [
@@ -36,8 +37,9 @@ NUMPY_SCALAR = ("numpy.core.multiarray.scalar", "numpy._core.multiarray.scalar")
 TORCH_TENSOR = "torch._utils._rebuild_tensor_v2"
 TORCH_STORAGE = "torch.storage._load_from_bytes"
 
-# Of an array that comes compressed: its few bytes may stand for many.
-MAX_BYTES = 256 << 20
+# Far beyond any array, and far below where numpy's and torch's own numbers overflow.
+FAR = 1 << 48
+MAX_DIMENSIONS = 32
 
 
 def bytes_of_base64(text: str) -> bytes:
@@ -77,12 +79,11 @@ def numpy_array_of_list(values: Any, dtype: str) -> npt.NDArray[Any]:
         raise InvalidInput(f"expected an array of {dtype[:40]}: {error}") from error
 
 
-def numpy_array_of_zlib(data: str, dtype: str, order: Any, shape: list[Any]) -> npt.NDArray[Any]:
-    """Raises InvalidInput, TooLarge."""
+def numpy_array_of_zlib(data: str, dtype: str, order: Any, shape: list[Any], allowance: Allowance) -> npt.NDArray[Any]:
+    """Raises InvalidInput; TooLarge before it is unpacked."""
     kind = numpy_dtype(dtype, order)
     size = _count(shape) * kind.itemsize
-    if size > MAX_BYTES:
-        raise TooLarge(f"expected a compressed array of at most {MAX_BYTES} bytes, got {size}")
+    allowance.use(array_bytes=size)
     try:
         values = zlib.decompressobj().decompress(bytes_of_base64(data), size + 1)
     except zlib.error as error:
@@ -91,24 +92,30 @@ def numpy_array_of_zlib(data: str, dtype: str, order: Any, shape: list[Any]) -> 
 
 
 def numpy_view(base: Any, dtype: np.dtype[Any], shape: list[Any], strides: Any, offset: Any) -> npt.NDArray[Any]:
-    """A copy of what a view shows of the array that it is a part of. Raises InvalidInput."""
-    if not isinstance(base, np.ndarray) or _count(shape) * dtype.itemsize > base.nbytes:
+    """A copy of what a view shows of the array that it is a part of. Raises InvalidInput.
+
+    numpy itself would let an offset below 0 and steps that overflow show memory of others.
+    """
+    if not isinstance(base, np.ndarray) or (count := _count(shape)) * dtype.itemsize > base.nbytes:
         raise InvalidInput("expected an array that has the values of its view")
+    steps = _steps_in_a_row(shape, dtype.itemsize) if strides is None else strides
+    first, last = _reach(shape, steps, offset)
+    if not 0 <= offset <= base.nbytes or (count > 0 and (first < 0 or last + dtype.itemsize > base.nbytes)):
+        raise InvalidInput(
+            f"expected a view of bytes in its array, which has {base.nbytes}, got bytes {first} to {last + dtype.itemsize}"
+        )
     # Only the array says in which order the bytes of a number stand.
     kind = base.dtype if base.dtype.newbyteorder("=") == dtype.newbyteorder("=") else dtype
-    try:
-        return np.ndarray(tuple(shape), kind, base.tobytes(), offset, strides).copy()
-    except (TypeError, ValueError) as error:
-        raise InvalidInput(f"expected a view of an array: {error}") from error
+    return np.ndarray(tuple(shape), kind, base.tobytes(), offset, tuple(steps)).copy() if count else np.empty(shape, kind)
 
 
 def torch_tensor(data: str, offset: int, size: list[Any], stride: list[Any]) -> torch.Tensor:
     """A copy of the part of a storage that a tensor shows. Raises InvalidInput."""
     values = storage_of(bytes_of_base64(data))
     count = _count(size)
-    if len(stride) != len(size) or _count(stride) < 0 or offset < 0:
-        raise InvalidInput(f"expected a stride for each dimension of a tensor, got {len(stride)} for {len(size)}")
-    last = offset + sum((length - 1) * step for length, step in zip(size, stride, strict=True))
+    _, last = _reach(size, stride, offset)
+    if min(offset, *stride, 0) < 0:
+        raise InvalidInput(f"expected a tensor whose values follow one another, got strides {stride} from {offset}")
     if count > 0 and (last >= values.numel() or count > values.numel()):
         raise InvalidInput(f"expected a tensor of its own values, got {count} values up to number {last} of {values.numel()}")
     return values.as_strided(size, stride, offset).clone() if count > 0 else values.new_empty(size)
@@ -122,6 +129,26 @@ def _shaped(data: bytes, dtype: np.dtype[Any], shape: list[Any], order: Any) -> 
 
 def _count(shape: list[Any]) -> int:
     """Of values in an array of this shape."""
-    if len(shape) > 32 or not all(type(length) is int and 0 <= length < 1 << 48 for length in shape):
+    if (
+        len(shape) > MAX_DIMENSIONS
+        or not all(type(length) is int and length >= 0 for length in shape)
+        # Also of an empty array: numpy and torch multiply the other lengths.
+        or math.prod(max(length, 1) for length in shape) >= FAR
+    ):
         raise InvalidInput(f"expected the shape of an array, got {str(shape)[:80]}")
     return math.prod(shape)
+
+
+def _reach(shape: list[int], steps: Any, offset: Any) -> tuple[int, int]:
+    """The lowest and the highest place at which a view that begins at the offset has values."""
+    if not isinstance(steps, list) or len(steps) != len(shape):
+        raise InvalidInput(f"expected a stride for each of {len(shape)} dimensions, got {str(steps)[:80]}")
+    if not all(type(number) is int and -FAR < number < FAR for number in (offset, *steps)):
+        raise InvalidInput(f"expected whole numbers as offset and strides, got {str(offset)[:40]} and {str(steps)[:80]}")
+    ways = [max(length - 1, 0) * step for length, step in zip(shape, steps, strict=True)]
+    return offset + sum(way for way in ways if way < 0), offset + sum(way for way in ways if way > 0)
+
+
+def _steps_in_a_row(shape: list[int], itemsize: int) -> list[int]:
+    """The strides of an array whose values lie one after the other."""
+    return [itemsize * math.prod(shape[axis + 1 :]) for axis in range(len(shape))]

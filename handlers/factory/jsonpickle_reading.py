@@ -10,14 +10,13 @@ import base64
 import json
 from typing import Any
 
-from persia.errors import InvalidInput, TooLarge
+from persia.errors import InvalidInput
 
 from . import jsonpickle_arrays as arrays
+from .allowance import Allowance
 
 __all__ = ["read_json_value", "read_jsonpickle"]
 
-# References can make a short text stand for a long one.
-MAX_VALUES = 10_000_000
 _TAG = "py/"
 
 
@@ -43,15 +42,15 @@ def _start(text: str | bytes | bytearray) -> str:
 
 
 class _Reader:
-    """Reads one text. `seen` are the values that `py/id` counts, as jsonpickle since 2.0 does, each with its size."""
+    """Reads one text. `seen` are the values that `py/id` counts, as jsonpickle since 2.0 does, each with what it used up."""
 
     def __init__(self) -> None:
-        self.seen: list[tuple[Any, int] | None] = []
-        self.values = 0
+        self.seen: list[tuple[Any, int, int] | None] = []
+        self.allowance = Allowance()
         self.countable = True
 
     def read(self, value: Any) -> Any:
-        self.count(1)
+        self.allowance.use(values=1)
         if isinstance(value, list):
             return self.remembered(lambda: [self.read(item) for item in value])
         if not isinstance(value, dict):
@@ -97,8 +96,8 @@ class _Reader:
             raise InvalidInput(
                 f"expected py/id of a value before it, got {index}: jsonpickle.encode(..., make_refs=False) does without"
             )
-        value, size = known
-        self.count(size)
+        value, values, array_bytes = known
+        self.allowance.use(values, array_bytes)
         return value
 
     def read_reduced(self, content: list[Any]) -> Any:
@@ -109,7 +108,7 @@ class _Reader:
                 _,
                 {"py/tuple": [_, {"py/tuple": list(shape)}, dtype, bool(fortran), {"py/b64": str(data)}]},
             ] if name in arrays.NUMPY_ARRAY:
-                return arrays.numpy_array(self.read(dtype), shape, fortran, data)
+                return self.counted(arrays.numpy_array(self.read(dtype), shape, fortran, data))
             case [{"py/type": "numpy.dtype"}, {"py/tuple": [str(code), *_]}, {"py/tuple": [_, str(order), *_]}]:
                 return arrays.numpy_dtype(code, order)
             case [{"py/function": str(name)}, {"py/tuple": [dtype, {"py/b64": str(data)}]}] if name in arrays.NUMPY_SCALAR:
@@ -123,7 +122,7 @@ class _Reader:
                 match storage:
                     case {"py/reduce": [{"py/function": arrays.TORCH_STORAGE}, {"py/tuple": [{"py/b64": str(data)}]}]}:
                         self.seen += [None, None]  # the storage, and a dictionary of hooks
-                        return arrays.torch_tensor(data, offset, size, stride)
+                        return self.counted(arrays.torch_tensor(data, offset, size, stride))
         raise _refused("py/reduce")
 
     def read_array_of_numpy_handler(self, value: dict[str, Any]) -> Any:
@@ -133,26 +132,26 @@ class _Reader:
             case {"py/object": str(name), "dtype": str(dtype), "value": scalar} if name.startswith("numpy."):
                 return arrays.numpy_array_of_list(scalar, dtype)[()]
             case {"py/object": "numpy.ndarray", "dtype": str(dtype), "values": list(values)}:
-                return arrays.numpy_array_of_list(values, dtype)
+                return self.counted(arrays.numpy_array_of_list(values, dtype))
             case {"py/object": "numpy.ndarray", "dtype": str(dtype), "values": str(data), "shape": list(shape), **rest}:
-                return arrays.numpy_array_of_zlib(data, dtype, rest.get("byteorder", "="), shape)
+                return arrays.numpy_array_of_zlib(data, dtype, rest.get("byteorder", "="), shape, self.allowance)
             case {"py/object": "numpy.ndarray", "dtype": str(dtype), "base": dict(base), "shape": list(shape), **rest}:
                 kind = arrays.numpy_dtype(dtype, rest.get("byteorder", "="))
-                return arrays.numpy_view(self.read(base), kind, shape, rest.get("strides"), rest.get("offset", 0))
+                return self.counted(arrays.numpy_view(self.read(base), kind, shape, rest.get("strides"), rest.get("offset", 0)))
         raise _refused("py/object")
+
+    def counted(self, array: Any) -> Any:
+        self.allowance.use(array_bytes=array.nbytes)
+        return array
 
     def remembered(self, make: Any) -> Any:
         """What `make` reads, with a place in the order in which jsonpickle counts."""
-        place, before = len(self.seen), self.values
+        place, before = len(self.seen), self.allowance.used
         self.seen.append(None)
         made = make()
-        self.seen[place] = (made, self.values - before)
+        values, array_bytes = (now - then for now, then in zip(self.allowance.used, before, strict=True))
+        self.seen[place] = (made, values, array_bytes)
         return made
-
-    def count(self, values: int) -> None:
-        self.values += values
-        if self.values > MAX_VALUES:
-            raise TooLarge(f"expected at most {MAX_VALUES} values in a request, got more, with what its py/id repeat")
 
 
 def _refused(tag: str) -> InvalidInput:

@@ -5,20 +5,27 @@ No link is ever made: a link to another file of the archive is that file under o
 
 from __future__ import annotations
 
+import os
 import stat
 import tarfile
 import zipfile
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import PurePosixPath
+from pathlib import Path, PurePosixPath
 from posixpath import normpath
 from typing import IO
 
-from persia.errors import InvalidInput
+from persia.errors import InvalidInput, TooLarge
 
 __all__ = ["PackedFile", "check_all", "files_of_tar", "files_of_zip"]
 
 _LINKS = 16  # that lead to one another
+
+
+# Bytes of all files of an archive. A few of them can be packed as many.
+MAX_UNPACKED = 8 << 30
+_MAX_NAME = 255  # bytes, of Linux's file systems
+_MAX_PATH = 1024  # bytes, which leaves room for where it is unpacked
 
 
 @dataclass(frozen=True)
@@ -27,17 +34,24 @@ class PackedFile:
 
     name: str
     executable: bool
+    size: int
     open: Callable[[], IO[bytes]]
     problem: str | None = None
 
 
-def check_all(files: Sequence[PackedFile], archive: str) -> None:
-    """Raises InvalidInput for the first file that is refused."""
+def check_all(files: Sequence[PackedFile], archive: str, directory: Path) -> None:
+    """Whether all can be unpacked into the directory. Raises InvalidInput for the first file that is refused, TooLarge."""
+    children = {parent: file.name for file in files for parent in PurePosixPath(file.name).parents if parent.parts}
     for file in files:
-        if problem := file.problem or _name_problem(file.name):
+        problem = file.problem or _name_problem(file.name) or _place_problem(file.name, directory)
+        if (child := children.get(PurePosixPath(file.name))) is not None:
+            problem = problem or f"is also the directory of {child!r}"
+        if problem:
             raise InvalidInput(
                 f"expected files that lie in the archive {archive}, got {file.name!r}, which {problem}: nothing is unpacked"
             )
+    if (size := sum(file.size for file in files)) > MAX_UNPACKED:
+        raise TooLarge(f"expected {archive} to have files of at most {MAX_UNPACKED} bytes, got {size}: nothing is unpacked")
 
 
 def files_of_tar(archive: tarfile.TarFile) -> list[PackedFile]:
@@ -54,7 +68,7 @@ def files_of_tar(archive: tarfile.TarFile) -> list[PackedFile]:
             what = f"is a link to {member.linkname!r}, no file of this archive (tar -h packs what links lead to)"
             files.append(_refused(member.name, what if member.issym() or member.islnk() else "is a device or a pipe"))
             continue
-        files.append(PackedFile(member.name, bool(target.mode & stat.S_IXUSR), _opener_of_tar(archive, target)))
+        files.append(PackedFile(member.name, bool(target.mode & stat.S_IXUSR), target.size, _opener_of_tar(archive, target)))
     return files
 
 
@@ -69,7 +83,7 @@ def files_of_zip(archive: zipfile.ZipFile) -> list[PackedFile]:
         elif stat.S_IFMT(mode) not in (0, stat.S_IFREG):
             files.append(_refused(entry.filename, "is a link, a device or a pipe (zip without -y packs what links lead to)"))
         else:
-            files.append(PackedFile(entry.filename, bool(mode & stat.S_IXUSR), _opener_of_zip(archive, entry)))
+            files.append(PackedFile(entry.filename, bool(mode & stat.S_IXUSR), entry.file_size, _opener_of_zip(archive, entry)))
     return files
 
 
@@ -100,6 +114,21 @@ def _name_problem(name: str) -> str | None:
         return "is no name of a file" if name.strip("./") else None
     if path.parts[0].upper() == "MAR-INF":
         return "belongs to TorchServe"
+    if any(len(os.fsencode(part)) > _MAX_NAME for part in path.parts):
+        return f"has a name of more than {_MAX_NAME} bytes"
+    if len(os.fsencode(name)) > _MAX_PATH:
+        return f"has a path of more than {_MAX_PATH} bytes"
+    return None
+
+
+def _place_problem(name: str, directory: Path) -> str | None:
+    """A file that is there stays as it is, wherever it lies."""
+    if (directory / name).exists():
+        return None
+    for parent in PurePosixPath(name).parents:
+        place = directory / parent
+        if parent.parts and (place.is_symlink() or place.is_file()):
+            return f"would lie in {place}, which is a {'link' if place.is_symlink() else 'file'}"
     return None
 
 
@@ -107,7 +136,7 @@ def _refused(name: str, problem: str) -> PackedFile:
     def never() -> IO[bytes]:
         raise InvalidInput(f"{name!r} {problem}")
 
-    return PackedFile(name, False, never, problem)
+    return PackedFile(name, False, 0, never, problem)
 
 
 def _opener_of_tar(archive: tarfile.TarFile, member: tarfile.TarInfo) -> Callable[[], IO[bytes]]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,9 +13,9 @@ from persia.errors import ConfigError, InvalidInput
 from persia.text import TextModel, TextSettings
 from persia.text.labels import LABELS_FILE
 from persia.text.pretrained import PretrainedEngine
-from persia.text.tokenizer import TextTokenizer
+from persia.text.tokenizer import Text, TextTokenizer
 
-from ..agreement import agreement_of
+from ..agreement import Answers, agreement_of
 from ..archive import write_archive
 from ..archive_options import Place, QuantizationOptions, Serving, TextOptions
 from .answers import answers_of
@@ -65,8 +65,7 @@ def pack_text_model(
     with tempfile.TemporaryDirectory(prefix="persia-archive-") as staging:
         weights = write_model(model, whole, folder, save_mode, quantization.quantize is not None, Path(staging))
         others = _write_others(folder, tokenizer, Path(staging))
-        packed = TextModel.load(Path(staging), original.settings, weights=weights.name)
-        found = agreement_of(expected, answers_of(packed, texts))
+        found = agreement_of(expected, _answers_of_files(weights, original.settings, texts, save_mode))
         if quantization.quantize:
             quantization.check(found, tried, given=sample is not None)
         elif found.agreement < 1 or found.max_distance > _NOISE:
@@ -80,6 +79,15 @@ def pack_text_model(
     kind = f"{folder.mode}, {save_mode}{' int8' if quantization.quantize else ''}, up to {tokenizer.max_length} tokens"
     said = f"as int8 {found}" if quantization.quantize else "answers as the folder does"
     return f"{kind}; for {tried}: {said}"
+
+
+def _answers_of_files(weights: Path, settings: TextSettings, texts: Sequence[Text], save_mode: str) -> Answers:
+    """What a worker would answer with these files. Raises InvalidInput if it could not."""
+    try:
+        return answers_of(TextModel.load(weights.parent, settings, weights=weights.name), texts)
+    except Exception as error:  # TorchScript and ONNX Runtime raise their own kinds for a graph that is of one length alone
+        reason = str(error).strip().splitlines()[-1]
+        raise InvalidInput(f"the model cannot be served as {save_mode}, choose another --save-mode: {reason}") from error
 
 
 def _settings(

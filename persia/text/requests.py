@@ -57,7 +57,9 @@ class RequestReader:
 
     def _read(self, data: Any, content_type: str, explain: bool) -> Request:
         fields = data if isinstance(data, Mapping) else {"body": data}
-        if set(fields) != {"body"}:
+        if set(fields) == {"body", "content_type"}:  # over gRPC, which has no headers
+            content_type = plain(fields["content_type"])
+        elif set(fields) != {"body"}:
             return self._of_fields(fields, explain)
         body = fields["body"]
         if isinstance(body, (Mapping, list)):

@@ -29,6 +29,7 @@ from persia.errors import DeadlineExceeded, PersiaError
 __all__ = [
     "BATCH",
     "BODY",
+    "CONTENT_TYPE",
     "DEADLINE",
     "DETAILS",
     "FORMAT",
@@ -48,6 +49,7 @@ __all__ = [
 BATCH = "batch"
 JSON_FORM = "json"
 BODY = "body"  # as which TorchServe passes on the body of an HTTP request
+CONTENT_TYPE = "content_type"  # of a body over gRPC, to a handler of text models
 FORMAT = "format"
 DETAILS = "details"
 DEADLINE = "deadline_unix_ms"
