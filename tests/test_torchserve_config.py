@@ -41,8 +41,9 @@ def run(tmp_path: Path, text: str, *arguments: str) -> Result:
 
 
 def findings(tmp_path: Path, text: str) -> list[dict[str, Any]]:
+    """Of lines of the file, and not of those that it lacks."""
     found: list[dict[str, Any]] = json.loads(run(tmp_path, text, "--json").stdout)["findings"]
-    return found
+    return [finding for finding in found if finding["subject"].startswith("line ")]
 
 
 def test_the_guides_file_line_by_line(tmp_path: Path) -> None:
@@ -51,17 +52,21 @@ def test_the_guides_file_line_by_line(tmp_path: Path) -> None:
     }
     assert found.keys() == {f"line {number}" for number in (1, 2, 3, 4, 7, 8, 9, 11)}
     assert found["line 1"] == ("warn", "TorchServe has no key loads_model and ignores it", "write load_models")
-    for line, port in ((2, 8080), (3, 8081), (4, 8082)):
+    for line, address in (
+        (2, "0.0.0.0:8080 (https needs "),
+        (3, "127.0.0.1:8081, for this machine alone: who"),
+        (4, "0.0.0.0:8082 ("),
+    ):
         state, text, advice = found[f"line {line}"]
         assert state == "fail" and "TorchServe would end" in text
-        assert advice.startswith(f"write http://0.0.0.0:{port} (https needs ")
+        assert advice.startswith(f"write http://{address}")
     assert "there is no directory /home/model-server/model-store here" in found["line 7"][1]
     assert "batchSize in the archive's model-config.yaml" in found["line 8"][2]
     assert "--max-batch-delay" in found["line 9"][2]
     assert found["line 11"][1] == "models has no value, which says nothing"
     ended = run(tmp_path, GUIDES)
     assert ended.exit_code == 2
-    assert ended.stdout.endswith("not ready to serve: 3 failures, 5 warnings\n")
+    assert ended.stdout.endswith("not ready to serve: 3 failures, 6 warnings\n")
 
 
 def test_the_guides_file_as_it_was_meant(tmp_path: Path) -> None:
@@ -74,14 +79,25 @@ number_of_netty_threads=32
 job_queue_size=1000
 model_store={tmp_path}
 async_logging=true
+disable_token_authorization=true
 models={{\\
   "my_tc": {{\\
     "1.0": {{"defaultVersion": true, "marName": "my_tc.mar", "minWorkers": 1, "maxWorkers": 1,\\
       "batchSize": 20, "maxBatchDelay": 2}}}}}}
 """
+    (tmp_path / "my_tc.mar").touch()
     ended = run(tmp_path, meant, "--strict")
     assert ended.exit_code == 0
-    assert ended.stdout.splitlines()[-1] == "ready to serve: no failures, 0 warnings"
+    assert ended.stdout.splitlines()[-1] == "nothing wrong in config.properties: no failures, 0 warnings"
+    (tmp_path / "my_tc.mar").unlink()
+    (found,) = findings(tmp_path, meant)
+    assert (found["state"], found["subject"]) == ("fail", "line 10")
+    assert f"my_tc 1.0: there is no my_tc.mar in {tmp_path}" in found["text"]
+
+
+def test_tokens_that_no_guide_speaks_of_are_said(tmp_path: Path) -> None:
+    assert "disable_token_authorization is missing" in run(tmp_path, "job_queue_size=5\n").stdout
+    assert "missing" not in run(tmp_path, "disable_token_authorization=false\n").stdout
 
 
 MISTAKES: list[tuple[str, str, str, str]] = [
@@ -99,6 +115,7 @@ MISTAKES: list[tuple[str, str, str, str]] = [
     ("inference_address=http://0.0.0.0:8080/", "fail", "would end", "write http://0.0.0.0:8080"),
     ("inference_address=0.0.0.0:8080", "fail", "would end", "write http://0.0.0.0:8080"),
     ("inference_address=http://0.0.0.0:99999", "fail", "expected a port up to 65535", "for all interfaces"),
+    ("management_address=http://0.0.0.0:8081/", "fail", "would end", "write http://127.0.0.1:8081, for this machine alone"),
     ("inference_address=everywhere", "fail", "would end", "for all interfaces"),
     ("inference_address=https://0.0.0.0:8443", "fail", "expected certificate_file and private_key_file, or keystore", "proxy"),
     ("enable_grpc_ssl=true\nkeystore=config.properties", "fail", "for TLS, got none", "add them"),
@@ -141,7 +158,7 @@ def test_each_mistake_has_its_line(
     ],
 )
 def test_what_is_right_is_not_named(tmp_path: Path, text: str) -> None:
-    assert run(tmp_path, text, "--strict").exit_code == 0
+    assert run(tmp_path, text + "disable_token_authorization=true\n", "--strict").exit_code == 0
 
 
 def test_archives_that_the_store_lacks_are_named(tmp_path: Path) -> None:

@@ -16,6 +16,8 @@ from typing import Any
 
 import grpc
 import pytest
+import torch
+from safetensors.torch import load_file
 from servers import PATIENCE
 from text_serving import DENSE, GOLDEN, SEQUENCE_LABELS, SOURCES, model_directory
 from torchserves import TorchServeRun
@@ -226,6 +228,16 @@ def test_over_grpc_a_bad_request_has_its_status(served: TorchServeRun) -> None:
     assert "the fields" in str(raised.value.details())
 
 
+def test_too_many_texts_are_another_status_alone_than_in_company(served: TorchServeRun) -> None:
+    """TorchServe makes 507 of the 413 with which a whole batch is refused, and leaves the one of a request of several."""
+    many = json.dumps(["jim"] * 257)
+    status, answer = send(served, "my_sc", many, "application/json")
+    assert status == 507 and "at most 256" in answer
+    with ThreadPoolExecutor(2) as pool:
+        both = [pool.submit(send, served, "workshop", text, "application/json") for text in (many, json.dumps("jim"))]
+    assert [future.result()[0] for future in both] == [413, 200]
+
+
 def test_no_text_of_a_request_is_in_the_logs(served: TorchServeRun) -> None:
     secret = "bumblebees"
     assert send(served, "workshop", f"{secret} are nice")[0] == 200
@@ -238,11 +250,21 @@ def test_no_text_of_a_request_is_in_the_logs(served: TorchServeRun) -> None:
 
 def test_the_script_says_what_is_random_and_what_it_cannot_find(tmp_path: Path) -> None:
     directory = set_up(tmp_path / "base", "sequence_classification", "pretrained")
-    yaml = f"handler:\n  model_name: {DENSE / 'bert_seq'}\n  mode: sequence_classification\n  num_labels: 5\n"
+    yaml = f"handler:\n  model_name: {DENSE / 'bert_qa'}\n  mode: sequence_classification\n  num_labels: 5\n"
     (directory / "model-config.yaml").write_text(yaml)
     said = shell(directory, "python Download_Transformer_models.py model-config.yaml")
-    assert "classifier.bias, classifier.weight are random numbers" in said
+    assert "classifier.bias, classifier.weight" in said and "are random numbers" in said
+    assert len(json.loads((directory / "Transformer_model" / "config.json").read_text())["id2label"]) == 5
     nowhere = set_up(tmp_path / "nowhere", "sequence_classification", "pretrained", model_name="no/such-model")
     said = shell(nowhere, "python Download_Transformer_models.py || true", HF_HUB_OFFLINE="1")
-    assert "Download_Transformer_models.py: " in said
+    assert "Set model_name to a folder that save_pretrained of the model and of its tokenizer wrote" in said
     assert "Traceback" not in said
+
+
+def test_the_script_keeps_a_trained_head_of_another_number_of_labels(tmp_path: Path) -> None:
+    directory = set_up(tmp_path, "token_classification", "pretrained", num_labels="2")
+    said = shell(directory, "python Download_Transformer_models.py")
+    assert "num_labels is 2, but the head of" in said and "was trained for 9 labels: it is kept" in said
+    assert "random numbers" not in said
+    written = load_file(directory / "Transformer_model" / "model.safetensors")["classifier.weight"]
+    assert torch.equal(written, load_file(SOURCES["token_classification"] / "model.safetensors")["classifier.weight"])

@@ -132,15 +132,15 @@ def _copy(source: IO[bytes], target: IO[bytes]) -> None:
 @click.option("--into", type=click.Path(exists=True, file_okay=False, path_type=Path), required=True)
 @click.argument("files", nargs=-1, type=click.Path(exists=True, path_type=Path))
 def main(config: Path, into: Path, files: tuple[Path, ...]) -> None:
-    """Unpack those of FILES that `system.extraFiles` of a model-config names, for base/build.sh."""
+    """Unpack those of FILES that `system.extraFiles` of a model-config names, for base/build.sh. It fails if one is missing."""
     try:
         named = extra_files_of(yaml.safe_load(config.read_text()), str(config))
         given = {path.name: path for path in files}
         for name in named:
-            if name in given:
-                unpack(given[name], into)
-            else:
-                click.echo(f"Warning: {config} names {name} as system.extraFiles, but --extra_files does not", err=True)
+            if name not in given:
+                got = ", ".join(given) or "none"
+                raise InvalidInput(f"expected {name} as --extra_files, as {config} names it as system.extraFiles, got {got}")
+            unpack(given[name], into)
         for name in given.keys() - set(named):
             if name.lower().endswith(_SUFFIXES):
                 click.echo(f"Warning: {name} stays packed, because {config} does not name it as system.extraFiles", err=True)

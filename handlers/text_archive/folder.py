@@ -10,6 +10,9 @@ from typing import Any
 from persia.errors import ConfigError, InvalidInput, NotFound
 from persia.text.config_files import read_json, read_object
 from persia.text.labels import labels_of, read_labels
+from persia.text.settings import MODES
+
+from .sentences import MODULES_FILE, SentenceSettings
 
 __all__ = ["CONFIG_FILE", "LABELLED", "TextFolder"]
 
@@ -28,19 +31,20 @@ _WEIGHT_SUFFIXES = (".safetensors", ".bin", ".pt", ".pth")
 
 @dataclass(frozen=True)
 class TextFolder:
-    """`config`: what config.json says. `labels`: None where the task has none."""
+    """`config`: what config.json says. `labels`: None where the task has none. `sentences`: None if others made the folder."""
 
     directory: Path
     config: Mapping[str, Any]
     mode: str
     weights: Path
     labels: Sequence[str] | None
+    sentences: SentenceSettings | None
 
     @classmethod
     def read(cls, directory: Path, mode: str | None, labels: Path | None) -> TextFolder:
         """Raises NotFound for what is not there, InvalidInput and ConfigError for what does not fit, OSError.
 
-        mode: the task; None if config.json is to say it. labels: a file of them, in the place of the folder's.
+        mode: the task; None if the folder is to say it. labels: a file of them, in the place of the folder's.
         """
         path = directory / CONFIG_FILE
         if not path.exists():
@@ -49,8 +53,11 @@ class TextFolder:
                 "and tokenizer.save_pretrained(...) adds the tokenizer"
             )
         config = read_object(path)
+        if mode is None and (directory / MODULES_FILE).exists():
+            mode = _EMBEDDING
         task = _mode_of(config, mode)
-        return cls(directory, config, task, _weights_of(directory), _labels_of(directory, config, task, labels))
+        sentences = SentenceSettings.read(directory) if task == _EMBEDDING else None
+        return cls(directory, config, task, _weights_of(directory), _labels_of(directory, config, task, labels), sentences)
 
 
 def _mode_of(config: Mapping[str, Any], asked: str | None) -> str:
@@ -60,7 +67,8 @@ def _mode_of(config: Mapping[str, Any], asked: str | None) -> str:
     if asked is None and len(tasks) != 1:
         says = f"says {', '.join(classes)}" if classes else "does not say"
         raise InvalidInput(
-            f"expected --mode: what the model is for is not known, as {CONFIG_FILE} {says} under `architectures`"
+            f"expected --mode, one of {', '.join(MODES)}: what the model is for is not known, as {CONFIG_FILE} {says} under "
+            "`architectures`"
         )
     if asked is None:
         return tasks.pop()

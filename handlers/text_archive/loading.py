@@ -39,7 +39,7 @@ def load_model(folder: TextFolder, allow_random_head: bool) -> tuple[Any, bool]:
 
 
 def load_tokenizer(folder: TextFolder, max_length: int | None) -> TextTokenizer:
-    """max_length: the tokens that it is to give at most; None: 512, or as many as the model takes.
+    """max_length: the tokens that it is to give at most; None: as sentence-transformers has it, or 512, if these fit.
 
     Raises NotFound without a tokenizer, InvalidInput if it gives more tokens or other ids than the model takes, ConfigError.
     """
@@ -50,7 +50,10 @@ def load_tokenizer(folder: TextFolder, max_length: int | None) -> TextTokenizer:
         if max_length is not None and most is not None and max_length > most:
             raise InvalidInput(f"expected a --max-length of at most {most} tokens, which {whose}, got {max_length}")
     known = [most for most, _ in limits if most is not None]
-    tokenizer = TextTokenizer.load(folder.directory, folder.config, max_length or min([DEFAULT_MAX_LENGTH, *known]))
+    sentences = folder.sentences
+    usual = sentences.max_length if sentences is not None and sentences.max_length is not None else DEFAULT_MAX_LENGTH
+    lower = True if sentences is not None and sentences.lower_case else None
+    tokenizer = TextTokenizer.load(folder.directory, folder.config, max_length or min([usual, *known]), lower)
     pieces, embeddings = tokenizer.backend.get_vocab_size(), folder.config.get("vocab_size")
     if isinstance(embeddings, int) and pieces > embeddings:
         raise ConfigError(
@@ -68,11 +71,13 @@ def check_tokenizer(folder: TextFolder, tokenizer: TextTokenizer, texts: Sequenc
     with transformers_quiet():
         theirs = transformers.AutoTokenizer.from_pretrained(str(folder.directory), local_files_only=True)
     keep_first = folder.mode == "question_answering"
+    lower = folder.sentences is not None and folder.sentences.lower_case
     for text in texts:
         tokens = tokenizer.tokenize(text, keep_first=keep_first)
         if tokens.left_out:
             continue
-        ids = theirs(text.first, text.second)["input_ids"] if text.second is not None else theirs(text.first)["input_ids"]
+        first = text.first.lower() if lower else text.first
+        ids = theirs(first, text.second)["input_ids"] if text.second is not None else theirs(first)["input_ids"]
         if list(ids) != tokens.ids:
             raise InvalidInput(
                 f"expected the ids of transformers' {type(theirs).__name__} for {text.first[:60]!r}, {ids[:8]}..., got "

@@ -77,6 +77,8 @@ def pack_text_model(
         extra = [*others, *serving.extra_files]
         write_archive(place.archive, place.name, place.version, weights, serving.handler or TEXT_HANDLER, text, extra)
     kind = f"{folder.mode}, {save_mode}{' int8' if quantization.quantize else ''}, up to {tokenizer.max_length} tokens"
+    if folder.sentences is not None:
+        kind += f"; sentence-transformers' files say: {folder.sentences}"
     said = f"as int8 {found}" if quantization.quantize else "answers as the folder does"
     return f"{kind}; for {tried}: {said}"
 
@@ -98,7 +100,7 @@ def _settings(
     save_mode: str,
     config: Mapping[str, Any],
 ) -> dict[str, Any]:
-    """Those of --config, and over them those of the command line. Raises ConfigError."""
+    """Those of the folder, over them those of --config, and over these those of the command line. Raises ConfigError."""
     given = config.get("handler") or {}
     if not isinstance(given, dict):
         raise ConfigError(f"expected a mapping of settings, got {given!r}", "$.handler", "--config")
@@ -109,10 +111,20 @@ def _settings(
         "num_labels": len(folder.labels) if folder.labels is not None else None,
         "top_k": options.top_k,
         "pooling": options.pooling,
-        "normalize": options.normalize or None,
+        "normalize": options.normalize,
         "quantized": quantization.quantize,
     }
-    return {"padding": "none", **given, **{key: value for key, value in said.items() if value is not None}}
+    of_folder = _settings_of_sentences(folder)
+    return {"padding": "none", **of_folder, **given, **{key: value for key, value in said.items() if value is not None}}
+
+
+def _settings_of_sentences(folder: TextFolder) -> dict[str, Any]:
+    """Those that sentence-transformers' files say, beside the length, which the tokenizer has."""
+    sentences = folder.sentences
+    if sentences is None:
+        return {}
+    lower = {"do_lower_case": True} if sentences.lower_case else {}
+    return {"pooling": sentences.pooling, "normalize": sentences.normalize, **lower}
 
 
 def _write_others(folder: TextFolder, tokenizer: TextTokenizer, out: Path) -> list[Path]:

@@ -80,6 +80,7 @@ def check(
     if ts_config is not None:
         check_torchserve_config(report, ts_config)
         if not any((global_config, embedding_config, checkpoint, model_store, archives, sample)):
+            report.praise = f"nothing wrong in {ts_config.name}"
             click.echo(report.to_json() if as_json else "\n".join(report.lines(problems_only)))
             sys.exit(report.exit_code(strict))
     subject = read_subject(report, global_config, embedding_config, checkpoint, shards)

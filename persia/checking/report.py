@@ -33,9 +33,10 @@ class Finding(msgspec.Struct, frozen=True, kw_only=True):
 
 @dataclass
 class Report:
-    """Findings in the order in which they were made."""
+    """Findings in the order in which they were made. `praise`: the verdict if nothing failed."""
 
     findings: list[Finding] = field(default_factory=list)
+    praise: str = "ready to serve"
 
     def ok(self, area: str, subject: str, text: str, **figures: Value) -> None:
         self.findings.append(Finding(state="ok", area=area, subject=subject, text=text, figures=figures))
@@ -79,7 +80,7 @@ class Report:
         failures, warnings = self.count("fail"), self.count("warn")
         if failures:
             return f"not ready to serve: {_many(failures, 'failure')}, {_many(warnings, 'warning')}"
-        return f"ready to serve: no failures, {_many(warnings, 'warning')}"
+        return f"{self.praise}: no failures, {_many(warnings, 'warning')}"
 
 
 def _rows(finding: Finding, name: str, width: int) -> Iterator[str]:

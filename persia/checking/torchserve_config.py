@@ -44,6 +44,7 @@ def check_torchserve_config(report: Report, path: Path) -> None:
     _check_ports(report, given, values)
     _check_certificates(report, given, values)
     _check_models(report, given, values)
+    _check_tokens(report, path, given)
     if len(report.findings) == found:
         report.ok(_AREA, str(path), f"{len(given)} keys, all of which TorchServe reads", keys=len(given))
 
@@ -71,7 +72,7 @@ def _check_entry(report: Report, entry: Entry) -> None:
     elif not value:
         report.warn(_AREA, place, f"{key} has no value, which says nothing", f"take it out, or write a value: {_example(key)}")
     elif key in ADDRESSES and (problem := _address_problem(value)):
-        report.fail(_AREA, place, f"{key}: {problem}, got {_shown(value)}: TorchServe would end", _address_advice(value))
+        report.fail(_AREA, place, f"{key}: {problem}, got {_shown(value)}: TorchServe would end", _address_advice(key, value))
     elif key in NUMBERS and not NUMBERS[key] <= _number(value) <= _MOST:
         advice = "TorchServe would end, or take its default without a word"
         wanted = f"a whole number of at least {NUMBERS[key]}" if _number(value) <= _MOST else f"a number up to {_MOST}"
@@ -117,10 +118,14 @@ def _address_problem(value: str) -> str:
     return f"expected a port up to {_MOST_PORT}" if match[3] and _number(match[3]) > _MOST_PORT else ""
 
 
-def _address_advice(value: str) -> str:
-    """The address that was meant, as far as it can be told."""
-    meant = re.fullmatch(r"(?:(https?)://)?([^:/]+)[:/](\d+)/?", value)
-    if meant is None or _number(meant[3]) > _MOST_PORT:
+def _address_advice(key: str, value: str) -> str:
+    """The address that was meant, as far as it can be told; for management this machine's alone."""
+    meant = re.fullmatch(r"(?:(https?)://)?([^:/]+)[:/]([0-9]+)/?", value)
+    known = meant is not None and _number(meant[3]) <= _MOST_PORT
+    if key == "management_address":
+        port = meant[3] if meant is not None and known else "8081"
+        return f"write http://127.0.0.1:{port}, for this machine alone: who reaches it can run code"
+    if meant is None or not known:
         return "write http://0.0.0.0:8080 for all interfaces, http://127.0.0.1:8080 for this machine alone"
     keys = " (https needs certificate_file and private_key_file, or keystore)" if meant[1] == "https" else ""
     return f"write http://{meant[2]}:{meant[3]}{keys}"
@@ -172,9 +177,10 @@ def _check_certificates(report: Report, given: Mapping[str, Entry], values: Mapp
 
 def _check_models(report: Report, given: Mapping[str, Entry], values: Mapping[str, str]) -> None:
     """Which models are loaded at the start."""
-    if values.get("models", "").strip():
-        _check_settings_of_models(report, f"line {given['models'].line}", values["models"])
     store = Path(values.get("model_store", ""))
+    if values.get("models", "").strip():
+        place = f"line {given['models'].line}"
+        _check_settings_of_models(report, place, values["models"], store if "model_store" in values else None)
     wanted = values.get("load_models", "").strip()
     if wanted in ("", "all", "none") or "model_store" not in values or not store.is_dir():
         return
@@ -185,7 +191,20 @@ def _check_models(report: Report, given: Mapping[str, Entry], values: Mapping[st
             report.fail(_AREA, f"line {given['load_models'].line}", text, "name a .mar file of the store, or `all`")
 
 
-def _check_settings_of_models(report: Report, place: str, text: str) -> None:
+def _check_tokens(report: Report, path: Path, given: Mapping[str, Entry]) -> None:
+    """TorchServe 0.12 asks for tokens where guides, which are older, send none."""
+    if "disable_token_authorization" not in given:
+        report.warn(
+            _AREA,
+            str(path),
+            "disable_token_authorization is missing: TorchServe 0.12 refuses each request without a token (401)",
+            "send the tokens of the key_file.json that it writes where it starts, or write disable_token_authorization=true if "
+            "nobody else reaches its addresses",
+        )
+
+
+def _check_settings_of_models(report: Report, place: str, text: str, store: Path | None) -> None:
+    """store: None if the file names none."""
     try:
         models = json.loads(text)
         versions = [(name, version, of) for name, each in models.items() for version, of in each.items()]
@@ -199,6 +218,9 @@ def _check_settings_of_models(report: Report, place: str, text: str) -> None:
     for name, version, of in versions:
         if "marName" not in of:
             report.fail(_AREA, place, f"models: {name} {version} has no marName", "name its archive: TorchServe skips it else")
+        elif store is not None and store.is_dir() and not (store / str(of["marName"])).exists():
+            said = f"models: {name} {version}: there is no {of['marName']} in {store}: TorchServe would not load the model"
+            report.fail(_AREA, place, said, "put the archive into the store, or write its name as it is there")
     for model, key, value in settings:
         if key not in PER_MODEL:
             advice = f"known are {', '.join(PER_MODEL)}; other settings stand in the archive's model-config.yaml"

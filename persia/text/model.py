@@ -167,10 +167,12 @@ class TextModel:
             )
         if len(self.labels) > classes:
             log.warning(
-                "%d labels for a model of %d classes: %r and those after it are never answered; are they another model's?",
+                "there are %d labels for the model's %d classes: the last ones, from %s on, are never answered; is %s this "
+                "model's?",
                 len(self.labels),
                 classes,
                 self.labels[classes],
+                LABELS_FILE,
             )
         if twice := [label for label, times in Counter(self.labels).items() if times > 1]:
             log.warning("the label %r stands for several classes, which answers cannot tell apart", twice[0])

@@ -10,6 +10,7 @@ from typing import Any
 
 import torch
 
+from persia.errors import NotFound
 from persia.torch_deprecations import torch_deprecations_ignored
 
 from .embedded import CONFIG_KEY
@@ -24,6 +25,7 @@ __all__ = ["prepare"]
 
 log = logging.getLogger(__name__)
 
+_LABELLED = ("sequence_classification", "token_classification")
 # The example's, on which a trace is made.
 _DUMMY = "This is a dummy input for torch jit trace"
 
@@ -33,17 +35,22 @@ def prepare(settings: TextSettings, out: Path) -> list[str]:
 
     settings: `model_name` is a folder, or a name of the hub, which has to be reachable then.
 
-    Raises NotFound, ConfigError; OSError for a model that is nowhere.
+    Raises NotFound, also for a model that is nowhere, ConfigError, OSError.
     """
     transformers = extra("transformers")
     name = settings.model_name or ""
-    options = {"num_labels": settings.num_labels} if settings.num_labels else {}
     with transformers_quiet():
-        config = transformers.AutoConfig.from_pretrained(name, **options)
-        mode = settings.mode or mode_of(config.to_dict())
-        model, report = getattr(transformers, CLASSES[mode]).from_pretrained(
-            name, config=config, ignore_mismatched_sizes=True, output_loading_info=True
-        )
+        try:
+            model, mode, random = _model_of(transformers, name, settings)
+        except Exception as error:  # of the hub's client, which has several kinds for no way to it
+            if Path(name).is_dir():
+                raise
+            raise NotFound(
+                f"expected model_name to be a folder, or a model that the hub gives, got {name!r}: no folder here, and the hub "
+                "does not give it, or cannot be reached. Set model_name to a folder that save_pretrained of the model and of "
+                f"its tokenizer wrote ({_first_line(error)})"
+            ) from error
+        config = model.config
         model = model.float().eval()
         out.mkdir(parents=True, exist_ok=True)
         model.save_pretrained(out)
@@ -59,7 +66,36 @@ def prepare(settings: TextSettings, out: Path) -> list[str]:
         torch.save(model.state_dict(), out / "pytorch_model.bin")
     written = json.loads((out / "config.json").read_bytes())
     (out / "config.json").write_text(json.dumps({**written, CONFIG_KEY: files}, indent=2) + "\n")
-    return sorted([*report["missing_keys"], *(key for key, *_ in report["mismatched_keys"])])
+    return random
+
+
+def _model_of(transformers: Any, name: str, settings: TextSettings) -> tuple[Any, str, list[str]]:
+    """With its mode, and the names of parameters that were drawn at random. A trained head keeps its number of labels."""
+    config = transformers.AutoConfig.from_pretrained(name)
+    mode = settings.mode or mode_of(config.to_dict())
+    model, random = _load(transformers, name, mode, config)
+    wanted, has = settings.num_labels, config.num_labels
+    if not wanted or wanted == has or mode not in _LABELLED:
+        return model, mode, random
+    if not random:
+        log.warning(
+            "num_labels is %d, but the head of %s was trained for %d labels: it is kept, with all of them", wanted, name, has
+        )
+        return model, mode, random
+    model, random = _load(transformers, name, mode, transformers.AutoConfig.from_pretrained(name, num_labels=wanted))
+    return model, mode, random
+
+
+def _load(transformers: Any, name: str, mode: str, config: Any) -> tuple[Any, list[str]]:
+    """A model, and the names of parameters that were drawn at random."""
+    model, report = getattr(transformers, CLASSES[mode]).from_pretrained(
+        name, config=config, ignore_mismatched_sizes=True, output_loading_info=True
+    )
+    return model, sorted([*report["missing_keys"], *(key for key, *_ in report["mismatched_keys"])])
+
+
+def _first_line(error: Exception) -> str:
+    return next(iter(str(error).splitlines()), type(error).__name__)
 
 
 def _write_tokenizer(transformers: Any, name: str, out: Path) -> None:
