@@ -167,6 +167,45 @@ def test_inputs_of_onnx_with_other_names_are_taken_in_their_order(tmp_path: Path
         model([torch.ones(1, 1)], [torch.ones(1, 1).half()] * 2)
 
 
+@pytest.mark.parametrize(
+    "names",
+    [["emb", "dense"], ["Embeddings0", "Dense0"], ["EMB.0", "dense"], ["embedding", "dense_0"]],
+)
+def test_names_of_onnx_need_neither_numbers_nor_small_letters(tmp_path: Path, names: list[str]) -> None:
+    model = load_dense(graph(dict.fromkeys(names, 1), tmp_path / "model.onnx"))
+    assert model([torch.ones(1, 1)], [torch.ones(1, 1), torch.full((1, 1), 5.0)]).tolist() == [[2.0]]
+    assert model._places == [("emb", 0), ("dense", 0)]  # type: ignore[union-attr]  # a sum does not tell
+
+
+@pytest.mark.parametrize(
+    ("names", "words"),
+    [
+        (["emb_0", "dense_x"], "expected the ONNX model's dense inputs first, in order, and then its embeddings"),
+        (["user_embedding", "dense_features"], "expected the ONNX model's dense inputs first"),
+        (["dense_1", "dense_0", "user"], "expected the ONNX model's dense inputs first"),
+        (["dense_0", "dense0"], "expected ONNX inputs for one tensor each, got two for dense0"),
+        (["dense", "Dense_0", "x"], "expected ONNX inputs for one tensor each, got two for dense0"),
+    ],
+)
+def test_names_of_onnx_that_contradict_are_refused(tmp_path: Path, names: list[str], words: str) -> None:
+    path = graph(dict.fromkeys(names, 1), tmp_path / "model.onnx")
+    with pytest.raises(InvalidInput) as refusal:
+        load_dense(path)
+    for said in (str(refusal.value), refused(path)):
+        assert words in said
+        assert f"{', '.join(names)}: name all inputs dense0, dense1, ... and emb0, emb1, ..." in said
+
+
+def test_names_of_onnx_are_compared_with_what_they_take(tmp_path: Path) -> None:
+    one = torch.ones(1, 1)
+    model = load_dense(graph({"dense_features": 1, "embedding_tensors_0": 1}, tmp_path / "model.onnx"))
+    assert model([one], [one]).tolist() == [[2.0]]
+    with pytest.raises(InvalidInput, match="of which 'embedding_tensors_0' would take a dense tensor"):
+        model([one, one], [])
+    with pytest.raises(InvalidInput, match="of which 'dense_features' would take an embedding"):
+        model([], [one, one])
+
+
 def test_onnx_gets_no_number_that_its_type_does_not_hold(tmp_path: Path) -> None:
     model = load_dense(graph({"dense0": 1}, tmp_path / "model.onnx"))
     with pytest.raises(InvalidInput, match="takes float32 as 'dense0', got float64"):

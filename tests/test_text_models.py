@@ -211,3 +211,31 @@ def test_what_cannot_be_served_says_why(tmp_path: Path) -> None:
     (tmp_path / "e" / "tokenizer.json").write_text("{}")
     with pytest.raises(ConfigError, match="expected a tokenizer"):
         load(tmp_path / "e", mode="sequence_classification")
+
+
+@pytest.mark.parametrize(("mode", "least"), [("sequence_classification", 3), ("question_answering", 5)])
+def test_a_length_without_room_for_a_text_is_refused(mode: str, least: int, tmp_path: Path) -> None:
+    for length in range(1, least + 1):
+        directory = model_directory(tmp_path / str(length), mode, settings={"max_length": length})
+        settings = TextSettings.of_directory(directory)
+        if length == least:
+            assert TextModel.load(directory, settings).tokenizer.max_length == least
+            continue
+        with pytest.raises(
+            ConfigError, match=rf"expected a max_length of at least {least}, .*, got {length} - at `\$\.max_length"
+        ):
+            TextModel.load(directory, settings)
+
+
+@pytest.mark.parametrize(
+    ("labels", "words"),
+    [
+        (["a", "b", "c"], "there are 3 labels for the model's 2 classes: the last ones, from c on"),
+        (["a", "a"], "the label 'a' stands for several classes"),
+    ],
+)
+def test_labels_that_look_wrong_are_said(
+    labels: list[str], words: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    TextModel.load(model_directory(tmp_path, labels=labels), TextSettings.of_directory(tmp_path))
+    assert words in caplog.text

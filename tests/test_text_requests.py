@@ -10,7 +10,8 @@ from typing import Any
 
 import numpy as np
 import pytest
-from text_serving import TEXTS, Served, body, model_directory
+from safetensors.torch import load_file, save_file
+from text_serving import SEQUENCE_LABELS, SOURCES, TEXTS, Served, body, model_directory
 
 from client.text import _input
 
@@ -187,7 +188,7 @@ def test_the_answers_of_the_workshop(tmp_path: Path, top_k: int | None) -> None:
 
 def test_the_documents_code_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     page = (Path(__file__).parents[1] / "docs" / "transformers.md").read_text()
-    handler, library = re.findall(r"```python\n(.*?)```", page, re.DOTALL)
+    *_, handler, library = re.findall(r"```python\n(.*?)```", page, re.DOTALL)
     names: dict[str, Any] = {}
     exec(handler, names)
     served = Served(model_directory(tmp_path / "my_model"), handler=names["Handler"])
@@ -197,3 +198,81 @@ def test_the_documents_code_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     monkeypatch.chdir(tmp_path)
     exec(library, names)
     assert names["outcomes"][0].numbers.shape == (1, 2)
+
+
+def test_the_only_span_there_is_has_the_score_1(question: Served) -> None:
+    answer = json.loads(question.answer({"body": {"question": "it is", "context": "virus", "format": "top_k"}})[0])
+    assert (answer["answer"], answer["score"]) == ("virus", 1.0)
+    assert [span["score"] for span in answer["top_k"]] == [1.0]
+
+
+HALF = r"expected a text of whole characters, got half of one (\ud83d) at 2: in JSON a character beyond \uffff is two such"
+MANY = "9" * 5000
+
+
+@pytest.mark.parametrize(
+    ("data", "words"),
+    [
+        ({"body": {"text": "a \ud83d b"}}, HALF),
+        ({"body": ["ok", "a \ud83d b"]}, f"entry 1 of the list: {HALF}"),
+        ({"body": {"instances": ["ok", {"text": "ok", "text_pair": "a \ud83d"}]}}, f"entry 1 of the list: {HALF}"),
+        ({"body": "a \ud83d b"}, HALF),
+        ({"a \ud83d b": b""}, HALF),
+        ({"text": b"ok", "top_k": MANY.encode()}, "expected a number of labels from 1 on as `top_k`, got a str"),
+        ({"body": {"text": "ok", "top_k": MANY}}, "expected a number of labels from 1 on as `top_k`, got a str"),
+        ({"body": {"text": "ok", "top_k": True}}, "expected a number of labels from 1 on as `top_k`, got True"),
+        (
+            {"body": {"instances": [{"text": "ok"}, {"text": "ok", "format": "json"}]}},
+            "entry 1 of the list: expected a text, got `format` beside it: wishes are for all texts of a request",
+        ),
+        ({"body": [{"text": "ok", "top_k": 1}]}, 'stand outside, such as {"instances": [...], "top_k": ...}'),
+        ({"body": {"text": {"text": "ok", "format": "json"}}}, "expected a text, got `format` beside it"),
+        (
+            {"body": {"text": "a", "data": "b"}},
+            "expected one text, got `text` and `data`: the second text of a pair is `text_pair`",
+        ),
+        ({"text": b"a", "data": b"b"}, "expected one text, got `text` and `data`"),
+        ({"body": ["a", {"text": "a", "inputs": "b"}]}, "entry 1 of the list: expected one text, got `text` and `inputs`"),
+    ],
+    ids=lambda value: str(value)[:40].encode("ascii", "replace").decode(),
+)
+def test_what_no_answer_can_be_given_to_is_refused_with_its_place(sequence: Served, data: Any, words: str) -> None:
+    good, refusal = sequence.answer({"body": "it is a new virus"}, data)
+    assert sequence.statuses() == [200, 400]
+    assert words in json.loads(refusal)["message"]
+    assert good in SEQUENCE_LABELS.values()
+
+
+def test_objects_in_objects_end_somewhere(sequence: Served) -> None:
+    text: Any = "it is"
+    for _ in range(3000):
+        text = {"text": text}
+    (_, refusal) = sequence.answer({"body": "it is"}, {"body": text})
+    assert sequence.statuses() == [200, 400]
+    assert "nested too deep" in json.loads(refusal)["message"]
+
+
+@pytest.mark.parametrize(
+    "target", [MANY, "(0x" + "f" * 5000 + ")", "no number", [16**5000, 0]], ids=["9", "0xf", "text", "list"]
+)
+def test_a_target_that_is_none_is_refused(sequence: Served, target: Any) -> None:
+    (_, refusal) = sequence.answer({"body": "it is"}, {"body": {"text": "it is", "target": target}}, explain=[1])
+    assert sequence.statuses() == [200, 400]
+    assert "expected the number of a class from 0 to 1 as `target`" in json.loads(refusal)["message"]
+
+
+@pytest.mark.parametrize("mode", SOURCES)
+@pytest.mark.parametrize("form", ["text", "json", "logits"])
+def test_numbers_that_are_none_are_no_answer(mode: str, form: str, tmp_path: Path) -> None:
+    directory = model_directory(tmp_path, mode)
+    weights = load_file(directory / "model.safetensors")
+    for name in weights:
+        if name.endswith("bias") and name.startswith(("classifier", "qa_outputs")):
+            weights[name].fill_(float("nan"))
+    save_file(weights, directory / "model.safetensors", metadata={"format": "pt"})
+    served = Served(directory)
+    request = {**QUESTION, "format": form} if mode == "question_answering" else {"text": "it is", "format": form}
+    answers = served.answer({"body": request}, {"body": request}, explain=[1])
+    assert served.statuses() == [500, 500]
+    assert "the model answered NaN" in json.loads(answers[0])["message"]
+    assert "the model answered NaN or infinity, which JSON does not have" in json.loads(answers[1])["message"]

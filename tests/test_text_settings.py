@@ -12,8 +12,8 @@ import pytest
 from persia.errors import ConfigError
 from persia.text import TextSettings
 from persia.text.labels import labels_of, read_labels
-from persia.text.requests import FORMATS
 from persia.text.settings import IDLE, KEYS
+from persia.text.wishes import FORMATS
 
 OLD = {
     "model_name": "bert-base-uncased",
@@ -117,6 +117,7 @@ def test_an_unknown_key_is_said_with_the_nearest_one(caplog: pytest.LogCaptureFi
         {0: "no", 1: "yes"},
         {"0": ["n01440764", "no"], "1": ["n01443537", "yes"]},
         {"label_list": "[no, yes]"},
+        {"label_list": "['no', \"yes\"]"},
         {"label_list": ["no", "yes"]},
         {"object_type_names": ["no", "yes"]},
         ["no", "yes"],
@@ -144,3 +145,15 @@ def test_wrong_labels_are_refused(form: Any, problem: str, tmp_path: Path) -> No
     (tmp_path / "index_to_name.json").write_text(json.dumps(form))
     with pytest.raises(ConfigError, match=rf"index_to_name\.json: .*{problem}"):
         read_labels(tmp_path, {})
+
+
+def test_yaml_that_stands_for_gigabytes_is_refused_in_a_line(tmp_path: Path) -> None:
+    bomb: Any = "x"
+    for _ in range(40):
+        bomb = [bomb] * 9
+    for handler in (bomb, {"max_length": bomb}, {"captum_explanation": bomb}, {"padding": bomb}, {"model_name": bomb}):
+        with pytest.raises(ConfigError, match=r"model-config\.yaml: expected .* at `\$\.handler") as refusal:
+            TextSettings.of_directory(tmp_path, {"handler": handler})
+        assert len(str(refusal.value)) < 300
+    with pytest.raises(ConfigError, match="expected a whole number from 1 on"):
+        TextSettings.of_directory(tmp_path, {"handler": {"max_length": 16**5000}})

@@ -219,3 +219,24 @@ def test_the_known_keys_are_those_of_the_installed_torchserve() -> None:
 
 def test_the_file_of_models_is_where_up_has_it() -> None:
     assert Path("ts", MODELS_FILE) == TORCHSERVE_STATE
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("models=" + "[" * 100_000, "models: expected JSON such as"),
+        ("models=" + "9" * 5_000, "models: expected JSON such as"),
+        ("number_of_netty_threads=" + "9" * 5_000, "expected a number up to 2147483647 as number_of_netty_threads, got 999"),
+        ("job_queue_size=3000000000", "expected a number up to 2147483647 as job_queue_size, got 3000000000"),
+        ("grpc_inference_port=" + "9" * 5_000, "expected a number up to 2147483647 as grpc_inference_port, got 999"),
+        ("grpc_inference_port=\u00b2", "expected a whole number of at least 0 as grpc_inference_port, got \u00b2"),
+        ("inference_address=http://a:" + "9" * 5_000, "inference_address: expected a port up to 65535, got http://a:999"),
+        ("inference_address=a:" + "9" * 5_000, "inference_address: expected http://HOST:PORT"),
+    ],
+    ids=lambda text: text[:30],
+)
+def test_values_of_any_size_are_findings(tmp_path: Path, text: str, words: str) -> None:
+    ((state, said),) = [(one["state"], one["text"]) for one in findings(tmp_path, text) if one["subject"] == "line 1"]
+    assert state == "fail"
+    assert said.startswith(words)
+    assert len(said) < 300

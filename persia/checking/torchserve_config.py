@@ -19,6 +19,8 @@ _ADDRESS = re.compile(r"(?:(https|http)://([^:^/]+)(?::([0-9]+))?)|(?:unix:(/.*)
 _WEB_PORTS = {"http": 80, "https": 443}
 _GRPC_PORTS = {"grpc_inference_port": "7070", "grpc_management_port": "7071"}
 _MOST_PORT = 65_535
+_MOST = 2**31 - 1  # of the numbers, all of which are Java's int
+_SHOWN = 60  # characters of a value
 _VARIABLE = re.compile(r"\$\$([^$]+[^$])\$\$")
 
 
@@ -70,12 +72,15 @@ def _check_entry(report: Report, entry: Entry) -> None:
     elif not value:
         report.warn(_AREA, place, f"{key} has no value, which says nothing", f"take it out, or write a value: {_example(key)}")
     elif key in ADDRESSES and (problem := _address_problem(value)):
-        report.fail(_AREA, place, f"{key}: {problem}, got {value}: TorchServe would end", _address_advice(key, value))
-    elif key in NUMBERS and not (value.isascii() and value.isdigit() and int(value) >= NUMBERS[key]):
+        report.fail(_AREA, place, f"{key}: {problem}, got {_shown(value)}: TorchServe would end", _address_advice(key, value))
+    elif key in NUMBERS and not NUMBERS[key] <= _number(value) <= _MOST:
         advice = "TorchServe would end, or take its default without a word"
-        report.fail(_AREA, place, f"expected a whole number of at least {NUMBERS[key]} as {key}, got {value}", advice)
+        wanted = f"a whole number of at least {NUMBERS[key]}" if _number(value) <= _MOST else f"a number up to {_MOST}"
+        report.fail(_AREA, place, f"expected {wanted} as {key}, got {_shown(value)}", advice)
     elif key in BOOLEANS and value.lower() not in ("true", "false"):
-        report.warn(_AREA, place, f"expected true or false as {key}, got {value}", "whatever is not `true` counts as false")
+        report.warn(
+            _AREA, place, f"expected true or false as {key}, got {_shown(value)}", "whatever is not `true` counts as false"
+        )
     elif key in FILES and not Path(value).is_file():
         report.fail(
             _AREA, place, f"{key}: expected a file, got {value}", "name one that is there, from where TorchServe starts"
@@ -85,6 +90,18 @@ def _check_entry(report: Report, entry: Entry) -> None:
         report.warn(_AREA, place, text, "TorchServe takes log")
     elif key == "model_store" and not Path(value).is_dir():
         report.warn(_AREA, place, f"model_store: there is no directory {value} here", "--model-store goes before it")
+
+
+def _number(text: str) -> int:
+    """-1 for what is none. One of more digits than Java has is above every limit."""
+    if not text.isascii() or not text.isdigit():
+        return -1
+    digits = text.lstrip("0") or "0"
+    return int(digits) if len(digits) <= len(str(_MOST)) else _MOST + 1
+
+
+def _shown(value: str) -> str:
+    return value if len(value) <= _SHOWN else f"{value[:_SHOWN]}... ({len(value)} characters)"
 
 
 def _example(key: str) -> str:
@@ -98,13 +115,13 @@ def _address_problem(value: str) -> str:
     match = _ADDRESS.fullmatch(value)
     if match is None:
         return "expected http://HOST:PORT, https://HOST:PORT or unix:/PATH"
-    return f"expected a port up to {_MOST_PORT}" if match[3] and int(match[3]) > _MOST_PORT else ""
+    return f"expected a port up to {_MOST_PORT}" if match[3] and _number(match[3]) > _MOST_PORT else ""
 
 
 def _address_advice(key: str, value: str) -> str:
     """The address that was meant, as far as it can be told; for management this machine's alone."""
-    meant = re.fullmatch(r"(?:(https?)://)?([^:/]+)[:/](\d+)/?", value)
-    known = meant is not None and int(meant[3]) <= _MOST_PORT
+    meant = re.fullmatch(r"(?:(https?)://)?([^:/]+)[:/]([0-9]+)/?", value)
+    known = meant is not None and _number(meant[3]) <= _MOST_PORT
     if key == "management_address":
         port = meant[3] if meant is not None and known else "8081"
         return f"write http://127.0.0.1:{port}, for this machine alone: who reaches it can run code"
@@ -142,7 +159,7 @@ def _port_of(value: str) -> str | None:
     """Of an address its port, or the path of its socket; of a port itself. None: it is wrong, or 0, which is any free one."""
     match = _ADDRESS.fullmatch(value)
     if match is None:
-        return value if value.isdigit() and int(value) else None
+        return value if _number(value) > 0 else None
     return match[4] or match[3] or str(_WEB_PORTS[match[1]])
 
 
@@ -192,7 +209,7 @@ def _check_settings_of_models(report: Report, place: str, text: str, store: Path
         models = json.loads(text)
         versions = [(name, version, of) for name, each in models.items() for version, of in each.items()]
         settings = [(f"{name} {version}", key, value) for name, version, of in versions for key, value in of.items()]
-    except (ValueError, AttributeError) as error:
+    except (ValueError, AttributeError, RecursionError) as error:
         wanted = '{"NAME": {"1.0": {"marName": "NAME.mar", ...}}}'
         report.fail(
             _AREA, place, f"models: expected JSON such as {wanted}: {error}", "a value of several lines needs a \\ at each end"
@@ -209,5 +226,5 @@ def _check_settings_of_models(report: Report, place: str, text: str, store: Path
             advice = f"known are {', '.join(PER_MODEL)}; other settings stand in the archive's model-config.yaml"
             report.warn(_AREA, place, f"models: {model}: TorchServe has no setting {key} and ignores it", advice)
         elif PER_MODEL[key] and (type(value) is not int or value < 1):
-            text = f"models: {model}: expected a positive number as {key}, got {value!r}"
+            text = f"models: {model}: expected a positive number as {key}, got {_shown(repr(value))}"
             report.fail(_AREA, place, text, "TorchServe would start without this model")

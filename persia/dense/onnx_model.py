@@ -1,12 +1,11 @@
 """Models in ONNX, run by ONNX Runtime.
 
 ONNX has no lists: a model's inputs are the dense tensors and then the embeddings, in the order of both lists. Inputs that are
-all called `dense0`, `dense_1`, `emb0`, `embeddings_1` and the like are found by these names, so that some may be missing.
+all called `dense0`, `dense_1`, `emb0`, `Embeddings_1` and the like are found by these names, so that some may be missing.
 """
 
 from __future__ import annotations
 
-import re
 from pathlib import Path
 from typing import Any
 
@@ -17,10 +16,10 @@ import torch
 from persia.errors import InvalidInput, NotFound
 
 from .model import DenseModel, Tensors
+from .onnx_names import check_order, places_of
 
 __all__ = ["OnnxModel"]
 
-_NAME = re.compile(r"(dense|emb|embedding|embeddings)[_.]?(\d+)")
 _TYPES = {"tensor(float16)": "float16", "tensor(float)": "float32", "tensor(double)": "float64", "tensor(bool)": "bool"} | {
     f"tensor({name})": name for name in ("int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "uint64")
 }
@@ -28,7 +27,7 @@ _TYPES = {"tensor(float16)": "float16", "tensor(float)": "float32", "tensor(doub
 
 class OnnxModel(DenseModel):
     def __init__(self, path: Path, device: torch.device) -> None:
-        """Raises NotFound without ONNX Runtime, and what it raises if it cannot load the file."""
+        """Raises NotFound without ONNX Runtime, InvalidInput for names that mislead, and what it raises if it cannot load."""
         try:
             import onnxruntime
         except ModuleNotFoundError as error:
@@ -43,7 +42,7 @@ class OnnxModel(DenseModel):
         self._device = device
         self._inputs = [(entry.name, _TYPES.get(entry.type, entry.type)) for entry in self._session.get_inputs()]
         self._outputs = [entry.name for entry in self._session.get_outputs()]
-        self._places = _places([name for name, _ in self._inputs])
+        self._places = places_of([name for name, _ in self._inputs])
         sizes = [entry.shape[0] for entry in self._session.get_inputs() if entry.shape]
         self.fixed_batch = next((size for size in sizes if isinstance(size, int)), None)
 
@@ -68,6 +67,7 @@ class OnnxModel(DenseModel):
                     f"the ONNX model takes {len(self._inputs)} inputs ({names}), got {len(dense)} dense tensors and "
                     f"{len(embeddings)} embeddings: where it does not use all, name its inputs dense0, ... and emb0, ..."
                 )
+            check_order([name for name, _ in self._inputs], len(dense))
             return tensors
         for which, i in self._places:
             if i >= len(lists[which]):
@@ -75,14 +75,6 @@ class OnnxModel(DenseModel):
                     f"the ONNX model takes {names}, got {len(dense)} dense tensors, {len(embeddings)} embeddings"
                 )
         return [lists[which][i] for which, i in self._places]
-
-
-def _places(names: list[str]) -> list[tuple[str, int]] | None:
-    """In which list each input is found, and where; None if the names do not say it."""
-    matches = [_NAME.fullmatch(name) for name in names]
-    if not all(matches):
-        return None
-    return [("dense" if match[1] == "dense" else "emb", int(match[2])) for match in matches if match]
 
 
 def _as(dtype: str, tensor: torch.Tensor, name: str) -> npt.NDArray[Any]:

@@ -7,6 +7,7 @@ engines       model files -> something that takes token ids: save_pretrained fol
 tasks         what the model gave -> what it means: labels, spans, vectors
 model         TextModel, which puts these together
 requests      what callers send -> texts and wishes
+wishes        the form of an answer, how many labels, what is to be explained
 answers       what goes back: the example's bytes, or JSON
 explanations  integrated gradients
 """

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
+from .bodies import check_numbers, json_body
 from .model import Outcome, TextModel
 from .requests import Request
-from .tasks import Span, best_span, example_span, probabilities
+from .tasks import Span, probabilities, spans_of
 
 __all__ = ["Answers"]
 
@@ -25,7 +25,12 @@ class Answers:
         self.labels = model.labels
 
     def encode(self, outcomes: Sequence[Outcome], request: Request, wants_json: bool = False) -> tuple[str, bool]:
-        """The body, and whether it is to be called JSON. wants_json: of callers who said so in the header `Accept`."""
+        """The body, and whether it is to be called JSON. wants_json: of callers who said so in the header `Accept`.
+
+        Raises PersiaError for numbers that are none.
+        """
+        for i, outcome in enumerate(outcomes):
+            check_numbers(outcome.numbers, f" for text {i} of the list" if request.many else "")
         form = self._form(request, wants_json)
         if form == "text":
             values = [self._plain(outcome) for outcome in outcomes]
@@ -37,7 +42,7 @@ class Answers:
             whole: Any = {"predictions": values} if request.instances else values
         else:
             whole = [values[0]] if form == "workshop" else values[0]
-        return whole if isinstance(whole, str) else json.dumps(whole, indent=2), form not in ("text", "workshop")
+        return whole if isinstance(whole, str) else json_body(whole), form not in ("text", "workshop")
 
     def _form(self, request: Request, wants_json: bool) -> str:
         if request.format is not None:
@@ -127,11 +132,7 @@ class Answers:
         return {"answer": self._span_text(outcome, spans), "score": score, "start": start, "end": end}
 
     def _spans(self, outcome: Outcome) -> list[Span]:
-        settings, (starts, ends) = self.model.settings, outcome.numbers
-        if settings.qa_span == "example":
-            return [example_span(starts, ends)]
-        of_context = [sequence == 1 for sequence in outcome.tokens.sequences]
-        return best_span(starts, ends, of_context, settings.max_answer_tokens)
+        return spans_of(outcome.numbers, outcome.tokens.sequences, self.model.settings)
 
     def _span_text(self, outcome: Outcome, spans: Sequence[Span]) -> str:
         """The example's is made of tokens, in the case and with the blanks that these have; ours is cut out of the context."""

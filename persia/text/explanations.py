@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -12,10 +11,13 @@ import torch
 
 from persia.errors import InvalidInput
 
+from .bodies import json_body
+from .brief import brief
 from .model import TextModel
 from .pretrained import PretrainedEngine
 from .requests import Request
-from .tokenizer import Text, Tokens
+from .tasks import spans_of
+from .tokenizer import Tokens
 
 __all__ = ["Attribution", "attribute", "explain"]
 
@@ -34,7 +36,7 @@ class Attribution:
 
 
 def explain(model: TextModel, request: Request) -> str:
-    """The body of an answer: the words and their importances, as the example has them. Raises InvalidInput."""
+    """The body of an answer: the words and their importances, as the example has them. Raises InvalidInput, PersiaError."""
     if not isinstance(model.engine, PretrainedEngine):
         raise InvalidInput(
             "expected a request for a prediction: the model is a compiled one (TorchScript, ONNX or .pt2), through which no "
@@ -48,7 +50,7 @@ def explain(model: TextModel, request: Request) -> str:
     tokens = model.tokenize(text)
     words = {"words": [word.replace("\u0120", "") for word in tokens.words]}
     if model.mode == "question_answering":
-        start, end = _positions(model, text, tokens, request.target)
+        start, end = _positions(model, tokens, request.target)
         starts = attribute(model, tokens, lambda outputs: outputs[0][:, start])
         ends = attribute(model, tokens, lambda outputs: outputs[1][:, end])
         found = {
@@ -60,7 +62,7 @@ def explain(model: TextModel, request: Request) -> str:
     else:
         attribution = attribute(model, tokens, _output_of(model, tokens, request.target))
         found = {"importances": attribution.importances, "delta": attribution.delta}
-    return json.dumps({**words, **found}, indent=2)
+    return json_body({**words, **found})
 
 
 def attribute(model: TextModel, tokens: Tokens, output: Callable[[Any], torch.Tensor]) -> Attribution:
@@ -71,7 +73,8 @@ def attribute(model: TextModel, tokens: Tokens, output: Callable[[Any], torch.Te
     # The text without its words: special tokens stay.
     pads = [model.tokenizer.pad_id if of is not None else i for i, of in zip(tokens.ids, tokens.sequences, strict=True)]
     embeddings = _embeddings_of(engine.model, model.settings.embedding_name)
-    extra = {"token_type_ids": torch.tensor([tokens.type_ids], device=engine.device)} if any(tokens.type_ids) else {}
+    types = model.type_ids(tokens)
+    extra = {"token_type_ids": torch.tensor([types], device=engine.device)} if any(types) else {}
 
     def forward(count: int, replace: torch.Tensor | None, inputs: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """What is to be explained, and what the embeddings gave or were replaced by."""
@@ -115,29 +118,36 @@ def _output_of(model: TextModel, tokens: Tokens, target: Any) -> Callable[[Any],
     if model.mode == "sequence_classification":
         label = int(model.run(tokens)[0].argmax()) if target is None else target
         if not _is_index(label, classes):
-            raise InvalidInput(f"expected the number of a class from 0 to {classes - 1} as `target`, got {str(label)[:20]}")
+            raise InvalidInput(f"expected the number of a class from 0 to {classes - 1} as `target`, got {brief(label)}")
         return lambda outputs: outputs[0][:, label]
     if target is None:
-        numbers = model.run(tokens)
-        place = int(numbers.max(axis=-1).argmax())
-        target = (place, int(numbers[place].argmax()))
+        target = _surest_tag(model.run(tokens), tokens)
     fits = isinstance(target, (tuple, list)) and len(target) == 2
     if not fits or not _is_index(target[0], len(tokens.ids)) or not _is_index(target[1], classes):
         raise InvalidInput(
             f"expected the place of a token from 0 to {len(tokens.ids) - 1} and the number of a class from 0 to {classes - 1}, "
-            f"such as [1, 0], as `target`, got {str(target)[:20]}"
+            f"such as [1, 0], as `target`, got {brief(target)}"
         )
     place, label = target
     return lambda outputs: outputs[0][:, place, label]
 
 
-def _positions(model: TextModel, text: Text, tokens: Tokens, target: Any) -> tuple[int, int]:
+def _surest_tag(numbers: np.ndarray, tokens: Tokens) -> tuple[int, int]:
+    """The token with the greatest logit and its class: of the text's tokens, if it has any, and never of the padding."""
+    places = [i for i, sequence in enumerate(tokens.sequences) if sequence is not None] or range(len(tokens.ids))
+    place = max(places, key=lambda i: float(numbers[i].max()))
+    return place, int(numbers[place].argmax())
+
+
+def _positions(model: TextModel, tokens: Tokens, target: Any) -> tuple[int, int]:
     """The tokens whose start and end are explained: the target for both, as in the example, else those of the answer."""
     if target is None:
-        starts, ends = model.run(tokens)[:, : len(tokens.ids)]
-        return int(starts.argmax()), int(ends.argmax())
+        spans = spans_of(model.run(tokens)[:, : len(tokens.ids)], tokens.sequences, model.settings)
+        if not spans:
+            raise InvalidInput("expected a context with words in it, got none: there is no answer to explain")
+        return spans[0].start, spans[0].end
     if not _is_index(target, len(tokens.ids)):
-        raise InvalidInput(f"expected the place of a token from 0 to {len(tokens.ids) - 1} as `target`, got {str(target)[:20]}")
+        raise InvalidInput(f"expected the place of a token from 0 to {len(tokens.ids) - 1} as `target`, got {brief(target)}")
     return target, target
 
 

@@ -34,7 +34,7 @@ def labels_of(value: Any, file: str) -> list[str]:
     if isinstance(value, Mapping) and "label_list" in value:
         listed = value["label_list"]
         if isinstance(listed, str):
-            listed = [name.strip() for name in listed.strip().strip("][").split(",")]
+            listed = [_unquoted(name.strip()) for name in listed.strip().strip("][").split(",")]
         return _names(listed, "$.label_list", file)
     if isinstance(value, list):
         return _names(value, "$", file)
@@ -60,3 +60,8 @@ def _names(names: Any, path: str, file: str) -> list[str]:
     ):
         raise ConfigError(f"expected a list of labels, got {str(names)[:60]}", path, file)
     return list(names)
+
+
+def _unquoted(name: str) -> str:
+    """Without the quotes of a list as Python writes it."""
+    return name[1:-1] if len(name) > 1 and name[0] == name[-1] and name[0] in "'\"" else name

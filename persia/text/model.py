@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -91,6 +92,10 @@ class TextModel:
             raise InvalidInput("expected one text, got a pair: an embedding is of one")
         return self.tokenizer.tokenize(text, keep_first=is_question and self.settings.qa_span == "best")
 
+    def type_ids(self, tokens: Tokens) -> list[int]:
+        """As the model gets them. The example passes none, so that a question and its context are one segment."""
+        return tokens.type_ids if self.settings.qa_span == "best" else [0] * len(tokens.ids)
+
     def run(self, tokens: Tokens) -> np.ndarray:
         """The numbers of one text (tasks.numbers_of)."""
         mask = [1] * len(tokens.ids)
@@ -109,6 +114,7 @@ class TextModel:
 
     def _try(self) -> None:
         """Runs the model once, so that a worker that could only fail does not start. Raises ConfigError."""
+        self._check_length()
         tokens = self.tokenizer.tokenize(Text("a", "b") if self.mode == "question_answering" else Text("a"))
         mask = [1] * len(tokens.ids)
         if self.settings.pads:
@@ -121,6 +127,18 @@ class TextModel:
             raise ConfigError(problem, "$.mode", SETUP_FILE)
         if self.mode in ("sequence_classification", "token_classification"):
             self._check_labels(outputs[0].shape[-1])
+
+    def _check_length(self) -> None:
+        """Special tokens alone say nothing."""
+        texts = 2 if self.mode == "question_answering" else 1
+        least = self.tokenizer.backend.num_special_tokens_to_add(texts == 2) + texts
+        if self.tokenizer.max_length < least:
+            raise ConfigError(
+                f"expected a max_length of at least {least}, which has room for {least - texts} special tokens and one of "
+                f"{'each text' if texts == 2 else 'the text'}, got {self.tokenizer.max_length}",
+                "$.max_length",
+                SETUP_FILE,
+            )
 
     def _of_one_length(self, tokens: Tokens, mask: list[int], error: Exception) -> tuple[Sequence[np.ndarray], list[int]]:
         """A trace of before torch 1.3, or a rigid export, takes texts of the length alone with which it was made."""
@@ -156,11 +174,11 @@ class TextModel:
                 self.labels[classes],
                 LABELS_FILE,
             )
+        if twice := [label for label, times in Counter(self.labels).items() if times > 1]:
+            log.warning("the label %r stands for several classes, which answers cannot tell apart", twice[0])
 
     def _outputs(self, tokens: Tokens, mask: list[int]) -> Sequence[np.ndarray]:
-        """The example passes no types of tokens, so that a question and its context are one segment."""
-        types = tokens.type_ids if self.settings.qa_span == "best" else [0] * len(tokens.ids)
-        arrays = {"input_ids": tokens.ids, "attention_mask": mask, "token_type_ids": types}
+        arrays = {"input_ids": tokens.ids, "attention_mask": mask, "token_type_ids": self.type_ids(tokens)}
         return self.engine.run({name: np.asarray([values], np.int64) for name, values in arrays.items()})
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -10,10 +11,9 @@ from persia.errors import InvalidInput, TooLarge
 
 from .literals import parse_json, parse_literal, plain
 from .tokenizer import Text
+from .wishes import WISHES, check_no_wishes, shown, wishes_of
 
-__all__ = ["FORMATS", "Request", "RequestReader"]
-
-FORMATS = ("text", "json", "top_k", "scores", "logits", "offsets")
+__all__ = ["Request", "RequestReader"]
 
 # Texts are run one after the other, and a worker that takes longer than responseTimeout is killed.
 MAX_TEXTS = 256
@@ -21,8 +21,8 @@ MAX_TEXTS = 256
 # Names under which a text may come. The example's are `data` and `body`, the workshop's is `text`, that of pipelines `inputs`.
 _TEXT_KEYS = ("text", "data", "inputs", "body")
 _SECOND_KEY = "text_pair"
-_WISHES = ("format", "top_k", "target")
-_KNOWN = {*_TEXT_KEYS, _SECOND_KEY, *_WISHES, "instances", "question", "context", "request_id", "parameters"}
+_HALF = re.compile("[\ud800-\udfff]")  # of a character, which JSON lets pass
+_KNOWN = {*_TEXT_KEYS, _SECOND_KEY, *WISHES, "instances", "question", "context", "request_id", "parameters"}
 
 _EXPECTED = 'expected a text as the body, or an object such as {"text": "..."} of Content-Type application/json'
 _EXPECTED_QUESTION = 'expected an object such as {"question": "...", "context": "..."}'
@@ -50,6 +50,12 @@ class RequestReader:
 
     def read(self, data: Any, content_type: str = "", explain: bool = False) -> Request:
         """data: what TorchServe hands over for one request. Raises InvalidInput."""
+        try:
+            return self._read(data, content_type, explain)
+        except RecursionError as error:
+            raise InvalidInput(f"{self.expected}, got objects nested too deep") from error
+
+    def _read(self, data: Any, content_type: str, explain: bool) -> Request:
         fields = data if isinstance(data, Mapping) else {"body": data}
         if set(fields) == {"body", "content_type"}:  # over gRPC, which has no headers
             content_type = plain(fields["content_type"])
@@ -94,7 +100,7 @@ class RequestReader:
                 return self._of_json(value)
         if self.is_question:
             raise InvalidInput(f"{_EXPECTED_QUESTION}, got a text that is neither JSON nor a literal of Python")
-        return Request([Text(text)])
+        return Request([Text(self._text(text))])
 
     def _of_json(self, value: Any) -> Request:
         if isinstance(value, list):
@@ -104,28 +110,45 @@ class RequestReader:
         if "instances" in value:
             request = Request(self._several(value["instances"]), many=True, instances=True)
         else:
-            texts = next((value[key] for key in _TEXT_KEYS if key in value), None)
+            key = self._text_key(value)
+            texts = value[key] if key is not None else None
             is_list = isinstance(texts, list) and not isinstance(value.get(_SECOND_KEY), str)
             request = Request(self._several(texts), many=True) if is_list else Request([self._one(value)])
         return self._with_wishes(request, value)
 
     def _several(self, values: Any) -> list[Text]:
         if not isinstance(values, list) or not values:
-            raise InvalidInput(f"expected a list of at least one text, got {_shown(values)}")
+            raise InvalidInput(f"expected a list of at least one text, got {shown(values)}")
         if len(values) > MAX_TEXTS:
             raise TooLarge(f"expected at most {MAX_TEXTS} texts in a request, got {len(values)}: send several requests")
         return [self._numbered(i, value) for i, value in enumerate(values)]
 
     def _numbered(self, i: int, value: Any) -> Text:
         try:
-            return self._one(value)
+            return self._inner(value)
         except InvalidInput as error:
             raise InvalidInput(f"entry {i} of the list: {error}") from error
+
+    def _inner(self, value: Any) -> Text:
+        """Of what stands in a list or in another object."""
+        check_no_wishes(value)
+        return self._one(value)
+
+    def _text_key(self, value: Mapping[str, Any]) -> str | None:
+        """Under which name of several the text of an object stands."""
+        there = [key for key in _TEXT_KEYS if key in value]
+        keys = [key for key in there if value[key] is not None] or there[:1]
+        if len(keys) > 1:
+            raise InvalidInput(
+                f"expected one text, got {' and '.join(f'`{key}`' for key in keys)}: the second text of a pair is `text_pair`, "
+                f"several texts are a list, and wishes ({', '.join(WISHES)}) stand beside the text"
+            )
+        return keys[0] if keys else None
 
     def _one(self, value: Any) -> Text:
         """Of a text, of two texts in a list, or of an object."""
         if isinstance(value, str) and not self.is_question:
-            return Text(value)
+            return Text(self._text(value))
         if isinstance(value, str):
             return self._of_text(value, False).texts[0]
         if isinstance(value, (list, tuple)) and len(value) == 2:
@@ -136,41 +159,29 @@ class RequestReader:
             return Text(self._text(value["question"]), self._text(value["context"]))
         if isinstance(value, Mapping) and "datatype" in value:
             raise InvalidInput('expected {"instances": [...]}, got an input of the open inference protocol (v2)')
-        if isinstance(value, Mapping) and (keys := [key for key in _TEXT_KEYS if key in value]):
-            inner, second = value[keys[0]], value.get(_SECOND_KEY)
-            return self._one(inner) if second is None else Text(self._text(inner), self._text(second))
-        raise InvalidInput(f"{self.expected}, got {_shown(value)}")
+        if isinstance(value, Mapping) and (key := self._text_key(value)) is not None:
+            inner, second = value[key], value.get(_SECOND_KEY)
+            return self._inner(inner) if second is None else Text(self._text(inner), self._text(second))
+        raise InvalidInput(f"{self.expected}, got {shown(value)}")
 
     def _with_wishes(self, request: Request, value: Mapping[str, Any]) -> Request:
-        parameters = value.get("parameters")
-        wishes = {**parameters, **value} if isinstance(parameters, Mapping) else value
-        chosen, top_k, target = (wishes.get(key) for key in _WISHES)
-        if chosen is not None and chosen not in FORMATS:
-            raise InvalidInput(f"expected one of {', '.join(FORMATS)} as `format`, got {_shown(chosen)}")
-        if top_k is not None:
-            top_k = int(top_k) if str(top_k).isascii() and str(top_k).isdigit() else 0
-            if top_k < 1:
-                raise InvalidInput(f"expected a number of labels from 1 on as `top_k`, got {_shown(wishes['top_k'])}")
+        """With those of an object around the texts over those beside a text."""
+        wishes = wishes_of(value)
         return replace(
             request,
-            format=chosen or request.format,
-            top_k=top_k or request.top_k,
-            target=parse_literal(target) if isinstance(target, str) else target if target is not None else request.target,
+            format=wishes.format or request.format,
+            top_k=wishes.top_k or request.top_k,
+            target=wishes.target if wishes.target is not None else request.target,
         )
 
     def _text(self, value: Any) -> str:
         if isinstance(value, (bytes, bytearray)):
             return plain(value)
         if not isinstance(value, str):
-            raise InvalidInput(f"{self.expected}, got {_shown(value)}")
+            raise InvalidInput(f"{self.expected}, got {shown(value)}")
+        if half := _HALF.search(value):
+            raise InvalidInput(
+                f"expected a text of whole characters, got half of one (\\u{ord(half[0]):04x}) at {half.start()}: in JSON "
+                "a character beyond \\uffff is two such codes, or itself"
+            )
         return value
-
-
-def _shown(value: Any) -> str:
-    """What came, without the texts that are in it."""
-    if isinstance(value, Mapping):
-        keys = ", ".join(repr(str(key)[:20]) for key in list(value)[:5])
-        return f"an object with the keys {keys}" if keys else "an empty object"
-    if isinstance(value, list):
-        return f"a list of {len(value)}"
-    return "nothing" if value is None else f"a {type(value).__name__}" if isinstance(value, str) else repr(value)[:20]

@@ -11,6 +11,7 @@ from typing import Any
 
 from persia.errors import ConfigError
 
+from .brief import brief
 from .config_files import read_object_if_there
 from .setting_kinds import Kind, choice, count, text, yes_or_no
 
@@ -89,7 +90,7 @@ class TextSettings:
         setup = read_object_if_there(directory / SETUP_FILE)
         handler = (model_config or {}).get("handler") or {}
         if not isinstance(handler, Mapping):
-            raise ConfigError(f"expected a mapping of settings, got {handler!r}", "$.handler", "model-config.yaml")
+            raise ConfigError(f"expected a mapping of settings, got {brief(handler)}", "$.handler", "model-config.yaml")
         read = {**_read(setup, SETUP_FILE, "$"), **_read(handler, "model-config.yaml", "$.handler")}
         return cls(**read, tags_padding=bool(handler) or "captum_explanation" in setup)
 

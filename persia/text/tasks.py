@@ -9,7 +9,7 @@ import numpy as np
 
 from .settings import TextSettings
 
-__all__ = ["Span", "best_span", "example_span", "numbers_of", "pooled", "probabilities", "shape_problem"]
+__all__ = ["Span", "best_span", "numbers_of", "pooled", "probabilities", "shape_problem", "spans_of"]
 
 
 @dataclass(frozen=True)
@@ -73,14 +73,21 @@ def probabilities(logits: np.ndarray, problem_type: str | None = None) -> np.nda
         return wide
     if problem_type == "multi_label_classification":
         return np.asarray(1.0 / (1.0 + np.exp(-np.clip(wide, -500, 500))))
-    powers = np.exp(wide - wide.max(axis=-1, keepdims=True))
-    return np.asarray(powers / powers.sum(axis=-1, keepdims=True))
+    return _softmax(wide)
 
 
-def example_span(starts: np.ndarray, ends: np.ndarray) -> Span:
+def spans_of(numbers: np.ndarray, sequences: Sequence[int | None], settings: TextSettings) -> list[Span]:
+    """The answers to a question, the best one first. sequences: which text each token is of, as Tokens has it."""
+    starts, ends = numbers
+    if settings.qa_span == "example":
+        return [_example_span(starts, ends)]
+    return best_span(starts, ends, [sequence == 1 for sequence in sequences], settings.max_answer_tokens)
+
+
+def _example_span(starts: np.ndarray, ends: np.ndarray) -> Span:
     """The example's: start and end each by itself, anywhere in the input. The end may come before the start."""
     start, end = int(starts.argmax()), int(ends.argmax())
-    return Span(start, end, float(probabilities(starts)[start] * probabilities(ends)[end]))
+    return Span(start, end, float(_softmax(starts)[start] * _softmax(ends)[end]))
 
 
 def best_span(starts: np.ndarray, ends: np.ndarray, of_context: Sequence[bool], longest: int) -> list[Span]:
@@ -89,9 +96,16 @@ def best_span(starts: np.ndarray, ends: np.ndarray, of_context: Sequence[bool], 
     if not len(inside):
         return []
     first, last = int(inside[0]), int(inside[-1]) + 1
-    start_scores, end_scores = probabilities(starts[first:last]), probabilities(ends[first:last])
+    start_scores, end_scores = _softmax(starts[first:last]), _softmax(ends[first:last])
     spans = []
     for start, score in enumerate(start_scores):
         end = start + int(end_scores[start : start + longest].argmax())
         spans.append(Span(first + start, first + end, float(score * end_scores[end])))
     return sorted(spans, key=lambda span: (-span.score, span.start))
+
+
+def _softmax(logits: np.ndarray) -> np.ndarray:
+    """Of one number it is 1."""
+    wide = logits.astype(np.float64)
+    powers = np.exp(wide - wide.max(axis=-1, keepdims=True))
+    return np.asarray(powers / powers.sum(axis=-1, keepdims=True))
