@@ -76,7 +76,8 @@ def check_tokenizer(folder: TextFolder, tokenizer: TextTokenizer, texts: Sequenc
         theirs = transformers.AutoTokenizer.from_pretrained(str(folder.directory), local_files_only=True)
     keep_first = folder.mode == "question_answering"
     lower = folder.sentences is not None and folder.sentences.lower_case
-    for text in [*texts, *_added(theirs, keep_first), *_too_long(texts, tokenizer.max_length)]:
+    added = [] if lower else _added(theirs, keep_first)  # which a lower-cased text does not have
+    for text in [*texts, *added, *_too_long(texts, tokenizer.max_length)]:
         tokens = tokenizer.tokenize(text, keep_first=keep_first)
         if tokens.left_out and len(text.first) + len(text.second or "") > _LONG_TO_CUT:
             continue
