@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import zipfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -41,3 +42,9 @@ def asked(handler: FactoryHandler, *samples: Any, **headers: str) -> Answers:
     statuses = [context.get_response_status(i)[0] or 200 for i in range(len(samples))]
     parsed = [json.loads(answer) for answer in answers]
     return Answers([answer.get("output", answer.get("message")) for answer in parsed], statuses)
+
+
+def write_zip(path: Path, files: dict[str, bytes]) -> None:
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+        for name, data in files.items():
+            archive.writestr(name, data)

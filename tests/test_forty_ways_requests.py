@@ -167,7 +167,7 @@ OTHERS: list[tuple[str, dict[str, Any], str]] = [
     (
         "group",
         {**CONFIG, "feature_groups": {"all": ["user", "item"]}},
-        r"feature 'item': expected the prefix of group 1, got that of group 2 .* -> a group or slot was",
+        r"feature 'item': expected the prefix of group 1, got that of group 2 .* -> use the embedding config that",
     ),
     ("bits", {**CONFIG, "feature_index_prefix_bit": 12}, r"feature 'user': expected prefix_bits 12, got 8 -> use the"),
 ]

@@ -17,7 +17,8 @@ from ts.context import Context, RequestProcessor
 from ts.utils.util import PredictionException
 
 from handlers.factory import allowance
-from persia.errors import TooLarge
+from handlers.factory.jsonpickle_writing import write_jsonpickle
+from persia.errors import PersiaError, TooLarge
 from persia.torch_deprecations import torch_deprecations_ignored
 
 
@@ -208,3 +209,9 @@ def test_an_output_without_a_batch_dimension_is_refused_with_its_shape(tmp_path:
     with pytest.raises(PredictionException, match=r"outputs begin with the batch dimension, 1 now, got shape \(\)") as caught:
         asked(started(tmp_path, Sum), [1.0])
     assert caught.value.error_code == 500
+
+
+@pytest.mark.parametrize("value", [object(), 1j, {"py/tuple": 1}, np.array(["a"]), [Path()]])
+def test_what_is_no_plain_data_cannot_be_an_answer(value: object) -> None:
+    with pytest.raises(PersiaError, match="expected"):
+        write_jsonpickle(value)

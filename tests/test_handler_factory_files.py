@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import io
 import shutil
-import subprocess
-import sys
 import tarfile
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from factory_handlers import write_zip
 from factory_models import BASE, build, write_guide_files
 
 from handlers.factory import packed_files
@@ -30,12 +29,6 @@ def write_tar(mode: str) -> Writer:
                 archive.addfile(member, io.BytesIO(data))
 
     return write
-
-
-def write_zip(path: Path, files: dict[str, bytes]) -> None:
-    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
-        for name, data in files.items():
-            archive.writestr(name, data)
 
 
 WRITERS = {"tar": write_tar("w"), "gz": write_tar("w:gz"), "bz2": write_tar("w:bz2"), "xz": write_tar("w:xz"), "zip": write_zip}
@@ -268,40 +261,3 @@ def test_the_example_is_built_in_its_folder_and_outside(tmp_path: Path) -> None:
     with zipfile.ZipFile(tmp_path / "m.mar") as archive:
         assert {"model.py", "source.tar.gz", "notes.txt", "base_handler.py"} <= set(archive.namelist())
         assert archive.read("base_handler.py") == (BASE / "base_handler.py").read_bytes()
-
-
-def test_build_names_the_file_that_is_not_there(tmp_path: Path) -> None:
-    files = write_guide_files(tmp_path)
-    for option in files:
-        given = {**files, option: tmp_path / "gone"}
-        pairs = [text for name, path in given.items() for text in (f"--{name}", str(path))]
-        run = build(tmp_path, "--model_name", "m", "--version", "1", *pairs)
-        said = f"Error: expected a file as --{option}, got {tmp_path / 'gone'}, which is not there (in {tmp_path})\n"
-        assert (run.returncode, run.stdout, run.stderr) == (1, said, "")
-    assert not list(tmp_path.glob("*.mar"))
-
-
-def test_build_fails_for_a_hostile_archive_and_for_others_than_the_config_names(tmp_path: Path) -> None:
-    files = write_guide_files(tmp_path)
-    source = files.pop("extra_files")
-    pairs = [text for option, path in files.items() for text in (f"--{option}", str(path))]
-    pairs += ["--model_name", "m", "--version", "1"]
-    write_zip(tmp_path / "other.zip", {"a": b""})
-    for extra, got in (([], "none"), (["--extra_files", "other.zip"], "other.zip")):
-        refused = build(tmp_path, *pairs, *extra)
-        assert refused.returncode == 1
-        assert "Error: expected source.tar.gz as --extra_files, as " in refused.stderr
-        assert refused.stderr.endswith(f"names it as system.extraFiles, got {got}\n")
-    warned = build(tmp_path, *pairs, "--extra_files", "source.tar.gz,other.zip")
-    assert warned.returncode == 0 and "other.zip stays packed" in warned.stderr
-    write_zip(source, {"../evil": b""})
-    refused = build(tmp_path, *pairs, "--extra_files", "source.tar.gz")
-    assert refused.returncode == 1 and "'../evil', which leads outside" in refused.stderr
-
-
-def test_without_our_library_a_handler_says_what_to_install(tmp_path: Path) -> None:
-    """As something that TorchServe does not take for a handler of its own that is missing."""
-    shutil.copy(BASE / "base_handler.py", tmp_path)
-    code = "import sys; sys.modules['persia'] = None; import base_handler"
-    run = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=False)
-    assert "RuntimeError: " in run.stderr and "pip install 'persia-serve[torchserve]'" in run.stderr

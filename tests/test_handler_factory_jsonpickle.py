@@ -21,7 +21,7 @@ from handlers.factory import allowance
 from handlers.factory.allowance import MAX_VALUES
 from handlers.factory.jsonpickle_reading import read_json_value, read_jsonpickle
 from handlers.factory.jsonpickle_writing import write_jsonpickle
-from persia.errors import InvalidInput, PersiaError, TooLarge
+from persia.errors import InvalidInput, TooLarge
 
 TEXTS: dict[str, str] = json.loads((Path(__file__).parent / "data" / "jsonpickle" / "4.1.4.json").read_text())
 
@@ -298,9 +298,3 @@ def test_a_damaged_text_is_read_or_refused_and_runs_nothing(name: str, chance: r
     with suppress(InvalidInput, TooLarge):
         read_jsonpickle("".join(text))
     assert set(sys.modules) == modules
-
-
-@pytest.mark.parametrize("value", [object(), 1j, {"py/tuple": 1}, np.array(["a"]), [Path()]])
-def test_what_is_no_plain_data_cannot_be_an_answer(value: object) -> None:
-    with pytest.raises(PersiaError, match="expected"):
-        write_jsonpickle(value)

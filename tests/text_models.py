@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import json
 import shutil
+import zipfile
 from pathlib import Path
 from typing import Any
 
 import torch
+import yaml
 from click.testing import CliRunner, Result
 
 from handlers.archive_command import archive
+from handlers.archive_contents import open_archive
+from persia.text import TextModel, TextSettings
 
 TEXT_MODELS = Path(__file__).parent / "data" / "dense"
 FOLDERS = {
@@ -107,3 +111,15 @@ def random_longformer(to: Path, roberta: Path) -> Path:
     for file in ("vocab.json", "merges.txt"):
         shutil.copy(roberta / file, to)
     return to
+
+
+def settings_of(mar: Path) -> dict[str, Any]:
+    with zipfile.ZipFile(mar) as opened:
+        return dict(yaml.safe_load(opened.read("model-config.yaml")))
+
+
+def unpacked(mar: Path, to: Path) -> TextModel:
+    """As a worker loads it."""
+    with zipfile.ZipFile(mar) as opened:
+        opened.extractall(to)
+    return TextModel.load(to, TextSettings.of_directory(to, settings_of(mar)), open_archive(mar).model_file)

@@ -35,6 +35,8 @@ def parse_tree(data: bytes | str, file: str | None = None) -> Map:
     except ConfigError:
         raise
     except yaml.MarkedYAMLError as error:
+        if "nesting depth" in (error.problem or ""):  # newer releases of PyYAML have a limit of their own, and look ahead
+            raise ConfigError(f"expected at most {MAX_DEPTH} levels, got more", file=file) from None
         mark: Any = error.problem_mark or error.context_mark
         column = f" at column {mark.column + 1}" if mark else ""
         hint = " (is the line indented too far?)" if "mapping values are not allowed" in (error.problem or "") else ""
