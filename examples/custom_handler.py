@@ -25,6 +25,7 @@ from ts.torch_handler.base_handler import BaseHandler
 from persia.errors import InvalidInput, PersiaError
 from persia.handlers.outcomes import Outcomes
 from persia.handlers.refusals import exception_of, with_refusals
+from persia.torch_errors import last_line
 
 
 class CustomHandler(BaseHandler):  # type: ignore[misc]  # TorchServe has no types
@@ -71,7 +72,7 @@ class CustomHandler(BaseHandler):  # type: ignore[misc]  # TorchServe has no typ
                 with torch.inference_mode():
                     rows = self.model(torch.stack([input_batch[i] for i in chosen]).to(self.device)).cpu()
             except RuntimeError as error:
-                refusal = InvalidInput(f"the model takes no {length} numbers: {str(error).strip().splitlines()[-1]}")
+                refusal = InvalidInput(f"the model takes no {length} numbers: {last_line(error)}")
                 rows = [refusal] * len(chosen)
             for i, row in zip(chosen, rows, strict=True):
                 answers[i] = row

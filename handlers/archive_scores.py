@@ -16,6 +16,7 @@ from persia.dense.loading import Model, load_dense
 from persia.dense.onnx_file import weight_files
 from persia.errors import InvalidInput
 from persia.tensors import device_of, to_tensors
+from persia.torch_errors import last_line
 
 from .archive_contents import open_archive
 
@@ -47,7 +48,7 @@ def scores_of(archive: Path, dense: _Arrays, embeddings: _Arrays) -> list[npt.ND
             f"{name} {', '.join(f'{array.dtype} {tuple(array.shape)}' for array in arrays) or 'none'}"
             for name, arrays in (("dense", dense), ("embeddings", embeddings))
         )
-        raise InvalidInput(f"the model refuses the sample ({shapes}): {str(error).strip().splitlines()[-1]}") from error
+        raise InvalidInput(f"the model refuses the sample ({shapes}): {last_line(error)}") from error
     outputs = list(answer.values()) if isinstance(answer, Mapping) else answer
     outputs = outputs if isinstance(outputs, (list, tuple)) else [outputs]
     if not all(isinstance(output, torch.Tensor) for output in outputs):

@@ -36,6 +36,7 @@ from persia.handlers.outcomes import Outcomes
 from persia.handlers.refusals import exception_of, with_refusals
 from persia.handlers.scored_before import ScoredBefore
 from persia.signature_check import SignatureCheck
+from persia.torch_errors import last_line, out_of_memory
 from persia.torchserve.details import detail_headers, with_details
 from persia.torchserve.scores import BATCH, BODY, JSON
 from persia.torchserve.settings import handler_settings
@@ -258,14 +259,3 @@ def with_name_of_torchscript(context: Any) -> None:
         with suppress(FileExistsError):  # another worker was first
             os.symlink(name, directory / renamed)
         model["serializedFile"] = renamed
-
-
-def out_of_memory(error: Exception) -> bool:
-    """TorchScript raises a RuntimeError like any other, on the CPU and on GPUs."""
-    return isinstance(error, MemoryError) or any(words in str(error) for words in ("can't allocate memory", "out of memory"))
-
-
-def last_line(error: Exception) -> str:
-    """TorchScript puts its stack before the reason."""
-    lines = str(error).strip().splitlines()
-    return lines[-1] if lines else type(error).__name__

@@ -19,6 +19,7 @@ from persia.errors import InvalidInput, PersiaError
 from persia.npz import read_npz
 from persia.routing import make_slots
 from persia.routing.lookup import split
+from persia.torch_errors import last_line
 
 from .outputs import named_outputs
 
@@ -91,7 +92,7 @@ def try_model(model: Model, sample: Sample) -> Mapping[str | None, torch.Tensor]
         with torch.inference_mode():
             answer = model(*inputs)
     except Exception as error:  # whatever the model's own code raises
-        raise InvalidInput(f"the model refuses the sample ({shapes}): {str(error).strip().splitlines()[-1]}") from error
+        raise InvalidInput(f"the model refuses the sample ({shapes}): {last_line(error)}") from error
     try:
         outputs = named_outputs(answer)
     except PersiaError as error:

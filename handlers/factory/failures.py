@@ -8,6 +8,7 @@ import traceback
 from ts.utils.util import PredictionException
 
 from persia.errors import AccessDenied, DeadlineExceeded, InvalidInput, NotFound, PersiaError, TooLarge, Unavailable
+from persia.torch_errors import last_line, out_of_memory, printable
 
 __all__ = ["failure_of", "memory_failure"]
 
@@ -34,26 +35,18 @@ def failure_of(error: Exception, where: str, *, of_input: bool = True) -> Persia
     if isinstance(error, PredictionException):
         refused = 400 <= error.error_code < 500
         return _OF_CODES.get(error.error_code, InvalidInput if refused else PersiaError)(str(error.message))
-    log.error("%s failed:\n%s", where, _printable("".join(traceback.format_exception(error))))
+    log.error("%s failed:\n%s", where, printable("".join(traceback.format_exception(error))))
     kind = InvalidInput if of_input and isinstance(error, _OF_INPUT) else PersiaError
     return memory_failure(error, where) or kind(f"{where} failed for this request: {_words(error)}")
 
 
 def memory_failure(error: Exception, where: str) -> TooLarge | None:
-    """The error if there was not enough memory. torch raises a RuntimeError like any other, on the CPU and on GPUs."""
-    if not isinstance(error, MemoryError) and not any(
-        words in str(error) for words in ("can't allocate memory", "out of memory")
-    ):
+    """The error if there was not enough memory."""
+    if not out_of_memory(error):
         return None
     return TooLarge(f"{where} needs more memory than there is, or than system.maxMemory or maxGPUMemory allow: {_words(error)}")
 
 
 def _words(error: Exception) -> str:
-    """On one line, which is the last one: TorchScript puts its stack before the reason."""
-    lines = _printable(str(error)).strip().splitlines()
-    return f"{type(error).__name__}: {lines[-1]}" if lines else type(error).__name__
-
-
-def _printable(text: str) -> str:
-    """What callers send may be half of a character, which no file can be written with."""
-    return text.encode(errors="backslashreplace").decode()
+    kind, line = type(error).__name__, last_line(error)
+    return kind if line == kind else f"{kind}: {line}"

@@ -14,6 +14,7 @@ from persia.text import TextModel, TextSettings
 from persia.text.labels import LABELS_FILE
 from persia.text.pretrained import PretrainedEngine
 from persia.text.tokenizer import Text, TextTokenizer
+from persia.torch_errors import last_line
 
 from ..agreement import Answers, agreement_of
 from ..archive import write_archive
@@ -88,7 +89,7 @@ def _answers_of_files(weights: Path, settings: TextSettings, texts: Sequence[Tex
     try:
         return answers_of(TextModel.load(weights.parent, settings, weights=weights.name), texts)
     except Exception as error:  # TorchScript and ONNX Runtime raise their own kinds for a graph that is of one length alone
-        reason = str(error).strip().splitlines()[-1]
+        reason = last_line(error)
         raise InvalidInput(f"the model cannot be served as {save_mode}, choose another --save-mode: {reason}") from error
 
 

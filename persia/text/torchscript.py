@@ -11,6 +11,7 @@ import torch
 
 from persia.errors import ConfigError
 from persia.torch_deprecations import torch_deprecations_ignored
+from persia.torch_errors import last_line
 
 from .engines import INPUT_NAMES, Inputs
 from .outputs import arrays_of
@@ -33,7 +34,7 @@ class TorchScriptEngine:
             with torch_deprecations_ignored():
                 module = torch.jit.load(str(path), map_location=device).eval()
         except RuntimeError as error:
-            raise ConfigError(f"expected a TorchScript model: {str(error).strip().splitlines()[-1]}", file=path.name) from error
+            raise ConfigError(f"expected a TorchScript model: {last_line(error)}", file=path.name) from error
         arguments = [argument.name for argument in module.forward.schema.arguments[1:]]
         return cls(module, _names_of(arguments, path.name), device)
 
