@@ -10,12 +10,13 @@ from typing import Any
 import pytest
 import torch
 from click.testing import CliRunner
-from text_models import FOLDERS, TEXT_MODELS, copy_of, pack, unpacked
+from text_models import copy_of, pack, unpacked
+from text_serving import DENSE, SOURCES
 
 from handlers.archive_command import archive
 
-SEQUENCE = FOLDERS["sequence_classification"]
-LOGITS = json.loads((TEXT_MODELS / "logits.json").read_text())["models"]
+SEQUENCE = SOURCES["sequence_classification"]
+LOGITS = json.loads((DENSE / "logits.json").read_text())["models"]
 
 
 def base_model(to: Path) -> Path:

@@ -13,41 +13,32 @@ from typing import Any
 import pytest
 import torch
 from click.testing import CliRunner
-from text_models import (
-    FOLDERS,
-    TEXT_MODELS,
-    copy_of,
-    pack,
-    random_distilbert,
-    random_longformer,
-    random_roberta,
-    settings_of,
-    unpacked,
-)
+from text_models import copy_of, pack, random_distilbert, random_longformer, random_roberta, settings_of, unpacked
+from text_serving import DENSE, SOURCES
 
 from handlers.text_archive import packing
 from handlers.text_archive.formats import write_model
 from persia.checking.command import check
 from persia.text.tokenizer import Text
 
-SEQUENCE = FOLDERS["sequence_classification"]
-LOGITS = json.loads((TEXT_MODELS / "logits.json").read_text())["models"]
+SEQUENCE = SOURCES["sequence_classification"]
+LOGITS = json.loads((DENSE / "logits.json").read_text())["models"]
 
 
-FORMS = [*itertools.product(FOLDERS, ["pretrained", "torchscript"]), ("question_answering", "onnx")]
+FORMS = [*itertools.product(SOURCES, ["pretrained", "torchscript"]), ("question_answering", "onnx")]
 
 
 @pytest.mark.parametrize(("mode", "save_mode"), FORMS)
 def test_an_archive_answers_as_the_folder_did(tmp_path: Path, mode: str, save_mode: str) -> None:
     if save_mode == "onnx":
         pytest.importorskip("onnxscript")
-    run = pack(tmp_path, FOLDERS[mode], "--save-mode", save_mode, "--max-length", "32")
+    run = pack(tmp_path, SOURCES[mode], "--save-mode", save_mode, "--max-length", "32")
     assert run.exit_code == 0, run.output
     said = f"{mode}, {save_mode}, up to 32 tokens; for 33 texts made of the vocabulary: answers as the folder does\n"
     assert run.stdout.endswith(said)
     model = unpacked(tmp_path / "text-1.0.mar", tmp_path / "unpacked")
     wrong = []
-    for case in LOGITS[FOLDERS[mode].name]:
+    for case in LOGITS[SOURCES[mode].name]:
         if case["padded"]:
             continue
         (outcome,) = model.answer([Text(*case["text"])])
@@ -245,14 +236,14 @@ def test_samples_are_what_callers_send(tmp_path: Path) -> None:
     samples.write_text(
         '{"question": "Who was Jim Henson?", "context": "Jim Henson was a nice puppet"}\n\n["How is", "it is nice"]\n'
     )
-    run = pack(tmp_path, FOLDERS["question_answering"], "--sample", samples)
+    run = pack(tmp_path, SOURCES["question_answering"], "--sample", samples)
     assert run.exit_code == 1 and "line 3: entry 0 of the list: expected an object such as" in run.stderr
     samples.write_text(samples.read_text().splitlines()[0])
-    assert "for 1 texts of samples.txt: answers as" in pack(tmp_path, FOLDERS["question_answering"], "--sample", samples).stdout
+    assert "for 1 texts of samples.txt: answers as" in pack(tmp_path, SOURCES["question_answering"], "--sample", samples).stdout
 
 
 def test_the_check_says_what_a_text_model_is_for(tmp_path: Path) -> None:
-    assert pack(tmp_path, FOLDERS["token_classification"]).exit_code == 0
+    assert pack(tmp_path, SOURCES["token_classification"]).exit_code == 0
     mar, spoiled = tmp_path / "text-1.0.mar", tmp_path / "spoiled.mar"
     with zipfile.ZipFile(mar) as opened, zipfile.ZipFile(spoiled, "w") as written:
         for name in opened.namelist():

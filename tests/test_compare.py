@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 from click.testing import CliRunner, Result
 from golden import GOLDEN
-from text_models import FOLDERS, pack, random_distilbert
+from text_models import pack, random_distilbert
+from text_serving import SOURCES
 
 from handlers.archive_command import archive
 from handlers.compare_command import compare
@@ -42,9 +43,9 @@ def samples_of(directory: Path, mode: str) -> Path:
     return path
 
 
-@pytest.mark.parametrize("mode", [*FOLDERS, "text_embedding"])
+@pytest.mark.parametrize("mode", [*SOURCES, "text_embedding"])
 def test_a_model_agrees_with_itself_in_another_form(tmp_path: Path, mode: str) -> None:
-    folder = FOLDERS.get(mode, FOLDERS["sequence_classification"])
+    folder = SOURCES.get(mode, SOURCES["sequence_classification"])
     for version, save_mode in (("1", "pretrained"), ("2", "torchscript")):
         assert pack(tmp_path, folder, "--mode", mode, "--save-mode", save_mode, "--version", version).exit_code == 0
     one, other = tmp_path / "text-1.mar", tmp_path / "text-2.mar"
@@ -60,7 +61,7 @@ def test_a_model_agrees_with_itself_in_another_form(tmp_path: Path, mode: str) -
 
 def test_a_student_of_another_family_is_judged(tmp_path: Path) -> None:
     student = random_distilbert(tmp_path / "student", num_labels=2)
-    assert pack(tmp_path, FOLDERS["sequence_classification"], name="teacher").exit_code == 0
+    assert pack(tmp_path, SOURCES["sequence_classification"], name="teacher").exit_code == 0
     assert pack(tmp_path, student, name="student").exit_code == 0
     arguments: list[str | Path] = [
         tmp_path / "teacher-1.0.mar",
@@ -84,7 +85,7 @@ def test_labels_count_by_name_and_not_by_number(tmp_path: Path) -> None:
     for version, names in (("1", same), ("2", {"0": "b", "1": "a"})):
         labels = tmp_path / f"labels-{version}.json"
         labels.write_text(json.dumps(names))
-        run = pack(tmp_path, FOLDERS["sequence_classification"], "--labels", labels, "--version", version)
+        run = pack(tmp_path, SOURCES["sequence_classification"], "--labels", labels, "--version", version)
         assert run.exit_code == 0, run.output
     found = compared(tmp_path / "text-1.mar", tmp_path / "text-2.mar", "--samples", samples_of(tmp_path, "s"))
     assert found["agreement"] == 0  # the same outputs by other names
@@ -94,9 +95,9 @@ def test_labels_count_by_name_and_not_by_number(tmp_path: Path) -> None:
 def test_models_that_answer_other_things_are_not_compared(tmp_path: Path) -> None:
     labels = tmp_path / "labels.json"
     labels.write_text('["yes", "no"]')
-    assert pack(tmp_path, FOLDERS["sequence_classification"], name="seq").exit_code == 0
-    assert pack(tmp_path, FOLDERS["sequence_classification"], "--labels", labels, name="named").exit_code == 0
-    assert pack(tmp_path, FOLDERS["token_classification"], name="tok").exit_code == 0
+    assert pack(tmp_path, SOURCES["sequence_classification"], name="seq").exit_code == 0
+    assert pack(tmp_path, SOURCES["sequence_classification"], "--labels", labels, name="named").exit_code == 0
+    assert pack(tmp_path, SOURCES["token_classification"], name="tok").exit_code == 0
     samples = samples_of(tmp_path, "s")
     run = run_compare(tmp_path / "seq-1.0.mar", tmp_path / "tok-1.0.mar", "--samples", samples)
     assert run.exit_code == 1

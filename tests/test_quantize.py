@@ -16,7 +16,8 @@ import torch
 import yaml
 from click.testing import CliRunner, Result
 from golden import GOLDEN, arrays_of
-from text_models import FOLDERS, TEXT_MODELS, pack
+from text_models import pack
+from text_serving import DENSE, SOURCES
 from torch import nn
 
 from handlers.agreement import Answers, agreement_of, order_of
@@ -29,14 +30,14 @@ from persia.text import TextModel, TextSettings
 from persia.text.tokenizer import Text
 from persia.torch_deprecations import torch_deprecations_ignored
 
-SEQUENCE = FOLDERS["sequence_classification"]
+SEQUENCE = SOURCES["sequence_classification"]
 TEXTS = ["Bloomberg has decided to publish a new report", "herbal tea", "it is a nice day " * 9, "naïve café"]
 CTR = GOLDEN / "ctr"
 
 
-@pytest.mark.parametrize("mode", FOLDERS)
+@pytest.mark.parametrize("mode", SOURCES)
 def test_an_int8_archive_answers_each_text_whatever_comes_with_it(tmp_path: Path, mode: str) -> None:
-    run = pack(tmp_path, FOLDERS[mode], "--quantize", "dynamic", "--min-agreement", "0.7")
+    run = pack(tmp_path, SOURCES[mode], "--quantize", "dynamic", "--min-agreement", "0.7")
     assert run.exit_code == 0, run.output
     assert "torchscript int8, up to 256 tokens; for 33 texts made of the vocabulary: as int8 agreement 0." in run.stdout
     mar = tmp_path / "text-1.0.mar"
@@ -59,13 +60,13 @@ def test_an_int8_model_that_answers_otherwise_is_refused(tmp_path: Path) -> None
     assert run.exit_code == 1 and "for 33 texts made of the vocabulary: try more and typical --sample" in run.stderr
     assert list(tmp_path.iterdir()) == []
     # Labels of texts that were made up are ties: they count only if they are asked to.
-    assert pack(tmp_path, FOLDERS["question_answering"], "--quantize", "dynamic").exit_code == 0
+    assert pack(tmp_path, SOURCES["question_answering"], "--quantize", "dynamic").exit_code == 0
     samples = tmp_path / "samples.txt"
     chosen = random.Random(0)
-    words = (TEXT_MODELS / "vocab.txt").read_text().split()[5:120]
+    words = (DENSE / "vocab.txt").read_text().split()[5:120]
     rows = [{"question": "who was it", "context": " ".join(chosen.choices(words, k=20))} for _ in range(40)]
     samples.write_text("\n".join(map(json.dumps, rows)))
-    run = pack(tmp_path, FOLDERS["question_answering"], "--quantize", "dynamic", "--sample", samples, "--version", "2")
+    run = pack(tmp_path, SOURCES["question_answering"], "--quantize", "dynamic", "--sample", samples, "--version", "2")
     assert run.exit_code == 1 and "expected an agreement of at least 0.95" in run.stderr
 
 

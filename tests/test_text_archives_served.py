@@ -10,14 +10,15 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from text_models import FOLDERS, TEXT_MODELS, pack
+from text_models import pack
+from text_serving import DENSE, SOURCES
 from torchserves import TorchServeRun
 
 from client.text import HttpTextClient
 from handlers.text_archive.reading import load_text_model
 from persia.text.tokenizer import Text
 
-CASES = json.loads((TEXT_MODELS / "logits.json").read_text())["models"]["bert_seq"]
+CASES = json.loads((DENSE / "logits.json").read_text())["models"]["bert_seq"]
 TEXTS = ["Bloomberg has decided to publish a new report", "herbal tea", "it is a nice day " * 9, "naïve café"] * 2
 TOGETHER = ["--batch-size", "8", "--max-batch-delay", "300"]
 
@@ -25,7 +26,7 @@ TOGETHER = ["--batch-size", "8", "--max-batch-delay", "300"]
 @pytest.fixture(scope="module")
 def store(tmp_path_factory: pytest.TempPathFactory) -> Path:
     store = tmp_path_factory.mktemp("store")
-    folder = FOLDERS["sequence_classification"]
+    folder = SOURCES["sequence_classification"]
     for name, options in (("plain", []), ("int8", ["--quantize", "dynamic"])):
         run = pack(store, folder, *TOGETHER, *options, name=name)
         assert run.exit_code == 0, run.output

@@ -11,17 +11,11 @@ from typing import Any
 import torch
 import yaml
 from click.testing import CliRunner, Result
+from text_serving import DENSE, SOURCES
 
 from handlers.archive_command import archive
 from handlers.archive_contents import open_archive
 from persia.text import TextModel, TextSettings
-
-TEXT_MODELS = Path(__file__).parent / "data" / "dense"
-FOLDERS = {
-    "sequence_classification": TEXT_MODELS / "bert_seq",
-    "token_classification": TEXT_MODELS / "bert_tok",
-    "question_answering": TEXT_MODELS / "bert_qa",
-}
 
 
 def pack(out: Path, folder: Path, *options: str | Path, name: str = "text") -> Result:
@@ -49,7 +43,7 @@ def random_distilbert(to: Path, mode: str = "sequence_classification", **config:
         "token_classification": transformers.DistilBertForTokenClassification,
     }
     settings = transformers.DistilBertConfig(
-        vocab_size=len((TEXT_MODELS / "vocab.txt").read_text().splitlines()),
+        vocab_size=len((DENSE / "vocab.txt").read_text().splitlines()),
         dim=32,
         hidden_dim=64,
         n_layers=2,
@@ -61,7 +55,7 @@ def random_distilbert(to: Path, mode: str = "sequence_classification", **config:
     torch.manual_seed(7)
     classes[mode](settings).save_pretrained(to)
     for file in ("tokenizer.json", "tokenizer_config.json"):
-        shutil.copy(FOLDERS["sequence_classification"] / file, to)
+        shutil.copy(SOURCES["sequence_classification"] / file, to)
     (to / "tokenizer_config.json").write_text(json.dumps({"model_max_length": 128}))
     return to
 
