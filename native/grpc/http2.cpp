@@ -82,7 +82,10 @@ struct Http2Callbacks {
 
     static int on_data_chunk(nghttp2_session*, std::uint8_t, std::int32_t stream, const std::uint8_t* data, std::size_t size,
                              void* self) {
-        return guarded(self, [&](Http2& http2) { http2.on_data(stream, bytes_of(data, size)); });
+        return guarded(self, [&](Http2& http2) {
+            if (stream == http2.data_stream_) http2.data_left_ -= std::min(http2.data_left_, size);
+            http2.on_data(stream, bytes_of(data, size));
+        });
     }
 
     static int on_frame(nghttp2_session*, const nghttp2_frame* frame, void* self) {
@@ -253,8 +256,6 @@ bool Http2::read(std::size_t at_most) {
 }
 
 bool Http2::receive(std::span<const std::byte> bytes) {
-    // on_data() is told before data_left_ is less: what is left counts from the end of these bytes.
-    data_left_ -= std::min(data_left_, bytes.size());
     const ssize_t taken = nghttp2_session_mem_recv(session_, reinterpret_cast<const std::uint8_t*>(bytes.data()), bytes.size());
     if (taken < 0) {
         flush();  // what it has to say about it

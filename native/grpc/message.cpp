@@ -75,7 +75,7 @@ std::size_t MessageReader::feed(std::span<const std::byte> bytes) {
     if (!rest.empty()) {
         if (rest.data() != memory_.get() + got_) {  // else it was read to its place
             if (!hold(got_ + rest.size())) return taken;
-            std::memcpy(memory_.get() + got_, rest.data(), rest.size());
+            std::memmove(memory_.get() + got_, rest.data(), rest.size());
         }
         got_ += rest.size();
         taken += rest.size();
