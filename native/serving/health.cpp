@@ -4,6 +4,7 @@
 #include <unordered_map>
 #include <utility>
 
+#include "persia/error.hpp"
 #include "wire/protobuf.hpp"
 
 namespace persia::serving {
@@ -80,7 +81,7 @@ class Health::State {
         const std::lock_guard lock(mutex_);
         const auto found = statuses_.find(service);
         call->send(response(found == statuses_.end() ? Serving::unknown_service : found->second));
-        watchers_.insert_or_assign(call, service);
+        if (!call->has_ended()) watchers_.insert_or_assign(call, service);
     }
 
     void forget(const ServerCallPtr& call) {
