@@ -130,6 +130,7 @@ class Http2 {
     std::size_t data_left_ = 0;     // bytes of it
     bool failed_ = false;
     std::string failure_;
+    std::string why_ended_;  // what was said to the other end of how it broke the protocol
 };
 
 }  // namespace persia::grpc
