@@ -128,10 +128,7 @@ struct Http2Callbacks {
 
     static int on_stream_close(nghttp2_session*, std::int32_t stream, std::uint32_t error, void* self) {
         return guarded(self, [&](Http2& http2) {
-            if (const auto found = http2.outgoing_.find(stream); found != http2.outgoing_.end()) {
-                http2.unsent_messages_ -= found->second.bytes;
-                http2.outgoing_.erase(found);
-            }
+            http2.drop_messages(stream);
             http2.on_stream_closed(stream, error);
         });
     }
@@ -407,7 +404,15 @@ void Http2::resume(std::int32_t stream, Outgoing& outgoing) {
 }
 
 void Http2::submit_reset(std::int32_t stream, std::uint32_t error) {
+    drop_messages(stream);  // one that has not begun is never said to be closed
     nghttp2_submit_rst_stream(session_, NGHTTP2_FLAG_NONE, stream, error);
+}
+
+void Http2::drop_messages(std::int32_t stream) {
+    const auto found = outgoing_.find(stream);
+    if (found == outgoing_.end()) return;
+    unsent_messages_ -= found->second.bytes;
+    outgoing_.erase(found);
 }
 
 void Http2::submit_ping() { nghttp2_submit_ping(session_, NGHTTP2_FLAG_NONE, nullptr); }
