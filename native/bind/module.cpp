@@ -13,5 +13,6 @@ NB_MODULE(_core, module) {
     persia::bind::routing(module);
     nanobind::module_ net = module.def_submodule("net", "How lookups travel in frames. Use persia.rpc rather than this.");
     persia::bind::frames(net);
+    persia::bind::grpc_server(net);
     persia::bind::row_scan(module);
 }
