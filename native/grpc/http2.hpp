@@ -22,9 +22,9 @@
 namespace persia::grpc {
 
 struct Http2Limits {
-    std::uint32_t max_streams = 1024;             // that the other end may have open; 0: none, as at a client
-    std::uint32_t max_header_bytes = 64 << 10;    // of one stream, names and values
-    std::uint32_t stream_window = 4 << 20;        // that the other end may send before it is read
+    std::uint32_t max_streams = 1024;           // that the other end may have open; 0: none, as at a client
+    std::uint32_t max_header_bytes = 64 << 10;  // of one stream, names and values
+    std::uint32_t stream_window = 4 << 20;      // that the other end may send before it is read
     std::uint32_t connection_window = 16 << 20;
     std::uint32_t max_frame_bytes = 1 << 20;
 };
@@ -64,14 +64,14 @@ class Http2 {
 
     // Begins a call. Returns its stream; negative: no more can be begun on this connection.
     std::int32_t submit_request(const Headers& headers);
-    void submit_headers(std::int32_t stream, const Headers& headers);   // of an answer, before its messages
+    void submit_headers(std::int32_t stream, const Headers& headers);  // of an answer, before its messages
     void submit_message(std::int32_t stream, const OutgoingMessage& message);
     void submit_end(std::int32_t stream);                               // after the last message of a client
     void submit_trailers(std::int32_t stream, const Headers& headers);  // after the last message of a server
     void submit_trailers_only(std::int32_t stream, const Headers& headers);
     void submit_reset(std::int32_t stream, std::uint32_t error);
     void submit_ping();
-    void submit_shutdown_notice();                  // GOAWAY: no more streams, soon
+    void submit_shutdown_notice();                                    // GOAWAY: no more streams, soon
     void submit_goaway(std::uint32_t error, std::string_view words);  // no more streams, from now on
 
     std::size_t unsent(std::int32_t stream) const;  // bytes of its messages
@@ -80,7 +80,7 @@ class Http2 {
     // Each is called while read() runs, but on_stream_closed, which submit_ functions and flush() may call as well.
     virtual void on_stream_began(std::int32_t stream) = 0;  // with its headers to come
     virtual void on_header(std::int32_t stream, std::string_view name, std::string_view value) = 0;
-    // ended: nothing follows. trailing: they came after messages, or instead of them.
+    // ended: nothing follows.
     virtual void on_headers_complete(std::int32_t stream, bool ended) = 0;
     virtual void on_data(std::int32_t stream, std::span<const std::byte> bytes) = 0;
     virtual void on_stream_ended(std::int32_t stream) = 0;  // the other end has no more
@@ -106,21 +106,19 @@ class Http2 {
         bool ends = false;       // after them comes nothing, or trailers:
         bool has_trailers = false;
         Headers trailers;
-        bool provided = false;   // nghttp2 asks for its data
-        bool deferred = false;   // and was told to wait
+        bool deferred = false;  // nghttp2 has asked for more, and was told to wait
     };
     struct Segment {
-        std::string bytes;           // a frame, or the head of one; then
+        std::string bytes;             // a frame, or the head of one; then
         OutgoingMessage::Piece piece;  // may be empty
     };
 
     bool receive(std::span<const std::byte> bytes);
     bool gather();
-    void provide(std::int32_t stream, Outgoing& outgoing, const Headers* headers);
+    void lend(std::span<const std::byte> bytes, const std::shared_ptr<const void>& owner);
     void resume(std::int32_t stream, Outgoing& outgoing);
     std::string& tail();
 
-    const Side side_;
     std::unique_ptr<Transport> transport_;
     nghttp2_session* session_ = nullptr;
     std::unordered_map<std::int32_t, Outgoing> outgoing_;
@@ -128,8 +126,8 @@ class Http2 {
     std::size_t written_ = 0;        // of the first one
     std::size_t unsent_frames_ = 0;  // bytes of the segments that are not written
     std::size_t unsent_messages_ = 0;
-    std::int32_t data_stream_ = 0;   // whose DATA frame comes just now; 0: none
-    std::size_t data_left_ = 0;      // bytes of it
+    std::int32_t data_stream_ = 0;  // whose DATA frame comes just now; 0: none
+    std::size_t data_left_ = 0;     // bytes of it
     bool failed_ = false;
     std::string failure_;
 };

@@ -27,9 +27,9 @@ struct ServerLimits {
     std::size_t workers = 0;                              // calls that are answered at a time; 0: as many as processors
     std::chrono::milliseconds longest_queue{5'000};       // that a call may wait for its turn, whatever its deadline
     std::chrono::seconds handshake{10};                   // until a connection has said what it is
-    std::chrono::seconds keepalive{30};                   // of silence under a call, until the client is asked whether it is there
+    std::chrono::seconds keepalive{30};  // of silence under a call, until the client is asked whether it is there
     std::chrono::seconds keepalive_patience{10};
-    std::chrono::seconds stuck{60};                       // until a client is given up that takes nothing of its answer
+    std::chrono::seconds stuck{60};                        // until a client is given up that takes nothing of its answer
     std::chrono::milliseconds least_ping_interval{4'500};  // pings that come more often are counted against a client
     Http2Limits http2;
 };
@@ -55,7 +55,7 @@ class Server {
     void stop(std::chrono::milliseconds patience);
 
     struct Counts {
-        std::size_t connections, calls, queued, memory_bytes;  // now
+        std::size_t connections, calls, queued, memory_bytes;                    // now
         std::uint64_t accepted, finished, refused, expired, cancelled, evicted;  // since the start
     };
     Counts counts() const;

@@ -13,7 +13,7 @@ namespace persia::grpc {
 struct TlsFiles {
     std::string certificate;  // PEM, with those between it and the CA; empty: none (a client's only)
     std::string key;          // PEM; refused if others than its owner and its group can read it
-    std::string ca;           // PEM: who must have signed the other end's; empty: a server asks for none, a client has the system's
+    std::string ca;  // PEM: who must have signed the other end's; empty: a server asks for none, a client has the system's
 };
 
 class TlsContext {

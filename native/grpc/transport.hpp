@@ -31,6 +31,8 @@ class Transport {
     virtual bool wants_to_write() const { return false; }
     // Whether the other end is known by now, and may be told something.
     virtual bool is_open() const { return true; }
+    // Whether a read that got fewer bytes than it asked for may be followed by one that gets more.
+    virtual bool reads_in_pieces() const { return false; }
     // Whether there are bytes to read that the socket does not tell of.
     virtual bool has_buffered() const { return false; }
     virtual void shut_down() noexcept = 0;  // tells the other end, if it can at once
