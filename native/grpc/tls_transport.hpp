@@ -24,7 +24,6 @@ class TlsTransport final : public Transport {
     TlsTransport& operator=(const TlsTransport&) = delete;
 
     Result read(std::span<const iovec> into) override;
-    // What was not taken is to be given again first: some of it may be encrypted already.
     Result write(std::span<const iovec> from) override;
     bool wants_to_write() const override { return !sealed_.empty(); }
     bool is_open() const override { return stage_ == Stage::open; }

@@ -34,7 +34,7 @@ std::string_view bearer_token(std::string_view authorization) {
     return trimmed(authorization.substr(kScheme.size()));
 }
 
-Tokens::Content::~Content() { OPENSSL_cleanse(authorization.data(), authorization.size()); }
+Tokens::Content::~Content() { OPENSSL_cleanse(first.data(), first.size()); }
 
 Tokens::Tokens(const std::string& path) : file_(path, WatchedFile::Kind::secret) {
     start_openssl();
@@ -55,7 +55,7 @@ std::optional<TokenHolder> Tokens::holder_of(std::string_view token) const {
     return found != nullptr ? std::optional(found->holder) : std::nullopt;
 }
 
-std::string Tokens::authorization() const { return content()->authorization; }
+std::string Tokens::token() const { return content()->first; }
 
 std::string Tokens::refresh() {
     const std::lock_guard lock(file_mutex_);
@@ -101,7 +101,7 @@ std::shared_ptr<const Tokens::Content> Tokens::parse(std::string_view text, cons
         if (token.find_first_not_of(kTokenCharacters) != std::string_view::npos) refuse(path, number, "another character");
         if (token.size() < kLeastTokenBytes) refuse(path, number, "a token of " + std::to_string(token.size()));
         content->entries.push_back({digest_of(token), {std::string(name), number}});
-        if (content->authorization.empty()) content->authorization = std::string(kScheme) + std::string(token);
+        if (content->first.empty()) content->first = token;
     }
     return content;
 }

@@ -13,6 +13,7 @@
 #include <string_view>
 #include <vector>
 
+#include "grpc/token_source.hpp"
 #include "grpc/watched_file.hpp"
 
 namespace persia::grpc {
@@ -28,7 +29,7 @@ struct TokenHolder {
 };
 
 // Thread safety: any thread may use it.
-class Tokens {
+class Tokens final : public TokenSource {
   public:
     // Throws IoError; InvalidInput: what others can read, or what is no token. A file without tokens is fine: nobody has one.
     explicit Tokens(const std::string& path);
@@ -36,8 +37,8 @@ class Tokens {
     // nullopt: it is none of the file's. Takes as long for any token of that length.
     std::optional<TokenHolder> holder_of(std::string_view token) const;
 
-    // What a client sends: `Bearer ` and the first token of the file; empty: it has none.
-    std::string authorization() const;
+    // What a client shows: the first token of the file; empty: it has none.
+    std::string token() const override;
 
     // Reads the file again if it has changed; one that is wrong leaves the tokens that were there. Returns what is wrong, or "".
     std::string refresh();
@@ -50,7 +51,7 @@ class Tokens {
     };
     struct Content {
         std::vector<Entry> entries;
-        std::string authorization;
+        std::string first;
 
         ~Content();
     };
