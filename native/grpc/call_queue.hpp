@@ -1,0 +1,65 @@
+// Calls that are answered by threads of somebody else, such as an interpreter's: they take one after the other.
+//
+// Thread safety: any thread may call all of it.
+#pragma once
+
+#include <condition_variable>
+#include <cstddef>
+#include <deque>
+#include <memory>
+#include <mutex>
+#include <optional>
+#include <string>
+#include <unordered_map>
+
+#include "grpc/server_call.hpp"
+
+namespace persia::grpc {
+
+class CallQueue : public std::enable_shared_from_this<CallQueue> {
+  public:
+    // What stands in line beyond `most` is refused.
+    explicit CallQueue(std::size_t most = 1024) : most_(most) {}
+
+    // A request, or what comes over a stream. While it lives, nobody gets the next one of the same stream.
+    class Item {
+      public:
+        Item(std::shared_ptr<CallQueue> queue, ServerCallPtr of_call, std::optional<ReceivedMessage> what);
+        ~Item();
+        Item(Item&&) = default;
+
+        ServerCallPtr call;
+        std::optional<ReceivedMessage> message;  // nullopt: the client of a stream has no more
+
+      private:
+        std::shared_ptr<CallQueue> queue_;
+    };
+
+    // Waits for so many seconds at most; nullopt: nothing came, or the queue was closed. What nobody waits for is left out.
+    std::optional<Item> next(double seconds);
+    bool closed() const;
+    // Nothing is taken any more.
+    void close();
+
+    // A method whose calls stand in this line.
+    std::shared_ptr<Method> method(bool takes_stream);
+
+  private:
+    class QueuedMethod;
+    struct Waiting {
+        ServerCallPtr call;
+        std::optional<ReceivedMessage> message;
+    };
+
+    void add(const ServerCallPtr& call, std::optional<ReceivedMessage> message);
+    void done(const ServerCallPtr& call);
+
+    const std::size_t most_;
+    mutable std::mutex mutex_;  // over what follows
+    std::condition_variable come_;
+    std::deque<Waiting> waiting_;
+    std::unordered_map<const ServerCall*, std::deque<Waiting>> held_;  // of calls of which an item is out: what comes after it
+    bool closed_ = false;
+};
+
+}  // namespace persia::grpc

@@ -1,0 +1,463 @@
+#include "grpc/server.hpp"
+
+#include <netinet/in.h>
+#include <netinet/tcp.h>
+#include <sys/epoll.h>
+#include <sys/eventfd.h>
+#include <sys/resource.h>
+#include <sys/timerfd.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <cstring>
+#include <queue>
+#include <system_error>
+#include <thread>
+#include <utility>
+
+#include "grpc/listen.hpp"
+#include "grpc/server_connection.hpp"
+#include "grpc/work_queue.hpp"
+#include "persia/error.hpp"
+
+namespace persia::grpc {
+
+namespace {
+
+// Beside those that are at work, so that what comes is read, and refused if need be, while they are.
+constexpr std::size_t kReaders = 2;
+// Work of fewer bytes than this does not wait for a turn: it is done sooner than somebody else is woken.
+constexpr std::size_t kQuickBytes = 192 << 10;
+constexpr auto kLookAfterEvery = std::chrono::seconds(1);
+// How long a client has to answer a ping before it is taken as told that the server goes.
+constexpr auto kDrainNotice = std::chrono::milliseconds(500);
+
+// What an event of epoll is about: these, or the number of a connection.
+constexpr std::uint64_t kWake = 1, kTimer = 2, kHelp = 3, kFirstListener = 16, kFirstConnection = 1 << 16;
+
+[[noreturn]] void fail(const char* what) {
+    throw IoError(what, errno, std::string(what) + ": " + std::system_category().message(errno));
+}
+
+struct Descriptor {
+    explicit Descriptor(int made, const char* what) : number(made) {
+        if (made < 0) fail(what);
+    }
+    ~Descriptor() { close(number); }
+    Descriptor(const Descriptor&) = delete;
+    Descriptor& operator=(const Descriptor&) = delete;
+    const int number;
+};
+
+// A connection each takes one, and so does a file that is loaded meanwhile.
+void allow_many_descriptors() {
+    rlimit limit{};
+    if (getrlimit(RLIMIT_NOFILE, &limit) == 0 && limit.rlim_cur < limit.rlim_max) {
+        limit.rlim_cur = limit.rlim_max;
+        setrlimit(RLIMIT_NOFILE, &limit);
+    }
+}
+
+void ring(int event) {
+    const std::uint64_t one = 1;
+    while (write(event, &one, sizeof(one)) < 0 && errno == EINTR) {
+    }
+}
+
+// Whether somebody rang whom nobody else has heard.
+bool hear(int event) {
+    std::uint64_t count = 0;
+    return read(event, &count, sizeof(count)) > 0;
+}
+
+timespec timespec_of(Clock::time_point time) {
+    const auto since = time.time_since_epoch();
+    const auto whole = std::chrono::duration_cast<std::chrono::seconds>(since);
+    return {whole.count(), std::chrono::nanoseconds(since - whole).count()};
+}
+
+}  // namespace
+
+class Server::Core final : public ServerShared {
+  public:
+    Core(const ServerLimits& all_limits, std::shared_ptr<const Guard> who_may, std::shared_ptr<TlsContext> tls)
+        : ServerShared(all_limits, std::move(who_may)), tls_(std::move(tls)), turns_(turns(all_limits)),
+          work_(turns_, all_limits.longest_queue), epoll_(epoll_create1(EPOLL_CLOEXEC), "epoll"),
+          wake_(eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK), "eventfd"),
+          help_(eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK | EFD_SEMAPHORE), "eventfd"),
+          timer_(timerfd_create(CLOCK_MONOTONIC, TFD_CLOEXEC | TFD_NONBLOCK), "timerfd") {
+        watch(wake_.number, EPOLLIN, kWake);  // all threads are woken
+        watch(help_.number, EPOLLIN, kHelp);
+        watch(timer_.number, EPOLLIN | EPOLLONESHOT, kTimer);
+        allow_many_descriptors();
+    }
+
+    ~Core() override {
+        for (const Listener& listener : listeners_) close(listener.socket);
+    }
+
+    std::string listen(const std::string& address) {
+        listeners_.push_back(listen_at(address));
+        return listeners_.back().address;
+    }
+
+    void start() {
+        for (std::size_t i = 0; i < listeners_.size(); ++i) {
+            watch(listeners_[i].socket, EPOLLIN | EPOLLONESHOT, kFirstListener + i);
+        }
+        next_look_ = Clock::now() + kLookAfterEvery;
+        set_timer(next_look_);
+        for (std::size_t i = 0; i < turns_ + kReaders; ++i) threads_.emplace_back([this] { run(); });
+    }
+
+    void stop(std::chrono::milliseconds patience) {
+        if (stopping_.exchange(true)) return;
+        for (const Listener& listener : listeners_) {
+            ::shutdown(listener.socket, SHUT_RDWR);  // nobody gets through from now on
+            if (listener.is_unix()) unlink(listener.address.c_str() + std::strlen("unix:"));
+        }
+        if (threads_.empty()) return;
+        const auto end = Clock::now() + patience;
+        for (const auto& connection : all_connections()) connection->begin_drain();
+        wait_until_left(std::min(end, Clock::now() + kDrainNotice));
+        for (const auto& connection : all_connections()) connection->finish_drain();
+        wait_until_left(end);
+        for (const auto& connection : all_connections()) {
+            connection->end_calls({Code::unavailable, "the server is stopping"});
+            connection->kill();
+        }
+        ended_ = true;
+        ring(wake_.number);
+        for (std::thread& thread : threads_) thread.join();
+        threads_.clear();
+        const std::lock_guard lock(mutex_);
+        connections_.clear();
+    }
+
+    Counts counts() const {
+        Counts counts{};
+        {
+            const std::lock_guard lock(mutex_);
+            counts.connections = connections_.size();
+            counts.accepted = accepted_;
+            counts.evicted = evicted_;
+        }
+        counts.calls = calls;
+        counts.queued = work_.waiting();
+        counts.memory_bytes = budget->used();
+        counts.finished = finished;
+        counts.refused = refused + work_.counts().refused;
+        counts.expired = expired + work_.counts().dropped;
+        counts.cancelled = cancelled;
+        return counts;
+    }
+
+    void wait_until_writable(const ServerConnection& connection) override { wait_for(connection, true); }
+
+  private:
+    static std::size_t turns(const ServerLimits& limits) {
+        return limits.workers != 0 ? limits.workers : std::max(1U, std::thread::hardware_concurrency());
+    }
+
+    void watch(int descriptor, std::uint32_t events, std::uint64_t about) {
+        epoll_event event{};
+        event.events = events;
+        event.data.u64 = about;
+        if (epoll_ctl(epoll_.number, EPOLL_CTL_ADD, descriptor, &event) != 0) fail("epoll");
+    }
+
+    void wait_again(int descriptor, std::uint32_t events, std::uint64_t about) {
+        epoll_event event{};
+        event.events = events | EPOLLONESHOT;
+        event.data.u64 = about;
+        epoll_ctl(epoll_.number, EPOLL_CTL_MOD, descriptor, &event);  // fails only for one that was closed meanwhile
+    }
+
+    void wait_for(const ServerConnection& connection, bool writable) {
+        wait_again(connection.socket(), EPOLLIN | EPOLLRDHUP | (writable ? EPOLLOUT : 0U), connection.id());
+    }
+
+    void run() {
+        while (!ended_) {
+            epoll_event event{};
+            const int count = epoll_wait(epoll_.number, &event, 1, -1);
+            if (count <= 0 || ended_) continue;
+            if (event.data.u64 >= kFirstConnection) {
+                serve(event.data.u64);
+            } else if (event.data.u64 >= kFirstListener) {
+                accept_from(event.data.u64 - kFirstListener);
+            } else if (event.data.u64 == kTimer) {
+                on_time();
+            } else if (event.data.u64 == kHelp && hear(help_.number)) {
+                work_.help();
+            }
+        }
+    }
+
+    void serve(std::uint64_t id) {
+        const std::shared_ptr<ServerConnection> connection = connection_of(id);
+        if (!connection) return;
+        for (bool more = true; more;) {
+            ServerConnection::Served served = connection->serve();
+            more = served.has_more;
+            // Before the methods work: another thread may read on meanwhile.
+            if (!served.alive) {
+                remove(id);
+            } else if (!more) {
+                wait_for(*connection, served.wants_to_write);
+            }
+            give_out(*connection, std::move(served.events));
+        }
+    }
+
+    void give_out(ServerConnection& connection, std::vector<CallEvent> events) {
+        if (events.empty()) return;
+        if (events.size() == 1) {
+            CallEvent& event = events.front();
+            if (const std::size_t bytes = work_of(event); bytes < kQuickBytes) {
+                tell(std::move(event));
+            } else {
+                work_.submit(work_for(std::move(event), bytes));
+            }
+            return;
+        }
+        // What is quick is answered here, and sent at once. What is more goes to all processors.
+        std::vector<Work> rest;
+        {
+            const Cork cork(connection);
+            std::size_t here = 0;
+            for (CallEvent& event : events) {
+                const std::size_t bytes = work_of(event);
+                if (bytes == 0 || here + bytes < kQuickBytes) {
+                    here += bytes;
+                    tell(std::move(event));
+                } else {
+                    rest.push_back(work_for(std::move(event), bytes));
+                }
+            }
+        }
+        for (std::size_t i = 0; i + 1 < rest.size(); ++i) {
+            if (work_.put(std::move(rest[i]))) ring(help_.number);
+        }
+        if (!rest.empty()) work_.submit(std::move(rest.back()));
+    }
+
+    static std::size_t work_of(const CallEvent& event) {
+        const bool is_stream = event.call->method().takes_stream();
+        return event.kind == CallEvent::Kind::message && !is_stream ? event.call->method().work_of(event.message) : 0;
+    }
+
+    void tell(CallEvent event) {
+        const std::shared_ptr<ConnectedCall> call = event.call;
+        Method& method = call->method();
+        if (method.takes_stream()) {
+            if (call->add(std::move(event))) hand_out_stream(call);
+        } else if (event.kind == CallEvent::Kind::call_end) {
+            method.on_call_end(call);
+        } else if (!call->has_ended()) {
+            method.on_message(call, std::move(event.message));
+        }
+        watch_deadline(call);
+    }
+
+    Work work_for(CallEvent event, std::size_t bytes) {
+        const std::shared_ptr<ConnectedCall> call = event.call;
+        watch_deadline(call);
+        auto message = std::make_shared<ReceivedMessage>(std::move(event.message));
+        return {call, bytes, [call, message] { call->method().on_message(call, std::move(*message)); }};
+    }
+
+    static void hand_out_stream(const std::shared_ptr<ConnectedCall>& call) {
+        while (auto event = call->next()) {
+            switch (event->kind) {
+                case CallEvent::Kind::message:
+                    if (!call->has_ended()) call->method().on_message(call, std::move(event->message));
+                    break;
+                case CallEvent::Kind::messages_end:
+                    if (!call->has_ended()) call->method().on_messages_end(call);
+                    break;
+                case CallEvent::Kind::call_end:
+                    call->method().on_call_end(call);
+            }
+        }
+    }
+
+    void accept_from(std::uint64_t index) {
+        if (stopping_) return;
+        const int listener = listeners_[index].socket;
+        for (;;) {
+            sockaddr_storage address{};
+            socklen_t size = sizeof(address);
+            const int made = accept4(listener, reinterpret_cast<sockaddr*>(&address), &size, SOCK_NONBLOCK | SOCK_CLOEXEC);
+            if (made < 0) {
+                if (errno == EINTR || errno == ECONNABORTED) continue;
+                // Out of descriptors: who is idle makes room for the next one.
+                if (errno == EMFILE || errno == ENFILE) evict();
+                break;
+            }
+            admit(made, text_of(address, size), listeners_[index].is_unix());
+        }
+        if (!stopping_) wait_again(listener, EPOLLIN, kFirstListener + index);
+    }
+
+    void admit(int made, std::string peer, bool is_unix) {
+        const int yes = 1;
+        setsockopt(made, IPPROTO_TCP, TCP_NODELAY, &yes, sizeof(yes));
+        setsockopt(made, SOL_SOCKET, SO_KEEPALIVE, &yes, sizeof(yes));
+        const auto stuck = static_cast<unsigned>(std::chrono::milliseconds(limits.stuck).count());
+        setsockopt(made, IPPROTO_TCP, TCP_USER_TIMEOUT, &stuck, sizeof(stuck));
+        std::unique_ptr<Transport> transport = tls_ && !is_unix ? tls_->accept(made) : plain_transport(made);
+        std::shared_ptr<ServerConnection> connection;
+        bool full = false;
+        {
+            const std::lock_guard lock(mutex_);
+            ++accepted_;
+            full = connections_.size() >= limits.max_connections;
+        }
+        if (full && !evict()) return;  // all are at work
+        {
+            const std::lock_guard lock(mutex_);
+            const std::uint64_t id = next_id_++;
+            connection = std::make_shared<ServerConnection>(id, *this, std::move(transport), std::move(peer));
+            connections_.emplace(id, connection);
+        }
+        epoll_event event{};
+        event.events = EPOLLIN | EPOLLRDHUP | EPOLLOUT | EPOLLONESHOT;  // it has something to say
+        event.data.u64 = connection->id();
+        if (epoll_ctl(epoll_.number, EPOLL_CTL_ADD, made, &event) != 0) remove(connection->id());
+    }
+
+    // Ends the connection that has been idle for longest. False: there is none.
+    bool evict() {
+        std::shared_ptr<ServerConnection> longest;
+        Clock::time_point since = Clock::time_point::max();
+        for (const auto& connection : all_connections()) {
+            const auto idle = connection->idle_since();
+            if (idle && *idle < since) {
+                since = *idle;
+                longest = connection;
+            }
+        }
+        if (!longest) return false;
+        longest->kill();
+        remove(longest->id());
+        const std::lock_guard lock(mutex_);
+        ++evicted_;
+        return true;
+    }
+
+    std::shared_ptr<ServerConnection> connection_of(std::uint64_t id) {
+        const std::lock_guard lock(mutex_);
+        const auto found = connections_.find(id);
+        return found == connections_.end() ? nullptr : found->second;
+    }
+
+    void remove(std::uint64_t id) {
+        std::shared_ptr<ServerConnection> last;  // is destroyed, and its socket closed, without the lock
+        const std::lock_guard lock(mutex_);
+        const auto found = connections_.find(id);
+        if (found == connections_.end()) return;
+        last = std::move(found->second);
+        connections_.erase(found);
+    }
+
+    std::vector<std::shared_ptr<ServerConnection>> all_connections() const {
+        const std::lock_guard lock(mutex_);
+        std::vector<std::shared_ptr<ServerConnection>> all;
+        all.reserve(connections_.size());
+        for (const auto& [id, connection] : connections_) all.push_back(connection);
+        return all;
+    }
+
+    void wait_until_left(Clock::time_point end) {
+        for (;;) {
+            {
+                const std::lock_guard lock(mutex_);
+                if (connections_.empty()) return;
+            }
+            if (Clock::now() >= end) return;
+            std::this_thread::sleep_for(std::chrono::milliseconds(2));
+        }
+    }
+
+    // A call that goes on is told when its time is over.
+    void watch_deadline(const std::shared_ptr<ConnectedCall>& call) {
+        const auto deadline = call->info().deadline;
+        if (!deadline || call->has_ended()) return;
+        const std::lock_guard lock(deadlines_mutex_);
+        const bool first = deadlines_.empty() || *deadline < deadlines_.top().first;
+        deadlines_.emplace(*deadline, call);
+        if (first) set_timer(std::min(*deadline, next_look_));
+    }
+
+    void set_timer(Clock::time_point time) {
+        itimerspec when{};
+        when.it_value = timespec_of(time);
+        timerfd_settime(timer_.number, TFD_TIMER_ABSTIME, &when, nullptr);
+    }
+
+    void on_time() {
+        hear(timer_.number);
+        const auto now = Clock::now();
+        std::vector<std::shared_ptr<ConnectedCall>> late;
+        bool look = false;
+        {
+            const std::lock_guard lock(deadlines_mutex_);
+            while (!deadlines_.empty() && deadlines_.top().first <= now) {
+                if (auto call = deadlines_.top().second.lock()) late.push_back(std::move(call));
+                deadlines_.pop();
+            }
+            look = now >= next_look_;
+            if (look) next_look_ = now + kLookAfterEvery;
+            set_timer(deadlines_.empty() ? next_look_ : std::min(next_look_, deadlines_.top().first));
+        }
+        wait_again(timer_.number, EPOLLIN, kTimer);
+        for (const auto& call : late) call->expire();
+        if (!look) return;
+        for (const auto& connection : all_connections()) {
+            if (!connection->look_after(now)) connection->kill();  // whoever hears of it removes it
+        }
+    }
+
+    using Deadline = std::pair<Clock::time_point, std::weak_ptr<ConnectedCall>>;
+    struct Later {
+        bool operator()(const Deadline& one, const Deadline& other) const { return one.first > other.first; }
+    };
+
+    const std::shared_ptr<TlsContext> tls_;
+    const std::size_t turns_;
+    WorkQueue work_;
+    const Descriptor epoll_, wake_, help_, timer_;
+    std::vector<Listener> listeners_;
+    std::vector<std::thread> threads_;
+    std::atomic<bool> stopping_{false}, ended_{false};
+    mutable std::mutex mutex_;  // over what follows
+    std::unordered_map<std::uint64_t, std::shared_ptr<ServerConnection>> connections_;
+    std::uint64_t next_id_ = kFirstConnection;
+    std::uint64_t accepted_ = 0, evicted_ = 0;
+    std::mutex deadlines_mutex_;  // over what follows
+    std::priority_queue<Deadline, std::vector<Deadline>, Later> deadlines_;
+    Clock::time_point next_look_;
+};
+
+Server::Server(const ServerLimits& limits, std::shared_ptr<const Guard> guard, std::shared_ptr<TlsContext> tls)
+    : core_(std::make_shared<Core>(limits, std::move(guard), std::move(tls))) {}
+
+Server::~Server() { core_->stop(std::chrono::milliseconds(0)); }
+
+void Server::add(std::string path, std::shared_ptr<Method> method) {
+    core_->methods.insert_or_assign(std::move(path), std::move(method));
+}
+
+std::string Server::listen(const std::string& address) { return core_->listen(address); }
+
+void Server::start() { core_->start(); }
+
+void Server::stop(std::chrono::milliseconds patience) { core_->stop(patience); }
+
+Server::Counts Server::counts() const { return core_->counts(); }
+
+const std::shared_ptr<MemoryBudget>& Server::budget() const { return core_->budget; }
+
+}  // namespace persia::grpc

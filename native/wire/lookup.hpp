@@ -1,0 +1,81 @@
+// What embedding servers are asked, and what they answer: LookupRequest and LookupResponse of protos/persia/v1/embedding.proto.
+//
+// Thread safety: plain values.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+#include <span>
+
+#include "grpc/message.hpp"
+#include "persia/shard_request.hpp"
+#include "wire/protobuf.hpp"
+
+namespace persia::wire {
+
+// Which shard, of how many. A count of 0: not said.
+struct ShardPlace {
+    std::uint32_t index = 0, count = 0;
+
+    bool operator==(const ShardPlace&) const = default;
+};
+
+// Lends the columns. owner: of them.
+grpc::OutgoingMessage encode_lookup_request(const ShardPlace& place, const RequestView& columns,
+                                            std::shared_ptr<const void> owner);
+
+class LookupRequest {
+  public:
+    // message: outlives this. Throws DecodeError for bytes that are no message, and InvalidInput for columns that are not in whole
+    // items.
+    explicit LookupRequest(std::span<const std::byte> message);
+
+    const ShardPlace& place() const { return place_; }
+
+    // How much memory view() takes: none for a message that our own clients have made.
+    std::size_t bytes_to_copy() const;
+    // The columns, which nobody has checked yet (check_request). They live as long as this.
+    RequestView view();
+
+  private:
+    ShardPlace place_;
+    ColumnView<RequestPart> parts_;
+    ColumnView<std::uint64_t> signs_;
+    ColumnView<std::uint32_t> sum_counts_;
+    ColumnView<std::uint16_t> sum_samples_;
+};
+
+// What is said of an answer beside its numbers.
+struct LookupFacts {
+    std::uint64_t version = 0;
+    Misses misses;
+    std::uint64_t server_start = 0;
+    std::uint64_t checkpoint_id = 0;
+};
+
+// Lends the numbers, which are as answer() wrote them. owner: of them. by_part: as answer() gives them; copied.
+grpc::OutgoingMessage encode_lookup_response(const LookupFacts& facts, std::span<const RunMisses> by_part,
+                                             std::span<const std::byte> numbers, std::shared_ptr<const void> owner);
+
+class LookupResponse {
+  public:
+    LookupResponse() = default;
+    // message: outlives this. Throws DecodeError.
+    explicit LookupResponse(std::span<const std::byte> message);
+
+    const LookupFacts& facts() const { return facts_; }
+    // RunMisses by part, maybe empty; nobody has checked how many.
+    std::span<const std::byte> misses() const { return misses_; }
+
+    std::size_t size_bytes() const { return numbers_.size_bytes(); }
+    // They live as long as the message and this.
+    std::span<const float> numbers() { return numbers_.items(); }
+
+  private:
+    LookupFacts facts_;
+    std::span<const std::byte> misses_;
+    ColumnView<float> numbers_;
+};
+
+}  // namespace persia::wire
