@@ -154,7 +154,7 @@ def through_torchserve(directory: Path, addresses: list[str], config: Path, opti
     """
     store, common = directory / "store", {"addresses": addresses, "embedding_config": str(config)}
     watched = {**common, "drift_state": str(directory / "served"), "drift_share": 0.01 / 3}
-    settings = {"without": common, "again": common, "with": watched}
+    settings: dict[str, dict[str, Any]] = {"without": common, "again": common, "with": watched}
     archives = [
         make_archive(store, name, handler=PERSIA_HANDLER, model=directory / "model.pt", persia=persia)
         for name, persia in settings.items()
@@ -176,9 +176,10 @@ def through_torchserve(directory: Path, addresses: list[str], config: Path, opti
 
 
 class Served(NamedTuple):
+    requests: int
     median: float  # seconds of a request, as its caller sees it
-    own: float  # seconds of a processor for a request, of the worker's thread that answers
-    cost: float  # and of all its threads
+    own: float  # seconds of a processor, of the worker's thread that answers
+    spent: float  # and of all its threads
 
 
 def served(client: Client, worker: int, batches: list[bytes], seconds: float) -> Served:
@@ -188,7 +189,7 @@ def served(client: Client, worker: int, batches: list[bytes], seconds: float) ->
         client.predict(batches[len(times) % BATCHES])
         times.append(time.perf_counter() - began)
     own_after, spent_after = cpu_seconds(worker)
-    return Served(statistics.median(times), (own_after - own) / len(times), (spent_after - spent) / len(times))
+    return Served(len(times), statistics.median(times), own_after - own, spent_after - spent)
 
 
 def cpu_seconds(process: int) -> tuple[float, float]:
@@ -201,13 +202,13 @@ def cpu_seconds(process: int) -> tuple[float, float]:
 def show_served(shape: str, rounds: list[dict[str, Served]]) -> None:
     base = statistics.median(each["without"].median for each in rounds) * 1e3
     print(f"{shape} through TorchServe: median of a request {base:.3f} ms without the watch")
-    for name, what in {"with": "with it", "again": "without, again"}.items():
+    for name, what in {"without": "without", "again": "without, again", "with": "with it"}.items():
         ratio = statistics.median(each[name].median / each["without"].median for each in rounds)
-        own = statistics.median(each[name].own - each["without"].own for each in rounds) * 1e3
-        more = statistics.mean(each[name].cost - each["without"].cost for each in rounds) * 1e3
+        requests = sum(each[name].requests for each in rounds)
+        own, spent = (sum(getattr(each[name], field) for each in rounds) / requests * 1e3 for field in ("own", "spent"))
         print(
-            f"       {what:14} {ratio:.3f} x; more of a processor: {own:+.4f} ms ({own / base:+.2%} of that median) in the "
-            f"thread that answers (median of turns), {more:+.4f} ms ({more / base:+.2%}) in all of the worker (mean of turns)",
+            f"       {what:14} {ratio:.3f} x; of a processor {own:.4f} ms in the thread that answers, {spent:.4f} ms in all of "
+            f"the worker ({spent / base:.1%} of that median)",
             flush=True,
         )
 

@@ -52,7 +52,7 @@ def usual(directory: Path) -> Path:
 
 def metrics(state: Path) -> str:
     """What Prometheus would get."""
-    command = [LAUNCHER, "drift", "status", "--state", state, "--metrics-port", "0"]
+    command = [str(LAUNCHER), "drift", "status", "--state", str(state), "--metrics-port", "0"]
     with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as process:
         try:
             assert process.stderr is not None
