@@ -32,15 +32,15 @@ class _DetailedClient(Client):
 def keyed_requests(batches: Sequence[bytes], first: int, values: Sequence[Any] | None, batch_size: int) -> list[Request]:
     """Each with its number as the key, from `first` on; or with the one value that its samples have.
 
-    values: of all samples. Raises InvalidInput for a batch whose samples have several.
+    values: of all samples. Raises InvalidInput for a batch whose samples have several, or none.
     """
     if values is None:
         return [Request(batch, str(number)) for number, batch in enumerate(batches, first)]
     requests = []
     for i, batch in enumerate(batches):
         of_batch = {str(value) for value in values[i * batch_size : (i + 1) * batch_size]}
-        if len(of_batch) > 1:
-            some = " and ".join(sorted(of_batch)[:2])
+        if len(of_batch) != 1:
+            some = " and ".join(sorted(of_batch)[:2]) or "none"
             raise InvalidInput(f"expected one value to split by in a request (--batch-size 1), got {some}")
         requests.append(Request(batch, *of_batch))
     return requests
