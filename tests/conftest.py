@@ -1,9 +1,12 @@
 """Hypothesis without deadlines; where CI is set, with the same examples in every run. Servers that many tests share."""
 
+from __future__ import annotations
+
 import os
 import signal
 from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 from hypothesis import settings
@@ -12,6 +15,9 @@ from servers import PATIENCE
 from torchserves import MIX, TorchServeRun, make_archive
 
 from persia.ctx import InferCtx
+
+if TYPE_CHECKING:
+    from text_serving import Served  # imports transformers, which few runs of a single file need
 
 # In the background of a shell, or under nohup, these are ignored, also by all that the tests start and then send one.
 if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
@@ -86,3 +92,30 @@ def open_torchserve(tmp_path_factory: pytest.TempPathFactory) -> Iterator[TorchS
     arguments += ["--state", str(directory / "s")]
     with TorchServeRun(directory, directory / "store", arguments, environment) as run:
         yield run.wait_ready()
+
+
+@pytest.fixture(scope="session")
+def sequence(tmp_path_factory: pytest.TempPathFactory) -> Served:
+    """The golden model that classifies texts, in this process, as the three after it. Tests leave them as they are."""
+    return text_model(tmp_path_factory, "sequence_classification")
+
+
+@pytest.fixture(scope="session")
+def token(tmp_path_factory: pytest.TempPathFactory) -> Served:
+    return text_model(tmp_path_factory, "token_classification")
+
+
+@pytest.fixture(scope="session")
+def question(tmp_path_factory: pytest.TempPathFactory) -> Served:
+    return text_model(tmp_path_factory, "question_answering")
+
+
+@pytest.fixture(scope="session")
+def embedding(tmp_path_factory: pytest.TempPathFactory) -> Served:
+    return text_model(tmp_path_factory, "sequence_classification", mode="text_embedding", normalize="True")
+
+
+def text_model(factory: pytest.TempPathFactory, golden: str, **settings: str) -> Served:
+    from text_serving import Served, model_directory
+
+    return Served(model_directory(factory.mktemp("text"), golden, settings=settings))
