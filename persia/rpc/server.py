@@ -6,18 +6,17 @@ import logging
 import os
 import select
 import signal
-from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from threading import BoundedSemaphore
 from typing import Any
 
 import grpc
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 
-from persia.errors import Unavailable
+from persia.errors import TooLarge, Unavailable
 from persia.rpc.status import status_of
-from persia.rpc.streams import OpenStreams
 
 __all__ = ["MAX_MESSAGE_BYTES", "Server", "StopSignal"]
 
@@ -26,12 +25,12 @@ log = logging.getLogger(__name__)
 # gRPC's own 4 MiB end at some 5,000 ids of 26 features; 256 MiB are 16 million ids, and bound what one call can make us hold.
 MAX_MESSAGE_BYTES = 256 << 20
 
-# A stream holds its thread for as long as it is open, and the work itself runs without the interpreter's lock. So there are
-# many more threads than cores, made when they are needed: enough that every client's stream finds one, and that one large
-# call does not delay another. One stream too many is refused at once: else it would wait for ever without a word, and with it
-# the health checks.
-STREAMS = 256
-THREADS = STREAMS + 64
+# Work runs without the interpreter's lock, and a middleware's calls wait for shards. So there are many more threads than cores,
+# made when they are needed, and one large call does not delay another.
+THREADS = 320
+# The streams of reflection hold their thread for as long as they are open. One too many is refused at once: else they could
+# take all threads, and health checks would wait for ever.
+STREAMS = 16
 
 # Routers keep connections open and idle; pings find out within 40 seconds that a peer is gone without a word.
 KEEPALIVE = [
@@ -48,8 +47,8 @@ _Behavior = Callable[[Any, grpc.ServicerContext], Any]
 class _ErrorsToStatuses(grpc.ServerInterceptor):
     """The one place where an exception becomes a status, and where streams are counted."""
 
-    def __init__(self, streams: OpenStreams) -> None:
-        self._streams = streams
+    def __init__(self) -> None:
+        self._streams = BoundedSemaphore(STREAMS)
 
     def intercept_service(self, continuation: Any, details: grpc.HandlerCallDetails) -> Any:
         handler = continuation(details)
@@ -75,18 +74,15 @@ class _ErrorsToStatuses(grpc.ServerInterceptor):
 
         return call
 
-    def _stream(self, behavior: _Behavior) -> Callable[[Any, grpc.ServicerContext, Callable[[Any], None]], None]:
-        def call(requests: Any, context: grpc.ServicerContext, send: Callable[[Any], None]) -> None:
+    def _stream(self, behavior: _Behavior) -> Callable[[Any, grpc.ServicerContext], Iterator[Any]]:
+        def call(requests: Any, context: grpc.ServicerContext) -> Iterator[Any]:
+            if not self._streams.acquire(blocking=False):
+                _abort(context, TooLarge(f"expected at most {STREAMS} open streams, got one more"))
             try:
-                with self._streams.open(requests, lambda: send(None)) as asked:
-                    # Not a loop, whose variable would keep the last answer while it waits for the next request.
-                    deque(map(send, behavior(asked, context)), maxlen=0)
-            except Exception as error:
-                _abort(context, error)
+                yield from behavior(requests, context)
+            finally:
+                self._streams.release()
 
-        # So gRPC hands over a function that sends: with an iterator only the handler's own thread could end a stream, and that
-        # one waits for a request. The health service of grpcio does it in this way, too.
-        call.experimental_non_blocking = True  # type: ignore[attr-defined]
         return call
 
 
@@ -102,10 +98,9 @@ class Server:
 
     def __init__(self, address: str, services: list[str]) -> None:
         """address: `host:port`, port 0 for any; services: full names, for health and reflection. Raises Unavailable."""
-        self._streams = OpenStreams(STREAMS)
         self.grpc = grpc.server(
             ThreadPoolExecutor(THREADS, thread_name_prefix="rpc"),
-            interceptors=[_ErrorsToStatuses(self._streams)],
+            interceptors=[_ErrorsToStatuses()],
             options=[
                 ("grpc.max_receive_message_length", MAX_MESSAGE_BYTES),
                 ("grpc.max_send_message_length", MAX_MESSAGE_BYTES),
@@ -139,14 +134,9 @@ class Server:
         self._health.enter_graceful_shutdown()
 
     def stop(self, seconds: float) -> None:
-        """Takes no new calls, lets those that run finish for so long, then ends them.
-
-        A stream ends, with OK, when the request that it works on is answered; one that waits for a request, at once.
-        """
+        """Takes no new calls, lets those that run finish for so long, then ends them."""
         self.leave()
-        stopped = self.grpc.stop(seconds)
-        self._streams.drain()
-        stopped.wait()
+        self.grpc.stop(seconds).wait()
 
 
 class StopSignal:
