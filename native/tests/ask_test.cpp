@@ -112,13 +112,14 @@ TEST(a_replica_that_is_not_ready_is_left_for_another_one) {
 TEST(a_service_is_waited_for_until_it_is_back) {
     Service service;
     service.replica->suspect(0, "gone");
-    std::thread prober([&] {
-        CHECK(service.replica->wait_for_change(0, 0));
-        std::this_thread::sleep_for(20ms);
-        service.become_well();
-    });
-    CHECK(ask(set_of({&service}), {.hedge_after = 10s, .wait_for_service = 60s}).answer == "answer to x");
+    Asking asking(together(call_to(set_of({&service}), "x")), Clock::now() + kLong,
+                  {.hedge_after = 10s, .wait_for_service = 60s});
+    asking.begin();
+    CHECK(!asking.calls().front().has_ended());
+    std::thread prober([&] { service.become_well(); });
+    asking.finish();
     prober.join();
+    CHECK(asking.calls().front().has_answer());
 }
 
 TEST(a_replica_that_hangs_is_hedged_and_told_that_nobody_waits) {

@@ -80,6 +80,8 @@ struct Service {
         become_well();
     }
 
+    ~Service() { stop(); }
+
     void start(const std::string& where) {
         server = std::make_unique<grpc::Server>(grpc::ServerLimits(), nullptr, nullptr);
         server->add(kPath, answers);
@@ -90,7 +92,10 @@ struct Service {
         stop();
         start(address);
     }
-    void stop() { server.reset(); }
+    void stop() {
+        answers->release();
+        server.reset();
+    }
     void become_well() { replica->set_health(replica->generation(), {.ready = true, .state = "serving"}); }
 
     std::shared_ptr<Answers> answers;
