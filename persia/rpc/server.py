@@ -15,7 +15,7 @@ from google.protobuf.message import Message
 from persia import _core
 from persia.errors import InvalidInput, Unavailable
 from persia.rpc.reflection import PATHS, Reflection, pb
-from persia.rpc.status import code_number_of, status_of
+from persia.rpc.status import status_of
 
 __all__ = ["MAX_MESSAGE_BYTES", "Server"]
 
