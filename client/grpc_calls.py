@@ -6,10 +6,9 @@ import os
 import time
 from collections.abc import Mapping
 from types import TracebackType
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import grpc
-from typing_extensions import Self
 
 from persia.errors import DeadlineExceeded, InvalidInput
 from persia.seconds import LONGEST_SECONDS
@@ -18,6 +17,9 @@ from persia.torchserve.schema import new_message, open_channel, predictions_call
 from persia.torchserve.status import torchserve_error
 
 from .worker_check import LOOK_SECONDS, WorkerCheck
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
 
 __all__ = ["DEFAULT_ADDRESS", "DEFAULT_TIMEOUT", "BlockingCalls", "GrpcCalls", "checked_timeout", "seconds_of_call"]
 
