@@ -60,6 +60,9 @@ _WATCH_SECONDS = 0.2
     help="Offer metrics: the embedding servers in order from this port on, then the middleware.  "
     "[default: if the global config has enable_metrics, free ports, which are kept in --state/targets.json]",
 )
+@click.option(
+    "--ts-config", type=click.Path(exists=True, dir_okay=False, path_type=Path), help="A config.properties, for TorchServe."
+)
 @click.argument("torchserve", nargs=-1)
 def up(
     global_config: Path | None,
@@ -72,6 +75,7 @@ def up(
     state: Path | None,
     forget_state: bool,
     metrics_port_base: int | None,
+    ts_config: Path | None,
     torchserve: tuple[str, ...],
 ) -> None:
     """Starts embedding servers, the middleware and TorchServe, watches them, and stops them on Ctrl-C.
@@ -106,6 +110,7 @@ def up(
             torchserve,
             metrics=config.common_config.metrics_config.enable_metrics or metrics_port_base is not None,
             metrics_port_base=metrics_port_base,
+            ts_config=ts_config and ts_config.resolve(),
         )
         if forget_state:
             (plan.torchserve_state / MODELS_FILE).unlink(missing_ok=True)

@@ -47,6 +47,7 @@ class Plan:
     model_store: Path | None = None  # None: without TorchServe
     models: Sequence[str] = ()
     torchserve_arguments: Sequence[str] = ()
+    ts_config: Path | None = None
     metrics: bool = False  # whether servers and middleware offer them
     metrics_port_base: int | None = None  # None: ports that are kept in `state`
 
@@ -159,6 +160,8 @@ class Deployment:
     def _start_torchserve(self, store: Path) -> None:
         # In one place for all of its lives: so callers find the tokens of the next one where they have read the last one's.
         arguments = ["torchserve", "--model-store", str(store), "--state", str(self.plan.torchserve_state)]
+        if self.plan.ts_config is not None:
+            arguments += ["--ts-config", str(self.plan.ts_config)]
         arguments += self.plan.torchserve_arguments
         if self.plan.models:
             arguments += ["--models", ",".join(self.plan.models)]
