@@ -21,5 +21,7 @@ void table(nanobind::module_& module);
 void routing(nanobind::module_& module);
 void frames(nanobind::module_& module);
 void row_scan(nanobind::module_& module);
+void certificates(nanobind::module_& module);
+void security(nanobind::module_& module);
 
 }  // namespace persia::bind

@@ -11,6 +11,9 @@ NB_MODULE(_core, module) {
     persia::bind::filling(module);
     persia::bind::table(module);
     persia::bind::routing(module);
+    nanobind::module_ security = module.def_submodule("security", "TLS and tokens. Use persia.security rather than this.");
+    persia::bind::security(security);  // before those who are given what it makes
+    persia::bind::certificates(security);
     nanobind::module_ net = module.def_submodule("net", "How lookups travel in frames. Use persia.rpc rather than this.");
     persia::bind::frames(net);
     persia::bind::row_scan(module);
