@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 import grpc
 
 from persia import _core
-from persia.errors import PersiaError, Unavailable
+from persia.errors import Unavailable
 from persia.rpc import status_of
 from persia.rpc.frames import Frame, frame, message_of
 from persia.rpc.timer import Timer
@@ -38,7 +38,9 @@ class EmbeddingService(pb_grpc.EmbeddingServerServicer):
 
     def Lookup(self, request: pb.LookupRequest, context: grpc.ServicerContext) -> pb.LookupResponse:
         with self._measured():
-            return self._lookup(request)
+            response, numbers = self._answer(request, request.parts, request.signs, request.sum_counts, request.sum_samples)
+            response.numbers = numbers.tobytes()
+            return response
 
     def answer_frame(self, columns: list[memoryview]) -> Frame:
         """The answer to a lookup whose columns came in a frame. Most are answered in the native core, and do not come here."""
@@ -47,17 +49,13 @@ class EmbeddingService(pb_grpc.EmbeddingServerServicer):
             with self._measured():
                 response, numbers = self._answer(message_of(pb.LookupRequest, message), *bulk)
         except Exception as error:
-            return frame(_error_response(0, error), b"")
+            code, text = status_of(error)
+            return frame(pb.LookupResponse(error=pb.Error(code=code.value[0], message=text)), b"")
         return frame(response, numbers.data)
 
     def lane(self) -> _core.net.FrameLane:
         """For a connection over which frames come."""
         return _core.net.FrameLane(self._shard.answers)
-
-    def _lookup(self, request: pb.LookupRequest) -> pb.LookupResponse:
-        response, numbers = self._answer(request, request.parts, request.signs, request.sum_counts, request.sum_samples)
-        response.numbers = numbers.tobytes()
-        return response
 
     def _answer(
         self, request: pb.LookupRequest, parts: Buffer, signs: Buffer, sum_counts: Buffer, sum_samples: Buffer
@@ -72,7 +70,6 @@ class EmbeddingService(pb_grpc.EmbeddingServerServicer):
         numbers, absent, wrong_dim, misses = _core.answer(snapshot, parts, signs, sum_counts, sum_samples, MAX_NUMBERS)
         self._shard.answers.count(parts, absent, wrong_dim, misses)
         response = pb.LookupResponse(
-            id=request.id,
             version=snapshot.version,
             absent=absent,
             wrong_dim=wrong_dim,
@@ -90,24 +87,9 @@ class EmbeddingService(pb_grpc.EmbeddingServerServicer):
             self._on_error(error)
         self._shard.answers.took(seconds)
 
-    def LookupStream(self, requests: Iterator[pb.LookupRequest], context: grpc.ServicerContext) -> Iterator[pb.LookupResponse]:
-        return map(self._reply, requests)  # unlike a loop, it does not hold a request until the next one comes
-
-    def _reply(self, request: pb.LookupRequest) -> pb.LookupResponse:
-        try:
-            with self._measured():
-                return self._lookup(request)
-        except PersiaError as error:
-            return _error_response(request.id, error)
-
     def Status(self, request: pb.StatusRequest, context: grpc.ServicerContext) -> pb.StatusResponse:
         response = self._shard.status()
         response.frame_port = self.frame_port
         if self.stopping:  # calls that run are answered, and no new ones are asked for
             response.ready, response.state = False, "stopping"
         return response
-
-
-def _error_response(id: int, error: Exception) -> pb.LookupResponse:
-    code, message = status_of(error)
-    return pb.LookupResponse(id=id, error=pb.Error(code=code.value[0], message=message))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator
 
 from prometheus_client import CollectorRegistry, Counter, Histogram
-from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
+from prometheus_client.core import GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
 from persia.metrics import FeatureMetrics, checkpoint_metrics, with_prefix
@@ -45,8 +45,6 @@ class Metrics:
         self._job_name = job_name
         registry.register(_Shards(router, job_name))
         registry.register(FeatureMetrics(router.feature_counts.totals, {"job": job_name}, cuts=True))
-        if router.options.row_cache_max_age:
-            registry.register(_RowCache(router, job_name))
 
     def lookup(self) -> Timer[Callable[[Lookup], None]]:
         """Times a lookup and counts how it ends; the caller calls what it gives with the lookup that was made."""
@@ -93,30 +91,3 @@ class _Shards(Collector):
                 if health.checkpoint:
                     labels = {"job": self._job_name, "shard": str(index), "address": replica.address}
                     yield labels, health.checkpoint, health.checkpoint_seconds
-
-
-class _RowCache(Collector):
-    """What the router's cache of hot rows has done. A request is what one lookup asks one shard."""
-
-    def __init__(self, router: Router, job_name: str) -> None:
-        self._router, self._job_name = router, job_name
-
-    def collect(self) -> Iterable[Metric]:
-        names = ["job", "shard"]
-        requests = CounterMetricFamily("row_cache_requests", "Requests to a shard, answered here or there.", labels=names)
-        answered = CounterMetricFamily("row_cache_requests_answered", "Those that the cache answered.", labels=names)
-        signs = CounterMetricFamily("row_cache_signs", "Signs of these requests.", labels=names)
-        signs_answered = CounterMetricFamily("row_cache_signs_answered", "Signs that the cache answered.", labels=names)
-        ratio = GaugeMetricFamily("row_cache_hit_ratio", "The cache's share of these signs, since the start.", labels=names)
-        rows = GaugeMetricFamily("row_cache_rows", "Rows in the cache.", labels=names)
-        size = GaugeMetricFamily("row_cache_bytes", "Memory of the cache.", labels=names)
-        for index, shard in enumerate(self._router.hot_rows):
-            totals, labels = shard.totals(), [self._job_name, str(index)]
-            requests.add_metric(labels, totals.requests)
-            answered.add_metric(labels, totals.requests_answered)
-            signs.add_metric(labels, totals.signs)
-            signs_answered.add_metric(labels, totals.signs_answered)
-            ratio.add_metric(labels, totals.signs_answered / max(totals.signs, 1))
-            rows.add_metric(labels, totals.rows)
-            size.add_metric(labels, totals.bytes)
-        return [requests, answered, signs, signs_answered, ratio, rows, size]

@@ -23,7 +23,7 @@ from persia.v1 import embedding_pb2 as pb
 
 # What routers send, and what is left to Python.
 NATIVE = pb.LookupRequest(shard_index=0, shard_count=1)
-PYTHON = pb.LookupRequest(shard_index=0, shard_count=1, id=5)
+PYTHON = pb.LookupRequest()
 BOTH = pytest.mark.parametrize("message", [NATIVE, PYTHON], ids=["native", "python"])
 
 Ask = Callable[..., tuple[pb.LookupResponse, bytes]]
@@ -64,7 +64,6 @@ def test_rows_and_what_is_said_of_them(server: EmbeddingServer, ask: Ask, messag
     np.testing.assert_array_equal(np.frombuffer(numbers[12 * DIM : 14 * DIM], np.float16), [1.5] * DIM)
     assert numbers[14 * DIM :] == bytes(12)
     assert response == pb.LookupResponse(
-        id=message.id,
         version=1,
         absent=1,
         wrong_dim=1,

@@ -47,8 +47,8 @@ def test_errors_in_old_sections_name_the_place_in_the_file() -> None:
         (
             "embedding_worker_config: {x: 1}",
             "line 1: unknown key `x`, known here: `lookup_timeout_ms`, `hedge_after_ms`, `wait_for_shard_ms`, "
-            "`stay_awake_us`, `missing_shard`, `mixed_checkpoints`, `clients_ask_shards`, `row_cache_max_age_ms`, "
-            "`row_cache_mib` - at `$.embedding_worker_config.x`",
+            "`stay_awake_us`, `missing_shard`, `mixed_checkpoints`, `clients_ask_shards`"
+            " - at `$.embedding_worker_config.x`",
         ),
         (
             "embedding_parameter_server_config:\n\n  capacity: many\n",

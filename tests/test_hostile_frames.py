@@ -45,11 +45,11 @@ def router(servers: Replicas) -> Iterator[Router]:
 FOR_THE_SHARD = pb.LookupRequest(shard_index=0, shard_count=1)
 
 
-def good_request(message: pb.LookupRequest | None = None) -> bytes:
+def good_request(message: pb.LookupRequest = FOR_THE_SHARD, turn: int = 7) -> bytes:
     plan = _core.make_plan(golden_batch(), make_slots(load_embedding_config(CONFIG)), 1)
     columns = plan.requests[0]
     arrays = columns.parts, columns.signs, columns.sum_counts, columns.sum_samples
-    return b"".join(frame(message or FOR_THE_SHARD, *[array.data for array in arrays]).in_turn(7))
+    return b"".join(frame(message, *[array.data for array in arrays]).in_turn(turn))
 
 
 GOOD = good_request()
@@ -79,7 +79,7 @@ def test_a_good_request_is_answered_in_its_turn(server: EmbeddingServer) -> None
 @pytest.mark.parametrize("piece", [HEADER_BYTES - 1, HEADER_BYTES + 1, len(GOOD) - 1, len(GOOD) + 1, 2 * len(GOOD), 100_000])
 def test_requests_may_come_in_any_pieces(server: EmbeddingServer, piece: int) -> None:
     """Also the next one before the answer to the first, from who does not wait."""
-    requests = (GOOD + good_request(pb.LookupRequest(id=1))) * 150
+    requests = (GOOD + good_request(pb.LookupRequest(), turn=8)) * 150
     with connect(server) as sock, sock.makefile("rb") as answers:
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
 
@@ -90,9 +90,9 @@ def test_requests_may_come_in_any_pieces(server: EmbeddingServer, piece: int) ->
         sender = threading.Thread(target=send)
         sender.start()
         for k in range(300):
-            _, (numbers, message) = header_of(answers.read(HEADER_BYTES), 2)
+            turn, (numbers, message) = header_of(answers.read(HEADER_BYTES), 2)
             response = pb.LookupResponse.FromString(answers.read(numbers + message)[numbers:])
-            assert response.id == k % 2 and not response.HasField("error")
+            assert turn == 7 + k % 2 and not response.HasField("error")
         sender.join()
 
 

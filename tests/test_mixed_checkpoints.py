@@ -193,26 +193,6 @@ def test_an_answer_of_another_checkpoint_than_the_probe_saw_is_dropped(tmp_path:
             router.close()
 
 
-def test_copies_of_hot_rows_are_not_mixed_in(tmp_path: Path) -> None:
-    """They may be used for long after their server has gone, but not beside the rows of another checkpoint."""
-    options = RouterOptions(wait_for_shard=0.05, row_cache_max_age=10 * PATIENCE)
-    with Shards(tmp_path) as shards:
-        router = Router(CONFIG, shards.addresses, options)
-        try:
-            wait_until(lambda: not router.why_not_ready(), "it is ready")
-            wait_until(
-                lambda: look_up(router) == OLD and all(rows.totals().requests_answered for rows in router.hot_rows),
-                "copies of both shards are used",
-            )
-            write(shards.checkpoint, NEW)
-            restart(shards.all[1])
-            wait_until(lambda: router.checkpoint_choice.problem, "the router knows it")
-            restart(shards.all[0])
-            wait_until(lambda: answer_or_error(partial(look_up, router)) == NEW, "the new one is served")
-        finally:
-            router.close()
-
-
 def test_a_middleware_says_it_and_clients_that_ask_shards_follow_it(tmp_path: Path) -> None:
     with Shards(tmp_path) as shards:
         servers = shards.addresses

@@ -141,7 +141,7 @@ def test_fault_39_nobody_can_change_anything_from_outside(tmp_path: Path) -> Non
         server.wait_ready()
         assert server.address.startswith("127.0.0.1:")
         methods = methods_of(server)
-        assert methods.pop("persia.v1.EmbeddingServer") == ["Lookup", "LookupStream", "Status"]
+        assert methods.pop("persia.v1.EmbeddingServer") == ["Lookup", "Status"]
         assert sorted(methods) == ["grpc.health.v1.Health", "grpc.reflection.v1alpha.ServerReflection"]
         for name in ("clear_embeddings", "set_embedding", "load", "dump", "shutdown", "Shutdown"):
             call: grpc.UnaryUnaryMultiCallable[bytes, bytes] = server.channel.unary_unary(f"/persia.v1.EmbeddingServer/{name}")

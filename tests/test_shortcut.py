@@ -208,9 +208,7 @@ def test_what_hangs_on_the_way_is_left_to_the_middleware(tmp_path: Path, monkeyp
                 way.flows.set()
 
 
-@pytest.mark.parametrize(
-    "settings", [{"missing_shard": "zeros"}, {"row_cache_max_age_ms": 1000}, {"clients_ask_shards": False}], ids=str
-)
+@pytest.mark.parametrize("settings", [{"missing_shard": "zeros"}, {"clients_ask_shards": False}], ids=str)
 def test_no_directions_where_only_the_middleware_does_what_is_configured(
     double: Replicas, tmp_path: Path, settings: dict[str, Any]
 ) -> None:

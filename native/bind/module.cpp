@@ -16,5 +16,6 @@ NB_MODULE(_core, module) {
     persia::bind::certificates(security);
     nanobind::module_ net = module.def_submodule("net", "How lookups travel in frames. Use persia.rpc rather than this.");
     persia::bind::frames(net);
+    persia::bind::grpc_server(net);
     persia::bind::row_scan(module);
 }

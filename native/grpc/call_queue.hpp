@@ -27,6 +27,7 @@ class CallQueue : public std::enable_shared_from_this<CallQueue> {
         Item(std::shared_ptr<CallQueue> queue, ServerCallPtr of_call, std::optional<ReceivedMessage> what);
         ~Item();
         Item(Item&&) = default;
+        Item& operator=(Item&&) = delete;
 
         ServerCallPtr call;
         std::optional<ReceivedMessage> message;  // nullopt: the client of a stream has no more

@@ -55,8 +55,9 @@ class ClientConnection {
         failed,    // so is what became of the call; the connection is of no more use
     };
 
-    // authority: the host that calls are for, with its port.
-    ClientConnection(std::unique_ptr<Transport> transport, const std::string& authority, const ClientLimits& limits = {});
+    // authority: the host that calls are for, with its port. encrypted: whether the transport is.
+    ClientConnection(std::unique_ptr<Transport> transport, const std::string& authority, const ClientLimits& limits = {},
+                     bool encrypted = false);
     ~ClientConnection();  // gives up a call that is under way
     ClientConnection(const ClientConnection&) = delete;
     ClientConnection& operator=(const ClientConnection&) = delete;
@@ -73,8 +74,11 @@ class ClientConnection {
     // REQUIRES: has_ended. Afterwards it is idle if it was complete.
     Reply take();
 
-    // Gives the call up, and tells the server. Afterwards it is idle, unless it has failed. REQUIRES: not idle.
+    // Gives the call up, and tells the server. Afterwards it is idle, unless it has failed; it is usable again when the server
+    // has shown that it is there. REQUIRES: not idle.
     void cancel() noexcept;
+    // Whether the server has been asked whether it is there, and has not answered yet.
+    bool waits_for_pong() const;
 
     // Between two calls: takes what has come, and says whether another call may be begun. REQUIRES: idle or failed.
     bool is_usable() noexcept;

@@ -116,12 +116,19 @@ struct Http2Callbacks {
         });
     }
 
+    // What is said to an end that broke the protocol is why the connection ends.
+    static int on_frame_sent(nghttp2_session*, const nghttp2_frame* frame, void* self) {
+        if (frame->hd.type != NGHTTP2_GOAWAY || frame->goaway.error_code == NGHTTP2_NO_ERROR) return 0;
+        return guarded(self, [&](Http2& http2) {
+            const auto words = text_of(frame->goaway.opaque_data, frame->goaway.opaque_data_len);
+            http2.why_ended_ = nghttp2_http2_strerror(frame->goaway.error_code);
+            if (!words.empty()) http2.why_ended_.append(", ").append(words);
+        });
+    }
+
     static int on_stream_close(nghttp2_session*, std::int32_t stream, std::uint32_t error, void* self) {
         return guarded(self, [&](Http2& http2) {
-            if (const auto found = http2.outgoing_.find(stream); found != http2.outgoing_.end()) {
-                http2.unsent_messages_ -= found->second.bytes;
-                http2.outgoing_.erase(found);
-            }
+            http2.drop_messages(stream);
             http2.on_stream_closed(stream, error);
         });
     }
@@ -189,6 +196,7 @@ struct Http2Callbacks {
             nghttp2_session_callbacks_set_on_header_callback(made, on_header);
             nghttp2_session_callbacks_set_on_data_chunk_recv_callback(made, on_data_chunk);
             nghttp2_session_callbacks_set_on_frame_recv_callback(made, on_frame);
+            nghttp2_session_callbacks_set_on_frame_send_callback(made, on_frame_sent);
             nghttp2_session_callbacks_set_on_stream_close_callback(made, on_stream_close);
             nghttp2_session_callbacks_set_data_source_read_length_callback(made, most_data);
             nghttp2_session_callbacks_set_send_data_callback(made, send_data);
@@ -301,7 +309,9 @@ bool Http2::flush() {
         }
     }
     // After GOAWAY, or of what broke the protocol.
-    if (!failed_ && nghttp2_session_want_read(session_) == 0 && nghttp2_session_want_write(session_) == 0) fail("");
+    if (!failed_ && nghttp2_session_want_read(session_) == 0 && nghttp2_session_want_write(session_) == 0) {
+        fail(why_ended_.empty() ? "" : "expected HTTP/2, got what is none: " + why_ended_);
+    }
     return !failed_;
 }
 
@@ -400,7 +410,15 @@ void Http2::resume(std::int32_t stream, Outgoing& outgoing) {
 }
 
 void Http2::submit_reset(std::int32_t stream, std::uint32_t error) {
+    drop_messages(stream);  // one that has not begun is never said to be closed
     nghttp2_submit_rst_stream(session_, NGHTTP2_FLAG_NONE, stream, error);
+}
+
+void Http2::drop_messages(std::int32_t stream) {
+    const auto found = outgoing_.find(stream);
+    if (found == outgoing_.end()) return;
+    unsent_messages_ -= found->second.bytes;
+    outgoing_.erase(found);
 }
 
 void Http2::submit_ping() { nghttp2_submit_ping(session_, NGHTTP2_FLAG_NONE, nullptr); }

@@ -118,6 +118,7 @@ class Http2 {
     void lend(std::span<const std::byte> bytes, const std::shared_ptr<const void>& owner);
     void resume(std::int32_t stream, Outgoing& outgoing);
     std::string& tail();
+    void drop_messages(std::int32_t stream);
 
     std::unique_ptr<Transport> transport_;
     nghttp2_session* session_ = nullptr;
@@ -130,6 +131,7 @@ class Http2 {
     std::size_t data_left_ = 0;     // bytes of it
     bool failed_ = false;
     std::string failure_;
+    std::string why_ended_;  // what was said to the other end of how it broke the protocol
 };
 
 }  // namespace persia::grpc

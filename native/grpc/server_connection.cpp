@@ -293,7 +293,8 @@ std::optional<Status> ConnectedCall::check(const ServerConnection& connection) {
         info_.identity = std::move(*identity);
     }
     const auto found = shared_.methods.find(info_.path);
-    if (found == shared_.methods.end()) return Status(Code::unimplemented, "expected a method of this server, got " + info_.path);
+    if (found == shared_.methods.end())
+        return Status(Code::unimplemented, "expected a method of this server, got " + info_.path);
     method_ = found->second.get();
     if (!timeout_.empty()) {
         const auto timeout = parse_timeout(timeout_);
@@ -306,8 +307,8 @@ std::optional<Status> ConnectedCall::check(const ServerConnection& connection) {
         return Status(Code::unimplemented, "expected a grpc-encoding of identity or gzip, got " + encoding_);
     }
     if (shared_.calls.load(std::memory_order_relaxed) > limits.max_calls) {
-        return Status(Code::resource_exhausted, "expected at most " + std::to_string(limits.max_calls) +
-                                                    " calls under way, got one more");
+        return Status(Code::resource_exhausted,
+                      "expected at most " + std::to_string(limits.max_calls) + " calls under way, got one more");
     }
     return std::nullopt;
 }
@@ -361,10 +362,10 @@ void ConnectedCall::send(OutgoingMessage message) {
 
 void ConnectedCall::reply(OutgoingMessage message) {
     if (message.size() > shared_.limits.max_answer_bytes) {
-        return finish({Code::resource_exhausted, "expected an answer of at most " +
-                                                     std::to_string(shared_.limits.max_answer_bytes) + " bytes, got one of " +
-                                                     std::to_string(message.size())},
-                      {});
+        return finish(
+            {Code::resource_exhausted, "expected an answer of at most " + std::to_string(shared_.limits.max_answer_bytes) +
+                                           " bytes, got one of " + std::to_string(message.size())},
+            {});
     }
     const auto connection = connection_.lock();
     if (!connection) return;

@@ -114,7 +114,7 @@ class ServerConnection final : public std::enable_shared_from_this<ServerConnect
     Clock::time_point idle_since_, last_heard_, last_taken_;
     std::size_t last_unsent_ = 0;
     std::optional<Clock::time_point> pinged_, last_ping_;
-    bool greeted_ = false;   // it has said that it speaks HTTP/2
+    bool greeted_ = false;  // it has said that it speaks HTTP/2
     bool draining_ = false, drained_ = false;
     std::string too_much_;  // what the client does too much of, so that it is to go; empty: nothing
     unsigned ping_strikes_ = 0;

@@ -22,9 +22,9 @@ struct Work {
     std::function<void()> run;
 };
 
-// There are as many turns as may be at work. Whoever brings work and gets a turn does the work itself, and then that of those who
-// wait. What the work of a byte takes is learned, and from that how long the queue is: a call that would be answered after its
-// deadline is refused when it comes, not after it has waited. What nobody waits for any more is dropped before it is begun.
+// There are as many turns as may be at work. Whoever brings work and gets a turn does the work itself, and then that of those
+// who wait. What the work of a byte takes is learned, and from that how long the queue is: a call that would be answered after
+// its deadline is refused when it comes, not after it has waited. What nobody waits for any more is dropped before it is begun.
 class WorkQueue {
   public:
     WorkQueue(std::size_t turns, std::chrono::nanoseconds longest);

@@ -3,6 +3,7 @@
 
 #include <functional>
 #include <memory>
+#include <optional>
 #include <span>
 #include <string>
 #include <vector>
@@ -57,6 +58,8 @@ class Call {
 
     void ask(const std::shared_ptr<Replica>& replica, Clock::time_point now, Clock::time_point end);
     void receive(Active active, Clock::time_point now);
+    void fail(const std::shared_ptr<Replica>& replica, std::uint64_t generation, const grpc::Reply& reply,
+              Clock::time_point now);
 
     std::string path_;
     grpc::OutgoingMessage message_;
@@ -73,8 +76,8 @@ class Call {
 class Asking {
   public:
     enum class Need {
-        all,       // one error is enough: the other calls may then have neither answer nor error
-        whatever,  // each call has its answer or its error
+        all,   // one error is enough: the other calls may then have neither answer nor error
+        each,  // the others go on
     };
     // Called now and then while it waits for long, and when a signal has come; what it throws ends the wait.
     using OnWait = std::function<void()>;
@@ -94,6 +97,7 @@ class Asking {
 
   private:
     bool is_over() const;
+    void give_up() noexcept;
 
     std::vector<Call> calls_;
     const Clock::time_point end_;

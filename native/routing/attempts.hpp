@@ -37,7 +37,7 @@ class Attempts {
     struct Step {
         enum class Kind {
             wait,     // until then, if nothing happens before
-            ask,      // this replica: then began() or failed(), and next() once more
+            ask,      // this replica: began(), failed() if it cannot be, and next() once more
             give_up,  // with this error
         };
         Kind kind;
@@ -51,16 +51,16 @@ class Attempts {
     // The replica is being asked.
     void began(const std::shared_ptr<Replica>& replica);
     // It gives no answer: no connection, a failure, or a refusal. Returns the error where another one would say the same.
-    // asked: whether began() was called for it.
+    // REQUIRES: began() was called for it.
     std::optional<CallError> failed(const std::shared_ptr<Replica>& replica, std::uint64_t generation, const grpc::Reply& reply,
-                                    Clock::time_point now, bool asked = true);
+                                    Clock::time_point now);
 
     const ReplicaSet& service() const { return *service_; }
 
   private:
-    Step wait(Clock::time_point until) const { return {Step::Kind::wait, until}; }
     Step ask(std::shared_ptr<Replica> replica, Clock::time_point now, const RetryPolicy& policy);
-    Step give_up(CallError error) const { return {.kind = Step::Kind::give_up, .error = std::move(error)}; }
+    Step ask_another_than_overloaded(Clock::time_point now, const RetryPolicy& policy);
+    Step wait_for_service(Clock::time_point now, Clock::time_point end, const RetryPolicy& policy);
     std::shared_ptr<Replica> hedge(Clock::time_point now);
     bool may_ask_again(Clock::time_point now);
     CallError refusal(const Replica& replica, const grpc::Reply& reply) const;
@@ -74,7 +74,7 @@ class Attempts {
     std::optional<CallError> overloaded_;  // what one said that has too much to do
     int attempts_ = 0;
     int unprocessed_ = 0;
-    bool asked_before_ = false;
+    bool counted_ = false;  // for the budget
     bool failed_over_ = false;
     bool out_of_budget_ = false;
     Clock::time_point hedge_at_{};

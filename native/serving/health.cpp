@@ -20,8 +20,8 @@ using wire::tag_of;
 using wire::WireType;
 
 constexpr char kService[] = "/grpc.health.v1.Health/";
-constexpr std::uint32_t kServiceField = 1, kStatusField = 1;     // of a request, and of a response
-constexpr std::uint32_t kStatusesField = 1;                      // of the response to List
+constexpr std::uint32_t kServiceField = 1, kStatusField = 1;  // of a request, and of a response
+constexpr std::uint32_t kStatusesField = 1;                   // of the response to List
 constexpr std::uint32_t kEntryKeyField = 1, kEntryValueField = 2;
 
 enum class Serving : std::uint64_t { yes = 1, no = 2, unknown_service = 3 };

@@ -101,7 +101,8 @@ void check_request(const RequestView& request, std::size_t max_numbers) {
             throw InvalidInput("expected a dim of 1 to 65535, got " + std::to_string(part.dim));
         }
         if (part.answer_size() > max_numbers - numbers) {
-            throw TooLarge("expected an answer of at most " + std::to_string(max_numbers) + " numbers, got a request for more");
+            throw TooLarge("expected an answer of at most " + std::to_string(max_numbers) +
+                           " numbers, got a request for at least " + std::to_string(numbers + part.answer_size()));
         }
         numbers += part.answer_size();
         signs += part.signs;

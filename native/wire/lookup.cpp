@@ -1,5 +1,6 @@
 #include "wire/lookup.hpp"
 
+#include <algorithm>
 #include <string>
 #include <utility>
 
@@ -74,6 +75,14 @@ LookupRequest::LookupRequest(std::span<const std::byte> message) {
     expect_whole("signs", signs_);
     expect_whole("sum_counts", sum_counts_);
     expect_whole("sum_samples", sum_samples_);
+}
+
+std::size_t LookupRequest::answer_bytes() const {
+    std::size_t bytes = 0;
+    for (std::size_t i = 0; i < parts_.size(); ++i) {
+        bytes += std::min(sizeof(float) * parts_[i].answer_size(), grpc::kMaxMessageBytes);  // so that the sum is one
+    }
+    return bytes;
 }
 
 std::size_t LookupRequest::bytes_to_copy() const {

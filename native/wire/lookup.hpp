@@ -33,6 +33,9 @@ class LookupRequest {
 
     const ShardPlace& place() const { return place_; }
 
+    // Of what is asked for, as far as the parts say it; they may ask for too much.
+    std::size_t answer_bytes() const;
+
     // How much memory view() takes: none for a message that our own clients have made.
     std::size_t bytes_to_copy() const;
     // The columns, which nobody has checked yet (check_request). They live as long as this.

@@ -133,21 +133,22 @@ void MessageWriter::packed(std::uint32_t field, std::span<const std::uint64_t> v
     for (const std::uint64_t value : values) put(value);
 }
 
-// Pads, so that what comes after a header of so many bytes is aligned.
-void MessageWriter::align(std::size_t header, std::size_t alignment) {
+// What comes before the bytes of a column: padding, so that they are aligned, and their length.
+void MessageWriter::begin_column(std::uint32_t field, std::size_t length, std::size_t alignment) {
     constexpr std::size_t kPaddingHeader = 2;
-    const std::size_t beyond = (size() + header) % alignment;
-    if (beyond == 0) return;
-    std::size_t padding = alignment - beyond;
-    while (padding < kPaddingHeader) padding += alignment;
-    put_length(kPaddingField, padding - kPaddingHeader);
-    small_.append(padding - kPaddingHeader, '\0');
+    const std::size_t header = varint_size(tag_of(field, WireType::bytes)) + varint_size(length);
+    if (const std::size_t beyond = (size() + header) % alignment; beyond != 0) {
+        std::size_t padding = alignment - beyond;
+        while (padding < kPaddingHeader) padding += alignment;
+        put_length(kPaddingField, padding - kPaddingHeader);
+        small_.append(padding - kPaddingHeader, '\0');
+    }
+    put_length(field, length);
 }
 
 void MessageWriter::lend(std::uint32_t field, std::span<const std::byte> value, std::size_t alignment) {
     if (value.empty()) return;
-    align(varint_size(tag_of(field, WireType::bytes)) + varint_size(value.size()), alignment);
-    put_length(field, value.size());
+    begin_column(field, value.size(), alignment);
     if (owner_ == nullptr || value.size() < kWorthLending) return append(value);
     message_.append(std::as_bytes(std::span(small_)));
     small_.clear();

@@ -63,6 +63,12 @@ class ColumnView {
     explicit ColumnView(std::span<const std::byte> bytes) : bytes_(bytes) {}
 
     std::size_t size_bytes() const { return bytes_.size(); }
+    std::size_t size() const { return bytes_.size() / sizeof(T); }
+    T operator[](std::size_t i) const {
+        T item;
+        std::memcpy(&item, bytes_.data() + i * sizeof(T), sizeof(T));
+        return item;
+    }
     bool is_whole() const { return bytes_.size() % sizeof(T) == 0; }
     bool is_aligned() const { return reinterpret_cast<std::uintptr_t>(bytes_.data()) % alignof(T) == 0; }
     // What items() copies.
@@ -70,11 +76,10 @@ class ColumnView {
 
     // They live as long as the message and this. What is no whole item is left out.
     std::span<const T> items() {
-        const std::size_t n = bytes_.size() / sizeof(T);
-        if (is_aligned()) return {reinterpret_cast<const T*>(bytes_.data()), n};
-        if (copy_.size() != n) {
-            copy_.resize(n);
-            std::memcpy(copy_.data(), bytes_.data(), n * sizeof(T));
+        if (is_aligned()) return {reinterpret_cast<const T*>(bytes_.data()), size()};
+        if (copy_.size() != size()) {
+            copy_.resize(size());
+            std::memcpy(copy_.data(), bytes_.data(), size() * sizeof(T));
         }
         return copy_;
     }
@@ -100,6 +105,13 @@ class MessageWriter {
     void column(std::uint32_t field, std::span<const T> items) {
         lend(field, std::as_bytes(items), alignof(T));
     }
+    // The same, but always copied.
+    template <class T>
+    void copied_column(std::uint32_t field, std::span<const T> items) {
+        if (items.empty()) return;
+        begin_column(field, items.size_bytes(), alignof(T));
+        append(std::as_bytes(items));
+    }
     void lend(std::uint32_t field, std::span<const std::byte> value, std::size_t alignment);
 
     grpc::OutgoingMessage take();
@@ -111,7 +123,7 @@ class MessageWriter {
     void append(std::span<const std::byte> value) {
         small_.append(reinterpret_cast<const char*>(value.data()), value.size());
     }
-    void align(std::size_t header, std::size_t alignment);
+    void begin_column(std::uint32_t field, std::size_t length, std::size_t alignment);
 
     std::shared_ptr<const void> owner_;
     grpc::OutgoingMessage message_;

@@ -184,24 +184,9 @@ class EmbeddingWorkerConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_un
         bool,
         Meta(
             description="Whether clients such as handlers ask the embedding servers themselves, a hop less, where they reach "
-            "them. They come to the middleware for everything else, and always where it answers with zeros for missing shards, "
-            "or has copies of hot rows."
+            "them. They come to the middleware for everything else, and always where it answers with zeros for missing shards."
         ),
     ] = True
-    row_cache_max_age_ms: Annotated[
-        int,
-        Meta(
-            ge=0,
-            le=3_600_000,
-            description="How long copies of hot rows may be used after their shard last said that it has no newer ones. With 0 "
-            "there are no copies: every lookup asks the shards.",
-            extra={"unit": "ms"},
-        ),
-    ] = 0
-    row_cache_mib: Annotated[
-        int,
-        Meta(ge=1, le=2**20, description="The most memory that the copies of all shards' rows take.", extra={"unit": "MiB"}),
-    ] = 256
 
 
 class GlobalConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

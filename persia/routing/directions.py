@@ -15,7 +15,7 @@ __all__ = ["config_bytes", "config_of", "give_directions"]
 def give_directions(router: Router, config: bytes) -> pb.DirectionsResponse:
     """Empty where only the middleware itself can do what its config says. config: config_bytes() of the router's."""
     options = router.options
-    if not options.clients_ask_shards or options.zeros_for_missing_shards or options.row_cache_max_age:
+    if not options.clients_ask_shards or options.zeros_for_missing_shards:
         return pb.DirectionsResponse()
     usable = [replica.health for shard in router.shards for replica in shard.replicas if replica.usable]
     return pb.DirectionsResponse(

@@ -40,8 +40,6 @@ class RouterOptions:
     stay_awake: float = 300e-6  # until who waits for answers sleeps, at most
     zeros_for_missing_shards: bool = False  # instead of an error
     clients_ask_shards: bool = True  # where they reach them, instead of a middleware
-    row_cache_max_age: float = 0.0  # how long hot rows may be used without asking their shard again; 0: never
-    row_cache_bytes: int = 256 << 20  # of all shards' hot rows
     mixed_checkpoints: str = "old"  # or "error", as the config file has it
 
     @classmethod
@@ -54,8 +52,6 @@ class RouterOptions:
             stay_awake=config.stay_awake_us / 1e6,
             zeros_for_missing_shards=config.missing_shard == "zeros",
             clients_ask_shards=config.clients_ask_shards,
-            row_cache_max_age=config.row_cache_max_age_ms / 1000,
-            row_cache_bytes=config.row_cache_mib << 20,
             mixed_checkpoints=config.mixed_checkpoints,
         )
 

@@ -14,11 +14,9 @@ from persia.config import EmbeddingConfig
 from persia.errors import DeadlineExceeded, PersiaError, Unavailable
 from persia.misses import MissReporter
 from persia.routing.checkpoint_choice import CheckpointChoice
-from persia.routing.hot_rows import HotRows, Origin
 from persia.routing.lookup import Lookup, OnRoom, RouterOptions
 from persia.routing.opened import Opened
 from persia.routing.plan import make_slots
-from persia.routing.row_cache import RowCache
 from persia.routing.shards import Knows, lookup_messages, of_size, shard_sets
 from persia.rpc.fan_out import Patience, Question, ask_all
 from persia.rpc.replicas import ReplicaSet
@@ -59,18 +57,11 @@ class Router:
         self._reporter = MissReporter(self.feature_counts.totals, dims)
         self._next_report = 0.0
         self._config_id = config.fingerprint_id
-        self._row_cache = Opened(self._open_row_cache) if options.row_cache_max_age else None
-        self._largest_dim = max([slot.dim for slot in config.slots.values()], default=1)
 
     @property
     def shards(self) -> list[ReplicaSet]:
         """Made when they are first needed, in the process that needs them."""
         return self._shards.get()
-
-    @property
-    def hot_rows(self) -> list[HotRows]:
-        """The cache of each shard; none where there is no cache."""
-        return self._row_cache.get().shards if self._row_cache is not None else []
 
     def lookup(self, batch: _core.Batch, timeout: float | None = None, on_room: OnRoom | None = None) -> Lookup:
         """As Lookups.lookup."""
@@ -83,7 +74,7 @@ class Router:
         began = time.monotonic()
         for attempt in range(_MAX_ATTEMPTS):
             questions = self._questions(plan, shards)
-            self._ask(plan, questions, end, on_room and partial(on_room, numbers, shapes))
+            self._ask(list(questions.values()), end, on_room and partial(on_room, numbers, shapes))
             checkpoints = {question.answer.message.checkpoint_id for question in questions.values() if question.answer}
             if len(checkpoints) < 2:
                 break
@@ -132,22 +123,10 @@ class Router:
                 questions[i] = Question(shards[i], self._messages[i], request, check)
         return questions
 
-    def _ask(self, plan: _core.Plan, questions: dict[int, Question], end: float, meanwhile: Callable[[], None] | None) -> None:
-        since = time.monotonic()
-        asked = questions
-        if self._row_cache is not None:
-            requests = plan.requests  # made anew each time
-            for i, question in questions.items():
-                found = self.hot_rows[i].answer(requests[i])
-                if found is not None and found.message.checkpoint_id == self.checkpoint_choice.identity:
-                    question.answer = found
-            asked = {i: question for i, question in questions.items() if not question.done}
+    def _ask(self, questions: list[Question], end: float, meanwhile: Callable[[], None] | None) -> None:
         all_or_none = not self.options.zeros_for_missing_shards
-        ask_all(list(asked.values()), end, self._patience, all_or_none=all_or_none, meanwhile=meanwhile)
-        for i, question in asked.items():
-            if question.answer is not None and self._row_cache is not None:
-                self.hot_rows[i].saw(Origin.of(question.answer.message), since)
-        for question in asked.values():
+        ask_all(questions, end, self._patience, all_or_none=all_or_none, meanwhile=meanwhile)
+        for question in questions:
             if question.error is not None and self.checkpoint_choice.problem and isinstance(question.error, Unavailable):
                 raise Unavailable(self.checkpoint_choice.problem)
             if question.error is not None and not self._can_do_without(question.error):
@@ -196,17 +175,12 @@ class Router:
         return any(shards.hanging for shards in self.shards)
 
     def close(self) -> None:
-        if self._row_cache is not None:
-            self._row_cache.close(RowCache.close)
         self._shards.close(_close)
 
     def _open_shards(self) -> list[ReplicaSet]:
         shards = shard_sets(self.servers, self._knows, self.checkpoint_choice.settle)
         self.checkpoint_choice.attach(shards)
         return shards
-
-    def _open_row_cache(self) -> RowCache:
-        return RowCache(self.shards, self.options.row_cache_bytes, self._largest_dim, self.options.row_cache_max_age)
 
 
 def _close(shards: list[ReplicaSet]) -> None:

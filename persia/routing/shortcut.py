@@ -87,7 +87,7 @@ class Shortcut:
         """addresses: `host:port` of one or more middlewares that do the same. expects: as for a MiddlewareClient."""
         self._expected_slots = ExpectedSlots(expects) if expects is not None else None
         # What becomes of a lookup without a shard is the middleware's to say. So it is asked at once.
-        self._options = replace(options, wait_for_shard=0.0, zeros_for_missing_shards=False, row_cache_max_age=0.0)
+        self._options = replace(options, wait_for_shard=0.0, zeros_for_missing_shards=False)
         self._timeout = options.timeout
         self._middleware = MiddlewareClient(addresses, options, self._ask_for_directions, expects)
         # Over what follows, but for reading the route. Reentrant: the garbage collector may close it in the thread that has it.

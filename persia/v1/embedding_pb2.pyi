@@ -6,26 +6,23 @@ from typing import ClassVar as _ClassVar, Iterable as _Iterable, Mapping as _Map
 DESCRIPTOR: _descriptor.FileDescriptor
 
 class LookupRequest(_message.Message):
-    __slots__ = ("id", "parts", "signs", "sum_counts", "sum_samples", "shard_index", "shard_count")
-    ID_FIELD_NUMBER: _ClassVar[int]
+    __slots__ = ("parts", "signs", "sum_counts", "sum_samples", "shard_index", "shard_count")
     PARTS_FIELD_NUMBER: _ClassVar[int]
     SIGNS_FIELD_NUMBER: _ClassVar[int]
     SUM_COUNTS_FIELD_NUMBER: _ClassVar[int]
     SUM_SAMPLES_FIELD_NUMBER: _ClassVar[int]
     SHARD_INDEX_FIELD_NUMBER: _ClassVar[int]
     SHARD_COUNT_FIELD_NUMBER: _ClassVar[int]
-    id: int
     parts: bytes
     signs: bytes
     sum_counts: bytes
     sum_samples: bytes
     shard_index: int
     shard_count: int
-    def __init__(self, id: _Optional[int] = ..., parts: _Optional[bytes] = ..., signs: _Optional[bytes] = ..., sum_counts: _Optional[bytes] = ..., sum_samples: _Optional[bytes] = ..., shard_index: _Optional[int] = ..., shard_count: _Optional[int] = ...) -> None: ...
+    def __init__(self, parts: _Optional[bytes] = ..., signs: _Optional[bytes] = ..., sum_counts: _Optional[bytes] = ..., sum_samples: _Optional[bytes] = ..., shard_index: _Optional[int] = ..., shard_count: _Optional[int] = ...) -> None: ...
 
 class LookupResponse(_message.Message):
-    __slots__ = ("id", "numbers", "version", "absent", "wrong_dim", "error", "server_start", "misses", "checkpoint_id")
-    ID_FIELD_NUMBER: _ClassVar[int]
+    __slots__ = ("numbers", "version", "absent", "wrong_dim", "error", "server_start", "misses", "checkpoint_id")
     NUMBERS_FIELD_NUMBER: _ClassVar[int]
     VERSION_FIELD_NUMBER: _ClassVar[int]
     ABSENT_FIELD_NUMBER: _ClassVar[int]
@@ -34,7 +31,6 @@ class LookupResponse(_message.Message):
     SERVER_START_FIELD_NUMBER: _ClassVar[int]
     MISSES_FIELD_NUMBER: _ClassVar[int]
     CHECKPOINT_ID_FIELD_NUMBER: _ClassVar[int]
-    id: int
     numbers: bytes
     version: int
     absent: int
@@ -43,7 +39,7 @@ class LookupResponse(_message.Message):
     server_start: int
     misses: bytes
     checkpoint_id: int
-    def __init__(self, id: _Optional[int] = ..., numbers: _Optional[bytes] = ..., version: _Optional[int] = ..., absent: _Optional[int] = ..., wrong_dim: _Optional[int] = ..., error: _Optional[_Union[Error, _Mapping]] = ..., server_start: _Optional[int] = ..., misses: _Optional[bytes] = ..., checkpoint_id: _Optional[int] = ...) -> None: ...
+    def __init__(self, numbers: _Optional[bytes] = ..., version: _Optional[int] = ..., absent: _Optional[int] = ..., wrong_dim: _Optional[int] = ..., error: _Optional[_Union[Error, _Mapping]] = ..., server_start: _Optional[int] = ..., misses: _Optional[bytes] = ..., checkpoint_id: _Optional[int] = ...) -> None: ...
 
 class Error(_message.Message):
     __slots__ = ("code", "message")

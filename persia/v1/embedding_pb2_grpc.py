@@ -19,11 +19,6 @@ class EmbeddingServerStub(object):
                 request_serializer=persia_dot_v1_dot_embedding__pb2.LookupRequest.SerializeToString,
                 response_deserializer=persia_dot_v1_dot_embedding__pb2.LookupResponse.FromString,
                 )
-        self.LookupStream = channel.stream_stream(
-                '/persia.v1.EmbeddingServer/LookupStream',
-                request_serializer=persia_dot_v1_dot_embedding__pb2.LookupRequest.SerializeToString,
-                response_deserializer=persia_dot_v1_dot_embedding__pb2.LookupResponse.FromString,
-                )
         self.Status = channel.unary_unary(
                 '/persia.v1.EmbeddingServer/Status',
                 request_serializer=persia_dot_v1_dot_embedding__pb2.StatusRequest.SerializeToString,
@@ -42,14 +37,6 @@ class EmbeddingServerServicer(object):
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
-    def LookupStream(self, request_iterator, context):
-        """Any number of lookups on one open stream, answered in the order in which they came. An error that is the request's own
-        comes in its response, and the stream goes on.
-        """
-        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
-        context.set_details('Method not implemented!')
-        raise NotImplementedError('Method not implemented!')
-
     def Status(self, request, context):
         """Answers at any time, also before the server is ready.
         """
@@ -62,11 +49,6 @@ def add_EmbeddingServerServicer_to_server(servicer, server):
     rpc_method_handlers = {
             'Lookup': grpc.unary_unary_rpc_method_handler(
                     servicer.Lookup,
-                    request_deserializer=persia_dot_v1_dot_embedding__pb2.LookupRequest.FromString,
-                    response_serializer=persia_dot_v1_dot_embedding__pb2.LookupResponse.SerializeToString,
-            ),
-            'LookupStream': grpc.stream_stream_rpc_method_handler(
-                    servicer.LookupStream,
                     request_deserializer=persia_dot_v1_dot_embedding__pb2.LookupRequest.FromString,
                     response_serializer=persia_dot_v1_dot_embedding__pb2.LookupResponse.SerializeToString,
             ),
@@ -97,23 +79,6 @@ class EmbeddingServer(object):
             timeout=None,
             metadata=None):
         return grpc.experimental.unary_unary(request, target, '/persia.v1.EmbeddingServer/Lookup',
-            persia_dot_v1_dot_embedding__pb2.LookupRequest.SerializeToString,
-            persia_dot_v1_dot_embedding__pb2.LookupResponse.FromString,
-            options, channel_credentials,
-            insecure, call_credentials, compression, wait_for_ready, timeout, metadata)
-
-    @staticmethod
-    def LookupStream(request_iterator,
-            target,
-            options=(),
-            channel_credentials=None,
-            call_credentials=None,
-            insecure=False,
-            compression=None,
-            wait_for_ready=None,
-            timeout=None,
-            metadata=None):
-        return grpc.experimental.stream_stream(request_iterator, target, '/persia.v1.EmbeddingServer/LookupStream',
             persia_dot_v1_dot_embedding__pb2.LookupRequest.SerializeToString,
             persia_dot_v1_dot_embedding__pb2.LookupResponse.FromString,
             options, channel_credentials,

@@ -1,0 +1,150 @@
+#include "routing/ask.hpp"
+
+#include <algorithm>
+#include <chrono>
+#include <utility>
+
+#include "grpc/wait.hpp"
+
+namespace persia::routing {
+
+namespace {
+
+// How late a signal may be heard that came just before a wait.
+constexpr std::chrono::milliseconds kSignals{500};
+
+}  // namespace
+
+Call::Call(std::shared_ptr<ReplicaSet> service, std::string path, grpc::OutgoingMessage message, Check check)
+    : path_(std::move(path)), message_(std::move(message)), check_(std::move(check)), attempts_(std::move(service)) {}
+
+Call::~Call() { cancel(); }
+Call::Call(Call&&) noexcept = default;
+Call& Call::operator=(Call&&) noexcept = default;
+
+Clock::time_point Call::advance(Clock::time_point now, Clock::time_point end, const RetryPolicy& policy) {
+    while (!has_ended()) {
+        Attempts::Step step = attempts_.next(now, end, policy);
+        switch (step.kind) {
+            case Attempts::Step::Kind::wait:
+                return step.until;
+            case Attempts::Step::Kind::ask:
+                ask(step.replica, now, end);
+                break;
+            case Attempts::Step::Kind::give_up:
+                error_ = std::move(step.error);
+        }
+    }
+    cancel();
+    return now;
+}
+
+void Call::ask(const std::shared_ptr<Replica>& replica, Clock::time_point now, Clock::time_point end) {
+    attempts_.began(replica);
+    Replica::Taken taken = replica->take_connection();
+    if (!taken.connection) {
+        grpc::Reply reply;
+        reply.status = grpc::Status(grpc::Code::unavailable, std::move(taken.failure));
+        return fail(replica, taken.generation, reply, now);
+    }
+    taken.connection->begin({.path = path_, .message = message_, .token = replica->token(), .deadline = end});
+    active_.push_back({replica, taken.generation, std::move(taken.connection)});
+}
+
+bool Call::collect(Clock::time_point now) {
+    bool any = false;
+    for (std::size_t i = 0; i < active_.size() && !has_ended();) {
+        if (!active_[i].connection->has_ended()) {
+            ++i;
+            continue;
+        }
+        Active active = std::move(active_[i]);
+        active_.erase(active_.begin() + static_cast<std::ptrdiff_t>(i));
+        receive(std::move(active), now);
+        any = true;
+    }
+    if (has_ended()) cancel();
+    return any;
+}
+
+void Call::receive(Active active, Clock::time_point now) {
+    grpc::Reply reply = active.connection->take();
+    if (reply.status.ok()) {
+        const std::string why_none = check_(reply.message.bytes());
+        if (why_none.empty()) {
+            answer_ = std::move(reply.message);
+            has_answer_ = true;
+        } else {  // and the connection may be at fault
+            reply.status = grpc::Status(grpc::Code::unavailable, "an answer that is none: " + why_none);
+            active.connection.reset();
+        }
+    }
+    if (active.connection) active.replica->give_back(active.generation, std::move(active.connection));
+    if (!has_answer_) fail(active.replica, active.generation, reply, now);
+}
+
+void Call::fail(const std::shared_ptr<Replica>& replica, std::uint64_t generation, const grpc::Reply& reply,
+                Clock::time_point now) {
+    error_ = attempts_.failed(replica, generation, reply, now);
+}
+
+void Call::cancel() noexcept {
+    for (Active& active : active_) {
+        active.connection->cancel();
+        active.replica->give_back(active.generation, std::move(active.connection));
+    }
+    active_.clear();
+}
+
+void Call::add_connections(std::vector<grpc::ClientConnection*>& connections) const {
+    for (const Active& active : active_) connections.push_back(active.connection.get());
+}
+
+Asking::Asking(std::vector<Call> calls, Clock::time_point end, const RetryPolicy& policy, Need need)
+    : calls_(std::move(calls)), end_(end), policy_(policy), need_(need) {}
+
+Asking::~Asking() = default;
+
+void Asking::begin() {
+    begun_ = true;
+    const Clock::time_point now = Clock::now();
+    for (Call& call : calls_) {
+        if (!call.has_ended()) call.advance(now, end_, policy_);
+    }
+}
+
+bool Asking::is_over() const {
+    return (need_ == Need::all && std::ranges::any_of(calls_, &Call::has_error)) ||
+           std::ranges::all_of(calls_, &Call::has_ended);
+}
+
+void Asking::give_up() noexcept {
+    for (Call& call : calls_) call.cancel();
+}
+
+void Asking::finish(const OnWait& on_wait) {
+    if (!begun_) begin();
+    std::vector<grpc::ClientConnection*> connections;
+    Clock::time_point heard = Clock::now();
+    for (Clock::time_point now = heard; !is_over();) {
+        Clock::time_point wake = now + kSignals;
+        for (Call& call : calls_) {
+            if (!call.has_ended()) wake = std::min(wake, call.advance(now, end_, policy_));
+        }
+        if (is_over()) break;
+        connections.clear();
+        for (const Call& call : calls_) call.add_connections(connections);
+        grpc::wait_any(connections, wake, policy_.spin_for);
+        now = Clock::now();
+        bool any = false;
+        for (Call& call : calls_) any = call.collect(now) || any;
+        const bool interrupted = !any && now < wake;
+        if (on_wait && (interrupted || now - heard >= kSignals)) {
+            heard = now;
+            on_wait();
+        }
+    }
+    give_up();
+}
+
+}  // namespace persia::routing

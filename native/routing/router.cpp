@@ -1,0 +1,220 @@
+#include "routing/router.hpp"
+
+#include <algorithm>
+#include <chrono>
+#include <cstdio>
+#include <utility>
+
+#include "grpc/call_failed.hpp"
+#include "persia/error.hpp"
+#include "persia/plan_counts.hpp"
+
+namespace persia::routing {
+
+namespace {
+
+constexpr char kLookup[] = "/persia.v1.EmbeddingServer/Lookup";
+constexpr double kLongest = 1e6;  // seconds: more than anybody waits
+
+Clock::duration duration_of(double seconds) {
+    return std::chrono::duration_cast<Clock::duration>(
+        std::chrono::duration<double>(seconds > 0 ? std::min(seconds, kLongest) : 0));
+}
+
+std::vector<std::string> names_of(const Slots& slots) {
+    std::vector<std::string> names;
+    for (const Slot& slot : slots.all()) names.push_back(slot.name);
+    return names;
+}
+
+std::string checkpoint_name(std::uint64_t id) {
+    char name[17];
+    std::snprintf(name, sizeof(name), "%016llx", static_cast<unsigned long long>(id));
+    return name;
+}
+
+}  // namespace
+
+Router::Router(std::shared_ptr<const Slots> slots, std::vector<std::shared_ptr<ReplicaSet>> shards,
+               const RouterOptions& options)
+    : slots_(std::move(slots)), shards_(std::move(shards)), options_(options), counts_(names_of(*slots_)),
+      settled_(std::make_shared<const Settled>()) {}
+
+void Router::settle(Settled settled) {
+    auto now = std::make_shared<const Settled>(std::move(settled));
+    const std::lock_guard lock(mutex_);
+    settled_.swap(now);
+}
+
+std::shared_ptr<const Settled> Router::settled() const {
+    const std::lock_guard lock(mutex_);
+    return settled_;
+}
+
+std::unique_ptr<Lookup> Router::begin(const Batch& batch, double seconds,
+                                      const std::function<void(std::size_t bytes)>& reserve) const {
+    // What is left when a shard is given up must do for an answer without it.
+    const Clock::time_point end =
+        Clock::now() + duration_of(options_.zeros_for_missing_shards ? kShareWithout * seconds : seconds);
+    Plan plan = make_plan(batch, *slots_, static_cast<std::uint32_t>(std::min<std::size_t>(shards_.size(), kMaxShards + 1)));
+    std::unique_ptr<Lookup> lookup(new Lookup(shared_from_this(), std::move(plan), end));
+    lookup->make_room(reserve);
+    lookup->ask();
+    return lookup;
+}
+
+// Why a server's message is no answer to what it was asked; empty: it is one.
+std::string Router::why_no_answer(const Lookup::Asked& asked, const wire::LookupResponse& response) const {
+    const auto settled = this->settled();
+    const wire::LookupFacts& facts = response.facts();
+    // A server may have been started anew since it was probed.
+    if (facts.checkpoint_id != settled->checkpoint_id) {
+        return "expected one of checkpoint " + checkpoint_name(settled->checkpoint_id) + ", got one of " +
+               checkpoint_name(facts.checkpoint_id);
+    }
+    if (const std::size_t expected = sizeof(RunMisses) * asked.parts, got = response.misses().size();
+        got != 0 && got != expected) {
+        return "expected misses of " + std::to_string(asked.parts) + " parts in " + std::to_string(expected) + " bytes, got " +
+               std::to_string(got);
+    }
+    // Lookups may come to another server than probes: where ports are forwarded, or another one has taken its place since.
+    if (const auto& known = settled->known_starts; known && !std::ranges::binary_search(*known, facts.server_start)) {
+        return "of a server that the middleware does not ask";
+    }
+    if (const std::size_t got = response.size_bytes(); got != sizeof(float) * asked.answer_size) {
+        return "expected " + std::to_string(asked.answer_size) + " numbers of 4 bytes, got " + std::to_string(got) + " bytes";
+    }
+    return {};
+}
+
+bool Router::can_do_without(const CallError& error) const {
+    return options_.zeros_for_missing_shards && (error.status.code == grpc::Code::unavailable ||
+                                                 error.status.code == grpc::Code::deadline_exceeded);
+}
+
+Lookup::Lookup(std::shared_ptr<const Router> router, Plan plan, Clock::time_point end)
+    : router_(std::move(router)), plan_(std::make_shared<const Plan>(std::move(plan))), end_(end) {
+    for (std::size_t i = 0; i < plan_->shards.size(); ++i) {
+        const PlannedRequest& request = plan_->shards[i];
+        if (const std::size_t size = request.view().answer_size(); size != 0) asked_.push_back({i, size, request.parts.size()});
+    }
+}
+
+void Lookup::make_room(const std::function<void(std::size_t bytes)>& reserve) {
+    auto room = std::make_shared<Room>();
+    room->shapes.reserve(3 * plan_->features.size());
+    for (const PlannedFeature& feature : plan_->features) {
+        const TensorShape shape = tensor_shape(feature);
+        room->size += shape.size();
+        room->shapes.insert(room->shapes.end(), {shape.samples, shape.ids, shape.numbers});
+    }
+    if (reserve) reserve(room->size * sizeof(std::uint16_t));
+    room->numbers = std::make_unique_for_overwrite<std::uint16_t[]>(room->size);
+    room_ = std::move(room);
+}
+
+void Lookup::ask() {
+    const auto count = static_cast<std::uint32_t>(plan_->shards.size());
+    std::vector<Call> calls;
+    calls.reserve(asked_.size());
+    for (Asked& asked : asked_) {
+        asked.answered = false;
+        const wire::ShardPlace place{static_cast<std::uint32_t>(asked.shard), count};
+        auto check = [this, &asked](std::span<const std::byte> message) -> std::string {
+            try {
+                asked.response = wire::LookupResponse(message);
+            } catch (const DecodeError& error) {
+                return error.what();
+            }
+            return router_->why_no_answer(asked, asked.response);
+        };
+        calls.emplace_back(router_->shards_[asked.shard], kLookup,
+                           wire::encode_lookup_request(place, plan_->shards[asked.shard].view(), plan_), std::move(check));
+    }
+    const bool all = !router_->options_.zeros_for_missing_shards;
+    began_ = Clock::now();
+    asking_.emplace(std::move(calls), end_, router_->options_.retry, all ? Asking::Need::all : Asking::Need::each);
+    asking_->begin();
+}
+
+LookupResult Lookup::finish(const Asking::OnWait& on_wait) {
+    const Clock::time_point first = began_;
+    for (int attempt = 1;; ++attempt) {
+        asking_->finish(on_wait);
+        take_answers();
+        if (are_of_one_checkpoint()) break;
+        // Servers were started anew while they were asked, some before and some after they were.
+        if (attempt == Router::kMaxAttempts) {
+            throw grpc::CallFailed({grpc::Code::unavailable,
+                                    "expected rows of one checkpoint, got rows of several: the servers are being restarted"});
+        }
+        ask();
+    }
+    const double seconds = std::chrono::duration<double>(Clock::now() - first).count();
+    LookupResult result = assemble();
+    result.asking_seconds = seconds;
+    return result;
+}
+
+// Throws what one of the shards has failed with, unless it can be done without.
+void Lookup::take_answers() {
+    for (std::size_t i = 0; i < asked_.size(); ++i) {
+        Call& call = asking_->calls()[i];
+        if (call.has_answer()) {
+            asked_[i].message = std::move(call.answer());  // the response's views stay where they are
+            asked_[i].answered = true;
+        }
+        if (!call.has_error()) continue;
+        const CallError& error = call.error();
+        const auto settled = router_->settled();
+        if (!settled->problem.empty() && error.status.code == grpc::Code::unavailable) {
+            throw grpc::CallFailed({grpc::Code::unavailable, settled->problem});
+        }
+        if (!router_->can_do_without(error)) throw grpc::CallFailed(error.status, error.pushback);
+    }
+}
+
+bool Lookup::are_of_one_checkpoint() const {
+    const Asked* first = nullptr;
+    for (const Asked& asked : asked_) {
+        if (!asked.answered) continue;
+        if (first == nullptr) first = &asked;
+        if (asked.response.facts().checkpoint_id != first->response.facts().checkpoint_id) return false;
+    }
+    return true;
+}
+
+LookupResult Lookup::assemble() {
+    const std::size_t shards = plan_->shards.size();
+    LookupResult result;
+    result.versions.resize(shards);
+    result.checkpoint_id = router_->settled()->checkpoint_id;  // where no shard has answered
+    // A shard that was not asked has answered with nothing, and misses nothing.
+    std::vector<std::span<const float>> answers(shards);
+    std::vector<std::optional<std::span<const std::byte>>> misses(shards, std::span<const std::byte>());
+    for (Asked& asked : asked_) {
+        if (!asked.answered) {
+            misses[asked.shard].reset();
+            result.missing_shards.push_back(static_cast<std::uint32_t>(asked.shard));
+            continue;
+        }
+        const wire::LookupFacts& facts = asked.response.facts();
+        answers[asked.shard] = asked.response.numbers();
+        misses[asked.shard] = asked.response.misses();
+        result.versions[asked.shard] = facts.version;
+        result.misses.absent += facts.misses.absent;
+        result.misses.wrong_dim += facts.misses.wrong_dim;
+        result.checkpoint_id = facts.checkpoint_id;
+    }
+    std::vector<std::uint16_t*> outs;
+    std::uint16_t* out = room_->numbers.get();
+    for (const PlannedFeature& feature : plan_->features) {
+        outs.push_back(out);
+        out += tensor_shape(feature).size();
+    }
+    persia::assemble(*plan_, answers, outs);
+    result.counts = count_features(*plan_, misses, router_->counts_);
+    return result;
+}
+
+}  // namespace persia::routing

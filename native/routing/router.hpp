@@ -1,0 +1,137 @@
+// From a batch to the tensors of its features: plan, ask all shards at once, check, assemble.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <mutex>
+#include <optional>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "persia/batch.hpp"
+#include "persia/feature_counts.hpp"
+#include "persia/plan.hpp"
+#include "routing/ask.hpp"
+#include "wire/lookup.hpp"
+
+namespace persia::routing {
+
+struct RouterOptions {
+    RetryPolicy retry;
+    bool zeros_for_missing_shards = false;  // instead of an error
+};
+
+// Which servers' answers count. Those who watch the servers settle it, and a lookup only reads it.
+struct Settled {
+    std::uint64_t checkpoint_id = 0;  // of the checkpoint whose servers are asked
+    std::string problem;              // why there is no such checkpoint, while there is none
+    std::optional<std::vector<std::uint64_t>> known_starts;  // the server_start of those that count, ascending; nullopt: of all
+};
+
+// Memory for the tensors of a batch.
+struct Room {
+    std::unique_ptr<std::uint16_t[]> numbers;  // f16, one tensor after the other; there when the lookup is finished
+    std::size_t size = 0;                      // of the numbers
+    std::vector<std::uint32_t> shapes;         // of each tensor three, as ForwardResponse has them
+
+    std::span<const std::uint16_t> all() const { return {numbers.get(), size}; }
+};
+
+// What is to be said of a batch's tensors.
+struct LookupResult {
+    std::vector<std::uint64_t> versions;        // of each shard; 0 for one that was not asked
+    Misses misses;                              // signs
+    std::vector<std::uint32_t> missing_shards;  // whose rows are zeros
+    std::vector<std::uint32_t> counts;          // of each feature four, as ForwardResponse has them
+    std::uint64_t checkpoint_id = 0;            // of the checkpoint that all rows come from
+    double asking_seconds = 0;                  // from the first request to the last answer
+};
+
+class Router;
+
+// One batch's. Thread safety: for one thread at a time.
+class Lookup {
+  public:
+    Lookup(const Lookup&) = delete;
+    Lookup& operator=(const Lookup&) = delete;
+
+    // Its numbers are not there before finish().
+    const std::shared_ptr<const Room>& room() const { return room_; }
+
+    // Waits for the answers, and fills the room. Throws grpc::CallFailed: UNAVAILABLE for a shard that does not answer,
+    // DEADLINE_EXCEEDED, or what a server has refused it with. REQUIRES: it was not called before.
+    LookupResult finish(const Asking::OnWait& on_wait = {});
+
+  private:
+    friend class Router;
+
+    // What a shard was asked for, and its answer.
+    struct Asked {
+        std::size_t shard;
+        std::size_t answer_size;             // numbers of four bytes
+        std::size_t parts;
+        wire::LookupResponse response = {};  // of the message, which is
+        grpc::ReceivedMessage message = {};  // empty: it has not answered
+        bool answered = false;
+    };
+
+    Lookup(std::shared_ptr<const Router> router, Plan plan, Clock::time_point end);
+
+    void make_room(const std::function<void(std::size_t bytes)>& reserve);
+    void ask();
+    void take_answers();
+    bool are_of_one_checkpoint() const;
+    LookupResult assemble();
+
+    const std::shared_ptr<const Router> router_;
+    const std::shared_ptr<const Plan> plan_;
+    const Clock::time_point end_;
+    std::shared_ptr<const Room> room_;
+    std::vector<Asked> asked_;  // those shards that have something to answer
+    std::optional<Asking> asking_;
+    Clock::time_point began_;
+};
+
+// Thread safety: any thread may call all of it.
+class Router : public std::enable_shared_from_this<Router> {
+  public:
+    // How often a lookup is begun anew because its answers were of different checkpoints.
+    static constexpr int kMaxAttempts = 3;
+    // The part of its time after which a lookup goes on without the shards that have not answered, if it may.
+    static constexpr double kShareWithout = 0.8;
+
+    // shards: in order.
+    Router(std::shared_ptr<const Slots> slots, std::vector<std::shared_ptr<ReplicaSet>> shards, const RouterOptions& options);
+
+    // Plans, and sends the requests. seconds: that it may take. reserve: is told how much memory the tensors take before they do;
+    // what it throws ends the lookup. Throws InvalidInput, FeatureError, TooLarge for a batch that does not fit the slots or a
+    // limit.
+    std::unique_ptr<Lookup> begin(const Batch& batch, double seconds,
+                                  const std::function<void(std::size_t bytes)>& reserve = {}) const;
+
+    void settle(Settled settled);
+    std::shared_ptr<const Settled> settled() const;
+
+    const std::vector<std::shared_ptr<ReplicaSet>>& shards() const { return shards_; }
+    const RouterOptions& options() const { return options_; }
+    // Of all lookups, under the names of the slots.
+    FeatureCounts& feature_counts() const { return counts_; }
+
+  private:
+    friend class Lookup;
+
+    std::string why_no_answer(const Lookup::Asked& asked, const wire::LookupResponse& response) const;
+    bool can_do_without(const CallError& error) const;
+
+    const std::shared_ptr<const Slots> slots_;
+    const std::vector<std::shared_ptr<ReplicaSet>> shards_;
+    const RouterOptions options_;
+    mutable FeatureCounts counts_;
+    mutable std::mutex mutex_;
+    std::shared_ptr<const Settled> settled_;
+};
+
+}  // namespace persia::routing

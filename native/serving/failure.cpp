@@ -1,0 +1,49 @@
+#include "serving/failure.hpp"
+
+#include <cstdio>
+#include <exception>
+#include <new>
+#include <string>
+
+#include "grpc/call_failed.hpp"
+#include "persia/error.hpp"
+
+namespace persia::serving {
+
+namespace {
+
+using grpc::Code;
+
+Failure internal(const char* what) {
+    std::fprintf(stderr, "internal error of a call: %s\n", what);
+    return {{Code::internal, "internal error: see the server's log"}, {}};
+}
+
+}  // namespace
+
+// As persia/errors.py has it.
+Failure current_failure() {
+    try {
+        throw;
+    } catch (const grpc::CallFailed& error) {
+        Failure failure{error.status, {}};
+        if (error.pushback) failure.trailers.emplace_back("grpc-retry-pushback-ms", std::to_string(error.pushback->count()));
+        return failure;
+    } catch (const InvalidInput& error) {
+        return {{Code::invalid_argument, error.what()}, {}};
+    } catch (const TooLarge& error) {
+        return {{Code::resource_exhausted, error.what()}, {}};
+    } catch (const CorruptFile& error) {
+        return {{Code::data_loss, error.what()}, {}};
+    } catch (const DecodeError& error) {
+        return {{Code::invalid_argument, error.what()}, {}};
+    } catch (const std::bad_alloc&) {
+        return {{Code::resource_exhausted, "expected memory for the answer, got none of the system"}, {}};
+    } catch (const std::exception& error) {
+        return internal(error.what());
+    } catch (...) {
+        return internal("an exception that is none");
+    }
+}
+
+}  // namespace persia::serving

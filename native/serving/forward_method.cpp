@@ -1,0 +1,104 @@
+#include "serving/forward_method.hpp"
+
+#include <algorithm>
+#include <chrono>
+#include <string>
+#include <utility>
+
+#include "grpc/call_failed.hpp"
+#include "persia/error.hpp"
+#include "persia/id_part.hpp"
+#include "serving/failure.hpp"
+#include "serving/reserve.hpp"
+
+namespace persia::serving {
+
+namespace {
+
+using grpc::Code;
+constexpr auto kRelaxed = std::memory_order_relaxed;  // each figure stands for itself
+
+// A batch's columns, the plan for them and the requests: so many times the bytes of its ids.
+constexpr std::size_t kPlanFactor = 4;
+// A lookup waits for shards, and so is more work than its bytes say.
+constexpr std::size_t kWaitBytes = 256 << 10;
+
+// Tensors until they are sent, and what they take of the server's memory.
+struct Tensors {
+    grpc::Reservation reservation;
+    std::shared_ptr<const routing::Room> room;
+};
+
+// REQUIRES: the message outlives the batch.
+Batch decode(const wire::ForwardRequest& request) {
+    if (request.batch.empty() == request.ids.empty()) {
+        throw InvalidInput(std::string("expected either a batch or its ids, got ") +
+                           (request.batch.empty() ? "neither" : "both"));
+    }
+    Batch batch = request.ids.empty() ? decode_batch(request.batch) : decode_ids(request.ids);
+    if (!batch.has_ids) throw InvalidInput("expected a batch with id features, got one without");
+    return batch;
+}
+
+}  // namespace
+
+void ForwardCounts::add(const routing::LookupResult& result) {
+    asking_.add(result.asking_seconds);
+    if (result.misses.absent != 0) absent_.fetch_add(result.misses.absent, kRelaxed);
+    if (result.misses.wrong_dim != 0) wrong_dim_.fetch_add(result.misses.wrong_dim, kRelaxed);
+    if (!result.missing_shards.empty()) without_shard_.fetch_add(1, kRelaxed);
+}
+
+ForwardCounts::Totals ForwardCounts::totals() const {
+    return {asking_.totals(), {absent_.load(kRelaxed), wrong_dim_.load(kRelaxed)}, without_shard_.load(kRelaxed)};
+}
+
+ForwardMethod::ForwardMethod(std::shared_ptr<const routing::Router> router, std::uint64_t embedding_config_id, double seconds,
+                             std::shared_ptr<ForwardCounts> counts)
+    : router_(std::move(router)), embedding_config_id_(embedding_config_id), seconds_(seconds), counts_(std::move(counts)) {}
+
+void ForwardMethod::on_message(const grpc::ServerCallPtr& call, grpc::ReceivedMessage message) {
+    if (call->has_ended()) return counts_->calls().add_dropped();
+    const grpc::Clock::time_point began = grpc::Clock::now();
+    try {
+        grpc::OutgoingMessage reply = answer(*call, message);
+        counts_->calls().add(Code::ok, began);
+        call->reply(std::move(reply));
+    } catch (...) {
+        Failure failure = current_failure();
+        counts_->calls().add(failure.status.code, began);
+        call->finish(std::move(failure.status), std::move(failure.trailers));
+    }
+}
+
+grpc::OutgoingMessage ForwardMethod::answer(grpc::ServerCall& call, const grpc::ReceivedMessage& message) {
+    const wire::ForwardRequest request = wire::decode_forward_request(message.bytes());
+    double seconds = request.timeout_ms != 0 ? request.timeout_ms / 1e3 : seconds_;
+    if (const auto& deadline = call.info().deadline) {
+        const double left = std::chrono::duration<double>(*deadline - grpc::Clock::now()).count();
+        seconds = request.timeout_ms != 0 ? std::min(seconds, left) : left;
+    }
+    const auto tensors = std::make_shared<Tensors>();
+    grpc::Reservation planning;
+    reserve(call, planning, kPlanFactor * message.size());
+    const Batch batch = decode(request);
+    const auto lookup =
+        router_->begin(batch, seconds, [&](std::size_t bytes) { reserve(call, tensors->reservation, bytes); });
+    routing::LookupResult result = lookup->finish([&] {
+        if (call.has_ended()) throw grpc::CallFailed({Code::cancelled, "nobody waits for the answer any more"});
+    });
+    counts_->add(result);
+    tensors->room = lookup->room();
+    const wire::ForwardFacts facts{std::move(result.versions),
+                                   result.misses,
+                                   {result.missing_shards.begin(), result.missing_shards.end()},
+                                   embedding_config_id_,
+                                   result.checkpoint_id};
+    return wire::encode_forward_response(facts, result.counts, tensors->room->all(), tensors->room->shapes, tensors);
+}
+
+std::size_t ForwardMethod::work_of(const grpc::ReceivedMessage& message) const {
+    return kWaitBytes + kPlanFactor * message.size();
+}
+
+}  // namespace persia::serving

@@ -1,0 +1,74 @@
+// What a shard's lookups are answered from, and what is counted of them. Those who load and stop the shard say it here.
+#pragma once
+
+#include <atomic>
+#include <cstddef>
+#include <cstdint>
+#include <mutex>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "persia/feature_counts.hpp"
+#include "persia/shard_request.hpp"
+#include "persia/table.hpp"
+#include "serving/call_counts.hpp"
+#include "wire/lookup.hpp"
+
+namespace persia::serving {
+
+// Thread safety: any thread may call all of it.
+class LookupContext {
+  public:
+    // server_start: of answers. max_numbers: of four bytes, of an answer. bounds: seconds, ascending, of the histogram of what
+    // lookups take. features: the names of those that are counted each.
+    LookupContext(const wire::ShardPlace& place, std::uint64_t server_start, std::size_t max_numbers,
+                  std::vector<double> bounds, std::vector<std::string> features);
+
+    // From now on, lookups are answered from the table, which was loaded from that checkpoint (0: from none). REQUIRES: the table
+    // lives as long as this.
+    void open(const Table& table, std::uint64_t checkpoint_id) {
+        checkpoint_id_.store(checkpoint_id, std::memory_order_relaxed);
+        table_.store(&table, std::memory_order_release);
+    }
+    // From now on, they are not.
+    void close() { table_.store(nullptr, std::memory_order_release); }
+    // Null: there is none to answer from.
+    const Table* table() const { return table_.load(std::memory_order_acquire); }
+
+    // What the shard does, for those whose lookups it refuses meanwhile: `loading /checkpoint`.
+    void set_state(std::string state);
+    std::string state() const;
+
+    const wire::ShardPlace& place() const { return place_; }
+    std::uint64_t server_start() const { return server_start_; }
+    std::size_t max_numbers() const { return max_numbers_; }
+    // REQUIRES: table() was not null.
+    std::uint64_t checkpoint_id() const { return checkpoint_id_.load(std::memory_order_relaxed); }
+
+    // A lookup that was answered. by_part: as answer() gives them.
+    void count(std::span<const RequestPart> parts, const Misses& misses, std::span<const RunMisses> by_part);
+
+    struct Totals {
+        std::uint64_t lookups = 0;  // that were answered
+        std::uint64_t signs = 0;
+        Misses misses;
+    };
+    Totals totals() const;
+    CallCounts& calls() { return calls_; }
+    const FeatureCounts& features() const { return features_; }
+
+  private:
+    const wire::ShardPlace place_;
+    const std::uint64_t server_start_;
+    const std::size_t max_numbers_;
+    std::atomic<const Table*> table_{nullptr};
+    std::atomic<std::uint64_t> checkpoint_id_{0};
+    std::atomic<std::uint64_t> lookups_{0}, signs_{0}, absent_{0}, wrong_dim_{0};
+    CallCounts calls_;
+    FeatureCounts features_;
+    mutable std::mutex mutex_;
+    std::string state_ = "starting";
+};
+
+}  // namespace persia::serving

@@ -1,0 +1,100 @@
+#include "serving/lookup_method.hpp"
+
+#include <algorithm>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "grpc/call_failed.hpp"
+#include "persia/error.hpp"
+#include "serving/failure.hpp"
+#include "serving/reserve.hpp"
+#include "wire/lookup.hpp"
+
+namespace persia::serving {
+
+namespace {
+
+using grpc::Code;
+
+// What a thread keeps of the memory for misses.
+constexpr std::size_t kKeptMisses = 4096;
+
+// An answer's numbers until they are sent, and what they take of the server's memory.
+struct Numbers {
+    grpc::Reservation reservation;
+    std::unique_ptr<float[]> values;
+};
+
+std::string text_of(const wire::ShardPlace& place) {
+    return "shard " + std::to_string(place.index) + " of " + std::to_string(place.count);
+}
+
+void expect_place(const wire::ShardPlace& expected, const wire::ShardPlace& got) {
+    if (expected.count == 0 || expected == got) return;
+    throw grpc::CallFailed({Code::unavailable, "expected " + text_of(expected) + ", got " + text_of(got)});
+}
+
+// Beside the numbers: a run and the misses of each part, the latter also as they are sent.
+std::size_t bytes_beside_numbers(const RequestView& request) {
+    return request.parts.size() * (sizeof(Run) + 2 * sizeof(RunMisses));
+}
+
+}  // namespace
+
+LookupMethod::LookupMethod(std::shared_ptr<LookupContext> context) : context_(std::move(context)) {}
+
+void LookupMethod::on_message(const grpc::ServerCallPtr& call, grpc::ReceivedMessage message) {
+    if (call->has_ended()) return context_->calls().add_dropped();
+    const grpc::Clock::time_point began = grpc::Clock::now();
+    try {
+        grpc::OutgoingMessage reply = answer(*call, message);
+        context_->calls().add(Code::ok, began);
+        call->reply(std::move(reply));
+    } catch (...) {
+        Failure failure = current_failure();
+        context_->calls().add(failure.status.code, began);
+        call->finish(std::move(failure.status), std::move(failure.trailers));
+    }
+}
+
+grpc::OutgoingMessage LookupMethod::answer(grpc::ServerCall& call, const grpc::ReceivedMessage& message) {
+    wire::LookupRequest request(message.bytes());
+    expect_place(request.place(), context_->place());
+    const Table& table = open_table();
+    wire::LookupFacts facts{.server_start = context_->server_start(), .checkpoint_id = context_->checkpoint_id()};
+    const auto numbers = std::make_shared<Numbers>();
+    reserve(call, numbers->reservation, request.bytes_to_copy());
+    const RequestView columns = request.view();
+    check_request(columns, context_->max_numbers());
+    const std::size_t size = columns.answer_size();
+    reserve(call, numbers->reservation, request.bytes_to_copy() + size * sizeof(float) + bytes_beside_numbers(columns));
+    numbers->values = std::make_unique_for_overwrite<float[]>(size);
+    thread_local std::vector<RunMisses> by_part;
+    {
+        const auto snapshot = table.pin();  // not held until a slow caller has taken its answer
+        facts.version = snapshot->version();
+        facts.misses = persia::answer(*snapshot, columns, numbers->values.get(), by_part);
+    }
+    context_->count(columns.parts, facts.misses, by_part);
+    grpc::OutgoingMessage reply =
+        wire::encode_lookup_response(facts, by_part, std::as_bytes(std::span(numbers->values.get(), size)), numbers);
+    if (by_part.capacity() > kKeptMisses) by_part = {};
+    return reply;
+}
+
+const Table& LookupMethod::open_table() const {
+    if (const Table* table = context_->table()) return *table;
+    throw grpc::CallFailed(
+        {Code::unavailable, "expected a shard that is ready, got one that is " + context_->state()});
+}
+
+std::size_t LookupMethod::work_of(const grpc::ReceivedMessage& message) const {
+    try {
+        return message.size() + wire::LookupRequest(message.bytes()).answer_bytes();
+    } catch (const Error&) {
+        return message.size();  // it will be refused
+    }
+}
+
+}  // namespace persia::serving

@@ -1,0 +1,26 @@
+// `EmbeddingServer.Lookup`: answered from beginning to end without the interpreter, refusals as well.
+#pragma once
+
+#include <memory>
+
+#include "grpc/server_call.hpp"
+#include "serving/lookup_context.hpp"
+
+namespace persia::serving {
+
+// Thread safety: any thread may call all of it.
+class LookupMethod final : public grpc::Method {
+  public:
+    explicit LookupMethod(std::shared_ptr<LookupContext> context);
+
+    void on_message(const grpc::ServerCallPtr& call, grpc::ReceivedMessage message) override;
+    std::size_t work_of(const grpc::ReceivedMessage& message) const override;
+
+  private:
+    grpc::OutgoingMessage answer(grpc::ServerCall& call, const grpc::ReceivedMessage& message);
+    const Table& open_table() const;
+
+    const std::shared_ptr<LookupContext> context_;
+};
+
+}  // namespace persia::serving
