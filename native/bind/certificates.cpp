@@ -42,10 +42,11 @@ void certificates(nb::module_& module) {
         "make_certificate",
         [](const Pems& authority, const std::string& name, const std::vector<std::string>& hosts, const std::string& usage,
            std::int64_t from, std::int64_t until) {
-            return pems(grpc::make_certificate({authority.first, authority.second}, name, hosts, usage_named(usage), {from, until}));
+            return pems(
+                grpc::make_certificate({authority.first, authority.second}, name, hosts, usage_named(usage), {from, until}));
         },
-        nb::arg("authority"), nb::arg("name"), nb::arg("hosts"), nb::arg("usage"), nb::arg("valid_from"), nb::arg("valid_until"),
-        "A certificate that the authority signs, and its key, in PEM. usage: `server` or `client`.");
+        nb::arg("authority"), nb::arg("name"), nb::arg("hosts"), nb::arg("usage"), nb::arg("valid_from"),
+        nb::arg("valid_until"), "A certificate that the authority signs, and its key, in PEM. usage: `server` or `client`.");
 }
 
 }  // namespace persia::bind

@@ -16,7 +16,7 @@ class TlsContext:
     def for_client(ca: str, certificate: str, key: str) -> TlsContext:
         """ca: empty: those of the system. certificate, key: empty: none is shown. InvalidInput, OSError."""
     def refresh(self) -> str:
-        """Reads the files again if they have changed. Wrong ones leave what was there. Returns what is wrong, or an empty text."""
+        """Reads the files again if they have changed. Wrong ones leave what was there. Returns what is wrong; or nothing."""
 
 class Guard:
     """Who may call. Any thread may use it."""

@@ -43,8 +43,8 @@ def check_listen(address: str, security: SecurityConfig) -> None:
         )
     elif not asks and security.client_ca is None:
         _warn(
-            f"the listener on {address} is encrypted, but asks nobody who he is: write `client_ca` or `tokens`, unless everybody "
-            "who reaches it may ask it anything"
+            f"the listener on {address} is encrypted, but asks nobody who he is: write `client_ca` or `tokens`, unless "
+            "everybody who reaches it may ask it anything"
         )
 
 
@@ -52,8 +52,8 @@ def check_call(address: str, security: SecurityConfig) -> None:
     """Warns of a token that travels in plain text. address: as for check_listen."""
     if security.token is not None and security.ca is None and not security.insecure and not is_local(address):
         _warn(
-            f"the token for {address} travels in plain text: who sees the traffic can use it. Write `ca`, unless something else "
-            "encrypts it (a service mesh, a tunnel)"
+            f"the token for {address} travels in plain text: who sees the traffic can use it. Write `ca`, unless something "
+            "else encrypts it (a service mesh, a tunnel)"
         )
 
 

@@ -13,7 +13,7 @@ __all__ = ["SYSTEM_CA", "SecurityConfig"]
 
 SYSTEM_CA = "system"
 
-_Path = Annotated[str, Meta(min_length=1)]
+_Text = Annotated[str, Meta(min_length=1)]
 
 # What is of no use without another key.
 _NEEDS = (
@@ -28,52 +28,50 @@ _NEEDS = (
 
 
 class SecurityConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Servers ask for what `client_ca` and `tokens` say, for both where both are there. Files are read again when they change."""
+    """Servers ask for what `client_ca` and `tokens` say, for both where both are there. Files are read again as they change."""
 
     certificate: Annotated[
-        _Path | None,
+        _Text | None,
         Meta(
-            description="The certificate of servers, in PEM, with those between it and its CA. With it and `key`, servers speak "
-            "TLS (1.2 or newer), and nothing else but on unix sockets.",
+            description="The certificate of servers, in PEM, with those between it and its CA. With it and `key`, servers "
+            "speak TLS (1.2 or newer), and nothing else but on unix sockets.",
         ),
     ] = None
-    key: Annotated[_Path | None, Meta(description="Its key, in PEM, without a passphrase. Nobody but its owner may read it.")] = None
+    key: Annotated[
+        _Text | None, Meta(description="Its key, in PEM, without a passphrase. Nobody but its owner may read it.")
+    ] = None
     client_ca: Annotated[
-        _Path | None,
+        _Text | None,
         Meta(description="Who must have signed the certificates of clients, in PEM. Without it, clients need none."),
     ] = None
     tokens: Annotated[
-        _Path | None,
+        _Text | None,
         Meta(
-            description="The tokens that servers take, one a line, also as `NAME:TOKEN`. Nobody but its owner may read the file. "
-            "Without it, clients need none."
+            description="The tokens that servers take, one a line, also as `NAME:TOKEN`. Nobody but its owner may read the "
+            "file. Without it, clients need none."
         ),
     ] = None
     ca: Annotated[
-        _Path | None,
+        _Text | None,
         Meta(
-            description=f"Who must have signed the certificates of servers, in PEM; `{SYSTEM_CA}`: a CA of the system's. With it, "
-            "clients speak TLS."
+            description=f"Who must have signed the certificates of servers, in PEM; `{SYSTEM_CA}`: a CA of the system's. With "
+            "it, clients speak TLS."
         ),
     ] = None
     server_name: Annotated[
-        str | None,
-        Meta(
-            min_length=1,
-            description="The name that the certificates of all servers must have, where it is not the host that clients call.",
-            extra={"default": "the host"},
-        ),
+        _Text | None,
+        Meta(description="The name that the certificates of all servers must have. Without it, the host that clients call."),
     ] = None
     client_certificate: Annotated[
-        _Path | None, Meta(description="The certificate that clients show, in PEM, with those between it and its CA.")
+        _Text | None, Meta(description="The certificate that clients show, in PEM, with those between it and its CA.")
     ] = None
     client_key: Annotated[
-        _Path | None, Meta(description="Its key, in PEM, without a passphrase. Nobody but its owner may read it.")
+        _Text | None, Meta(description="Its key, in PEM, without a passphrase. Nobody but its owner may read it.")
     ] = None
     token: Annotated[
-        _Path | None,
+        _Text | None,
         Meta(
-            description="A file whose first token clients show. Nobody but its owner may read it. It may be the file of `tokens`."
+            description="A file whose first token clients show. Nobody but its owner may read it. It may be that of `tokens`."
         ),
     ] = None
     insecure: Annotated[

@@ -1,4 +1,4 @@
-"""What the section `security` of global_config.yaml becomes: TLS and tokens of servers and clients, read again when they change.
+"""What the section `security` of global_config.yaml becomes: TLS and tokens of servers and clients.
 
 persia.security.grpcio has the same for channels of grpcio, which is imported there alone.
 """

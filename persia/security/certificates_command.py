@@ -7,14 +7,12 @@ import time
 from pathlib import Path
 
 import click
+import yaml
 
 from persia import _core
 from persia.errors import PersiaError
-from persia.rpc.process import give_up
 
 __all__ = ["certificates"]
-
-PROGRAM = "certificates"
 
 _DAY = 86_400
 _CA_DAYS = 3_650
@@ -30,8 +28,8 @@ _OWN_HOSTS = ("localhost", "127.0.0.1", "::1")
     "hosts",
     multiple=True,
     metavar="NAME",
-    help="A DNS name or an address by which clients call the servers, `*.NAME` too; as often as there are some. localhost and the "
-    "addresses of the loopback interface are always there.",
+    help="A DNS name or an address by which clients call the servers, `*.NAME` too; as often as there are some. localhost and "
+    "the addresses of the loopback interface are always there.",
 )
 @click.option("--client", "client", default="client", help="The name that servers know the client by.")
 @click.option("--days", type=click.IntRange(1, _CA_DAYS), default=365, help="For how long the certificates are valid.")
@@ -51,9 +49,9 @@ def certificates(directory: Path, hosts: tuple[str, ...], client: str, days: int
         _write_pair(directory, "server", server)
         _write_pair(directory, "client", _core.security.make_certificate(authority, client, [], "client", begin, end))
     except PersiaError as error:
-        give_up(PROGRAM, str(error))
+        raise click.ClickException(str(error)) from error
     except OSError as error:
-        give_up(PROGRAM, f"{error.filename}: {error.strerror}")
+        raise click.ClickException(f"{error.filename}: {error.strerror}") from error
     click.echo(_section(directory.resolve()))
 
 
@@ -84,13 +82,17 @@ def _write(path: Path, text: str, mode: int) -> None:
 
 
 def _section(directory: Path) -> str:
-    return f"""\
-# For global_config.yaml of servers and clients. All of it is in {directory}; clients elsewhere need
-# ca.pem, client.pem and client-key.pem. Do not give ca-key.pem away.
-security:
-  certificate: {directory}/server.pem
-  key: {directory}/server-key.pem
-  client_ca: {directory}/ca.pem
-  ca: {directory}/ca.pem
-  client_certificate: {directory}/client.pem
-  client_key: {directory}/client-key.pem"""
+    files = {
+        "certificate": "server.pem",
+        "key": "server-key.pem",
+        "client_ca": "ca.pem",
+        "ca": "ca.pem",
+        "client_certificate": "client.pem",
+        "client_key": "client-key.pem",
+    }
+    section = {"security": {key: str(directory / name) for key, name in files.items()}}
+    head = (
+        f"# For global_config.yaml, of servers and of clients; clients elsewhere need ca.pem, client.pem and client-key.pem.\n"
+        f"# {directory}/ca-key.pem is for the next certificates: no process needs it.\n"
+    )
+    return head + yaml.safe_dump(section, sort_keys=False, width=1_000).rstrip()

@@ -2,16 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import TypeVar
+from collections.abc import Callable, Sequence
+from typing import Protocol, TypeVar
 
 from persia import _core
 from persia.config.security import SYSTEM_CA, SecurityConfig
 from persia.errors import ConfigError, InvalidInput
 
-__all__ = ["ClientSecurity", "ServerSecurity"]
+__all__ = ["ClientSecurity", "SecurityFiles", "ServerSecurity", "made_of_files", "tokens_to_show"]
 
 _T = TypeVar("_T")
+
+
+class SecurityFiles(Protocol):
+    """What was made of files that may change."""
+
+    def refresh(self) -> list[str]:
+        """Reads again what has changed. Returns what is wrong; what was there before stays in use then."""
 
 
 class ServerSecurity:
@@ -23,13 +30,12 @@ class ServerSecurity:
         self.tls: _core.security.TlsContext | None = None
         self.guard: _core.security.Guard | None = None
         if certificate and key:
-            self.tls = _made(lambda: _core.security.TlsContext.for_server(certificate, key, client_ca))
+            self.tls = made_of_files(lambda: _core.security.TlsContext.for_server(certificate, key, client_ca))
         if tokens or client_ca:
-            self.guard = _made(lambda: _core.security.Guard.of(tokens, bool(client_ca)))
+            self.guard = made_of_files(lambda: _core.security.Guard.of(tokens, bool(client_ca)))
 
     def refresh(self) -> list[str]:
-        """Reads again what has changed. Returns what is wrong; what was there before stays in use then."""
-        return [problem for part in (self.tls, self.guard) if part is not None and (problem := part.refresh())]
+        return _problems([self.tls, self.guard])
 
 
 class ClientSecurity:
@@ -37,27 +43,35 @@ class ClientSecurity:
 
     def __init__(self, config: SecurityConfig) -> None:
         """Raises ConfigError, as ServerSecurity."""
-        ca, certificate, key, token = config.ca, config.client_certificate or "", config.client_key or "", config.token
+        ca, certificate, key = config.ca, config.client_certificate or "", config.client_key or ""
         self.tls: _core.security.TlsContext | None = None
-        self.tokens: _core.security.Tokens | None = None
         self.server_name = config.server_name or ""
         if ca:
             trusted = "" if ca == SYSTEM_CA else ca
-            self.tls = _made(lambda: _core.security.TlsContext.for_client(trusted, certificate, key))
-        if token:
-            self.tokens = _made(lambda: _core.security.Tokens(token))
-            if not self.tokens.token():
-                raise ConfigError(f"expected a token to show, got a file without one: {token}", "$.security.token")
+            self.tls = made_of_files(lambda: _core.security.TlsContext.for_client(trusted, certificate, key))
+        self.tokens = tokens_to_show(config.token) if config.token else None
 
     def refresh(self) -> list[str]:
-        """As of ServerSecurity."""
-        return [problem for part in (self.tls, self.tokens) if part is not None and (problem := part.refresh())]
+        return _problems([self.tls, self.tokens])
 
 
-def _made(make: Callable[[], _T]) -> _T:
+def made_of_files(make: Callable[[], _T], path: str = "$.security") -> _T:
+    """What `make` returns. Raises ConfigError, at that place of the config."""
     try:
         return make()
     except InvalidInput as error:
-        raise ConfigError(str(error), "$.security") from None
+        raise ConfigError(str(error), path) from None
     except OSError as error:
-        raise ConfigError(f"{error.filename}: {error.strerror}", "$.security") from None
+        raise ConfigError(f"{error.filename}: {error.strerror}", path) from None
+
+
+def tokens_to_show(path: str) -> _core.security.Tokens:
+    """The tokens of a client's file. Raises ConfigError: there is none."""
+    tokens = made_of_files(lambda: _core.security.Tokens(path), "$.security.token")
+    if not tokens.token():
+        raise ConfigError(f"expected a token to show, got a file without one: {path}", "$.security.token")
+    return tokens
+
+
+def _problems(parts: Sequence[_core.security.TlsContext | _core.security.Guard | _core.security.Tokens | None]) -> list[str]:
+    return [problem for part in parts if part is not None and (problem := part.refresh())]

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import logging
 import threading
-from typing import Protocol
+
+from persia.security.ends import SecurityFiles
 
 __all__ = ["Refreshing"]
 
@@ -13,16 +14,12 @@ log = logging.getLogger(__name__)
 _SECONDS = 1.0
 
 
-class _Refreshed(Protocol):
-    def refresh(self) -> list[str]: ...
-
-
 class Refreshing:
     """start() and close() once each. What is wrong with a file is logged once, and that it is right again."""
 
-    def __init__(self, refreshed: _Refreshed, seconds: float = _SECONDS) -> None:
+    def __init__(self, files: SecurityFiles, seconds: float = _SECONDS) -> None:
         """seconds: between two looks."""
-        self._refreshed, self._seconds = refreshed, seconds
+        self._files, self._seconds = files, seconds
         self._problems: list[str] = []
         self._closed = threading.Event()
         self._thread = threading.Thread(target=self._run, name="security-files", daemon=True)
@@ -40,7 +37,7 @@ class Refreshing:
             self._look()
 
     def _look(self) -> None:
-        problems = self._refreshed.refresh()
+        problems = self._files.refresh()
         for problem in problems:
             if problem not in self._problems:
                 log.error("%s", problem)
