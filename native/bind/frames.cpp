@@ -94,7 +94,7 @@ void count_lookup(ShardAnswers& self, nb::handle parts, std::uint64_t absent, st
 }
 
 void bind_lanes(nb::module_& module) {
-    nb::class_<LookupTotals>(module, "LookupTotals")
+    nb::class_<LookupTotals>(module, "FrameLookupTotals")
         .def_ro("lookups", &LookupTotals::lookups)
         .def_ro("signs", &LookupTotals::signs)
         .def_prop_ro("absent", [](const LookupTotals& self) { return self.misses.absent; })

@@ -17,5 +17,7 @@ NB_MODULE(_core, module) {
     nanobind::module_ net = module.def_submodule("net", "How lookups travel in frames. Use persia.rpc rather than this.");
     persia::bind::frames(net);
     persia::bind::grpc_server(net);
+    persia::bind::serving_methods(net);
+    persia::bind::routers(net);
     persia::bind::row_scan(module);
 }

@@ -31,7 +31,7 @@ _THREADS = 4
 _LOOK_SECONDS = 1.0
 
 _Request = TypeVar("_Request", bound=Message)
-Handler = Callable[[memoryview, _core.net.ServerCall], bytes | None]
+Handler = Callable[[memoryview], bytes]
 
 
 class Server:
@@ -62,6 +62,7 @@ class Server:
         self._health.add_to(self.native)
         self._calls = _core.net.CallQueue()
         self._handlers: dict[str, Handler] = {}
+        self._takes_stream: dict[str, bool] = {}
         self._threads: list[threading.Thread] = []
         reflection = Reflection([*services, _HEALTH])
         for path in PATHS:
@@ -73,11 +74,11 @@ class Server:
 
     def add_unary(self, path: str, kind: type[_Request], answer: Callable[[_Request], Message]) -> None:
         """A method of one request and one answer. What `answer` raises becomes the call's status."""
-        self._add(path, lambda message, _call: answer(_parsed(kind, message)).SerializeToString(), takes_stream=False)
+        self._add(path, lambda message: answer(_parsed(kind, message)).SerializeToString(), takes_stream=False)
 
     def add_messages(self, path: str, kind: type[_Request], answer: Callable[[_Request], Message]) -> None:
         """A method to which a client sends any number of messages, each of which is answered by one."""
-        self._add(path, lambda message, _call: answer(_parsed(kind, message)).SerializeToString(), takes_stream=True)
+        self._add(path, lambda message: answer(_parsed(kind, message)).SerializeToString(), takes_stream=True)
 
     def _add(self, path: str, handler: Handler, *, takes_stream: bool) -> None:
         self._handlers[path] = handler
@@ -128,7 +129,7 @@ class Server:
             if message is None:  # the client of a stream has no more
                 call.finish(0)
                 return
-            answer = self._handlers[call.path](memoryview(message), call)
+            answer = self._handlers[call.path](memoryview(message))
             if self._takes_stream[call.path]:
                 call.send(answer)
             else:

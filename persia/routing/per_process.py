@@ -9,12 +9,12 @@ from typing import Any, Generic, TypeVar
 
 from persia.errors import InvalidInput
 
-__all__ = ["Opened"]
+__all__ = ["PerProcess"]
 
 _T = TypeVar("_T")
 
 
-class Opened(Generic[_T]):
+class PerProcess(Generic[_T]):
     """Something that is opened when it is first used, so that a process may fork before that."""
 
     def __init__(self, open_it: Callable[[], _T]) -> None:
@@ -30,7 +30,7 @@ class Opened(Generic[_T]):
                 if self._pid < 0 and not self._closed:
                     self._value, self._pid = self._open(), os.getpid()
         if self._pid != os.getpid() and not self._closed:
-            # gRPC's threads did not come along: a call would hang.
+            # The threads that watch servers did not come along.
             raise InvalidInput(
                 f"expected a context of this process, {os.getpid()}, got one that was used in process {self._pid} before a "
                 "fork: make one in each process"
