@@ -57,7 +57,8 @@ class PlainTransport final : public Transport {
         if (!peer_name_) {
             ucred peer{};
             socklen_t size = sizeof(peer);
-            const bool known = getsockopt(socket_, SOL_SOCKET, SO_PEERCRED, &peer, &size) == 0 && peer.uid != static_cast<uid_t>(-1);
+            const bool known =
+                getsockopt(socket_, SOL_SOCKET, SO_PEERCRED, &peer, &size) == 0 && peer.uid != static_cast<uid_t>(-1);
             peer_name_ = known ? "user " + std::to_string(peer.uid) : std::string();
         }
         return *peer_name_;
