@@ -186,7 +186,8 @@ void bind_routers(nb::module_& module) {
         .def_prop_ro("absent", [](const LookupResult& self) { return self.misses.absent; })
         .def_prop_ro("wrong_dim", [](const LookupResult& self) { return self.misses.wrong_dim; })
         .def_ro("missing_shards", &LookupResult::missing_shards)
-        .def_prop_ro("counts", [](LookupResult& self) { return owned(std::move(self.counts)); })
+        .def_prop_ro("counts", [](LookupResult& self) { return owned(std::move(self.counts)); },
+                     nb::rv_policy::automatic)
         .def_ro("checkpoint_id", &LookupResult::checkpoint_id)
         .def_ro("asking_seconds", &LookupResult::asking_seconds);
     nb::class_<PyLookup>(module, "Lookup")

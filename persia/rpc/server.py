@@ -15,7 +15,7 @@ from google.protobuf.message import Message
 from persia import _core
 from persia.errors import InvalidInput, Unavailable
 from persia.rpc.reflection import PATHS, Reflection, pb
-from persia.rpc.status import code_number_of, status_of
+from persia.rpc.status import status_of
 
 __all__ = ["MAX_MESSAGE_BYTES", "Server"]
 
@@ -41,8 +41,8 @@ class Server:
         self,
         services: Sequence[str],
         *,
-        guard: _core.net.Guard | None = None,
-        tls: _core.net.TlsContext | None = None,
+        guard: _core.security.Guard | None = None,
+        tls: _core.security.TlsContext | None = None,
         workers: int = 0,
         max_memory_bytes: int = MAX_MEMORY_BYTES,
     ) -> None:
