@@ -41,8 +41,8 @@ class Server:
         self,
         services: Sequence[str],
         *,
-        guard: _core.net.Guard | None = None,
-        tls: _core.net.TlsContext | None = None,
+        guard: _core.security.Guard | None = None,
+        tls: _core.security.TlsContext | None = None,
         workers: int = 0,
         max_memory_bytes: int = MAX_MEMORY_BYTES,
     ) -> None:
