@@ -6,23 +6,25 @@ from typing import ClassVar as _ClassVar, Iterable as _Iterable, Mapping as _Map
 DESCRIPTOR: _descriptor.FileDescriptor
 
 class LookupRequest(_message.Message):
-    __slots__ = ("parts", "signs", "sum_counts", "sum_samples", "shard_index", "shard_count")
+    __slots__ = ("parts", "signs", "sum_counts", "sum_samples", "shard_index", "shard_count", "padding")
     PARTS_FIELD_NUMBER: _ClassVar[int]
     SIGNS_FIELD_NUMBER: _ClassVar[int]
     SUM_COUNTS_FIELD_NUMBER: _ClassVar[int]
     SUM_SAMPLES_FIELD_NUMBER: _ClassVar[int]
     SHARD_INDEX_FIELD_NUMBER: _ClassVar[int]
     SHARD_COUNT_FIELD_NUMBER: _ClassVar[int]
+    PADDING_FIELD_NUMBER: _ClassVar[int]
     parts: bytes
     signs: bytes
     sum_counts: bytes
     sum_samples: bytes
     shard_index: int
     shard_count: int
-    def __init__(self, parts: _Optional[bytes] = ..., signs: _Optional[bytes] = ..., sum_counts: _Optional[bytes] = ..., sum_samples: _Optional[bytes] = ..., shard_index: _Optional[int] = ..., shard_count: _Optional[int] = ...) -> None: ...
+    padding: bytes
+    def __init__(self, parts: _Optional[bytes] = ..., signs: _Optional[bytes] = ..., sum_counts: _Optional[bytes] = ..., sum_samples: _Optional[bytes] = ..., shard_index: _Optional[int] = ..., shard_count: _Optional[int] = ..., padding: _Optional[bytes] = ...) -> None: ...
 
 class LookupResponse(_message.Message):
-    __slots__ = ("numbers", "version", "absent", "wrong_dim", "error", "server_start", "misses", "checkpoint_id")
+    __slots__ = ("numbers", "version", "absent", "wrong_dim", "error", "server_start", "misses", "checkpoint_id", "padding")
     NUMBERS_FIELD_NUMBER: _ClassVar[int]
     VERSION_FIELD_NUMBER: _ClassVar[int]
     ABSENT_FIELD_NUMBER: _ClassVar[int]
@@ -31,6 +33,7 @@ class LookupResponse(_message.Message):
     SERVER_START_FIELD_NUMBER: _ClassVar[int]
     MISSES_FIELD_NUMBER: _ClassVar[int]
     CHECKPOINT_ID_FIELD_NUMBER: _ClassVar[int]
+    PADDING_FIELD_NUMBER: _ClassVar[int]
     numbers: bytes
     version: int
     absent: int
@@ -39,7 +42,8 @@ class LookupResponse(_message.Message):
     server_start: int
     misses: bytes
     checkpoint_id: int
-    def __init__(self, numbers: _Optional[bytes] = ..., version: _Optional[int] = ..., absent: _Optional[int] = ..., wrong_dim: _Optional[int] = ..., error: _Optional[_Union[Error, _Mapping]] = ..., server_start: _Optional[int] = ..., misses: _Optional[bytes] = ..., checkpoint_id: _Optional[int] = ...) -> None: ...
+    padding: bytes
+    def __init__(self, numbers: _Optional[bytes] = ..., version: _Optional[int] = ..., absent: _Optional[int] = ..., wrong_dim: _Optional[int] = ..., error: _Optional[_Union[Error, _Mapping]] = ..., server_start: _Optional[int] = ..., misses: _Optional[bytes] = ..., checkpoint_id: _Optional[int] = ..., padding: _Optional[bytes] = ...) -> None: ...
 
 class Error(_message.Message):
     __slots__ = ("code", "message")

@@ -7,17 +7,19 @@ from typing import ClassVar as _ClassVar, Iterable as _Iterable, Mapping as _Map
 DESCRIPTOR: _descriptor.FileDescriptor
 
 class ForwardRequest(_message.Message):
-    __slots__ = ("batch", "ids", "timeout_ms")
+    __slots__ = ("batch", "ids", "timeout_ms", "padding")
     BATCH_FIELD_NUMBER: _ClassVar[int]
     IDS_FIELD_NUMBER: _ClassVar[int]
     TIMEOUT_MS_FIELD_NUMBER: _ClassVar[int]
+    PADDING_FIELD_NUMBER: _ClassVar[int]
     batch: bytes
     ids: bytes
     timeout_ms: int
-    def __init__(self, batch: _Optional[bytes] = ..., ids: _Optional[bytes] = ..., timeout_ms: _Optional[int] = ...) -> None: ...
+    padding: bytes
+    def __init__(self, batch: _Optional[bytes] = ..., ids: _Optional[bytes] = ..., timeout_ms: _Optional[int] = ..., padding: _Optional[bytes] = ...) -> None: ...
 
 class ForwardResponse(_message.Message):
-    __slots__ = ("tensors", "shapes", "versions", "absent", "wrong_dim", "missing_shards", "error", "features", "embedding_config_id", "checkpoint_id")
+    __slots__ = ("tensors", "shapes", "versions", "absent", "wrong_dim", "missing_shards", "error", "features", "embedding_config_id", "checkpoint_id", "padding")
     TENSORS_FIELD_NUMBER: _ClassVar[int]
     SHAPES_FIELD_NUMBER: _ClassVar[int]
     VERSIONS_FIELD_NUMBER: _ClassVar[int]
@@ -28,6 +30,7 @@ class ForwardResponse(_message.Message):
     FEATURES_FIELD_NUMBER: _ClassVar[int]
     EMBEDDING_CONFIG_ID_FIELD_NUMBER: _ClassVar[int]
     CHECKPOINT_ID_FIELD_NUMBER: _ClassVar[int]
+    PADDING_FIELD_NUMBER: _ClassVar[int]
     tensors: bytes
     shapes: bytes
     versions: _containers.RepeatedScalarFieldContainer[int]
@@ -38,7 +41,8 @@ class ForwardResponse(_message.Message):
     features: bytes
     embedding_config_id: int
     checkpoint_id: int
-    def __init__(self, tensors: _Optional[bytes] = ..., shapes: _Optional[bytes] = ..., versions: _Optional[_Iterable[int]] = ..., absent: _Optional[int] = ..., wrong_dim: _Optional[int] = ..., missing_shards: _Optional[_Iterable[int]] = ..., error: _Optional[_Union[_embedding_pb2.Error, _Mapping]] = ..., features: _Optional[bytes] = ..., embedding_config_id: _Optional[int] = ..., checkpoint_id: _Optional[int] = ...) -> None: ...
+    padding: bytes
+    def __init__(self, tensors: _Optional[bytes] = ..., shapes: _Optional[bytes] = ..., versions: _Optional[_Iterable[int]] = ..., absent: _Optional[int] = ..., wrong_dim: _Optional[int] = ..., missing_shards: _Optional[_Iterable[int]] = ..., error: _Optional[_Union[_embedding_pb2.Error, _Mapping]] = ..., features: _Optional[bytes] = ..., embedding_config_id: _Optional[int] = ..., checkpoint_id: _Optional[int] = ..., padding: _Optional[bytes] = ...) -> None: ...
 
 class MiddlewareStatusRequest(_message.Message):
     __slots__ = ()
