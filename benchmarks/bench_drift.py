@@ -7,12 +7,13 @@ go through PersiaHandler.handle, one after the other, without TorchServe around 
 Turns are short and alternate, so that both have the same share of whatever else the machine does. Figures, as medians over
 pairs of turns: the processor time of a request with the watch's thread included, the requests per second and the 99th
 percentile, each beside the turn without; and how much of what came was sketched. `all` may take a whole core. Then the same
-through TorchServe, as a caller sees it: the median time of a request.
+through TorchServe, as a caller sees it: the median time of a request, and the processor time of the worker.
 """
 
 from __future__ import annotations
 
 import argparse
+import random
 import statistics
 import tempfile
 import time
@@ -138,7 +139,6 @@ def compare(handler: PersiaHandler, context: Context, directory: Path, shape: tu
         cost = statistics.median(without.cost for _, without in pairs) * 1e3
         whole = Window.merged(windows_of(state.read().pieces))
         sketched = f"{whole.samples} of {whole.seen} samples sketched, {whole.dropped} batches dropped"
-        sketched = f"{whole.samples} of {whole.seen} samples sketched, {whole.dropped} batches dropped"
         print(
             f"{shape[0]:3}x{shape[1]:<2} {name:4} {cost:6.3f} ms of a processor, {ratios[2]:.3f} x with it, of the thread that "
             f"answers {ratios[3]:.3f} x; requests a second {ratios[0]:.3f} x; p99 {ratios[1]:.3f} x; {sketched}",
@@ -147,36 +147,70 @@ def compare(handler: PersiaHandler, context: Context, directory: Path, shape: tu
 
 
 def through_torchserve(directory: Path, addresses: list[str], config: Path, options: Any) -> None:
-    """What a caller sees: two models that differ in their watch alone, asked by turns."""
+    """What a caller sees: three models, of which one is watched, asked by turns. The second one tells how far chance goes.
+
+    The watch has a third of its usual share of a core, because its model is asked a third of the time: what it saves up during
+    the others' turns makes it the usual share of its own.
+    """
     store, common = directory / "store", {"addresses": addresses, "embedding_config": str(config)}
-    watched = {**common, "drift_state": str(directory / "served")}
-    settings = {"without": common, "with": watched}
+    watched = {**common, "drift_state": str(directory / "served"), "drift_share": 0.01 / 3}
+    settings: dict[str, dict[str, Any]] = {"without": common, "again": common, "with": watched}
     archives = [
         make_archive(store, name, handler=PERSIA_HANDLER, model=directory / "model.pt", persia=persia)
         for name, persia in settings.items()
     ]
-    with TorchServeRun(directory / "run", store, ["--models", ",".join(archives)]) as run:
-        run.wait_ready()
-        with run.client("with") as with_it, run.client("without") as without:
-            for samples, ids in SHAPES:
-                batches = batches_of(samples, ids, options.rows)
-                pairs = []
-                for i in range(options.turns):
-                    order = (with_it, without) if i % 2 else (without, with_it)
-                    times = {client: median_seconds(client, batches, options.seconds) for client in order}
-                    pairs.append((times[with_it], times[without]))
-                ratio = statistics.median(one / other for one, other in pairs)
-                base = statistics.median(other for _, other in pairs) * 1e3
-                print(f"{samples:3}x{ids:<2} through TorchServe: {base:.3f} ms without, {ratio:.3f} x with the default share")
+    with ExitStack() as stack:
+        run = stack.enter_context(TorchServeRun(directory / "run", store, ["--models", ",".join(archives)])).wait_ready()
+        with run.management() as management:
+            workers = {model.name: model.workers[0]["pid"] for model in management.list()}
+        clients = {name: stack.enter_context(run.client(name)) for name in settings}
+        for samples, ids in SHAPES:
+            batches = batches_of(samples, ids, options.rows)
+            for client in clients.values():
+                served(client, workers["with"], batches, 2.0)  # which warms up, and uses what the budget had saved up
+            rounds = []
+            for _ in range(options.turns):
+                order = random.sample([*settings], len(settings))
+                rounds.append({name: served(clients[name], workers[name], batches, options.seconds) for name in order})
+            show_served(f"{samples:3}x{ids:<2}", rounds)
 
 
-def median_seconds(client: Client, batches: list[bytes], seconds: float) -> float:
+class Served(NamedTuple):
+    requests: int
+    median: float  # seconds of a request, as its caller sees it
+    own: float  # seconds of a processor, of the worker's thread that answers
+    spent: float  # and of all its threads
+
+
+def served(client: Client, worker: int, batches: list[bytes], seconds: float) -> Served:
     times: list[float] = []
-    end = time.perf_counter() + seconds
+    own, spent, end = *cpu_seconds(worker), time.perf_counter() + seconds
     while (began := time.perf_counter()) < end:
         client.predict(batches[len(times) % BATCHES])
         times.append(time.perf_counter() - began)
-    return statistics.median(times)
+    own_after, spent_after = cpu_seconds(worker)
+    return Served(len(times), statistics.median(times), own_after - own, spent_after - spent)
+
+
+def cpu_seconds(process: int) -> tuple[float, float]:
+    """Of its first thread, and of all."""
+    threads = Path(f"/proc/{process}/task").glob("*/schedstat")
+    spent = {path.parent.name: int(path.read_text().split()[0]) / 1e9 for path in threads}
+    return spent[str(process)], sum(spent.values())
+
+
+def show_served(shape: str, rounds: list[dict[str, Served]]) -> None:
+    base = statistics.median(each["without"].median for each in rounds) * 1e3
+    print(f"{shape} through TorchServe: median of a request {base:.3f} ms without the watch")
+    for name, what in {"without": "without", "again": "without, again", "with": "with it"}.items():
+        ratio = statistics.median(each[name].median / each["without"].median for each in rounds)
+        requests = sum(each[name].requests for each in rounds)
+        own, spent = (sum(getattr(each[name], field) for each in rounds) / requests * 1e3 for field in ("own", "spent"))
+        print(
+            f"       {what:14} {ratio:.3f} x; of a processor {own:.4f} ms in the thread that answers, {spent:.4f} ms in all of "
+            f"the worker ({spent / base:.1%} of that median)",
+            flush=True,
+        )
 
 
 def _columns(pairs: list[tuple[Turn, Turn]]) -> list[tuple[list[float], list[float]]]:

@@ -13,10 +13,11 @@ import click
 from persia.errors import InvalidInput, PersiaError
 
 from .id_counts import IdCounts
+from .infer_split import Request, asking, keyed_requests
 from .inputs import TABLES, RandomShape, Reading, random_batches, read_inputs
 from .load import send_all
 from .outputs import LONE, Outputs, check_names, check_output, joined, named, rows_of, shapes_of, write_scores
-from .predict import DEFAULT_ADDRESS, DEFAULT_TIMEOUT, Client, Prediction, checked_timeout
+from .predict import DEFAULT_ADDRESS, DEFAULT_TIMEOUT, Prediction, checked_timeout
 from .text_tables import dense_of_options
 
 _FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
@@ -35,6 +36,16 @@ def _timeout(context: click.Context, option: click.Parameter, seconds: float) ->
 @click.option("--model-name", required=True)
 @click.option("--address", default=DEFAULT_ADDRESS, help="Of TorchServe's inference over gRPC.")
 @click.option("--version", help="Of the model.  [default: its default version]")
+@click.option(
+    "--split",
+    metavar="VERSION=WEIGHT,...",
+    help="Ask versions of the model by these weights, such as 1.0=90,2.0=10, and show what came of each.",
+)
+@click.option(
+    "--split-by",
+    metavar="COLUMN",
+    help="With --split: requests with the same value go to one version; also a --key.  [default: the number of the request]",
+)
 @click.option("--token-file", envvar="PERSIA_TOKEN_FILE", show_envvar=True, help="TorchServe's key_file.json.")
 @click.option(
     "--input",
@@ -74,6 +85,8 @@ def infer(
     model_name: str,
     address: str,
     version: str | None,
+    split: str | None,
+    split_by: str | None,
     token_file: str | None,
     inputs: tuple[Path, ...],
     keys: tuple[str, ...],
@@ -101,28 +114,33 @@ def infer(
     more of which none has a row in the table.
     """
     with _errors():
+        if split_by is not None:
+            if split is None or not inputs:
+                raise InvalidInput("expected --split and --input beside --split-by")
+            keys = tuple(dict.fromkeys([*keys, split_by]))
         if output is not None:
             check_output(output, keys)
         found: dict[str, list[Any]] = {name: [] for name in keys}
         if inputs:
             dense, tensors = dense_of_options(dense_columns)
             reading = Reading(feature_columns, dense, keys, texts, list_separator, tensors=tensors)
-            requests: list[bytes] = []
+            requests: list[Request] = []
             for source in (read_inputs(path, batch_size, reading) for path in inputs):
-                requests += source.batches
+                values = source.keys[split_by] if split_by is not None else None
+                requests += keyed_requests(list(source.batches), len(requests), values, batch_size)
                 for name in keys:
                     found[name] += source.keys[name]
         else:
             if keys or feature_columns or texts:
                 raise InvalidInput("expected --input beside --key, --feature and --text")
             shape = RandomShape(batch_size, features, ids, rows, _width(dense_columns), feature_prefix)
-            requests = list(random_batches(shape, batches, seed))
+            requests = keyed_requests(list(random_batches(shape, batches, seed)), 0, None, batch_size)
         with (
-            Client(model_name, address, version=version, token_file=token_file, timeout=timeout) as client,
+            asking(model_name, address, version, split, token_file=token_file, timeout=timeout) as (ask, table),
             _progress(len(requests) * repeat) as progress,
         ):
-            outcome = send_all(lambda batch: _ask(client, batch, output, keys), requests, repeat, concurrency, progress)
-        for line in outcome.summary():
+            outcome = send_all(lambda request: _checked(ask(request), output, keys), requests, repeat, concurrency, progress)
+        for line in (*outcome.summary(), *filter(None, [table()])):
             click.echo(line, err=True)
         if outcome.first_error is not None:
             raise _with_advice(outcome.first_error, inputs)
@@ -140,9 +158,8 @@ def infer(
             raise InvalidInput(problem)
 
 
-def _ask(client: Client, batch: bytes, output: Path | None, keys: Sequence[str]) -> Prediction:
+def _checked(answer: Prediction, output: Path | None, keys: Sequence[str]) -> Prediction:
     """The answer; what no file of this kind can hold ends the whole run here, and not once it is done."""
-    answer = client.predict(batch, details=True)
     if output is not None:
         try:
             check_names(output, keys, list(named(answer.scores)))

@@ -16,6 +16,7 @@ from persia.errors import PersiaError
 
 __all__ = ["Outcome", "send_all"]
 
+_Request = TypeVar("_Request")
 _Answer = TypeVar("_Answer")
 
 
@@ -43,8 +44,8 @@ class Outcome(Generic[_Answer]):
 
 
 def send_all(
-    predict: Callable[[bytes], _Answer],
-    batches: Sequence[bytes],
+    predict: Callable[[_Request], _Answer],
+    batches: Sequence[_Request],
     repeat: int = 1,
     concurrency: int = 1,
     progress: Callable[[int], None] = lambda done: None,

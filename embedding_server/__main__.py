@@ -13,9 +13,7 @@ import click
 from persia.config import load_embedding_config, load_global_config
 from persia.errors import ConfigError, PersiaError
 from persia.rpc import StopSignal
-from persia.rpc.methods import LOOKUP
 from persia.rpc.process import DRAIN_SECONDS, Listeners, give_up, server_options, set_up
-from persia.v1 import embedding_pb2_grpc as pb_grpc
 
 from .options import PruneRules, ShardOptions
 from .service import SERVICE, EmbeddingService
@@ -33,7 +31,6 @@ PROGRAM = "embedding-server"
 def main(
     port: int,
     host: str,
-    frame_port: int,
     metrics_port: int | None,
     global_config: str | None,
     embedding_config: str | None,
@@ -90,9 +87,9 @@ def main(
 
         metrics = Metrics(shard, metrics_config.job_name)
     stop = StopSignal()
-    service = EmbeddingService(shard, metrics.failed) if metrics else EmbeddingService(shard)
+    service = EmbeddingService(shard)
     try:
-        listeners = Listeners(host, port, frame_port, SERVICE, LOOKUP, service.answer_frame, service.lane)
+        listeners = Listeners(host, port, SERVICE)
         if metrics is not None:
             log.info("metrics on %s", listeners.offer_metrics(metrics.registry, metrics_port or 0))
     except PersiaError as error:
@@ -102,9 +99,8 @@ def main(
     import_module("numpy")
     if shard.options.incremental_dir is not None:
         import_module(".updates", __package__)
-    service.frame_port = listeners.frame_port
-    pb_grpc.add_EmbeddingServerServicer_to_server(service, listeners.server.grpc)
-    listeners.start()
+    service.add_to(listeners.server)
+    listeners.server.start()
     log.info("listening on %s as shard %d of %d", listeners.address, replica_index, replica_size)
     while not loading.done():
         wait([loading], 1)  # a signal that came a moment before an endless wait would not be heard
@@ -112,7 +108,7 @@ def main(
         loading.result()
     except Exception as error:
         log.error("%s", str(error) or repr(error), exc_info=not isinstance(error, (PersiaError, OSError, MemoryError)))
-        listeners.stop(0)
+        listeners.server.stop(0)
         sys.exit(1)
     stop.serving()
     listeners.server.set_serving(True)
@@ -120,7 +116,7 @@ def main(
     stop.wait()
     log.info("stopping: up to %.0f s for calls that run", DRAIN_SECONDS)
     service.stopping = True
-    listeners.stop(DRAIN_SECONDS)
+    listeners.server.stop(DRAIN_SECONDS)
     shard.stop()
 
 

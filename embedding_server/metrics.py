@@ -5,16 +5,14 @@ Totals are read from the shard when somebody asks, so that a lookup pays for lit
 
 from __future__ import annotations
 
-import itertools
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
-from prometheus_client import CollectorRegistry, Counter, Histogram
+from prometheus_client import CollectorRegistry, Histogram
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
 from prometheus_client.registry import Collector
 
 from persia import _core
-from persia.metrics import FeatureMetrics, checkpoint_metrics, with_prefix
-from persia.rpc import code_name_of
+from persia.metrics import FeatureMetrics, buckets_of, checkpoint_metrics, errors_of, with_prefix
 
 from .shard import LOOKUP_SECONDS, ShardServer
 
@@ -31,14 +29,7 @@ class Metrics:
         registry = CollectorRegistry()
         self.registry = with_prefix(registry)
         registry.register(_Totals(shard, labels))
-        registry.register(FeatureMetrics(shard.answers.features.totals, labels, cuts=False))
-        self._errors = Counter(
-            "lookup_errors",
-            "Lookups that were refused or failed, by the gRPC status.",
-            ["code", *labels],
-            registry=registry,
-        )
-        self._labels = labels
+        registry.register(FeatureMetrics(shard.lookups.features.totals, labels, cuts=False))
         freshness = Histogram(
             "inc_update_delay_sec",
             "Seconds from a packet's time to its rows being served.",
@@ -48,18 +39,15 @@ class Metrics:
         ).labels(**labels)
         shard.on_packet = freshness.observe
 
-    def failed(self, error: Exception) -> None:
-        """A lookup was refused, or failed."""
-        self._errors.labels(code=code_name_of(error), **self._labels).inc()
-
 
 class _Totals(Collector):
     def __init__(self, shard: ShardServer, labels: dict[str, str]) -> None:
         self._shard, self._labels = shard, labels
 
     def collect(self) -> Iterable[Metric]:
-        totals, status = self._shard.answers.totals(), self._shard.status()
-        yield self._took(totals)
+        totals, calls, status = self._shard.lookups.totals(), self._shard.lookups.call_totals(), self._shard.status()
+        yield self._took(calls.seconds)
+        yield self._errors(calls.by_code)
         yield self._counter("lookups", "Lookups that were answered.", totals.lookups)
         yield self._counter("lookup_ids", "Signs that were looked up.", totals.signs)
         yield self._counter("lookup_wrong_dim", "Signs whose row has another dim than was asked for.", totals.wrong_dim)
@@ -81,11 +69,17 @@ class _Totals(Collector):
         if status.checkpoint_id:
             yield from checkpoint_metrics([(self._labels, status.checkpoint_id, status.checkpoint_seconds)])
 
-    def _took(self, totals: _core.net.LookupTotals) -> Metric:
+    def _took(self, totals: _core.net.HistogramTotals) -> Metric:
         family = HistogramMetricFamily("lookup_seconds", "Time of a lookup in the server.", labels=list(self._labels))
-        at_most = list(itertools.accumulate([*totals.within, totals.beyond]))
-        buckets = [(str(bound), float(count)) for bound, count in zip((*LOOKUP_SECONDS, "+Inf"), at_most, strict=True)]
-        family.add_metric(list(self._labels.values()), buckets, totals.seconds)
+        family.add_metric(list(self._labels.values()), buckets_of(LOOKUP_SECONDS, totals), totals.seconds)
+        return family
+
+    def _errors(self, by_code: Sequence[int]) -> Metric:
+        family = CounterMetricFamily(
+            "lookup_errors", "Lookups that were refused or failed, by the gRPC status.", labels=["code", *self._labels]
+        )
+        for name, count in errors_of(by_code):
+            family.add_metric([name, *self._labels.values()], count)
         return family
 
     def _counter(self, name: str, text: str, value: float) -> Metric:

@@ -48,11 +48,9 @@ class ShardServer:
         self.place = options.index, options.count
         self.table: _core.Table | None = None
         self.ready = False
-        self.state = "starting"
         self.start_number = secrets.randbits(63) + 1  # tells the versions of this start from those of others
-        whole = pb.LookupRequest(shard_index=options.index, shard_count=options.count)  # beside the columns
-        self.answers = _core.net.ShardAnswers(
-            whole.SerializeToString(), self.start_number, MAX_NUMBERS, LOOKUP_SECONDS, list(options.dims)
+        self.lookups = _core.net.LookupContext(
+            options.index, options.count, self.start_number, MAX_NUMBERS, LOOKUP_SECONDS, list(options.dims)
         )
         self.checkpoint_id = self.checkpoint_seconds = 0  # 0: the table was loaded from none
         self._watcher = MissWatcher(self._make_reporter())
@@ -60,6 +58,15 @@ class ShardServer:
         self._expiring: Expiring | None = None
         self.non_finite = NonFiniteTally(options.refuse_non_finite)
         self.on_packet: Callable[[float], None] = lambda _delay: None  # seconds from the packet's time to its rows' service
+
+    @property
+    def state(self) -> str:
+        """What it does, in words."""
+        return self.lookups.state
+
+    @state.setter
+    def state(self, state: str) -> None:
+        self.lookups.set_state(state)
 
     def load(self) -> None:
         """Ends with a table that has the checkpoint and every packet since. Raises CorruptFile, OSError."""
@@ -87,7 +94,7 @@ class ShardServer:
         self._expiring.start()
         self.state = "serving"
         self.ready = True
-        self.answers.open(self.table, self.checkpoint_id)
+        self.lookups.open(self.table, self.checkpoint_id)
         self._watcher.start()
 
     def _load_checkpoint(self, checkpoint: Checkpoint, builder: _core.TableBuilder) -> None:
@@ -112,7 +119,7 @@ class ShardServer:
         def dims_there() -> dict[int, int]:
             return self.table.status().base_rows_by_dim if self.table is not None else {}
 
-        return MissReporter(self.answers.features.totals, self.options.dims, dims_there)
+        return MissReporter(self.lookups.features.totals, self.options.dims, dims_there)
 
     def _open_journal(self) -> Journal | None:
         options = self.options
@@ -173,7 +180,7 @@ class ShardServer:
         builder.reserve(round(kept * 0.98))
 
     def stop(self) -> None:
-        self.answers.close()
+        self.lookups.close()
         self.ready = False
         self.state = "stopping"
         self._watcher.stop()
@@ -193,7 +200,7 @@ class ShardServer:
             server_start=self.start_number,
             checkpoint_id=self.checkpoint_id,
             checkpoint_seconds=self.checkpoint_seconds,
-            features=feature_messages(self.answers.features.totals()),
+            features=feature_messages(self.lookups.features.totals()),
         )
         if table is not None:
             now = table.status()

@@ -21,7 +21,7 @@ __all__ = ["DEFAULT_HANDLER", "Manifest", "read_manifest", "write_archive"]
 DEFAULT_HANDLER = Path(__file__).with_name("persia_handler.py")
 _MANIFEST = "MAR-INF/MANIFEST.json"
 _CONFIG = "model-config.yaml"
-_OTHER_MODELS = {".bin", ".onnx", ".pt2", ".safetensors"}  # than TorchScript
+_OTHER_MODELS = {".bin", ".json", ".onnx", ".pt2", ".safetensors"}  # than TorchScript
 # Zip's first moment: the same files give the same bytes, so that a checksum tells whether two archives are the same.
 _MOMENT = (1980, 1, 1, 0, 0, 0)
 

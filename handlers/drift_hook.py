@@ -32,10 +32,10 @@ def watch_answers(watch: DriftWatch, features: Sequence[Any], answers: Sequence[
 
     Features that a subclass made without a lookup are left out.
     """
-    for i, (each, answer) in enumerate(zip(features, answers, strict=False)):
+    for i, each in enumerate(features):
         lookup = getattr(each, "lookup", None)
-        if lookup is not None and watch.wants(int(lookup.shapes[0])):
-            watch.saw_batch(lookup, partial(_arrays, answer), name(i))
+        if lookup is not None and watch.wants(lookup.shapes.item(0)):
+            watch.saw_batch(lookup, partial(_arrays, answers[i]), name(i))
 
 
 def request_id(request: Any, context: Any, i: int) -> str:

@@ -3,26 +3,29 @@
 from __future__ import annotations
 
 import logging
+import os
 import threading
 
 import click
 
+from persia import _core
 from persia.config import load_embedding_config, load_global_config
 from persia.errors import ConfigError, PersiaError
+from persia.misses import MissWatcher
 from persia.routing.lookup import RouterOptions
 from persia.routing.router import Router
 from persia.rpc import StopSignal
-from persia.rpc.methods import FORWARD
 from persia.rpc.process import DRAIN_SECONDS, Listeners, give_up, server_options, set_up
-from persia.v1 import middleware_pb2_grpc as pb_grpc
 
-from .metrics import Metrics
+from .metrics import SECONDS, Metrics
 from .service import SERVICE, MiddlewareService, readiness
 
 log = logging.getLogger("middleware")
 
 PROGRAM = "middleware"
 _LOOK_SECONDS = 0.05
+# Lookups that are worked on at a time, for each processor: they wait for the shards most of the time.
+_TURNS = 4
 
 
 @click.command(context_settings={"show_default": True})
@@ -32,7 +35,6 @@ _LOOK_SECONDS = 0.05
 def main(
     port: int,
     host: str,
-    frame_port: int,
     metrics_port: int | None,
     global_config: str | None,
     embedding_config: str | None,
@@ -56,18 +58,20 @@ def main(
         give_up(PROGRAM, "expected embedding servers in `common_config.infer_config.servers` of the global config, got none")
     router = Router(slots, servers, RouterOptions.of(config.embedding_worker_config))
     metrics_config = config.common_config.metrics_config
-    metrics = Metrics(router, metrics_config.job_name)
-    service = MiddlewareService(router, metrics, slots)
+    counts = _core.net.ForwardCounts(SECONDS)
+    metrics = Metrics(router, counts, metrics_config.job_name)
+    service = MiddlewareService(router, counts, slots)
     stop = StopSignal()
     try:
-        listeners = Listeners(host, port, frame_port, SERVICE, FORWARD, service.answer_frame)
+        listeners = Listeners(host, port, SERVICE, workers=_TURNS * (os.cpu_count() or 1))
         if metrics_config.enable_metrics or metrics_port is not None:
             log.info("metrics on %s", listeners.offer_metrics(metrics.registry, metrics_port or 0))
     except PersiaError as error:
         give_up(PROGRAM, str(error))
-    service.frame_port = listeners.frame_port
-    pb_grpc.add_MiddlewareServicer_to_server(service, listeners.server.grpc)
-    listeners.start()
+    service.add_to(listeners.server)
+    listeners.server.start()
+    watcher = MissWatcher(router.reporter)
+    watcher.start()
     log.info("listening on %s for %d shards", listeners.address, len(servers))
     stop.serving()
     stopping = threading.Event()
@@ -78,7 +82,8 @@ def main(
     service.stopping = True
     stopping.set()
     watch.join()
-    listeners.stop(DRAIN_SECONDS)
+    watcher.stop()
+    listeners.server.stop(DRAIN_SECONDS)
     router.close()
 
 

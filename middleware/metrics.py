@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 
-from prometheus_client import CollectorRegistry, Counter, Histogram
-from prometheus_client.core import GaugeMetricFamily, Metric
+from prometheus_client import CollectorRegistry
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
 from prometheus_client.registry import Collector
 
-from persia.metrics import FeatureMetrics, checkpoint_metrics, with_prefix
-from persia.routing.lookup import Lookup
+from persia import _core
+from persia.metrics import FeatureMetrics, buckets_of, checkpoint_metrics, errors_of, with_prefix
 from persia.routing.router import Router
-from persia.rpc import code_name_of
-from persia.rpc.timer import Timer
 
-__all__ = ["Metrics"]
+__all__ = ["SECONDS", "Metrics"]
 
 SECONDS = (0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0)
 
@@ -22,47 +20,42 @@ SECONDS = (0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 
 class Metrics:
     """Has a registry of its own, so that two middlewares in one process do not meet."""
 
-    def __init__(self, router: Router, job_name: str) -> None:
+    def __init__(self, router: Router, counts: _core.net.ForwardCounts, job_name: str) -> None:
+        """counts: with the bounds SECONDS."""
         registry = CollectorRegistry()
         self.registry = with_prefix(registry)
-        names = ["job"]
-        self._time = Histogram(
-            "lookup_total_time_cost_sec", "Time of a lookup in all.", names, buckets=SECONDS, registry=registry
-        ).labels(job_name)
-        self._rpc_time = Histogram(
-            "lookup_rpc_time_cost_sec", "Time of it for asking the shards.", names, buckets=SECONDS, registry=registry
-        ).labels(job_name)
-        self._absent = Counter("lookup_absent", "Signs without a row.", names, registry=registry).labels(job_name)
-        self._wrong_dim = Counter(
-            "lookup_wrong_dim", "Signs whose row has another dim than the config.", names, registry=registry
-        ).labels(job_name)
-        self._without_shard = Counter(
-            "lookup_without_shard", "Lookups that were answered without a shard.", names, registry=registry
-        ).labels(job_name)
-        self._failed = Counter(
-            "lookup_errors", "Lookups that were not answered, by their status.", [*names, "code"], registry=registry
-        )
-        self._job_name = job_name
+        registry.register(_Lookups(counts, job_name))
         registry.register(_Shards(router, job_name))
-        registry.register(FeatureMetrics(router.feature_counts.totals, {"job": job_name}, cuts=True))
+        registry.register(FeatureMetrics(lambda: router.native.feature_counts.totals(), {"job": job_name}, cuts=True))
 
-    def lookup(self) -> Timer[Callable[[Lookup], None]]:
-        """Times a lookup and counts how it ends; the caller calls what it gives with the lookup that was made."""
-        return Timer(self._record, self._took)
 
-    def _took(self, seconds: float, error: BaseException | None) -> None:
-        if isinstance(error, Exception):
-            self._failed.labels(self._job_name, code_name_of(error)).inc()
-        self._time.observe(seconds)
+class _Lookups(Collector):
+    """What the native core counts."""
 
-    def _record(self, lookup: Lookup) -> None:
-        self._rpc_time.observe(lookup.rpc_seconds)
-        if lookup.absent:
-            self._absent.inc(lookup.absent)
-        if lookup.wrong_dim:
-            self._wrong_dim.inc(lookup.wrong_dim)
-        if lookup.missing_shards:
-            self._without_shard.inc()
+    def __init__(self, counts: _core.net.ForwardCounts, job_name: str) -> None:
+        self._counts, self._job_name = counts, job_name
+
+    def collect(self) -> Iterable[Metric]:
+        totals, calls = self._counts.totals(), self._counts.call_totals()
+        yield self._histogram("lookup_total_time_cost_sec", "Time of a lookup in all.", calls.seconds)
+        yield self._histogram("lookup_rpc_time_cost_sec", "Time of it for asking the shards.", totals.asking)
+        yield self._counter("lookup_absent", "Signs without a row.", totals.absent)
+        yield self._counter("lookup_wrong_dim", "Signs whose row has another dim than the config.", totals.wrong_dim)
+        yield self._counter("lookup_without_shard", "Lookups that were answered without a shard.", totals.without_shard)
+        errors = CounterMetricFamily("lookup_errors", "Lookups that were not answered, by their status.", labels=["job", "code"])
+        for name, count in errors_of(calls.by_code):
+            errors.add_metric([self._job_name, name], count)
+        yield errors
+
+    def _histogram(self, name: str, text: str, totals: _core.net.HistogramTotals) -> Metric:
+        family = HistogramMetricFamily(name, text, labels=["job"])
+        family.add_metric([self._job_name], buckets_of(SECONDS, totals), totals.seconds)
+        return family
+
+    def _counter(self, name: str, text: str, value: float) -> Metric:
+        family = CounterMetricFamily(name, text, labels=["job"])
+        family.add_metric([self._job_name], value)
+        return family
 
 
 class _Shards(Collector):
@@ -88,6 +81,6 @@ class _Shards(Collector):
         for index, shard in enumerate(self._router.shards):
             for replica in shard.replicas:
                 health = replica.health
-                if health.checkpoint:
+                if health.checkpoint_id:
                     labels = {"job": self._job_name, "shard": str(index), "address": replica.address}
-                    yield labels, health.checkpoint, health.checkpoint_seconds
+                    yield labels, health.checkpoint_id, health.checkpoint_seconds

@@ -7,7 +7,9 @@
     │   └── DecodeError              INVALID_ARGUMENT     bytes are not what their format says; names the byte
     ├── NotFound                     NOT_FOUND            what is asked for by name is not there; also a LookupError
     ├── AccessDenied                 PERMISSION_DENIED    a token is missing or wrong; also a PermissionError
+    ├── Unauthenticated              UNAUTHENTICATED      a server wants to know who calls; also a PermissionError
     ├── TooLarge                     RESOURCE_EXHAUSTED   more than a stated limit allows
+    ├── Overloaded                   RESOURCE_EXHAUSTED   a server has more to do than it can: later, it may have time
     ├── ConfigError                  FAILED_PRECONDITION  a config file is wrong; names the place; also a ValueError
     ├── CorruptFile                  DATA_LOSS            a checkpoint or packet file is broken; names file and byte
     ├── Unavailable                  UNAVAILABLE          a server cannot be reached or is not ready; also a ConnectionError
@@ -31,8 +33,10 @@ __all__ = [
     "FeatureError",
     "InvalidInput",
     "NotFound",
+    "Overloaded",
     "PersiaError",
     "TooLarge",
+    "Unauthenticated",
     "Unavailable",
 ]
 
@@ -90,8 +94,20 @@ class AccessDenied(PersiaError, PermissionError):
     code = "PERMISSION_DENIED"
 
 
+class Unauthenticated(PersiaError, PermissionError):
+    """A server wants to know who calls, and the caller has no certificate or token, or one that the server does not know."""
+
+    code = "UNAUTHENTICATED"
+
+
 class TooLarge(PersiaError):
     """More than a stated limit allows."""
+
+    code = "RESOURCE_EXHAUSTED"
+
+
+class Overloaded(PersiaError):
+    """A server has more to do than it can within the caller's time. It has not begun with the call: later, it may have time."""
 
     code = "RESOURCE_EXHAUSTED"
 

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+import itertools
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
 from prometheus_client import CollectorRegistry
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
+from persia import _core
 from persia.checkpoint_id import checkpoint_name
 from persia.feature_lookup import UNKNOWN, CoreTotals, FeatureLookup, feature_label
+from persia.rpc.status import CODE_NAMES
 
-__all__ = ["PREFIX", "FeatureMetrics", "checkpoint_metrics", "with_prefix"]
+__all__ = ["PREFIX", "FeatureMetrics", "buckets_of", "checkpoint_metrics", "errors_of", "with_prefix"]
 
 PREFIX = "persia_"
 
@@ -24,6 +27,19 @@ def with_prefix(registry: CollectorRegistry) -> CollectorRegistry:
     prefixed = CollectorRegistry()
     prefixed.register(_Prefixed(registry))
     return prefixed
+
+
+def buckets_of(bounds: Sequence[float], totals: _core.net.HistogramTotals) -> list[tuple[str, float]]:
+    """For a HistogramMetricFamily. bounds: those of the histogram."""
+    at_most = itertools.accumulate([*totals.within, totals.beyond])
+    return [(str(bound), float(count)) for bound, count in zip((*bounds, "+Inf"), at_most, strict=True)]
+
+
+def errors_of(by_code: Sequence[int]) -> Iterator[tuple[str, int]]:
+    """The name of each status but OK that calls have ended with, and how many."""
+    for name, count in zip(CODE_NAMES[1:], by_code[1:], strict=True):
+        if count:
+            yield name, count
 
 
 class _Prefixed(Collector):

@@ -27,6 +27,7 @@ from persia.v1 import embedding_pb2_grpc as pb_grpc
 from persia.v1 import middleware_pb2
 
 PATIENCE = 60.0  # seconds until a condition that should have come is called a failure
+SHORTEST_PAUSE, LONGEST_PAUSE = 0.001, 0.02  # seconds between two looks at what is awaited
 
 
 def free_port() -> int:
@@ -38,12 +39,16 @@ def free_port() -> int:
 
 
 def wait_until(condition: Callable[[], Any], what: str, seconds: float = PATIENCE) -> Any:
-    """Asks again and again, giving the processor away in between; returns what the condition did."""
-    end = time.monotonic() + seconds
+    """Asks again and again, less and less often; returns what the condition did.
+
+    Whoever only yields the processor in between takes half of it from what is awaited.
+    """
+    end, pause = time.monotonic() + seconds, SHORTEST_PAUSE
     while time.monotonic() < end:
         if result := condition():
             return result
-        os.sched_yield()
+        time.sleep(pause)
+        pause = min(2 * pause, LONGEST_PAUSE)
     raise AssertionError(f"waited {seconds:.0f} s in vain until {what}")
 
 

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import logging
 import threading
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 from drift_streams import SAMPLES, USUAL
+from servers import wait_until
 
 from persia import _core
 from persia.drift.budget import Budget
@@ -177,6 +179,34 @@ def test_a_batch_that_cannot_be_sketched_costs_itself_alone(
     (window,) = windows_of(directory.read().pieces)
     assert window.samples == 1
     assert "a batch was not sketched" in caplog.text
+
+
+def test_beyond_its_budget_a_request_is_only_counted_until_the_thread_opens_it_again(directory: StateDirectory) -> None:
+    clock, spent = Clock(), Clock()
+    watch = DriftWatch(Recorder(directory, Windows()), Budget(0.5, clock, spent))
+
+    def costly() -> Texts:
+        spent.now += 0.11  # of the 0.1 that are there
+        return Texts([[1, 2]])
+
+    asked = 1
+    assert watch.wants(1)
+    watch.saw_texts(["a"], costly)
+
+    def answer(wanted: bool) -> Callable[[], bool]:
+        def is_answer() -> bool:
+            nonlocal asked
+            asked += 1
+            return watch.wants(1) is wanted
+
+        return is_answer
+
+    wait_until(answer(False), "the watch is shut")
+    clock.now += 1
+    wait_until(answer(True), "the watch is open")
+    watch.close()
+    (window,) = windows_of(directory.read().pieces)
+    assert (window.seen, window.samples, window.dropped) == (asked, 1, 0)
 
 
 def test_beyond_its_share_of_a_core_nothing_is_sketched() -> None:

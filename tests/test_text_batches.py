@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -12,37 +11,8 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from text_serving import TEXTS, Served, body, model_directory
+from text_serving import QUESTION, TEXTS, Served, body, model_directory
 from ts.utils.util import PredictionException
-
-QUESTION = {"question": "who was jim?", "context": "Jim was a nice puppet, and the weather is nice"}
-
-
-@pytest.fixture(scope="module")
-def sequence(tmp_path_factory: pytest.TempPathFactory) -> Served:
-    return Served(model_directory(tmp_path_factory.mktemp("sequence")))
-
-
-@pytest.fixture(scope="module")
-def token(tmp_path_factory: pytest.TempPathFactory) -> Served:
-    return Served(model_directory(tmp_path_factory.mktemp("token"), "token_classification"))
-
-
-@pytest.fixture(scope="module")
-def question(tmp_path_factory: pytest.TempPathFactory) -> Served:
-    return Served(model_directory(tmp_path_factory.mktemp("question"), "question_answering"))
-
-
-@pytest.fixture(scope="module")
-def embedding(tmp_path_factory: pytest.TempPathFactory) -> Served:
-    directory = model_directory(tmp_path_factory.mktemp("embedding"), settings={"mode": "text_embedding", "normalize": "True"})
-    return Served(directory)
-
-
-@pytest.fixture(params=["sequence", "token", "question", "embedding"])
-def served(request: pytest.FixtureRequest) -> Iterator[Served]:
-    yield request.getfixturevalue(request.param)
-
 
 BAD: dict[str, tuple[Any, str]] = {
     "not UTF-8": (body(b"caf\xe9"), "UTF-8, got byte 0xe9 at 3"),

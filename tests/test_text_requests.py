@@ -4,45 +4,17 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 from safetensors.torch import load_file, save_file
-from text_serving import SEQUENCE_LABELS, SOURCES, TEXTS, Served, body, model_directory
+from text_serving import QUESTION, SEQUENCE_LABELS, SOURCES, TEXTS, Served, body, model_directory
 
 from client.text import _input
 
 WORKSHOP = {"save_mode": "original", "top_k": 2, "model_name": "pt-original", "mode": None}
-QUESTION = {"question": "who was jim?", "context": "Jim was a nice puppet, and the weather is nice"}
-
-
-@pytest.fixture(scope="module")
-def sequence(tmp_path_factory: pytest.TempPathFactory) -> Served:
-    return Served(model_directory(tmp_path_factory.mktemp("sequence")))
-
-
-@pytest.fixture(scope="module")
-def token(tmp_path_factory: pytest.TempPathFactory) -> Served:
-    return Served(model_directory(tmp_path_factory.mktemp("token"), "token_classification"))
-
-
-@pytest.fixture(scope="module")
-def question(tmp_path_factory: pytest.TempPathFactory) -> Served:
-    return Served(model_directory(tmp_path_factory.mktemp("question"), "question_answering"))
-
-
-@pytest.fixture(scope="module")
-def embedding(tmp_path_factory: pytest.TempPathFactory) -> Served:
-    directory = model_directory(tmp_path_factory.mktemp("embedding"), settings={"mode": "text_embedding", "normalize": "True"})
-    return Served(directory)
-
-
-@pytest.fixture(params=["sequence", "token", "question", "embedding"])
-def served(request: pytest.FixtureRequest) -> Iterator[Served]:
-    yield request.getfixturevalue(request.param)
 
 
 def as_json(text: str) -> dict[str, Any]:

@@ -26,6 +26,7 @@ from client.swap import swap
 from persia.errors import PersiaError, Unavailable
 from persia.torchserve import Management, Tokens
 
+PAUSE_SECONDS = 0.02
 SERVING, NOT_SERVING = int(health_pb2.HealthCheckResponse.SERVING), int(health_pb2.HealthCheckResponse.NOT_SERVING)
 
 
@@ -43,7 +44,10 @@ def health(address: str, service: str = "") -> int:
 
 
 class Caller:
-    """Asks a model without a pause, each time as a client that has just started, and keeps what it got."""
+    """Asks a model, each time as a client that has just started, and keeps what it got.
+
+    It pauses after an error alone, which comes at once where nobody listens: a TorchServe that starts needs the processor.
+    """
 
     def __init__(self, model: str, address: str, token_file: Path) -> None:
         self.answers: list[float] = []
@@ -60,6 +64,7 @@ class Caller:
                     self.answers.append(float(client.predict(b"")[0]))
             except PersiaError as error:
                 self.errors.append(error)
+                self._stop.wait(PAUSE_SECONDS)
 
     def __enter__(self) -> Caller:
         self._thread.start()

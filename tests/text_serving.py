@@ -28,6 +28,7 @@ SOURCES = {
 }
 TOKENIZER = ("tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "vocab.txt")
 TEXTS = ("Bloomberg has decided to publish a new report", "it is a new virus", "the weather is nice", "who was jim henson?", "")
+QUESTION = {"question": "who was jim?", "context": "Jim was a nice puppet, and the weather is nice"}
 
 
 def model_directory(

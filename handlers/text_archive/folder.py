@@ -11,6 +11,7 @@ from persia.errors import ConfigError, InvalidInput, NotFound
 from persia.text.config_files import read_json, read_object
 from persia.text.labels import labels_of, read_labels
 from persia.text.settings import MODES
+from persia.text.shards import INDEX_SUFFIX
 
 from .sentences import MODULES_FILE, SentenceSettings
 
@@ -84,11 +85,8 @@ def _weights_of(directory: Path) -> Path:
     for name in _WEIGHTS:
         if (directory / name).is_file():
             return directory / name
-    if parts := sorted(path.name for path in directory.glob("*.index.json")):
-        raise InvalidInput(
-            f"expected the weights in one file, got parts of them ({parts[0]}): save_pretrained(..., max_shard_size='100GB') "
-            "writes them in one"
-        )
+    if indexes := sorted(directory.glob(f"*{INDEX_SUFFIX}")):  # of two, model.safetensors' comes first
+        return indexes[0]
     others = sorted(path for path in directory.iterdir() if path.suffix in _WEIGHT_SUFFIXES and path.is_file())
     if len(others) != 1:
         got = ", ".join(path.name for path in others) or "none"

@@ -7,6 +7,8 @@ import shutil
 from pathlib import Path
 from typing import Any
 
+from persia.text.shards import shards_of
+
 from ..quantization import quantize_module
 from .conversion import quantize_onnx, write_onnx, write_torchscript
 from .folder import TextFolder
@@ -24,7 +26,8 @@ def write_model(model: Any, whole: bool, folder: TextFolder, save_mode: str, qua
     if save_mode == "pretrained":
         path = out / folder.weights.name
         if whole:
-            shutil.copy(folder.weights, path)
+            for file in (folder.weights, *shards_of(folder.weights)):
+                shutil.copy(file, out / file.name)
         else:
             model.save_pretrained(out)
             path = out / "model.safetensors"

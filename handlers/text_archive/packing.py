@@ -13,6 +13,7 @@ from persia.errors import ConfigError, InvalidInput
 from persia.text import TextModel, TextSettings
 from persia.text.labels import LABELS_FILE
 from persia.text.pretrained import PretrainedEngine
+from persia.text.shards import shards_of
 from persia.text.tokenizer import Text, TextTokenizer
 from persia.torch_errors import last_line
 
@@ -75,7 +76,7 @@ def pack_text_model(
                 f"scores that differ by up to {found.max_distance:.2g}: choose another --save-mode"
             )
         place.out.mkdir(parents=True, exist_ok=True)
-        extra = [*others, *serving.extra_files]
+        extra = [*shards_of(weights), *others, *serving.extra_files]
         write_archive(place.archive, place.name, place.version, weights, serving.handler or TEXT_HANDLER, text, extra)
     kind = f"{folder.mode}, {save_mode}{' int8' if quantization.quantize else ''}, up to {tokenizer.max_length} tokens"
     if folder.sentences is not None:

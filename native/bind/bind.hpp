@@ -19,8 +19,9 @@ void files(nanobind::module_& module);
 void filling(nanobind::module_& module);
 void table(nanobind::module_& module);
 void routing(nanobind::module_& module);
-void frames(nanobind::module_& module);
 void grpc_server(nanobind::module_& module);
+void serving_methods(nanobind::module_& module);
+void routers(nanobind::module_& module);
 void row_scan(nanobind::module_& module);
 
 }  // namespace persia::bind

@@ -1,5 +1,6 @@
 #include "bind.hpp"
 
+#include "grpc/call_failed.hpp"
 #include "persia/error.hpp"
 
 namespace nb = nanobind;
@@ -20,9 +21,35 @@ nb::str text(const std::string& value) {
     return nb::steal<nb::str>(PyUnicode_DecodeUTF8(value.data(), static_cast<Py_ssize_t>(value.size()), "replace"));
 }
 
+// The class that stands for a status, as persia/errors.py has it.
+const char* class_of(const grpc::CallFailed& error) {
+    switch (error.status.code) {
+        case grpc::Code::invalid_argument:
+            return "InvalidInput";
+        case grpc::Code::not_found:
+            return "NotFound";
+        case grpc::Code::permission_denied:
+            return "AccessDenied";
+        case grpc::Code::unauthenticated:
+            return "Unauthenticated";
+        case grpc::Code::resource_exhausted:
+            return error.pushback ? "Overloaded" : "TooLarge";
+        case grpc::Code::unavailable:
+            return "Unavailable";
+        case grpc::Code::deadline_exceeded:
+            return "DeadlineExceeded";
+        case grpc::Code::unimplemented:
+            return "NotFound";
+        default:
+            return "PersiaError";
+    }
+}
+
 void translate(const std::exception_ptr& pending, void*) {
     try {
         std::rethrow_exception(pending);
+    } catch (const grpc::CallFailed& error) {
+        raise(class_of(error), text(error.status.message));
     } catch (const CorruptFile& error) {
         raise("CorruptFile", file_name(error.path), text(error.expected), text(error.got), error.byte);
     } catch (const DecodeError& error) {

@@ -4,6 +4,7 @@
 #include <nanobind/stl/pair.h>
 #include <nanobind/stl/shared_ptr.h>
 #include <nanobind/stl/string.h>
+#include <nanobind/stl/unique_ptr.h>
 #include <nanobind/stl/vector.h>
 
 #include <chrono>
@@ -144,8 +145,6 @@ void make_server(Server* self, std::size_t workers, std::size_t max_connections,
 
 void grpc_server(nb::module_& module) {
     nb::class_<Method>(module, "Method");
-    nb::class_<grpc::Guard>(module, "Guard");
-    nb::class_<grpc::TlsContext>(module, "TlsContext");
     nb::class_<PyMessage>(module, "Message", nb::type_slots(message_slots)).def("__len__", [](const PyMessage& self) {
         return self.message.size();
     });

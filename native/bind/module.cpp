@@ -11,8 +11,9 @@ NB_MODULE(_core, module) {
     persia::bind::filling(module);
     persia::bind::table(module);
     persia::bind::routing(module);
-    nanobind::module_ net = module.def_submodule("net", "How lookups travel in frames. Use persia.rpc rather than this.");
-    persia::bind::frames(net);
+    nanobind::module_ net = module.def_submodule("net", "gRPC, and those who are asked over it. Use persia.rpc and persia.routing rather than this.");
     persia::bind::grpc_server(net);
+    persia::bind::serving_methods(net);
+    persia::bind::routers(net);
     persia::bind::row_scan(module);
 }

@@ -276,7 +276,10 @@ bool Http2::receive(std::span<const std::byte> bytes) {
 bool Http2::flush() {
     while (!failed_) {
         if (!gather()) return false;
-        if (segments_.empty()) break;
+        if (segments_.empty()) {
+            if (transport_->wants_to_write()) transport_->write({});  // what it has to say itself; if it fails, read() will tell
+            break;
+        }
         std::array<iovec, kMostPieces> pieces;
         std::size_t count = 0, skip = written_;
         for (const Segment& segment : segments_) {
@@ -346,7 +349,10 @@ void Http2::lend(std::span<const std::byte> bytes, const std::shared_ptr<const v
 
 bool Http2::wants_to_read() const { return !failed_; }
 
-bool Http2::wants_to_write() const { return !failed_ && (transport_->wants_to_write() || !segments_.empty()); }
+bool Http2::wants_to_write() const {
+    // While a handshake waits for the other end, the socket could be written all the time.
+    return !failed_ && (transport_->wants_to_write() || (transport_->is_open() && !segments_.empty()));
+}
 
 std::int32_t Http2::submit_request(const Headers& headers) {
     const auto all = to_nghttp2(headers);

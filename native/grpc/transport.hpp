@@ -25,6 +25,8 @@ class Transport {
     virtual ~Transport() = default;
 
     virtual Result read(std::span<const iovec> into) = 0;
+    // What it did not take is to be given again, first: some of it may be encrypted already. Without bytes it only goes on with
+    // what it has to send by itself.
     virtual Result write(std::span<const iovec> from) = 0;
 
     // Whether it waits until the socket can be written, whatever is to be sent: while a connection or a handshake begins.

@@ -23,18 +23,18 @@ using grpc::Clock;
 
 // Where a server is, and how it is spoken to.
 struct Target {
-    std::string address;                             // `127.0.0.1:5000`, `[::1]:5000` or `unix:/path`
-    std::string host;                                // whose certificate it has to show; empty: that of the address
-    std::shared_ptr<grpc::TlsContext> tls;           // null: plain text
-    std::shared_ptr<const grpc::TokenSource> token;  // null: none
-    grpc::ClientLimits limits;
+    std::string address;                                  // `127.0.0.1:5000`, `[::1]:5000` or `unix:/path`
+    std::string host = {};                                // whose certificate it has to show; empty: that of the address
+    std::shared_ptr<grpc::TlsContext> tls = {};           // null: plain text
+    std::shared_ptr<const grpc::TokenSource> token = {};  // null: none
+    grpc::ClientLimits limits = {};
 };
 
 // What a server says of itself.
 struct Health {
     bool ready = false;
-    std::string state;
-    std::string refused;  // why it must not be used, although it is ready; empty: it may be
+    std::string state = {};
+    std::string refused = {};  // why it must not be used, although it is ready; empty: it may be
     std::uint64_t version = 0, rows = 0;
     std::uint64_t server_start = 0;        // tells one start of the server from another; 0: not said
     std::uint64_t checkpoint_id = 0;       // of the one that it loaded; 0: none, or not said

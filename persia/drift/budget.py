@@ -27,20 +27,19 @@ class Budget:
         self._lock = threading.Lock()
         self._left, self._at = _MOST_SECONDS, clock()
         self._expected = 0.0
-        self._shut_until = 0.0  # by the clock; a look at it alone costs a request next to nothing
+        self.is_open = True  # whether work may begin, as far as somebody looked: a request can afford no more
 
-    def is_shut(self) -> bool:
-        """Whether work may surely not begin now."""
-        return self._clock() < self._shut_until
+    def seconds_shut(self) -> float:
+        """Until work may begin; 0 opens it."""
+        with self._lock:
+            self._look()
+            return 0.0 if self.is_open else -self._left / self._share
 
     def take(self) -> float | None:
         """Sets aside what a piece of work is expected to take. None: it may not begin."""
         with self._lock:
-            now = self._clock()
-            self._left = min(_MOST_SECONDS, self._left + (now - self._at) * self._share)
-            self._at = now
-            if self._left <= 0 and self._share < 1:
-                self._shut_until = now - self._left / self._share
+            self._look()
+            if not self.is_open:
                 return None
             self._left -= self._expected
             return self._expected
@@ -49,6 +48,12 @@ class Budget:
         """What was set aside for work that does not take place."""
         with self._lock:
             self._left += seconds
+
+    def _look(self) -> None:
+        now = self._clock()
+        self._left = min(_MOST_SECONDS, self._left + (now - self._at) * self._share)
+        self._at = now
+        self.is_open = self._left > 0 or self._share == 1
 
     @contextmanager
     def spending(self, set_aside: float | None = None) -> Iterator[None]:

@@ -26,6 +26,7 @@ log = logging.getLogger(__name__)
 # Each keeps the memory of a request until it is sketched.
 _QUEUED = 16
 _PAUSE_SECONDS = 20e-6
+_LEAST_WAIT_SECONDS = 0.01  # for the budget: what is sketched earlier than that is not worth waking up
 
 _Work = Callable[[Window, np.random.Generator], None]
 
@@ -38,8 +39,8 @@ def _pause() -> None:
 class DriftWatch:
     """A request does no more for it than putting references into a queue; what finds no room there is counted, and let go.
 
-    Any thread may ask whether it wants() some samples, and if so call saw_batch or saw_texts. close() writes what there is of
-    the last window.
+    One thread, which answers requests, asks whether it wants() some samples, and if so calls saw_batch or saw_texts. close()
+    writes what there is of the last window.
     """
 
     def __init__(self, recorder: Recorder, budget: Budget, samples: SampleStore | None = None) -> None:
@@ -48,16 +49,15 @@ class DriftWatch:
         self._samples = samples
         self._budget = budget
         self._queue: queue.Queue[tuple[_Work, float] | None] = queue.Queue(_QUEUED)  # and the time that was set aside for it
-        self._lock = threading.Lock()
-        self._seen = self._dropped = 0  # since the window began
+        self._seen = self._dropped = 0  # these grow only, in the one thread that tells: so they need no lock
+        self._seen_before = self._dropped_before = 0  # the window began
         self._thread = threading.Thread(target=self._run, name="drift", daemon=True)
         self._thread.start()
 
     def wants(self, samples: int) -> bool:
         """Notes that so many samples came, and says whether to tell what they were: most requests get no further than this."""
-        with self._lock:
-            self._seen += samples
-        return not self._budget.is_shut()
+        self._seen += samples
+        return self._budget.is_open
 
     def saw_batch(self, lookup: Lookup, outputs: Callable[[], Mapping[str | None, Any]], request: str = "") -> None:
         """A batch that was looked up and is wanted, and the id of its request.
@@ -101,16 +101,16 @@ class DriftWatch:
             self._queue.put_nowait((work, set_aside))
         except queue.Full:
             self._budget.give_back(set_aside)
-            with self._lock:
-                self._dropped += 1
+            self._dropped += 1
 
     def _run(self) -> None:
         closing = False
         while not closing:
             try:
-                queued = self._queue.get(timeout=self._recorder.seconds_left)
+                queued = self._queue.get(timeout=self._seconds_to_wait())
             except queue.Empty:
-                self._end_window()
+                if self._recorder.is_over():
+                    self._end_window()
                 continue
             closing = queued is None
             if queued is not None:
@@ -121,10 +121,16 @@ class DriftWatch:
             if closing or self._recorder.is_over():
                 self._end_window()
 
+    def _seconds_to_wait(self) -> float:
+        """Until the window is over, or the budget opens again, which nobody else looks after."""
+        shut = self._budget.seconds_shut()
+        left = self._recorder.seconds_left
+        return min(left, max(shut, _LEAST_WAIT_SECONDS)) if shut else left
+
     def _end_window(self) -> None:
-        with self._lock:
-            seen, self._seen = self._seen, 0
-            dropped, self._dropped = self._dropped, 0
+        seen, dropped = self._seen - self._seen_before, self._dropped - self._dropped_before
+        self._seen_before += seen
+        self._dropped_before += dropped
         with self._budget.spending():
             self._recorder.end_window(seen, dropped)
             if self._samples is not None:

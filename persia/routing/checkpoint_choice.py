@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
+from persia import _core
 from persia.checkpoint_id import checkpoint_text
-from persia.rpc.replica import Replica
-from persia.rpc.replicas import ReplicaSet
+from persia.rpc.service import Service
 
 __all__ = ["CheckpointChoice"]
 
@@ -25,17 +25,21 @@ class CheckpointChoice:
     It is settled anew whenever a server's health changes, so that a lookup only reads what was settled.
     """
 
-    def __init__(self, stick_to_old: bool) -> None:
-        """stick_to_old: servers with other checkpoints are excluded, instead of all being so."""
+    def __init__(self, stick_to_old: bool, on_settled: Callable[[], None] = lambda: None) -> None:
+        """stick_to_old: servers with other checkpoints are excluded, instead of all being so.
+
+        on_settled: called whenever it was decided, with what may be another outcome.
+        """
+        self._on_settled = on_settled
         self._stick_to_old = stick_to_old
-        self._shards: Sequence[ReplicaSet] = ()
+        self._shards: Sequence[Service] = ()
         self._served: int | None = None
         # Reentrant: the garbage collector may close a context, and so come here, in the thread that has it.
         self._lock = threading.RLock()
         self.identity = 0  # of the checkpoint whose servers are asked
         self.problem = ""  # why there is no such checkpoint
 
-    def attach(self, shards: Sequence[ReplicaSet]) -> None:
+    def attach(self, shards: Sequence[Service]) -> None:
         """The sets of replicas whose changes settle() is told. Called once."""
         self._shards = shards
         self.settle()
@@ -43,23 +47,27 @@ class CheckpointChoice:
     def settle(self) -> None:
         """Decides by what the servers have said last."""
         with self._lock:
-            well = [[replica for replica in shard.replicas if replica.well] for shard in self._shards]
-            there = [{_checkpoint_of(replica) for replica in replicas} for replicas in well if replicas]
-            if not there:
-                self.problem = ""  # what is wrong now is said of each shard
-                return
-            chosen = self._choose(there)
-            if chosen is None:
-                self._refuse(well)
-                return
-            identity, seconds = chosen
-            if len(there) == len(well):
-                self._served = identity
-            if self.problem or identity != self.identity:
-                log.info("lookups are answered from checkpoint %s", checkpoint_text(identity, seconds))
-            self.identity, self.problem = identity, ""
-            for replica in _flat(well):
-                _exclude_unless_same(replica, identity, seconds)
+            self._settle()
+            self._on_settled()
+
+    def _settle(self) -> None:
+        well = [[replica for replica in shard.replicas if replica.well] for shard in self._shards]
+        there = [{_checkpoint_of(replica) for replica in replicas} for replicas in well if replicas]
+        if not there:
+            self.problem = ""  # what is wrong now is said of each shard
+            return
+        chosen = self._choose(there)
+        if chosen is None:
+            self._refuse(well)
+            return
+        identity, seconds = chosen
+        if len(there) == len(well):
+            self._served = identity
+        if self.problem or identity != self.identity:
+            log.info("lookups are answered from checkpoint %s", checkpoint_text(identity, seconds))
+        self.identity, self.problem = identity, ""
+        for replica in _flat(well):
+            _exclude_unless_same(replica, identity, seconds)
 
     def _choose(self, there: list[set[tuple[int, int]]]) -> tuple[int, int] | None:
         if not self._stick_to_old and len(set.union(*there)) > 1:
@@ -70,7 +78,7 @@ class CheckpointChoice:
                 return identity, seconds
         return max(common, key=lambda found: (found[1], found[0]), default=None)
 
-    def _refuse(self, well: list[list[Replica]]) -> None:
+    def _refuse(self, well: list[list[_core.net.Replica]]) -> None:
         texts = []
         for shard, replicas in zip(self._shards, well, strict=True):
             held = [f"{replica.address} has {checkpoint_text(*_checkpoint_of(replica))}" for replica in replicas]
@@ -87,12 +95,12 @@ class CheckpointChoice:
             replica.exclude(f"its checkpoint is {checkpoint_text(*_checkpoint_of(replica))}, and other shards have others")
 
 
-def _checkpoint_of(replica: Replica) -> tuple[int, int]:
-    return replica.health.checkpoint, replica.health.checkpoint_seconds
+def _checkpoint_of(replica: _core.net.Replica) -> tuple[int, int]:
+    return replica.health.checkpoint_id, replica.health.checkpoint_seconds
 
 
-def _exclude_unless_same(replica: Replica, identity: int, seconds: int) -> None:
-    if replica.health.checkpoint == identity:
+def _exclude_unless_same(replica: _core.net.Replica, identity: int, seconds: int) -> None:
+    if replica.health.checkpoint_id == identity:
         replica.exclude("")
         return
     own = checkpoint_text(*_checkpoint_of(replica))
@@ -102,5 +110,5 @@ def _exclude_unless_same(replica: Replica, identity: int, seconds: int) -> None:
     replica.exclude(reason)
 
 
-def _flat(groups: list[list[Replica]]) -> list[Replica]:
+def _flat(groups: list[list[_core.net.Replica]]) -> list[_core.net.Replica]:
     return [replica for group in groups for replica in group]

@@ -5,12 +5,10 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 
-import grpc
-
-from persia.errors import Unavailable
-from persia.rpc.replica import CHANNEL_OPTIONS
+from persia.errors import NotFound, PersiaError, Unavailable
+from persia.rpc.call import call
+from persia.rpc.methods import SHARD_STATUS
 from persia.v1 import embedding_pb2 as pb
-from persia.v1 import embedding_pb2_grpc as pb_grpc
 
 __all__ = ["are_shards"]
 
@@ -26,16 +24,13 @@ def are_shards(addresses: Sequence[str], end: float) -> bool:
     problems: dict[str, str] = {}
     while True:
         for address in addresses:
-            with grpc.insecure_channel(address, CHANNEL_OPTIONS) as channel:
-                try:
-                    seconds = max(0.001, min(_CALL_SECONDS, end - time.monotonic()))
-                    pb_grpc.EmbeddingServerStub(channel).Status(pb.StatusRequest(), timeout=seconds)
-                    return True
-                except grpc.RpcError as error:
-                    code, details = error.code(), error.details()
-                    if code == grpc.StatusCode.UNIMPLEMENTED:
-                        return False
-                    problems[address] = str(details) or code.name
+            try:
+                call(address, SHARD_STATUS, pb.StatusRequest(), max(0.001, min(_CALL_SECONDS, end - time.monotonic())))
+                return True
+            except NotFound:
+                return False
+            except PersiaError as error:
+                problems[address] = str(error)
         if time.monotonic() >= end:
             reasons = "; ".join(f"{address}: {problem}" for address, problem in problems.items())
             raise Unavailable(f"expected an embedding server or a middleware, got no answer: {reasons}")

@@ -34,9 +34,10 @@ class ExpectedSlots:
             self._met |= {config_id}
         return found
 
-    def met_by(self, config_id: int) -> bool:
-        """Whether a config with this fingerprint was compared, and is as expected."""
-        return config_id in self._met
+    @property
+    def met(self) -> list[int]:
+        """The fingerprints of the configs that were compared, and are as expected."""
+        return list(self._met)
 
     def check(self, config: EmbeddingConfig) -> None:
         """Raises ConfigError for a config that is not as expected."""

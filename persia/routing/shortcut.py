@@ -9,19 +9,17 @@ import time
 from collections.abc import Sequence
 from dataclasses import replace
 
-import grpc
-
 from persia import _core
 from persia.config.servers import address_problem
 from persia.config.slots_match import SlotLike
-from persia.errors import ConfigError, DeadlineExceeded, InvalidInput, PersiaError, Unavailable
+from persia.errors import ConfigError, DeadlineExceeded, InvalidInput, NotFound, PersiaError, Unavailable
 from persia.routing.directions import config_of
 from persia.routing.expected_slots import ExpectedSlots
 from persia.routing.lookup import Lookup, OnRoom, RouterOptions
 from persia.routing.middleware import MiddlewareClient
 from persia.routing.router import Router
+from persia.rpc.methods import DIRECTIONS
 from persia.v1 import middleware_pb2 as pb
-from persia.v1 import middleware_pb2_grpc as pb_grpc
 
 __all__ = ["Shortcut"]
 
@@ -34,13 +32,15 @@ _HANGS_SECONDS = 10.0
 # Of several middlewares the one that gave directions is followed, until it has been silent for so long.
 _SILENT_SECONDS = 5.0
 
+_NOTHING = pb.DirectionsRequest().SerializeToString()
+
 
 class _Route:
     """A router to the servers that directions name, and by what it knows them."""
 
     def __init__(self, directions: pb.DirectionsResponse, options: RouterOptions, expected_slots: ExpectedSlots | None) -> None:
         """Raises InvalidInput; ConfigError where the middleware's embedding config is not as expected."""
-        self._heed(directions)
+        self._directions = directions
         servers = [list(shard.addresses) for shard in directions.shards]
         for problem in map(address_problem, itertools.chain(*servers)):
             if problem:
@@ -53,20 +53,15 @@ class _Route:
         config = config_of(directions.embedding_config)
         if expected_slots is not None:
             expected_slots.check(config)
-        self.router = Router(config, servers, options, self._knows)
+        self.router = Router(config, servers, options, frozenset(directions.server_starts))
         self.router.missing()  # connects
-
-    def _heed(self, directions: pb.DirectionsResponse) -> None:
-        self._directions, self._starts = directions, frozenset(directions.server_starts)
-
-    def _knows(self, start: int) -> bool:
-        return start in self._starts
 
     def follows(self, directions: pb.DirectionsResponse) -> bool:
         """Whether it leads where these do; then it also knows the servers that they know."""
         if _without_servers(directions) != _without_servers(self._directions):
             return False
-        self._heed(directions)
+        self._directions = directions
+        self.router.know(frozenset(directions.server_starts))
         return True
 
 
@@ -93,7 +88,7 @@ class Shortcut:
         # Over what follows, but for reading the route. Reentrant: the garbage collector may close it in the thread that has it.
         self._lock = threading.RLock()
         self._closed = False
-        self._guide: grpc.Channel | None = None
+        self._guide: _core.net.Replica | None = None
         self._heard = 0.0
         self._route: _Route | None = None
         self._rests_until = 0.0
@@ -135,23 +130,21 @@ class Shortcut:
             self._rests_until = max(self._rests_until, time.monotonic() + seconds)
             log.info("lookups go to the middleware for %.1f s: %s", seconds, error)
 
-    def _ask_for_directions(self, channel: grpc.Channel, seconds: float) -> None:
+    def _ask_for_directions(self, middleware: _core.net.Replica, seconds: float) -> None:
         try:
             # One that has just come back is not asked for lookups before this probe has ended: what leads around it stays.
             if self._middleware.why_not_ready():
                 return
-            directions = pb_grpc.MiddlewareStub(channel).Directions(pb.DirectionsRequest(), timeout=seconds)
-        except grpc.RpcError as error:
-            if error.code() != grpc.StatusCode.UNIMPLEMENTED:  # else it is an older one, which wants to be asked itself
-                return
+            directions = pb.DirectionsResponse.FromString(middleware.call(DIRECTIONS, _NOTHING, seconds))
+        except NotFound:  # it is an older one, which wants to be asked itself
             directions = pb.DirectionsResponse()
-        except InvalidInput:  # closed meanwhile
+        except PersiaError:  # closed meanwhile, or it has no time
             return
         with self._lock:
             now = time.monotonic()
-            if self._closed or (self._guide not in (None, channel) and now < self._heard + _SILENT_SECONDS):
+            if self._closed or (self._guide not in (None, middleware) and now < self._heard + _SILENT_SECONDS):
                 return
-            self._guide, self._heard = channel, now
+            self._guide, self._heard = middleware, now
             self._follow(directions)
             if self._closed:  # meanwhile
                 self._take(None)

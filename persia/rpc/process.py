@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import sys
-import time
 import warnings
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
@@ -13,8 +12,6 @@ import click
 
 from persia.errors import Unavailable
 from persia.memory import keep_freed_memory
-from persia.rpc.frame_server import Answer, FrameServer, Lane
-from persia.rpc.methods import Method
 from persia.rpc.server import Server
 
 if TYPE_CHECKING:
@@ -33,12 +30,6 @@ _Command = TypeVar("_Command", bound=Callable[..., Any])
 
 _OPTIONS = (
     click.option("--host", default="127.0.0.1", help="The address to listen on; 0.0.0.0 for all."),
-    click.option(
-        "--frame-port",
-        type=_Port,
-        default=0,
-        help="Where lookups are answered over plain TCP, which is faster. Who asks learns it from the server. 0: any free one.",
-    ),
     click.option("--metrics-port", type=_Port, help="Where Prometheus finds the metrics, on the same host."),
     click.option("--global-config", type=click.Path(), help="Instead of $PERSIA_GLOBAL_CONFIG."),
     click.option("--embedding-config", type=click.Path(), help="Instead of $PERSIA_EMBEDDING_CONFIG."),
@@ -49,7 +40,7 @@ _OPTIONS = (
 
 
 def server_options(port: int) -> Callable[[_Command], _Command]:
-    """--port with that default, --host, --frame-port, --metrics-port, --global-config, --embedding-config, --log-level."""
+    """--port with that default, --host, --metrics-port, --global-config, --embedding-config, --log-level."""
 
     def decorate(command: _Command) -> _Command:
         for option in reversed(_OPTIONS):
@@ -75,24 +66,14 @@ def give_up(program: str, reason: str) -> NoReturn:
 
 
 class Listeners:
-    """gRPC, frames and metrics on one host. Bound on construction: so a port that is taken is known before anything else."""
+    """gRPC and metrics on one host. Bound on construction: so a port that is taken is known before anything else."""
 
-    def __init__(
-        self,
-        host: str,
-        port: int,
-        frame_port: int,
-        service: str,
-        method: Method,
-        answer_frame: Answer,
-        lane: Lane | None = None,
-    ) -> None:
-        """service: the full name; method: what answer_frame answers; lane: as for FrameServer. Raises Unavailable."""
+    def __init__(self, host: str, port: int, service: str, workers: int = 0) -> None:
+        """service: the full name; workers: as for a Server. Raises Unavailable."""
         self._url_host = f"[{host}]" if ":" in host and not host.startswith("[") else host  # of IPv6
         self._host = self._url_host.strip("[]")
-        self.server = Server(f"{self._url_host}:{port}", [service])
-        self._frames = FrameServer(self._host, frame_port, len(method.request_columns) + 1, answer_frame, lane)
-        self.address, self.frame_port = self.server.address, self._frames.port
+        self.server = Server([service], workers=workers)
+        self.address = self.server.listen(f"{self._url_host}:{port}")
 
     def offer_metrics(self, registry: CollectorRegistry, port: int) -> str:
         """Over HTTP; port 0 for any free one. Returns the URL. Raises Unavailable."""
@@ -103,14 +84,3 @@ class Listeners:
         except OSError as error:
             raise Unavailable(f"expected a free address for metrics, got {self._url_host}:{port}: {error}") from None
         return f"http://{self._url_host}:{server.server_port}/metrics"
-
-    def start(self) -> None:
-        self.server.start()
-        self._frames.start()
-
-    def stop(self, seconds: float) -> None:
-        """Takes no new calls, and lets those that run finish for so long."""
-        end = time.monotonic() + seconds
-        self.server.leave()
-        self._frames.stop(seconds)
-        self.server.stop(max(0.0, end - time.monotonic()))

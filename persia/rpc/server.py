@@ -1,178 +1,146 @@
-"""A gRPC server with what each of ours has: health, reflection, limits, errors as statuses, and a graceful end."""
+"""A gRPC server with what each of ours has: health, reflection, limits, errors as statuses, and a graceful end.
+
+The native core speaks gRPC. What is asked often is answered there; the other calls stand in a line, and threads here answer them.
+"""
 
 from __future__ import annotations
 
 import logging
-import os
-import select
-import signal
-from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
-from threading import BoundedSemaphore
-from typing import Any
+import threading
+from collections.abc import Callable, Sequence
+from typing import Any, TypeVar
 
-import grpc
-from grpc_health.v1 import health, health_pb2, health_pb2_grpc
-from grpc_reflection.v1alpha import reflection
+from google.protobuf.message import Message
 
-from persia.errors import TooLarge, Unavailable
+from persia import _core
+from persia.errors import InvalidInput, Unavailable
+from persia.rpc.reflection import PATHS, Reflection, pb
 from persia.rpc.status import status_of
 
-__all__ = ["MAX_MESSAGE_BYTES", "Server", "StopSignal"]
+__all__ = ["MAX_MESSAGE_BYTES", "Server"]
 
 log = logging.getLogger(__name__)
 
 # gRPC's own 4 MiB end at some 5,000 ids of 26 features; 256 MiB are 16 million ids, and bound what one call can make us hold.
 MAX_MESSAGE_BYTES = 256 << 20
+# Of all requests and answers that are under way.
+MAX_MEMORY_BYTES = 2 << 30
+_HEALTH = "grpc.health.v1.Health"
+# What Python answers is short and seldom. One that hangs does not hold up the others.
+_THREADS = 4
+_LOOK_SECONDS = 1.0
 
-# Work runs without the interpreter's lock, and a middleware's calls wait for shards. So there are many more threads than cores,
-# made when they are needed, and one large call does not delay another.
-THREADS = 320
-# The streams of reflection hold their thread for as long as they are open. One too many is refused at once: else they could
-# take all threads, and health checks would wait for ever.
-STREAMS = 16
-
-# Routers keep connections open and idle; pings find out within 40 seconds that a peer is gone without a word.
-KEEPALIVE = [
-    ("grpc.keepalive_time_ms", 30_000),
-    ("grpc.keepalive_timeout_ms", 10_000),
-    ("grpc.http2.ping_timeout_ms", 10_000),  # what current gRPC goes by instead of the one before, else 60 s
-    ("grpc.keepalive_permit_without_calls", 1),
-    ("grpc.http2.min_ping_interval_without_data_ms", 5_000),
-]
-
-_Behavior = Callable[[Any, grpc.ServicerContext], Any]
-
-
-class _ErrorsToStatuses(grpc.ServerInterceptor):
-    """The one place where an exception becomes a status, and where streams are counted."""
-
-    def __init__(self) -> None:
-        self._streams = BoundedSemaphore(STREAMS)
-
-    def intercept_service(self, continuation: Any, details: grpc.HandlerCallDetails) -> Any:
-        handler = continuation(details)
-        if handler is None:
-            return None
-        if handler.unary_unary:
-            return grpc.unary_unary_rpc_method_handler(
-                self._unary(handler.unary_unary), handler.request_deserializer, handler.response_serializer
-            )
-        if handler.stream_stream:
-            return grpc.stream_stream_rpc_method_handler(
-                self._stream(handler.stream_stream), handler.request_deserializer, handler.response_serializer
-            )
-        return handler
-
-    @staticmethod
-    def _unary(behavior: _Behavior) -> _Behavior:
-        def call(request: Any, context: grpc.ServicerContext) -> Any:
-            try:
-                return behavior(request, context)
-            except Exception as error:
-                _abort(context, error)
-
-        return call
-
-    def _stream(self, behavior: _Behavior) -> Callable[[Any, grpc.ServicerContext], Iterator[Any]]:
-        def call(requests: Any, context: grpc.ServicerContext) -> Iterator[Any]:
-            if not self._streams.acquire(blocking=False):
-                _abort(context, TooLarge(f"expected at most {STREAMS} open streams, got one more"))
-            try:
-                yield from behavior(requests, context)
-            finally:
-                self._streams.release()
-
-        return call
-
-
-def _abort(context: grpc.ServicerContext, error: Exception) -> None:
-    # context.abort raises a bare Exception of its own, which must pass: gRPC ends the call with it.
-    if type(error) is Exception or isinstance(error, grpc.RpcError):
-        raise error
-    context.abort(*status_of(error))
+_Request = TypeVar("_Request", bound=Message)
+Handler = Callable[[memoryview], bytes]
 
 
 class Server:
-    """Bound on construction, so that a port that is taken is known before anything is loaded; serves from start() on."""
+    """Bound by listen(), so that a port that is taken is known before anything is loaded; serves from start() on."""
 
-    def __init__(self, address: str, services: list[str]) -> None:
-        """address: `host:port`, port 0 for any; services: full names, for health and reflection. Raises Unavailable."""
-        self.grpc = grpc.server(
-            ThreadPoolExecutor(THREADS, thread_name_prefix="rpc"),
-            interceptors=[_ErrorsToStatuses()],
-            options=[
-                ("grpc.max_receive_message_length", MAX_MESSAGE_BYTES),
-                ("grpc.max_send_message_length", MAX_MESSAGE_BYTES),
-                # Two servers on one port would each get some of the calls.
-                ("grpc.so_reuseport", 0),
-                *KEEPALIVE,
-            ],
+    def __init__(
+        self,
+        services: Sequence[str],
+        *,
+        guard: _core.net.Guard | None = None,
+        tls: _core.net.TlsContext | None = None,
+        workers: int = 0,
+        max_memory_bytes: int = MAX_MEMORY_BYTES,
+    ) -> None:
+        """A server that listens nowhere yet.
+
+        Args:
+            services: Full names, for health and reflection.
+            guard: Who may call; None: everybody.
+            tls: What connections are encrypted with; None: they are not.
+            workers: How many calls are worked on at a time; 0: as many as there are processors.
+            max_memory_bytes: Of all requests and answers that are under way.
+        """
+        self.native = _core.net.Server(
+            workers=workers, max_memory_bytes=max_memory_bytes, max_message_bytes=MAX_MESSAGE_BYTES, guard=guard, tls=tls
         )
-        self._services = services
-        self._health = health.HealthServicer()
-        health_pb2_grpc.add_HealthServicer_to_server(self._health, self.grpc)
-        reflection.enable_server_reflection([*services, health.SERVICE_NAME, reflection.SERVICE_NAME], self.grpc)
-        self.set_serving(False)
+        self._health = _core.net.Health([*services])
+        self._health.add_to(self.native)
+        self._calls = _core.net.CallQueue()
+        self._handlers: dict[str, Handler] = {}
+        self._takes_stream: dict[str, bool] = {}
+        self._threads: list[threading.Thread] = []
+        reflection = Reflection([*services, _HEALTH])
+        for path in PATHS:
+            self.add_messages(path, pb.ServerReflectionRequest, reflection.answer)
+
+    def add(self, path: str, method: _core.net.Method) -> None:
+        """A method that the native core answers. path: `/package.Service/Method`."""
+        self.native.add(path, method)
+
+    def add_unary(self, path: str, kind: type[_Request], answer: Callable[[_Request], Message]) -> None:
+        """A method of one request and one answer. What `answer` raises becomes the call's status."""
+        self._add(path, lambda message: answer(_parsed(kind, message)).SerializeToString(), takes_stream=False)
+
+    def add_messages(self, path: str, kind: type[_Request], answer: Callable[[_Request], Message]) -> None:
+        """A method to which a client sends any number of messages, each of which is answered by one."""
+        self._add(path, lambda message: answer(_parsed(kind, message)).SerializeToString(), takes_stream=True)
+
+    def _add(self, path: str, handler: Handler, *, takes_stream: bool) -> None:
+        self._handlers[path] = handler
+        self._takes_stream[path] = takes_stream
+        self.native.add(path, self._calls.method(takes_stream))
+
+    def listen(self, address: str) -> str:
+        """`host:port`, port 0 for any free one, or `unix:/path`. Returns it with its port. Raises Unavailable."""
         try:
-            port = self.grpc.add_insecure_port(address)
-        except RuntimeError:  # gRPC has said why on stderr; its exception does not
-            raise Unavailable(f"expected a free address to listen on, got {address}") from None
-        self.address = f"{address.rpartition(':')[0]}:{port}"
+            return self.native.listen(address)
+        except OSError as error:
+            raise Unavailable(error.strerror) from None
 
     def set_serving(self, serving: bool) -> None:
         """What health checks are told, for the whole server and for each service."""
-        status = health_pb2.HealthCheckResponse.SERVING if serving else health_pb2.HealthCheckResponse.NOT_SERVING
-        for service in ["", *self._services]:
-            self._health.set(service, status)
+        self._health.set_serving(serving)
 
     def start(self) -> None:
-        self.grpc.start()
+        self.native.start()
+        for number in range(_THREADS):
+            thread = threading.Thread(target=self._answer_calls, name=f"rpc-{number}", daemon=True)
+            self._threads.append(thread)
+            thread.start()
 
     def leave(self) -> None:
         """Tells health checks that it is about to stop."""
-        self._health.enter_graceful_shutdown()
+        self._health.leave()
 
     def stop(self, seconds: float) -> None:
         """Takes no new calls, lets those that run finish for so long, then ends them."""
         self.leave()
-        self.grpc.stop(seconds).wait()
+        self.native.stop(seconds)
+        self._calls.close()
+        for thread in self._threads:
+            thread.join(_LOOK_SECONDS)
+
+    def _answer_calls(self) -> None:
+        while not self._calls.closed:
+            call = self._calls.next(_LOOK_SECONDS)
+            if call is not None:
+                self._answer(call)
+            del call  # not held until the next one comes
+
+    def _answer(self, call: _core.net.ServerCall) -> None:
+        """The one place where an exception becomes a status."""
+        try:
+            message = call.take_message()
+            if message is None:  # the client of a stream has no more
+                call.finish(0)
+                return
+            answer = self._handlers[call.path](memoryview(message))
+            if self._takes_stream[call.path]:
+                call.send(answer)
+            else:
+                call.reply(answer)
+        except Exception as error:
+            code, text = status_of(error)
+            call.finish(code, text)
 
 
-class StopSignal:
-    """The first SIGTERM, SIGINT or SIGHUP asks for a graceful end; a second ends the process at once, with 128 + its number.
-
-    Until serving() is called there is nothing to finish, and the first one ends the process at once, with 0.
-    """
-
-    def __init__(self) -> None:
-        self._serving = self._asked = False
-        # Each signal leaves a byte here as it comes, whichever thread it comes to. A lock would not do: Python runs a handler
-        # in the main thread only, and does not wake it from a lock if the signal came a moment before it began to wait.
-        self._wake, write = os.pipe()
-        os.set_blocking(write, False)
-        signal.set_wakeup_fd(write)
-        # What is ignored, as under nohup, stays so.
-        hangup = [signal.SIGHUP] if signal.getsignal(signal.SIGHUP) != signal.SIG_IGN else []
-        self._numbers = (signal.SIGTERM, signal.SIGINT, *hangup)
-        for number in self._numbers:
-            signal.signal(number, self._on_signal)
-
-    def serving(self) -> None:
-        """From here on there are calls to finish."""
-        self._serving = True
-
-    def wait(self) -> None:
-        """Until a graceful end is asked for."""
-        while not self.wait_for(None):
-            pass
-
-    def wait_for(self, seconds: float | None) -> bool:
-        """Waits for so long at most (None: no limit); whether a graceful end is asked for."""
-        ready, _, _ = select.select([self._wake], [], [], seconds)
-        return bool(ready) and os.read(self._wake, 1)[0] in self._numbers
-
-    def _on_signal(self, number: int, _frame: object) -> None:
-        if not self._serving or self._asked:
-            os._exit(128 + number if self._asked else 0)
-        self._asked = True
+def _parsed(kind: type[_Request], message: memoryview) -> _Request:
+    try:
+        return kind.FromString(bytes(message))
+    except Exception as error:  # protobuf's own class is another one in each of its implementations
+        raise InvalidInput(f"expected a {kind.DESCRIPTOR.full_name}, got other bytes: {error}") from None

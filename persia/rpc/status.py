@@ -4,22 +4,32 @@ from __future__ import annotations
 
 import logging
 
-import grpc
+from persia.errors import (
+    AccessDenied,
+    DeadlineExceeded,
+    InvalidInput,
+    NotFound,
+    PersiaError,
+    TooLarge,
+    Unauthenticated,
+    Unavailable,
+)
 
-from persia.errors import AccessDenied, DeadlineExceeded, InvalidInput, NotFound, PersiaError, TooLarge, Unavailable
-
-__all__ = ["code_name_of", "error_of", "error_of_code", "status_of"]
+__all__ = ["CODE_NAMES", "code_name_of", "error_of", "status_of"]
 
 log = logging.getLogger(__name__)
 
+# By their numbers.
+CODE_NAMES = (
+    *("OK", "CANCELLED", "UNKNOWN", "INVALID_ARGUMENT", "DEADLINE_EXCEEDED", "NOT_FOUND", "ALREADY_EXISTS", "PERMISSION_DENIED"),
+    *("RESOURCE_EXHAUSTED", "FAILED_PRECONDITION", "ABORTED", "OUT_OF_RANGE", "UNIMPLEMENTED", "INTERNAL", "UNAVAILABLE"),
+    *("DATA_LOSS", "UNAUTHENTICATED"),
+)
+
 # One class per status: those whose constructors take more than a message come back as their base.
-_CLASSES: dict[grpc.StatusCode, type[PersiaError]] = {
-    grpc.StatusCode.INVALID_ARGUMENT: InvalidInput,
-    grpc.StatusCode.NOT_FOUND: NotFound,
-    grpc.StatusCode.PERMISSION_DENIED: AccessDenied,
-    grpc.StatusCode.RESOURCE_EXHAUSTED: TooLarge,
-    grpc.StatusCode.UNAVAILABLE: Unavailable,
-    grpc.StatusCode.DEADLINE_EXCEEDED: DeadlineExceeded,
+_CLASSES: dict[str, type[PersiaError]] = {
+    kind.code: kind
+    for kind in (InvalidInput, NotFound, AccessDenied, TooLarge, Unauthenticated, Unavailable, DeadlineExceeded)
 }
 
 
@@ -28,22 +38,14 @@ def code_name_of(error: Exception) -> str:
     return error.code if isinstance(error, PersiaError) else PersiaError.code
 
 
-def status_of(error: Exception) -> tuple[grpc.StatusCode, str]:
+def status_of(error: Exception) -> tuple[int, str]:
     """What the caller is told. An error that is not ours is logged here with its traceback, and tells the caller nothing."""
     if isinstance(error, PersiaError):
-        return grpc.StatusCode[error.code], str(error)
+        return CODE_NAMES.index(error.code), str(error)
     log.error("internal error", exc_info=error)
-    return grpc.StatusCode.INTERNAL, "internal error: see the server's log"
+    return CODE_NAMES.index(PersiaError.code), "internal error: see the server's log"
 
 
-def error_of(code: grpc.StatusCode, message: str) -> PersiaError:
+def error_of(code_name: str, message: str) -> PersiaError:
     """The error that stands for a status that a service answered with."""
-    return _CLASSES.get(code, PersiaError)(message)
-
-
-def error_of_code(code: int, message: str) -> PersiaError:
-    """As error_of, for the number of a status."""
-    for status in grpc.StatusCode:
-        if status.value[0] == code:
-            return error_of(status, message)
-    return PersiaError(message)
+    return _CLASSES.get(code_name, PersiaError)(message)

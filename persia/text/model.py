@@ -19,6 +19,7 @@ from .engines import Engine, load_engine
 from .labels import LABELS_FILE, read_labels
 from .positions import positions_of
 from .settings import MODES, SETUP_FILE, TextSettings
+from .shards import INDEX_SUFFIX
 from .tasks import numbers_of, shape_problem
 from .tokenizer import Text, TextTokenizer, Tokens
 
@@ -202,7 +203,8 @@ def _longest(settings: TextSettings, config: Mapping[str, Any]) -> int:
 
 
 def _weights_in(directory: Path) -> str:
-    for name in ("model.safetensors", "pytorch_model.bin", "traced_model.pt", "model.onnx", "model.pt2"):
+    whole = ("model.safetensors", "pytorch_model.bin", "traced_model.pt", "model.onnx", "model.pt2")
+    for name in (*whole, f"model.safetensors{INDEX_SUFFIX}", f"pytorch_model.bin{INDEX_SUFFIX}"):
         if (directory / name).exists():
             return name
     return "model.safetensors"

@@ -20,6 +20,7 @@ from .engines import INPUT_NAMES, Inputs
 from .extras import extra
 from .outputs import arrays_of
 from .quiet import transformers_quiet
+from .shards import shards_of
 
 __all__ = ["CLASSES", "PretrainedEngine", "load_pretrained", "read_weights"]
 
@@ -90,7 +91,12 @@ def load_pretrained(path: Path, mode: str, config: Mapping[str, Any]) -> tuple[A
 
 
 def read_weights(path: Path) -> dict[str, torch.Tensor]:
-    """A state_dict, of safetensors or of torch.save in either of its formats. No code of a file is run. Raises ConfigError."""
+    """A state_dict, of safetensors or of torch.save in either of its formats; or of all files that an index names.
+
+    No code of a file is run. Raises ConfigError, NotFound, OSError.
+    """
+    if shards := shards_of(path):
+        return {name: tensor for shard in shards for name, tensor in read_weights(shard).items()}
     with path.open("rb") as opened:
         is_safetensors = opened.read(9)[8:] == b"{"  # after the length of its header
     try:

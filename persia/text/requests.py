@@ -9,6 +9,7 @@ from typing import Any
 
 from persia.errors import InvalidInput, TooLarge
 
+from .keys import KNOWN, REQUEST_ID, SECOND_KEY, TEXT_KEYS, check_inner_keys, check_keys
 from .literals import parse_json, parse_literal, plain
 from .tokenizer import Text
 from .wishes import WISHES, check_no_wishes, shown, wishes_of
@@ -18,11 +19,7 @@ __all__ = ["Request", "RequestReader"]
 # Texts are run one after the other, and a worker that takes longer than responseTimeout is killed.
 MAX_TEXTS = 256
 
-# Names under which a text may come. The example's are `data` and `body`, the workshop's is `text`, that of pipelines `inputs`.
-_TEXT_KEYS = ("text", "data", "inputs", "body")
-_SECOND_KEY = "text_pair"
 _HALF = re.compile("[\ud800-\udfff]")  # of a character, which JSON lets pass
-_KNOWN = {*_TEXT_KEYS, _SECOND_KEY, *WISHES, "instances", "question", "context", "request_id", "parameters"}
 
 _EXPECTED = 'expected a text as the body, or an object such as {"text": "..."} of Content-Type application/json'
 _EXPECTED_QUESTION = 'expected an object such as {"question": "...", "context": "..."}'
@@ -57,9 +54,10 @@ class RequestReader:
 
     def _read(self, data: Any, content_type: str, explain: bool) -> Request:
         fields = data if isinstance(data, Mapping) else {"body": data}
-        if set(fields) == {"body", "content_type"}:  # over gRPC, which has no headers
+        names = fields.keys() - {REQUEST_ID}
+        if names == {"body", "content_type"}:  # over gRPC, which has no headers
             content_type = plain(fields["content_type"])
-        elif set(fields) != {"body"}:
+        elif names != {"body"}:
             return self._of_fields(fields, explain)
         body = fields["body"]
         if isinstance(body, (Mapping, list)):
@@ -70,12 +68,13 @@ class RequestReader:
 
     def _of_fields(self, fields: Mapping[str, Any], explain: bool) -> Request:
         """Of a form, of gRPC's map, or of an object that an envelope took out of the body. Values are bytes, or JSON."""
-        if not fields.keys() & _KNOWN:
+        if not fields.keys() & KNOWN:
             return self._of_misused_form(fields)
         values = {key: plain(value) if isinstance(value, (bytes, bytearray)) else value for key, value in fields.items()}
-        texts = [key for key in _TEXT_KEYS if key in values]
-        if len(texts) == 1 and isinstance(values[texts[0]], str) and _SECOND_KEY not in values:
+        texts = [key for key in TEXT_KEYS if key in values]
+        if len(texts) == 1 and isinstance(values[texts[0]], str) and SECOND_KEY not in values:
             request = self._of_text(values[texts[0]], explain)
+            check_keys(values)
             return self._with_wishes(request, values)
         return self._of_json(values)
 
@@ -93,16 +92,19 @@ class RequestReader:
         )
 
     def _of_text(self, text: str, explain: bool) -> Request:
-        """The example takes a text to the letter, except where it expects an object: for questions, and with captum."""
+        """The example takes a text to the letter, except where it expects an object: for questions, and with captum.
+
+        Of such an object it ignores keys that it does not know, and so do we.
+        """
         if self.is_question or self.parses_text or explain:
             value = parse_literal(text)
             if isinstance(value, Mapping) and (self.is_question or "text" in value):
-                return self._of_json(value)
+                return self._of_json(value, ignores_keys=True)
         if self.is_question:
             raise InvalidInput(f"{_EXPECTED_QUESTION}, got a text that is neither JSON nor a literal of Python")
         return Request([Text(self._text(text))])
 
-    def _of_json(self, value: Any) -> Request:
+    def _of_json(self, value: Any, ignores_keys: bool = False) -> Request:
         if isinstance(value, list):
             return Request(self._several(value), many=True)
         if not isinstance(value, Mapping):
@@ -112,8 +114,10 @@ class RequestReader:
         else:
             key = self._text_key(value)
             texts = value[key] if key is not None else None
-            is_list = isinstance(texts, list) and not isinstance(value.get(_SECOND_KEY), str)
+            is_list = isinstance(texts, list) and not isinstance(value.get(SECOND_KEY), str)
             request = Request(self._several(texts), many=True) if is_list else Request([self._one(value)])
+        if not ignores_keys:
+            check_keys(value)
         return self._with_wishes(request, value)
 
     def _several(self, values: Any) -> list[Text]:
@@ -132,11 +136,13 @@ class RequestReader:
     def _inner(self, value: Any) -> Text:
         """Of what stands in a list or in another object."""
         check_no_wishes(value)
-        return self._one(value)
+        text = self._one(value)
+        check_inner_keys(value)
+        return text
 
     def _text_key(self, value: Mapping[str, Any]) -> str | None:
         """Under which name of several the text of an object stands."""
-        there = [key for key in _TEXT_KEYS if key in value]
+        there = [key for key in TEXT_KEYS if key in value]
         keys = [key for key in there if value[key] is not None] or there[:1]
         if len(keys) > 1:
             raise InvalidInput(
@@ -160,7 +166,7 @@ class RequestReader:
         if isinstance(value, Mapping) and "datatype" in value:
             raise InvalidInput('expected {"instances": [...]}, got an input of the open inference protocol (v2)')
         if isinstance(value, Mapping) and (key := self._text_key(value)) is not None:
-            inner, second = value[key], value.get(_SECOND_KEY)
+            inner, second = value[key], value.get(SECOND_KEY)
             return self._inner(inner) if second is None else Text(self._text(inner), self._text(second))
         raise InvalidInput(f"{self.expected}, got {shown(value)}")
 

@@ -14,7 +14,8 @@ from .literals import parse_literal
 __all__ = ["FORMATS", "WISHES", "Wishes", "check_no_wishes", "shown", "wishes_of"]
 
 FORMATS = ("text", "json", "top_k", "scores", "logits", "offsets")
-WISHES = ("format", "top_k", "target")
+_TARGET = "target"
+WISHES = ("format", "top_k", _TARGET)
 _OF_ALL = ("format", "top_k")  # texts of a request
 _DIGITS = 9  # of a number of labels
 
@@ -30,8 +31,7 @@ class Wishes:
 
 def wishes_of(value: Mapping[str, Any]) -> Wishes:
     """Those in an object, or in its `parameters`, as pipelines have them. Raises InvalidInput."""
-    parameters = value.get("parameters")
-    wishes = {**parameters, **value} if isinstance(parameters, Mapping) else value
+    wishes = {**_parameters(value), **value}
     chosen, top_k, target = (wishes.get(key) for key in WISHES)
     if chosen is not None and chosen not in FORMATS:
         raise InvalidInput(f"expected one of {', '.join(FORMATS)} as `format`, got {shown(chosen)}")
@@ -41,8 +41,24 @@ def wishes_of(value: Mapping[str, Any]) -> Wishes:
     return Wishes(chosen, count, _target(target))
 
 
+def _parameters(value: Mapping[str, Any]) -> Mapping[str, Any]:
+    parameters = value.get("parameters")
+    if parameters is None:
+        return {}
+    if not isinstance(parameters, Mapping):
+        raise InvalidInput(f"expected an object as `parameters`, got {shown(parameters)}")
+    if unknown := [key for key in parameters if key not in WISHES]:
+        raise InvalidInput(f"expected {', '.join(WISHES)} in `parameters`, got {str(unknown[0])[:40]!r}")
+    return parameters
+
+
 def check_no_wishes(value: Any) -> None:
     """For what stands in a list or in another object, where wishes would be lost. Raises InvalidInput."""
+    if isinstance(value, Mapping) and _TARGET in value:
+        raise InvalidInput(
+            f"expected a text, got `{_TARGET}` beside it: it says what to explain, and an explanation is of one text, whose "
+            f'request is an object such as {{"text": "...", "{_TARGET}": ...}}'
+        )
     if isinstance(value, Mapping) and (wishes := [key for key in _OF_ALL if key in value]):
         named = " and ".join(f"`{key}`" for key in wishes)
         raise InvalidInput(

@@ -50,7 +50,7 @@ def torchserve_error(error: grpc.RpcError, request_bytes: int, end: float) -> Pe
         return PersiaError(f"the handler failed ({text}): its traceback is in TorchServe's model_log.log")
     if code == grpc.StatusCode.UNKNOWN and not text:
         return PersiaError("TorchServe failed without a reason (its ts_log.log may have one)")
-    return error_of(code, text)
+    return error_of(code.name, text)
 
 
 def _text(details: str) -> str:

@@ -29,7 +29,7 @@ def answer(request: Any, context: Any) -> Any:
         path = pathlib.Path(rest)
         path.with_suffix(".started").write_text(str(os.getpid()))
         while not path.exists():
-            os.sched_yield()
+            time.sleep(0.005)
     if word == "nap":
         time.sleep(float(rest))
     if word == "inputs":

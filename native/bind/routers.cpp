@@ -1,0 +1,305 @@
+#include <nanobind/ndarray.h>
+#include <nanobind/stl/optional.h>
+#include <nanobind/stl/shared_ptr.h>
+#include <nanobind/stl/string.h>
+#include <nanobind/stl/tuple.h>
+#include <nanobind/stl/unique_ptr.h>
+#include <nanobind/stl/vector.h>
+
+#include <algorithm>
+#include <chrono>
+#include <memory>
+#include <optional>
+#include <string>
+#include <tuple>
+#include <utility>
+#include <vector>
+
+#include "arrays.hpp"
+#include "batch.hpp"
+#include "bind.hpp"
+#include "grpc/call_failed.hpp"
+#include "persia/bytes.hpp"
+#include "persia/id_part.hpp"
+#include "release.hpp"
+#include "routing/router.hpp"
+#include "wire/forward.hpp"
+
+namespace nb = nanobind;
+
+namespace persia::bind {
+
+namespace {
+
+using routing::Clock;
+using routing::Lookup;
+using routing::LookupResult;
+using routing::Replica;
+using routing::ReplicaSet;
+using routing::Room;
+using routing::Router;
+
+constexpr nb::dlpack::dtype kHalf{static_cast<std::uint8_t>(nb::dlpack::dtype_code::Float), 16, 1};
+constexpr double kLongestSeconds = 1e8;
+
+Clock::duration duration_of(double seconds) {
+    return std::chrono::duration_cast<Clock::duration>(
+        std::chrono::duration<double>(std::clamp(seconds, 0.0, kLongestSeconds)));
+}
+
+// As time.monotonic() has it.
+double seconds_of(Clock::time_point time) { return std::chrono::duration<double>(time.time_since_epoch()).count(); }
+
+// Signals, as of Ctrl-C, are heard while somebody waits.
+void check_signals() {
+    const nb::gil_scoped_acquire held;
+    if (PyErr_CheckSignals() != 0) throw nb::python_error();
+}
+
+// An array of what somebody else holds, and keeps.
+template <class T, class Owner>
+nb::ndarray<nb::numpy, T, nb::ndim<1>> shared(T* data, std::size_t size, std::shared_ptr<Owner> owner) {
+    auto* kept = new std::shared_ptr<Owner>(std::move(owner));
+    const nb::capsule capsule(kept, [](void* p) noexcept { delete static_cast<std::shared_ptr<Owner>*>(p); });
+    return {data, {size}, capsule};
+}
+
+template <class Owner>
+nb::ndarray<nb::numpy> shared_halves(const std::uint16_t* data, std::size_t size, std::shared_ptr<Owner> owner) {
+    auto* kept = new std::shared_ptr<Owner>(std::move(owner));
+    const nb::capsule capsule(kept, [](void* p) noexcept { delete static_cast<std::shared_ptr<Owner>*>(p); });
+    return {const_cast<std::uint16_t*>(data), {size}, capsule, {}, kHalf};
+}
+
+nb::object call_replica(Replica& self, const std::string& path, const nb::bytes& message, double seconds) {
+    const std::string bytes(message.c_str(), message.size());
+    grpc::Reply reply = [&] {
+        const Released released;
+        return self.call(path, grpc::OutgoingMessage(bytes), seconds);
+    }();
+    if (!reply.status.ok()) throw grpc::CallFailed(reply.status, reply.pushback);
+    return nb::bytes(reply.message.bytes().data(), reply.message.size());
+}
+
+std::shared_ptr<Replica> make_replica(const std::string& address, std::string host, std::shared_ptr<grpc::TlsContext> tls,
+                                      std::shared_ptr<grpc::TokenSource> token) {
+    return std::make_shared<Replica>(routing::Target{address, std::move(host), std::move(tls), std::move(token), {}});
+}
+
+std::string set_health(Replica& self, std::uint64_t generation, bool ready, std::string state, std::string refused,
+                       std::uint64_t version, std::uint64_t rows, std::uint64_t server_start, std::uint64_t checkpoint_id,
+                       std::uint64_t checkpoint_seconds) {
+    switch (self.set_health(generation, {ready, std::move(state), std::move(refused), version, rows, server_start,
+                                         checkpoint_id, checkpoint_seconds})) {
+        case Replica::Update::outdated:
+            return "outdated";
+        case Replica::Update::same:
+            return "same";
+        case Replica::Update::changed:
+            return "changed";
+    }
+    return {};
+}
+
+routing::RetryPolicy policy_of(double hedge_after, double wait_for_service, double spin_for) {
+    return {duration_of(hedge_after), duration_of(wait_for_service), duration_of(spin_for)};
+}
+
+void bind_replicas(nb::module_& module) {
+    nb::class_<routing::Health>(module, "ReplicaHealth")
+        .def_ro("ready", &routing::Health::ready)
+        .def_ro("state", &routing::Health::state)
+        .def_ro("refused", &routing::Health::refused)
+        .def_ro("version", &routing::Health::version)
+        .def_ro("rows", &routing::Health::rows)
+        .def_ro("server_start", &routing::Health::server_start)
+        .def_ro("checkpoint_id", &routing::Health::checkpoint_id)
+        .def_ro("checkpoint_seconds", &routing::Health::checkpoint_seconds)
+        .def_prop_ro("well", &routing::Health::well);
+    nb::class_<Replica>(module, "Replica")
+        .def(nb::new_(&make_replica), nb::arg("address"), nb::arg("host") = "", nb::arg("tls").none() = nb::none(),
+             nb::arg("token").none() = nb::none())
+        .def_prop_ro("address", &Replica::address)
+        .def_prop_ro("generation", &Replica::generation)
+        .def_prop_ro("usable", &Replica::usable)
+        .def_prop_ro("well", &Replica::well)
+        .def_prop_ro("health", &Replica::health)
+        .def_prop_ro("excluded", &Replica::excluded)
+        .def_prop_ro("closed", &Replica::closed)
+        .def_prop_ro("idle_connections", &Replica::idle_connections)
+        .def_prop_ro("unusable_since", [](const Replica& self) { return seconds_of(self.unusable_since()); })
+        .def_prop_ro("standing", [](const Replica& self) { return static_cast<int>(self.standing(Clock::now())); })
+        .def("why_unusable", &Replica::why_unusable)
+        .def("mark_hanging", [](Replica& self, double seconds) { self.mark_hanging(Clock::now() + duration_of(seconds)); },
+             nb::arg("seconds"))
+        .def("suspect", &Replica::suspect, nb::arg("generation"), nb::arg("reason"))
+        .def("set_health", set_health, nb::arg("generation"), nb::kw_only(), nb::arg("ready"), nb::arg("state"),
+             nb::arg("refused") = "", nb::arg("version") = 0, nb::arg("rows") = 0, nb::arg("server_start") = 0,
+             nb::arg("checkpoint_id") = 0, nb::arg("checkpoint_seconds") = 0)
+        .def("exclude", &Replica::exclude, nb::arg("reason"))
+        .def("wait_for_change", &Replica::wait_for_change, nb::arg("generation"), nb::arg("seconds"),
+             nb::call_guard<Released>())
+        .def("call", call_replica, nb::arg("path"), nb::arg("message"), nb::arg("seconds"))
+        .def("close", &Replica::close);
+    nb::class_<ReplicaSet>(module, "ReplicaSet")
+        .def(nb::new_([](std::string name, ReplicaSet::Replicas replicas) {
+                 return std::make_shared<ReplicaSet>(std::move(name), std::move(replicas));
+             }),
+             nb::arg("name"), nb::arg("replicas"))
+        .def_prop_ro("name", &ReplicaSet::name)
+        .def_prop_ro("replicas", [](const ReplicaSet& self) { return *self.replicas(); })
+        .def("set_replicas", &ReplicaSet::set_replicas, nb::arg("replicas"), nb::arg("unresolved") = "")
+        .def_prop_ro("usable", &ReplicaSet::usable)
+        .def_prop_ro("hanging", [](const ReplicaSet& self) { return self.hanging(Clock::now()); })
+        .def("why_unusable", &ReplicaSet::why_unusable)
+        .def("close", &ReplicaSet::close);
+}
+
+// A lookup that was begun; its batch lives as long.
+struct PyLookup {
+    std::unique_ptr<Lookup> lookup;
+};
+
+std::unique_ptr<PyLookup> begin_lookup(Router& self, const DecodedBatch& batch, double seconds) {
+    const ReleasedForWork released(batch.buffer.bytes().size());
+    return std::make_unique<PyLookup>(PyLookup{self.begin(batch.batch, seconds)});
+}
+
+LookupResult finish_lookup(PyLookup& self) {
+    const Released released;
+    return self.lookup->finish(check_signals);
+}
+
+nb::ndarray<nb::numpy> numbers_of(const PyLookup& self) {
+    const auto& room = self.lookup->room();
+    return shared_halves(room->numbers.get(), room->size, room);
+}
+
+auto shapes_of(const PyLookup& self) {
+    const auto& room = self.lookup->room();
+    return shared(room->shapes.data(), room->shapes.size(), room);
+}
+
+void bind_routers(nb::module_& module) {
+    nb::class_<LookupResult>(module, "LookupResult")
+        .def_ro("versions", &LookupResult::versions)
+        .def_prop_ro("absent", [](const LookupResult& self) { return self.misses.absent; })
+        .def_prop_ro("wrong_dim", [](const LookupResult& self) { return self.misses.wrong_dim; })
+        .def_ro("missing_shards", &LookupResult::missing_shards)
+        .def_prop_ro("counts", [](LookupResult& self) { return owned(std::move(self.counts)); },
+                     nb::rv_policy::automatic)
+        .def_ro("checkpoint_id", &LookupResult::checkpoint_id)
+        .def_ro("asking_seconds", &LookupResult::asking_seconds);
+    nb::class_<PyLookup>(module, "Lookup")
+        .def_prop_ro("numbers", numbers_of, nb::rv_policy::automatic)
+        .def_prop_ro("shapes", shapes_of, nb::rv_policy::automatic)
+        .def("finish", finish_lookup);
+    nb::class_<Router>(module, "Router")
+        .def(nb::new_([](std::shared_ptr<Slots> slots, std::vector<std::shared_ptr<ReplicaSet>> shards, double hedge_after,
+                         double wait_for_service, double spin_for, bool zeros_for_missing_shards) {
+                 return std::make_shared<Router>(
+                     std::move(slots), std::move(shards),
+                     routing::RouterOptions{policy_of(hedge_after, wait_for_service, spin_for), zeros_for_missing_shards});
+             }),
+             nb::arg("slots"), nb::arg("shards"), nb::kw_only(), nb::arg("hedge_after"), nb::arg("wait_for_service"),
+             nb::arg("spin_for"), nb::arg("zeros_for_missing_shards") = false)
+        .def("begin", begin_lookup, nb::arg("batch"), nb::arg("seconds"), nb::keep_alive<0, 1>(), nb::keep_alive<0, 2>())
+        .def(
+            "settle",
+            [](Router& self, std::uint64_t checkpoint_id, std::string problem,
+               std::optional<std::vector<std::uint64_t>> known_starts) {
+                if (known_starts) std::sort(known_starts->begin(), known_starts->end());
+                self.settle({checkpoint_id, std::move(problem), std::move(known_starts)});
+            },
+            nb::arg("checkpoint_id"), nb::arg("problem"), nb::arg("known_starts").none())
+        .def_prop_ro("feature_counts", &Router::feature_counts, nb::rv_policy::reference_internal);
+}
+
+// What a middleware has answered.
+struct Forwarded {
+    grpc::ReceivedMessage message;
+    wire::ForwardResponse response;
+};
+
+constexpr char kForward[] = "/persia.v1.Middleware/Forward";
+
+// Why bytes are no answer of a middleware with one of these configs; empty: they are.
+std::string why_no_answer(std::span<const std::byte> bytes, const std::optional<std::vector<std::uint64_t>>& config_ids) {
+    try {
+        wire::ForwardResponse response(bytes);
+        if (std::string problem = response.problem(); !problem.empty()) return problem;
+        if (config_ids && std::ranges::find(*config_ids, response.facts().embedding_config_id) == config_ids->end()) {
+            return "expected one by the embedding config that was compared, got another one";
+        }
+        return {};
+    } catch (const DecodeError& error) {
+        return error.what();
+    }
+}
+
+std::shared_ptr<Forwarded> forward(std::shared_ptr<ReplicaSet> middleware, const DecodedBatch& batch, double seconds,
+                                   std::uint32_t timeout_ms, double hedge_after, double wait_for_service, double spin_for,
+                                   std::optional<std::vector<std::uint64_t>> config_ids) {
+    const Released released;
+    auto ids = std::make_shared<Writer>();
+    encode_ids(batch.batch, *ids);
+    wire::ForwardRequest request;
+    request.ids = ids->view();
+    request.timeout_ms = timeout_ms;
+    std::vector<routing::Call> calls;
+    calls.emplace_back(std::move(middleware), kForward, wire::encode_forward_request(request, ids),
+                       [&](std::span<const std::byte> bytes) { return why_no_answer(bytes, config_ids); });
+    routing::Asking asking(std::move(calls), Clock::now() + duration_of(seconds),
+                           policy_of(hedge_after, wait_for_service, spin_for));
+    asking.finish(check_signals);
+    routing::Call& call = asking.calls().front();
+    if (call.has_error()) throw grpc::CallFailed(call.error().status, call.error().pushback);
+    auto forwarded = std::make_shared<Forwarded>();
+    forwarded->message = std::move(call.answer());
+    forwarded->response = wire::ForwardResponse(forwarded->message.bytes());
+    return forwarded;
+}
+
+void bind_forwarding(nb::module_& module) {
+    nb::class_<Forwarded>(module, "Forwarded")
+        .def_prop_ro(
+            "numbers",
+            [](const std::shared_ptr<Forwarded>& self) {
+                const auto numbers = self->response.tensors();
+                return shared_halves(numbers.data(), numbers.size(), self);
+            },
+            nb::rv_policy::automatic)
+        .def_prop_ro(
+            "shapes",
+            [](const std::shared_ptr<Forwarded>& self) {
+                const auto shapes = self->response.shapes();
+                return shared(shapes.data(), shapes.size(), self);
+            },
+            nb::rv_policy::automatic)
+        .def_prop_ro(
+            "counts",
+            [](const std::shared_ptr<Forwarded>& self) {
+                const auto counts = self->response.counts();
+                return shared(counts.data(), counts.size(), self);
+            },
+            nb::rv_policy::automatic)
+        .def_prop_ro("versions", [](const Forwarded& self) { return self.response.facts().versions; })
+        .def_prop_ro("absent", [](const Forwarded& self) { return self.response.facts().misses.absent; })
+        .def_prop_ro("wrong_dim", [](const Forwarded& self) { return self.response.facts().misses.wrong_dim; })
+        .def_prop_ro("missing_shards", [](const Forwarded& self) { return self.response.facts().missing_shards; })
+        .def_prop_ro("embedding_config_id", [](const Forwarded& self) { return self.response.facts().embedding_config_id; })
+        .def_prop_ro("checkpoint_id", [](const Forwarded& self) { return self.response.facts().checkpoint_id; });
+    module.def("forward", forward, nb::arg("middleware"), nb::arg("batch"), nb::kw_only(), nb::arg("seconds"),
+               nb::arg("timeout_ms"), nb::arg("hedge_after"), nb::arg("wait_for_service"), nb::arg("spin_for"),
+               nb::arg("config_ids").none());
+}
+
+}  // namespace
+
+void routers(nb::module_& module) {
+    bind_replicas(module);
+    bind_routers(module);
+    bind_forwarding(module);
+}
+
+}  // namespace persia::bind

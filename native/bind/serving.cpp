@@ -1,0 +1,85 @@
+#include <nanobind/nanobind.h>
+#include <nanobind/stl/array.h>
+#include <nanobind/stl/shared_ptr.h>
+#include <nanobind/stl/string.h>
+#include <nanobind/stl/vector.h>
+
+#include <memory>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "bind.hpp"
+#include "serving/forward_method.hpp"
+#include "serving/lookup_method.hpp"
+
+namespace nb = nanobind;
+
+namespace persia::bind {
+
+namespace {
+
+using serving::CallCounts;
+using serving::ForwardCounts;
+using serving::ForwardMethod;
+using serving::Histogram;
+using serving::LookupContext;
+using serving::LookupMethod;
+
+// A method under its base, which a server takes.
+std::shared_ptr<grpc::Method> lookup_method(std::shared_ptr<LookupContext> context) {
+    return std::make_shared<LookupMethod>(std::move(context));
+}
+
+std::shared_ptr<grpc::Method> forward_method(std::shared_ptr<routing::Router> router, std::uint64_t embedding_config_id,
+                                             double seconds, std::shared_ptr<ForwardCounts> counts) {
+    return std::make_shared<ForwardMethod>(std::move(router), embedding_config_id, seconds, std::move(counts));
+}
+
+}  // namespace
+
+void serving_methods(nb::module_& module) {
+    nb::class_<Histogram::Totals>(module, "HistogramTotals")
+        .def_prop_ro("seconds", [](const Histogram::Totals& self) { return static_cast<double>(self.nanoseconds) * 1e-9; })
+        .def_ro("within", &Histogram::Totals::within)
+        .def_ro("beyond", &Histogram::Totals::beyond);
+    nb::class_<CallCounts::Totals>(module, "CallTotals")
+        .def_ro("seconds", &CallCounts::Totals::seconds)
+        .def_ro("by_code", &CallCounts::Totals::by_code)
+        .def_ro("dropped", &CallCounts::Totals::dropped);
+    nb::class_<LookupContext::Totals>(module, "LookupTotals")
+        .def_ro("lookups", &LookupContext::Totals::lookups)
+        .def_ro("signs", &LookupContext::Totals::signs)
+        .def_prop_ro("absent", [](const LookupContext::Totals& self) { return self.misses.absent; })
+        .def_prop_ro("wrong_dim", [](const LookupContext::Totals& self) { return self.misses.wrong_dim; });
+    nb::class_<LookupContext>(module, "LookupContext")
+        .def(nb::new_([](std::uint32_t index, std::uint32_t count, std::uint64_t server_start, std::size_t max_numbers,
+                         std::vector<double> bounds, std::vector<std::string> features) {
+                 return std::make_shared<LookupContext>(wire::ShardPlace{index, count}, server_start, max_numbers,
+                                                        std::move(bounds), std::move(features));
+             }),
+             nb::arg("index"), nb::arg("count"), nb::arg("server_start"), nb::arg("max_numbers"), nb::arg("bounds"),
+             nb::arg("features"))
+        .def("open", &LookupContext::open, nb::arg("table"), nb::arg("checkpoint_id"), nb::keep_alive<1, 2>())
+        .def("close", &LookupContext::close)
+        .def("set_state", &LookupContext::set_state, nb::arg("state"))
+        .def_prop_ro("state", &LookupContext::state)
+        .def("totals", &LookupContext::totals)
+        .def("call_totals", [](LookupContext& self) { return self.calls().totals(); })
+        .def_prop_ro("features", &LookupContext::features, nb::rv_policy::reference_internal);
+    nb::class_<ForwardCounts::Totals>(module, "ForwardTotals")
+        .def_ro("asking", &ForwardCounts::Totals::asking)
+        .def_prop_ro("absent", [](const ForwardCounts::Totals& self) { return self.misses.absent; })
+        .def_prop_ro("wrong_dim", [](const ForwardCounts::Totals& self) { return self.misses.wrong_dim; })
+        .def_ro("without_shard", &ForwardCounts::Totals::without_shard);
+    nb::class_<ForwardCounts>(module, "ForwardCounts")
+        .def(nb::new_([](const std::vector<double>& bounds) { return std::make_shared<ForwardCounts>(bounds); }),
+             nb::arg("bounds"))
+        .def("totals", &ForwardCounts::totals)
+        .def("call_totals", [](ForwardCounts& self) { return self.calls().totals(); });
+    module.def("lookup_method", lookup_method, nb::arg("context"));
+    module.def("forward_method", forward_method, nb::arg("router"), nb::arg("embedding_config_id"), nb::arg("seconds"),
+               nb::arg("counts"));
+}
+
+}  // namespace persia::bind

@@ -1,0 +1,330 @@
+// What a call does next, at moments that the tests choose: whom it asks, when it hedges, when it gives up. No server is needed.
+#include "routing/attempts.hpp"
+
+#include <algorithm>
+#include <string>
+#include <vector>
+
+#include "check.hpp"
+
+using namespace persia;
+using namespace persia::routing;
+using namespace std::chrono_literals;
+using Kind = Attempts::Step::Kind;
+using grpc::Code;
+
+namespace {
+
+// Not the same as now: nothing here depends on the clock but how long a service has been away.
+const Clock::time_point kNow = Clock::now() + 1ms;
+const Clock::time_point kEnd = kNow + 10s;
+constexpr RetryPolicy kPolicy{.hedge_after = 100ms, .wait_for_service = 1s};
+
+std::shared_ptr<Replica> replica(const std::string& address) {
+    auto made = std::make_shared<Replica>(Target{.address = address});
+    made->set_health(made->generation(), {.ready = true, .state = "serving"});
+    return made;
+}
+
+void recover(Replica& replica) { replica.set_health(replica.generation(), {.ready = true, .state = "serving"}); }
+
+grpc::Reply lost(std::string words = "Connection refused") {
+    grpc::Reply reply;
+    reply.status = grpc::Status(Code::unavailable, std::move(words));
+    return reply;
+}
+
+grpc::Reply refused(Code code, std::string words) {
+    grpc::Reply reply;
+    reply.status = grpc::Status(code, std::move(words));
+    reply.is_servers_word = true;
+    return reply;
+}
+
+grpc::Reply overloaded(std::chrono::milliseconds pushback = 50ms) {
+    grpc::Reply reply = refused(Code::resource_exhausted, "too much to do");
+    reply.pushback = pushback;
+    return reply;
+}
+
+ReplicaSet::Replicas replicas_of(int count) {
+    ReplicaSet::Replicas all;
+    for (int i = 0; i < count; ++i) all.push_back(replica(std::string(1, static_cast<char>('a' + i)) + ":1"));
+    return all;
+}
+
+// A service of so many replicas, a:1, b:1 and so on, and one call to it.
+struct Asked {
+    explicit Asked(int count)
+        : replicas(replicas_of(count)), service(std::make_shared<ReplicaSet>("shard 1 of 2", replicas)), attempts(service) {}
+
+    Attempts::Step next(Clock::duration after = 0s) { return attempts.next(kNow + after, kEnd, kPolicy); }
+    // The replica that is asked next; null: none.
+    std::shared_ptr<Replica> ask(Clock::duration after = 0s) {
+        Attempts::Step step = next(after);
+        if (step.kind != Kind::ask) return nullptr;
+        attempts.began(step.replica);
+        return step.replica;
+    }
+    std::optional<CallError> fail(const std::shared_ptr<Replica>& one, const grpc::Reply& reply, Clock::duration after = 0s) {
+        return attempts.failed(one, one->generation(), reply, kNow + after);
+    }
+    std::string words_of_end(Clock::duration after) {
+        const Attempts::Step step = next(after);
+        return step.kind == Kind::give_up ? step.error.status.message : "";
+    }
+    void spend_all(Clock::duration after = 0s) {
+        while (service->budget().spend(kNow + after)) continue;
+    }
+
+    ReplicaSet::Replicas replicas;
+    std::shared_ptr<ReplicaSet> service;
+    Attempts attempts;
+};
+
+}  // namespace
+
+TEST(a_call_asks_one_and_waits_until_it_is_to_be_hedged) {
+    Asked one(2);
+    CHECK(one.ask() != nullptr);
+    const Attempts::Step step = one.next();
+    CHECK(step.kind == Kind::wait && step.until == kNow + 100ms);
+    CHECK(one.attempts.next(kNow, kNow + 50ms, kPolicy).until == kNow + 50ms);
+}
+
+TEST(calls_take_the_replicas_in_turn_and_those_with_the_least_trouble) {
+    Asked service(3);
+    std::vector<Replica*> seen;
+    for (int i = 0; i < 3; ++i) {
+        Attempts call(service.service);
+        seen.push_back(call.next(kNow, kEnd, kPolicy).replica.get());
+    }
+    std::ranges::sort(seen);
+    CHECK(std::ranges::adjacent_find(seen) == seen.end());
+    service.replicas[0]->mark_slow(kNow);
+    service.replicas[1]->mark_hanging(kNow + 10s);
+    for (int i = 0; i < 4; ++i) CHECK(service.service->choose(kNow) == service.replicas[2]);
+    service.replicas[2]->exclude("another checkpoint");
+    CHECK(service.service->choose(kNow) == service.replicas[0]);
+    CHECK(service.service->choose(kNow, std::span(service.replicas).first(1)) == service.replicas[1]);
+    CHECK(service.service->choose(kNow, service.replicas) == nullptr);
+    service.replicas[2]->exclude("");
+    CHECK(service.service->choose(kNow) == service.replicas[2]);
+    CHECK(service.replicas[0]->standing(kNow + Replica::kSlowFor) == Standing::well);
+}
+
+TEST(one_that_does_not_answer_is_hedged_by_another_one_once) {
+    Asked call(3);
+    const auto first = call.ask();
+    CHECK(call.ask(99ms) == nullptr && first->standing(kNow + 99ms) == Standing::well);
+    const auto second = call.ask(100ms);
+    CHECK(second && second != first && first->standing(kNow + 100ms) == Standing::slow);
+    CHECK(call.ask(200ms) == nullptr && second->standing(kNow + 200ms) == Standing::slow);
+    CHECK(call.next(201ms).until == kNow + 300ms);
+    // The first one may still fail, and the second one answer.
+    CHECK(!call.fail(first, lost()) && call.next(202ms).kind == Kind::wait);
+}
+
+TEST(where_all_are_slow_nobody_is_hedged) {
+    Asked call(2);
+    for (const auto& one : call.replicas) one->mark_slow(kNow + 1s);
+    CHECK(call.ask() && call.ask(100ms) == nullptr);
+    // One that hangs is relieved by one that is slow.
+    Asked other(2);
+    for (const auto& one : other.replicas) one->mark_slow(kNow + 1s);
+    const auto hangs = other.ask();
+    hangs->mark_hanging(kNow + 10s);
+    CHECK(other.ask(100ms) != nullptr);
+}
+
+TEST(the_only_replica_is_not_hedged) {
+    Asked call(1);
+    CHECK(call.ask() && call.ask(100ms) == nullptr && call.ask(1s) == nullptr);
+    CHECK(call.words_of_end(10s) == "expected an answer of shard 1 of 2 in time, got none from a:1");
+    CHECK(call.next(10s).error.status.code == Code::deadline_exceeded);
+}
+
+TEST(a_replica_that_fails_is_suspected_and_another_one_asked) {
+    Asked call(2);
+    const auto first = call.ask();
+    CHECK(!call.fail(first, lost()));
+    CHECK(!first->usable() && first->why_unusable() == "Connection refused" && first->generation() == 1);
+    const auto second = call.ask();
+    CHECK(second && second != first);
+}
+
+TEST(a_service_that_is_away_is_waited_for) {
+    Asked call(1);
+    const auto only = call.ask();
+    CHECK(!call.fail(only, lost()));
+    const Attempts::Step step = call.next(10ms);
+    CHECK(step.kind == Kind::wait && step.until == kNow + 15ms);
+    recover(*only);
+    CHECK(call.ask(20ms) == only);
+
+    Asked vain(1);
+    CHECK(!vain.fail(vain.ask(), lost()));
+    CHECK(vain.next(500ms).kind == Kind::wait);
+    CHECK(vain.words_of_end(9s) == "expected an answer of shard 1 of 2, got none: a:1: Connection refused");
+    CHECK(vain.next(9s).error.status.code == Code::unavailable);
+    // It has been away for long by then: other calls do not wait for it.
+    Attempts late(vain.service);
+    CHECK(late.next(kNow + 9s, kEnd, kPolicy).kind == Kind::give_up);
+}
+
+TEST(a_service_without_addresses_says_so) {
+    Asked call(0);
+    CHECK(call.words_of_end(9s) == "expected an answer of shard 1 of 2, got none: no address is known yet");
+    call.service->set_replicas({}, "ps.example: Name or service not known");
+    Attempts late(call.service);
+    const auto step = late.next(kNow + 9s, kEnd, kPolicy);
+    CHECK(step.error.status.message.ends_with("got none: ps.example: Name or service not known"));
+}
+
+TEST(what_another_replica_would_say_as_well_is_the_error) {
+    for (const Code code : {Code::invalid_argument, Code::resource_exhausted, Code::unauthenticated, Code::unimplemented,
+                            Code::internal, Code::deadline_exceeded}) {
+        Asked call(2);
+        const auto first = call.ask();
+        const auto error = call.fail(first, refused(code, "expected 5"));
+        CHECK(error && error->status.code == code && !error->pushback);
+        CHECK(error && error->status.message == "shard 1 of 2 at " + first->address() + ": expected 5");
+        CHECK(first->usable());
+    }
+}
+
+TEST(what_is_no_word_of_a_server_is_asked_of_another_one) {
+    for (const Code code : {Code::unavailable, Code::unknown, Code::internal, Code::cancelled}) {
+        Asked call(2);
+        grpc::Reply reply = refused(code, "ended");
+        reply.is_servers_word = false;
+        const auto first = call.ask();
+        CHECK(!call.fail(first, reply) && !first->usable());
+        CHECK(call.ask() != nullptr);
+    }
+}
+
+TEST(a_call_is_not_tried_for_ever) {
+    Asked call(1);
+    int attempts = 0;
+    while (const auto only = call.ask()) {
+        ++attempts;
+        CHECK(!call.fail(only, lost("an answer that is none")));
+        recover(*only);
+    }
+    CHECK(attempts == Attempts::kMost);
+    CHECK(call.words_of_end(1ms) == "expected an answer of shard 1 of 2, got none: a:1: an answer that is none");
+}
+
+TEST(a_failure_says_of_each_attempt_why_once) {
+    Asked call(2);
+    const auto first = call.ask();
+    CHECK(!call.fail(first, lost("reset")));
+    const auto second = call.ask();
+    CHECK(!call.fail(second, lost("refused")));
+    for (const auto& one : call.replicas) recover(*one);
+    const std::string words = call.words_of_end(10s);
+    CHECK(words ==
+          "expected an answer of shard 1 of 2, got none: " + first->address() + ": reset; " + second->address() + ": refused");
+}
+
+TEST(a_call_that_nothing_was_done_for_is_asked_again_for_nothing) {
+    Asked call(1);
+    call.spend_all();
+    grpc::Reply unprocessed = lost("the server is leaving");
+    unprocessed.unprocessed = true;
+    for (int i = 0; i < Attempts::kUnprocessed; ++i) {
+        const auto only = call.ask();
+        CHECK(only && !call.fail(only, unprocessed) && only->usable());
+    }
+    const auto only = call.ask();
+    CHECK(only && !call.fail(only, unprocessed) && !only->usable());  // it does nothing else
+    recover(*only);
+    CHECK(call.ask() == only);
+    CHECK(!call.fail(only, unprocessed));
+    recover(*only);
+    CHECK(call.words_of_end(0s).ends_with("it is not asked again, as many calls have failed of late"));
+}
+
+TEST(a_server_that_dies_costs_no_call_however_little_is_left_to_spend) {
+    Asked one(2);
+    one.spend_all();
+    for (int i = 0; i < 1000; ++i) {
+        for (const auto& replica : one.replicas) recover(*replica);
+        Attempts call(one.service);
+        const auto first = call.next(kNow, kEnd, kPolicy).replica;
+        call.began(first);
+        CHECK(!call.failed(first, first->generation(), lost(), kNow));
+        CHECK(call.next(kNow, kEnd, kPolicy).kind == Kind::ask);
+        one.spend_all();
+    }
+}
+
+TEST(one_with_too_much_to_do_is_not_suspected_and_another_one_may_be_asked) {
+    Asked call(2);
+    const auto first = call.ask();
+    CHECK(!call.fail(first, overloaded(3s)));
+    CHECK(first->usable() && first->standing(kNow + 2900ms) == Standing::slow);
+    const auto second = call.ask();
+    CHECK(second && second != first);
+    CHECK(!call.fail(second, overloaded()));
+    const Attempts::Step step = call.next();
+    CHECK(step.kind == Kind::give_up && step.error.status.code == Code::resource_exhausted && step.error.pushback == 50ms);
+    CHECK(step.error.status.message == "shard 1 of 2 at " + second->address() + ": too much to do");
+    CHECK(first->usable() && second->usable());
+}
+
+TEST(overload_goes_back_to_the_caller_where_it_may_not_be_asked_again) {
+    Asked spent(2);
+    CHECK(!spent.fail(spent.ask(), overloaded()));
+    spent.spend_all();
+    CHECK(spent.next().kind == Kind::give_up);
+    Asked forbidden(2);
+    CHECK(!forbidden.fail(forbidden.ask(), overloaded(-1ms)));
+    CHECK(forbidden.next().kind == Kind::give_up && forbidden.next().error.pushback == -1ms);
+    Asked only(1);
+    CHECK(!only.fail(only.ask(), overloaded()));
+    CHECK(only.next().kind == Kind::give_up);
+}
+
+TEST(who_hedges_one_with_too_much_to_do_is_waited_for) {
+    Asked call(2);
+    const auto first = call.ask();
+    const auto second = call.ask(100ms);
+    CHECK(first && second && !call.fail(first, overloaded(), 101ms));
+    CHECK(call.next(102ms).kind == Kind::wait);
+    CHECK(!call.fail(second, lost(), 103ms));
+    CHECK(call.next(104ms).error.status.code == Code::resource_exhausted);
+}
+
+TEST(hedges_have_a_budget) {
+    Asked call(2);
+    CHECK(call.ask() != nullptr);
+    call.spend_all(100ms);
+    CHECK(call.ask(100ms) == nullptr && call.next(199ms).kind == Kind::wait);
+    CHECK(call.ask(200ms) != nullptr);  // there is some again by then
+}
+
+TEST(a_tenth_of_all_calls_may_be_asked_twice) {
+    RetryBudget budget;
+    const auto spent = [&](Clock::time_point now) {
+        int count = 0;
+        while (budget.spend(now)) ++count;
+        return count;
+    };
+    CHECK(spent(kNow) == 100);  // at once, where many fail together
+    for (int i = 0; i < 505; ++i) budget.earn();
+    CHECK(spent(kNow) == 50);
+    CHECK(spent(kNow + 1050ms) == 11);  // with what was left
+    CHECK(spent(kNow) == 0);            // a clock of another thread
+    for (int i = 0; i < 100'000; ++i) budget.earn();
+    CHECK(spent(kNow + 1h) == 100);
+}
+
+TEST(a_call_without_time_is_not_asked) {
+    Asked call(1);
+    CHECK(call.words_of_end(10s) == "expected an answer of shard 1 of 2 in time, got no time to ask");
+    Asked away(1);
+    away.replicas[0]->suspect(0, "Connection refused");
+    CHECK(away.words_of_end(10s) == "expected an answer of shard 1 of 2, got none: a:1: Connection refused");
+}

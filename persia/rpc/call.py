@@ -1,0 +1,56 @@
+"""One call to one server, for those who have no reason to keep a connection."""
+
+from __future__ import annotations
+
+import ipaddress
+import socket
+
+from google.protobuf.message import Message
+
+from persia import _core
+from persia.errors import Unavailable
+
+__all__ = ["call"]
+
+
+def call(address: str, path: str, request: Message, seconds: float) -> bytes:
+    """The answer's bytes.
+
+    Args:
+        address: `host:port`, `unix:/path`.
+        path: `/package.Service/Method`.
+        request: Its message.
+        seconds: How long it may take.
+
+    Raises:
+        Unavailable: The server cannot be reached.
+        NotFound: It has no such method.
+        DeadlineExceeded: Not in time.
+        PersiaError: What the server says.
+    """
+    replica = _core.net.Replica(_with_address(address), _host_of(address))
+    try:
+        return replica.call(path, request.SerializeToString(), seconds)
+    finally:
+        replica.close()
+
+
+def _host_of(address: str) -> str:
+    return "" if address.startswith("unix:") else address.rpartition(":")[0].strip("[]")
+
+
+def _with_address(address: str) -> str:
+    """The first one that a name stands for."""
+    if address.startswith("unix:"):
+        return address
+    host, _, port = address.rpartition(":")
+    try:
+        ipaddress.ip_address(host.strip("[]"))
+        return address
+    except ValueError:
+        pass
+    try:
+        found = str(socket.getaddrinfo(host.strip("[]"), int(port), type=socket.SOCK_STREAM)[0][4][0])
+    except (OSError, UnicodeError) as error:
+        raise Unavailable(f"{address}: {error}") from None
+    return f"[{found}]:{port}" if ":" in found else f"{found}:{port}"

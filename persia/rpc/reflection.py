@@ -1,0 +1,67 @@
+"""The service grpc.reflection: which services a server has, and what their messages look like. For grpcurl and its like."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from google.protobuf import descriptor_pool
+from google.protobuf.descriptor import FileDescriptor
+from grpc_reflection.v1alpha import reflection_pb2 as pb
+
+__all__ = ["PATHS", "SERVICE", "Reflection"]
+
+SERVICE = "grpc.reflection.v1alpha.ServerReflection"
+# The two versions differ by their name alone.
+PATHS = ("/grpc.reflection.v1.ServerReflection/ServerReflectionInfo", f"/{SERVICE}/ServerReflectionInfo")
+_NOT_FOUND = 5
+
+
+class Reflection:
+    """Answers from what is loaded of protobuf."""
+
+    def __init__(self, services: Sequence[str]) -> None:
+        """services: full names."""
+        self._services = sorted([*services, SERVICE])
+        self._pool = descriptor_pool.Default()
+
+    def answer(self, request: pb.ServerReflectionRequest) -> pb.ServerReflectionResponse:
+        """One request has one answer; what is not known is an error in it."""
+        response = pb.ServerReflectionResponse(valid_host=request.host, original_request=request)
+        try:
+            self._fill(request, response)
+        except KeyError as error:
+            response.error_response.error_code = _NOT_FOUND
+            response.error_response.error_message = str(error.args[0])
+        return response
+
+    def _fill(self, request: pb.ServerReflectionRequest, response: pb.ServerReflectionResponse) -> None:
+        kind = request.WhichOneof("message_request")
+        if kind == "list_services":
+            response.list_services_response.service.extend([pb.ServiceResponse(name=name) for name in self._services])
+        elif kind == "file_by_filename":
+            _add(self._pool.FindFileByName(request.file_by_filename), response)
+        elif kind == "file_containing_symbol":
+            _add(self._pool.FindFileContainingSymbol(request.file_containing_symbol), response)
+        elif kind == "file_containing_extension":
+            extended = request.file_containing_extension
+            message = self._pool.FindMessageTypeByName(extended.containing_type)
+            _add(self._pool.FindExtensionByNumber(message, extended.extension_number).file, response)
+        elif kind == "all_extension_numbers_of_type":
+            name = request.all_extension_numbers_of_type
+            numbers = [field.number for field in self._pool.FindAllExtensions(self._pool.FindMessageTypeByName(name))]
+            response.all_extension_numbers_response.base_type_name = name
+            response.all_extension_numbers_response.extension_number.extend(numbers)
+        else:
+            raise KeyError("expected one of the requests that gRPC's reflection knows, got none")
+
+
+def _add(file: FileDescriptor, response: pb.ServerReflectionResponse) -> None:
+    """The file, and those that it needs."""
+    needed: dict[str, FileDescriptor] = {}
+    left = [file]
+    while left:
+        one = left.pop()
+        if one.name not in needed:
+            needed[one.name] = one
+            left.extend(one.dependencies)
+    response.file_descriptor_response.file_descriptor_proto.extend([one.serialized_pb for one in needed.values()])

@@ -1,0 +1,129 @@
+"""The servers that can do the same work: those of a list of addresses, whose names may stand for several each."""
+
+from __future__ import annotations
+
+import ipaddress
+import logging
+import socket
+import threading
+import time
+from collections.abc import Callable, Sequence
+
+from persia import _core
+from persia.rpc.prober import Probe, Prober
+
+__all__ = ["Service"]
+
+log = logging.getLogger(__name__)
+
+_RESOLVE_SECONDS = 5.0
+_LOOK_SECONDS = 0.5
+_UNIX = "unix:"
+
+_Place = tuple[str, int]  # a host's address, and a port; or the path of a socket, and 0
+
+
+class Service:
+    """Any thread may use it. `native` is what is asked."""
+
+    def __init__(self, name: str, probe: Probe, addresses: Sequence[str], on_change: Callable[[], None] = lambda: None) -> None:
+        """name: stands in messages, such as `shard 1 of 2`.
+
+        Args:
+            name: Stands in messages, such as `shard 1 of 2`.
+            probe: Asks one of the servers how it is.
+            addresses: `host:port` or `unix:/path`. Those that are names are resolved now and then, in a thread.
+            on_change: As for a Prober.
+        """
+        self.name, self.addresses = name, tuple(addresses)
+        self.native = _core.net.ReplicaSet(name, [])
+        self._probe, self._on_change = probe, on_change
+        self._replicas: dict[_Place, _core.net.Replica] = {}
+        self._places: dict[str, set[_Place]] = {}  # that a name stood for last
+        self._unresolved: dict[str, str] = {}
+        self._closed = False
+        names = [address for address in self.addresses if not self._add_literal(address)]
+        self._publish()
+        if names:
+            threading.Thread(target=self._follow, args=(names,), name=f"resolve {name}", daemon=True).start()
+
+    @property
+    def replicas(self) -> list[_core.net.Replica]:
+        return self.native.replicas
+
+    @property
+    def usable(self) -> bool:
+        return self.native.usable
+
+    @property
+    def hanging(self) -> bool:
+        """Whether no replica that can be used answers even probes."""
+        return self.native.hanging
+
+    def why_unusable(self) -> str:
+        """What each replica says, for a message."""
+        return self.native.why_unusable()
+
+    def close(self) -> None:
+        self._closed = True
+        self.native.close()
+
+    def _publish(self) -> None:
+        self.native.set_replicas(
+            list(self._replicas.values()), "; ".join(f"{name}: {problem}" for name, problem in self._unresolved.items())
+        )
+
+    def _add_literal(self, address: str) -> bool:
+        if address.startswith(_UNIX):
+            self._add(address, 0, address)
+            return True
+        host, port = _split(address)
+        try:
+            ipaddress.ip_address(host)
+        except ValueError:
+            return False
+        self._add(host, port, address)
+        return True
+
+    def _add(self, host: str, port: int, address: str) -> None:
+        if (host, port) not in self._replicas:
+            replica = _core.net.Replica(address)
+            self._replicas[host, port] = replica
+            Prober(replica, self._probe, self._on_change)
+
+    def _follow(self, names: list[str]) -> None:
+        """Keeps the replicas of names what the names stand for."""
+        literal = set(self._replicas)
+        while not self._closed:
+            found = literal.union(*[self._resolve(name) for name in names])
+            for host, port in found - set(self._replicas):
+                self._add(host, port, f"[{host}]:{port}" if ":" in host else f"{host}:{port}")
+            gone = [self._replicas.pop(place) for place in set(self._replicas) - found]
+            self._publish()
+            for replica in gone:
+                log.info("%s no longer stands for %s", ", ".join(names), replica.address)
+                replica.close()
+                self._on_change()
+            end = time.monotonic() + _RESOLVE_SECONDS
+            # In small steps, for it is looked up at once when nobody is left.
+            while not self._closed and time.monotonic() < end:
+                time.sleep(_LOOK_SECONDS)
+                if not self.usable:
+                    break
+        self.close()  # also those that were found meanwhile
+
+    def _resolve(self, name: str) -> set[_Place]:
+        host, port = _split(name)
+        try:
+            infos = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+        except (OSError, UnicodeError) as error:  # UnicodeError: no host may be called so
+            self._unresolved[name] = str(error)
+            return self._places.get(name, set())  # those that are known: it may be the name server that is down
+        self._unresolved.pop(name, None)
+        places = self._places[name] = {(str(info[4][0]), port) for info in infos}
+        return places
+
+
+def _split(address: str) -> tuple[str, int]:
+    host, _, port = address.rpartition(":")
+    return host.strip("[]"), int(port)
