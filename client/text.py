@@ -4,15 +4,11 @@ from __future__ import annotations
 
 import json
 import os
-import time
 import urllib.error
 import urllib.request
 from http.client import HTTPException
-from types import TracebackType
 from typing import Any, NoReturn
 from urllib.parse import quote
-
-import grpc
 
 from persia.errors import (
     AccessDenied,
@@ -25,11 +21,9 @@ from persia.errors import (
     Unavailable,
 )
 from persia.torchserve import Tokens
-from persia.torchserve.schema import new_message, open_channel, predictions_call
 from persia.torchserve.scores import BODY, CONTENT_TYPE
-from persia.torchserve.status import torchserve_error
 
-from .predict import DEFAULT_ADDRESS, DEFAULT_TIMEOUT, checked_timeout
+from .grpc_calls import DEFAULT_TIMEOUT, BlockingCalls, checked_timeout, seconds_of_call
 
 __all__ = ["DEFAULT_HTTP_ADDRESS", "HttpTextClient", "TextClient"]
 
@@ -49,44 +43,13 @@ _ERRORS: dict[int, type[PersiaError]] = {
 }
 
 
-class TextClient:
-    """Over gRPC. Safe for use by many threads, which share one connection."""
-
-    def __init__(
-        self,
-        model: str,
-        address: str = DEFAULT_ADDRESS,
-        *,
-        version: str | None = None,
-        token: str | None = None,
-        token_file: str | os.PathLike[str] | None = None,
-        timeout: float = DEFAULT_TIMEOUT,
-    ) -> None:
-        """As persia.client.predict.Client has them."""
-        self._model, self._version = model, version or ""
-        self._tokens, self._timeout = Tokens(token, token_file), checked_timeout(timeout)
-        self._channel = open_channel(address)
-        self._call = predictions_call(self._channel)
+class TextClient(BlockingCalls):
+    """Over gRPC, as persia.client.predict.Client. Safe for use by many threads, which share one connection."""
 
     def predict(self, request: Any, timeout: float | None = None) -> str:
         """The answer, as the handler wrote it. Raises the errors of Client.predict."""
-        seconds = _seconds(self._timeout, timeout)
-        message = new_message("PredictionsRequest", model_name=self._model, model_version=self._version, input=_input(request))
-        end = time.monotonic() + seconds
-        try:
-            answer = self._call(message, timeout=seconds, metadata=self._tokens.metadata("inference"))
-        except grpc.RpcError as error:
-            raise torchserve_error(error, message.ByteSize(), end) from None
-        return bytes(answer.prediction).decode(errors="replace")
-
-    def close(self) -> None:
-        self._channel.close()
-
-    def __enter__(self) -> TextClient:
-        return self
-
-    def __exit__(self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None) -> None:
-        self.close()
+        seconds = seconds_of_call(self._timeout, timeout)
+        return self._prediction(self._message(_input(request)), seconds).decode(errors="replace")
 
 
 class HttpTextClient:
@@ -109,7 +72,7 @@ class HttpTextClient:
 
     def predict(self, request: Any, timeout: float | None = None) -> str:
         """As TextClient.predict."""
-        seconds = _seconds(self._timeout, timeout)
+        seconds = seconds_of_call(self._timeout, timeout)
         body, kind = _body(request)
         headers = {"Content-Type": kind, **dict(self._tokens.metadata("inference"))}
         try:
@@ -128,14 +91,6 @@ class HttpTextClient:
 
     def close(self) -> None:
         """There is nothing to close: it is here for whoever closes clients."""
-
-
-def _seconds(usual: float, timeout: float | None) -> float:
-    if timeout is None:
-        return usual
-    if timeout <= 0:
-        raise DeadlineExceeded(f"expected time left for the call, got {timeout} seconds")
-    return checked_timeout(timeout)
 
 
 def _input(request: Any) -> dict[str, bytes]:

@@ -22,19 +22,41 @@ from .stop_events import events_of_signals
 from .torchserve_options import DEFAULT_MESSAGE_BYTES, Options
 from .torchserve_process import TorchServe
 from .torchserve_run import run
+from .user_config import UserConfig, read_user_config
 
 __all__ = ["torchserve"]
 
 log = logging.getLogger("torchserve")
 
 DEFAULT_WORKERS = 1
+WORKERS_KEY = "default_workers_per_model"
 
 MOST_PORT = 65_535
 _PORT = click.IntRange(0, MOST_PORT)
 MIB = 1 << 20
 
 
+def _take_over(context: click.Context, option: click.Parameter, path: Path | None) -> UserConfig:
+    """What the file says takes the place of the options' defaults, so that the command line goes before it."""
+    if path is None:
+        return UserConfig()
+    try:
+        found = read_user_config(path)
+    except PersiaError as error:
+        raise click.ClickException(str(error)) from error
+    context.default_map = {**(context.default_map or {}), **found.options}
+    return found
+
+
 @click.command(context_settings={"show_default": True})
+@click.option(
+    "--ts-config",
+    "user_config",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    is_eager=True,
+    callback=_take_over,
+    help="A config.properties of TorchServe's, in the place of defaults: what an option here says goes before it.",
+)
 @click.option("--model-store", type=click.Path(exists=True, file_okay=False, path_type=Path), required=True)
 @click.option(
     "--models",
@@ -79,6 +101,7 @@ MIB = 1 << 20
 @click.option("--ready-timeout", type=Seconds(), default=180.0, help="Seconds until all models are ready.")
 @click.option("--drain", type=Seconds(), default=30.0, help="Seconds for requests that run, when it is stopped.")
 def torchserve(
+    user_config: UserConfig,
     model_store: Path,
     models: tuple[str, ...],
     host: str,
@@ -106,6 +129,8 @@ def torchserve(
     SIGTERM or SIGINT drains and ends it, a second one kills it.
     """
     logging.basicConfig(level="INFO", format="%(asctime)s %(levelname)s %(name)s: %(message)s", stream=sys.stderr)
+    for note in user_config.notes:
+        log.warning("config.properties: %s", note)
     events = events_of_signals()
     kept = state or Path(tempfile.mkdtemp(prefix="persia-ts-"))
     code = 2
@@ -129,6 +154,7 @@ def torchserve(
             heap=heap,
             tokens=tokens,
             model_api=tokens if model_api is None else model_api,
+            user_properties=_properties(user_config, workers),
         )
         code = run(TorchServe(options, kept), start, events, batches, ready_timeout, drain)
     except (PersiaError, OSError) as error:
@@ -137,6 +163,11 @@ def torchserve(
         if state is None and code != 1:
             shutil.rmtree(kept, ignore_errors=True)
     sys.exit(code)
+
+
+def _properties(user_config: UserConfig, workers: int | None) -> Mapping[str, str]:
+    """--workers goes before the file's."""
+    return {key: value for key, value in user_config.properties.items() if workers is None or key != WORKERS_KEY}
 
 
 def _health_port(given: int | None, management_port: int) -> int:

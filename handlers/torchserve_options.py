@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from xml.sax.saxutils import quoteattr
 
@@ -53,6 +53,7 @@ class Options:
     heap: str | None = None  # of the JVM, such as 2g; HEAP_PER_MESSAGE_BYTE x max_message_bytes unless given, at least 1 GiB
     tokens: bool = True
     model_api: bool = True
+    user_properties: Mapping[str, str] = field(default_factory=dict)  # of a user's config.properties
 
     def __post_init__(self) -> None:
         if self.max_message_bytes > MAX_MESSAGE_BYTES:
@@ -151,6 +152,7 @@ def properties(options: Options, directories: Directories) -> str:
         "token_expiration_min": 10 * YEAR_MINUTES,
         "disable_system_metrics": "true",  # else a Python process each minute
         "install_py_dep_per_model": "false",
+        **options.user_properties,
     }
     return "".join(f"{key}={_escaped(str(value))}\n" for key, value in settings.items() if str(value))
 

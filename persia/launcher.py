@@ -21,6 +21,7 @@ COMMANDS = {
     "checkpoint": "persia.embedding_server.commands:checkpoint",
     "packet": "persia.embedding_server.commands:packet",
     "check": "persia.checking.command:check",
+    "certificates": "persia.security.certificates_command:certificates",
     "archive": "persia.handlers.archive_command:archive",
     "compare": "persia.handlers.compare_command:compare",
     "torchserve": "persia.handlers.torchserve_command:torchserve",

@@ -42,7 +42,7 @@ def test_errors_in_old_sections_name_the_place_in_the_file() -> None:
         (
             "zzz: 1",
             "line 1: unknown key `zzz`, known here: `common_config`, `embedding_parameter_server_config`,"
-            " `embedding_worker_config` - at `$.zzz`",
+            " `embedding_worker_config`, `security` - at `$.zzz`",
         ),
         (
             "embedding_worker_config: {x: 1}",

@@ -23,5 +23,7 @@ void grpc_server(nanobind::module_& module);
 void serving_methods(nanobind::module_& module);
 void routers(nanobind::module_& module);
 void row_scan(nanobind::module_& module);
+void certificates(nanobind::module_& module);
+void security(nanobind::module_& module);
 
 }  // namespace persia::bind

@@ -11,7 +11,11 @@ NB_MODULE(_core, module) {
     persia::bind::filling(module);
     persia::bind::table(module);
     persia::bind::routing(module);
-    nanobind::module_ net = module.def_submodule("net", "gRPC, and those who are asked over it. Use persia.rpc and persia.routing rather than this.");
+    nanobind::module_ security = module.def_submodule("security", "TLS and tokens. Use persia.security rather than this.");
+    persia::bind::security(security);  // before those who are given what it makes
+    persia::bind::certificates(security);
+    nanobind::module_ net =
+        module.def_submodule("net", "gRPC, and those who are asked over it. Use persia.rpc and persia.routing rather than this.");
     persia::bind::grpc_server(net);
     persia::bind::serving_methods(net);
     persia::bind::routers(net);

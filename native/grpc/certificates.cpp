@@ -71,8 +71,10 @@ void extend(X509* certificate, X509* issuer, int kind, const char* value) {
 
 bool is_dns_name(std::string_view host) {
     if (host.substr(0, 2) == "*.") host.remove_prefix(2);
-    if (host.empty() || host.size() > kMaxHost || host.front() == '.' || host.find("..") != std::string_view::npos) return false;
-    return host.find_first_not_of("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_.") == std::string_view::npos;
+    if (host.empty() || host.size() > kMaxHost || host.front() == '.' || host.find("..") != std::string_view::npos)
+        return false;
+    return host.find_first_not_of("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_.") ==
+           std::string_view::npos;
 }
 
 using GeneralNamePtr = std::unique_ptr<GENERAL_NAME, FreedBy<&GENERAL_NAME_free>>;
@@ -130,8 +132,8 @@ Certified make_authority(const std::string& name, Validity validity) {
     return signed_by(certificate.get(), key.get(), key.get());
 }
 
-Certified make_certificate(const Certified& authority, const std::string& name, const std::vector<std::string>& hosts, Usage usage,
-                           Validity validity) {
+Certified make_certificate(const Certified& authority, const std::string& name, const std::vector<std::string>& hosts,
+                           Usage usage, Validity validity) {
     start_openssl();
     const std::vector<CertificatePtr> issuers = certificates_of(authority.certificate, "the CA's certificate");
     X509* issuer = issuers.front().get();

@@ -25,7 +25,7 @@ enum class Usage { server, client };
 Certified make_authority(const std::string& name, Validity validity);
 
 // name: the common name. hosts: DNS names, also `*.name`, and addresses. Throws InvalidInput.
-Certified make_certificate(const Certified& authority, const std::string& name, const std::vector<std::string>& hosts, Usage usage,
-                           Validity validity);
+Certified make_certificate(const Certified& authority, const std::string& name, const std::vector<std::string>& hosts,
+                           Usage usage, Validity validity);
 
 }  // namespace persia::grpc

@@ -122,8 +122,8 @@ class ClientConnection::Session final : public Http2 {
     // The call ends with this, whatever may have come; the connection is of no more use.
     void lose(const std::string& why) {
         if (state_ != State::pending) return;
-        const bool began = got_headers_ || (reader_ && reader_->within());
-        const std::string ended = began ? "the connection ended within an answer" : "the connection ended before an answer";
+        const std::string ended =
+            got_headers_ ? "the connection ended within an answer" : "the connection ended before an answer";
         reply_.status = Status(Code::unavailable, why.empty() ? ended : why);
         reply_.message = ReceivedMessage();
         state_ = State::failed;

@@ -82,7 +82,9 @@ std::unique_ptr<Transport> connect(const std::string& address, TlsContext* tls, 
         close(socket);
         fail(address, error);
     }
-    return tls != nullptr ? tls->connect(socket, host) : plain_transport(socket, !connected);
+    // Servers speak plain text on unix sockets.
+    if (tls == nullptr || to.bytes.ss_family == AF_UNIX) return plain_transport(socket, !connected);
+    return tls->connect(socket, host);
 }
 
 }  // namespace persia::grpc

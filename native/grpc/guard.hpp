@@ -23,8 +23,8 @@ class Guard {
     virtual std::string refresh() { return {}; }
 };
 
-// What it asks for it asks for together: a token and a certificate where both are wanted. The identity is the token's name, else
-// the certificate's, else the token's line.
+// What it asks for it asks for together: a token and a certificate where both are wanted. The identity is the token's name,
+// else the certificate's, else the token's line.
 //
 // token_file: empty: no token is asked for. Throws IoError, InvalidInput.
 std::shared_ptr<Guard> guard_of(const std::string& token_file, bool needs_certificate);

@@ -243,7 +243,9 @@ bool Http2::read(std::size_t at_most) {
             place = place.first(std::min(place.size(), data_left_));
         }
         const iovec into[] = {{place.data(), place.size()}, {buffer.data(), buffer.size()}};
-        const std::span<const iovec> used(place.empty() ? into + 1 : into, into + 2);
+        // Beside the rest of a frame, what follows it. Before that, more of the message would only have to be copied.
+        const bool with_buffer = place.empty() || place.size() == data_left_;
+        const std::span<const iovec> used(place.empty() ? into + 1 : into, with_buffer ? into + 2 : into + 1);
         const Transport::Result result = transport_->read(used);
         if (result.outcome == Transport::Outcome::none) break;
         if (result.outcome == Transport::Outcome::ended) {
@@ -258,7 +260,7 @@ bool Http2::read(std::size_t at_most) {
         if (in_place != 0 && !receive(place.first(in_place))) break;
         if (result.bytes > in_place && !receive(buffer.first(result.bytes - in_place))) break;
         total += result.bytes;
-        if (result.bytes < place.size() + buffer.size() && !transport_->reads_in_pieces()) break;
+        if (result.bytes < place.size() + (with_buffer ? buffer.size() : 0) && !transport_->reads_in_pieces()) break;
     }
     return !failed_;
 }
@@ -277,7 +279,8 @@ bool Http2::flush() {
     while (!failed_) {
         if (!gather()) return false;
         if (segments_.empty()) {
-            if (transport_->wants_to_write()) transport_->write({});  // what it has to say itself; if it fails, read() will tell
+            if (transport_->wants_to_write())
+                transport_->write({});  // what it has to say itself; if it fails, read() will tell
             break;
         }
         std::array<iovec, kMostPieces> pieces;

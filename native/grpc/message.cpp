@@ -9,9 +9,10 @@ namespace persia::grpc {
 
 namespace {
 
-// What is taken at first for a message that announces more. A sender that announces much and sends little does not make us
-// hold the rest: the memory doubles as bytes come.
+// What is taken at first for a message that announces more, and so many times what has come afterwards: a sender that announces
+// much and sends little does not make us hold the rest.
 constexpr std::size_t kFirstRoom = 64 << 10;
+constexpr std::size_t kTimesWhatCame = 16;
 // Below this bytes are copied rather than read to their place: a read of its own costs more.
 constexpr std::size_t kWorthReading = 16 << 10;
 constexpr std::size_t kFirstInflated = 16 << 10;
@@ -111,7 +112,7 @@ bool MessageReader::begin() {
 // Makes room for so many bytes of the message at least.
 bool MessageReader::hold(std::size_t bytes) {
     if (bytes <= room_) return true;
-    const std::size_t wanted = std::min(size_, std::max({bytes, 2 * room_, kFirstRoom}));
+    const std::size_t wanted = std::min(size_, std::max({bytes, kTimesWhatCame * room_, kFirstRoom}));
     if (!reservation_.bytes()) reservation_ = Reservation(budget_);
     if (!reservation_.grow_to(wanted)) {
         fail(Code::resource_exhausted, "expected memory for a message of " + std::to_string(size_) +

@@ -307,7 +307,12 @@ class Server::Core final : public ServerShared {
         setsockopt(made, SOL_SOCKET, SO_KEEPALIVE, &yes, sizeof(yes));
         const auto stuck = static_cast<unsigned>(std::chrono::milliseconds(limits.stuck).count());
         setsockopt(made, IPPROTO_TCP, TCP_USER_TIMEOUT, &stuck, sizeof(stuck));
-        std::unique_ptr<Transport> transport = tls_ && !is_unix ? tls_->accept(made) : plain_transport(made);
+        std::unique_ptr<Transport> transport;
+        try {
+            transport = tls_ && !is_unix ? tls_->accept(made) : plain_transport(made);
+        } catch (const std::exception&) {
+            return;  // out of memory; the socket is closed
+        }
         std::shared_ptr<ServerConnection> connection;
         bool full = false;
         {

@@ -28,7 +28,8 @@ void require(bool done, const char* what) {
     if (!done) throw InvalidInput(std::string("OpenSSL cannot ") + what + ": " + openssl_error());
 }
 
-int choose_http2(SSL*, const unsigned char** chosen, unsigned char* length, const unsigned char* offered, unsigned size, void*) {
+int choose_http2(SSL*, const unsigned char** chosen, unsigned char* length, const unsigned char* offered, unsigned size,
+                 void*) {
     for (unsigned at = 0; at < size; at += offered[at] + 1U) {
         if (offered[at] == 2 && at + 2 < size && std::memcmp(offered + at + 1, "h2", 2) == 0) {
             *chosen = offered + at + 1;
@@ -128,7 +129,8 @@ class FileContext final : public TlsContext {
         if (!files.certificate.empty()) certificate_.emplace(files.certificate, WatchedFile::Kind::open);
         if (!files.key.empty()) key_.emplace(files.key, WatchedFile::Kind::secret);
         if (!files.ca.empty()) ca_.emplace(files.ca, WatchedFile::Kind::open);
-        if (certificate_.has_value() != key_.has_value()) throw InvalidInput("expected a certificate and its key, got one of both");
+        if (certificate_.has_value() != key_.has_value())
+            throw InvalidInput("expected a certificate and its key, got one of both");
         if (is_server && !certificate_) throw InvalidInput("expected the certificate of a server, got none");
         context_ = load();
     }

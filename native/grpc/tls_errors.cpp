@@ -79,7 +79,8 @@ std::string certificate_problem(X509_STORE_CTX* verification, const TlsDemands& 
         case X509_V_ERR_CERT_HAS_EXPIRED:
         case X509_V_ERR_CERT_NOT_YET_VALID: {
             const X509* at_fault = X509_STORE_CTX_get_current_cert(verification);
-            return subject + (at_fault == certificate ? " " : " is signed by " + signer_of(certificate) + ", whose certificate ") +
+            return subject +
+                   (at_fault == certificate ? " " : " is signed by " + signer_of(certificate) + ", whose certificate ") +
                    date_problem(at_fault);
         }
         case X509_V_ERR_UNABLE_TO_GET_ISSUER_CERT:

@@ -18,9 +18,9 @@ namespace persia::grpc {
 
 namespace {
 
-constexpr std::size_t kRecord = 16 << 10;         // the most that a record has
-constexpr std::size_t kSealed = 128 << 10;        // that are encrypted before they are sent
-constexpr std::size_t kMaxUnsent = 1 << 20;       // for one who makes the protocol answer, and does not listen
+constexpr std::size_t kRecord = 16 << 10;    // the most that a record has
+constexpr std::size_t kSealed = 128 << 10;   // that are encrypted before they are sent
+constexpr std::size_t kMaxUnsent = 1 << 20;  // for one who makes the protocol answer, and does not listen
 constexpr std::size_t kMaxThrownAway = 256 << 10;
 
 std::size_t total_of(std::span<const iovec> pieces) {
@@ -293,7 +293,8 @@ Transport::Outcome TlsTransport::explain(int returned) {
                 stage_ = Stage::ended;
                 return Outcome::ended;
             }
-            fail(std::string(demands_.is_server ? "the client" : "the server") + " has closed the connection before it was open");
+            fail(std::string(demands_.is_server ? "the client" : "the server") +
+                 " has closed the connection before it was open");
             return Outcome::failed;
         case SSL_ERROR_SYSCALL:
             fail(socket_error_ != 0 ? std::system_category().message(socket_error_) : "the connection was cut off");
@@ -333,9 +334,7 @@ void TlsTransport::shut_down() noexcept {
 }
 
 Transport::Result TlsTransport::stopped() const {
-    return {stage_ == Stage::failed  ? Outcome::failed
-            : stage_ == Stage::ended ? Outcome::ended
-                                     : Outcome::none};
+    return {stage_ == Stage::failed ? Outcome::failed : stage_ == Stage::ended ? Outcome::ended : Outcome::none};
 }
 
 int TlsTransport::on_verified(int is_fine, X509_STORE_CTX* verification) {

@@ -11,8 +11,8 @@
 
 namespace persia::grpc {
 
-// OpenSSL reads from the socket, and writes into a buffer, which is sent in one piece: a record has at most 16 KiB, and a system
-// call for each would cost more than the ciphers do.
+// OpenSSL reads from the socket, and writes into a buffer, which is sent in one piece: a record has at most 16 KiB, and a
+// system call for each would cost more than the ciphers do.
 //
 // Thread safety: for one thread at a time.
 class TlsTransport final : public Transport {
@@ -36,8 +36,8 @@ class TlsTransport final : public Transport {
   private:
     enum class Stage { handshake, open, ended, failed };
 
-    struct Socket;        // what OpenSSL reads from and writes to
-    struct SmallPieces;   // that become one record
+    struct Socket;       // what OpenSSL reads from and writes to
+    struct SmallPieces;  // that become one record
 
     static int on_verified(int is_fine, X509_STORE_CTX* verification);
 
@@ -65,14 +65,14 @@ class TlsTransport final : public Transport {
     Stage stage_ = Stage::handshake;
     std::string error_;
     std::string certificate_problem_;
-    int socket_error_ = 0;            // of recv() and send()
-    std::vector<std::byte> sealed_;   // encrypted, and to be sent from
-    std::size_t sent_ = 0;            // on
-    std::size_t sealed_bytes_ = 0;    // of what was given to write(), which are encrypted, but not yet said to be taken
-    bool may_have_more_ = false;      // the last recv() found as much as it could take
-    bool is_drained_ = false;         // nothing more can be read until the socket tells of it
+    int socket_error_ = 0;           // of recv() and send()
+    std::vector<std::byte> sealed_;  // encrypted, and to be sent from
+    std::size_t sent_ = 0;           // on
+    std::size_t sealed_bytes_ = 0;   // of what was given to write(), which are encrypted, but not yet said to be taken
+    bool may_have_more_ = false;     // the last recv() found as much as it could take
+    bool is_drained_ = false;        // nothing more can be read until the socket tells of it
     std::string peer_name_;
-    std::int64_t peer_until_ = 0;     // when the other end's certificate ends
+    std::int64_t peer_until_ = 0;  // when the other end's certificate ends
 };
 
 }  // namespace persia::grpc

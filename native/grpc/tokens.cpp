@@ -22,15 +22,16 @@ std::string_view trimmed(std::string_view text) {
 }
 
 [[noreturn]] void refuse(const std::string& path, std::size_t line, const std::string& got) {  // never the token itself
-    throw InvalidInput(path + ", line " + std::to_string(line) + ": expected `TOKEN` or `NAME:TOKEN` with a token of at least " +
-                       std::to_string(kLeastTokenBytes) + " letters, digits and -._~+/=, got " + got +
-                       ": `openssl rand -hex 32` makes one");
+    throw InvalidInput(path + ", line " + std::to_string(line) +
+                       ": expected `TOKEN` or `NAME:TOKEN` with a token of at least " + std::to_string(kLeastTokenBytes) +
+                       " letters, digits and -._~+/=, got " + got + ": `openssl rand -hex 32` makes one");
 }
 
 }  // namespace
 
 std::string_view bearer_token(std::string_view authorization) {
-    if (authorization.size() < kScheme.size() || ::strncasecmp(authorization.data(), kScheme.data(), kScheme.size()) != 0) return {};
+    if (authorization.size() < kScheme.size() || ::strncasecmp(authorization.data(), kScheme.data(), kScheme.size()) != 0)
+        return {};
     return trimmed(authorization.substr(kScheme.size()));
 }
 
@@ -112,7 +113,8 @@ std::shared_ptr<const Tokens::Content> Tokens::content() const {
 }
 
 std::string Tokens::emptiness() const {
-    return content()->entries.empty() ? file_.path() + ": expected at least one token, got none: nobody is let in" : std::string();
+    return content()->entries.empty() ? file_.path() + ": expected at least one token, got none: nobody is let in"
+                                      : std::string();
 }
 
 }  // namespace persia::grpc

@@ -1,7 +1,7 @@
 // Bearer tokens of a file, which is read again when it changes: those that a server takes, or the one that a client shows.
 //
-// A line is a token, or `name:token`; what begins with # is a comment. Several are for several callers, and for a change of tokens:
-// a server takes the old one and the new one until all clients show the new one.
+// A line is a token, or `name:token`; what begins with # is a comment. Several are for several callers, and for a change of
+// tokens: a server takes the old one and the new one until all clients show the new one.
 #pragma once
 
 #include <array>
@@ -40,7 +40,8 @@ class Tokens final : public TokenSource {
     // What a client shows: the first token of the file; empty: it has none.
     std::string token() const override;
 
-    // Reads the file again if it has changed; one that is wrong leaves the tokens that were there. Returns what is wrong, or "".
+    // Reads the file again if it has changed; one that is wrong leaves the tokens that were there. Returns what is wrong, or
+    // "".
     std::string refresh();
 
   private:

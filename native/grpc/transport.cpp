@@ -5,6 +5,8 @@
 #include <unistd.h>
 
 #include <cerrno>
+#include <optional>
+#include <string>
 #include <system_error>
 
 namespace persia::grpc {
@@ -50,6 +52,18 @@ class PlainTransport final : public Transport {
     int socket() const override { return socket_; }
     std::string error() const override { return std::system_category().message(error_); }
 
+    // Over a unix socket the system knows whose process it is, which proves as much as a certificate.
+    std::string peer_name() const override {
+        if (!peer_name_) {
+            ucred peer{};
+            socklen_t size = sizeof(peer);
+            const bool known =
+                getsockopt(socket_, SOL_SOCKET, SO_PEERCRED, &peer, &size) == 0 && peer.uid != static_cast<uid_t>(-1);
+            peer_name_ = known ? "user " + std::to_string(peer.uid) : std::string();
+        }
+        return *peer_name_;
+    }
+
   private:
     // Whether the socket is connected. It may have failed instead.
     bool finish_connecting() {
@@ -65,6 +79,7 @@ class PlainTransport final : public Transport {
     const int socket_;
     bool connecting_;
     int error_ = 0;
+    mutable std::optional<std::string> peer_name_;  // once it was asked for
 };
 
 }  // namespace

@@ -42,7 +42,8 @@ class Transport {
     virtual int socket() const = 0;
     virtual std::string error() const = 0;  // REQUIRES: something has failed
 
-    // Who the other end has proved to be, by its certificate; empty: it did not.
+    // Who the other end has proved to be, by its certificate, or as the process of a user at the end of a unix socket; empty:
+    // it did not.
     virtual std::string peer_name() const { return {}; }
 };
 

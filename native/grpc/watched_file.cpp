@@ -32,8 +32,8 @@ void check_secret(const std::string& path, const struct stat& status) {
     if ((mode & ~allowed) == 0) return;
     char octal[8];
     std::snprintf(octal, sizeof octal, "%04o", mode);
-    throw InvalidInput(path + ": expected a file that only its owner can read, as it is secret, got one with the mode " + octal +
-                       ": run `chmod 600 " + path + "`");
+    throw InvalidInput(path + ": expected a file that only its owner can read, as it is secret, got one with the mode " +
+                       octal + ": run `chmod 600 " + path + "`");
 }
 
 FileVersion version_of(const struct stat& status) {
@@ -42,7 +42,7 @@ FileVersion version_of(const struct stat& status) {
 }
 
 std::optional<FileVersion> version_at(const std::string& path) {
-    struct stat status {};
+    struct stat status{};
     if (::stat(path.c_str(), &status) != 0) return std::nullopt;
     return version_of(status);
 }
@@ -57,7 +57,7 @@ class OpenFile {
     OpenFile& operator=(const OpenFile&) = delete;
 
     struct stat status() const {
-        struct stat status {};
+        struct stat status{};
         if (::fstat(fd_, &status) != 0) refuse(path_, errno);
         if (!S_ISREG(status.st_mode)) refuse(path_, S_ISDIR(status.st_mode) ? EISDIR : EINVAL);
         return status;

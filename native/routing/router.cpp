@@ -88,8 +88,8 @@ std::string Router::why_no_answer(const Lookup::Asked& asked, const wire::Lookup
 }
 
 bool Router::can_do_without(const CallError& error) const {
-    return options_.zeros_for_missing_shards && (error.status.code == grpc::Code::unavailable ||
-                                                 error.status.code == grpc::Code::deadline_exceeded);
+    return options_.zeros_for_missing_shards &&
+           (error.status.code == grpc::Code::unavailable || error.status.code == grpc::Code::deadline_exceeded);
 }
 
 Lookup::Lookup(std::shared_ptr<const Router> router, Plan plan, Clock::time_point end)

@@ -26,8 +26,8 @@ struct RouterOptions {
 
 // Which servers' answers count. Those who watch the servers settle it, and a lookup only reads it.
 struct Settled {
-    std::uint64_t checkpoint_id = 0;  // of the checkpoint whose servers are asked
-    std::string problem;              // why there is no such checkpoint, while there is none
+    std::uint64_t checkpoint_id = 0;                         // of the checkpoint whose servers are asked
+    std::string problem;                                     // why there is no such checkpoint, while there is none
     std::optional<std::vector<std::uint64_t>> known_starts;  // the server_start of those that count, ascending; nullopt: of all
 };
 
@@ -71,7 +71,7 @@ class Lookup {
     // What a shard was asked for, and its answer.
     struct Asked {
         std::size_t shard;
-        std::size_t answer_size;             // numbers of four bytes
+        std::size_t answer_size;  // numbers of four bytes
         std::size_t parts;
         wire::LookupResponse response = {};  // of the message, which is
         grpc::ReceivedMessage message = {};  // empty: it has not answered
@@ -106,9 +106,9 @@ class Router : public std::enable_shared_from_this<Router> {
     // shards: in order.
     Router(std::shared_ptr<const Slots> slots, std::vector<std::shared_ptr<ReplicaSet>> shards, const RouterOptions& options);
 
-    // Plans, and sends the requests. seconds: that it may take. reserve: is told how much memory the tensors take before they do;
-    // what it throws ends the lookup. Throws InvalidInput, FeatureError, TooLarge for a batch that does not fit the slots or a
-    // limit.
+    // Plans, and sends the requests. seconds: that it may take. reserve: is told how much memory the tensors take before they
+    // do; what it throws ends the lookup. Throws InvalidInput, FeatureError, TooLarge for a batch that does not fit the slots
+    // or a limit.
     std::unique_ptr<Lookup> begin(const Batch& batch, double seconds,
                                   const std::function<void(std::size_t bytes)>& reserve = {}) const;
 

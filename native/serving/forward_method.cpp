@@ -82,8 +82,7 @@ grpc::OutgoingMessage ForwardMethod::answer(grpc::ServerCall& call, const grpc::
     grpc::Reservation planning;
     reserve(call, planning, kPlanFactor * message.size());
     const Batch batch = decode(request);
-    const auto lookup =
-        router_->begin(batch, seconds, [&](std::size_t bytes) { reserve(call, tensors->reservation, bytes); });
+    const auto lookup = router_->begin(batch, seconds, [&](std::size_t bytes) { reserve(call, tensors->reservation, bytes); });
     routing::LookupResult result = lookup->finish([&] {
         if (call.has_ended()) throw grpc::CallFailed({Code::cancelled, "nobody waits for the answer any more"});
     });

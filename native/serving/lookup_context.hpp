@@ -25,8 +25,8 @@ class LookupContext {
     LookupContext(const wire::ShardPlace& place, std::uint64_t server_start, std::size_t max_numbers,
                   std::vector<double> bounds, std::vector<std::string> features);
 
-    // From now on, lookups are answered from the table, which was loaded from that checkpoint (0: from none). REQUIRES: the table
-    // lives as long as this.
+    // From now on, lookups are answered from the table, which was loaded from that checkpoint (0: from none). REQUIRES: the
+    // table lives as long as this.
     void open(const Table& table, std::uint64_t checkpoint_id) {
         checkpoint_id_.store(checkpoint_id, std::memory_order_relaxed);
         table_.store(&table, std::memory_order_release);

@@ -15,9 +15,8 @@ constexpr std::chrono::milliseconds kPushback{20};
 
 void reserve(grpc::ServerCall& call, grpc::Reservation& reservation, std::size_t bytes) {
     if (call.reserve(reservation, bytes)) return;
-    throw grpc::CallFailed({grpc::Code::resource_exhausted,
-                            "expected memory for an answer of " + std::to_string(bytes) +
-                                " bytes, got none: all that the server may use is in use"},
+    throw grpc::CallFailed({grpc::Code::resource_exhausted, "expected memory for an answer of " + std::to_string(bytes) +
+                                                                " bytes, got none: all that the server may use is in use"},
                            kPushback);
 }
 

@@ -99,8 +99,8 @@ class MessageMutator {
                 break;
             }
             default: {  // what varints go wrong with
-                static constexpr std::string_view kEnds[] = {"ffffffff0f", "ffffffffffffffffff01", "80808080808080808080",
-                                                             "8000", "00", "7f", "ffffffff07"};
+                static constexpr std::string_view kEnds[] = {
+                    "ffffffff0f", "ffffffffffffffffff01", "80808080808080808080", "8000", "00", "7f", "ffffffff07"};
                 const Bytes varint = bytes_of_hex(kEnds[below(std::size(kEnds))]);
                 bytes.insert(here, varint.begin(), varint.end());
             }

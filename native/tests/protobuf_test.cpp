@@ -45,7 +45,8 @@ Bytes written(MessageWriter& message) { return joined(message.take()); }
 
 TEST(fields_are_read_one_after_the_other) {
     // 1: varint 300; 2: fixed64 1; 3: "abc"; 4: fixed32 2; a field with a large number; 5: varint 2^64 - 1
-    const auto fields = fields_of(bytes_of_hex("08ac02 11 0100000000000000 1a03616263 25 02000000 f8ffffff0f01 28ffffffffffffffffff01"));
+    const auto fields =
+        fields_of(bytes_of_hex("08ac02 11 0100000000000000 1a03616263 25 02000000 f8ffffff0f01 28ffffffffffffffffff01"));
     using Expected = std::vector<std::pair<std::uint32_t, std::uint64_t>>;
     CHECK((fields == Expected{{0x08, 300}, {0x11, 1}, {0x1a, 3}, {0x25, 2}, {0xfffffff8, 1}, {0x28, ~0ULL}}));
     CHECK(fields_of({}).empty());
@@ -106,8 +107,10 @@ TEST(columns_are_aligned_by_padding) {
         FieldReader fields(sent.bytes());
         ColumnView<std::uint64_t> column;
         while (fields.next()) {
-            if (fields.tag() == tag_of(2, WireType::bytes)) column = ColumnView<std::uint64_t>(fields.bytes());
-            else CHECK(fields.tag() == tag_of(1, WireType::bytes) || fields.tag() == tag_of(kPaddingField, WireType::bytes));
+            if (fields.tag() == tag_of(2, WireType::bytes))
+                column = ColumnView<std::uint64_t>(fields.bytes());
+            else
+                CHECK(fields.tag() == tag_of(1, WireType::bytes) || fields.tag() == tag_of(kPaddingField, WireType::bytes));
         }
         CHECK(column.is_aligned() && column.bytes_to_copy() == 0);
         CHECK(std::ranges::equal(column.items(), items));

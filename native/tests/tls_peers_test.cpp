@@ -30,7 +30,8 @@ class Stranger {
     void offer(const std::string& protocol) {
         std::string list(1, static_cast<char>(protocol.size()));
         list += protocol;
-        SSL_CTX_set_alpn_protos(context(), reinterpret_cast<const unsigned char*>(list.data()), static_cast<unsigned>(list.size()));
+        SSL_CTX_set_alpn_protos(context(), reinterpret_cast<const unsigned char*>(list.data()),
+                                static_cast<unsigned>(list.size()));
     }
 
     void show(const Certified& certified) {
@@ -73,7 +74,8 @@ struct Served {
     Authority authority;
     std::string ca = folder.write("ca.pem", authority.made.certificate);
     std::shared_ptr<TlsContext> open = TlsContext::for_server(files_of(folder, "open", authority.server({"localhost"}), ""));
-    std::shared_ptr<TlsContext> mutual = TlsContext::for_server(files_of(folder, "mutual", authority.server({"localhost"}), ca));
+    std::shared_ptr<TlsContext> mutual =
+        TlsContext::for_server(files_of(folder, "mutual", authority.server({"localhost"}), ca));
     std::shared_ptr<TlsContext> client = TlsContext::for_client({"", "", ca});
 };
 
@@ -207,7 +209,8 @@ TEST(an_expired_authority_signs_nothing) {
 
 TEST(who_does_not_speak_tls_is_told_apart) {
     Served served;
-    for (const char* words : {"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", "GET / HTTP/1.1\r\n\r\n", "\x80\x80 nonsense and more of it"}) {
+    for (const char* words :
+         {"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", "GET / HTTP/1.1\r\n\r\n", "\x80\x80 nonsense and more of it"}) {
         const auto [ours, theirs] = sockets();
         const auto server = served.open->accept(ours);
         CHECK(::send(theirs, words, std::string(words).size(), 0) > 0);

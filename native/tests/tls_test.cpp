@@ -18,8 +18,8 @@ struct Pair {
     Folder folder;
     Authority authority;
     std::string ca = folder.write("ca.pem", authority.made.certificate);
-    std::shared_ptr<TlsContext> server =
-        TlsContext::for_server(files_of(folder, "server", authority.server({"localhost", "*.persia.test", "127.0.0.1", "::1"}), ca));
+    std::shared_ptr<TlsContext> server = TlsContext::for_server(
+        files_of(folder, "server", authority.server({"localhost", "*.persia.test", "127.0.0.1", "::1"}), ca));
     std::shared_ptr<TlsContext> client = TlsContext::for_client(files_of(folder, "client", authority.client("trainer"), ca));
 
     std::shared_ptr<TlsContext> nameless() { return TlsContext::for_client({"", "", ca}); }
@@ -68,7 +68,8 @@ TEST(a_client_without_a_certificate_is_refused_and_told_why) {
     Pair pair;
     Ends ends = connected(*pair.server, *pair.nameless());
     CHECK(go_on(*ends.server) == Outcome::failed);
-    CHECK(has(ends.server->error(), "the client has shown no certificate, and needs one that is signed by the CA of " + pair.ca));
+    CHECK(
+        has(ends.server->error(), "the client has shown no certificate, and needs one that is signed by the CA of " + pair.ca));
     std::string nothing;
     CHECK(read_some(*ends.client, nothing).outcome == Outcome::failed);
     CHECK(has(ends.client->error(), "it asks for a certificate, and this client has shown none"));
@@ -124,8 +125,10 @@ TEST(a_client_asks_for_the_host_that_it_calls) {
     for (const char* host : {"example.com", "a.b.persia.test", "127.0.0.2", "::2", "ocalhost"}) {
         Ends ends = connected(*pair.server, *pair.client, host);
         CHECK(!ends.client->is_open());
-        CHECK(has(ends.client->error(), "the server's certificate (`localhost`) is for `localhost`, `*.persia.test`, `127.0.0.1`, "
-                                        "`::1`, not for `" + std::string(host) + "`"));
+        CHECK(has(ends.client->error(),
+                  "the server's certificate (`localhost`) is for `localhost`, `*.persia.test`, `127.0.0.1`, "
+                  "`::1`, not for `" +
+                      std::string(host) + "`"));
     }
 }
 
@@ -148,7 +151,8 @@ TEST(a_certificate_that_ends_ends_the_identity_of_a_connection) {
         ends = connected(*server, *TlsContext::for_client(files_of(folder, "client", brief, ca)));
     }
     CHECK(ends.server->peer_name() == "brief");
-    while (!ends.server->peer_name().empty()) {}
+    while (!ends.server->peer_name().empty()) {
+    }
     CHECK(ends.server->is_open());
     CHECK(write_text(*ends.client, "still here").bytes == 10);
     CHECK(read_text(*ends.server) == "still here");
@@ -182,7 +186,8 @@ TEST(large_messages_arrive_whole_in_whatever_pieces) {
         taken += result.bytes;
         if (result.outcome == Outcome::some && taken < sent.size()) continue;
         if (result.outcome == Outcome::none) has_waited = has_waited || ends.client->wants_to_write();
-        while (read_some(*ends.server, received, 1 + random() % 100'000).outcome == Outcome::some) {}
+        while (read_some(*ends.server, received, 1 + random() % 100'000).outcome == Outcome::some) {
+        }
     }
     CHECK(has_waited);
     CHECK(taken == sent.size());
@@ -258,6 +263,13 @@ TEST(a_connection_that_breaks_off_in_the_handshake_says_so) {
     CHECK(has(server->error(), "the client has closed the connection before it was open"));
 }
 
+TEST(the_user_at_the_end_of_a_unix_socket_is_known_without_tls) {
+    const auto [ours, theirs] = sockets();
+    const auto server = persia::grpc::plain_transport(ours), client = persia::grpc::plain_transport(theirs);
+    CHECK(server->peer_name() == "user " + std::to_string(::geteuid()));
+    CHECK(persia::grpc::plain_transport(::socket(AF_INET, SOCK_STREAM, 0))->peer_name().empty());
+}
+
 TEST(files_that_are_of_no_use_are_refused_by_name) {
     Folder folder;
     const Authority authority;
@@ -282,13 +294,15 @@ TEST(files_that_are_of_no_use_are_refused_by_name) {
     CHECK(has(refusal({certificate, folder.at(""), ca}), ": Is a directory"));
     CHECK(has(refusal({key, key, ca}), "key.pem: expected certificates in PEM, got no `-----BEGIN CERTIFICATE-----`"));
     CHECK(has(refusal({certificate, folder.write("k", made.certificate), ca}), "got no `-----BEGIN PRIVATE KEY-----`"));
-    CHECK(has(refusal({certificate, folder.write("k", other.key), ca}), "/k: expected the key of the certificate in " + certificate));
+    CHECK(has(refusal({certificate, folder.write("k", other.key), ca}),
+              "/k: expected the key of the certificate in " + certificate));
     CHECK(has(refusal({certificate, key, folder.write("c", "no CA")}), "/c: expected certificates in PEM"));
     std::string spoiled = made.certificate;
     spoiled[100] = '!';
     CHECK(has(refusal({folder.write("s", spoiled), key, ca}), "/s: expected certificates in PEM, got one that cannot be read"));
     CHECK(has(refusal({folder.write("s", made.certificate + spoiled), key, ca}), "got one that cannot be read"));
-    const Certified old = authority.server({"localhost"}, hours(-40, -20)), early = authority.server({"localhost"}, hours(2, 3));
+    const Certified old = authority.server({"localhost"}, hours(-40, -20)),
+                    early = authority.server({"localhost"}, hours(2, 3));
     CHECK(has(refusal(files_of(folder, "old", old, ca)), "/old.pem: the certificate has expired on 2"));
     CHECK(has(refusal(files_of(folder, "early", early, ca)), "/early.pem: the certificate is not valid before 2"));
     CHECK(has(refusal({certificate, folder.write("large", std::string(2 << 20, 'x')), ca}), "expected at most 1048576 bytes"));

@@ -27,7 +27,8 @@ std::string holder(const Tokens& tokens, const std::string& token) {
 
 TEST(tokens_have_names_comments_and_spaces) {
     Folder folder;
-    const Tokens tokens(folder.write("tokens", "# who may ask\n\ntrainer:" + kOne + "\r\n  scorer : " + kTwo + "  \n\t" + kThree));
+    const Tokens tokens(
+        folder.write("tokens", "# who may ask\n\ntrainer:" + kOne + "\r\n  scorer : " + kTwo + "  \n\t" + kThree));
     CHECK(holder(tokens, kOne) == "trainer@3");
     CHECK(holder(tokens, kTwo) == "scorer@4");
     CHECK(holder(tokens, kThree) == "@5");

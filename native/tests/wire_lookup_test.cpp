@@ -77,6 +77,22 @@ TEST(a_request_of_another_client_is_copied_where_it_is_not_aligned) {
     }
 }
 
+TEST(what_pythons_protobuf_writes_is_read) {
+    const Bytes message = bytes_of_hex(
+        "1230070000000000000004000000010000000200000000000000080000000100000004000000030000000100000002000000"
+        "1a1801000000000000000200000000000000ffffffffffffffff2204020000002a040000020030013803");
+    const Columns columns;
+    LookupRequest request(message);
+    CHECK((request.place() == ShardPlace{1, 3}) && equal(request.view(), columns.view()));
+    const Bytes answer = bytes_of_hex(
+        "12080000803f000000c018ac02200228013901020304050607084210020000000000000000000000010000004911121314"
+        "15161718");
+    LookupResponse response(answer);
+    CHECK(response.facts().version == 300 && response.facts().server_start == 0x0807060504030201);
+    CHECK(response.facts().checkpoint_id == 0x1817161514131211 && response.misses().size() == 16);
+    CHECK((std::ranges::equal(response.numbers(), std::vector<float>{1.0F, -2.0F})));
+}
+
 TEST(of_a_field_that_comes_twice_the_last_one_counts) {
     const Columns columns;
     const Bytes signs = bytes_of(columns.signs);
@@ -164,9 +180,9 @@ TEST(the_schema_says_the_same) {
                               "uint32 shard_index = 6;", "uint32 shard_count = 7;", "bytes padding = 15;"}) {
         CHECK(request.find(field) != std::string::npos);
     }
-    for (const char* field : {"bytes numbers = 2;", "uint64 version = 3;", "uint64 absent = 4;", "uint64 wrong_dim = 5;",
-                              "fixed64 server_start = 7;", "bytes misses = 8;", "fixed64 checkpoint_id = 9;",
-                              "bytes padding = 15;"}) {
+    for (const char* field :
+         {"bytes numbers = 2;", "uint64 version = 3;", "uint64 absent = 4;", "uint64 wrong_dim = 5;",
+          "fixed64 server_start = 7;", "bytes misses = 8;", "fixed64 checkpoint_id = 9;", "bytes padding = 15;"}) {
         CHECK(response.find(field) != std::string::npos);
     }
 }

@@ -119,7 +119,8 @@ std::string ForwardResponse::problem() {
         const TensorShape shape{shapes[i], shapes[i + 1], shapes[i + 2]};
         // Three of 32 bits each may be more than 64 bits hold, and all together too.
         const std::size_t rows = std::size_t{shape.samples} * std::max(shape.ids, 1U);
-        if (rows > kMaxTensorNumbers || shape.numbers > kMaxTensorNumbers || rows * shape.numbers > kMaxTensorNumbers - numbers) {
+        if (rows > kMaxTensorNumbers || shape.numbers > kMaxTensorNumbers ||
+            rows * shape.numbers > kMaxTensorNumbers - numbers) {
             return "expected shapes of at most " + std::to_string(kMaxTensorNumbers) + " numbers, got more";
         }
         numbers += rows * shape.numbers;

@@ -20,9 +20,9 @@ constexpr std::size_t kShapeNumbers = 3;  // of each tensor: samples, ids or 0, 
 constexpr std::size_t kCountNumbers = 4;  // of each feature: ids, those without a row, of another dim, cut off
 
 struct ForwardRequest {
-    std::span<const std::byte> batch;  // as clients make it; or
-    std::span<const std::byte> ids;    // its ids alone
-    std::uint32_t timeout_ms = 0;      // 0: not said
+    std::span<const std::byte> batch = {};  // as clients make it; or
+    std::span<const std::byte> ids = {};    // its ids alone
+    std::uint32_t timeout_ms = 0;           // 0: not said
 };
 
 // Lends the ids. owner: of them.

@@ -27,8 +27,8 @@ grpc::OutgoingMessage encode_lookup_request(const ShardPlace& place, const Reque
 
 class LookupRequest {
   public:
-    // message: outlives this. Throws DecodeError for bytes that are no message, and InvalidInput for columns that are not in whole
-    // items.
+    // message: outlives this. Throws DecodeError for bytes that are no message, and InvalidInput for columns that are not in
+    // whole items.
     explicit LookupRequest(std::span<const std::byte> message);
 
     const ShardPlace& place() const { return place_; }
@@ -52,7 +52,7 @@ class LookupRequest {
 // What is said of an answer beside its numbers.
 struct LookupFacts {
     std::uint64_t version = 0;
-    Misses misses;
+    Misses misses = {};
     std::uint64_t server_start = 0;
     std::uint64_t checkpoint_id = 0;
 };

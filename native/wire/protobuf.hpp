@@ -25,8 +25,8 @@ constexpr std::uint32_t tag_of(std::uint32_t field, WireType type) { return fiel
 // Bytes without meaning, of any message: what follows them is aligned.
 constexpr std::uint32_t kPaddingField = 15;
 
-// The fields of a message, one after the other: while (fields.next()) switch (fields.tag()) ... A field whose value is not asked
-// for is passed over.
+// The fields of a message, one after the other: while (fields.next()) switch (fields.tag()) ... A field whose value is not
+// asked for is passed over.
 class FieldReader {
   public:
     // message: outlives this, and the values that are views.
@@ -120,9 +120,7 @@ class MessageWriter {
     std::size_t size() const { return message_.size() + small_.size(); }
     void put(std::uint64_t varint);
     void put_length(std::uint32_t field, std::size_t length);
-    void append(std::span<const std::byte> value) {
-        small_.append(reinterpret_cast<const char*>(value.data()), value.size());
-    }
+    void append(std::span<const std::byte> value) { small_.append(reinterpret_cast<const char*>(value.data()), value.size()); }
     void begin_column(std::uint32_t field, std::size_t length, std::size_t alignment);
 
     std::shared_ptr<const void> owner_;

@@ -24,13 +24,13 @@ _SHOWN = 60  # characters of a value
 _VARIABLE = re.compile(r"\$\$([^$]+[^$])\$\$")
 
 
-def check_torchserve_config(report: Report, path: Path) -> None:
-    """Lines for what is wrong with the file, and one if nothing is."""
+def check_torchserve_config(report: Report, path: Path) -> Mapping[str, str]:
+    """Lines for what is wrong with the file, and one if nothing is. Returns the values as TorchServe reads them."""
     try:
         entries = read_properties(path)
     except OSError as error:
         report.fail(_AREA, str(path), error.strerror or str(error), "name a file that can be read")
-        return
+        return {}
     found = len(report.findings)
     given: dict[str, Entry] = {}
     for entry in entries:
@@ -47,6 +47,7 @@ def check_torchserve_config(report: Report, path: Path) -> None:
     _check_tokens(report, path, given)
     if len(report.findings) == found:
         report.ok(_AREA, str(path), f"{len(given)} keys, all of which TorchServe reads", keys=len(given))
+    return values
 
 
 def _with_variables(report: Report, entry: Entry) -> str:

@@ -28,6 +28,8 @@ from persia.config.global_config import (
 )
 from persia.config.keys import ConfigKey, config_keys
 from persia.config.legacy import ConfigWarning
+from persia.config.listening import SecurityWarning, check_call, check_listen
+from persia.config.security import SecurityConfig
 
 __all__ = [
     "EMBEDDING_CONFIG_VARIABLE",
@@ -43,8 +45,12 @@ __all__ = [
     "HashStackConfig",
     "InferConfig",
     "MetricsConfig",
+    "SecurityConfig",
+    "SecurityWarning",
     "Slot",
     "SlotConfig",
+    "check_call",
+    "check_listen",
     "config_keys",
     "load_embedding_config",
     "load_global_config",

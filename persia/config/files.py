@@ -6,11 +6,13 @@ import os
 import warnings
 from collections.abc import Mapping
 from pathlib import Path
+from typing import TypeVar
 
 from persia.config import legacy
 from persia.config.embedding_config import EmbeddingConfig
 from persia.config.global_config import GlobalConfig
 from persia.config.legacy import ConfigWarning
+from persia.config.nodes import Map
 from persia.config.reader import read_struct
 from persia.config.tree import MAX_BYTES, parse_tree
 from persia.errors import ConfigError
@@ -19,6 +21,7 @@ GLOBAL_CONFIG_VARIABLE = "PERSIA_GLOBAL_CONFIG"
 EMBEDDING_CONFIG_VARIABLE = "PERSIA_EMBEDDING_CONFIG"
 
 _PathLike = str | os.PathLike[str]
+_Config = TypeVar("_Config", GlobalConfig, EmbeddingConfig)
 
 
 def load_global_config(path: _PathLike | None = None, *, environ: Mapping[str, str] = os.environ) -> GlobalConfig:
@@ -51,15 +54,19 @@ def parse_embedding_config(data: bytes | str, file: str | None = None) -> Embedd
 def _global_config(data: bytes | str, file: str | None) -> GlobalConfig:
     root = parse_tree(data, file)
     _warn(legacy.modernise_global(root), file)
-    return read_struct(root, GlobalConfig)
+    return _read_struct(root, GlobalConfig, file)
 
 
 def _embedding_config(data: bytes | str, file: str | None) -> EmbeddingConfig:
     root = parse_tree(data, file)
     _warn(legacy.modernise_embedding(root), file)
+    return _read_struct(root, EmbeddingConfig, file)
+
+
+def _read_struct(root: Map, struct: type[_Config], file: str | None) -> _Config:
     try:
-        return read_struct(root, EmbeddingConfig)
-    except ConfigError as error:  # what slots and groups do to each other is found by EmbeddingConfig, which knows no file
+        return read_struct(root, struct)
+    except ConfigError as error:  # what keys do to each other is found by the structs, which know no file
         raise ConfigError(error.problem, error.path, file, error.line) from None
 
 

@@ -8,6 +8,7 @@ import msgspec
 from msgspec import Meta
 
 from persia.config.nodes import Node, Scalar, describe
+from persia.config.security import SecurityConfig
 from persia.config.servers import read_servers
 
 _PositiveInt = Annotated[int, Meta(ge=1, le=2**63 - 1)]
@@ -194,3 +195,4 @@ class GlobalConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
     common_config: CommonConfig = CommonConfig()
     embedding_parameter_server_config: EmbeddingParameterServerConfig = EmbeddingParameterServerConfig()
     embedding_worker_config: EmbeddingWorkerConfig = EmbeddingWorkerConfig()
+    security: SecurityConfig = SecurityConfig()

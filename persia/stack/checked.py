@@ -31,4 +31,6 @@ def check_arguments(plan: Plan) -> list[str]:
         for option in ("--port", "--management-port"):
             if port := number_of(option, plan.torchserve_arguments):
                 arguments += [option, port]
+        if plan.ts_config is not None:
+            arguments += ["--ts-config", str(plan.ts_config)]
     return arguments

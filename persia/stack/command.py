@@ -22,6 +22,7 @@ from persia.config import (
 from persia.errors import PersiaError, Unavailable
 from persia.rpc import StopSignal
 from persia.rpc.process import give_up, set_up
+from persia.security import ClientSecurity
 from persia.stack.checked import passes_check
 from persia.stack.child import Interrupted
 from persia.stack.deployment import Deployment, Plan, check_local, free_ports
@@ -60,6 +61,9 @@ _WATCH_SECONDS = 0.2
     help="Offer metrics: the embedding servers in order from this port on, then the middleware.  "
     "[default: if the global config has enable_metrics, free ports, which are kept in --state/targets.json]",
 )
+@click.option(
+    "--ts-config", type=click.Path(exists=True, dir_okay=False, path_type=Path), help="A config.properties, for TorchServe."
+)
 @click.argument("torchserve", nargs=-1)
 def up(
     global_config: Path | None,
@@ -72,6 +76,7 @@ def up(
     state: Path | None,
     forget_state: bool,
     metrics_port_base: int | None,
+    ts_config: Path | None,
     torchserve: tuple[str, ...],
 ) -> None:
     """Starts embedding servers, the middleware and TorchServe, watches them, and stops them on Ctrl-C.
@@ -106,6 +111,8 @@ def up(
             torchserve,
             metrics=config.common_config.metrics_config.enable_metrics or metrics_port_base is not None,
             metrics_port_base=metrics_port_base,
+            ts_config=ts_config and ts_config.resolve(),
+            security=ClientSecurity(config.security),
         )
         if forget_state:
             (plan.torchserve_state / MODELS_FILE).unlink(missing_ok=True)

@@ -14,7 +14,7 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x19persia/v1/embedding.proto\x12\tpersia.v1\"\x86\x01\n\rLookupRequest\x12\r\n\x05parts\x18\x02 \x01(\x0c\x12\r\n\x05signs\x18\x03 \x01(\x0c\x12\x12\n\nsum_counts\x18\x04 \x01(\x0c\x12\x13\n\x0bsum_samples\x18\x05 \x01(\x0c\x12\x13\n\x0bshard_index\x18\x06 \x01(\r\x12\x13\n\x0bshard_count\x18\x07 \x01(\rJ\x04\x08\x01\x10\x02\"\xb9\x01\n\x0eLookupResponse\x12\x0f\n\x07numbers\x18\x02 \x01(\x0c\x12\x0f\n\x07version\x18\x03 \x01(\x04\x12\x0e\n\x06\x61\x62sent\x18\x04 \x01(\x04\x12\x11\n\twrong_dim\x18\x05 \x01(\x04\x12\x1f\n\x05\x65rror\x18\x06 \x01(\x0b\x32\x10.persia.v1.Error\x12\x14\n\x0cserver_start\x18\x07 \x01(\x06\x12\x0e\n\x06misses\x18\x08 \x01(\x0c\x12\x15\n\rcheckpoint_id\x18\t \x01(\x06J\x04\x08\x01\x10\x02\"&\n\x05\x45rror\x12\x0c\n\x04\x63ode\x18\x01 \x01(\r\x12\x0f\n\x07message\x18\x02 \x01(\t\"\x0f\n\rStatusRequest\"\xd8\x04\n\x0eStatusResponse\x12\x13\n\x0bshard_index\x18\x01 \x01(\r\x12\x13\n\x0bshard_count\x18\x02 \x01(\r\x12\r\n\x05ready\x18\x03 \x01(\x08\x12\r\n\x05state\x18\x04 \x01(\t\x12\x0f\n\x07version\x18\x05 \x01(\x04\x12\x0c\n\x04rows\x18\x06 \x01(\x04\x12=\n\x0brows_by_dim\x18\r \x03(\x0b\x32(.persia.v1.StatusResponse.RowsByDimEntry\x12\r\n\x05\x62ytes\x18\x07 \x01(\x04\x12\x0f\n\x07\x65victed\x18\x08 \x01(\x04\x12\x12\n\nframe_port\x18\x0e \x01(\r\x12\x12\n\ncheckpoint\x18\t \x01(\t\x12\x13\n\x0blast_packet\x18\n \x01(\t\x12\x17\n\x0fpackets_applied\x18\x0b \x01(\x04\x12,\n\tset_aside\x18\x0c \x03(\x0b\x32\x19.persia.v1.SetAsidePacket\x12\x10\n\x08problems\x18\x0f \x03(\t\x12\x14\n\x0cserver_start\x18\x10 \x01(\x06\x12\x15\n\rcheckpoint_id\x18\x11 \x01(\x06\x12\x1a\n\x12\x63heckpoint_seconds\x18\x12 \x01(\x04\x12*\n\x08\x66\x65\x61tures\x18\x13 \x03(\x0b\x32\x18.persia.v1.FeatureTotals\x12\x17\n\x0fnon_finite_rows\x18\x14 \x01(\x04\x12\x14\n\x0c\x64\x65leted_rows\x18\x15 \x01(\x04\x12\x14\n\x0c\x65xpired_rows\x18\x16 \x01(\x04\x1a\x30\n\x0eRowsByDimEntry\x12\x0b\n\x03key\x18\x01 \x01(\r\x12\r\n\x05value\x18\x02 \x01(\x04:\x02\x38\x01\"[\n\rFeatureTotals\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0b\n\x03ids\x18\x02 \x01(\x04\x12\x0f\n\x07new_ids\x18\x03 \x01(\x04\x12\x11\n\twrong_dim\x18\x04 \x01(\x04\x12\x0b\n\x03\x63ut\x18\x05 \x01(\x04\"0\n\x0eSetAsidePacket\x12\x0e\n\x06packet\x18\x01 \x01(\t\x12\x0e\n\x06reason\x18\x02 \x01(\t2\x8f\x01\n\x0f\x45mbeddingServer\x12=\n\x06Lookup\x12\x18.persia.v1.LookupRequest\x1a\x19.persia.v1.LookupResponse\x12=\n\x06Status\x12\x18.persia.v1.StatusRequest\x1a\x19.persia.v1.StatusResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x19persia/v1/embedding.proto\x12\tpersia.v1\"\x97\x01\n\rLookupRequest\x12\r\n\x05parts\x18\x02 \x01(\x0c\x12\r\n\x05signs\x18\x03 \x01(\x0c\x12\x12\n\nsum_counts\x18\x04 \x01(\x0c\x12\x13\n\x0bsum_samples\x18\x05 \x01(\x0c\x12\x13\n\x0bshard_index\x18\x06 \x01(\r\x12\x13\n\x0bshard_count\x18\x07 \x01(\r\x12\x0f\n\x07padding\x18\x0f \x01(\x0cJ\x04\x08\x01\x10\x02\"\xaf\x01\n\x0eLookupResponse\x12\x0f\n\x07numbers\x18\x02 \x01(\x0c\x12\x0f\n\x07version\x18\x03 \x01(\x04\x12\x0e\n\x06\x61\x62sent\x18\x04 \x01(\x04\x12\x11\n\twrong_dim\x18\x05 \x01(\x04\x12\x14\n\x0cserver_start\x18\x07 \x01(\x06\x12\x0e\n\x06misses\x18\x08 \x01(\x0c\x12\x15\n\rcheckpoint_id\x18\t \x01(\x06\x12\x0f\n\x07padding\x18\x0f \x01(\x0cJ\x04\x08\x01\x10\x02J\x04\x08\x06\x10\x07\"\x0f\n\rStatusRequest\"\xca\x04\n\x0eStatusResponse\x12\x13\n\x0bshard_index\x18\x01 \x01(\r\x12\x13\n\x0bshard_count\x18\x02 \x01(\r\x12\r\n\x05ready\x18\x03 \x01(\x08\x12\r\n\x05state\x18\x04 \x01(\t\x12\x0f\n\x07version\x18\x05 \x01(\x04\x12\x0c\n\x04rows\x18\x06 \x01(\x04\x12=\n\x0brows_by_dim\x18\r \x03(\x0b\x32(.persia.v1.StatusResponse.RowsByDimEntry\x12\r\n\x05\x62ytes\x18\x07 \x01(\x04\x12\x0f\n\x07\x65victed\x18\x08 \x01(\x04\x12\x12\n\ncheckpoint\x18\t \x01(\t\x12\x13\n\x0blast_packet\x18\n \x01(\t\x12\x17\n\x0fpackets_applied\x18\x0b \x01(\x04\x12,\n\tset_aside\x18\x0c \x03(\x0b\x32\x19.persia.v1.SetAsidePacket\x12\x10\n\x08problems\x18\x0f \x03(\t\x12\x14\n\x0cserver_start\x18\x10 \x01(\x06\x12\x15\n\rcheckpoint_id\x18\x11 \x01(\x06\x12\x1a\n\x12\x63heckpoint_seconds\x18\x12 \x01(\x04\x12*\n\x08\x66\x65\x61tures\x18\x13 \x03(\x0b\x32\x18.persia.v1.FeatureTotals\x12\x17\n\x0fnon_finite_rows\x18\x14 \x01(\x04\x12\x14\n\x0c\x64\x65leted_rows\x18\x15 \x01(\x04\x12\x14\n\x0c\x65xpired_rows\x18\x16 \x01(\x04\x1a\x30\n\x0eRowsByDimEntry\x12\x0b\n\x03key\x18\x01 \x01(\r\x12\r\n\x05value\x18\x02 \x01(\x04:\x02\x38\x01J\x04\x08\x0e\x10\x0f\"[\n\rFeatureTotals\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0b\n\x03ids\x18\x02 \x01(\x04\x12\x0f\n\x07new_ids\x18\x03 \x01(\x04\x12\x11\n\twrong_dim\x18\x04 \x01(\x04\x12\x0b\n\x03\x63ut\x18\x05 \x01(\x04\"0\n\x0eSetAsidePacket\x12\x0e\n\x06packet\x18\x01 \x01(\t\x12\x0e\n\x06reason\x18\x02 \x01(\t2\x8f\x01\n\x0f\x45mbeddingServer\x12=\n\x06Lookup\x12\x18.persia.v1.LookupRequest\x1a\x19.persia.v1.LookupResponse\x12=\n\x06Status\x12\x18.persia.v1.StatusRequest\x1a\x19.persia.v1.StatusResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -24,21 +24,19 @@ if _descriptor._USE_C_DESCRIPTORS == False:
   _globals['_STATUSRESPONSE_ROWSBYDIMENTRY']._options = None
   _globals['_STATUSRESPONSE_ROWSBYDIMENTRY']._serialized_options = b'8\001'
   _globals['_LOOKUPREQUEST']._serialized_start=41
-  _globals['_LOOKUPREQUEST']._serialized_end=175
-  _globals['_LOOKUPRESPONSE']._serialized_start=178
-  _globals['_LOOKUPRESPONSE']._serialized_end=363
-  _globals['_ERROR']._serialized_start=365
-  _globals['_ERROR']._serialized_end=403
-  _globals['_STATUSREQUEST']._serialized_start=405
-  _globals['_STATUSREQUEST']._serialized_end=420
-  _globals['_STATUSRESPONSE']._serialized_start=423
-  _globals['_STATUSRESPONSE']._serialized_end=1023
-  _globals['_STATUSRESPONSE_ROWSBYDIMENTRY']._serialized_start=975
-  _globals['_STATUSRESPONSE_ROWSBYDIMENTRY']._serialized_end=1023
-  _globals['_FEATURETOTALS']._serialized_start=1025
-  _globals['_FEATURETOTALS']._serialized_end=1116
-  _globals['_SETASIDEPACKET']._serialized_start=1118
-  _globals['_SETASIDEPACKET']._serialized_end=1166
-  _globals['_EMBEDDINGSERVER']._serialized_start=1169
-  _globals['_EMBEDDINGSERVER']._serialized_end=1312
+  _globals['_LOOKUPREQUEST']._serialized_end=192
+  _globals['_LOOKUPRESPONSE']._serialized_start=195
+  _globals['_LOOKUPRESPONSE']._serialized_end=370
+  _globals['_STATUSREQUEST']._serialized_start=372
+  _globals['_STATUSREQUEST']._serialized_end=387
+  _globals['_STATUSRESPONSE']._serialized_start=390
+  _globals['_STATUSRESPONSE']._serialized_end=976
+  _globals['_STATUSRESPONSE_ROWSBYDIMENTRY']._serialized_start=922
+  _globals['_STATUSRESPONSE_ROWSBYDIMENTRY']._serialized_end=970
+  _globals['_FEATURETOTALS']._serialized_start=978
+  _globals['_FEATURETOTALS']._serialized_end=1069
+  _globals['_SETASIDEPACKET']._serialized_start=1071
+  _globals['_SETASIDEPACKET']._serialized_end=1119
+  _globals['_EMBEDDINGSERVER']._serialized_start=1122
+  _globals['_EMBEDDINGSERVER']._serialized_end=1265
 # @@protoc_insertion_point(module_scope)

@@ -6,55 +6,49 @@ from typing import ClassVar as _ClassVar, Iterable as _Iterable, Mapping as _Map
 DESCRIPTOR: _descriptor.FileDescriptor
 
 class LookupRequest(_message.Message):
-    __slots__ = ("parts", "signs", "sum_counts", "sum_samples", "shard_index", "shard_count")
+    __slots__ = ("parts", "signs", "sum_counts", "sum_samples", "shard_index", "shard_count", "padding")
     PARTS_FIELD_NUMBER: _ClassVar[int]
     SIGNS_FIELD_NUMBER: _ClassVar[int]
     SUM_COUNTS_FIELD_NUMBER: _ClassVar[int]
     SUM_SAMPLES_FIELD_NUMBER: _ClassVar[int]
     SHARD_INDEX_FIELD_NUMBER: _ClassVar[int]
     SHARD_COUNT_FIELD_NUMBER: _ClassVar[int]
+    PADDING_FIELD_NUMBER: _ClassVar[int]
     parts: bytes
     signs: bytes
     sum_counts: bytes
     sum_samples: bytes
     shard_index: int
     shard_count: int
-    def __init__(self, parts: _Optional[bytes] = ..., signs: _Optional[bytes] = ..., sum_counts: _Optional[bytes] = ..., sum_samples: _Optional[bytes] = ..., shard_index: _Optional[int] = ..., shard_count: _Optional[int] = ...) -> None: ...
+    padding: bytes
+    def __init__(self, parts: _Optional[bytes] = ..., signs: _Optional[bytes] = ..., sum_counts: _Optional[bytes] = ..., sum_samples: _Optional[bytes] = ..., shard_index: _Optional[int] = ..., shard_count: _Optional[int] = ..., padding: _Optional[bytes] = ...) -> None: ...
 
 class LookupResponse(_message.Message):
-    __slots__ = ("numbers", "version", "absent", "wrong_dim", "error", "server_start", "misses", "checkpoint_id")
+    __slots__ = ("numbers", "version", "absent", "wrong_dim", "server_start", "misses", "checkpoint_id", "padding")
     NUMBERS_FIELD_NUMBER: _ClassVar[int]
     VERSION_FIELD_NUMBER: _ClassVar[int]
     ABSENT_FIELD_NUMBER: _ClassVar[int]
     WRONG_DIM_FIELD_NUMBER: _ClassVar[int]
-    ERROR_FIELD_NUMBER: _ClassVar[int]
     SERVER_START_FIELD_NUMBER: _ClassVar[int]
     MISSES_FIELD_NUMBER: _ClassVar[int]
     CHECKPOINT_ID_FIELD_NUMBER: _ClassVar[int]
+    PADDING_FIELD_NUMBER: _ClassVar[int]
     numbers: bytes
     version: int
     absent: int
     wrong_dim: int
-    error: Error
     server_start: int
     misses: bytes
     checkpoint_id: int
-    def __init__(self, numbers: _Optional[bytes] = ..., version: _Optional[int] = ..., absent: _Optional[int] = ..., wrong_dim: _Optional[int] = ..., error: _Optional[_Union[Error, _Mapping]] = ..., server_start: _Optional[int] = ..., misses: _Optional[bytes] = ..., checkpoint_id: _Optional[int] = ...) -> None: ...
-
-class Error(_message.Message):
-    __slots__ = ("code", "message")
-    CODE_FIELD_NUMBER: _ClassVar[int]
-    MESSAGE_FIELD_NUMBER: _ClassVar[int]
-    code: int
-    message: str
-    def __init__(self, code: _Optional[int] = ..., message: _Optional[str] = ...) -> None: ...
+    padding: bytes
+    def __init__(self, numbers: _Optional[bytes] = ..., version: _Optional[int] = ..., absent: _Optional[int] = ..., wrong_dim: _Optional[int] = ..., server_start: _Optional[int] = ..., misses: _Optional[bytes] = ..., checkpoint_id: _Optional[int] = ..., padding: _Optional[bytes] = ...) -> None: ...
 
 class StatusRequest(_message.Message):
     __slots__ = ()
     def __init__(self) -> None: ...
 
 class StatusResponse(_message.Message):
-    __slots__ = ("shard_index", "shard_count", "ready", "state", "version", "rows", "rows_by_dim", "bytes", "evicted", "frame_port", "checkpoint", "last_packet", "packets_applied", "set_aside", "problems", "server_start", "checkpoint_id", "checkpoint_seconds", "features", "non_finite_rows", "deleted_rows", "expired_rows")
+    __slots__ = ("shard_index", "shard_count", "ready", "state", "version", "rows", "rows_by_dim", "bytes", "evicted", "checkpoint", "last_packet", "packets_applied", "set_aside", "problems", "server_start", "checkpoint_id", "checkpoint_seconds", "features", "non_finite_rows", "deleted_rows", "expired_rows")
     class RowsByDimEntry(_message.Message):
         __slots__ = ("key", "value")
         KEY_FIELD_NUMBER: _ClassVar[int]
@@ -71,7 +65,6 @@ class StatusResponse(_message.Message):
     ROWS_BY_DIM_FIELD_NUMBER: _ClassVar[int]
     BYTES_FIELD_NUMBER: _ClassVar[int]
     EVICTED_FIELD_NUMBER: _ClassVar[int]
-    FRAME_PORT_FIELD_NUMBER: _ClassVar[int]
     CHECKPOINT_FIELD_NUMBER: _ClassVar[int]
     LAST_PACKET_FIELD_NUMBER: _ClassVar[int]
     PACKETS_APPLIED_FIELD_NUMBER: _ClassVar[int]
@@ -93,7 +86,6 @@ class StatusResponse(_message.Message):
     rows_by_dim: _containers.ScalarMap[int, int]
     bytes: int
     evicted: int
-    frame_port: int
     checkpoint: str
     last_packet: str
     packets_applied: int
@@ -106,7 +98,7 @@ class StatusResponse(_message.Message):
     non_finite_rows: int
     deleted_rows: int
     expired_rows: int
-    def __init__(self, shard_index: _Optional[int] = ..., shard_count: _Optional[int] = ..., ready: bool = ..., state: _Optional[str] = ..., version: _Optional[int] = ..., rows: _Optional[int] = ..., rows_by_dim: _Optional[_Mapping[int, int]] = ..., bytes: _Optional[int] = ..., evicted: _Optional[int] = ..., frame_port: _Optional[int] = ..., checkpoint: _Optional[str] = ..., last_packet: _Optional[str] = ..., packets_applied: _Optional[int] = ..., set_aside: _Optional[_Iterable[_Union[SetAsidePacket, _Mapping]]] = ..., problems: _Optional[_Iterable[str]] = ..., server_start: _Optional[int] = ..., checkpoint_id: _Optional[int] = ..., checkpoint_seconds: _Optional[int] = ..., features: _Optional[_Iterable[_Union[FeatureTotals, _Mapping]]] = ..., non_finite_rows: _Optional[int] = ..., deleted_rows: _Optional[int] = ..., expired_rows: _Optional[int] = ...) -> None: ...
+    def __init__(self, shard_index: _Optional[int] = ..., shard_count: _Optional[int] = ..., ready: bool = ..., state: _Optional[str] = ..., version: _Optional[int] = ..., rows: _Optional[int] = ..., rows_by_dim: _Optional[_Mapping[int, int]] = ..., bytes: _Optional[int] = ..., evicted: _Optional[int] = ..., checkpoint: _Optional[str] = ..., last_packet: _Optional[str] = ..., packets_applied: _Optional[int] = ..., set_aside: _Optional[_Iterable[_Union[SetAsidePacket, _Mapping]]] = ..., problems: _Optional[_Iterable[str]] = ..., server_start: _Optional[int] = ..., checkpoint_id: _Optional[int] = ..., checkpoint_seconds: _Optional[int] = ..., features: _Optional[_Iterable[_Union[FeatureTotals, _Mapping]]] = ..., non_finite_rows: _Optional[int] = ..., deleted_rows: _Optional[int] = ..., expired_rows: _Optional[int] = ...) -> None: ...
 
 class FeatureTotals(_message.Message):
     __slots__ = ("name", "ids", "new_ids", "wrong_dim", "cut")

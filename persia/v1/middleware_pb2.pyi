@@ -7,60 +7,60 @@ from typing import ClassVar as _ClassVar, Iterable as _Iterable, Mapping as _Map
 DESCRIPTOR: _descriptor.FileDescriptor
 
 class ForwardRequest(_message.Message):
-    __slots__ = ("batch", "ids", "timeout_ms")
+    __slots__ = ("batch", "ids", "timeout_ms", "padding")
     BATCH_FIELD_NUMBER: _ClassVar[int]
     IDS_FIELD_NUMBER: _ClassVar[int]
     TIMEOUT_MS_FIELD_NUMBER: _ClassVar[int]
+    PADDING_FIELD_NUMBER: _ClassVar[int]
     batch: bytes
     ids: bytes
     timeout_ms: int
-    def __init__(self, batch: _Optional[bytes] = ..., ids: _Optional[bytes] = ..., timeout_ms: _Optional[int] = ...) -> None: ...
+    padding: bytes
+    def __init__(self, batch: _Optional[bytes] = ..., ids: _Optional[bytes] = ..., timeout_ms: _Optional[int] = ..., padding: _Optional[bytes] = ...) -> None: ...
 
 class ForwardResponse(_message.Message):
-    __slots__ = ("tensors", "shapes", "versions", "absent", "wrong_dim", "missing_shards", "error", "features", "embedding_config_id", "checkpoint_id")
+    __slots__ = ("tensors", "shapes", "versions", "absent", "wrong_dim", "missing_shards", "features", "embedding_config_id", "checkpoint_id", "padding")
     TENSORS_FIELD_NUMBER: _ClassVar[int]
     SHAPES_FIELD_NUMBER: _ClassVar[int]
     VERSIONS_FIELD_NUMBER: _ClassVar[int]
     ABSENT_FIELD_NUMBER: _ClassVar[int]
     WRONG_DIM_FIELD_NUMBER: _ClassVar[int]
     MISSING_SHARDS_FIELD_NUMBER: _ClassVar[int]
-    ERROR_FIELD_NUMBER: _ClassVar[int]
     FEATURES_FIELD_NUMBER: _ClassVar[int]
     EMBEDDING_CONFIG_ID_FIELD_NUMBER: _ClassVar[int]
     CHECKPOINT_ID_FIELD_NUMBER: _ClassVar[int]
+    PADDING_FIELD_NUMBER: _ClassVar[int]
     tensors: bytes
     shapes: bytes
     versions: _containers.RepeatedScalarFieldContainer[int]
     absent: int
     wrong_dim: int
     missing_shards: _containers.RepeatedScalarFieldContainer[int]
-    error: _embedding_pb2.Error
     features: bytes
     embedding_config_id: int
     checkpoint_id: int
-    def __init__(self, tensors: _Optional[bytes] = ..., shapes: _Optional[bytes] = ..., versions: _Optional[_Iterable[int]] = ..., absent: _Optional[int] = ..., wrong_dim: _Optional[int] = ..., missing_shards: _Optional[_Iterable[int]] = ..., error: _Optional[_Union[_embedding_pb2.Error, _Mapping]] = ..., features: _Optional[bytes] = ..., embedding_config_id: _Optional[int] = ..., checkpoint_id: _Optional[int] = ...) -> None: ...
+    padding: bytes
+    def __init__(self, tensors: _Optional[bytes] = ..., shapes: _Optional[bytes] = ..., versions: _Optional[_Iterable[int]] = ..., absent: _Optional[int] = ..., wrong_dim: _Optional[int] = ..., missing_shards: _Optional[_Iterable[int]] = ..., features: _Optional[bytes] = ..., embedding_config_id: _Optional[int] = ..., checkpoint_id: _Optional[int] = ..., padding: _Optional[bytes] = ...) -> None: ...
 
 class MiddlewareStatusRequest(_message.Message):
     __slots__ = ()
     def __init__(self) -> None: ...
 
 class MiddlewareStatusResponse(_message.Message):
-    __slots__ = ("ready", "state", "shards", "frame_port", "embedding_config", "embedding_config_id", "features")
+    __slots__ = ("ready", "state", "shards", "embedding_config", "embedding_config_id", "features")
     READY_FIELD_NUMBER: _ClassVar[int]
     STATE_FIELD_NUMBER: _ClassVar[int]
     SHARDS_FIELD_NUMBER: _ClassVar[int]
-    FRAME_PORT_FIELD_NUMBER: _ClassVar[int]
     EMBEDDING_CONFIG_FIELD_NUMBER: _ClassVar[int]
     EMBEDDING_CONFIG_ID_FIELD_NUMBER: _ClassVar[int]
     FEATURES_FIELD_NUMBER: _ClassVar[int]
     ready: bool
     state: str
     shards: _containers.RepeatedCompositeFieldContainer[ShardStatus]
-    frame_port: int
     embedding_config: bytes
     embedding_config_id: int
     features: _containers.RepeatedCompositeFieldContainer[_embedding_pb2.FeatureTotals]
-    def __init__(self, ready: bool = ..., state: _Optional[str] = ..., shards: _Optional[_Iterable[_Union[ShardStatus, _Mapping]]] = ..., frame_port: _Optional[int] = ..., embedding_config: _Optional[bytes] = ..., embedding_config_id: _Optional[int] = ..., features: _Optional[_Iterable[_Union[_embedding_pb2.FeatureTotals, _Mapping]]] = ...) -> None: ...
+    def __init__(self, ready: bool = ..., state: _Optional[str] = ..., shards: _Optional[_Iterable[_Union[ShardStatus, _Mapping]]] = ..., embedding_config: _Optional[bytes] = ..., embedding_config_id: _Optional[int] = ..., features: _Optional[_Iterable[_Union[_embedding_pb2.FeatureTotals, _Mapping]]] = ...) -> None: ...
 
 class ShardStatus(_message.Message):
     __slots__ = ("shard_index", "replicas")

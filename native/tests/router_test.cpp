@@ -1,0 +1,314 @@
+// Lookups of whole batches, from real servers.
+#include "routing/router.hpp"
+
+#include <atomic>
+#include <filesystem>
+#include <fstream>
+#include <future>
+#include <iterator>
+#include <string>
+#include <thread>
+
+#include "check.hpp"
+#include "grpc/call_failed.hpp"
+#include "shard_servers.hpp"
+
+using namespace persia;
+using grpc::Code;
+using routing::LookupResult;
+using routing::Router;
+
+namespace {
+
+constexpr double kLong = 30;  // seconds: nothing here takes so long
+
+LookupResult look_up(const Router& router, const Bytes& batch, double seconds, std::vector<std::uint16_t>& numbers) {
+    const auto lookup = router.begin(decode_batch(batch), seconds);
+    LookupResult result = lookup->finish();
+    numbers.assign(lookup->room()->all().begin(), lookup->room()->all().end());
+    return result;
+}
+
+std::string failure(const Router& router, const Bytes& batch, Code code, double seconds = kLong) {
+    try {
+        std::vector<std::uint16_t> numbers;
+        static_cast<void>(look_up(router, batch, seconds, numbers));
+    } catch (const grpc::CallFailed& error) {
+        CHECK(error.status.code == code);
+        return error.what();
+    }
+    CHECK(!"it failed");
+    return {};
+}
+
+bool contains(const std::string& text, const std::string& part) {
+    if (text.find(part) != std::string::npos) return true;
+    std::fprintf(stderr, "expected '%s' in: %s\n", part.c_str(), text.c_str());
+    return false;
+}
+
+void be_well_again(Shards& shards) {
+    for (std::size_t i = 0; i < shards.replicas.size(); ++i) {
+        shards.replicas[i]->set_health(shards.replicas[i]->generation(), {.ready = true, .state = "", .refused = ""});
+    }
+}
+
+// A table that has the rows of a batch's signs.
+std::unique_ptr<Table> table_with(const Plan& plan) {
+    TableBuilder builder({});
+    for (const PlannedRequest& request : plan.shards) {
+        std::size_t at = 0;
+        for (const RequestPart& part : request.parts) {
+            for (std::uint32_t i = 0; i < part.signs; ++i, ++at) {
+                const std::uint64_t sign = request.signs[at];
+                if (sign % 5 == 4) continue;
+                put_range(sign, sign + 1, part.dim, 0.5F, [&](const RowBlock& block) { builder.put(block); });
+            }
+        }
+    }
+    return std::make_unique<Table>(builder);
+}
+
+Bytes content_of(const std::filesystem::path& path) {
+    std::ifstream file(path, std::ios::binary);
+    const std::string text(std::istreambuf_iterator<char>(file), {});
+    const auto bytes = std::as_bytes(std::span(text));
+    return {bytes.begin(), bytes.end()};
+}
+
+}  // namespace
+
+TEST(lookups_give_what_is_put_together_without_servers) {
+    for (const std::uint32_t count : {1U, 3U}) {
+        const Shards shards(count);
+        const auto router = shards.router();
+        std::uint64_t ids = 0;
+        for (const Bytes& batch : batches_of_tests()) {
+            const Expected expected = expected_of(batch, *slots_of_tests(), shards);
+            std::vector<std::uint16_t> numbers;
+            const LookupResult result = look_up(*router, batch, kLong, numbers);
+            CHECK(numbers == expected.numbers);
+            CHECK(result.misses.absent == expected.misses.absent && result.misses.wrong_dim == expected.misses.wrong_dim);
+            CHECK(result.missing_shards.empty() && result.versions.size() == count && result.checkpoint_id == kCheckpoint);
+            const std::size_t features = decode_batch(batch).features.size();
+            CHECK(result.counts.size() == 4 * features && result.asking_seconds > 0);
+            std::uint64_t absent = 0, wrong_dim = 0;
+            for (std::size_t i = 0; i < features; ++i) {
+                ids += result.counts[4 * i];
+                absent += result.counts[4 * i + 1];
+                wrong_dim += result.counts[4 * i + 2];
+            }
+            CHECK(absent == result.misses.absent && wrong_dim == result.misses.wrong_dim);
+        }
+        std::uint64_t counted = 0;
+        for (const FeatureCount& feature : router->feature_counts().totals()) counted += feature.ids;
+        CHECK(counted == ids && ids > 0);
+    }
+}
+
+TEST(golden_batches_are_looked_up) {
+    for (const char* name : {"batch1_0.bin", "batch16_0.bin", "batch256_0.bin", "duplicates.bin", "huge_ids.bin"}) {
+        const Bytes batch = content_of(std::filesystem::path(PERSIA_TEST_DATA) / "golden" / "mix" / "golden" / name);
+        std::vector<Slot> all;
+        for (const FeatureView& feature : decode_batch(batch).features) {
+            all.push_back({.name = std::string(feature.name), .dim = 16, .summation = all.size() % 2 == 0});
+        }
+        const auto slots = std::make_shared<const Slots>(all, 8);
+        const Plan plan = make_plan(decode_batch(batch), *slots, 2);
+        const Shards shards(2, [&] { return table_with(plan); });
+        const auto router = shards.router(false, slots);
+        std::vector<std::uint16_t> numbers;
+        const LookupResult result = look_up(*router, batch, kLong, numbers);
+        CHECK(numbers == expected_of(batch, *slots, shards).numbers);
+        CHECK(std::ranges::any_of(numbers, [](std::uint16_t number) { return number != 0; }));
+        CHECK(result.misses.wrong_dim == 0);
+    }
+}
+
+TEST(a_batch_that_does_not_fit_is_refused_before_anybody_is_asked) {
+    const Shards shards(1);
+    const auto router = shards.router();
+    const Bytes unknown = encoded({{"other", {{1}}}});
+    CHECK_THROWS(router->begin(decode_batch(unknown), kLong), FeatureError);
+    const Bytes batch = batches_of_tests()[0];
+    const auto no_memory = [](std::size_t bytes) {
+        CHECK(bytes == sizeof(std::uint16_t) * (3 * 4 + 3 * 10 * 6));
+        throw TooLarge("no memory");
+    };
+    CHECK_THROWS(router->begin(decode_batch(batch), kLong, no_memory), TooLarge);
+    CHECK(shards.shards[0]->context->totals().lookups == 0);
+}
+
+TEST(a_shard_that_is_gone_is_an_error_or_zeros) {
+    Shards shards(2);
+    const Bytes batch = batches_of_tests()[0];
+    shards.servers[1]->stop();
+    const std::string text = failure(*shards.router(), batch, Code::unavailable);
+    CHECK(contains(text, "expected an answer of shard 1 of 2, got none: " + shards.servers[1]->address()));
+    const auto router = shards.router(true);
+    std::vector<std::uint16_t> numbers;
+    const LookupResult result = look_up(*router, batch, kLong, numbers);
+    CHECK((result.missing_shards == std::vector<std::uint32_t>{1}) && result.versions[1] == 0);
+    CHECK(numbers == expected_of(batch, *slots_of_tests(), shards, 1).numbers);
+    CHECK(result.checkpoint_id == kCheckpoint);
+}
+
+TEST(a_shard_that_is_silent_is_an_error_or_zeros) {
+    Shards shards(2);
+    const Served silent(kLookupPath, std::make_shared<Silent>());
+    shards.sets[1]->set_replicas({ready_replica(silent.address())});
+    const Bytes batch = batches_of_tests()[0];
+    const std::string text = failure(*shards.router(), batch, Code::deadline_exceeded, 0.2);
+    CHECK(contains(text, "shard 1 of 2") && contains(text, silent.address()));  // the server's words, or the client's
+    std::vector<std::uint16_t> numbers;
+    const LookupResult result = look_up(*shards.router(true), batch, 0.2, numbers);
+    CHECK((result.missing_shards == std::vector<std::uint32_t>{1}));
+    CHECK(numbers == expected_of(batch, *slots_of_tests(), shards, 1).numbers);
+}
+
+TEST(what_a_server_refuses_is_told_with_its_name) {
+    const Shards shards(1, table_for_requests, 10);
+    const std::string text = failure(*shards.router(), batches_of_tests()[0], Code::resource_exhausted);
+    CHECK(
+        contains(text, "shard 0 of 1 at " + shards.servers[0]->address() + ": expected an answer of at most 10 numbers, got"));
+    static_cast<void>(failure(*shards.router(true), batches_of_tests()[0], Code::resource_exhausted));  // zeros would not do
+}
+
+TEST(answers_of_other_checkpoints_and_servers_do_not_count) {
+    Shards shards(1);
+    const Bytes batch = batches_of_tests()[0];
+    const auto router = shards.router();
+    std::vector<std::uint16_t> numbers;
+    router->settle({.checkpoint_id = 7, .problem = "", .known_starts = {}});
+    CHECK(contains(failure(*router, batch, Code::unavailable),
+                   "an answer that is none: expected one of checkpoint 0000000000000007, got one of 0102030405060708"));
+    be_well_again(shards);
+    router->settle({.checkpoint_id = kCheckpoint, .problem = "", .known_starts = {{1, 2}}});
+    CHECK(contains(failure(*router, batch, Code::unavailable),
+                   "an answer that is none: of a server that the middleware does not ask"));
+    be_well_again(shards);
+    router->settle({.checkpoint_id = kCheckpoint, .problem = "", .known_starts = {{1, kStart}}});
+    CHECK(look_up(*router, batch, kLong, numbers).checkpoint_id == kCheckpoint);
+    router->settle({.checkpoint_id = 7, .problem = "the checkpoints differ", .known_starts = {}});
+    CHECK(failure(*router, batch, Code::unavailable) == "the checkpoints differ");
+}
+
+TEST(spoiled_answers_are_none) {
+    Shards shards(1);
+    const auto router = shards.router();
+    const Bytes batch = encoded({{"sums", {{0, 4, 8, 1}}}});  // one of them of another dim
+    const auto without = [](unsigned field) {
+        return [field](const Bytes& answer) {
+            wire::LookupResponse response(answer);
+            std::vector<RunMisses> misses(response.misses().size() / sizeof(RunMisses) + (field == 8 ? 1 : 0));
+            auto numbers = std::as_bytes(response.numbers());
+            if (field == 2) numbers = numbers.first(numbers.size() - 4);
+            return joined(wire::encode_lookup_response(response.facts(), misses, numbers, nullptr));
+        };
+    };
+    const std::pair<Spoiler::Spoil, std::string> spoils[] = {
+        {[](const Bytes&) { return bytes_of_hex("12ff"); }, "at byte 1: expected the length of a field"},
+        {[](const Bytes&) { return Bytes(); }, "expected one of checkpoint"},
+        {without(2), "numbers of 4 bytes, got"},
+        {without(8), "expected misses of 1 parts in 8 bytes, got 16"},
+        {[](Bytes answer) {
+             answer.pop_back();
+             return answer;
+         },
+         "at byte"}};
+    for (const auto& [spoil, words] : spoils) {
+        be_well_again(shards);
+        shards.spoilers[0]->spoil = spoil;
+        const std::string text = failure(*router, batch, Code::unavailable);
+        CHECK(contains(text, "shard 0 of 1") && contains(text, "an answer that is none: ") && contains(text, words));
+    }
+    shards.spoilers[0]->spoil = nullptr;
+    be_well_again(shards);
+    std::vector<std::uint16_t> numbers;
+    CHECK(look_up(*router, batch, kLong, numbers).misses.wrong_dim == 1);
+    CHECK(numbers == expected_of(batch, *slots_of_tests(), shards).numbers);
+}
+
+// The second shard answers when the answer of the first one was taken, and from another checkpoint.
+TEST(rows_of_two_checkpoints_are_never_put_together) {
+    for (const bool lasting : {false, true}) {
+        Shards shards(2);
+        const auto router = shards.router();
+        std::atomic<std::uint64_t> checkpoint = kCheckpoint;
+        std::atomic<int> asked = 0;
+        shards.spoilers[1]->spoil = [&](const Bytes& answer) {
+            wire::LookupResponse response(answer);
+            wire::LookupFacts facts = response.facts();
+            if (++asked == 1 || lasting) {
+                while (shards.replicas[0]->idle_connections() == 0) std::this_thread::yield();
+                ++checkpoint;
+                shards.shards[0]->context->open(*shards.shards[0]->table, checkpoint);
+                router->settle({.checkpoint_id = checkpoint, .problem = "", .known_starts = {}});
+            }
+            facts.checkpoint_id = checkpoint;
+            std::vector<RunMisses> misses(response.misses().size() / sizeof(RunMisses));
+            std::memcpy(misses.data(), response.misses().data(), response.misses().size());
+            return joined(wire::encode_lookup_response(facts, misses, std::as_bytes(response.numbers()), nullptr));
+        };
+        const Bytes batch = batches_of_tests()[0];
+        if (lasting) {
+            CHECK(failure(*router, batch, Code::unavailable) ==
+                  "expected rows of one checkpoint, got rows of several: the servers are being restarted");
+            CHECK(asked == 3);
+        } else {
+            std::vector<std::uint16_t> numbers;
+            CHECK(look_up(*router, batch, kLong, numbers).checkpoint_id == kCheckpoint + 1);
+            CHECK(numbers == expected_of(batch, *slots_of_tests(), shards).numbers && asked == 2);
+        }
+    }
+}
+
+TEST(a_lookup_may_be_given_up_and_its_room_kept) {
+    Shards shards(1);
+    const Served silent(kLookupPath, std::make_shared<Silent>());
+    shards.sets[0]->set_replicas({ready_replica(silent.address())});
+    const auto router = shards.router();
+    std::shared_ptr<const routing::Room> room;
+    {
+        const Bytes batch = batches_of_tests()[0];
+        const auto lookup = router->begin(decode_batch(batch), kLong);
+        room = lookup->room();
+    }
+    CHECK(room->size == 3 * 4 + 3 * 10 * 6 && (room->shapes == std::vector<std::uint32_t>{3, 0, 4, 3, 10, 6}));
+}
+
+TEST(what_is_thrown_while_it_waits_ends_a_lookup) {
+    Shards shards(1);
+    const Served silent(kLookupPath, std::make_shared<Silent>());
+    shards.sets[0]->set_replicas({ready_replica(silent.address())});
+    const Bytes batch = batches_of_tests()[0];
+    const auto lookup = shards.router()->begin(decode_batch(batch), kLong);
+    CHECK_THROWS(lookup->finish([] { throw TooLarge("enough"); }), TooLarge);
+}
+
+TEST(many_threads_look_up_while_checkpoints_are_settled) {
+    Shards shards(2);
+    const auto router = shards.router();
+    const std::vector<Bytes> batches = batches_of_tests();
+    std::vector<Expected> expected;
+    for (const Bytes& batch : batches) expected.push_back(expected_of(batch, *slots_of_tests(), shards));
+    std::atomic<std::size_t> wrong = 0, done = 0;
+    std::vector<std::thread> threads;
+    for (std::size_t t = 0; t < 3; ++t) {
+        threads.emplace_back([&, t] {
+            for (std::size_t i = 0; i < 60; ++i) {
+                const std::size_t k = (i + t) % batches.size();
+                std::vector<std::uint16_t> numbers;
+                static_cast<void>(look_up(*router, batches[k], kLong, numbers));
+                if (numbers != expected[k].numbers) ++wrong;
+                ++done;
+            }
+        });
+    }
+    while (done < 180) {
+        router->settle({.checkpoint_id = kCheckpoint, .problem = "", .known_starts = {{kStart}}});
+        std::this_thread::yield();
+    }
+    for (std::thread& thread : threads) thread.join();
+    CHECK(wrong == 0);
+}
