@@ -26,7 +26,6 @@ log = logging.getLogger(__name__)
 MAX_MESSAGE_BYTES = 256 << 20
 # Of all requests and answers that are under way.
 MAX_MEMORY_BYTES = 2 << 30
-_HEALTH = "grpc.health.v1.Health"
 # What Python answers is short and seldom. One that hangs does not hold up the others.
 _THREADS = 4
 _LOOK_SECONDS = 1.0
@@ -65,7 +64,7 @@ class Server:
         self._handlers: dict[str, Handler] = {}
         self._takes_stream: dict[str, bool] = {}
         self._threads: list[threading.Thread] = []
-        reflection = Reflection([*services, _HEALTH])
+        reflection = Reflection(services)
         for path in PATHS:
             self.add_messages(path, pb.ServerReflectionRequest, reflection.answer)
 
