@@ -117,6 +117,16 @@ TEST(a_client_without_a_ca_has_those_of_the_system) {
     CHECK(has(ends.client->error(), "is not signed by one of the system's CAs, but by `test CA`"));
 }
 
+TEST(a_server_s_own_certificate_can_be_all_that_is_trusted) {
+    Pair pair;
+    const auto server = pair.for_everybody();
+    Ends ends = connected(*server, *TlsContext::for_client({"", "", pair.folder.at("server.pem")}));
+    CHECK(ends.client->is_open());
+    files_of(pair.folder, "other", pair.authority.server({"localhost"}), "");
+    ends = connected(*server, *TlsContext::for_client({"", "", pair.folder.at("other.pem")}));
+    CHECK(has(ends.client->error(), "is not signed by the CA of"));
+}
+
 TEST(a_client_asks_for_the_host_that_it_calls) {
     Pair pair;
     for (const char* host : {"localhost", "a.persia.test", "127.0.0.1", "::1"}) {
