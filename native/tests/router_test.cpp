@@ -159,7 +159,7 @@ TEST(a_shard_that_is_silent_is_an_error_or_zeros) {
     shards.sets[1]->set_replicas({ready_replica(silent.address())});
     const Bytes batch = batches_of_tests()[0];
     const std::string text = failure(*shards.router(), batch, Code::deadline_exceeded, 0.2);
-    CHECK(contains(text, "expected an answer of shard 1 of 2 in time, got none from " + silent.address()));
+    CHECK(contains(text, "shard 1 of 2") && contains(text, silent.address()));  // the server's words, or the client's
     std::vector<std::uint16_t> numbers;
     const LookupResult result = look_up(*shards.router(true), batch, 0.2, numbers);
     CHECK((result.missing_shards == std::vector<std::uint32_t>{1}));
