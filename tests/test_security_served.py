@@ -15,9 +15,9 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
 
 from persia.config import SecurityConfig
+from persia.rpc.grpcio import GrpcioSecurity
 from persia.rpc.server import Server
 from persia.security import ServerSecurity
-from persia.security.grpcio import GrpcioSecurity
 
 
 class Served:

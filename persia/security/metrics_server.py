@@ -31,7 +31,7 @@ class MetricsServer(ThreadingHTTPServer):
         self, host: str, port: int, registry: CollectorRegistry, config: SecurityConfig, guard: _core.security.Guard | None
     ) -> None:
         """host: a name or an address, without brackets; guard: who may ask, None: everybody. Raises OSError, ssl.SSLError."""
-        self.address_family = socket.AF_INET6 if ":" in host else socket.AF_INET
+        self.address_family = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[0][0]
         self.guard = guard
         self._certificates = _Certificates(config) if config.certificate else None
         super().__init__((host, port), _handler_of(registry))
