@@ -74,7 +74,7 @@ def main(
     listeners.start()
     watcher = MissWatcher(router.reporter)
     watcher.start()
-    log.info("listening on %s for %d shards", ", ".join([listeners.address, *listeners.more]), len(servers))
+    log.info("listening on %s for %d shards", " and ".join([listeners.address, *listeners.more]), len(servers))
     stop.serving()
     stopping = threading.Event()
     watch = threading.Thread(target=_follow_health, args=(router, listeners, stopping), name="health")

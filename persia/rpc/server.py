@@ -1,6 +1,7 @@
 """A gRPC server with what each of ours has: health, reflection, limits, errors as statuses, and a graceful end.
 
-The native core speaks gRPC. What is asked often is answered there; the other calls stand in a line, and threads here answer them.
+The native core speaks gRPC. What is asked often is answered there. The other calls stand in a line, and threads here answer
+them.
 """
 
 from __future__ import annotations
