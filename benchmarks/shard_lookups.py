@@ -1,22 +1,22 @@
-"""Lookups of one embedding server, as bench_server.py makes them: over gRPC, and in frames."""
+"""Lookups of one embedding server, as bench_server.py makes them: with grpcio, and with the client of routers."""
 
 from __future__ import annotations
 
-import socket
-import struct
 import threading
 import time
 
 import grpc
 import numpy as np
 
+from persia import _core
 from persia.memory import keep_freed_memory
+from persia.rpc.methods import LOOKUP
 from persia.v1 import embedding_pb2 as pb
 from persia.v1 import embedding_pb2_grpc as pb_grpc
 
 FEATURES, DIM, SAMPLES, IDS, ROWS = 26, 16, 128, 16, 200_000
 OPTIONS = [("grpc.max_send_message_length", -1), ("grpc.max_receive_message_length", -1)]
-HEADER = struct.Struct("<4sHH6I")
+PATIENCE = 60.0  # seconds
 
 
 def lookup_request(rng: np.random.Generator) -> pb.LookupRequest:
@@ -34,7 +34,7 @@ def lookup_request(rng: np.random.Generator) -> pb.LookupRequest:
 
 
 class Lookups:
-    """Calls one server over gRPC, one call after the other, on one connection."""
+    """Calls one server with grpcio, one call after the other, on one connection."""
 
     def __init__(self, port: int) -> None:
         keep_freed_memory()  # as every process does that looks up embeddings by a context
@@ -43,6 +43,7 @@ class Lookups:
         self.stub = pb_grpc.EmbeddingServerStub(self.channel)
         rng = np.random.default_rng(4)
         self.requests = [lookup_request(rng) for _ in range(16)]
+        self.messages = [request.SerializeToString() for request in self.requests]
         self.call(0)
 
     def call(self, k: int) -> float:
@@ -65,17 +66,14 @@ class Lookups:
 
 
 class OwnLookups(Lookups):
-    """With our own client in place of grpcio: as routers call it, one call after the other on one connection."""
+    """With our own client in place of grpcio: as routers ask."""
 
     def __init__(self, port: int) -> None:
         self.replica = _core.net.Replica(f"127.0.0.1:{port}")
         super().__init__(port)
-        self.messages = [request.SerializeToString() for request in self.requests]
 
     def call(self, k: int) -> float:
-        if k == 0 and not hasattr(self, "messages"):
-            return super().call(k)
         message = self.messages[k % len(self.messages)]
         began = time.perf_counter()
-        self.replica.call(LOOKUP, message, SECONDS)
+        self.replica.call(LOOKUP, message, PATIENCE)
         return time.perf_counter() - began
