@@ -47,7 +47,7 @@ class Reflection:
         elif kind == "file_containing_extension":
             extended = request.file_containing_extension
             message = self._pool.FindMessageTypeByName(extended.containing_type)
-            _add(self._pool.FindExtensionByNumber(message, extended.extension_number).file, response)
+            _add(self._pool.FindExtensionByNumber(message, extended.extension_number).file, response)  # type: ignore[attr-defined]
         elif kind == "all_extension_numbers_of_type":
             name = request.all_extension_numbers_of_type
             numbers = [field.number for field in self._pool.FindAllExtensions(self._pool.FindMessageTypeByName(name))]

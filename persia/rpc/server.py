@@ -12,10 +12,11 @@ from collections.abc import Callable, Sequence
 from typing import TypeVar
 
 from google.protobuf.message import Message
+from grpc_reflection.v1alpha.reflection_pb2 import ServerReflectionRequest
 
 from persia import _core
 from persia.errors import InvalidInput, Unavailable
-from persia.rpc.reflection import PATHS, Reflection, pb
+from persia.rpc.reflection import PATHS, Reflection
 from persia.rpc.status import status_of
 
 __all__ = ["MAX_MESSAGE_BYTES", "Server"]
@@ -66,7 +67,7 @@ class Server:
         self._threads: list[threading.Thread] = []
         reflection = Reflection(services)
         for path in PATHS:
-            self.add_messages(path, pb.ServerReflectionRequest, reflection.answer)
+            self.add_messages(path, ServerReflectionRequest, reflection.answer)
 
     def add(self, path: str, method: _core.net.Method) -> None:
         """A method that the native core answers. path: `/package.Service/Method`."""
