@@ -279,7 +279,8 @@ bool Http2::flush() {
     while (!failed_) {
         if (!gather()) return false;
         if (segments_.empty()) {
-            if (transport_->wants_to_write()) transport_->write({});  // what it has to say itself; if it fails, read() will tell
+            if (transport_->wants_to_write())
+                transport_->write({});  // what it has to say itself; if it fails, read() will tell
             break;
         }
         std::array<iovec, kMostPieces> pieces;

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from persia.errors import NotFound, PersiaError, Unavailable
 from persia.rpc.call import call
 from persia.rpc.methods import SHARD_STATUS
+from persia.security import ClientSecurity
 from persia.v1 import embedding_pb2 as pb
 
 __all__ = ["are_shards"]
@@ -15,7 +16,7 @@ __all__ = ["are_shards"]
 _CALL_SECONDS = 1.0
 
 
-def are_shards(addresses: Sequence[str], end: float) -> bool:
+def are_shards(addresses: Sequence[str], end: float, security: ClientSecurity | None = None) -> bool:
     """Whether the addresses are those of embedding servers; asks until one of them answers.
 
     Raises:
@@ -25,7 +26,8 @@ def are_shards(addresses: Sequence[str], end: float) -> bool:
     while True:
         for address in addresses:
             try:
-                call(address, SHARD_STATUS, pb.StatusRequest(), max(0.001, min(_CALL_SECONDS, end - time.monotonic())))
+                seconds = max(0.001, min(_CALL_SECONDS, end - time.monotonic()))
+                call(address, SHARD_STATUS, pb.StatusRequest(), seconds, security)
                 return True
             except NotFound:
                 return False

@@ -1,6 +1,7 @@
 """A gRPC server with what each of ours has: health, reflection, limits, errors as statuses, and a graceful end.
 
-The native core speaks gRPC. What is asked often is answered there; the other calls stand in a line, and threads here answer them.
+The native core speaks gRPC. What is asked often is answered there. The other calls stand in a line, and threads here answer
+them.
 """
 
 from __future__ import annotations
@@ -8,7 +9,7 @@ from __future__ import annotations
 import logging
 import threading
 from collections.abc import Callable, Sequence
-from typing import Any, TypeVar
+from typing import TypeVar
 
 from google.protobuf.message import Message
 
