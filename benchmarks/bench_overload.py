@@ -1,10 +1,11 @@
 """What becomes of callers that are far more than can be served: goodput, lateness, refusals, memory, and how soon it is over.
 
-usage: python benchmarks/bench_overload.py [--few 16] [--many 256] [--seconds 8] [--deadline 1.0] [--shape 128x16] [--checkpoint DIR]
+usage: PYTHONPATH=.:tests python benchmarks/bench_overload.py [--few 16] [--many 256] [--seconds 8] [--deadline 1.0]
+           [--shape 128x16] [--checkpoint DIR]
 
-Two embedding servers and a middleware; callers in four processes ask the middleware, each call with a deadline, one after the
-other without a pause. Goodput is what is answered in time. The peak is the goodput of the few, measured before the many come and
-once more in the second after they have gone.
+Two embedding servers and a middleware; callers in four processes ask the middleware, each call with a deadline, one after
+the other without a pause. Goodput is what is answered in time. The peak is the goodput of the few, measured before the many
+come and once more in the second after they have gone.
 """
 
 from __future__ import annotations
@@ -142,8 +143,9 @@ def main() -> None:
             watcher.join()
             print("highest resident memory [MiB]", {name: round(peak) for name, peak in peaks.items()})
         finally:
-            for process in (middleware, *shards):
-                process.process.kill()
+            for server in shards:
+                server.kill()
+            middleware.kill()
 
 
 if __name__ == "__main__":

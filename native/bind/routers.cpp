@@ -22,6 +22,7 @@
 #include "persia/bytes.hpp"
 #include "persia/id_part.hpp"
 #include "release.hpp"
+#include "routing/id_set.hpp"
 #include "routing/router.hpp"
 #include "times.hpp"
 #include "wire/forward.hpp"
@@ -33,6 +34,7 @@ namespace persia::bind {
 namespace {
 
 using routing::Clock;
+using routing::IdSet;
 using routing::Lookup;
 using routing::LookupResult;
 using routing::ReplicaSet;
@@ -134,11 +136,11 @@ struct Forwarded {
 constexpr char kForward[] = "/persia.v1.Middleware/Forward";
 
 // Why bytes are no answer of a middleware with one of these configs; empty: they are.
-std::string why_no_answer(std::span<const std::byte> bytes, const std::optional<std::vector<std::uint64_t>>& config_ids) {
+std::string why_no_answer(std::span<const std::byte> bytes, const std::shared_ptr<IdSet>& config_ids) {
     try {
         wire::ForwardResponse response(bytes);
         if (std::string problem = response.problem(); !problem.empty()) return problem;
-        if (config_ids && std::ranges::find(*config_ids, response.facts().embedding_config_id) == config_ids->end()) {
+        if (config_ids && !config_ids->contains(response.facts().embedding_config_id)) {
             return "expected one by the embedding config that was compared, got another one";
         }
         return {};
@@ -149,7 +151,7 @@ std::string why_no_answer(std::span<const std::byte> bytes, const std::optional<
 
 std::shared_ptr<Forwarded> forward(std::shared_ptr<ReplicaSet> middleware, const DecodedBatch& batch, double seconds,
                                    std::uint32_t timeout_ms, double hedge_after, double wait_for_service, double spin_for,
-                                   std::optional<std::vector<std::uint64_t>> config_ids) {
+                                   const std::shared_ptr<IdSet>& config_ids) {
     const Released released;
     auto ids = std::make_shared<Writer>();
     encode_ids(batch.batch, *ids);
@@ -171,6 +173,10 @@ std::shared_ptr<Forwarded> forward(std::shared_ptr<ReplicaSet> middleware, const
 }
 
 void bind_forwarding(nb::module_& module) {
+    nb::class_<IdSet>(module, "IdSet")
+        .def(nb::new_([] { return std::make_shared<IdSet>(); }))
+        .def("add", &IdSet::add, nb::arg("id"))
+        .def("__contains__", &IdSet::contains, nb::arg("id"));
     nb::class_<Forwarded>(module, "Forwarded")
         .def_prop_ro(
             "numbers",

@@ -12,10 +12,11 @@ from collections.abc import Callable, Sequence
 from typing import TypeVar
 
 from google.protobuf.message import Message
+from grpc_reflection.v1alpha.reflection_pb2 import ServerReflectionRequest
 
 from persia import _core
 from persia.errors import InvalidInput, Unavailable
-from persia.rpc.reflection import PATHS, Reflection, pb
+from persia.rpc.reflection import PATHS, Reflection
 from persia.rpc.status import status_of
 
 __all__ = ["MAX_MESSAGE_BYTES", "Server"]
@@ -26,7 +27,6 @@ log = logging.getLogger(__name__)
 MAX_MESSAGE_BYTES = 256 << 20
 # Of all requests and answers that are under way.
 MAX_MEMORY_BYTES = 2 << 30
-_HEALTH = "grpc.health.v1.Health"
 # What Python answers is short and seldom. One that hangs does not hold up the others.
 _THREADS = 4
 _LOOK_SECONDS = 1.0
@@ -65,9 +65,9 @@ class Server:
         self._handlers: dict[str, Handler] = {}
         self._takes_stream: dict[str, bool] = {}
         self._threads: list[threading.Thread] = []
-        reflection = Reflection([*services, _HEALTH])
+        reflection = Reflection(services)
         for path in PATHS:
-            self.add_messages(path, pb.ServerReflectionRequest, reflection.answer)
+            self.add_messages(path, ServerReflectionRequest, reflection.answer)
 
     def add(self, path: str, method: _core.net.Method) -> None:
         """A method that the native core answers. path: `/package.Service/Method`."""
