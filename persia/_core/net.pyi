@@ -99,6 +99,9 @@ class ServerCall:
         """The last message: the call has ended well."""
     def finish(self, code: int, message: str = "", trailers: list[tuple[str, str]] = ...) -> None: ...
 
+def constant_method(answer: bytes) -> Method:
+    """Answers each request with the same message."""
+
 class CallQueue:
     """Calls that Python answers: they wait until a thread takes them. Any thread may use it."""
 
