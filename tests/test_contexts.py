@@ -9,6 +9,7 @@ import sys
 import threading
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from persia_packets import CONFIG
@@ -16,7 +17,9 @@ from proxies import Forwarder
 from replicas import GOLDEN_BATCH, Replicas, assert_golden, golden_batch, load_of, router_of
 from servers import PATIENCE, wait_until
 
+from persia import _core
 from persia.config import load_embedding_config
+from persia.config.global_config import EmbeddingWorkerConfig
 from persia.errors import InvalidInput, PersiaError
 from persia.routing.lookup import RouterOptions
 from persia.routing.router import Router
@@ -88,6 +91,21 @@ def test_many_routers_in_one_process(servers: Replicas) -> None:
     finally:
         for router in routers:
             router.close()
+
+
+def test_how_long_a_lookup_stays_awake_is_configured(servers: Replicas, monkeypatch: pytest.MonkeyPatch) -> None:
+    made, awake = _core.net.Router, []
+
+    def recorded(*arguments: Any, **options: Any) -> _core.net.Router:
+        awake.append(options["spin_for"])
+        return made(*arguments, **options)
+
+    monkeypatch.setattr(_core.net, "Router", recorded)
+    for microseconds in (0, 250):
+        configured = RouterOptions.of(EmbeddingWorkerConfig(stay_awake_us=microseconds)).stay_awake
+        with router_of(servers.addresses, stay_awake=configured) as router:
+            assert_golden(router.lookup(golden_batch()))
+    assert awake == [0.0, 250e-6]
 
 
 def test_many_threads_share_a_router(servers: Replicas) -> None:

@@ -14,8 +14,8 @@ constexpr double kInertia = 16;
 // Work for less says more about threads than about bytes.
 constexpr std::size_t kLeastBytes = 4096;
 // Guesses are too high while many come at once and take the processors from those who work. So a call is refused only if it
-// would be late by a shorter wait than is guessed, too: what stands in line and comes too late after all is dropped for nothing,
-// while a caller that was refused comes back at once.
+// would be late by a shorter wait than is guessed, too: what stands in line and comes too late after all is dropped for
+// nothing, while a caller that was refused comes back at once.
 constexpr std::int64_t kSurePart = 3, kOfParts = 5;
 
 std::string milliseconds_text(std::chrono::nanoseconds duration) {

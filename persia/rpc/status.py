@@ -15,7 +15,7 @@ from persia.errors import (
     Unavailable,
 )
 
-__all__ = ["CODE_NAMES", "code_name_of", "error_of", "status_of"]
+__all__ = ["CODE_NAMES", "error_of", "status_of"]
 
 log = logging.getLogger(__name__)
 
@@ -39,11 +39,6 @@ CODE_NAMES = (
 _CLASSES: dict[str, type[PersiaError]] = {
     kind.code: kind for kind in (InvalidInput, NotFound, AccessDenied, TooLarge, Unauthenticated, Unavailable, DeadlineExceeded)
 }
-
-
-def code_name_of(error: Exception) -> str:
-    """The name of the status that an error becomes."""
-    return error.code if isinstance(error, PersiaError) else PersiaError.code
 
 
 def status_of(error: Exception) -> tuple[int, str]:
