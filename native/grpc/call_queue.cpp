@@ -25,6 +25,13 @@ CallQueue::Item::~Item() {
     if (queue_) queue_->done(call);
 }
 
+void CallQueue::Item::come_again(std::size_t below) {
+    const std::shared_ptr<CallQueue> queue = std::exchange(queue_, nullptr);
+    if (!queue) return;
+    queue->done(call);
+    call->when_unsent_below(below, [queue, again = call] { queue->add_again(again); });
+}
+
 std::shared_ptr<Method> CallQueue::method(bool takes_stream) {
     return std::make_shared<QueuedMethod>(shared_from_this(), takes_stream);
 }
@@ -45,6 +52,18 @@ void CallQueue::add(const ServerCallPtr& call, std::optional<ReceivedMessage> me
     call->finish({Code::resource_exhausted, "expected at most " + std::to_string(most_) + " calls in line, got one more"});
 }
 
+// Whatever the length of the line: it has been in before.
+void CallQueue::add_again(const ServerCallPtr& call) {
+    const std::lock_guard lock(mutex_);
+    if (closed_) return;
+    if (const auto out = held_.find(call.get()); out != held_.end()) {
+        out->second.push_back({call, std::nullopt, true});
+        return;
+    }
+    waiting_.push_back({call, std::nullopt, true});
+    come_.notify_one();
+}
+
 std::optional<CallQueue::Item> CallQueue::next(double seconds) {
     const auto end = Clock::now() + std::chrono::duration_cast<Clock::duration>(std::chrono::duration<double>(seconds));
     std::unique_lock lock(mutex_);
@@ -56,7 +75,7 @@ std::optional<CallQueue::Item> CallQueue::next(double seconds) {
                 out->second.push_back(std::move(first));
                 continue;
             }
-            if (first.call->has_ended()) continue;
+            if (first.call->has_ended() && !first.again) continue;
             held_[first.call.get()];
             lock.unlock();
             return Item(shared_from_this(), std::move(first.call), std::move(first.message));

@@ -29,8 +29,11 @@ class CallQueue : public std::enable_shared_from_this<CallQueue> {
         Item(Item&&) = default;
         Item& operator=(Item&&) = delete;
 
+        // Lets the call come again, as another item, when fewer bytes than that are unsent or it has ended. At most once.
+        void come_again(std::size_t below);
+
         ServerCallPtr call;
-        std::optional<ReceivedMessage> message;  // nullopt: the client of a stream has no more
+        std::optional<ReceivedMessage> message;  // nullopt: the client of a stream has no more, or the call comes again
 
       private:
         std::shared_ptr<CallQueue> queue_;
@@ -50,9 +53,11 @@ class CallQueue : public std::enable_shared_from_this<CallQueue> {
     struct Waiting {
         ServerCallPtr call;
         std::optional<ReceivedMessage> message;
+        bool again = false;
     };
 
     void add(const ServerCallPtr& call, std::optional<ReceivedMessage> message);
+    void add_again(const ServerCallPtr& call);
     void done(const ServerCallPtr& call);
 
     const std::size_t most_;

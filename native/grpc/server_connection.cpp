@@ -18,6 +18,8 @@ constexpr std::uint64_t kIdleFrames = 10'000, kIdleFramesASecond = 1'000, kBytes
 // And give up so many calls, and so many more a second and for those that were answered.
 constexpr std::uint64_t kResets = 1'000, kResetsASecond = 200;
 constexpr unsigned kPingStrikes = 2;
+// How long a client has to read the end of what it was sent, and to close.
+constexpr auto kFarewell = std::chrono::seconds(1);
 
 thread_local ServerConnection* corked = nullptr;
 
@@ -71,6 +73,10 @@ void ServerConnection::flush_now() {
 bool ServerConnection::look_after(Clock::time_point now) {
     const std::lock_guard lock(mutex_);
     const ServerLimits& limits = shared_.limits;
+    if (has_said_all()) {
+        if (!said_all_since_) said_all_since_ = now;
+        return now - *said_all_since_ < kFarewell;
+    }
     if (!greeted_) return now - began_ < limits.handshake;
     if (const std::size_t left = unsent(); left == 0 || left != last_unsent_) {
         last_unsent_ = left;
@@ -261,6 +267,12 @@ void ServerConnection::on_idle_frame() {
     if (++idle_frames_ > allowed) ask_for_calm("too many frames that carry nothing");
 }
 
+void ServerConnection::on_data_sent(std::int32_t stream, std::size_t unsent) {
+    if (await_room_ == 0) return;
+    ConnectedCall* call = call_of(stream);
+    if (call != nullptr && call->tell_ && unsent < call->room_below_) call->tell_of_room(*this);
+}
+
 std::span<std::byte> ServerConnection::room_of(std::int32_t stream) {
     ConnectedCall* call = call_of(stream);
     return call == nullptr || call->ended_ ? std::span<std::byte>() : call->reader_.room();
@@ -330,7 +342,9 @@ void ConnectedCall::put_end(ServerConnection& connection, const Status& status, 
     headers.emplace_back("grpc-status", std::to_string(static_cast<int>(status.code)));
     if (!status.message.empty()) headers.emplace_back("grpc-message", percent_encoded(status.message));
     if (status.code == Code::unimplemented && !encoding_.empty()) headers.emplace_back("grpc-accept-encoding", "identity,gzip");
-    for (const auto& [key, value] : trailers) headers.emplace_back(key, to_header_value(key, value));
+    for (const Metadata* all : {&std::as_const(trailers_), &trailers}) {
+        for (const auto& [key, value] : *all) headers.emplace_back(key, to_header_value(key, value));
+    }
     if (headers_sent_) {
         connection.submit_trailers(stream_, headers);
     } else {
@@ -347,6 +361,7 @@ void ConnectedCall::end(ServerConnection& connection) {
     connection.last_ping_.reset();
     if (--connection.open_calls_ == 0) connection.idle_since_ = Clock::now();
     request_.reset();
+    if (tell_) tell_of_room(connection);
 }
 
 void ConnectedCall::send(OutgoingMessage message) {
@@ -358,6 +373,13 @@ void ConnectedCall::send(OutgoingMessage message) {
     connection->sent_messages_bytes_ += message.size();
     connection->submit_message(stream_, message);
     connection->flush_now();
+}
+
+void ConnectedCall::add_trailer(std::string key, std::string value) {
+    const auto connection = connection_.lock();
+    if (!connection) return;
+    const std::lock_guard lock(connection->mutex_);
+    trailers_.emplace_back(std::move(key), std::move(value));
 }
 
 void ConnectedCall::reply(OutgoingMessage message) {
@@ -398,6 +420,21 @@ std::size_t ConnectedCall::unsent() const {
     if (!connection) return 0;
     const std::lock_guard lock(connection->mutex_);
     return connection->unsent(stream_);
+}
+
+void ConnectedCall::when_unsent_below(std::size_t bytes, std::function<void()> tell) {
+    const auto connection = connection_.lock();
+    if (!connection) return tell();
+    const std::lock_guard lock(connection->mutex_);
+    if (ended_ || connection->unsent(stream_) < bytes) return tell();
+    room_below_ = bytes;
+    tell_ = std::move(tell);
+    ++connection->await_room_;
+}
+
+void ConnectedCall::tell_of_room(ServerConnection& connection) {
+    --connection.await_room_;
+    std::exchange(tell_, nullptr)();
 }
 
 bool ConnectedCall::reserve(Reservation& reservation, std::size_t bytes) {

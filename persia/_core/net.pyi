@@ -10,6 +10,7 @@ import numpy.typing as npt
 from typing_extensions import Buffer
 
 from persia._core import FeatureCounts, ShardRequest, Table
+from persia._core.security import Guard, TlsContext
 
 # Lookups that need no Python
 
@@ -88,3 +89,95 @@ def exchange(calls: list[FrameCall], descriptors: list[int], seconds: float, awa
     awake: for how many seconds at most after they were asked it looks for answers before it sleeps, if the last ones came as
     soon as that.
     """
+
+# A server
+
+class Method:
+    """What answers the calls of one path."""
+
+class Message:
+    """The bytes of a message, as a buffer."""
+
+    def __len__(self) -> int: ...
+    def __buffer__(self, flags: int, /) -> memoryview: ...
+
+class ServerCall:
+    """A call that Python answers, with what has come of it. Any thread may use it. Once it has ended, nothing has an effect."""
+
+    def take_message(self) -> Message | None:
+        """None: the client of a stream has no more, or the call comes again. Afterwards it is an empty message."""
+    @property
+    def number(self) -> int:
+        """The same for all that comes of one call; of no other one that is under way."""
+    @property
+    def path(self) -> str: ...
+    @property
+    def peer(self) -> str:
+        """`127.0.0.1:40312`, `[::1]:40312`, `unix:`"""
+    @property
+    def identity(self) -> str:
+        """By a certificate or a token; empty: nobody asked for one."""
+    @property
+    def metadata(self) -> dict[str, str | bytes]:
+        """The values of keys that end in `-bin` are bytes."""
+    @property
+    def seconds_left(self) -> float | None:
+        """Until the deadline; None: there is none."""
+    @property
+    def has_ended(self) -> bool:
+        """Whether nobody waits for an answer: it was finished, cancelled or lost, or its time is over."""
+    @property
+    def unsent(self) -> int:
+        """Bytes of the answer that the caller has not taken yet."""
+    def send(self, message: Buffer) -> None:
+        """One message of an answer. finish() comes after the last."""
+    def reply(self, message: Buffer) -> None:
+        """The answer of a unary call."""
+    def add_trailer(self, key: str, value: str | Buffer) -> None:
+        """Metadata that goes with the end, whatever that is. The values of keys that end in `-bin` are bytes. InvalidInput."""
+    def finish(self, code: int, message: str = ...) -> None:
+        """Ends the call with that status; 0: after all of its messages."""
+    def come_again(self, below: int) -> None:
+        """Lets next() return the call once more, when fewer bytes than that are unsent or it has ended."""
+
+class CallQueue:
+    """A line of calls, which threads of the interpreter answer. What stands in line beyond `most` is refused."""
+
+    def __init__(self, most: int = 1024) -> None: ...
+    def next(self, seconds: float) -> ServerCall | None:
+        """Waits for so long at most. While what it returns lives, nobody gets the next message of the same call."""
+    def close(self) -> None: ...
+    @property
+    def closed(self) -> bool: ...
+    def method(self, takes_stream: bool = False) -> Method:
+        """Whose calls stand in this line."""
+
+class Server:
+    """A gRPC server. guard: who may call; None: everybody. tls: None: plain text."""
+
+    def __init__(
+        self,
+        *,
+        workers: int = 0,
+        max_connections: int = ...,
+        max_memory_bytes: int = ...,
+        max_message_bytes: int = ...,
+        guard: Guard | None = None,
+        tls: TlsContext | None = None,
+    ) -> None: ...
+    def add(self, path: str, method: Method) -> None: ...
+    def listen(self, address: str) -> str:
+        """`host:port`, `unix:/path`. Returns it with its port. OSError, InvalidInput."""
+    def start(self) -> None: ...
+    def stop(self, seconds: float) -> None:
+        """Takes no new calls, and lets those that run finish for so long."""
+    def counts(self) -> dict[str, int]: ...
+
+class Health:
+    """grpc.health.v1.Health."""
+
+    def __init__(self, services: Sequence[str]) -> None: ...
+    def add_to(self, server: Server) -> None: ...
+    def set_serving(self, serving: bool) -> None: ...
+    def leave(self) -> None:
+        """Not serving from now on, whatever set_serving() says."""

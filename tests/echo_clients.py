@@ -1,0 +1,306 @@
+"""Clients of gRPC that others wrote, behind one face: what a test asks of each of them."""
+
+from __future__ import annotations
+
+import asyncio
+import ssl
+import threading
+from collections.abc import Callable, Coroutine, Mapping
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Protocol
+
+import grpc
+import grpc.aio
+import numpy as np
+from grpclib.client import Channel, UnaryStreamMethod, UnaryUnaryMethod
+from grpclib.config import Configuration
+from grpclib.exceptions import GRPCError
+from servers import PATIENCE
+from typing_extensions import Self
+
+Value = str | bytes
+Options = Mapping[str, Any]
+
+
+@dataclass
+class Failed(Exception):
+    """A status that is not OK."""
+
+    code: int
+    message: str
+    trailers: dict[str, Value]
+
+
+@dataclass
+class Answer:
+    messages: list[bytes]
+    trailers: dict[str, Value] = field(default_factory=dict)
+
+    @property
+    def message(self) -> bytes:
+        (message,) = self.messages
+        return message
+
+
+@dataclass
+class Request:
+    """path: `/package.Service/Method`. streams: the answer has any number of messages."""
+
+    path: str
+    message: bytes = b""
+    metadata: dict[str, Value] = field(default_factory=dict)
+    seconds: float = PATIENCE
+    gzip: bool = False
+    streams: bool = False
+
+
+class Begun(Protocol):
+    """A call that is under way."""
+
+    def cancel(self) -> None: ...
+    def result(self) -> Answer: ...
+
+
+class Client(Protocol):
+    """One channel. All calls go over it."""
+
+    sends_gzip: bool
+
+    def __init__(self, address: str, certificates: Path | None) -> None: ...
+
+    def begin(self, request: Request) -> Begun: ...
+    def call(self, request: Request) -> Answer: ...
+    def echoes(self, path: str, size: int) -> bool:
+        """Whether a message of that size comes back as it went."""
+
+    def __enter__(self) -> Self: ...
+    def __exit__(self, *_: object) -> None: ...
+
+
+def payload(size: int) -> bytes:
+    """Bytes of which no two neighbourhoods are alike."""
+    return np.arange((size + 3) // 4, dtype=">u4").tobytes()[:size]
+
+
+UNLIMITED: list[tuple[str, Any]] = [(f"grpc.max_{way}_message_length", -1) for way in ("send", "receive")]
+
+
+def grpcio_credentials(certificates: Path) -> grpc.ChannelCredentials:
+    ca, key, certificate = ((certificates / name).read_bytes() for name in ("ca.pem", "client-key.pem", "client.pem"))
+    return grpc.ssl_channel_credentials(ca, key, certificate)
+
+
+def grpcio_channel(address: str, certificates: Path | None, options: Options | None = None) -> grpc.Channel:
+    settings = [*UNLIMITED, *(options or {}).items()]
+    if certificates is None:
+        return grpc.insecure_channel(address, settings)
+    return grpc.secure_channel(address, grpcio_credentials(certificates), settings)
+
+
+def _grpcio_arguments(request: Request) -> dict[str, Any]:
+    compression = grpc.Compression.Gzip if request.gzip else None
+    return {"timeout": request.seconds, "metadata": tuple(request.metadata.items()), "compression": compression}
+
+
+def _of_grpcio(error: Any) -> Failed:
+    return Failed(error.code().value[0], error.details() or "", dict(error.trailing_metadata() or ()))
+
+
+class GrpcioClient:
+    """grpcio, in threads."""
+
+    sends_gzip = True
+
+    def __init__(self, address: str, certificates: Path | None) -> None:
+        self._channel = grpcio_channel(address, certificates)
+
+    def begin(self, request: Request) -> Begun:
+        arguments = _grpcio_arguments(request)
+        channel: Any = self._channel  # its stubs know no methods of bytes
+        if request.streams:
+            return _GrpcioStream(channel.unary_stream(request.path)(request.message, **arguments))
+        return _GrpcioCall(channel.unary_unary(request.path).future(request.message, **arguments))
+
+    def call(self, request: Request) -> Answer:
+        return self.begin(request).result()
+
+    def echoes(self, path: str, size: int) -> bool:
+        sent = payload(size)
+        return self.call(Request(path, sent)).message == sent
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._channel.close()
+
+
+@dataclass
+class _GrpcioCall:
+    call: Any
+
+    def cancel(self) -> None:
+        self.call.cancel()
+
+    def result(self) -> Answer:
+        try:
+            return Answer([self.call.result()], dict(self.call.trailing_metadata()))
+        except grpc.RpcError as error:
+            raise _of_grpcio(error) from None
+
+
+@dataclass
+class _GrpcioStream(_GrpcioCall):
+    def result(self) -> Answer:
+        try:
+            return Answer([*self.call], dict(self.call.trailing_metadata()))
+        except grpc.RpcError as error:
+            raise _of_grpcio(error) from None
+
+
+class Loop:
+    """An event loop in a thread of its own."""
+
+    def __init__(self) -> None:
+        self._loop = asyncio.new_event_loop()
+        self._thread = threading.Thread(target=self._loop.run_forever)
+        self._thread.start()
+
+    def begin(self, work: Coroutine[Any, Any, Answer]) -> Begun:
+        return _Later(asyncio.run_coroutine_threadsafe(work, self._loop))
+
+    def run(self, work: Coroutine[Any, Any, Any]) -> Any:
+        return asyncio.run_coroutine_threadsafe(work, self._loop).result(2 * PATIENCE)
+
+    def close(self) -> None:
+        self._loop.call_soon_threadsafe(self._loop.stop)
+        self._thread.join()
+        self._loop.close()
+
+
+@dataclass
+class _Later:
+    future: Any
+
+    def cancel(self) -> None:
+        self.future.cancel()
+
+    def result(self) -> Answer:
+        answer: Answer = self.future.result(2 * PATIENCE)
+        return answer
+
+
+class LoopClient:
+    """What a client with coroutines needs to look like one without."""
+
+    def __init__(self, open_channel: Callable[[], Coroutine[Any, Any, Any]]) -> None:
+        with ExitStack() as stack:
+            self._loop = Loop()
+            stack.callback(self._loop.close)
+            self._channel = self._loop.run(open_channel())
+            stack.callback(lambda: self._loop.run(self._close()))
+            self._stack = stack.pop_all()
+
+    async def _close(self) -> None:
+        raise NotImplementedError
+
+    async def _ask(self, request: Request) -> Answer:
+        raise NotImplementedError
+
+    def begin(self, request: Request) -> Begun:
+        return self._loop.begin(self._ask(request))
+
+    def call(self, request: Request) -> Answer:
+        return self.begin(request).result()
+
+    def echoes(self, path: str, size: int) -> bool:
+        sent = payload(size)
+        return self.call(Request(path, sent)).message == sent
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stack.close()
+
+
+class AioClient(LoopClient):
+    """grpcio's grpc.aio."""
+
+    sends_gzip = True
+
+    def __init__(self, address: str, certificates: Path | None) -> None:
+        async def open_channel() -> grpc.aio.Channel:
+            if certificates is None:
+                return grpc.aio.insecure_channel(address, UNLIMITED)
+            return grpc.aio.secure_channel(address, grpcio_credentials(certificates), UNLIMITED)
+
+        super().__init__(open_channel)
+
+    async def _close(self) -> None:
+        await self._channel.close()
+
+    async def _ask(self, request: Request) -> Answer:
+        arguments = _grpcio_arguments(request)
+        try:
+            if request.streams:
+                call = self._channel.unary_stream(request.path)(request.message, **arguments)
+                messages = [message async for message in call]
+            else:
+                call = self._channel.unary_unary(request.path)(request.message, **arguments)
+                messages = [await call]
+            return Answer(messages, dict(await call.trailing_metadata()))
+        except grpc.aio.AioRpcError as error:
+            raise _of_grpcio(error) from None
+
+
+class _Bytes:
+    """grpclib's idea of a message: what is sent is what is given."""
+
+    __content_subtype__ = "proto"
+
+    def encode(self, message: bytes, _kind: object) -> bytes:
+        return message
+
+    def decode(self, message: bytes, _kind: object) -> bytes:
+        return message
+
+
+class GrpclibClient(LoopClient):
+    """grpclib, which is written in Python from the HTTP/2 frames on."""
+
+    sends_gzip = False
+
+    def __init__(self, address: str, certificates: Path | None) -> None:
+        host, _, port = address.rpartition(":")
+        context: ssl.SSLContext | None = None
+        if certificates is not None:
+            context = ssl.create_default_context(cafile=certificates / "ca.pem")
+            context.load_cert_chain(certificates / "client.pem", certificates / "client-key.pem")
+            context.set_alpn_protocols(["h2"])
+        windows = Configuration(http2_connection_window_size=1 << 24, http2_stream_window_size=1 << 23)
+
+        async def open_channel() -> Channel:
+            return Channel(host, int(port), ssl=context, codec=_Bytes(), config=windows)  # type: ignore[arg-type]
+
+        super().__init__(open_channel)
+
+    async def _close(self) -> None:
+        self._channel.close()
+
+    async def _ask(self, request: Request) -> Answer:
+        kind: Any = UnaryStreamMethod if request.streams else UnaryUnaryMethod
+        method = kind(self._channel, request.path, bytes, bytes)
+        try:
+            async with method.open(timeout=request.seconds, metadata=request.metadata) as stream:
+                await stream.send_message(request.message, end=True)
+                messages = [message async for message in stream]
+                await stream.recv_trailing_metadata()
+                return Answer(messages, dict(stream.trailing_metadata))
+        except GRPCError as error:
+            trailers = dict(stream.trailing_metadata or stream.initial_metadata or {})
+            raise Failed(error.status.value, error.message or "", trailers) from None
+        except asyncio.TimeoutError:
+            raise Failed(4, "the client has waited long enough", {}) from None
