@@ -150,7 +150,7 @@ ConnectedCall* ServerConnection::call_of(std::int32_t stream) {
 
 void ServerConnection::on_stream_began(std::int32_t stream) {
     greeted_ = true;
-    calls_.emplace(stream, std::make_shared<ConnectedCall>(weak_from_this(), stream, shared_, peer_));
+    calls_.emplace(stream, std::make_shared<ConnectedCall>(weak_from_this(), stream, shared_.shared_from_this(), peer_));
     ++open_calls_;
 }
 
@@ -278,34 +278,34 @@ std::span<std::byte> ServerConnection::room_of(std::int32_t stream) {
     return call == nullptr || call->ended_ ? std::span<std::byte>() : call->reader_.room();
 }
 
-ConnectedCall::ConnectedCall(std::weak_ptr<ServerConnection> connection, std::int32_t stream, ServerShared& shared,
-                             std::string peer)
-    : connection_(std::move(connection)), stream_(stream), shared_(shared),
-      reader_(shared.limits.max_request_bytes, shared.budget) {
+ConnectedCall::ConnectedCall(std::weak_ptr<ServerConnection> connection, std::int32_t stream,
+                             std::shared_ptr<ServerShared> shared, std::string peer)
+    : connection_(std::move(connection)), stream_(stream), shared_(std::move(shared)),
+      reader_(shared_->limits.max_request_bytes, shared_->budget) {
     info_.peer = std::move(peer);
     info_.arrived = Clock::now();
-    shared.calls.fetch_add(1, std::memory_order_relaxed);
+    shared_->calls.fetch_add(1, std::memory_order_relaxed);
 }
 
-ConnectedCall::~ConnectedCall() { shared_.calls.fetch_sub(1, std::memory_order_relaxed); }
+ConnectedCall::~ConnectedCall() { shared_->calls.fetch_sub(1, std::memory_order_relaxed); }
 
 // Whether the call may go on, by its headers. Sets what is known from them.
 std::optional<Status> ConnectedCall::check(const ServerConnection& connection) {
-    const ServerLimits& limits = shared_.limits;
+    const ServerLimits& limits = shared_->limits;
     if (header_bytes_ > limits.http2.max_header_bytes) {
         return Status(Code::resource_exhausted, "expected at most " + std::to_string(limits.http2.max_header_bytes) +
                                                     " bytes of headers, got " + std::to_string(header_bytes_));
     }
-    if (shared_.guard) {
-        auto identity = shared_.guard->identity_of(authorization_, connection.transport().peer_name());
+    if (shared_->guard) {
+        auto identity = shared_->guard->identity_of(authorization_, connection.transport().peer_name());
         authorization_.clear();
         if (!identity) {
             return Status(Code::unauthenticated, "expected a token that this server knows, or a certificate, got none such");
         }
         info_.identity = std::move(*identity);
     }
-    const auto found = shared_.methods.find(info_.path);
-    if (found == shared_.methods.end())
+    const auto found = shared_->methods.find(info_.path);
+    if (found == shared_->methods.end())
         return Status(Code::unimplemented, "expected a method of this server, got " + info_.path);
     method_ = found->second.get();
     if (!timeout_.empty()) {
@@ -318,7 +318,7 @@ std::optional<Status> ConnectedCall::check(const ServerConnection& connection) {
     } else if (!encoding_.empty() && encoding_ != "identity") {
         return Status(Code::unimplemented, "expected a grpc-encoding of identity or gzip, got " + encoding_);
     }
-    if (shared_.calls.load(std::memory_order_relaxed) > limits.max_calls) {
+    if (shared_->calls.load(std::memory_order_relaxed) > limits.max_calls) {
         return Status(Code::resource_exhausted,
                       "expected at most " + std::to_string(limits.max_calls) + " calls under way, got one more");
     }
@@ -355,7 +355,7 @@ void ConnectedCall::put_end(ServerConnection& connection, const Status& status, 
 
 void ConnectedCall::end(ServerConnection& connection) {
     if (ended_.exchange(true)) return;
-    shared_.finished.fetch_add(1, std::memory_order_relaxed);
+    shared_->finished.fetch_add(1, std::memory_order_relaxed);
     ++connection.answered_;
     connection.ping_strikes_ = 0;
     connection.last_ping_.reset();
@@ -383,9 +383,9 @@ void ConnectedCall::add_trailer(std::string key, std::string value) {
 }
 
 void ConnectedCall::reply(OutgoingMessage message) {
-    if (message.size() > shared_.limits.max_answer_bytes) {
+    if (message.size() > shared_->limits.max_answer_bytes) {
         return finish(
-            {Code::resource_exhausted, "expected an answer of at most " + std::to_string(shared_.limits.max_answer_bytes) +
+            {Code::resource_exhausted, "expected an answer of at most " + std::to_string(shared_->limits.max_answer_bytes) +
                                            " bytes, got one of " + std::to_string(message.size())},
             {});
     }
@@ -411,7 +411,7 @@ void ConnectedCall::finish(Status status, Metadata trailers) {
 
 void ConnectedCall::expire() {
     if (ended_) return;
-    shared_.expired.fetch_add(1, std::memory_order_relaxed);
+    shared_->expired.fetch_add(1, std::memory_order_relaxed);
     finish({Code::deadline_exceeded, "expected an answer before the deadline, got none in time"}, {});
 }
 
@@ -438,7 +438,7 @@ void ConnectedCall::tell_of_room(ServerConnection& connection) {
 }
 
 bool ConnectedCall::reserve(Reservation& reservation, std::size_t bytes) {
-    if (!reservation.bytes()) reservation = Reservation(shared_.budget);
+    if (!reservation.bytes()) reservation = Reservation(shared_->budget);
     return reservation.grow_to(bytes);
 }
 

@@ -25,7 +25,7 @@ class ConnectedCall;
 class ServerConnection;
 
 // What the calls of all connections share. Thread safety: any thread may call what is no plain value.
-struct ServerShared {
+struct ServerShared : std::enable_shared_from_this<ServerShared> {
     ServerShared(const ServerLimits& all_limits, std::shared_ptr<const Guard> who_may)
         : limits(all_limits), guard(std::move(who_may)), budget(std::make_shared<MemoryBudget>(all_limits.max_memory_bytes)) {}
     virtual ~ServerShared() = default;
@@ -138,7 +138,8 @@ class Cork {
 
 class ConnectedCall final : public ServerCall, public std::enable_shared_from_this<ConnectedCall> {
   public:
-    ConnectedCall(std::weak_ptr<ServerConnection> connection, std::int32_t stream, ServerShared& shared, std::string peer);
+    ConnectedCall(std::weak_ptr<ServerConnection> connection, std::int32_t stream, std::shared_ptr<ServerShared> shared,
+                  std::string peer);
     ~ConnectedCall() override;
 
     const CallInfo& info() const override { return info_; }
@@ -172,7 +173,7 @@ class ConnectedCall final : public ServerCall, public std::enable_shared_from_th
 
     const std::weak_ptr<ServerConnection> connection_;
     const std::int32_t stream_;
-    ServerShared& shared_;
+    const std::shared_ptr<ServerShared> shared_;  // somebody may keep a call for longer than there is a server
     CallInfo info_;
     Method* method_ = nullptr;
     MessageReader reader_;

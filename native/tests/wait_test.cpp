@@ -52,6 +52,33 @@ struct Signals {
     struct sigaction before{};
 };
 
+// Takes all that comes, and gives it out in small pieces: as one does that takes whole records.
+class Hoarding final : public Transport {
+  public:
+    explicit Hoarding(int socket) : plain_(plain_transport(socket)) {}
+
+    Result read(std::span<const iovec> into) override {
+        char room[1 << 16];
+        const iovec all{room, sizeof(room)};
+        const Result result = plain_->read({&all, 1});
+        kept_.append(room, result.bytes);
+        if (kept_.empty()) return result;
+        const std::size_t size = std::min({kept_.size(), into[0].iov_len, std::size_t{7}});
+        std::memcpy(into[0].iov_base, kept_.data(), size);
+        kept_.erase(0, size);
+        return {Outcome::some, size};
+    }
+    Result write(std::span<const iovec> from) override { return plain_->write(from); }
+    bool has_buffered() const override { return !kept_.empty(); }
+    void shut_down() noexcept override { plain_->shut_down(); }
+    int socket() const override { return plain_->socket(); }
+    std::string error() const override { return plain_->error(); }
+
+  private:
+    std::unique_ptr<Transport> plain_;
+    std::string kept_;
+};
+
 template <class Condition>
 void wait_until(Condition condition) {
     while (!condition()) std::this_thread::yield();
@@ -130,6 +157,18 @@ TEST(more_calls_than_few_are_waited_for) {
     wait_any(connections, kNever);
     peer.join();
     CHECK(many[37]->state() == State::complete);
+}
+
+TEST(what_the_socket_does_not_tell_of_is_read_as_well) {
+    Http2Peer peer;
+    ClientConnection connection(std::make_unique<Hoarding>(peer.theirs()), "here");
+    connection.begin({.path = kPath, .message = OutgoingMessage(std::string("question"))});
+    peer.receive();
+    peer.answer(1, framed(some_text(1000)));
+    peer.go_on();
+    wait_any(Connections{&connection}, kNever);
+    CHECK(connection.state() == State::complete);
+    CHECK(text_of(connection.take().message.bytes()) == some_text(1000));
 }
 
 TEST(questions_larger_than_their_sockets_are_sent_side_by_side) {

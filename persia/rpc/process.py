@@ -94,20 +94,23 @@ class Listeners:
         places = [f"{self._url_host}:{port}", *more]
         for place in places:
             check_listen(place, security)
-        protection = ServerSecurity(security)
-        self._files = Refreshing(protection)
-        self.server = Server([service], guard=protection.guard, tls=protection.tls, workers=workers)
+        self._security = security
+        self._protection = ServerSecurity(security)
+        self._files = Refreshing(self._protection)
+        self.server = Server([service], guard=self._protection.guard, tls=self._protection.tls, workers=workers)
         self.address, *self.more = map(self.server.listen, places)
 
     def offer_metrics(self, registry: CollectorRegistry, port: int) -> str:
-        """Over HTTP; port 0 for any free one. Returns the URL. Raises Unavailable."""
-        from prometheus_client import start_http_server  # a server without metrics starts sooner
+        """Over HTTP, to those who may call; port 0 for any free one. Returns the URL. Raises Unavailable."""
+        from persia.security.metrics_server import MetricsServer  # a server without metrics starts sooner
 
         try:
-            server, _thread = start_http_server(port, self._host, registry)
+            server = MetricsServer(self._host, port, registry, self._security, self._protection.guard)
         except OSError as error:
             raise Unavailable(f"expected a free address for metrics, got {self._url_host}:{port}: {error}") from None
-        return f"http://{self._url_host}:{server.server_port}/metrics"
+        server.start()
+        scheme = "http" if self._security.certificate is None else "https"
+        return f"{scheme}://{self._url_host}:{server.server_port}/metrics"
 
     def start(self) -> None:
         self._files.start()
