@@ -21,7 +21,7 @@ PY := $(BIN)/python
 INSTALL := $(PY) -m pip install --quiet --constraint constraints.txt
 
 TYPED := persia embedding_server middleware handlers client tests $(sort $(shell find .ci base benchmarks examples -name '*.py' 2>/dev/null))
-NATIVE := CMakeLists.txt $(sort $(shell find native/include native/src native/bind -type f))
+NATIVE := CMakeLists.txt $(sort $(shell find native -path native/tests -prune -o -type f -print))
 FORMATTED := $(sort $(shell find native -name '*.cpp' -o -name '*.hpp'))
 CONCURRENT := $(basename $(notdir $(wildcard native/tests/*concurrent*_test.cpp)))
 # gcc's sanitizers die at start where the kernel randomises more than 28 bits of an address.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import signal
 import sys
 from pathlib import Path
 
@@ -39,6 +40,15 @@ class EchoServer(ServerProcess[pb.StatusResponse]):
             return len(re.findall(f"^{form}$", self.log(), re.MULTILINE)) >= times
 
         wait_until(said, f"the server says {form}")
+
+    def wait_for_calls(self, count: int) -> None:
+        """So many are under way."""
+
+        def are() -> bool:
+            self.process.send_signal(signal.SIGUSR2)
+            return f"\ncalls {count}\n" in self.log()
+
+        wait_until(are, f"the server has {count} calls")
 
     def counts(self) -> dict[str, int]:
         """Ends it, and returns what it counted."""

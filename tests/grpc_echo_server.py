@@ -3,7 +3,7 @@
     python tests/grpc_echo_server.py [--certificates DIRECTORY [--anyone]] ADDRESS...
 
 With certificates (of `persia-launcher certificates`) it wants mutual TLS; with --anyone clients need none. SIGUSR1 lets go of
-the calls that are held; SIGTERM ends it, with a drain.
+the calls that are held; SIGUSR2 makes it say how many calls it has; SIGTERM ends it, with a drain.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import json
 import signal
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from persia import _core
@@ -61,7 +61,9 @@ class Holder:
 
     def __init__(self) -> None:
         self._let_go = threading.Event()
-        signal.signal(signal.SIGUSR1, lambda _number, _frame: self._let_go.set())
+
+    def let_go(self) -> None:
+        self._let_go.set()
 
     def hold(self, request: memoryview, call: _core.net.ServerCall) -> bytes:
         name = str(request, "utf-8")
@@ -92,6 +94,17 @@ class Counter:
         return str(self.made).encode()
 
 
+def on_signals(actions: dict[signal.Signals, Callable[[], None]]) -> None:
+    """In a thread: the main one hears of nothing while it waits in the core for the end of calls."""
+    signal.pthread_sigmask(signal.SIG_BLOCK, actions)  # also of the threads to come
+
+    def listen() -> None:
+        while True:
+            actions[signal.Signals(signal.sigwait(actions))]()
+
+    threading.Thread(target=listen, daemon=True).start()
+
+
 def main() -> None:
     """Serves until SIGTERM."""
     parser = argparse.ArgumentParser()
@@ -112,6 +125,7 @@ def main() -> None:
         server.add_handler(f"/{SERVICE}/{name}", handler)
     server.add_stream(f"/{SERVICE}/Count", counter.count)
     stop = StopSignal()
+    on_signals({signal.SIGUSR1: holder.let_go, signal.SIGUSR2: lambda: say("calls", server.native.counts()["calls"])})
     for address in arguments.addresses:
         say("listening on", server.listen(address))
     server.start()

@@ -65,11 +65,11 @@ def nghttp(way: Way, method: str, message: bytes, headers: Mapping[str, str] = H
     files = way.server.certificates
     certificate = ["--cert", str(files / "client.pem"), "--key", str(files / "client-key.pem")] if files else []
     url = url_of(way.server, method)
-    return run("nghttp", "-v", "-n", "--no-color", *certificate, *shown, *options, "-d", way.write(message), url)
+    return run("nghttp", "-v", "-n", *certificate, *shown, *options, "-d", way.write(message), url)
 
 
 def answer_headers(said: str) -> dict[str, str]:
-    return dict(re.findall(r"recv \(stream_id=\d+\) (:?[^:\n]+): (.*)", said))
+    return dict(re.findall(r"recv \(stream_id=\d+(?:, sensitive)?\) (:?[^:\n]+): (.*)", said))
 
 
 def test_headers_data_and_trailers(way: Way) -> None:
@@ -97,7 +97,7 @@ def test_what_is_no_grpc_gets_a_status_of_http(way: Way) -> None:
     assert answer_headers(nghttp(way, "Echo", b"", {"content-type": "application/json"}))[":status"] == "415"
     files = way.server.certificates
     certificate = ["--cert", str(files / "client.pem"), "--key", str(files / "client-key.pem")] if files else []
-    assert answer_headers(run("nghttp", "-v", "-n", "--no-color", *certificate, url_of(way.server, "Echo")))[":status"] == "405"
+    assert answer_headers(run("nghttp", "-v", "-n", *certificate, url_of(way.server, "Echo")))[":status"] == "405"
 
 
 def test_bytes_that_are_percent_encoded_in_a_message(way: Way) -> None:
@@ -111,9 +111,6 @@ def test_headers_in_many_frames(way: Way) -> None:
     many = {**HEADERS, **{f"x-{number}": "v" * 4_000 for number in range(12)}}
     said = nghttp(way, "Echo", b"", many)
     assert answer_headers(said)["grpc-status"] == "0"
-    over = {**HEADERS, **{f"x-{number}": "v" * 4_000 for number in range(20)}}
-    got = answer_headers(nghttp(way, "Echo", b"", over))
-    assert got["grpc-status"] == "8" and got["grpc-message"].startswith("expected at most 65536 bytes of headers, got 8")
 
 
 def test_a_padded_message(way: Way) -> None:

@@ -17,7 +17,9 @@ constexpr std::size_t kMostInbox = 1024;
 constexpr std::uint64_t kIdleFrames = 10'000, kIdleFramesASecond = 1'000, kBytesOfAnIdleFrame = 1'024;
 // And give up so many calls, and so many more a second and for those that were answered.
 constexpr std::uint64_t kResets = 1'000, kResetsASecond = 200;
-constexpr unsigned kPingStrikes = 2;
+// And so many pings in a row without an answer in between: one that measures its way sends some while it reads what stands in
+// the buffers on it.
+constexpr unsigned kPingStrikes = 30;
 // How long a client has to read the end of what it was sent, and to close.
 constexpr auto kFarewell = std::chrono::seconds(1);
 
@@ -252,7 +254,6 @@ void ServerConnection::on_ping(bool acknowledged) {
         if (draining_ && !std::exchange(drained_, true)) submit_goaway(NGHTTP2_NO_ERROR, "the server is stopping");
         return;
     }
-    // Clients ping while answers come, to learn how fast the way is: those are not counted.
     const auto now = Clock::now();
     if (last_ping_ && now - *last_ping_ < shared_.limits.least_ping_interval && ++ping_strikes_ > kPingStrikes) {
         return ask_for_calm("too_many_pings");
@@ -268,6 +269,9 @@ void ServerConnection::on_idle_frame() {
 }
 
 void ServerConnection::on_data_sent(std::int32_t stream, std::size_t unsent) {
+    // Clients ping while answers come, to learn how fast the way is: those are not counted.
+    ping_strikes_ = 0;
+    last_ping_.reset();
     if (await_room_ == 0) return;
     ConnectedCall* call = call_of(stream);
     if (call != nullptr && call->tell_ && unsent < call->room_below_) call->tell_of_room(*this);

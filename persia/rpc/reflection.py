@@ -6,10 +6,13 @@ from collections.abc import Sequence
 
 from google.protobuf import descriptor_pool
 from google.protobuf.descriptor import FileDescriptor
+from grpc_health.v1 import health_pb2
 from grpc_reflection.v1alpha import reflection_pb2 as pb
 
 __all__ = ["PATHS", "SERVICE", "Reflection"]
 
+# Answered by the native core: nobody else here would load its schema.
+HEALTH: str = health_pb2.DESCRIPTOR.services_by_name["Health"].full_name
 SERVICE = "grpc.reflection.v1alpha.ServerReflection"
 # The two versions differ by their name alone.
 PATHS = ("/grpc.reflection.v1.ServerReflection/ServerReflectionInfo", f"/{SERVICE}/ServerReflectionInfo")
@@ -21,7 +24,7 @@ class Reflection:
 
     def __init__(self, services: Sequence[str]) -> None:
         """services: full names."""
-        self._services = sorted([*services, SERVICE])
+        self._services = sorted([*services, SERVICE, HEALTH])
         self._pool = descriptor_pool.Default()
 
     def answer(self, request: pb.ServerReflectionRequest) -> pb.ServerReflectionResponse:

@@ -28,7 +28,6 @@ log = logging.getLogger(__name__)
 MAX_MESSAGE_BYTES = 256 << 20
 # Of all requests and answers that are under way.
 MAX_MEMORY_BYTES = 2 << 30
-_HEALTH = "grpc.health.v1.Health"
 # What Python answers is short and seldom. One that hangs does not hold up the others.
 THREADS = 4
 _LOOK_SECONDS = 1.0
@@ -68,7 +67,7 @@ class Server:
         self._methods: dict[str, PythonMethod] = {}
         self._thread_count = threads
         self._threads: list[threading.Thread] = []
-        reflection = Reflection([*services, _HEALTH])
+        reflection = Reflection(services)
         for path in PATHS:
             self.add_messages(path, pb.ServerReflectionRequest, reflection.answer)
 
