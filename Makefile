@@ -21,7 +21,7 @@ PY := $(BIN)/python
 INSTALL := $(PY) -m pip install --quiet --constraint constraints.txt
 
 TYPED := persia embedding_server middleware handlers client tests $(sort $(shell find .ci base benchmarks examples -name '*.py' 2>/dev/null))
-NATIVE := CMakeLists.txt $(sort $(shell find native -path native/tests -prune -o -type f -print))
+NATIVE := CMakeLists.txt $(sort $(shell find native -type f -not -path "native/tests/*"))
 FORMATTED := $(sort $(shell find native -name '*.cpp' -o -name '*.hpp'))
 CONCURRENT := $(basename $(notdir $(wildcard native/tests/*concurrent*_test.cpp)))
 # gcc's sanitizers die at start where the kernel randomises more than 28 bits of an address.
@@ -48,6 +48,9 @@ $(BIN)/.setup: constraints.txt pyproject.toml
 	@touch $@
 
 $(BIN)/.build: $(BIN)/.setup $(NATIVE)
+	@printf '#include <%s>\n' nghttp2/nghttp2.h openssl/ssl.h zlib.h | $${CXX:-c++} -E -x c++ - >/dev/null 2>&1 || { \
+		echo 'persia-serve needs nghttp2, OpenSSL 3 and zlib with their headers:' \
+			'sudo apt-get install libnghttp2-dev libssl-dev zlib1g-dev' >&2; exit 1; }
 	@echo 'Compiling the native core: a minute or two.'
 	$(INSTALL) --no-build-isolation --editable '.[drift,onnx,parquet,torchserve,transformers]'
 	@touch $@

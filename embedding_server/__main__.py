@@ -102,7 +102,8 @@ def main(
         import_module(".updates", __package__)
     service.add_to(listeners.server)
     listeners.start()
-    log.info("listening on %s as shard %d of %d", " and ".join([listeners.address, *listeners.more]), replica_index, replica_size)
+    where = " and ".join([listeners.address, *listeners.more])
+    log.info("listening on %s as shard %d of %d", where, replica_index, replica_size)
     while not loading.done():
         wait([loading], 1)  # a signal that came a moment before an endless wait would not be heard
     try:

@@ -7,13 +7,14 @@ from collections.abc import Iterator
 
 from proxies import FRAME_HEADER_BYTES, read_frame
 
+from persia.rpc.methods import LOOKUP
+
 DATA, HEADERS, RST_STREAM, SETTINGS, PING, GOAWAY, WINDOW_UPDATE = 0, 1, 3, 4, 6, 7, 8
 END_STREAM, END_HEADERS = 1, 4
 _ACK = 1
 _INITIAL_WINDOW = 4
 _LARGEST_WINDOW = 2**31 - 1
 _LARGEST_FRAME = 16_384
-LOOKUP = "/persia.v1.EmbeddingServer/Lookup"
 
 
 def frame(kind: int, flags: int, stream: int, payload: bytes = b"") -> bytes:

@@ -12,6 +12,8 @@ import grpc
 from servers import PATIENCE, EmbeddingServer
 from typing_extensions import Self
 
+from persia.rpc.methods import LOOKUP
+
 
 class Listener:
     """Serves each connection in a thread of its own. With `with`, all end at the end."""
@@ -136,11 +138,11 @@ class Spoiler:
         self.says_start = True
         self.lookups = 0
         self._server = server
-        self._ask = server.channel.unary_unary("/persia.v1.EmbeddingServer/Lookup")  # bytes, which nobody reads
+        self._ask = server.channel.unary_unary(LOOKUP, request_serializer=bytes, response_deserializer=bytes)
         self._grpc = grpc.server(ThreadPoolExecutor(32))
-        handlers = {
-            "Lookup": grpc.unary_unary_rpc_method_handler(self._lookup),
-            "Status": grpc.unary_unary_rpc_method_handler(self._status),
+        handlers: dict[str, grpc.RpcMethodHandler[bytes, bytes]] = {
+            "Lookup": grpc.unary_unary_rpc_method_handler(self._lookup, bytes, bytes),
+            "Status": grpc.unary_unary_rpc_method_handler(self._status, bytes, bytes),
         }
         self._grpc.add_generic_rpc_handlers([grpc.method_handlers_generic_handler("persia.v1.EmbeddingServer", handlers)])
         self.address = f"{address.rpartition(':')[0]}:{self._grpc.add_insecure_port(address)}"

@@ -18,7 +18,7 @@ from typing_extensions import Self
 
 from persia.ctx import InferCtx
 from persia.rpc import Server, prober
-from persia.rpc.methods import DIRECTIONS, MIDDLEWARE_STATUS
+from persia.rpc.methods import DIRECTIONS, FORWARD, MIDDLEWARE_STATUS
 from persia.v1 import embedding_pb2
 from persia.v1 import middleware_pb2 as pb
 
@@ -42,6 +42,7 @@ class Guide:
         self.speaks.set()
         self._server = Server([])
         self._server.add_unary(MIDDLEWARE_STATUS, pb.MiddlewareStatusRequest, self._stub.Status)
+        self._server.add_unary(FORWARD, pb.ForwardRequest, self._stub.Forward)
         self._server.add_unary(DIRECTIONS, pb.DirectionsRequest, self._direct)
         self.address = self._server.listen("127.0.0.1:0")
 

@@ -117,11 +117,12 @@ def test_streams_that_stay_open_keep_nobody_out(tmp_path: Path) -> None:
             yield reflection_pb2.ServerReflectionRequest(list_services="")
             done.wait()
 
-        streams: list[grpc.Call] = []
+        streams = []
         try:
             for _ in range(50):
-                streams.append(reflection.ServerReflectionInfo(requests()))
-                assert next(streams[-1]).list_services_response.service
+                stream = reflection.ServerReflectionInfo(requests())
+                assert next(stream).list_services_response.service
+                streams.append(stream)  # else it would be cancelled
             health = health_pb2_grpc.HealthStub(server.channel)
             watch = health.Watch(health_pb2.HealthCheckRequest())
             assert next(watch).status == SERVING

@@ -9,7 +9,6 @@ import numpy as np
 
 from embedding_server.sign_files import read_sign_file, write_sign_file
 from persia._core import EmbReader, IncReader, decode_batch, decode_ids
-from persia.v1 import embedding_pb2 as pb
 
 FORMATS = Path(__file__).parent.parent / "docs" / "formats"
 

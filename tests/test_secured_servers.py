@@ -106,11 +106,11 @@ def test_a_client_of_grpcio_shows_its_certificate(encrypted: Secured, certificat
 
     trusted = grpc.ssl_channel_credentials(pem("ca"), pem("client_key"), pem("client_certificate"))
     with grpc.secure_channel(encrypted.shards[0].address, trusted) as channel:
-        status = channel.unary_unary("/persia.v1.EmbeddingServer/Status")(b"", timeout=PATIENCE)
+        status = channel.unary_unary("/persia.v1.EmbeddingServer/Status", bytes, bytes)(b"", timeout=PATIENCE)
         assert pb.StatusResponse.FromString(status).ready
     nobody = grpc.ssl_channel_credentials(pem("ca"))
     with grpc.secure_channel(encrypted.shards[0].address, nobody) as channel, pytest.raises(grpc.RpcError) as error:
-        channel.unary_unary("/persia.v1.EmbeddingServer/Status")(b"", timeout=PATIENCE)
+        channel.unary_unary("/persia.v1.EmbeddingServer/Status", bytes, bytes)(b"", timeout=PATIENCE)
     assert error.value.code() in (grpc.StatusCode.UNAUTHENTICATED, grpc.StatusCode.UNAVAILABLE)
 
 
@@ -143,9 +143,9 @@ def test_callers_without_a_token_are_told_why(tmp_path: Path) -> None:
         for path in ("/persia.v1.EmbeddingServer/Lookup", "/grpc.health.v1.Health/Check", "/no.such/Method"):
             for metadata in ((), (("authorization", f"Bearer {WRONG_TOKEN}"),), (("authorization", TOKEN),)):
                 with pytest.raises(grpc.RpcError) as error:
-                    channel.unary_unary(path)(b"", metadata=metadata, timeout=PATIENCE)
+                    channel.unary_unary(path, bytes, bytes)(b"", metadata=metadata, timeout=PATIENCE)
                 assert error.value.code() == grpc.StatusCode.UNAUTHENTICATED
-        health = channel.unary_unary("/grpc.health.v1.Health/Check")
+        health = channel.unary_unary("/grpc.health.v1.Health/Check", bytes, bytes)
         assert health(b"", metadata=(("authorization", f"Bearer {TOKEN}"),), timeout=PATIENCE)
 
 

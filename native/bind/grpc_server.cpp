@@ -18,6 +18,7 @@
 #include "batch.hpp"
 #include "bind.hpp"
 #include "grpc/call_queue.hpp"
+#include "grpc/constant_method.hpp"
 #include "persia/error.hpp"
 #include "release.hpp"
 #include "serving/health.hpp"
@@ -171,6 +172,12 @@ void make_server(Server* self, std::size_t workers, std::size_t max_connections,
 
 void grpc_server(nb::module_& module) {
     nb::class_<Method>(module, "Method");
+    module.def(
+        "constant_method",
+        [](const nb::bytes& answer) -> std::shared_ptr<Method> {
+            return std::make_shared<grpc::ConstantMethod>(std::string(answer.c_str(), answer.size()));
+        },
+        nb::arg("answer"));
     nb::class_<PyMessage>(module, "Message", nb::type_slots(message_slots)).def("__len__", [](const PyMessage& self) {
         return self.message.size();
     });

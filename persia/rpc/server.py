@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 from typing import TypeVar
 
 from google.protobuf.message import Message
-from grpc_reflection.v1alpha import reflection_pb2 as pb
+from grpc_reflection.v1alpha.reflection_pb2 import ServerReflectionRequest
 
 from persia import _core
 from persia.errors import InvalidInput, Unavailable
@@ -69,7 +69,7 @@ class Server:
         self._threads: list[threading.Thread] = []
         reflection = Reflection(services)
         for path in PATHS:
-            self.add_messages(path, pb.ServerReflectionRequest, reflection.answer)
+            self.add_messages(path, ServerReflectionRequest, reflection.answer)
 
     def add(self, path: str, method: _core.net.Method) -> None:
         """A method that the native core answers. path: `/package.Service/Method`."""

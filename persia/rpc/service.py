@@ -122,13 +122,16 @@ class Service:
                 log.info("%s no longer stands for %s", ", ".join(names), replica.address)
                 replica.close()
                 self._on_change()
-            end = time.monotonic() + _RESOLVE_SECONDS
-            # In small steps, for it is looked up at once when nobody is left.
-            while not self._closed and time.monotonic() < end:
-                time.sleep(_LOOK_SECONDS)
-                if not self.usable:
-                    break
+            self._pause()
         self.close()  # also those that were found meanwhile
+
+    def _pause(self) -> None:
+        """In small steps: names are looked up at once when nobody is left that can be used."""
+        end = time.monotonic() + _RESOLVE_SECONDS
+        while not self._closed and time.monotonic() < end:
+            time.sleep(_LOOK_SECONDS)
+            if not self.usable:
+                return
 
     def _name_of(self, host: str, port: int) -> str:
         return next(_split(name)[0] for name, places in self._places.items() if (host, port) in places)
