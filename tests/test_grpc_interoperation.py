@@ -108,7 +108,7 @@ def test_a_stream_of_messages(client: Client) -> None:
 
 def test_a_deadline_is_known_to_the_server(server: EchoServer, client: Client, request: pytest.FixtureRequest) -> None:
     left = json.loads(client.call(Request(DESCRIBE, seconds=50)).message)["seconds_left"]
-    assert 0 < left <= 50
+    assert 0 < left < 51  # grpcio rounds up
     name = f"late {request.node.name}"
     assert CODE_NAMES[failure(client, Request(HOLD, name.encode(), seconds=0.5)).code] == "DEADLINE_EXCEEDED"
 

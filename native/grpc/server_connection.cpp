@@ -183,7 +183,9 @@ void ServerConnection::on_headers_complete(std::int32_t stream, bool /*ended*/) 
     ConnectedCall* call = call_of(stream);
     if (call == nullptr || std::exchange(call->headers_complete_, true)) return;
     const std::string& type = call->content_type_;
-    if (call->http_method_ != "POST" || !type.starts_with("application/grpc")) {
+    const bool all_read =
+        call->header_bytes_ <= shared_.limits.http2.max_header_bytes;  // else what is looked for may be missing
+    if (all_read && (call->http_method_ != "POST" || !type.starts_with("application/grpc"))) {
         submit_trailers_only(stream, {{":status", call->http_method_ != "POST" ? "405" : "415"}});
         call->end(*this);
         return;
