@@ -58,7 +58,7 @@ def credentials(directory: Path) -> grpc.ChannelCredentials:
 
 
 def rate(channel: grpc.Channel, path: str, payload: bytes, callers: int, seconds: float) -> float:
-    call = channel.unary_unary(path)
+    call: Any = channel.unary_unary(path)
     for _ in range(20):
         call(payload)
     counts = [0] * callers

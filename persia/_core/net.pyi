@@ -106,6 +106,9 @@ class ServerCall:
     def come_again(self, below: int) -> None:
         """Lets next() return the call once more, when fewer bytes than that are unsent or it has ended. At most once."""
 
+def constant_method(answer: bytes) -> Method:
+    """Answers each request with the same message."""
+
 class CallQueue:
     """Calls that Python answers: they wait until a thread takes them. Any thread may use it."""
 
