@@ -12,15 +12,15 @@ from typing import Any
 
 import grpc
 import pytest
-from echo_clients import AioClient, Client, GrpcioClient, GrpclibClient, Request, grpcio_channel
-from echo_node import NodeClient
+from echo_clients import Client, Request, grpcio_channel
+from echo_loop_clients import GrpclibClient
 from echo_servers import PATIENCE, SERVICE, EchoServer
+from every_client import CLIENTS
 from grpc_echo_server import HELD_BYTES
 from servers import free_port, wait_until
 
 ECHO, HOLD = f"/{SERVICE}/Echo", f"/{SERVICE}/Hold"
 RESTARTS, CALLS = 5, 20
-CLIENTS: dict[str, type[Client]] = {"grpcio": GrpcioClient, "aio": AioClient, "grpclib": GrpclibClient, "grpc-js": NodeClient}
 
 
 @pytest.fixture(params=CLIENTS)

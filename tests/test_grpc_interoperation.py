@@ -8,13 +8,12 @@ from pathlib import Path
 
 import pytest
 from certified import run_certificates
-from echo_clients import AioClient, Answer, Client, Failed, GrpcioClient, GrpclibClient, Request, payload
-from echo_node import NodeClient
+from echo_clients import Answer, Client, Failed, Request, payload
 from echo_servers import SERVICE, EchoServer
+from every_client import CLIENTS
 
 from persia.rpc.status import CODE_NAMES
 
-CLIENTS: dict[str, type[Client]] = {"grpcio": GrpcioClient, "aio": AioClient, "grpclib": GrpclibClient, "grpc-js": NodeClient}
 ECHO, DESCRIBE, FAIL, HOLD, COUNT = (f"/{SERVICE}/{name}" for name in ("Echo", "Describe", "Fail", "Hold", "Count"))
 
 
