@@ -1,5 +1,7 @@
 #include "grpc/server_connection.hpp"
 
+#include <linux/sockios.h>
+#include <sys/ioctl.h>
 #include <sys/socket.h>
 
 #include <algorithm>
@@ -20,7 +22,7 @@ constexpr std::uint64_t kResets = 1'000, kResetsASecond = 200;
 // And so many pings in a row without an answer in between: one that measures its way sends some while it reads what stands in
 // the buffers on it.
 constexpr unsigned kPingStrikes = 30;
-// How long a client has to read the end of what it was sent, and to close.
+// How long a client that has read all may take to close.
 constexpr auto kFarewell = std::chrono::seconds(1);
 
 thread_local ServerConnection* corked = nullptr;
@@ -76,7 +78,9 @@ bool ServerConnection::look_after(Clock::time_point now) {
     const std::lock_guard lock(mutex_);
     const ServerLimits& limits = shared_.limits;
     if (has_said_all()) {
-        if (!said_all_since_) said_all_since_ = now;
+        // As long as it reads, however slowly. One that does not is the system's to give up.
+        int left = 0;
+        if (!said_all_since_ || (ioctl(socket(), SIOCOUTQ, &left) == 0 && left > 0)) said_all_since_ = now;
         return now - *said_all_since_ < kFarewell;
     }
     if (!greeted_) return now - began_ < limits.handshake;
