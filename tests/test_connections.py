@@ -30,15 +30,15 @@ BATCH = GOLDEN_BATCH.read_bytes()
 
 
 def test_a_connection_that_waits_does_not_keep_its_last_answer(contexts: list[InferCtx]) -> None:
-    """Nor does anybody else: that of the middleware here is of 11 MB, those of the shards together of 10."""
+    """Nor does anybody else: that of the middleware here is of 5.4 MB, those of the shards together of 4.8."""
     samples, ids = 60_000, np.arange(600_000, dtype=np.uint64)
     clicked = IDTypeFeature("clicked", ids, np.arange(samples + 1) * 10)
     batch = PersiaBatch([clicked], requires_grad=False).to_bytes()
     for context in contexts:
         context.get_embedding_from_bytes(BATCH)
         before = resident()
-        assert context.get_embedding_from_bytes(batch).lookup.numbers.nbytes > 10e6
-        assert resident() - before < 5
+        assert context.get_embedding_from_bytes(batch).lookup.numbers.nbytes > 5e6
+        assert resident() - before < 2
 
 
 def resident() -> float:
@@ -87,11 +87,14 @@ def test_without_file_descriptors_it_is_a_typed_error(tmp_path: Path) -> None:
         used = [os.dup(0)]
         try:
             resource.setrlimit(resource.RLIMIT_NOFILE, (used[0] + 1, hard))
+            begun = [router.native.begin(batch, 1) for _ in range(5)]  # each takes connections, and few are there
             with pytest.raises(Unavailable, match="Too many open files"):
-                router.lookup(batch, 1)
+                begun[-1].finish()
+            del begun
         finally:
             resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
             os.close(used[0])
+        wait_until(lambda: not router.why_not_ready(), "it connects again")
         assert_golden(router.lookup(golden_batch()))
 
 

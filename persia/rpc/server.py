@@ -31,6 +31,7 @@ MAX_MEMORY_BYTES = 2 << 30
 # What Python answers is short and seldom. One that hangs does not hold up the others.
 THREADS = 4
 _LOOK_SECONDS = 1.0
+_HEAR_SECONDS = 0.05
 
 _Request = TypeVar("_Request", bound=Message)
 
@@ -120,7 +121,10 @@ class Server:
     def stop(self, seconds: float) -> None:
         """Takes no new calls, lets those that run finish for so long, then ends them."""
         self.leave()
-        self.native.stop(seconds)
+        stopping = threading.Thread(target=self.native.stop, args=(seconds,), name="rpc-stop", daemon=True)
+        stopping.start()
+        while stopping.is_alive():  # signals are heard meanwhile
+            stopping.join(_HEAR_SECONDS)
         self._calls.close()
         for thread in self._threads:
             thread.join(_LOOK_SECONDS)
