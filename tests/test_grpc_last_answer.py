@@ -13,7 +13,7 @@ from hpack import Decoder, Encoder
 from hyperframe import frame as frames
 
 # So that half of the answer is still with the server's system when the server itself has nothing more to say.
-SMALL_BUFFER, SMALL_READ = 16 << 10, 8 << 10
+SMALL_BUFFER, SMALL_READ = 64 << 10, 16 << 10
 PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
 STREAM = 1
 

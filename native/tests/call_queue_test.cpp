@@ -63,7 +63,7 @@ TEST(calls_take_turns) {
 
 TEST(a_call_that_nobody_waits_for_is_left_out) {
     const auto queue = std::make_shared<CallQueue>();
-    const auto method = queue->method();
+    const auto method = queue->method(false);
     const auto gone = std::make_shared<FakeCall>(), call = std::make_shared<FakeCall>();
     give(*method, gone, "gone");
     give(*method, call, "here");
@@ -74,7 +74,7 @@ TEST(a_call_that_nobody_waits_for_is_left_out) {
 
 TEST(a_call_comes_again_even_when_it_has_ended) {
     const auto queue = std::make_shared<CallQueue>();
-    const auto method = queue->method();
+    const auto method = queue->method(false);
     const auto call = std::make_shared<FakeCall>();
     give(*method, call, "first");
     auto first = queue->next(kNoTime);  // which lives on
@@ -100,7 +100,7 @@ TEST(the_line_is_bounded) {
 
 TEST(a_closed_queue_takes_nothing) {
     const auto queue = std::make_shared<CallQueue>();
-    const auto method = queue->method();
+    const auto method = queue->method(false);
     give(*method, std::make_shared<FakeCall>(), "");
     {
         const auto item = queue->next(kNoTime);
