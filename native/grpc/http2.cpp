@@ -184,6 +184,7 @@ struct Http2Callbacks {
                     outgoing.offset = 0;
                 }
             }
+            http2.on_data_sent(frame->hd.stream_id, outgoing.bytes);
         });
     }
 
@@ -206,7 +207,8 @@ struct Http2Callbacks {
     }
 };
 
-Http2::Http2(Side side, std::unique_ptr<Transport> transport, const Http2Limits& limits) : transport_(std::move(transport)) {
+Http2::Http2(Side side, std::unique_ptr<Transport> transport, const Http2Limits& limits)
+    : side_(side), transport_(std::move(transport)) {
     nghttp2_option* option = nullptr;
     if (nghttp2_option_new(&option) != 0) throw std::bad_alloc();
     // Streams that have ended are not kept for a tree of priorities that nobody uses.
@@ -234,8 +236,9 @@ Http2::Http2(Side side, std::unique_ptr<Transport> transport, const Http2Limits&
 Http2::~Http2() { nghttp2_session_del(session_); }
 
 bool Http2::read(std::size_t at_most) {
+    if (said_all_) discard();
     std::size_t total = 0;
-    while (!failed_ && total < at_most) {
+    while (!failed_ && !said_all_ && total < at_most) {
         const std::span<std::byte> buffer = scratch();
         std::span<std::byte> place;
         if (data_stream_ != 0 && data_left_ >= kWorthReading) {
@@ -265,6 +268,17 @@ bool Http2::read(std::size_t at_most) {
     return !failed_;
 }
 
+// Reads on to the end of the connection. A socket that is closed before would forget what it still has to send.
+void Http2::discard() {
+    for (;;) {
+        const std::span<std::byte> buffer = scratch();
+        const iovec into[] = {{buffer.data(), buffer.size()}};
+        const Transport::Result result = transport_->read(into);
+        if (result.outcome == Transport::Outcome::none) return;
+        if (result.outcome != Transport::Outcome::some) return fail("");
+    }
+}
+
 bool Http2::receive(std::span<const std::byte> bytes) {
     const ssize_t taken = nghttp2_session_mem_recv(session_, reinterpret_cast<const std::uint8_t*>(bytes.data()), bytes.size());
     if (taken < 0) {
@@ -276,7 +290,7 @@ bool Http2::receive(std::span<const std::byte> bytes) {
 }
 
 bool Http2::flush() {
-    while (!failed_) {
+    while (!failed_ && !said_all_) {
         if (!gather()) return false;
         if (segments_.empty()) {
             if (transport_->wants_to_write())
@@ -312,8 +326,15 @@ bool Http2::flush() {
         }
     }
     // After GOAWAY, or of what broke the protocol.
-    if (!failed_ && nghttp2_session_want_read(session_) == 0 && nghttp2_session_want_write(session_) == 0) {
-        fail(why_ended_.empty() ? "" : "expected HTTP/2, got what is none: " + why_ended_);
+    if (!failed_ && !said_all_ && nghttp2_session_want_read(session_) == 0 && nghttp2_session_want_write(session_) == 0) {
+        if (!why_ended_.empty()) {
+            fail("expected HTTP/2, got what is none: " + why_ended_);
+        } else if (side_ == Side::client) {
+            fail("");
+        } else {
+            said_all_ = true;
+            transport_->shut_down();
+        }
     }
     return !failed_;
 }
@@ -354,7 +375,7 @@ bool Http2::wants_to_read() const { return !failed_; }
 
 bool Http2::wants_to_write() const {
     // While a handshake waits for the other end, the socket could be written all the time.
-    return !failed_ && (transport_->wants_to_write() || (transport_->is_open() && !segments_.empty()));
+    return !failed_ && !said_all_ && (transport_->wants_to_write() || (transport_->is_open() && !segments_.empty()));
 }
 
 std::int32_t Http2::submit_request(const Headers& headers) {

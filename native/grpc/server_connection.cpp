@@ -1,5 +1,7 @@
 #include "grpc/server_connection.hpp"
 
+#include <linux/sockios.h>
+#include <sys/ioctl.h>
 #include <sys/socket.h>
 
 #include <algorithm>
@@ -17,7 +19,11 @@ constexpr std::size_t kMostInbox = 1024;
 constexpr std::uint64_t kIdleFrames = 10'000, kIdleFramesASecond = 1'000, kBytesOfAnIdleFrame = 1'024;
 // And give up so many calls, and so many more a second and for those that were answered.
 constexpr std::uint64_t kResets = 1'000, kResetsASecond = 200;
-constexpr unsigned kPingStrikes = 2;
+// And so many pings in a row without an answer in between: one that measures its way sends some while it reads what stands in
+// the buffers on it.
+constexpr unsigned kPingStrikes = 30;
+// How long a client that has read all may take to close.
+constexpr auto kFarewell = std::chrono::seconds(1);
 
 thread_local ServerConnection* corked = nullptr;
 
@@ -71,6 +77,12 @@ void ServerConnection::flush_now() {
 bool ServerConnection::look_after(Clock::time_point now) {
     const std::lock_guard lock(mutex_);
     const ServerLimits& limits = shared_.limits;
+    if (has_said_all()) {
+        // As long as it reads, however slowly. One that does not is the system's to give up.
+        int left = 0;
+        if (!said_all_since_ || (ioctl(socket(), SIOCOUTQ, &left) == 0 && left > 0)) said_all_since_ = now;
+        return now - *said_all_since_ < kFarewell;
+    }
     if (!greeted_) return now - began_ < limits.handshake;
     if (const std::size_t left = unsent(); left == 0 || left != last_unsent_) {
         last_unsent_ = left;
@@ -175,7 +187,9 @@ void ServerConnection::on_headers_complete(std::int32_t stream, bool /*ended*/) 
     ConnectedCall* call = call_of(stream);
     if (call == nullptr || std::exchange(call->headers_complete_, true)) return;
     const std::string& type = call->content_type_;
-    if (call->http_method_ != "POST" || !type.starts_with("application/grpc")) {
+    const bool all_read =
+        call->header_bytes_ <= shared_.limits.http2.max_header_bytes;  // else what is looked for may be missing
+    if (all_read && (call->http_method_ != "POST" || !type.starts_with("application/grpc"))) {
         submit_trailers_only(stream, {{":status", call->http_method_ != "POST" ? "405" : "415"}});
         call->end(*this);
         return;
@@ -246,7 +260,6 @@ void ServerConnection::on_ping(bool acknowledged) {
         if (draining_ && !std::exchange(drained_, true)) submit_goaway(NGHTTP2_NO_ERROR, "the server is stopping");
         return;
     }
-    // Clients ping while answers come, to learn how fast the way is: those are not counted.
     const auto now = Clock::now();
     if (last_ping_ && now - *last_ping_ < shared_.limits.least_ping_interval && ++ping_strikes_ > kPingStrikes) {
         return ask_for_calm("too_many_pings");
@@ -259,6 +272,15 @@ void ServerConnection::on_idle_frame() {
     const std::uint64_t allowed =
         kIdleFrames + kIdleFramesASecond * seconds_since(began_) + sent_messages_bytes_ / kBytesOfAnIdleFrame + 4 * answered_;
     if (++idle_frames_ > allowed) ask_for_calm("too many frames that carry nothing");
+}
+
+void ServerConnection::on_data_sent(std::int32_t stream, std::size_t unsent) {
+    // Clients ping while answers come, to learn how fast the way is: those are not counted.
+    ping_strikes_ = 0;
+    last_ping_.reset();
+    if (await_room_ == 0) return;
+    ConnectedCall* call = call_of(stream);
+    if (call != nullptr && call->tell_ && unsent < call->room_below_) call->tell_of_room(*this);
 }
 
 std::span<std::byte> ServerConnection::room_of(std::int32_t stream) {
@@ -330,7 +352,9 @@ void ConnectedCall::put_end(ServerConnection& connection, const Status& status, 
     headers.emplace_back("grpc-status", std::to_string(static_cast<int>(status.code)));
     if (!status.message.empty()) headers.emplace_back("grpc-message", percent_encoded(status.message));
     if (status.code == Code::unimplemented && !encoding_.empty()) headers.emplace_back("grpc-accept-encoding", "identity,gzip");
-    for (const auto& [key, value] : trailers) headers.emplace_back(key, to_header_value(key, value));
+    for (const Metadata* all : {&std::as_const(trailers_), &trailers}) {
+        for (const auto& [key, value] : *all) headers.emplace_back(key, to_header_value(key, value));
+    }
     if (headers_sent_) {
         connection.submit_trailers(stream_, headers);
     } else {
@@ -347,6 +371,7 @@ void ConnectedCall::end(ServerConnection& connection) {
     connection.last_ping_.reset();
     if (--connection.open_calls_ == 0) connection.idle_since_ = Clock::now();
     request_.reset();
+    if (tell_) tell_of_room(connection);
 }
 
 void ConnectedCall::send(OutgoingMessage message) {
@@ -358,6 +383,13 @@ void ConnectedCall::send(OutgoingMessage message) {
     connection->sent_messages_bytes_ += message.size();
     connection->submit_message(stream_, message);
     connection->flush_now();
+}
+
+void ConnectedCall::add_trailer(std::string key, std::string value) {
+    const auto connection = connection_.lock();
+    if (!connection) return;
+    const std::lock_guard lock(connection->mutex_);
+    trailers_.emplace_back(std::move(key), std::move(value));
 }
 
 void ConnectedCall::reply(OutgoingMessage message) {
@@ -398,6 +430,21 @@ std::size_t ConnectedCall::unsent() const {
     if (!connection) return 0;
     const std::lock_guard lock(connection->mutex_);
     return connection->unsent(stream_);
+}
+
+void ConnectedCall::when_unsent_below(std::size_t bytes, std::function<void()> tell) {
+    const auto connection = connection_.lock();
+    if (!connection) return tell();
+    const std::lock_guard lock(connection->mutex_);
+    if (ended_ || connection->unsent(stream_) < bytes) return tell();
+    room_below_ = bytes;
+    tell_ = std::move(tell);
+    ++connection->await_room_;
+}
+
+void ConnectedCall::tell_of_room(ServerConnection& connection) {
+    --connection.await_room_;
+    std::exchange(tell_, nullptr)();
 }
 
 bool ConnectedCall::reserve(Reservation& reservation, std::size_t bytes) {

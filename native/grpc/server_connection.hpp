@@ -5,6 +5,7 @@
 #include <chrono>
 #include <cstdint>
 #include <deque>
+#include <functional>
 #include <map>
 #include <memory>
 #include <mutex>
@@ -96,6 +97,7 @@ class ServerConnection final : public std::enable_shared_from_this<ServerConnect
     void on_goaway(std::int32_t last_stream, std::uint32_t error) override;
     void on_ping(bool acknowledged) override;
     void on_idle_frame() override;
+    void on_data_sent(std::int32_t stream, std::size_t unsent) override;
     std::span<std::byte> room_of(std::int32_t stream) override;
 
     ConnectedCall* call_of(std::int32_t stream);
@@ -113,7 +115,8 @@ class ServerConnection final : public std::enable_shared_from_this<ServerConnect
     std::size_t open_calls_ = 0;  // that have not ended
     Clock::time_point idle_since_, last_heard_, last_taken_;
     std::size_t last_unsent_ = 0;
-    std::optional<Clock::time_point> pinged_, last_ping_;
+    std::size_t await_room_ = 0;  // calls of which somebody waits until less is unsent
+    std::optional<Clock::time_point> pinged_, last_ping_, said_all_since_;
     bool greeted_ = false;  // it has said that it speaks HTTP/2
     bool draining_ = false, drained_ = false;
     std::string too_much_;  // what the client does too much of, so that it is to go; empty: nothing
@@ -142,9 +145,11 @@ class ConnectedCall final : public ServerCall, public std::enable_shared_from_th
     const CallInfo& info() const override { return info_; }
     bool has_ended() const override;
     void send(OutgoingMessage message) override;
+    void add_trailer(std::string key, std::string value) override;
     void finish(Status status, Metadata trailers) override;
     void reply(OutgoingMessage message) override;
     std::size_t unsent() const override;
+    void when_unsent_below(std::size_t bytes, std::function<void()> tell) override;
     bool reserve(Reservation& reservation, std::size_t bytes) override;
 
     // Its time is over.
@@ -164,6 +169,7 @@ class ConnectedCall final : public ServerCall, public std::enable_shared_from_th
     void put_end(ServerConnection& connection, const Status& status, const Metadata& trailers);
     void end(ServerConnection& connection);
     std::optional<Status> check(const ServerConnection& connection);
+    void tell_of_room(ServerConnection& connection);
 
     const std::weak_ptr<ServerConnection> connection_;
     const std::int32_t stream_;
@@ -176,6 +182,9 @@ class ConnectedCall final : public ServerCall, public std::enable_shared_from_th
     bool headers_complete_ = false, headers_sent_ = false, got_message_ = false;
     std::size_t header_bytes_ = 0;
     std::string http_method_, content_type_, encoding_, timeout_, authorization_;
+    Metadata trailers_;
+    std::size_t room_below_ = 0;
+    std::function<void()> tell_;              // when less than that is unsent; null: nobody
     std::optional<ReceivedMessage> request_;  // of a unary call, until the client has no more
     // By its own:
     std::mutex inbox_mutex_;

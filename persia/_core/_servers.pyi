@@ -67,7 +67,10 @@ class ServerCall:
     """A call, or a message of its stream, for Python to answer. While it lives, nobody gets the next message of the stream."""
 
     def take_message(self) -> Message | None:
-        """Once; None: the client of a stream has no more."""
+        """Once; None: the client of a stream has no more, or the call comes again."""
+    @property
+    def number(self) -> int:
+        """The same for all that comes of one call; of no other one that is under way."""
     @property
     def path(self) -> str: ...
     @property
@@ -91,7 +94,11 @@ class ServerCall:
         """One of any number of messages."""
     def reply(self, message: Buffer) -> None:
         """The last message: the call has ended well."""
-    def finish(self, code: int, message: str = "", trailers: list[tuple[str, str]] = ...) -> None: ...
+    def add_trailer(self, key: str, value: str | Buffer) -> None:
+        """Metadata that goes with the end, whatever that is. The values of keys that end in `-bin` are bytes. InvalidInput."""
+    def finish(self, code: int, message: str = "") -> None: ...
+    def come_again(self, below: int) -> None:
+        """Lets next() return the call once more, when fewer bytes than that are unsent or it has ended. At most once."""
 
 def constant_method(answer: bytes) -> Method:
     """Answers each request with the same message."""
