@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import random
+import resource
 import socket
 import threading
 from collections.abc import Iterator
@@ -226,3 +227,16 @@ def test_a_request_for_another_shard_is_refused(server: EmbeddingServer) -> None
         server.stub.Lookup(pb.LookupRequest(shard_index=1, shard_count=2))
     assert caught.value.code() == grpc.StatusCode.UNAVAILABLE
     assert caught.value.details() == "expected shard 1 of 2, got shard 0 of 1"
+
+
+def test_a_server_without_descriptors_takes_connections_when_it_has_some(tmp_path: Path) -> None:
+    with EmbeddingServer(tmp_path, CONFIG) as server:
+        server.wait_ready()
+        descriptors = Path(f"/proc/{server.process.pid}/fd")
+        before, limits = len(list(descriptors.iterdir())), resource.prlimit(server.process.pid, resource.RLIMIT_NOFILE)
+        resource.prlimit(server.process.pid, resource.RLIMIT_NOFILE, (3, limits[1]))
+        with connect(server) as waiting:
+            waiting.sendall(GOOD_CALL)
+            wait_until(lambda: len(list(descriptors.iterdir())) < before, "who is idle has to go")
+            resource.prlimit(server.process.pid, resource.RLIMIT_NOFILE, limits)
+            assert http2.answer_to(waiting, 1)

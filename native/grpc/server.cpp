@@ -292,8 +292,8 @@ class Server::Core final : public ServerShared {
             const int made = accept4(listener, reinterpret_cast<sockaddr*>(&address), &size, SOCK_NONBLOCK | SOCK_CLOEXEC);
             if (made < 0) {
                 if (errno == EINTR || errno == ECONNABORTED) continue;
-                // Out of descriptors: who is idle makes room for the next one.
-                if (errno == EMFILE || errno == ENFILE) evict();
+                // Out of descriptors: who is idle makes room for the next one. Nobody is: it is tried again at the next look.
+                if ((errno == EMFILE || errno == ENFILE) && !evict()) return;
                 break;
             }
             admit(made, text_of(address, size), listeners_[index].is_unix());
@@ -420,6 +420,9 @@ class Server::Core final : public ServerShared {
         wait_again(timer_.number, EPOLLIN, kTimer);
         for (const auto& call : late) call->expire();
         if (!look) return;
+        for (std::size_t i = 0; i < listeners_.size() && !stopping_; ++i) {
+            wait_again(listeners_[i].socket, EPOLLIN, kFirstListener + i);
+        }
         for (const auto& connection : all_connections()) {
             if (!connection->look_after(now)) connection->kill();  // whoever hears of it removes it
         }
