@@ -16,6 +16,9 @@
 #include <thread>
 #include <utility>
 
+#include "grpc/connections.hpp"
+#include "grpc/descriptors.hpp"
+#include "grpc/dispatcher.hpp"
 #include "grpc/listen.hpp"
 #include "grpc/server_connection.hpp"
 #include "grpc/work_queue.hpp"
@@ -27,8 +30,6 @@ namespace {
 
 // Beside those that are at work, so that what comes is read, and refused if need be, while they are.
 constexpr std::size_t kReaders = 2;
-// Work of fewer bytes than this does not wait for a turn: it is done sooner than somebody else is woken.
-constexpr std::size_t kQuickBytes = 192 << 10;
 constexpr auto kLookAfterEvery = std::chrono::seconds(1);
 // How long a client has to answer a ping before it is taken as told that the server goes.
 constexpr auto kDrainNotice = std::chrono::milliseconds(500);
@@ -36,55 +37,16 @@ constexpr auto kDrainNotice = std::chrono::milliseconds(500);
 // What an event of epoll is about: these, or the number of a connection.
 constexpr std::uint64_t kWake = 1, kTimer = 2, kHelp = 3, kFirstListener = 16, kFirstConnection = 1 << 16;
 
-[[noreturn]] void fail(const char* what) {
-    throw IoError(what, errno, std::string(what) + ": " + std::system_category().message(errno));
-}
-
-struct Descriptor {
-    explicit Descriptor(int made, const char* what) : number(made) {
-        if (made < 0) fail(what);
-    }
-    ~Descriptor() { close(number); }
-    Descriptor(const Descriptor&) = delete;
-    Descriptor& operator=(const Descriptor&) = delete;
-    const int number;
-};
-
-// A connection each takes one, and so does a file that is loaded meanwhile.
-void allow_many_descriptors() {
-    rlimit limit{};
-    if (getrlimit(RLIMIT_NOFILE, &limit) == 0 && limit.rlim_cur < limit.rlim_max) {
-        limit.rlim_cur = limit.rlim_max;
-        setrlimit(RLIMIT_NOFILE, &limit);
-    }
-}
-
-void ring(int event) {
-    const std::uint64_t one = 1;
-    while (write(event, &one, sizeof(one)) < 0 && errno == EINTR) {
-    }
-}
-
-// Whether somebody rang whom nobody else has heard.
-bool hear(int event) {
-    std::uint64_t count = 0;
-    return read(event, &count, sizeof(count)) > 0;
-}
-
-timespec timespec_of(Clock::time_point time) {
-    const auto since = time.time_since_epoch();
-    const auto whole = std::chrono::duration_cast<std::chrono::seconds>(since);
-    return {whole.count(), std::chrono::nanoseconds(since - whole).count()};
-}
-
 }  // namespace
 
 class Server::Core final : public ServerShared {
   public:
     Core(const ServerLimits& all_limits, std::shared_ptr<const Guard> who_may, std::shared_ptr<TlsContext> tls)
         : ServerShared(all_limits, std::move(who_may)), tls_(std::move(tls)), turns_(turns(all_limits)),
-          work_(turns_, all_limits.longest_queue), epoll_(epoll_create1(EPOLL_CLOEXEC), "epoll"),
-          wake_(eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK), "eventfd"),
+          work_(turns_, all_limits.longest_queue),
+          dispatcher_(
+              work_, [this] { ring(help_.number); }, [this](const auto& call) { watch_deadline(call); }),
+          epoll_(epoll_create1(EPOLL_CLOEXEC), "epoll"), wake_(eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK), "eventfd"),
           help_(eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK | EFD_SEMAPHORE), "eventfd"),
           timer_(timerfd_create(CLOCK_MONOTONIC, TFD_CLOEXEC | TFD_NONBLOCK), "timerfd") {
         watch(wake_.number, EPOLLIN, kWake);  // all threads are woken
@@ -119,11 +81,11 @@ class Server::Core final : public ServerShared {
         }
         if (threads_.empty()) return;
         const auto end = Clock::now() + patience;
-        for (const auto& connection : all_connections()) connection->begin_drain();
+        for (const auto& connection : connections_.all()) connection->begin_drain();
         wait_until_left(std::min(end, Clock::now() + kDrainNotice));
-        for (const auto& connection : all_connections()) connection->finish_drain();
+        for (const auto& connection : connections_.all()) connection->finish_drain();
         wait_until_left(end);
-        for (const auto& connection : all_connections()) {
+        for (const auto& connection : connections_.all()) {
             connection->end_calls({Code::unavailable, "the server is stopping"});
             connection->kill();
         }
@@ -131,18 +93,14 @@ class Server::Core final : public ServerShared {
         ring(wake_.number);
         for (std::thread& thread : threads_) thread.join();
         threads_.clear();
-        const std::lock_guard lock(mutex_);
         connections_.clear();
     }
 
     Counts counts() const {
         Counts counts{};
-        {
-            const std::lock_guard lock(mutex_);
-            counts.connections = connections_.size();
-            counts.accepted = accepted_;
-            counts.evicted = evicted_;
-        }
+        counts.connections = connections_.size();
+        counts.accepted = accepted_;
+        counts.evicted = evicted_;
         counts.calls = calls;
         counts.queued = work_.waiting();
         counts.memory_bytes = budget->used();
@@ -196,90 +154,18 @@ class Server::Core final : public ServerShared {
     }
 
     void serve(std::uint64_t id) {
-        const std::shared_ptr<ServerConnection> connection = connection_of(id);
+        const std::shared_ptr<ServerConnection> connection = connections_.find(id);
         if (!connection) return;
         for (bool more = true; more;) {
             ServerConnection::Served served = connection->serve();
             more = served.has_more;
             // Before the methods work: another thread may read on meanwhile.
             if (!served.alive) {
-                remove(id);
+                connections_.remove(id);
             } else if (!more) {
                 wait_for(*connection, served.wants_to_write);
             }
-            give_out(*connection, std::move(served.events));
-        }
-    }
-
-    void give_out(ServerConnection& connection, std::vector<CallEvent> events) {
-        if (events.empty()) return;
-        if (events.size() == 1) {
-            CallEvent& event = events.front();
-            if (const std::size_t bytes = work_of(event); bytes < kQuickBytes) {
-                tell(std::move(event));
-            } else {
-                work_.submit(work_for(std::move(event), bytes));
-            }
-            return;
-        }
-        // What is quick is answered here, and sent at once. What is more goes to all processors.
-        std::vector<Work> rest;
-        {
-            const Cork cork(connection);
-            std::size_t here = 0;
-            for (CallEvent& event : events) {
-                const std::size_t bytes = work_of(event);
-                if (bytes == 0 || here + bytes < kQuickBytes) {
-                    here += bytes;
-                    tell(std::move(event));
-                } else {
-                    rest.push_back(work_for(std::move(event), bytes));
-                }
-            }
-        }
-        for (std::size_t i = 0; i + 1 < rest.size(); ++i) {
-            if (work_.put(std::move(rest[i]))) ring(help_.number);
-        }
-        if (!rest.empty()) work_.submit(std::move(rest.back()));
-    }
-
-    static std::size_t work_of(const CallEvent& event) {
-        const bool is_stream = event.call->method().takes_stream();
-        return event.kind == CallEvent::Kind::message && !is_stream ? event.call->method().work_of(event.message) : 0;
-    }
-
-    void tell(CallEvent event) {
-        const std::shared_ptr<ConnectedCall> call = event.call;
-        Method& method = call->method();
-        if (method.takes_stream()) {
-            if (call->add(std::move(event))) hand_out_stream(call);
-        } else if (event.kind == CallEvent::Kind::call_end) {
-            method.on_call_end(call);
-        } else if (!call->has_ended()) {
-            method.on_message(call, std::move(event.message));
-        }
-        watch_deadline(call);
-    }
-
-    Work work_for(CallEvent event, std::size_t bytes) {
-        const std::shared_ptr<ConnectedCall> call = event.call;
-        watch_deadline(call);
-        auto message = std::make_shared<ReceivedMessage>(std::move(event.message));
-        return {call, bytes, [call, message] { call->method().on_message(call, std::move(*message)); }};
-    }
-
-    static void hand_out_stream(const std::shared_ptr<ConnectedCall>& call) {
-        while (auto event = call->next()) {
-            switch (event->kind) {
-                case CallEvent::Kind::message:
-                    if (!call->has_ended()) call->method().on_message(call, std::move(event->message));
-                    break;
-                case CallEvent::Kind::messages_end:
-                    if (!call->has_ended()) call->method().on_messages_end(call);
-                    break;
-                case CallEvent::Kind::call_end:
-                    call->method().on_call_end(call);
-            }
+            dispatcher_.give_out(*connection, std::move(served.events));
         }
     }
 
@@ -313,77 +199,27 @@ class Server::Core final : public ServerShared {
         } catch (const std::exception&) {
             return;  // out of memory; the socket is closed
         }
-        std::shared_ptr<ServerConnection> connection;
-        bool full = false;
-        {
-            const std::lock_guard lock(mutex_);
-            ++accepted_;
-            full = connections_.size() >= limits.max_connections;
-        }
-        if (full && !evict()) return;  // all are at work
-        {
-            const std::lock_guard lock(mutex_);
-            const std::uint64_t id = next_id_++;
-            connection = std::make_shared<ServerConnection>(id, *this, std::move(transport), std::move(peer));
-            connections_.emplace(id, connection);
-        }
+        ++accepted_;
+        if (connections_.size() >= limits.max_connections && !evict()) return;  // all are at work
+        const auto connection = std::make_shared<ServerConnection>(next_id_++, *this, std::move(transport), std::move(peer));
+        connections_.add(connection);
         epoll_event event{};
         event.events = EPOLLIN | EPOLLRDHUP | EPOLLOUT | EPOLLONESHOT;  // it has something to say
         event.data.u64 = connection->id();
-        if (epoll_ctl(epoll_.number, EPOLL_CTL_ADD, made, &event) != 0) remove(connection->id());
+        if (epoll_ctl(epoll_.number, EPOLL_CTL_ADD, made, &event) != 0) connections_.remove(connection->id());
     }
 
-    // Ends the connection that has been idle for longest. False: there is none.
     bool evict() {
-        std::shared_ptr<ServerConnection> longest;
-        Clock::time_point since = Clock::time_point::max();
-        for (const auto& connection : all_connections()) {
-            const auto idle = connection->idle_since();
-            if (idle && *idle < since) {
-                since = *idle;
-                longest = connection;
-            }
-        }
+        const auto longest = connections_.idle_for_longest();
         if (!longest) return false;
         longest->kill();
-        remove(longest->id());
-        const std::lock_guard lock(mutex_);
+        connections_.remove(longest->id());
         ++evicted_;
         return true;
     }
 
-    std::shared_ptr<ServerConnection> connection_of(std::uint64_t id) {
-        const std::lock_guard lock(mutex_);
-        const auto found = connections_.find(id);
-        return found == connections_.end() ? nullptr : found->second;
-    }
-
-    void remove(std::uint64_t id) {
-        std::shared_ptr<ServerConnection> last;  // is destroyed, and its socket closed, without the lock
-        const std::lock_guard lock(mutex_);
-        const auto found = connections_.find(id);
-        if (found == connections_.end()) return;
-        last = std::move(found->second);
-        connections_.erase(found);
-    }
-
-    std::vector<std::shared_ptr<ServerConnection>> all_connections() const {
-        const std::lock_guard lock(mutex_);
-        std::vector<std::shared_ptr<ServerConnection>> all;
-        all.reserve(connections_.size());
-        for (const auto& [id, connection] : connections_) all.push_back(connection);
-        return all;
-    }
-
     void wait_until_left(Clock::time_point end) {
-        for (;;) {
-            {
-                const std::lock_guard lock(mutex_);
-                if (connections_.empty()) return;
-            }
-            if (Clock::now() >= end) return;
-            std::this_thread::sleep_for(std::chrono::milliseconds(2));
-        }
+        while (connections_.size() != 0 && Clock::now() < end) std::this_thread::sleep_for(std::chrono::milliseconds(2));
     }
 
     // A call that goes on is told when its time is over.
@@ -423,7 +259,7 @@ class Server::Core final : public ServerShared {
         for (std::size_t i = 0; i < listeners_.size() && !stopping_; ++i) {
             wait_again(listeners_[i].socket, EPOLLIN, kFirstListener + i);
         }
-        for (const auto& connection : all_connections()) {
+        for (const auto& connection : connections_.all()) {
             if (!connection->look_after(now)) connection->kill();  // whoever hears of it removes it
         }
     }
@@ -436,14 +272,13 @@ class Server::Core final : public ServerShared {
     const std::shared_ptr<TlsContext> tls_;
     const std::size_t turns_;
     WorkQueue work_;
+    Dispatcher dispatcher_;
     const Descriptor epoll_, wake_, help_, timer_;
     std::vector<Listener> listeners_;
     std::vector<std::thread> threads_;
     std::atomic<bool> stopping_{false}, ended_{false};
-    mutable std::mutex mutex_;  // over what follows
-    std::unordered_map<std::uint64_t, std::shared_ptr<ServerConnection>> connections_;
-    std::uint64_t next_id_ = kFirstConnection;
-    std::uint64_t accepted_ = 0, evicted_ = 0;
+    Connections connections_;
+    std::atomic<std::uint64_t> next_id_{kFirstConnection}, accepted_{0}, evicted_{0};
     std::mutex deadlines_mutex_;  // over what follows
     std::priority_queue<Deadline, std::vector<Deadline>, Later> deadlines_;
     Clock::time_point next_look_;
