@@ -126,11 +126,12 @@ def main() -> None:
     server.add_stream(f"/{SERVICE}/Count", counter.count)
     stop = StopSignal()
     on_signals({signal.SIGUSR1: holder.let_go, signal.SIGUSR2: lambda: say("calls", server.native.counts()["calls"])})
-    for address in arguments.addresses:
-        say("listening on", server.listen(address))
+    addresses = [server.listen(address) for address in arguments.addresses]
+    server.set_serving(True)
     server.start()
     stop.serving()
-    server.set_serving(True)
+    for address in addresses:
+        say("listening on", address)
     stop.wait()
     say("stopping")
     server.stop(DRAIN_SECONDS)

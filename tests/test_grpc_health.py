@@ -16,6 +16,7 @@ from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection_pb2
 
+REQUESTS = 1_000
 SERVING, NOT_SERVING = health_pb2.HealthCheckResponse.SERVING, health_pb2.HealthCheckResponse.NOT_SERVING
 
 
@@ -68,6 +69,13 @@ def ask(channel: grpc.Channel, version: str, *requests: reflection_pb2.ServerRef
         response_deserializer=reflection_pb2.ServerReflectionResponse.FromString,
     )
     return list(method(iter(requests), timeout=PATIENCE))
+
+
+def test_requests_of_a_stream_are_answered_in_their_order(channel: grpc.Channel) -> None:
+    request = reflection_pb2.ServerReflectionRequest
+    hosts = [f"{number}.test" for number in range(REQUESTS)]
+    answers = ask(channel, "v1", *(request(host=host, list_services="") for host in hosts))
+    assert [answer.valid_host for answer in answers] == hosts
 
 
 @pytest.mark.parametrize("version", ["v1", "v1alpha"])

@@ -177,17 +177,20 @@ bool ConnectedCall::reserve(Reservation& reservation, std::size_t bytes) {
 }
 
 bool ConnectedCall::add(CallEvent event) {
-    {
-        const std::lock_guard lock(inbox_mutex_);
-        if (inbox_.size() < kMostInbox || event.kind != CallEvent::Kind::message) {
-            inbox_.push_back(std::move(event));
-            return !std::exchange(handing_out_, true);
-        }
-    }
-    finish({Code::resource_exhausted,
-            "expected at most " + std::to_string(kMostInbox) + " messages that are not answered yet, got one more"},
-           {});
-    return false;
+    const std::lock_guard lock(inbox_mutex_);
+    if (inbox_.size() >= kMostInbox && event.kind == CallEvent::Kind::message) return false;
+    inbox_.push_back(std::move(event));
+    return true;
+}
+
+Status ConnectedCall::too_many_messages() {
+    return {Code::resource_exhausted,
+            "expected at most " + std::to_string(kMostInbox) + " messages that are not answered yet, got one more"};
+}
+
+bool ConnectedCall::begin_to_hand_out() {
+    const std::lock_guard lock(inbox_mutex_);
+    return !inbox_.empty() && !std::exchange(handing_out_, true);
 }
 
 std::optional<CallEvent> ConnectedCall::next() {

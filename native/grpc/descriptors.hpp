@@ -1,6 +1,7 @@
 // Descriptors of the system that a server waits for.
 #pragma once
 
+#include <sys/epoll.h>
 #include <sys/resource.h>
 #include <unistd.h>
 
@@ -37,6 +38,13 @@ inline void allow_many_descriptors() {
         limit.rlim_cur = limit.rlim_max;
         setrlimit(RLIMIT_NOFILE, &limit);
     }
+}
+
+inline epoll_event event_of(std::uint32_t events, std::uint64_t about) {
+    epoll_event event{};
+    event.events = events;
+    event.data.u64 = about;
+    return event;
 }
 
 inline void ring(int event) {

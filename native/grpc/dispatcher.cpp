@@ -68,7 +68,7 @@ void Dispatcher::tell(CallEvent event) {
     const std::shared_ptr<ConnectedCall> call = event.call;
     Method& method = call->method();
     if (method.takes_stream()) {
-        if (call->add(std::move(event))) hand_out_stream(call);
+        if (call->begin_to_hand_out()) hand_out_stream(call);
     } else if (event.kind == CallEvent::Kind::call_end) {
         method.on_call_end(call);
     } else if (!call->has_ended()) {

@@ -4,7 +4,6 @@
 #include <netinet/tcp.h>
 #include <sys/epoll.h>
 #include <sys/eventfd.h>
-#include <sys/resource.h>
 #include <sys/timerfd.h>
 #include <unistd.h>
 
@@ -12,7 +11,6 @@
 #include <cerrno>
 #include <cstring>
 #include <queue>
-#include <system_error>
 #include <thread>
 #include <utility>
 
@@ -22,7 +20,6 @@
 #include "grpc/listen.hpp"
 #include "grpc/server_connection.hpp"
 #include "grpc/work_queue.hpp"
-#include "persia/error.hpp"
 
 namespace persia::grpc {
 
@@ -119,16 +116,12 @@ class Server::Core final : public ServerShared {
     }
 
     void watch(int descriptor, std::uint32_t events, std::uint64_t about) {
-        epoll_event event{};
-        event.events = events;
-        event.data.u64 = about;
+        epoll_event event = event_of(events, about);
         if (epoll_ctl(epoll_.number, EPOLL_CTL_ADD, descriptor, &event) != 0) fail("epoll");
     }
 
     void wait_again(int descriptor, std::uint32_t events, std::uint64_t about) {
-        epoll_event event{};
-        event.events = events | EPOLLONESHOT;
-        event.data.u64 = about;
+        epoll_event event = event_of(events | EPOLLONESHOT, about);
         epoll_ctl(epoll_.number, EPOLL_CTL_MOD, descriptor, &event);  // fails only for one that was closed meanwhile
     }
 
@@ -203,9 +196,8 @@ class Server::Core final : public ServerShared {
         if (connections_.size() >= limits.max_connections && !evict()) return;  // all are at work
         const auto connection = std::make_shared<ServerConnection>(next_id_++, *this, std::move(transport), std::move(peer));
         connections_.add(connection);
-        epoll_event event{};
-        event.events = EPOLLIN | EPOLLRDHUP | EPOLLOUT | EPOLLONESHOT;  // it has something to say
-        event.data.u64 = connection->id();
+        epoll_event event =
+            event_of(EPOLLIN | EPOLLRDHUP | EPOLLOUT | EPOLLONESHOT, connection->id());  // it has something to say
         if (epoll_ctl(epoll_.number, EPOLL_CTL_ADD, made, &event) != 0) connections_.remove(connection->id());
     }
 

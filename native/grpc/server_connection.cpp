@@ -33,10 +33,7 @@ std::uint64_t seconds_since(Clock::time_point then) {
 
 Cork::Cork(ServerConnection& connection) : connection_(connection) { corked = &connection; }
 
-Cork::~Cork() {
-    corked = nullptr;
-    connection_.send_corked();
-}
+Cork::~Cork() { corked = nullptr, connection_.send_corked(); }
 
 ServerConnection::ServerConnection(std::uint64_t id, ServerShared& shared, std::unique_ptr<Transport> transport,
                                    std::string peer)
@@ -53,7 +50,7 @@ ServerConnection::Served ServerConnection::serve() {
             shared_.cancelled.fetch_add(1, std::memory_order_relaxed);
             call->end(*this);
             if (call->method_ != nullptr && call->method_->watches_end()) {
-                events_.push_back({call, CallEvent::Kind::call_end, {}});
+                put_event({call, CallEvent::Kind::call_end, {}});
             }
         }
     }
@@ -104,8 +101,7 @@ bool ServerConnection::look_after(Clock::time_point now) {
 
 std::optional<Clock::time_point> ServerConnection::idle_since() const {
     const std::lock_guard lock(mutex_);
-    if (open_calls_ != 0) return std::nullopt;
-    return idle_since_;
+    return open_calls_ == 0 ? std::optional(idle_since_) : std::nullopt;
 }
 
 void ServerConnection::begin_drain() {
@@ -208,7 +204,7 @@ void ServerConnection::on_data(std::int32_t stream, std::span<const std::byte> b
             call->put_end(*this, call->reader_.error(), {});
         } else if (call->reader_.complete()) {
             if (call->method_->takes_stream()) {
-                events_.push_back({call->shared_from_this(), CallEvent::Kind::message, call->reader_.take()});
+                put_event({call->shared_from_this(), CallEvent::Kind::message, call->reader_.take()});
             } else if (std::exchange(call->got_message_, true)) {
                 call->put_end(*this, {Code::internal, "expected one message of a unary call, got more"}, {});
             } else {
@@ -224,12 +220,26 @@ void ServerConnection::on_stream_ended(std::int32_t stream) {
     if (call->reader_.within()) {
         call->put_end(*this, {Code::internal, "expected a whole message, got the end of the call within it"}, {});
     } else if (call->method_->takes_stream()) {
-        events_.push_back({call->shared_from_this(), CallEvent::Kind::messages_end, {}});
+        put_event({call->shared_from_this(), CallEvent::Kind::messages_end, {}});
     } else if (!call->got_message_) {
         call->put_end(*this, {Code::internal, "expected one message of a unary call, got none"}, {});
     } else {
-        events_.push_back({call->shared_from_this(), CallEvent::Kind::message, std::move(*call->request_)});
+        put_event({call->shared_from_this(), CallEvent::Kind::message, std::move(*call->request_)});
         call->request_.reset();
+    }
+}
+
+// Those of a stream keep their order, whichever thread gives them out: they are in the call's inbox before another one reads
+// on.
+void ServerConnection::put_event(CallEvent event) {
+    const std::shared_ptr<ConnectedCall> call = event.call;
+    const CallEvent::Kind kind = event.kind;
+    if (!call->method_->takes_stream()) {
+        events_.push_back(std::move(event));
+    } else if (call->add(std::move(event))) {
+        events_.push_back({call, kind, {}});
+    } else {
+        call->put_end(*this, ConnectedCall::too_many_messages(), {});
     }
 }
 
@@ -246,7 +256,7 @@ void ServerConnection::on_stream_closed(std::int32_t stream, std::uint32_t error
         }
     }
     if (call->method_ != nullptr && call->method_->watches_end()) {
-        events_.push_back({call, CallEvent::Kind::call_end, {}});
+        put_event({call, CallEvent::Kind::call_end, {}});
     }
 }
 

@@ -63,7 +63,7 @@ class ServerConnection final : public std::enable_shared_from_this<ServerConnect
         bool alive;                     // else it is of no more use
         bool wants_to_write;            // what is to be waited for, beside what comes
         bool has_more;                  // to read, of which the socket does not tell
-        std::vector<CallEvent> events;  // to be given to methods
+        std::vector<CallEvent> events;  // to be given to methods; of a stream: from the call's inbox
     };
     // Reads what has come, and sends what is to be sent.
     Served serve();
@@ -101,6 +101,7 @@ class ServerConnection final : public std::enable_shared_from_this<ServerConnect
     std::span<std::byte> room_of(std::int32_t stream) override;
 
     ConnectedCall* call_of(std::int32_t stream);
+    void put_event(CallEvent event);
     void flush_now();
     void ask_for_calm(std::string words);
     bool send_away();
@@ -157,8 +158,11 @@ class ConnectedCall final : public ServerCall, public std::enable_shared_from_th
 
     Method& method() const { return *method_; }
 
-    // Events of a stream, one after the other whoever reads them. True: who adds one hands them out, until next() has none.
-    bool add(CallEvent event);
+    // Events of a stream, in the order in which they came: added with the connection's lock, and handed out by one thread at a
+    // time, until next() has none.
+    bool add(CallEvent event);  // false: there are too many
+    static Status too_many_messages();
+    bool begin_to_hand_out();  // false: there are none, or another thread does
     std::optional<CallEvent> next();
 
   private:
