@@ -100,10 +100,10 @@ class Garbler(Forwarder):
         self.spoil: Callable[[bytes], bytes] = bytes
 
     def _copy(self, source: socket.socket, target: socket.socket) -> None:
-        if source.getpeername()[1] != self._port:
-            super()._copy(source, target)
-            return
-        with contextlib.suppress(OSError):
+        with contextlib.suppress(OSError):  # of one that has gone already, too
+            if source.getpeername()[1] != self._port:
+                super()._copy(source, target)
+                return
             while frame := read_frame(source):
                 target.sendall(self.spoil(frame))
         with contextlib.suppress(OSError):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 
-from persia.errors import NotFound, PersiaError, Unavailable
+from persia.errors import DeadlineExceeded, NotFound, PersiaError, Unavailable
 from persia.rpc.call import call
 from persia.rpc.methods import SHARD_STATUS
 from persia.security import ClientSecurity
@@ -31,6 +31,8 @@ def are_shards(addresses: Sequence[str], end: float, security: ClientSecurity | 
                 return True
             except NotFound:
                 return False
+            except DeadlineExceeded as error:
+                problems.setdefault(address, str(error))  # what a server has said before tells more
             except PersiaError as error:
                 problems[address] = str(error)
         if time.monotonic() >= end:
