@@ -203,7 +203,7 @@ TEST(a_signal_ends_the_sleep) {
     Asking one;
     std::atomic<bool> done{false};
     std::thread waiting([&] {
-        wait_any(Connections{&one.connection}, kNever, kForever, policy);
+        wait_any(Connections{&one.connection}, kNever, kForever, Wanted::any, policy);
         done = true;
     });
     wait_until([&] {
@@ -220,7 +220,7 @@ TEST(a_signal_does_not_end_it_while_it_spins) {
     Asking one;
     std::atomic<bool> done{false};
     std::thread waiting([&] {
-        wait_any(Connections{&one.connection}, kNever, kForever, policy);
+        wait_any(Connections{&one.connection}, kNever, kForever, Wanted::any, policy);
         done = true;
     });
     for (int i = 1; i <= 100 && !done; ++i) {
@@ -238,13 +238,13 @@ TEST(the_policy_learns_from_each_answer_once_and_from_waiting_in_vain) {
         SpinPolicy policy(true);
         Asking one, two;
         one.answer();
-        wait_any(Connections{&one.connection, &two.connection}, kNever, spin_for, policy);
+        wait_any(Connections{&one.connection, &two.connection}, kNever, spin_for, Wanted::any, policy);
         const Clock::duration learned = policy.typical();
         CHECK(learned > Clock::duration::zero());
-        wait_any(Connections{&one.connection, &two.connection}, kNever, spin_for, policy);  // one has ended before
+        wait_any(Connections{&one.connection, &two.connection}, kNever, spin_for, Wanted::any, policy);  // one has ended before
         CHECK(policy.typical() == learned);
         SpinPolicy other(true);
-        wait_any(Connections{&two.connection}, in(0ms), spin_for, other);
+        wait_any(Connections{&two.connection}, in(0ms), spin_for, Wanted::any, other);
         CHECK(other.typical() > Clock::duration::zero());
         // The wait is over for it, too.
         other.begin_wait();
