@@ -71,6 +71,7 @@ void ConnectedCall::put_headers(ServerConnection& connection) {
 }
 
 void ConnectedCall::put_end(ServerConnection& connection, const Status& status, const Metadata& trailers) {
+    ++connection.answered_;
     Headers headers;
     if (!headers_sent_) headers = {{":status", "200"}, {"content-type", "application/grpc"}};
     headers.emplace_back("grpc-status", std::to_string(static_cast<int>(status.code)));
@@ -90,7 +91,6 @@ void ConnectedCall::put_end(ServerConnection& connection, const Status& status, 
 void ConnectedCall::end(ServerConnection& connection) {
     if (ended_.exchange(true)) return;
     shared_->finished.fetch_add(1, std::memory_order_relaxed);
-    ++connection.answered_;
     connection.ping_strikes_ = 0;
     connection.last_ping_.reset();
     if (--connection.open_calls_ == 0) connection.idle_since_ = Clock::now();
@@ -98,30 +98,16 @@ void ConnectedCall::end(ServerConnection& connection) {
     if (tell_) tell_of_room(connection);
 }
 
-void ConnectedCall::send(OutgoingMessage message) {
-    const auto connection = connection_.lock();
-    if (!connection) return;
-    const std::lock_guard lock(connection->mutex_);
-    if (ended_) return;
-    put_headers(*connection);
-    connection->sent_messages_bytes_ += message.size();
-    connection->submit_message(stream_, message);
-    connection->flush_now();
-}
+void ConnectedCall::send(OutgoingMessage message) { put_message(message, false); }
 
-void ConnectedCall::add_trailer(std::string key, std::string value) {
-    const auto connection = connection_.lock();
-    if (!connection) return;
-    const std::lock_guard lock(connection->mutex_);
-    trailers_.emplace_back(std::move(key), std::move(value));
-}
+void ConnectedCall::reply(OutgoingMessage message) { put_message(message, true); }
 
-void ConnectedCall::reply(OutgoingMessage message) {
-    if (message.size() > shared_->limits.max_answer_bytes) {
-        return finish(
-            {Code::resource_exhausted, "expected an answer of at most " + std::to_string(shared_->limits.max_answer_bytes) +
-                                           " bytes, got one of " + std::to_string(message.size())},
-            {});
+void ConnectedCall::put_message(const OutgoingMessage& message, bool last) {
+    const std::size_t most = shared_->limits.max_answer_bytes;
+    if (message.size() > most) {
+        return finish({Code::resource_exhausted, "expected an answer of at most " + std::to_string(most) +
+                                                     " bytes, got one of " + std::to_string(message.size())},
+                      {});
     }
     const auto connection = connection_.lock();
     if (!connection) return;
@@ -130,8 +116,15 @@ void ConnectedCall::reply(OutgoingMessage message) {
     put_headers(*connection);
     connection->sent_messages_bytes_ += message.size();
     connection->submit_message(stream_, message);
-    put_end(*connection, {}, {});
+    if (last) put_end(*connection, {}, {});
     connection->flush_now();
+}
+
+void ConnectedCall::add_trailer(std::string key, std::string value) {
+    const auto connection = connection_.lock();
+    if (!connection) return;
+    const std::lock_guard lock(connection->mutex_);
+    trailers_.emplace_back(std::move(key), std::move(value));
 }
 
 void ConnectedCall::finish(Status status, Metadata trailers) {

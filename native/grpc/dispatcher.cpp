@@ -1,6 +1,9 @@
 #include "grpc/dispatcher.hpp"
 
+#include <cstdio>
+#include <exception>
 #include <memory>
+#include <new>
 #include <utility>
 
 namespace persia::grpc {
@@ -15,18 +18,27 @@ std::size_t work_of(const CallEvent& event) {
     return event.kind == CallEvent::Kind::message && !is_stream ? event.call->method().work_of(event.message) : 0;
 }
 
+// What a method throws ends its call, and nothing else.
+template <class Work>
+void guarded(const std::shared_ptr<ConnectedCall>& call, Work work) {
+    try {
+        work();
+    } catch (const std::bad_alloc&) {
+        call->finish({Code::resource_exhausted, "expected memory for the call, got none of the system"}, {});
+    } catch (const std::exception& error) {
+        std::fprintf(stderr, "internal error of %s: %s\n", call->info().path.c_str(), error.what());
+        call->finish({Code::internal, "internal error: see the server's log"}, {});
+    }
+}
+
 void hand_out_stream(const std::shared_ptr<ConnectedCall>& call) {
     while (auto event = call->next()) {
-        switch (event->kind) {
-            case CallEvent::Kind::message:
-                if (!call->has_ended()) call->method().on_message(call, std::move(event->message));
-                break;
-            case CallEvent::Kind::messages_end:
-                if (!call->has_ended()) call->method().on_messages_end(call);
-                break;
-            case CallEvent::Kind::call_end:
-                call->method().on_call_end(call);
-        }
+        guarded(call, [&] {
+            if (event->kind == CallEvent::Kind::call_end) return call->method().on_call_end(call);
+            if (call->has_ended()) return;
+            if (event->kind == CallEvent::Kind::messages_end) return call->method().on_messages_end(call);
+            call->method().on_message(call, std::move(event->message));
+        });
     }
 }
 
@@ -66,13 +78,13 @@ void Dispatcher::give_out(ServerConnection& connection, std::vector<CallEvent> e
 
 void Dispatcher::tell(CallEvent event) {
     const std::shared_ptr<ConnectedCall> call = event.call;
-    Method& method = call->method();
-    if (method.takes_stream()) {
+    if (call->method().takes_stream()) {
         if (call->begin_to_hand_out()) hand_out_stream(call);
-    } else if (event.kind == CallEvent::Kind::call_end) {
-        method.on_call_end(call);
-    } else if (!call->has_ended()) {
-        method.on_message(call, std::move(event.message));
+    } else {
+        guarded(call, [&] {
+            if (event.kind == CallEvent::Kind::call_end) return call->method().on_call_end(call);
+            if (!call->has_ended()) call->method().on_message(call, std::move(event.message));
+        });
     }
     watch_deadline_(call);
 }
@@ -81,7 +93,7 @@ Work Dispatcher::work_for(CallEvent event, std::size_t bytes) {
     const std::shared_ptr<ConnectedCall> call = event.call;
     watch_deadline_(call);
     auto message = std::make_shared<ReceivedMessage>(std::move(event.message));
-    return {call, bytes, [call, message] { call->method().on_message(call, std::move(*message)); }};
+    return {call, bytes, [call, message] { guarded(call, [&] { call->method().on_message(call, std::move(*message)); }); }};
 }
 
 }  // namespace persia::grpc

@@ -108,7 +108,9 @@ class Server::Core final : public ServerShared {
         return counts;
     }
 
-    void wait_until_writable(const ServerConnection& connection) override { wait_for(connection, true); }
+    void wait_for(const ServerConnection& connection, bool writable) override {
+        wait_again(connection.socket(), EPOLLIN | EPOLLRDHUP | (writable ? EPOLLOUT : 0U), connection.id());
+    }
 
   private:
     static std::size_t turns(const ServerLimits& limits) {
@@ -123,10 +125,6 @@ class Server::Core final : public ServerShared {
     void wait_again(int descriptor, std::uint32_t events, std::uint64_t about) {
         epoll_event event = event_of(events | EPOLLONESHOT, about);
         epoll_ctl(epoll_.number, EPOLL_CTL_MOD, descriptor, &event);  // fails only for one that was closed meanwhile
-    }
-
-    void wait_for(const ServerConnection& connection, bool writable) {
-        wait_again(connection.socket(), EPOLLIN | EPOLLRDHUP | (writable ? EPOLLOUT : 0U), connection.id());
     }
 
     void run() {
@@ -152,12 +150,8 @@ class Server::Core final : public ServerShared {
         for (bool more = true; more;) {
             ServerConnection::Served served = connection->serve();
             more = served.has_more;
-            // Before the methods work: another thread may read on meanwhile.
-            if (!served.alive) {
-                connections_.remove(id);
-            } else if (!more) {
-                wait_for(*connection, served.wants_to_write);
-            }
+            // From now on another thread may read on: the methods do not hold it up.
+            if (!served.alive) connections_.remove(id);
             dispatcher_.give_out(*connection, std::move(served.events));
         }
     }

@@ -54,7 +54,9 @@ ServerConnection::Served ServerConnection::serve() {
             }
         }
     }
-    return {alive, alive && wants_to_write(), alive && has_buffered(), std::exchange(events_, {})};
+    const bool has_more = alive && has_buffered();
+    if (alive && !has_more) shared_.wait_for(*this, wants_to_write());
+    return {alive, has_more, std::exchange(events_, {})};
 }
 
 void ServerConnection::send_corked() {
@@ -65,7 +67,7 @@ void ServerConnection::send_corked() {
 // Sends what is in line, unless this thread has more to come.
 void ServerConnection::flush_now() {
     if (corked == this) return;
-    if (flush() && !send_away() && wants_to_write()) shared_.wait_until_writable(*this);
+    if (flush() && !send_away() && wants_to_write()) shared_.wait_for(*this, true);
     if (failed()) kill();
 }
 

@@ -30,8 +30,9 @@ struct ServerShared : std::enable_shared_from_this<ServerShared> {
         : limits(all_limits), guard(std::move(who_may)), budget(std::make_shared<MemoryBudget>(all_limits.max_memory_bytes)) {}
     virtual ~ServerShared() = default;
 
-    // The connection has something to send that its socket does not take now.
-    virtual void wait_until_writable(const ServerConnection& connection) = 0;
+    // Waits for the connection's socket: until it can be read, or written too. Called with the connection's lock, so that
+    // what was said last is what counts.
+    virtual void wait_for(const ServerConnection& connection, bool writable) = 0;
 
     const ServerLimits limits;
     const std::shared_ptr<const Guard> guard;
@@ -61,7 +62,6 @@ class ServerConnection final : public std::enable_shared_from_this<ServerConnect
 
     struct Served {
         bool alive;                     // else it is of no more use
-        bool wants_to_write;            // what is to be waited for, beside what comes
         bool has_more;                  // to read, of which the socket does not tell
         std::vector<CallEvent> events;  // to be given to methods; of a stream: from the call's inbox
     };
@@ -168,6 +168,7 @@ class ConnectedCall final : public ServerCall, public std::enable_shared_from_th
   private:
     friend class ServerConnection;
 
+    void put_message(const OutgoingMessage& message, bool last);
     // With the connection's lock.
     void put_headers(ServerConnection& connection);
     void put_end(ServerConnection& connection, const Status& status, const Metadata& trailers);

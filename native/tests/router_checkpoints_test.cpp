@@ -10,50 +10,9 @@
 #include <thread>
 
 #include "check.hpp"
-#include "grpc/call_failed.hpp"
-#include "shard_servers.hpp"
+#include "looking_up.hpp"
 
 using namespace persia;
-using grpc::Code;
-using routing::LookupResult;
-using routing::Router;
-
-namespace {
-
-constexpr double kLong = 30;  // seconds: nothing here takes so long
-
-LookupResult look_up(const Router& router, const Bytes& batch, double seconds, std::vector<std::uint16_t>& numbers) {
-    const auto lookup = router.begin(decode_batch(batch), seconds);
-    LookupResult result = lookup->finish();
-    numbers.assign(lookup->room()->all().begin(), lookup->room()->all().end());
-    return result;
-}
-
-std::string failure(const Router& router, const Bytes& batch, Code code, double seconds = kLong) {
-    try {
-        std::vector<std::uint16_t> numbers;
-        static_cast<void>(look_up(router, batch, seconds, numbers));
-    } catch (const grpc::CallFailed& error) {
-        CHECK(error.status.code == code);
-        return error.what();
-    }
-    CHECK(!"it failed");
-    return {};
-}
-
-bool contains(const std::string& text, const std::string& part) {
-    if (text.find(part) != std::string::npos) return true;
-    std::fprintf(stderr, "expected '%s' in: %s\n", part.c_str(), text.c_str());
-    return false;
-}
-
-void be_well_again(Shards& shards) {
-    for (std::size_t i = 0; i < shards.replicas.size(); ++i) {
-        shards.replicas[i]->set_health(shards.replicas[i]->generation(), {.ready = true, .state = "", .refused = ""});
-    }
-}
-
-}  // namespace
 
 TEST(answers_of_other_checkpoints_and_servers_do_not_count) {
     Shards shards(1);
