@@ -33,7 +33,10 @@ std::uint64_t seconds_since(Clock::time_point then) {
 
 Cork::Cork(ServerConnection& connection) : connection_(connection) { corked = &connection; }
 
-Cork::~Cork() { corked = nullptr, connection_.send_corked(); }
+Cork::~Cork() {
+    corked = nullptr;
+    connection_.send_corked();
+}
 
 ServerConnection::ServerConnection(std::uint64_t id, ServerShared& shared, std::unique_ptr<Transport> transport,
                                    std::string peer)
@@ -143,11 +146,6 @@ bool ServerConnection::send_away() {
     flush();
     fail(too_much_);
     return true;
-}
-
-ConnectedCall* ServerConnection::call_of(std::int32_t stream) {
-    const auto found = calls_.find(stream);
-    return found == calls_.end() ? nullptr : found->second.get();
 }
 
 void ServerConnection::on_stream_began(std::int32_t stream) {

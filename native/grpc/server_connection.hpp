@@ -100,7 +100,11 @@ class ServerConnection final : public std::enable_shared_from_this<ServerConnect
     void on_data_sent(std::int32_t stream, std::size_t unsent) override;
     std::span<std::byte> room_of(std::int32_t stream) override;
 
-    ConnectedCall* call_of(std::int32_t stream);
+    // Null: it has none, or had it.
+    ConnectedCall* call_of(std::int32_t stream) {
+        const auto found = calls_.find(stream);
+        return found == calls_.end() ? nullptr : found->second.get();
+    }
     void put_event(CallEvent event);
     void flush_now();
     void ask_for_calm(std::string words);
