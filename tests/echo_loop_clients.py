@@ -158,7 +158,11 @@ class GrpclibClient(LoopClient):
         super().__init__(open_channel)
 
     async def _close(self) -> None:
+        protocol: Any = self._channel._protocol
         self._channel.close()
+        # It is only said to close: what it still has to send goes first, and the loop must not end before.
+        while protocol is not None and not protocol.handler.connection_lost:
+            await asyncio.sleep(0.001)
 
     async def _ask(self, request: Request) -> Answer:
         kind: Any = UnaryStreamMethod if request.streams else UnaryUnaryMethod
