@@ -16,9 +16,9 @@ import numpy as np
 import numpy.typing as npt
 
 from persia._core import write_emb
-from persia.durable import is_temporary, sync_directory, write_file
 from persia.errors import InvalidInput
 from persia.signs import farmhash64
+from persia.system.durable import is_temporary, sync_directory, write_file
 
 from ..marker import ID_FILE, MARKER, MAX_NUMBER, Marker
 from ..sign_files import ENDS, write_sign_file
