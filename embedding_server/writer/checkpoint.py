@@ -200,8 +200,8 @@ def _check_nothing_is_in_the_way(directory: Path, shards: int) -> None:
     for path in directory.iterdir():
         if re.fullmatch(r"s\d+", path.name) and not (path.name in ours or _is_left_of_a_checkpoint(path)):
             raise InvalidInput(
-                f"expected a directory without {path}, which is neither a shard of the new checkpoint nor left of an earlier one: "
-                "servers would refuse the checkpoint; move it away"
+                f"expected a directory without {path}, which is neither a shard of the new checkpoint nor left of an earlier "
+                "one: servers would refuse the checkpoint; move it away"
             )
 
 
