@@ -12,9 +12,8 @@ import click
 import pytest
 from stacks import LAUNCHER, ROOT
 
-from persia.deployment.deployment import DRAIN_SECONDS
 from persia.launcher import main
-from persia.torchserve.run.command import torchserve
+from persia.torchserve.run.command import DRAIN_SECONDS, torchserve
 
 UNITS = sorted((ROOT / "deploy" / "systemd").glob("*.service"))
 INSTALLED = "/opt/persia/bin/persia-launcher"
