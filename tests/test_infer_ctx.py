@@ -20,8 +20,9 @@ from servers import PATIENCE, EmbeddingServer, free_port
 
 import persia.prelude
 from persia.batch import IDTypeFeature, NonIDTypeFeature, PersiaBatch
-from persia.ctx import InferCtx, current_context
+from persia.ctx import InferCtx
 from persia.errors import ConfigError, DeadlineExceeded, InvalidInput, Unavailable
+from persia.prelude import current_context
 from persia.service import get_embedding_worker_services
 
 MIX = GOLDEN / "mix"
