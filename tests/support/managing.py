@@ -7,7 +7,7 @@ from pathlib import Path
 from click.testing import CliRunner, Result
 
 from client.manage_command import manage as manage_command
-from persia.torchserve import Management
+from persia.torchserve.management import Management
 from tests.support.torchserves import TorchServeRun, make_archive
 
 

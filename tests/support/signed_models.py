@@ -14,8 +14,8 @@ import torch
 import yaml
 from click.testing import CliRunner
 
-from handlers.archive_command import archive
 from persia.batch import IDTypeFeature, NonIDTypeFeature, PersiaBatch
+from persia.torchserve.archive.command import archive
 from tests.support.reference import Batch
 from tests.support.servers import PATIENCE
 from tests.support.torchserves import MIX, TorchServeRun

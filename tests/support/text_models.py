@@ -12,9 +12,9 @@ import torch
 import yaml
 from click.testing import CliRunner, Result
 
-from handlers.archive_command import archive
-from handlers.archive_contents import open_archive
 from persia.text import TextModel, TextSettings
+from persia.torchserve.archive.command import archive
+from persia.torchserve.archive.contents import open_archive
 from tests.support.text_serving import DENSE, SOURCES
 
 

@@ -14,9 +14,10 @@ from typing import Any
 import numpy as np
 
 from client.predict import Client
-from handlers.archive import write_archive
-from handlers.model_config import model_config
-from persia.torchserve import Management, Tokens
+from persia.torchserve.archive.model_config import model_config
+from persia.torchserve.archive.writing import write_archive
+from persia.torchserve.management import Management
+from persia.torchserve.tokens import Tokens
 from tests.support.golden import GOLDEN, arrays_of
 from tests.support.places import ROOT
 from tests.support.servers import PATIENCE, wait_until

@@ -18,9 +18,9 @@ from persia.batch import NonIDTypeFeature
 from persia.checking.command import check
 from persia.checking.memory import Room, judge_memory, room_of
 from persia.checking.report import COLUMNS, Report
+from persia.deployment.check import check_arguments
+from persia.deployment.deployment import Plan
 from persia.signs import signs_of
-from persia.stack.checked import check_arguments
-from persia.stack.deployment import Plan
 from tests.support.checks import CONFIG, SAMPLES, Files, changed, parse, table_ids
 from tests.support.golden import GOLDEN, arrays_of
 from tests.support.torchserves import PERSIA_HANDLER, make_archive

@@ -11,9 +11,9 @@ from pathlib import Path
 import click
 import pytest
 
-from handlers.torchserve_command import torchserve
+from persia.deployment.deployment import DRAIN_SECONDS
 from persia.launcher import main
-from persia.stack.deployment import DRAIN_SECONDS
+from persia.torchserve.run.command import torchserve
 from tests.support.places import ROOT
 from tests.support.stacks import LAUNCHER
 

@@ -9,8 +9,8 @@ from typing import Any
 import grpc
 import pytest
 
-from persia.rpc.answering import MOST_UNSENT
-from persia.rpc.server import THREADS
+from persia.serving.answering import MOST_UNSENT
+from persia.serving.server import THREADS
 from tests.support.echo_clients import GrpcioClient, Request, grpcio_channel
 from tests.support.echo_servers import PATIENCE, SERVICE, EchoServer
 from tests.support.servers import wait_until

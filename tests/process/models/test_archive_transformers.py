@@ -14,10 +14,10 @@ import pytest
 import torch
 from click.testing import CliRunner
 
-from handlers.text_archive import packing
-from handlers.text_archive.formats import write_model
 from persia.checking.command import check
 from persia.text.tokenizer import Text
+from persia.torchserve.archive.text import packing
+from persia.torchserve.archive.text.formats import write_model
 from tests.support.text_models import copy_of, pack, random_distilbert, random_longformer, random_roberta, settings_of, unpacked
 from tests.support.text_serving import DENSE, SOURCES
 

@@ -12,8 +12,8 @@ import numpy as np
 import pytest
 
 from client.text import HttpTextClient
-from handlers.text_archive.reading import load_text_model
 from persia.text.tokenizer import Text
+from persia.torchserve.archive.text.reading import load_text_model
 from tests.support.text_models import pack
 from tests.support.text_serving import DENSE, SOURCES
 from tests.support.torchserves import TorchServeRun

@@ -14,8 +14,8 @@ import grpc
 import numpy as np
 import pytest
 
-from persia.torchserve import Tokens
 from persia.torchserve.schema import new_message, open_channel, predictions_call
+from persia.torchserve.tokens import Tokens
 from tests.support.golden import arrays_of
 from tests.support.middlewares import Deployment
 from tests.support.servers import PATIENCE, EmbeddingServer, wait_until

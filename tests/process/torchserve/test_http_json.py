@@ -21,15 +21,15 @@ import pytest
 import torch
 
 from client.predict import AsyncClient, Client
-from handlers.archive import write_archive
-from handlers.model_config import model_config
-from handlers.signature_writing import signature_of
 from persia.batch import NonIDTypeFeature
 from persia.config import load_embedding_config, parse_embedding_config
 from persia.errors import InvalidInput
-from persia.torchserve import decode_scores
+from persia.torchserve.archive.dense.signature_writing import signature_of
+from persia.torchserve.archive.model_config import model_config
+from persia.torchserve.archive.writing import write_archive
 from persia.torchserve.json_form import request_of_json
 from persia.torchserve.schema import new_message, open_channel, predictions_call
+from persia.torchserve.scores import decode_scores
 from tests.support.golden import arrays_of
 from tests.support.middlewares import Deployment
 from tests.support.places import ROOT

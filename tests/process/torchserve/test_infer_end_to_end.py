@@ -18,8 +18,8 @@ import torch
 
 from persia._core import decode_batch
 from persia.batch import IDTypeFeatureWithSingleID, NonIDTypeFeature, PersiaBatch
-from persia.torchserve import Tokens
 from persia.torchserve.schema import new_message, open_channel, predictions_call
+from persia.torchserve.tokens import Tokens
 from tests.support.golden import arrays_of, golden
 from tests.support.middlewares import Deployment
 from tests.support.places import ROOT

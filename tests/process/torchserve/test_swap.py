@@ -16,7 +16,8 @@ from click.testing import CliRunner
 from client.manage_command import manage as manage_command
 from client.swap import swap
 from persia.errors import DeadlineExceeded, PersiaError, Unavailable
-from persia.torchserve import Management, Model
+from persia.torchserve.management import Management
+from persia.torchserve.model import Model
 from tests.support.managing import broken_archive, manage, options, versions
 from tests.support.servers import PATIENCE, wait_until
 from tests.support.torchserves import LAUNCHER, TorchServeRun, make_archive

@@ -13,8 +13,8 @@ import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from client.predict import AsyncClient
-from handlers.health import Health
 from persia.errors import Unavailable
+from persia.torchserve.run.health import Health
 from tests.support.servers import PATIENCE, wait_until
 from tests.support.torchserves import TorchServeRun, make_archive
 

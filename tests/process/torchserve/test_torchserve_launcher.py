@@ -15,9 +15,9 @@ from pathlib import Path
 import pytest
 
 from client.predict import Client
-from handlers.java import find_java
 from persia.errors import AccessDenied, NotFound, Unavailable
-from persia.torchserve import Management
+from persia.system.java import find_java
+from persia.torchserve.management import Management
 from tests.support.servers import PATIENCE, wait_until
 from tests.support.torchserves import LAUNCHER, TorchServeRun, launch, make_archive
 

@@ -16,7 +16,8 @@ from client.infer_command import infer
 from client.predict import Client
 from client.swap import put_into_store, swap
 from persia.errors import AccessDenied, DeadlineExceeded, InvalidInput, NotFound, PersiaError, Unavailable
-from persia.torchserve import Management, Tokens
+from persia.torchserve.management import Management
+from persia.torchserve.tokens import Tokens
 from tests.support.load import Load
 from tests.support.managing import broken_archive, manage, versions
 from tests.support.servers import PATIENCE, wait_until

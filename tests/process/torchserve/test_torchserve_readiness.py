@@ -10,11 +10,11 @@ from pathlib import Path
 
 import pytest
 
-from handlers.readiness import SMOKE_SECONDS, Readiness, has_traceback
-from handlers.restoring import Planned
-from handlers.torchserve_options import Options
-from handlers.torchserve_process import TorchServe
 from persia.errors import DeadlineExceeded
+from persia.torchserve.run.options import Options
+from persia.torchserve.run.process import TorchServe
+from persia.torchserve.run.readiness import SMOKE_SECONDS, Readiness, has_traceback
+from persia.torchserve.run.restoring import Planned
 from tests.support.servers import PATIENCE, wait_until
 from tests.support.torchserves import TorchServeRun, launch, make_archive
 

@@ -20,7 +20,8 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 from client.predict import Client
 from client.swap import swap
 from persia.errors import PersiaError, Unavailable
-from persia.torchserve import Management, Tokens
+from persia.torchserve.management import Management
+from persia.torchserve.tokens import Tokens
 from tests.support.managing import manage, versions
 from tests.support.servers import PATIENCE, free_port, wait_until
 from tests.support.stacks import Up

@@ -116,9 +116,9 @@ def test_errors_in_old_sections_name_the_place_in_the_file() -> None:
             " - at `$.embedding_server_config`",
         ),
         (
-            "common_config:\n  metrics_config:\n    push_interval_sec: 3\n    push_interval_seconds: 4\n",
-            "line 3: an old name of `common_config.metrics_config.push_interval_seconds`, which is also set on line 4"
-            " - at `$.common_config.metrics_config.push_interval_sec`",
+            "common_config:\n  initial_sparse_checkpoint: /a\n  infer_config:\n    embedding_checkpoint: /b\n",
+            "line 2: an old name of `common_config.infer_config.embedding_checkpoint`, which is also set on line 4"
+            " - at `$.common_config.initial_sparse_checkpoint`",
         ),
         (
             "common_config:\n  intent: {Infer: {}}\n  infer_config: {}\n",

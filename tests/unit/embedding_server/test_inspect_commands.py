@@ -6,6 +6,7 @@ import json
 import os
 import shutil
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,7 @@ from embedding_server.checkpoint import open_checkpoint
 from embedding_server.resharding import reshard
 from embedding_server.writer import IncrementalDumper, buckets, write_checkpoint
 from persia._core import EmbReader
+from persia.errors import CorruptFile
 from persia.signs import shard_of
 from tests.support.golden import GOLDEN
 from tests.support.reference import read_emb
@@ -73,10 +75,19 @@ def test_every_problem_of_a_checkpoint_is_named(broken: Path) -> None:
 @pytest.mark.parametrize(
     ("path", "problem"),
     [
-        ("embedding_dump_done", "expected embedding_dump_done, got none: the dump did not finish"),
-        ("s1/embedding_dump_done", "s1: expected embedding_dump_done, got none: the dump did not finish"),
-        ("s0/replica_0_shard_0.emb", "s0: expected 4 .emb files, got 3"),
-        ("s1", "expected s0 to s1, got s0"),
+        (
+            "embedding_dump_done",
+            "/embedding_dump_done at byte 0: expected the marker of a complete checkpoint, got no such file",
+        ),
+        (
+            "s1/embedding_dump_done",
+            "s1/embedding_dump_done at byte 0: expected the marker of a complete checkpoint, got no such",
+        ),
+        (
+            "s0/replica_0_shard_0.emb",
+            "s0 at byte 0: expected the 4 files that embedding_dump_done counts, got replica_0_shard_0",
+        ),
+        ("s1", "expected the shards s0, s1 that embedding_dump_done counts, got s0"),
     ],
 )
 def test_what_is_missing_is_named(path: str, problem: str, broken: Path) -> None:
@@ -89,7 +100,41 @@ def test_a_shard_of_another_checkpoint_is_named(broken: Path) -> None:
     text = (broken / "s1" / "embedding_dump_done").read_text()
     (broken / "s1" / "embedding_dump_done").write_text(text.replace("num_shards: 2", "num_shards: 3"))
     report, code = checkpoint_report(broken)
-    assert code == 1 and "expected 2 shards, as above it, got 3" in report["problems"][0]
+    assert code == 1 and f"s1/embedding_dump_done at byte 0: expected the counts of {broken}" in report["problems"][0]
+
+
+def _a_leading_zero(broken: Path) -> None:
+    (broken / "s01").mkdir()
+
+
+def _a_plain_file(broken: Path) -> None:
+    (broken / "s5").touch()
+
+
+def _an_empty_directory(broken: Path) -> None:
+    (broken / "s2").mkdir()
+
+
+def _a_misnamed_file(broken: Path) -> None:
+    os.rename(broken / "s1" / "replica_1_shard_2.emb", broken / "s1" / "replica_0_shard_2.emb")
+
+
+def _another_count_of_files(broken: Path) -> None:
+    (broken / "s1" / "replica_1_shard_3.emb").unlink()
+    text = (broken / "s1" / "embedding_dump_done").read_text()
+    (broken / "s1" / "embedding_dump_done").write_text(text.replace("num_internal_shards: 4", "num_internal_shards: 3"))
+
+
+@pytest.mark.parametrize(
+    "damage", [_a_leading_zero, _a_plain_file, _an_empty_directory, _a_misnamed_file, _another_count_of_files]
+)
+def test_what_a_server_would_refuse_is_refused_with_its_words(damage: Callable[[Path], None], broken: Path) -> None:
+    damage(broken)
+    with pytest.raises(CorruptFile) as refused:
+        open_checkpoint(broken, 0, 3)
+    report, code = checkpoint_report(broken)
+    assert code == 1
+    assert str(refused.value) in report["problems"]
 
 
 def test_rows_that_nobody_asks_for_are_counted(tmp_path: Path) -> None:

@@ -13,10 +13,10 @@ from click.testing import CliRunner, Result
 from hypothesis import given
 from hypothesis import strategies as st
 
-from handlers.archive_command import archive
 from persia.config import load_embedding_config
 from persia.errors import CorruptFile
 from persia.signature import DenseSignature, FeatureSignature, Signature, read_signature, signature_of_archive
+from persia.torchserve.archive.command import archive
 from tests.support.golden import arrays_of
 from tests.support.torchserves import MIX
 

@@ -11,7 +11,7 @@ import pytest
 import torch
 from click.testing import CliRunner
 
-from handlers.archive_command import archive
+from persia.torchserve.archive.command import archive
 from tests.support.text_models import copy_of, pack, unpacked
 from tests.support.text_serving import DENSE, SOURCES
 

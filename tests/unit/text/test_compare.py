@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 from click.testing import CliRunner, Result
 
-from handlers.archive_command import archive
-from handlers.compare_command import compare
+from persia.torchserve.archive.command import archive
+from persia.torchserve.archive.compare.command import compare
 from tests.support.golden import GOLDEN
 from tests.support.text_models import pack, random_distilbert
 from tests.support.text_serving import SOURCES

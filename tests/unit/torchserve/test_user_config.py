@@ -9,13 +9,13 @@ from typing import Any
 import pytest
 from click.testing import CliRunner, Result
 
-from handlers import torchserve_command
-from handlers.torchserve_options import Directories, Options, properties
-from handlers.torchserve_process import TorchServe
-from handlers.user_config import read_user_config
+from persia.deployment.check import check_arguments
+from persia.deployment.deployment import Plan
 from persia.errors import InvalidInput
-from persia.stack.checked import check_arguments
-from persia.stack.deployment import Plan
+from persia.torchserve.run import command as torchserve_command
+from persia.torchserve.run.options import Directories, Options, properties
+from persia.torchserve.run.process import TorchServe
+from persia.torchserve.run.user_config import read_user_config
 from tests.support.torchserves import make_archive
 
 TOKENS = "disable_token_authorization=false\n"

@@ -11,10 +11,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from handlers.restoring import Planned, plan_start
-from handlers.store import with_checksums
 from persia.errors import ConfigError, InvalidInput, NotFound
-from persia.torchserve import Model
+from persia.torchserve.model import Model
+from persia.torchserve.run.restoring import Planned, plan_start
+from persia.torchserve.run.store import with_checksums
 from persia.torchserve.wanted import Version, Versions, Wanted, differences, fitness, noted, read_wanted, write_wanted
 from tests.support.torchserves import make_archive
 

@@ -128,13 +128,25 @@ def test_a_finished_checkpoint_is_not_overwritten_unasked(tmp_path: Path) -> Non
 def test_overwriting_leaves_nothing_of_the_old_one_and_all_of_the_rest(tmp_path: Path) -> None:
     write_checkpoint(tmp_path, [block(range(100))], shards=3, files_per_shard=5)
     (tmp_path / "dense.pt").write_text("dense")
-    (tmp_path / "s2" / "notes").write_text("notes")
+    (tmp_path / "s0" / "notes").write_text("notes")
     (tmp_path / "s0" / "another.emb").write_text("")  # a server would load this, too
     write_checkpoint(tmp_path, [block([2])], shards=1, files_per_shard=1, overwrite=True)
-    expected = ["checkpoint_id", "dense.pt", "embedding_dump_done", "s0/embedding_dump_done", "s0/replica_0_shard_0.emb"]
-    expected += ["s2/notes"]
+    expected = ["checkpoint_id", "dense.pt", "embedding_dump_done", "s0/embedding_dump_done", "s0/notes"]
+    expected += ["s0/replica_0_shard_0.emb"]
     assert names_in(tmp_path) == expected and not (tmp_path / "s1").exists()
     assert inspect_checkpoint(tmp_path).problems == []
+
+
+@pytest.mark.parametrize("name", ["s2/notes", "s7", "s01/notes", "s5/replica_5_shard_0.emb/notes"])
+def test_what_would_keep_servers_from_loading_it_is_named_before_anything_is_written(name: str, tmp_path: Path) -> None:
+    """Not a shard of the new checkpoint, and not what an earlier one left: nobody but its owner may remove it."""
+    write_checkpoint(tmp_path, [block(range(100))], shards=3)
+    (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+    (tmp_path / name).write_text("notes")
+    before = names_in(tmp_path)
+    with pytest.raises(InvalidInput, match=f"expected a directory without {tmp_path / name.split('/')[0]}, "):
+        write_checkpoint(tmp_path, [block([2])], shards=2, overwrite=True)
+    assert names_in(tmp_path) == before
 
 
 def test_the_old_one_stays_until_all_rows_have_come(tmp_path: Path) -> None:

@@ -13,8 +13,10 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
+from embedding_server.packets import Packet, load_packet, look_into
 from embedding_server.writer import IncrementalDumper, PacketInfo, packet_writer, read_manifest, verify_packet
 from embedding_server.writer.packet import packet_name
 from persia._core import IncReader, write_inc
@@ -195,6 +197,11 @@ def file_of(**values: Any) -> dict[str, Any]:
     return {"name": "0_0.inc", "rows": 2, "bytes": 60, "crc32": "00000000"} | values
 
 
+def more_rows_of_a_file(packet: Path) -> None:
+    file = json.loads((packet / "manifest.json").read_bytes())["files"][0]
+    changed(rows=3, files=[file | {"rows": 3}])(packet)
+
+
 DAMAGE = {
     "a flipped bit": (flip, r"0_0.inc at byte 0: expected bytes of CRC-32 \w{8}, by the manifest, got \w{8}"),
     "a truncated file": (truncate, "0_0.inc at byte 30: expected 68 bytes, by the manifest, got 30"),
@@ -203,6 +210,7 @@ DAMAGE = {
     "one file more": (lambda p: write_inc(p / "0_1.inc", [block([9])], 0), "0_1.inc at byte 0: expected only files that the"),
     "other rows": (changed(rows=3), "manifest.json at byte 0: expected files of 3 rows, got 2"),
     "another time": (changed(unix_seconds=1), f"0_0.inc at byte 60: expected 1 s, by the manifest, got {int(NOON)}"),
+    "other rows of a file": (more_rows_of_a_file, "0_0.inc at byte 0: expected 3 rows, by the manifest, got 2"),
     "another format": (changed(format=3), r"manifest.json at byte 0: expected .* <= 2 - at `\$.format`"),
     "an unknown key": (changed(parent=1), "manifest.json at byte 0: .*unknown field `parent`"),
     "a path": (changed(files=[file_of(name="../x_0.inc")]), r"manifest.json at byte 0: .*at `\$.files\[0\].name`"),
@@ -222,16 +230,20 @@ def test_damage_is_found_and_named(damage: Any, message: str, tmp_path: Path) ->
     with pytest.raises(CorruptFile, match=message) as caught:
         verify_packet(packet)
     assert Path(caught.value.file).parent == packet
+    with pytest.raises(CorruptFile, match=message):
+        load_packet(look_into(Packet(packet, 0)), "f32", (0, 1))
 
 
-def test_rows_that_differ_from_the_manifest_are_found(tmp_path: Path) -> None:
+def test_a_file_of_deletions_is_held_against_the_manifest(tmp_path: Path) -> None:
     with IncrementalDumper(tmp_path, clock=SteppedClock(NOON)) as dumper:
-        dumper.commit(*block([1, 2]))
+        dumper.delete(np.array([1, 2], np.uint64))
     (packet,) = packets_in(tmp_path / "s0")
-    manifest = json.loads((packet / "manifest.json").read_bytes())
-    changed(rows=3, files=[manifest["files"][0] | {"rows": 3}])(packet)
-    with pytest.raises(CorruptFile, match=r"0_0\.inc at byte 0: expected 3 rows, by the manifest, got 2"):
-        verify_packet(packet)
+    load_packet(look_into(Packet(packet, 0)), "f32", (0, 1))
+    files = json.loads((packet / "manifest.json").read_bytes())["files"]
+    changed(files=[file | {"rows": 3} if file["name"].endswith(".del") else file for file in files])(packet)
+    for look in (verify_packet, lambda path: load_packet(look_into(Packet(path, 0)), "f32", (0, 1))):
+        with pytest.raises(CorruptFile, match=r"0_0\.del at byte 0: expected 3 rows, by the manifest, got 2"):
+            look(packet)
 
 
 def test_a_draft_is_seen_by_nobody(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
