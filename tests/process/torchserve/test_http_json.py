@@ -62,9 +62,7 @@ def other_config() -> str:
 
 @pytest.fixture(scope="module")
 def served(tmp_path_factory: pytest.TempPathFactory, deployment: Deployment) -> Iterator[TorchServeRun]:
-    directory = tmp_path_factory.mktemp("served")
-    store = directory / "store"
-    store.mkdir()
+    directory, store = tmp_path_factory.mktemp("served"), tmp_path_factory.mktemp("store")
     two, sample, golden = directory / "two.pt", directory / "sample.bin", directory / "golden.bin"
     torch.jit.script(Two()).save(str(two))
     sample.write_bytes(batch_of(FORM))

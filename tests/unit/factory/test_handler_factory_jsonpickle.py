@@ -38,12 +38,7 @@ PLAIN = {
 }
 ARRAY = np.arange(3, dtype=np.float32)
 ARRAYS = {"a": ARRAY, "b": [ARRAY.copy(), ARRAY], "c": np.asfortranarray(np.arange(6).reshape(2, 3))}
-TENSORS = [
-    torch.tensor([[1.0, 3.0], [2.0, 4.0]]),
-    torch.tensor([1, 2]),
-    torch.ones(2, dtype=torch.bfloat16),
-    torch.zeros(0, 3),
-]
+TENSORS = [torch.tensor([[1.0, 3.0], [2.0, 4.0]]), torch.tensor([1, 2]), torch.ones(2, dtype=torch.bfloat16), torch.zeros(0, 3)]
 
 
 @pytest.mark.parametrize(("name", "value"), [("plain", PLAIN), ("numpy", ARRAYS)])
