@@ -231,7 +231,7 @@ class InferCtx:
             raise Unavailable(f"expected an answer of {', '.join(self._addresses)}, got none in time")
         try:
             if self._closed:
-                raise InvalidInput("expected a context that is open, got one that was closed")
+                raise InvalidInput("the context was closed: make a new one")
             if self._lookups is None:
                 addresses, options, config = self._addresses, self._options, self._load_embedding_config
                 self._use(connect(addresses, options, end, embedding_config=config, expects=self._expects))

@@ -36,7 +36,7 @@ _NOTHING = pb.DirectionsRequest().SerializeToString()
 
 
 class _Bypass:
-    """A router to the servers that a middleware names, and the topology in which it named them."""
+    """A router to the servers that a middleware names, and the start numbers by which the middleware knows them."""
 
     def __init__(self, topology: pb.DirectionsResponse, options: RouterOptions, expected_slots: ExpectedSlots | None) -> None:
         """Raises InvalidInput; ConfigError where the middleware's embedding config is not as expected."""
