@@ -16,7 +16,7 @@ from typing import Any
 
 import pytest
 
-from client.predict import Client
+from persia.client.predict import Client
 from persia.ctx import InferCtx
 from persia.deployment.deployment import Ready, free_ports
 from persia.torchserve.archive.handler_files import PERSIA_HANDLER
