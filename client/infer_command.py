@@ -170,7 +170,7 @@ def _checked(answer: Prediction, output: Path | None, keys: Sequence[str]) -> Pr
 
 def _with_advice(error: PersiaError, inputs: Sequence[Path]) -> PersiaError:
     """With what a table's owner can do about a column that was taken for a feature."""
-    unknown = "takes no such feature" in str(error) or "a feature that the embedding config has" in str(error)
+    unknown = "takes no such feature" in str(error) or "the embedding config has no slot of this name" in str(error)
     if not unknown or not any(path.suffix in TABLES for path in inputs):
         return error
     advice = "--key COLUMN keeps it out, --dense COLUMN (or TENSOR=COLUMN) makes it a dense input"

@@ -239,7 +239,7 @@ class InferCtx:
             raise Unavailable(f"expected an answer of {', '.join(self._addresses)}, got none in time")
         try:
             if self._closed:
-                raise InvalidInput("expected a context that is open, got one that was closed")
+                raise InvalidInput("the context was closed: make a new one")
             if self._lookups is None:
                 if are_shards(self._addresses, end, self._options.security):
                     self._route([[address] for address in self._addresses])

@@ -36,7 +36,7 @@ _NOTHING = pb.DirectionsRequest().SerializeToString()
 
 
 class _Route:
-    """A router to the servers that directions name, and by what it knows them."""
+    """A router to the servers that a middleware's directions name, and the start numbers by which it knows them."""
 
     def __init__(self, directions: pb.DirectionsResponse, options: RouterOptions, expected_slots: ExpectedSlots | None) -> None:
         """Raises InvalidInput; ConfigError where the middleware's embedding config is not as expected."""

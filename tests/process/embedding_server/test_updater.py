@@ -96,7 +96,7 @@ def _priority(task: int) -> int:
         return 0
 
 
-TOO_LATE = "expected all newer packets on disk, got none of s0/inc_20260101000002, which is applied"
+TOO_LATE = "the packet is older than s0/inc_20260101000002, which was applied and whose files have since been deleted"
 
 
 @pytest.mark.parametrize("seen", [True, False])

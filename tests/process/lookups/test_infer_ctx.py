@@ -175,7 +175,7 @@ def test_a_closed_context_says_so(deployment: Deployment) -> None:
     context.get_embedding_from_bytes(BATCH)
     context.close()
     context.close()
-    with pytest.raises(InvalidInput, match="got one that was closed"):
+    with pytest.raises(InvalidInput, match="the context was closed"):
         context.get_embedding_from_bytes(BATCH)
 
 
