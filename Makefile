@@ -105,9 +105,8 @@ lint: build  ## check style, types and formatting
 	bash -n base/build.sh
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
-	rm -rf build/types
-	mkdir -p build/types/persia
-	ln -s $(addprefix ../../../,$(filter-out %/__pycache__,$(wildcard persia/*)) $(LEAVES)) build/types/persia
+	@rm -rf build/types && mkdir -p build/types/persia
+	@ln -s $(addprefix ../../../,$(filter-out %/__pycache__,$(wildcard persia/*)) $(LEAVES)) build/types/persia
 	$(BIN)/mypy build/types/persia $(TYPED)
 	$(BIN)/clang-format --dry-run -Werror $(FORMATTED)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeVar
 
 from persia.errors import DeadlineExceeded, InvalidInput, PersiaError, TooLarge
@@ -43,7 +43,7 @@ class Outcomes:
         self._open = list(done)
         return done
 
-    def all(self, answers: dict[int, T]) -> list[T | PersiaError]:
+    def all(self, answers: Mapping[int, T]) -> list[T | PersiaError]:
         """Of all requests in their order. answers: of those that went on.
 
         Raises DeadlineExceeded where all callers' time is over.
