@@ -17,8 +17,9 @@ import yaml
 
 import persia.prelude
 from persia.batch import IDTypeFeature, NonIDTypeFeature, PersiaBatch
-from persia.ctx import InferCtx, current_context
+from persia.ctx import InferCtx
 from persia.errors import ConfigError, DeadlineExceeded, InvalidInput, Unavailable
+from persia.prelude import current_context
 from persia.service import get_embedding_worker_services
 from tests.support.golden import GOLDEN, arrays_of
 from tests.support.middlewares import Deployment
