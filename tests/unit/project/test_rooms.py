@@ -105,7 +105,8 @@ def room_of(module: str) -> str | None:
         return None
     parts = parts[1:] if parts[1:2] and parts[1] in LEAVES else parts
     paths = ["/".join(parts[:length]) for length in range(len(parts), 0, -1)]
-    return next(ROOMS[name] for path in paths for name in (f"{path}.py", path) if name in ROOMS)
+    rooms: list[str] = [ROOMS[name] for path in paths for name in (f"{path}.py", path) if name in ROOMS]
+    return rooms[0]
 
 
 def test_the_map_has_every_folder() -> None:
