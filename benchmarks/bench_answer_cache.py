@@ -24,10 +24,10 @@ import torch
 import yaml
 from servers import EmbeddingServer
 
-from embedding_server.writer import write_checkpoint
 from persia.batch import IDTypeFeature, NonIDTypeFeature, PersiaBatch
 from persia.config import load_embedding_config
 from persia.handlers.persia_handler import PersiaHandler  # type: ignore[import-not-found, import-untyped, unused-ignore]
+from persia.writers import write_checkpoint
 
 FEATURES, DIM, NUMBERS, ROWS = 26, 16, 13, 100_000
 SAMPLES = (1, 128, 2048)

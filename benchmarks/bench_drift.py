@@ -30,7 +30,6 @@ from servers import EmbeddingServer
 from torchserves import PERSIA_HANDLER, TorchServeRun, make_archive
 
 from client.predict import Client
-from embedding_server.writer import write_checkpoint
 from handlers.persia_handler import PersiaHandler
 from persia.batch import IDTypeFeature, NonIDTypeFeature, PersiaBatch
 from persia.config import load_embedding_config
@@ -39,6 +38,7 @@ from persia.drift.recorder import Recorder, Windows
 from persia.drift.state import StateDirectory, windows_of
 from persia.drift.watch import DriftWatch
 from persia.drift.window import Window
+from persia.writers import write_checkpoint
 
 FEATURES, DIM, DENSE, SHARDS, BATCHES = 26, 16, 13, 2, 50
 SHAPES = ((1, 1), (128, 1), (128, 16))

@@ -13,10 +13,10 @@ import numpy.typing as npt
 from persia_packets import DIM, START, finish
 from stepped_clock import SteppedClock
 
-from embedding_server.sign_files import write_sign_file
-from embedding_server.writer import IncrementalDumper, write_checkpoint
-from embedding_server.writer.manifest import read_manifest
 from persia import _core
+from persia.formats.manifest import read_manifest
+from persia.formats.sign_files import write_sign_file
+from persia.writers import IncrementalDumper, write_checkpoint
 
 SIGNS = np.arange(1, 3001, dtype=np.uint64) + np.uint64(1 << 56)
 OF_THE_DUMPER = 7  # its training shard

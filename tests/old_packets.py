@@ -6,8 +6,8 @@ from pathlib import Path
 
 from persia_packets import START, Follower, finish, write_file
 
-from embedding_server.bounds import Bounds
-from embedding_server.pruning import Pruner, PruneRules
+from embedding_server.updates.pruning import Pruner, PruneRules
+from persia.formats.bounds import Bounds
 
 AGED = PruneRules(older_than=1)
 BEFORE = PruneRules(before_checkpoint=True)

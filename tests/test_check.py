@@ -16,7 +16,6 @@ from click.testing import CliRunner
 from golden import GOLDEN, arrays_of
 from torchserves import PERSIA_HANDLER, make_archive
 
-from embedding_server.writer import IncrementalDumper, write_checkpoint
 from persia.batch import NonIDTypeFeature
 from persia.checking.command import check
 from persia.checking.memory import Room, judge_memory, room_of
@@ -24,6 +23,7 @@ from persia.checking.report import COLUMNS, Report
 from persia.signs import signs_of
 from persia.stack.checked import check_arguments
 from persia.stack.deployment import Plan
+from persia.writers import IncrementalDumper, write_checkpoint
 
 LAUNCHER = Path(sys.executable).with_name("persia-launcher")
 

@@ -14,13 +14,13 @@ from golden import GOLDEN
 from two_checkpoints import OLD, write
 
 from embedding_server import shard as shard_module
-from embedding_server.checkpoint import Checkpoint, open_checkpoint
 from embedding_server.identity import identify
 from embedding_server.options import ShardOptions
 from embedding_server.shard import ShardServer
-from embedding_server.writer import write_checkpoint
 from persia.checkpoint_id import checkpoint_name, checkpoint_text
 from persia.errors import CorruptFile
+from persia.formats.checkpoint import Checkpoint, open_checkpoint
+from persia.writers import write_checkpoint
 
 MIX = GOLDEN / "mix"
 

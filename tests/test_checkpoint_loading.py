@@ -16,10 +16,11 @@ from golden import GOLDEN
 from servers import PATIENCE, EmbeddingServer
 from written import block
 
-from embedding_server.checkpoint import load_checkpoint, open_checkpoint
-from embedding_server.writer import write_checkpoint
+from embedding_server.loading import load_checkpoint
 from persia._core import TableBuilder
 from persia.errors import CorruptFile
+from persia.formats.checkpoint import open_checkpoint
+from persia.writers import write_checkpoint
 
 CONFIG = GOLDEN / "mix" / "embedding_config.yml"
 SIGNS = list(range(1, 50))

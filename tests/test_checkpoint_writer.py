@@ -16,12 +16,12 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from written import Block, block, read_checkpoint, read_rows, rows_of, temporaries_in
 
-from embedding_server.inspection import inspect_checkpoint
-from embedding_server.marker import read_marker
-from embedding_server.writer import buckets, checkpoint, write_checkpoint
+from embedding_server.tools.inspection import inspect_checkpoint
 from persia._core import EmbReader, TableBuilder
 from persia.errors import CorruptFile, InvalidInput
+from persia.formats.marker import read_marker
 from persia.signs import shard_of
+from persia.writers import buckets, checkpoint, write_checkpoint
 
 
 def names_in(directory: Path) -> list[str]:

@@ -16,12 +16,12 @@ import pytest
 from middlewares import Middleware
 from servers import PATIENCE, EmbeddingServer, ServerProcess, wait_until
 
-from embedding_server.writer import write_checkpoint
 from persia.batch import IDTypeFeature, PersiaBatch
 from persia.config import EmbeddingConfig, SlotConfig
 from persia.ctx import InferCtx
 from persia.feature_lookup import CoreTotals, FeatureLookup
 from persia.misses import MissReporter
+from persia.writers import write_checkpoint
 
 CONFIG_TEXT = "slots_config:\n  found:\n    dim: 8\n  wrong:\n    dim: 4\n  never:\n    dim: 8\n"
 CONFIG = EmbeddingConfig(slots_config={"found": SlotConfig(dim=8), "wrong": SlotConfig(dim=4), "never": SlotConfig(dim=8)})

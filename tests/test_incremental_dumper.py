@@ -16,9 +16,9 @@ from hypothesis import strategies as st
 from stepped_clock import SteppedClock
 from written import Block, block, packets_in, read_packet, replay, rows_of
 
-from embedding_server.writer import IncrementalDumper, packet_writer, verify_packet
-from embedding_server.writer.row_buffer import Change, RowBuffer
 from persia.errors import InvalidInput
+from persia.writers import IncrementalDumper, packet_writer, verify_packet
+from persia.writers.row_buffer import Change, RowBuffer
 
 
 @pytest.fixture

@@ -11,12 +11,12 @@ from embedding_configs import MIXED
 from servers import EmbeddingServer
 from written import block, packets_in, read_checkpoint, read_packet
 
-from embedding_server.sign_files import read_sign_file
-from embedding_server.writer import IncrementalDumper, write_checkpoint
-from embedding_server.writer.checkpoint import Block, Lifetimes
 from persia.config import EmbeddingConfig, parse_embedding_config
 from persia.errors import ConfigError, FeatureError, InvalidInput
+from persia.formats.sign_files import read_sign_file
 from persia.signs import signs_of
+from persia.writers import IncrementalDumper, write_checkpoint
+from persia.writers.checkpoint import Block, Lifetimes
 
 CONFIG = parse_embedding_config(MIXED)
 SLOTS = CONFIG.slots

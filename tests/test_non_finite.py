@@ -15,10 +15,10 @@ from persia_packets import CONFIG, DIM, START, finish, values, write_packet
 from servers import EmbeddingServer
 from written import block, packets_in
 
-from embedding_server import commands
-from embedding_server.writer import IncrementalDumper, verify_packet, write_checkpoint
+from embedding_server.tools import commands
 from persia import _core
 from persia.errors import CorruptFile, InvalidInput
+from persia.writers import IncrementalDumper, verify_packet, write_checkpoint
 
 BAD: list[float] = [math.nan, math.inf, -math.inf]
 

@@ -19,11 +19,11 @@ from golden import golden
 from stepped_clock import SteppedClock
 from written import block, packets_in, read_packet, replay, rows_of
 
-from embedding_server.packets import Packet, load_packet, look_into
-from embedding_server.writer import IncrementalDumper, PacketInfo, packet_writer, read_manifest, verify_packet
-from embedding_server.writer.packet import packet_name
+from embedding_server.updates.applier import load_packet
 from persia._core import IncReader, write_inc
 from persia.errors import CorruptFile, InvalidInput, Unavailable
+from persia.formats.packet import Packet, look_into, packet_name
+from persia.writers import IncrementalDumper, PacketInfo, packet_writer, read_manifest, verify_packet
 
 NOON = 1_795_176_000.0  # 2026-11-20 12:00:00 UTC
 

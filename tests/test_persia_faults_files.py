@@ -16,9 +16,9 @@ from stepped_clock import SteppedClock
 from written import block, packets_in, rows_of
 
 from embedding_server.shard import ShardOptions, ShardServer
-from embedding_server.writer import IncrementalDumper, packet_writer, verify_packet, write_checkpoint
 from persia import _core
 from persia.errors import CorruptFile
+from persia.writers import IncrementalDumper, packet_writer, verify_packet, write_checkpoint
 
 ALL = np.arange(1, 101, dtype=np.uint64)
 
@@ -63,7 +63,7 @@ def test_fault_10_a_flipped_bit(packets: Path) -> None:
     at = whole.index(struct.pack("<f", 3.0))
     file.write_bytes(whole[:at] + bytes([whole[at] ^ 1]) + whole[at + 1 :])
     follower = Follower(packets)
-    assert "CRC-32" in follower.updater.set_aside[f"s0/{packet.name}"]
+    assert "CRC-32" in follower.updater.ledger.set_aside()[f"s0/{packet.name}"]
     assert follower.values([1, 2]) == [0, 0]
     file.write_bytes(whole)
     follower.scan()

@@ -16,8 +16,8 @@ from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
 from persia_packets import CONFIG, DIM, finish, values, write_packet
 from servers import PATIENCE, EmbeddingServer, wait_until
 
-from embedding_server.writer import write_checkpoint
 from persia.v1 import embedding_pb2 as pb
+from persia.writers import write_checkpoint
 
 
 def metrics_of(server: EmbeddingServer) -> dict[str, float]:

@@ -126,8 +126,8 @@ def test_leaves_are_found_by_their_names_in_few_places() -> None:
 def test_reading_a_checkpoint_waits_for_no_import_that_it_does_not_need() -> None:
     code = "import persia.launcher, persia.embedding_server.__main__, sys; print(*sys.modules, sep='\\n')"
     modules = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True).stdout.splitlines()
-    assert "persia.embedding_server.checkpoint" in modules
-    assert {"numpy", "prometheus_client", "watchdog", "persia.embedding_server.writer", "persia.routing"}.isdisjoint(modules)
+    assert "persia.formats.checkpoint" in modules
+    assert {"numpy", "prometheus_client", "watchdog", "persia.writers", "persia.routing"}.isdisjoint(modules)
 
 
 def test_without_the_native_core_the_import_says_how_to_build(tmp_path: Path) -> None:

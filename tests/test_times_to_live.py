@@ -16,12 +16,12 @@ from written import block
 
 from embedding_server.expiry import Expiring
 from embedding_server.options import ShardOptions
-from embedding_server.resharding import reshard
 from embedding_server.shard import ShardServer
-from embedding_server.sign_files import read_sign_file
-from embedding_server.writer import IncrementalDumper, write_checkpoint
+from embedding_server.tools.resharding import reshard
 from persia import _core
 from persia.errors import CorruptFile, InvalidInput
+from persia.formats.sign_files import read_sign_file
+from persia.writers import IncrementalDumper, write_checkpoint
 
 U64 = np.uint64
 

@@ -15,10 +15,10 @@ from servers import EmbeddingServer, wait_until
 from torchserves import TorchServeRun, make_archive
 
 from client.swap import swap
-from embedding_server.writer import IncrementalDumper
 from persia.batch import IDTypeFeature, PersiaBatch
 from persia.config import load_embedding_config
 from persia.signs import signs_of
+from persia.writers import IncrementalDumper
 
 MIX = GOLDEN / "mix"
 CONFIG = MIX / "embedding_config.yml"

@@ -13,8 +13,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from servers import EmbeddingServer
 
-from embedding_server.writer import IncrementalDumper
 from persia.config import load_embedding_config
+from persia.writers import IncrementalDumper
 
 NAMES = st.lists(st.text("abcdef", min_size=1, max_size=4), min_size=2, max_size=6, unique=True)
 

@@ -9,12 +9,12 @@ import numpy as np
 import pytest
 from middlewares import Deployment
 
-from embedding_server.writer import write_checkpoint
 from persia.batch import PersiaBatch
 from persia.config import load_embedding_config
 from persia.ctx import InferCtx
 from persia.errors import FeatureError, InvalidInput
 from persia.signs import signs_of
+from persia.writers import write_checkpoint
 
 CONFIG = """\
 slots_config:

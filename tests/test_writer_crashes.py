@@ -11,12 +11,12 @@ from pathlib import Path
 import pytest
 from written import ROOT, block, die_at_each_step, packets_in, read_checkpoint, rows_of, temporaries_in
 
-from embedding_server.inspection import inspect_checkpoint
-from embedding_server.writer import IncrementalDumper, verify_packet, write_checkpoint
+from embedding_server.tools.inspection import inspect_checkpoint
+from persia.writers import IncrementalDumper, verify_packet, write_checkpoint
 
 PACKET_IN_LITTLE_ROOM = """
 import resource, sys
-from embedding_server.writer import IncrementalDumper
+from persia.writers import IncrementalDumper
 sys.path.insert(0, "tests")
 from written import block
 dumper = IncrementalDumper(sys.argv[1], seconds=1e6)
@@ -65,7 +65,7 @@ def test_a_dumper_may_die_at_any_step(tmp_path: Path) -> None:
 
 PACKETS_FOR_EVER = """
 import itertools, sys
-from embedding_server.writer import IncrementalDumper
+from persia.writers import IncrementalDumper
 sys.path.insert(0, "tests")
 from written import block
 dumper = IncrementalDumper(sys.argv[1], seconds=1e6)
@@ -117,7 +117,7 @@ def test_while_a_checkpoint_is_overwritten_there_is_none(tmp_path: Path) -> None
 
 CHECKPOINT_IN_LITTLE_ROOM = """
 import resource, sys
-from embedding_server.writer import buckets, write_checkpoint
+from persia.writers import buckets, write_checkpoint
 sys.path.insert(0, "tests")
 from written import block
 buckets.MEMORY = int(sys.argv[2])
@@ -140,7 +140,7 @@ def test_a_checkpoint_whose_files_cannot_grow(memory: int, tmp_path: Path) -> No
 
 CHECKPOINTS_FOR_EVER = """
 import itertools, sys
-from embedding_server.writer import write_checkpoint
+from persia.writers import write_checkpoint
 sys.path.insert(0, "tests")
 from written import block
 for k in itertools.count():

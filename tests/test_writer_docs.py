@@ -9,8 +9,8 @@ from pathlib import Path
 
 from written import packets_in, read_checkpoint, read_packet
 
-from embedding_server.sign_files import read_sign_file
-from embedding_server.writer import read_manifest, verify_packet
+from persia.formats.sign_files import read_sign_file
+from persia.writers import read_manifest, verify_packet
 
 DOCS = Path(__file__).resolve().parents[1] / "docs"
 

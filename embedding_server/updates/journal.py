@@ -16,9 +16,9 @@ import msgspec
 
 from persia.durable import is_temporary, sync_directory, write_file
 from persia.errors import CorruptFile
+from persia.formats.bounds import Bounds
 
-from .bounds import Bounds
-from .journal_lock import JournalLock
+from ..journal_lock import JournalLock
 
 __all__ = ["Entry", "Journal", "State", "read_journal"]
 
