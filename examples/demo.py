@@ -21,11 +21,11 @@ import yaml
 
 from persia.batch import IDTypeFeature, NonIDTypeFeature, PersiaBatch
 from persia.config import load_embedding_config
+from persia.deployment.child import Interrupted
+from persia.deployment.deployment import Deployment, Plan, free_ports
 from persia.errors import PersiaError
-from persia.rpc import StopSignal
 from persia.signs import signs_of
-from persia.stack.child import Interrupted
-from persia.stack.deployment import Deployment, Plan, free_ports
+from persia.system.signals import StopSignal
 from persia.writers import IncrementalDumper, write_checkpoint
 
 ROOT = Path(__file__).resolve().parents[1]

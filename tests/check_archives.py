@@ -11,9 +11,10 @@ from typing import Any
 import torch
 from checks import Content, Files, signature_of
 
-from handlers.archive import DEFAULT_HANDLER, write_archive
-from handlers.model_config import model_config
 from persia.signature import SIGNATURE_FILE
+from persia.torchserve.archive.handler_files import PERSIA_HANDLER
+from persia.torchserve.archive.model_config import model_config
+from persia.torchserve.archive.writing import write_archive
 
 
 class Model(torch.nn.Module):
@@ -39,7 +40,7 @@ def _scripted(scale: float) -> bytes:
 
 
 def add_archive(
-    files: Files, content: Content | None, *, scale: float = 1.0, handler: Path = DEFAULT_HANDLER, **persia: Any
+    files: Files, content: Content | None, *, scale: float = 1.0, handler: Path = PERSIA_HANDLER, **persia: Any
 ) -> Path:
     """An archive in the store of these files, of a model that was tried with this embedding config; None: it says nothing.
 

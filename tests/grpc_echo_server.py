@@ -18,9 +18,9 @@ from pathlib import Path
 
 from persia import _core
 from persia.errors import InvalidInput
-from persia.rpc import Server
-from persia.rpc.answering import Handler
-from persia.rpc.stop_signal import StopSignal
+from persia.serving.answering import Handler
+from persia.serving.server import Server
+from persia.system.signals import StopSignal
 
 SERVICE = "test.Echo"
 DRAIN_SECONDS = 30.0

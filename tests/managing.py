@@ -8,7 +8,7 @@ from click.testing import CliRunner, Result
 from torchserves import TorchServeRun, make_archive
 
 from client.manage_command import manage as manage_command
-from persia.torchserve import Management
+from persia.torchserve.management import Management
 
 
 def broken_archive(store: Path, name: str, version: str = "1.0") -> str:

@@ -17,8 +17,8 @@ from reference import Batch
 from servers import PATIENCE
 from torchserves import MIX, TorchServeRun
 
-from handlers.archive_command import archive
 from persia.batch import IDTypeFeature, NonIDTypeFeature, PersiaBatch
+from persia.torchserve.archive.command import archive
 
 CONFIG = MIX / "embedding_config.yml"
 

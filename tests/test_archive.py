@@ -14,10 +14,11 @@ from click.testing import CliRunner, Result
 from golden import GOLDEN
 from torchserves import HANDLERS, MIX
 
-from handlers.archive import DEFAULT_HANDLER, Manifest, read_manifest
-from handlers.archive_command import archive
-from handlers.model_config import DEFAULTS, model_config
 from persia.errors import ConfigError, CorruptFile
+from persia.torchserve.archive.command import archive
+from persia.torchserve.archive.contents import ArchiveManifest, read_manifest
+from persia.torchserve.archive.handler_files import PERSIA_HANDLER
+from persia.torchserve.archive.model_config import DEFAULTS, model_config
 
 MODEL = MIX / "ckpt" / "jit_dense.pt"
 BATCH = MIX / "golden" / "batch16_0.bin"
@@ -69,7 +70,7 @@ def test_an_archive_has_model_handler_manifest_and_a_complete_configuration(tmp_
         "handler": "probe.py",
         "configFile": "model-config.yaml",
     }
-    assert read_manifest(tmp_path / "store" / "ctr-1.5.mar") == Manifest("ctr", "1.5")
+    assert read_manifest(tmp_path / "store" / "ctr-1.5.mar") == ArchiveManifest("ctr", "1.5")
 
 
 def test_every_timeout_and_number_of_workers_is_written_out() -> None:
@@ -184,7 +185,7 @@ def test_a_wrong_setting_is_named(extra: dict[str, object], path: str) -> None:
 def test_settings_that_our_handler_does_not_know_are_refused(tmp_path: Path) -> None:
     config = tmp_path / "settings.yml"
     config.write_text("persia: {adresses: ['127.0.0.1:8887']}")
-    run = make(tmp_path / "out", "--config", config, handler=DEFAULT_HANDLER)
+    run = make(tmp_path / "out", "--config", config, handler=PERSIA_HANDLER)
     assert run.exit_code == 1
     assert re.search(r"settings\.yml.*unknown key, known are addresses, .*\$\.persia\.adresses", run.stderr), run.stderr
     assert make(tmp_path / "out", "--config", config).exit_code == 0  # another handler may
@@ -193,10 +194,10 @@ def test_settings_that_our_handler_does_not_know_are_refused(tmp_path: Path) -> 
 def test_our_handler_is_known_by_whatever_path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     config = tmp_path / "settings.yml"
     config.write_text("persia: {adresses: ['127.0.0.1:8887']}")
-    monkeypatch.chdir(DEFAULT_HANDLER.parent)
+    monkeypatch.chdir(PERSIA_HANDLER.parent)
     linked = tmp_path / "persia_handler.py"
-    linked.symlink_to(DEFAULT_HANDLER)
-    for path in (Path(DEFAULT_HANDLER.name), linked):
+    linked.symlink_to(PERSIA_HANDLER)
+    for path in (Path(PERSIA_HANDLER.name), linked):
         run = make(tmp_path / "out", "--config", config, handler=path)
         assert run.exit_code == 1 and "unknown key" in run.stderr, path
 
@@ -213,7 +214,7 @@ def test_a_file_that_the_settings_name_is_in_the_archive(tmp_path: Path, key: st
         options: list[str | Path] = ["--config", config, "--overwrite"]
         for path in extra_files:
             options += ["--extra-file", path]
-        return make(tmp_path / "out", *options, handler=DEFAULT_HANDLER).stderr
+        return make(tmp_path / "out", *options, handler=PERSIA_HANDLER).stderr
 
     expected = "expected an absolute path, or one of the archive's extra files"
     place = f" - at `$.persia.{key}`\n"
@@ -252,7 +253,7 @@ def test_our_handler_gives_up_before_torchserve_kills_it(
     if settings is not None:
         Path("settings.yml").write_text(settings)
         options = [*options, "--config", "settings.yml"]
-    run = make(tmp_path / "out", *options, handler=DEFAULT_HANDLER)
+    run = make(tmp_path / "out", *options, handler=PERSIA_HANDLER)
     assert run.exit_code == (message is not None)
     assert re.search(message or "^$", run.stderr), run.stderr
     assert make(tmp_path / "out", "--version", "2", *options).exit_code == 0  # another handler may wait for something else

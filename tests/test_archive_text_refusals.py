@@ -13,7 +13,7 @@ from click.testing import CliRunner
 from text_models import copy_of, pack, unpacked
 from text_serving import DENSE, SOURCES
 
-from handlers.archive_command import archive
+from persia.torchserve.archive.command import archive
 
 SEQUENCE = SOURCES["sequence_classification"]
 LOGITS = json.loads((DENSE / "logits.json").read_text())["models"]

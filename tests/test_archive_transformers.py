@@ -16,10 +16,10 @@ from click.testing import CliRunner
 from text_models import copy_of, pack, random_distilbert, random_longformer, random_roberta, settings_of, unpacked
 from text_serving import DENSE, SOURCES
 
-from handlers.text_archive import packing
-from handlers.text_archive.formats import write_model
 from persia.checking.command import check
 from persia.text.tokenizer import Text
+from persia.torchserve.archive.text import packing
+from persia.torchserve.archive.text.formats import write_model
 
 SEQUENCE = SOURCES["sequence_classification"]
 LOGITS = json.loads((DENSE / "logits.json").read_text())["models"]

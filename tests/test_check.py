@@ -20,9 +20,9 @@ from persia.batch import NonIDTypeFeature
 from persia.checking.command import check
 from persia.checking.memory import Room, judge_memory, room_of
 from persia.checking.report import COLUMNS, Report
+from persia.deployment.check import check_arguments
+from persia.deployment.deployment import Plan
 from persia.signs import signs_of
-from persia.stack.checked import check_arguments
-from persia.stack.deployment import Plan
 from persia.writers import IncrementalDumper, write_checkpoint
 
 LAUNCHER = Path(sys.executable).with_name("persia-launcher")

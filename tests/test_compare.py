@@ -12,8 +12,8 @@ from golden import GOLDEN
 from text_models import pack, random_distilbert
 from text_serving import SOURCES
 
-from handlers.archive_command import archive
-from handlers.compare_command import compare
+from persia.torchserve.archive.command import archive
+from persia.torchserve.archive.compare.command import compare
 
 CTR = GOLDEN / "ctr"
 TEXTS = [

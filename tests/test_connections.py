@@ -23,8 +23,8 @@ from servers import PATIENCE, wait_until
 from persia.batch import IDTypeFeature, PersiaBatch
 from persia.ctx import InferCtx
 from persia.errors import DeadlineExceeded, Unavailable
-from persia.routing.middleware import _its_milliseconds
-from persia.rpc import Server
+from persia.routing.forwarded import _its_milliseconds
+from persia.serving.server import Server
 
 BATCH = GOLDEN_BATCH.read_bytes()
 
@@ -140,7 +140,7 @@ def test_the_memory_of_a_lookup_serves_the_next_one() -> None:
     program = """
 import logging, resource, sys, threading
 import numpy as np
-from persia.rpc.process import set_up
+from persia.serving.process import set_up
 
 def faults_of_a_lookup() -> int:
     before = resource.getrusage(resource.RUSAGE_THREAD).ru_minflt

@@ -20,14 +20,15 @@ from stacks import MIX, ROOT, Logged, Up
 from torchserves import make_archive
 
 from client.predict import Client
-from handlers.archive import DEFAULT_HANDLER
-from handlers.restoring import Planned
-from handlers.torchserve_options import Options
-from handlers.torchserve_process import TorchServe
-from handlers.torchserve_run import ready_line
 from persia.ctx import InferCtx
-from persia.stack.deployment import Ready, free_ports
-from persia.torchserve import Management, Tokens
+from persia.deployment.deployment import Ready, free_ports
+from persia.torchserve.archive.handler_files import PERSIA_HANDLER
+from persia.torchserve.management import Management
+from persia.torchserve.run.options import Options
+from persia.torchserve.run.process import TorchServe
+from persia.torchserve.run.restoring import Planned
+from persia.torchserve.run.running import ready_line
+from persia.torchserve.tokens import Tokens
 
 
 def test_the_demo_changes_scores_and_stays_up_and_each_command_that_it_prints_works(tmp_path: Path) -> None:
@@ -112,7 +113,7 @@ def test_two_deployments_that_look_for_ports_at_the_same_time_find_different_one
 def test_up_loads_the_whole_store_and_callers_find_torchserve_again_after_its_death(tmp_path: Path) -> None:
     store = tmp_path / "store"
     for version in ("9.0", "10.0"):
-        make_archive(store, "mix", version, handler=DEFAULT_HANDLER)
+        make_archive(store, "mix", version, handler=PERSIA_HANDLER)
     batch = (MIX / "golden" / "batch16_0.bin").read_bytes()
     arguments = ["--middleware-port", "0", "--model-store", str(store), "--", "--port", "0", "--management-port", "0"]
     ready = r"TorchServe is ready: inference on (\S+), management on (\S+), tokens in ([^,]+), .*models: mix 10.0, mix 9.0\n"

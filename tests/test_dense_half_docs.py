@@ -11,9 +11,9 @@ import numpy as np
 import pytest
 from click.testing import CliRunner
 
-from handlers.archive_command import archive
 from persia.batch import IDTypeFeature, NonIDTypeFeature, PersiaBatch
 from persia.signature import signature_of_archive
+from persia.torchserve.archive.command import archive
 
 PAGE = (Path(__file__).parents[1] / "docs" / "dense-half.md").read_text()
 

@@ -16,11 +16,11 @@ from dense_models import BATCH, FILES, One, Two, page_blocks, tensors, write_mod
 from middlewares import Deployment
 from torchserves import MIX, TorchServeRun
 
-from handlers.archive_command import archive
-from handlers.archive_scores import scores_of
 from persia.dense.kinds import Kind, kind_of
 from persia.dense.loading import load_dense
 from persia.signature import signature_of_archive
+from persia.torchserve.archive.command import archive
+from persia.torchserve.archive.dense.scores import scores_of
 
 pytestmark = pytest.mark.filterwarnings("ignore:.torch.jit.script. is deprecated:DeprecationWarning")
 QUICK_FILES = [file for file in FILES if file != "compiled.pt2"]

@@ -16,13 +16,13 @@ from onnx import TensorProto, helper
 from safetensors.torch import save_file
 from torchserves import MIX
 
-from handlers.archive_command import archive
-from handlers.archive_scores import load_model_of
 from persia.dense import compiled
 from persia.dense.kinds import kind_of
 from persia.dense.loading import load_dense
 from persia.dense.onnx_file import is_onnx, weight_files
 from persia.errors import CorruptFile, InvalidInput
+from persia.torchserve.archive.command import archive
+from persia.torchserve.archive.dense.scores import load_model_of
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore:.torch.jit.*. is deprecated:DeprecationWarning"),

@@ -17,8 +17,9 @@ from servers import PATIENCE, EmbeddingServer, free_port, wait_until
 from typing_extensions import Self
 
 from persia.ctx import InferCtx
-from persia.rpc import Server, prober
+from persia.rpc import prober
 from persia.rpc.methods import DIRECTIONS, FORWARD, MIDDLEWARE_STATUS
+from persia.serving.server import Server
 from persia.v1 import embedding_pb2
 from persia.v1 import middleware_pb2 as pb
 

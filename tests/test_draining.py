@@ -80,7 +80,8 @@ def test_an_answer_that_is_under_way_arrives_whole(
 
 HANGS = """
 import threading
-from persia.rpc import Server, StopSignal
+from persia.serving.server import Server
+from persia.system.signals import StopSignal
 from persia.v1 import embedding_pb2 as pb
 
 stop = StopSignal()

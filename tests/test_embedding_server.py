@@ -195,7 +195,7 @@ def test_streams_that_stay_open_keep_nobody_out(tmp_path: Path) -> None:
 
 
 STOPPED = """
-from persia.rpc import StopSignal
+from persia.system.signals import StopSignal
 stop = StopSignal()
 {}
 print("up", flush=True)

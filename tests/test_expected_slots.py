@@ -18,8 +18,8 @@ from persia.config import EMBEDDING_CONFIG_VARIABLE, load_embedding_config
 from persia.config.slots_match import facts_of
 from persia.ctx import InferCtx
 from persia.errors import ConfigError, Unavailable
-from persia.routing.directions import config_bytes
 from persia.routing.expected_slots import ExpectedSlots
+from persia.routing.topology import config_bytes
 from persia.signature import FeatureSignature
 
 BATCH = GOLDEN_BATCH.read_bytes()

@@ -12,8 +12,8 @@ from echo_clients import GrpcioClient, Request, grpcio_channel
 from echo_servers import PATIENCE, SERVICE, EchoServer
 from servers import wait_until
 
-from persia.rpc.answering import MOST_UNSENT
-from persia.rpc.server import THREADS
+from persia.serving.answering import MOST_UNSENT
+from persia.serving.server import THREADS
 
 COUNT, MADE, ECHO = (f"/{SERVICE}/{name}" for name in ("Count", "Made", "Echo"))
 SIZE, MESSAGES = 100_000, 10_000

@@ -18,8 +18,8 @@ from middlewares import Deployment
 from servers import PATIENCE, EmbeddingServer, wait_until
 from torchserves import MIX, PERSIA_HANDLER, TorchServeRun, assert_close, make_archive, scores_of_golden
 
-from persia.torchserve import Tokens
 from persia.torchserve.schema import new_message, open_channel, predictions_call
+from persia.torchserve.tokens import Tokens
 
 BATCHES = [path for path in sorted((MIX / "golden").glob("*.npz")) if "out" in arrays_of(path)]
 BATCH = (MIX / "golden" / "batch16_0.bin").read_bytes()

@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from handlers.settings_page import markdown
 from persia.errors import ConfigError
+from persia.torchserve.archive.settings_page import markdown
 from persia.torchserve.settings import DEFAULTS, handler_settings
 
 
@@ -65,4 +65,4 @@ def test_of_two_limits_of_an_answer_the_smaller_holds(said: str, given: dict[str
 
 def test_the_document_is_that_of_the_code() -> None:
     page = Path(__file__).parents[1] / "docs" / "archive-settings.md"
-    assert page.read_text() == markdown(), "python -m handlers.settings_page > docs/archive-settings.md"
+    assert page.read_text() == markdown(), "python -m persia.torchserve.archive.settings_page > docs/archive-settings.md"

@@ -26,15 +26,15 @@ from signed_models import CONFIG, Two, pack, post, rebuilt
 from torchserves import MIX, PERSIA_HANDLER, TorchServeRun, assert_close
 
 from client.predict import AsyncClient, Client
-from handlers.archive import write_archive
-from handlers.model_config import model_config
-from handlers.signature_writing import signature_of
 from persia.batch import NonIDTypeFeature
 from persia.config import load_embedding_config, parse_embedding_config
 from persia.errors import InvalidInput
-from persia.torchserve import decode_scores
+from persia.torchserve.archive.dense.signature_writing import signature_of
+from persia.torchserve.archive.model_config import model_config
+from persia.torchserve.archive.writing import write_archive
 from persia.torchserve.json_form import request_of_json
 from persia.torchserve.schema import new_message, open_channel, predictions_call
+from persia.torchserve.scores import decode_scores
 
 MODEL = MIX / "ckpt" / "jit_dense.pt"
 GOLDEN_BATCH = (MIX / "golden" / "batch16_0.bin").read_bytes()

@@ -8,7 +8,7 @@ import sys
 import pytest
 
 
-@pytest.mark.parametrize("module", ["persia.ctx", "persia.routing.shortcut", "persia.checking.command"])
+@pytest.mark.parametrize("module", ["persia.ctx", "persia.routing.bypass", "persia.checking.command"])
 def test_no_grpcio_where_the_native_core_speaks_grpc(module: str) -> None:
     """It would start threads, and take the most of what an import takes."""
     code = f"import sys, {module}; print('grpc' in sys.modules)"

@@ -22,8 +22,8 @@ from torchserves import PERSIA_HANDLER, TorchServeRun, assert_close, make_archiv
 
 from persia._core import decode_batch
 from persia.batch import IDTypeFeatureWithSingleID, NonIDTypeFeature, PersiaBatch
-from persia.torchserve import Tokens
 from persia.torchserve.schema import new_message, open_channel, predictions_call
+from persia.torchserve.tokens import Tokens
 
 pytestmark = pytest.mark.filterwarnings("ignore:.torch.jit.script. is deprecated:DeprecationWarning")
 

@@ -20,8 +20,8 @@ from handlers.answers import json_lines
 from persia.batch import IDTypeFeature, NonIDTypeFeature, PersiaBatch
 from persia.config import load_embedding_config
 from persia.errors import InvalidInput, PersiaError, TooLarge, Unavailable
-from persia.torchserve import Tokens
 from persia.torchserve.schema import new_message, open_channel, predictions_call
+from persia.torchserve.tokens import Tokens
 
 MIX = GOLDEN / "mix"
 SCORED = [path for path in golden("mix/golden/*.npz") if "out" in arrays_of(path)]

@@ -20,15 +20,15 @@ from text_models import pack
 from text_serving import DENSE, SOURCES
 from torch import nn
 
-from handlers.agreement import Answers, agreement_of, order_of
-from handlers.archive_command import archive
-from handlers.archive_scores import load_model_of, scores_of
-from handlers.quantization import is_quantized, quantize_module, quantize_script
-from handlers.text_archive.reading import load_text_model
 from persia.errors import InvalidInput
 from persia.text import TextModel, TextSettings
 from persia.text.tokenizer import Text
 from persia.torch_deprecations import torch_deprecations_ignored
+from persia.torchserve.archive.command import archive
+from persia.torchserve.archive.compare.agreement import Answers, agreement_of, order_of
+from persia.torchserve.archive.dense.scores import load_model_of, scores_of
+from persia.torchserve.archive.quantization import is_quantized, quantize_module, quantize_script
+from persia.torchserve.archive.text.reading import load_text_model
 
 SEQUENCE = SOURCES["sequence_classification"]
 TEXTS = ["Bloomberg has decided to publish a new report", "herbal tea", "it is a nice day " * 9, "naïve café"]

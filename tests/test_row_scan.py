@@ -12,11 +12,11 @@ from checks import CONFIG, Files
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from handlers.archive_contents import open_archive
 from persia import _core
 from persia.checking.scan import _NOTHING, Rows, Scan, _add, scan
 from persia.errors import CorruptFile, InvalidInput
 from persia.formats.sign_files import write_sign_file
+from persia.torchserve.archive.contents import open_archive
 
 SIGNS = st.one_of(st.integers(0, 2**64 - 1), st.integers(0, 20), st.integers(0, 9).map(lambda group: (group << 56) + 3))
 BLOCKS = st.lists(st.tuples(st.integers(1, 5), st.lists(SIGNS, unique=True, max_size=30)), max_size=4)

@@ -16,8 +16,8 @@ from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
 
 from persia.config import SecurityConfig
 from persia.rpc.grpcio import GrpcioSecurity
-from persia.rpc.server import Server
 from persia.security import ServerSecurity
+from persia.serving.server import Server
 
 
 class Served:

@@ -21,9 +21,9 @@ from servers import PATIENCE, EmbeddingServer, free_port, wait_until
 
 from persia.ctx import InferCtx
 from persia.errors import DeadlineExceeded, PersiaError
-from persia.routing import shortcut
+from persia.routing import bypass as shortcut
+from persia.routing.bypass import Shortcut
 from persia.routing.lookup import RouterOptions
-from persia.routing.shortcut import Shortcut
 from persia.rpc import prober
 from persia.v1 import middleware_pb2 as pb
 

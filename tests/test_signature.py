@@ -15,10 +15,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torchserves import MIX
 
-from handlers.archive_command import archive
 from persia.config import load_embedding_config
 from persia.errors import CorruptFile
 from persia.signature import DenseSignature, FeatureSignature, Signature, read_signature, signature_of_archive
+from persia.torchserve.archive.command import archive
 
 MODEL = MIX / "ckpt" / "jit_dense.pt"
 BATCH = MIX / "golden" / "batch16_0.bin"

@@ -8,10 +8,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from handlers.torchserve_command import torchserve
+from persia.deployment.deployment import DRAIN_SECONDS, drain_seconds
+from persia.deployment.targets import TARGETS_FILE, metrics_ports, write_targets
 from persia.errors import InvalidInput
-from persia.stack.deployment import DRAIN_SECONDS, drain_seconds
-from persia.stack.scrape import TARGETS_FILE, metrics_ports, write_targets
+from persia.torchserve.run.command import torchserve
 
 
 @pytest.mark.parametrize(

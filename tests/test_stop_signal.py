@@ -12,13 +12,13 @@ import pytest
 from servers import wait_until
 
 SERVER = """
-from persia.rpc import StopSignal
+from persia.system.signals import StopSignal
 stop = StopSignal()
 stop.serving()
 wait = stop.wait
 """
 LAUNCHER = """
-from persia.handlers.stop_events import events_of_signals
+from persia.system.signals import events_of_signals
 wait = events_of_signals().get
 """
 REST = """

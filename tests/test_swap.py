@@ -19,7 +19,8 @@ from torchserves import LAUNCHER, TorchServeRun, make_archive
 from client.manage_command import manage as manage_command
 from client.swap import swap
 from persia.errors import DeadlineExceeded, PersiaError, Unavailable
-from persia.torchserve import Management, Model
+from persia.torchserve.management import Management
+from persia.torchserve.model import Model
 
 
 @pytest.fixture(scope="module")

@@ -12,9 +12,9 @@ import click
 import pytest
 from stacks import LAUNCHER, ROOT
 
-from handlers.torchserve_command import torchserve
+from persia.deployment.deployment import DRAIN_SECONDS
 from persia.launcher import main
-from persia.stack.deployment import DRAIN_SECONDS
+from persia.torchserve.run.command import torchserve
 
 UNITS = sorted((ROOT / "deploy" / "systemd").glob("*.service"))
 INSTALLED = "/opt/persia/bin/persia-launcher"

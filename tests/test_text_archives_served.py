@@ -15,8 +15,8 @@ from text_serving import DENSE, SOURCES
 from torchserves import TorchServeRun
 
 from client.text import HttpTextClient
-from handlers.text_archive.reading import load_text_model
 from persia.text.tokenizer import Text
+from persia.torchserve.archive.text.reading import load_text_model
 
 CASES = json.loads((DENSE / "logits.json").read_text())["models"]["bert_seq"]
 TEXTS = ["Bloomberg has decided to publish a new report", "herbal tea", "it is a nice day " * 9, "naïve café"] * 2

@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 
+from persia.deployment.deployment import own_directory
 from persia.errors import AccessDenied, InvalidInput, Unavailable
-from persia.stack.deployment import own_directory
-from persia.torchserve import Tokens
 from persia.torchserve.state import LOCK_FILE
+from persia.torchserve.tokens import Tokens
 
 
 def test_each_service_has_its_key(tmp_path: Path) -> None:

@@ -21,7 +21,7 @@ from client.predict import AsyncClient, Client
 from persia.batch import IDTypeFeature, PersiaBatch
 from persia.errors import AccessDenied, DeadlineExceeded, InvalidInput, NotFound, PersiaError, TooLarge, Unavailable
 from persia.prelude import PyPersiaBatchData
-from persia.torchserve import decode_scores, encode_scores
+from persia.torchserve.scores import decode_scores, encode_scores
 from persia.torchserve.status import torchserve_error
 
 GOLDEN_BATCH = (MIX / "golden" / "batch16_0.bin").read_bytes()

@@ -14,8 +14,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from persia.checking.command import TORCHSERVE_STATE, check
-from persia.checking.java_properties import Entry, read_properties
 from persia.checking.torchserve_keys import KNOWN
+from persia.torchserve.java_properties import Entry, read_properties
 from persia.torchserve.state import MODELS_FILE
 
 GUIDES = """\

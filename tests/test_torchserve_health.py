@@ -15,8 +15,8 @@ from servers import PATIENCE, wait_until
 from torchserves import TorchServeRun, make_archive
 
 from client.predict import AsyncClient
-from handlers.health import Health
 from persia.errors import Unavailable
+from persia.torchserve.run.health import Health
 
 Response = health_pb2.HealthCheckResponse
 

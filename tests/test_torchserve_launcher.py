@@ -17,9 +17,9 @@ from servers import PATIENCE, wait_until
 from torchserves import LAUNCHER, TorchServeRun, launch, make_archive
 
 from client.predict import Client
-from handlers.java import find_java
 from persia.errors import AccessDenied, NotFound, Unavailable
-from persia.torchserve import Management
+from persia.system.java import find_java
+from persia.torchserve.management import Management
 
 
 def alive(pid: int) -> bool:

@@ -20,7 +20,8 @@ from client.infer_command import infer
 from client.predict import Client
 from client.swap import put_into_store, swap
 from persia.errors import AccessDenied, DeadlineExceeded, InvalidInput, NotFound, PersiaError, Unavailable
-from persia.torchserve import Management, Tokens
+from persia.torchserve.management import Management
+from persia.torchserve.tokens import Tokens
 
 
 @pytest.fixture(scope="module")

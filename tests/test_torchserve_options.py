@@ -11,10 +11,10 @@ from xml.etree import ElementTree
 import pytest
 from torchserves import make_archive
 
-from handlers.store import models_of
-from handlers.torchserve_options import Directories, Options, command, environment, log4j2, properties
 from persia.errors import InvalidInput
-from persia.rpc import MAX_MESSAGE_BYTES
+from persia.rpc.limits import MAX_MESSAGE_BYTES
+from persia.torchserve.run.options import Directories, Options, command, environment, log4j2, properties
+from persia.torchserve.run.store import models_of
 from persia.torchserve.settings import environment_threads
 
 

@@ -12,11 +12,11 @@ import pytest
 from servers import PATIENCE, wait_until
 from torchserves import TorchServeRun, launch, make_archive
 
-from handlers.readiness import SMOKE_SECONDS, Readiness, has_traceback
-from handlers.restoring import Planned
-from handlers.torchserve_options import Options
-from handlers.torchserve_process import TorchServe
 from persia.errors import DeadlineExceeded
+from persia.torchserve.run.options import Options
+from persia.torchserve.run.process import TorchServe
+from persia.torchserve.run.readiness import SMOKE_SECONDS, Readiness, has_traceback
+from persia.torchserve.run.restoring import Planned
 
 
 def readiness_of(run: TorchServeRun, batch: str) -> Readiness:

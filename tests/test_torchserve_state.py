@@ -24,7 +24,8 @@ from torchserves import TorchServeRun, make_archive
 from client.predict import Client
 from client.swap import swap
 from persia.errors import PersiaError, Unavailable
-from persia.torchserve import Management, Tokens
+from persia.torchserve.management import Management
+from persia.torchserve.tokens import Tokens
 
 PAUSE_SECONDS = 0.02
 SERVING, NOT_SERVING = int(health_pb2.HealthCheckResponse.SERVING), int(health_pb2.HealthCheckResponse.NOT_SERVING)

@@ -10,13 +10,13 @@ import pytest
 from click.testing import CliRunner, Result
 from torchserves import make_archive
 
-from handlers import torchserve_command
-from handlers.torchserve_options import Directories, Options, properties
-from handlers.torchserve_process import TorchServe
-from handlers.user_config import read_user_config
+from persia.deployment.check import check_arguments
+from persia.deployment.deployment import Plan
 from persia.errors import InvalidInput
-from persia.stack.checked import check_arguments
-from persia.stack.deployment import Plan
+from persia.torchserve.run import command as torchserve_command
+from persia.torchserve.run.options import Directories, Options, properties
+from persia.torchserve.run.process import TorchServe
+from persia.torchserve.run.user_config import read_user_config
 
 TOKENS = "disable_token_authorization=false\n"
 USERS = """\

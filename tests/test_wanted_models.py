@@ -12,10 +12,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torchserves import make_archive
 
-from handlers.restoring import Planned, plan_start
-from handlers.store import with_checksums
 from persia.errors import ConfigError, InvalidInput, NotFound
-from persia.torchserve import Model
+from persia.torchserve.model import Model
+from persia.torchserve.run.restoring import Planned, plan_start
+from persia.torchserve.run.store import with_checksums
 from persia.torchserve.wanted import Version, Versions, Wanted, differences, fitness, noted, read_wanted, write_wanted
 
 COUNTS = st.integers(1, 1 << 40)

@@ -13,9 +13,9 @@ import yaml
 from click.testing import CliRunner, Result
 from text_serving import DENSE, SOURCES
 
-from handlers.archive_command import archive
-from handlers.archive_contents import open_archive
 from persia.text import TextModel, TextSettings
+from persia.torchserve.archive.command import archive
+from persia.torchserve.archive.contents import open_archive
 
 
 def pack(out: Path, folder: Path, *options: str | Path, name: str = "text") -> Result:

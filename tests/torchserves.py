@@ -16,9 +16,10 @@ from golden import GOLDEN, arrays_of
 from servers import PATIENCE, wait_until
 
 from client.predict import Client
-from handlers.archive import write_archive
-from handlers.model_config import model_config
-from persia.torchserve import Management, Tokens
+from persia.torchserve.archive.model_config import model_config
+from persia.torchserve.archive.writing import write_archive
+from persia.torchserve.management import Management
+from persia.torchserve.tokens import Tokens
 
 HANDLERS = Path(__file__).parent / "torchserve_handlers"
 LAUNCHER = Path(sys.executable).with_name("persia-launcher")

@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from persia._core import EmbReader, IncReader
-from persia.durable import is_temporary
+from persia.system.durable import is_temporary
 
 ROOT = Path(__file__).resolve().parents[1]
 

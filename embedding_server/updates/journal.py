@@ -14,9 +14,9 @@ from typing import BinaryIO, Literal
 
 import msgspec
 
-from persia.durable import is_temporary, sync_directory, write_file
 from persia.errors import CorruptFile
 from persia.formats.bounds import Bounds
+from persia.system.durable import is_temporary, sync_directory, write_file
 
 from ..journal_lock import JournalLock
 

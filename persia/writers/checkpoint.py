@@ -15,7 +15,6 @@ import numpy as np
 import numpy.typing as npt
 
 from persia._core import write_emb
-from persia.durable import is_temporary, sync_directory, write_file
 from persia.errors import InvalidInput
 from persia.formats.layout import (
     CHECKPOINT_ID,
@@ -30,6 +29,7 @@ from persia.formats.layout import (
 from persia.formats.marker import MAX_NUMBER, Marker
 from persia.formats.sign_files import write_sign_file
 from persia.signs import farmhash64
+from persia.system.durable import is_temporary, sync_directory, write_file
 
 from . import buckets
 from .arrays import check_lifetimes, check_signs

@@ -12,12 +12,12 @@ from pathlib import Path
 import numpy as np
 
 from persia._core import write_inc
-from persia.durable import sync_directory, write_file
 from persia.errors import CorruptFile, Unavailable
 from persia.formats.layout import DELETIONS, DRAFTS, ENDS, MANIFEST, PACKET_MARKER, ROWS, shard_directory
 from persia.formats.manifest import Manifest, ManifestFile, describe_file, read_manifest
 from persia.formats.packet import is_packet_name, packet_name
 from persia.formats.sign_files import write_sign_file
+from persia.system.durable import sync_directory, write_file
 
 from .buckets import F32, U64
 from .row_buffer import Change

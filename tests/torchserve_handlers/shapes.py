@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 
 from persia._core import decode_batch
-from persia.torchserve import encode_scores
+from persia.torchserve.scores import encode_scores
 
 
 class Shapes:
