@@ -42,7 +42,7 @@ def main(replica_index: int, replica_size: int, **arguments: Any) -> None:
     service = EmbeddingService(shard)
     server = startup.listen(SERVICE, _make_registry(startup, shard))
     loading = ThreadPoolExecutor(1, thread_name_prefix="load").submit(shard.load)
-    # What packets need takes 0.15 s to import, numpy most of it: that is over while the files of the checkpoint are read.
+    # What packets need takes 0.1 s to import, numpy most of it: that is done while the files of the checkpoint are read.
     import_module(".following", __package__)
     log.info("listening on %s as shard %d of %d", server.start(service), replica_index, replica_size)
     _wait_for(loading, server)

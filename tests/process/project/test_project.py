@@ -102,6 +102,12 @@ def test_no_import_leads_to_the_roof(path: Path) -> None:
     assert not any(is_roof(name) for name in imported_by(path))
 
 
+@pytest.mark.parametrize("path", [path for path in SOURCES if "formats" in path.parts], ids=module_of)
+def test_formats_import_nothing_that_stands_on_them(path: Path) -> None:
+    own = ("persia._core", "persia.errors", "persia.formats", "persia.system")
+    assert [name for name in imported_by(path) if name.startswith("persia.") and not name.startswith(own)] == []
+
+
 def test_only_what_has_to_do_with_models_imports_torch() -> None:
     importing = {path for path in SOURCES if any(name.split(".")[0] == "torch" for name in imported_by(path))}
     rooms = tuple(f"persia.{name}." for name in WITH_TORCH)
