@@ -52,12 +52,12 @@ class Applier:
         layer, key = loaded.layer, loaded.key
         if ledger.is_in_checkpoint(packet, key):  # its time is believed only now that all of it is checked
             return Settled(key, packet)
-        for newer in ledger.newer_than(packet, key):
+        for newer in ledger.newer_than(key):
             try:
                 for signs in signs_of_packet(newer.packet):
                     layer.drop(signs)
             except FileNotFoundError:
-                raise TooLateError(packet, newer, until_restart=False) from None
+                raise TooLateError(newer, until_restart=False) from None
         changes = layer.size
         version = self.expiring.publish(layer) if changes else self._table.pin().version
         for path, found in loaded.non_finite:

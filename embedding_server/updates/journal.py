@@ -18,7 +18,7 @@ from persia.errors import CorruptFile
 from persia.formats.bounds import Bounds
 from persia.system.durable import is_temporary, sync_directory, write_file
 
-from ..journal_lock import JournalLock
+from .journal_lock import JournalLock
 
 __all__ = ["Entry", "Journal", "State", "read_journal"]
 

@@ -73,11 +73,12 @@ class SetAside:
 class TooLateError(PersiaError):
     """The order cannot be kept: a newer packet is applied, and which rows it had cannot be read any more."""
 
-    def __init__(self, late: Packet, newer: Settled, until_restart: bool) -> None:
+    def __init__(self, newer: Settled, until_restart: bool) -> None:
         # The older packet's rows could be newer than those of the table only where the deleted one has none.
         super().__init__(
-            f"{late.name} is older than {newer.packet.name}, which was applied and whose files are gone: nobody can tell which "
-            f"rows of {late.name} are still the newest; the next start of the server applies it, unless the checkpoint has it"
+            f"the packet is older than {newer.packet.name}, which was applied and whose files have since been deleted, so the "
+            "server cannot tell which rows of this packet are still current; the next start of the server applies the packet, "
+            "unless the checkpoint already contains it"
         )
         self.until_restart = until_restart
 
@@ -161,10 +162,10 @@ class Ledger:
     def is_in_checkpoint(self, packet: Packet, key: PacketKey) -> bool:
         return self.bounds.has(packet.shard, key[0])
 
-    def newer_than(self, packet: Packet, key: PacketKey) -> list[Settled]:
-        """The applied packets that come after this one: of signs in both, theirs stay. Raises TooLateError."""
+    def newer_than(self, key: PacketKey) -> list[Settled]:
+        """The applied packets that come after a packet of that key: of signs in both, theirs stay. Raises TooLateError."""
         if self._newest_gone is not None and key < self._newest_gone.key:
-            raise TooLateError(packet, self._newest_gone, until_restart=True)
+            raise TooLateError(self._newest_gone, until_restart=True)
         return self._applied[bisect_right(self._applied, key, key=_key) :]
 
     def status(self, directory: Path) -> Status:

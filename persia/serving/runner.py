@@ -6,9 +6,10 @@ import logging
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, NoReturn, Protocol
 
+from persia.cli.failures import give_up
 from persia.config import EmbeddingConfig, GlobalConfig, load_embedding_config, load_global_config
 from persia.errors import ConfigError, PersiaError
-from persia.serving.process import DRAIN_SECONDS, Listeners, give_up, set_up
+from persia.serving.process import DRAIN_SECONDS, Listeners, set_up
 from persia.serving.server import Server
 from persia.system.signals import StopSignal
 

@@ -96,7 +96,7 @@ def _priority(task: int) -> int:
         return 0
 
 
-TOO_LATE = "s0/inc_20260101000001 is older than s0/inc_20260101000002, which was applied and whose files are gone"
+TOO_LATE = "the packet is older than s0/inc_20260101000002, which was applied and whose files have since been deleted"
 
 
 @pytest.mark.parametrize("seen", [True, False])
@@ -132,10 +132,7 @@ def test_a_late_packet_while_the_disk_of_its_newer_neighbour_is_away(packets: Pa
     os.rename(packets / "s1", tmp_path / "away")
     finish(write_packet(packets, 1, [1, 3], 1.0))
     follower.scan()
-    assert (
-        TOO_LATE.replace("s0/inc_20260101000002", "s1/inc_20260101000002")
-        in follower.updater.ledger.set_aside()["s0/inc_20260101000001"]
-    )
+    assert TOO_LATE.replace("s0", "s1") in follower.updater.ledger.set_aside()["s0/inc_20260101000001"]
     os.rename(tmp_path / "away", packets / "s1")
     follower.scan()
     assert follower.values([1, 2, 3]) == [2, 2, 1]

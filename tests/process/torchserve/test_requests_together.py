@@ -177,7 +177,17 @@ def test_an_error_is_not_kept(served: TorchServeRun) -> None:
 def lookup_of(numbers: list[float], samples: int = 1) -> Lookup:
     shapes = np.array([samples, 0, len(numbers) // samples], np.uint32)
     counts = np.empty(0, np.uint32)
-    return Lookup(np.array(numbers, np.float16), shapes, [1], 0, 0, [], 0.0, _core.decode_batch(BATCH), counts)
+    return Lookup(
+        numbers=np.array(numbers, np.float16),
+        shapes=shapes,
+        versions=[1],
+        absent=0,
+        wrong_dim=0,
+        missing_shards=[],
+        rpc_seconds=0.0,
+        batch=_core.decode_batch(BATCH),
+        counts=counts,
+    )
 
 
 def test_the_key_has_all_that_an_answer_is_made_of() -> None:

@@ -33,8 +33,7 @@ def ledger_with(*seconds: int) -> Ledger:
 
 
 def newer(ledger: Ledger, second: int) -> list[str]:
-    late = packet(second)
-    return [settled.packet.name[-1] for settled in ledger.newer_than(late, key_at(late, second))]
+    return [settled.packet.name[-1] for settled in ledger.newer_than(key_at(packet(second), second))]
 
 
 def test_a_packet_without_its_marker_is_not_there_yet() -> None:
@@ -96,9 +95,7 @@ def test_what_is_older_than_the_newest_packet_that_is_gone_is_too_late() -> None
     assert ledger.forget([packet(4).directory]) == 1
     assert ledger.forget([packet(2).directory]) == 1  # 4 stays the newest of them
     assert ledger.status(packet(4).directory) is Status.UNKNOWN
-    with pytest.raises(
-        TooLateError, match="s0/inc_20260101000003 is older than s0/inc_20260101000004, which was applied"
-    ) as late:
+    with pytest.raises(TooLateError, match="the packet is older than s0/inc_20260101000004, which") as late:
         newer(ledger, 3)
     assert late.value.until_restart
     assert newer(ledger, 5) == ["6"]
@@ -137,7 +134,7 @@ def test_a_broken_packet_is_not_read_again_before_it_changes(file: str, mtime_ns
 def test_a_late_packet_waits_for_the_next_start_or_for_its_neighbour() -> None:
     for until_restart in (True, False):
         ledger = ledger_with(2)
-        ledger.refuse(packet(1), TooLateError(packet(1), ledger.applied[0], until_restart), LATER_NS)
+        ledger.refuse(packet(1), TooLateError(ledger.applied[0], until_restart), LATER_NS)
         assert (ledger.look_at(packet(1)) is None) is until_restart
 
 
