@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from embedding_server.shard import ShardOptions, ShardServer
 from persia import _core
+from persia.embedding_server.shard import ShardOptions, ShardServer
 from persia.errors import CorruptFile
 from persia.writers import IncrementalDumper, packet_writer, verify_packet, write_checkpoint
 from tests.support.persia_packets import CONFIG, DIM, MIX, START, Follower, finish

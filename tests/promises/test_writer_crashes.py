@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from embedding_server.tools.inspection import inspect_checkpoint
+from persia.embedding_server.tools.inspection import inspect_checkpoint
 from persia.writers import IncrementalDumper, verify_packet, write_checkpoint
 from tests.support.places import ROOT
 from tests.support.written import block, die_at_each_step, packets_in, read_checkpoint, rows_of, temporaries_in

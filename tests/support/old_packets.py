@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from embedding_server.updates.pruning import Pruner, PruneRules
+from persia.embedding_server.updates.pruning import Pruner, PruneRules
 from persia.formats.bounds import Bounds
 from tests.support.persia_packets import START, Follower, finish, write_file
 

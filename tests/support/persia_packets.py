@@ -6,12 +6,12 @@ from pathlib import Path
 
 import numpy as np
 
-from embedding_server.updates.applier import Applier
-from embedding_server.updates.journal import Journal
-from embedding_server.updates.pruning import Pruner
-from embedding_server.updates.thread import UpdateThread
-from embedding_server.updates.updater import Updater
 from persia import _core
+from persia.embedding_server.updates.applier import Applier
+from persia.embedding_server.updates.journal import Journal
+from persia.embedding_server.updates.pruning import Pruner
+from persia.embedding_server.updates.thread import UpdateThread
+from persia.embedding_server.updates.updater import Updater
 from persia.formats.bounds import Bounds
 from persia.formats.sign_files import write_sign_file
 from tests.support.golden import GOLDEN

@@ -10,9 +10,9 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
-from embedding_server.updates.journal import Entry, Journal, State, read_journal
-from embedding_server.updates.pruning import Pruner
 from persia import _core
+from persia.embedding_server.updates.journal import Entry, Journal, State, read_journal
+from persia.embedding_server.updates.pruning import Pruner
 from persia.formats.bounds import Bounds
 from persia.formats.checkpoint import open_checkpoint
 from persia.formats.layout import CHECKPOINT_MARKER as MARKER

@@ -13,8 +13,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from embedding_server.loading import load_checkpoint
 from persia._core import TableBuilder
+from persia.embedding_server.loading import load_checkpoint
 from persia.errors import CorruptFile
 from persia.formats.checkpoint import open_checkpoint
 from persia.writers import write_checkpoint

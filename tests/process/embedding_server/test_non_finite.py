@@ -12,8 +12,8 @@ from click.testing import CliRunner
 from hypothesis import given
 from hypothesis import strategies as st
 
-from embedding_server.tools import commands
 from persia import _core
+from persia.embedding_server.tools import commands
 from persia.errors import CorruptFile, InvalidInput
 from persia.writers import IncrementalDumper, verify_packet, write_checkpoint
 from tests.support.persia_packets import CONFIG, DIM, START, finish, values, write_packet

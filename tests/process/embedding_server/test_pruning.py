@@ -11,8 +11,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from embedding_server.updates.journal import Entry, Journal, State
-from embedding_server.updates.pruning import Pruner, PruneRules
+from persia.embedding_server.updates.journal import Entry, Journal, State
+from persia.embedding_server.updates.pruning import Pruner, PruneRules
 from persia.errors import CorruptFile
 from persia.formats.bounds import Bounds
 from persia.writers import write_checkpoint
@@ -181,8 +181,8 @@ def test_what_a_killed_run_left_is_cleared_away(packets: Path) -> None:
 
 def test_months_of_packets_are_not_kept_in_mind(packets: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Neither in memory nor in the journal."""
-    monkeypatch.setattr("embedding_server.updates.journal_keeper.COMPACT_AFTER", 10)
-    monkeypatch.setattr("embedding_server.updates.journal.GONE_KEPT", 5)
+    monkeypatch.setattr("persia.embedding_server.updates.journal_keeper.COMPACT_AFTER", 10)
+    monkeypatch.setattr("persia.embedding_server.updates.journal.GONE_KEPT", 5)
     follower = follow(packets, AGED, checkpoint=10_000)
     for second in range(200):
         write_old(packets, second, [second % 7], float(second))

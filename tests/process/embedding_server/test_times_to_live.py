@@ -11,11 +11,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from embedding_server.expiry import Expiring
-from embedding_server.options import ShardOptions
-from embedding_server.shard import ShardServer
-from embedding_server.tools.resharding import reshard
 from persia import _core
+from persia.embedding_server.expiry import Expiring
+from persia.embedding_server.options import ShardOptions
+from persia.embedding_server.shard import ShardServer
+from persia.embedding_server.tools.resharding import reshard
 from persia.errors import CorruptFile, InvalidInput
 from persia.formats.sign_files import read_sign_file
 from persia.writers import IncrementalDumper, write_checkpoint

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 import torch
 
-from client.swap import swap
 from persia.batch import IDTypeFeature, PersiaBatch
+from persia.client.swap import swap
 from persia.config import load_embedding_config
 from persia.signs import signs_of
 from persia.writers import IncrementalDumper

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from embedding_server.updates.pruning import Pruner, PruneRules
+from persia.embedding_server.updates.pruning import Pruner, PruneRules
 from persia.formats.bounds import Bounds
 from persia.formats.sign_files import write_sign_file
 from persia.writers import IncrementalDumper

@@ -17,9 +17,9 @@ from click.testing import CliRunner, Result
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from embedding_server.tools import commands
-from embedding_server.tools.resharding import reshard
 from persia._core import EmbReader
+from persia.embedding_server.tools import commands
+from persia.embedding_server.tools.resharding import reshard
 from persia.errors import CorruptFile
 from persia.formats.checkpoint import open_checkpoint
 from persia.signs import shard_of

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from embedding_server.updates.ledger import Ledger, Settled, Status, TooLateError
+from persia.embedding_server.updates.ledger import Ledger, Settled, Status, TooLateError
 from persia.errors import CorruptFile
 from persia.formats.bounds import Bounds
 from persia.formats.packet import REST_NS, Packet, PacketFile, key_at

@@ -14,8 +14,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from embedding_server.tools.inspection import inspect_checkpoint
 from persia._core import EmbReader, TableBuilder
+from persia.embedding_server.tools.inspection import inspect_checkpoint
 from persia.errors import CorruptFile, InvalidInput
 from persia.formats.marker import read_marker
 from persia.signs import shard_of

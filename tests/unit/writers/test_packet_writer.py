@@ -16,8 +16,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from embedding_server.updates.applier import load_packet
 from persia._core import IncReader, write_inc
+from persia.embedding_server.updates.applier import load_packet
 from persia.errors import CorruptFile, InvalidInput, Unavailable
 from persia.formats.packet import Packet, look_into, packet_name
 from persia.writers import IncrementalDumper, PacketInfo, packet_writer, read_manifest, verify_packet
