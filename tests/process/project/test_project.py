@@ -33,8 +33,8 @@ def test_light_modules_load_neither_grpc_nor_torch(name: str) -> None:
 def test_reading_a_checkpoint_waits_for_no_import_that_it_does_not_need() -> None:
     code = "import persia.launcher, persia.embedding_server.__main__, sys; print(*sys.modules, sep='\\n')"
     modules = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True).stdout.splitlines()
-    assert "persia.embedding_server.checkpoint" in modules
-    assert {"numpy", "prometheus_client", "watchdog", "persia.embedding_server.writer", "persia.routing"}.isdisjoint(modules)
+    assert "persia.formats.checkpoint" in modules
+    assert {"numpy", "prometheus_client", "watchdog", "persia.writers", "persia.routing"}.isdisjoint(modules)
 
 
 def test_without_the_native_core_the_import_says_how_to_build(tmp_path: Path) -> None:

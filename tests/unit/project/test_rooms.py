@@ -13,8 +13,6 @@ import persia
 from tests.support.imports import LEAVES, PACKAGES, SOURCES, imported_by, imports_of, module_of
 from tests.support.places import ROOT
 
-# It stands above the leaves: whoever exports a model needs their writers, and nothing of ours needs the export of a model.
-ROOF = "persia.export"
 WITH_TORCH = ("dense", "export", "handlers", "tensors", "text", "torchserve.archive")
 FOLDERS = (ROOT / "docs" / "architecture.md").read_text().partition("## Folders\n")[2].partition("\n## ")[0]
 ROWS = [
@@ -33,10 +31,6 @@ MOST_ATTRIBUTES = 12
 def leaf_of(module: str) -> str | None:
     parts = module.split(".")
     return parts[1] if len(parts) > 1 and parts[0] == "persia" and parts[1] in LEAVES else None
-
-
-def is_roof(module: str) -> bool:
-    return f"{module}.".startswith(f"{ROOF}.")
 
 
 def test_the_version_is_the_installed_one_and_in_the_changelog() -> None:
@@ -76,12 +70,7 @@ def test_leaves_are_imported_by_the_names_that_they_have_when_installed() -> Non
 @pytest.mark.parametrize("path", SOURCES, ids=module_of)
 def test_no_import_leads_to_another_leaf(path: Path) -> None:
     own = leaf_of(module_of(path))
-    assert is_roof(module_of(path)) or {leaf_of(name) for name in imported_by(path)} <= {None, own}
-
-
-@pytest.mark.parametrize("path", [path for path in SOURCES if not is_roof(module_of(path))], ids=module_of)
-def test_no_import_leads_to_the_roof(path: Path) -> None:
-    assert not any(is_roof(name) for name in imported_by(path))
+    assert {leaf_of(name) for name in imported_by(path)} <= {None, own}
 
 
 def test_only_what_has_to_do_with_models_imports_torch() -> None:
@@ -163,7 +152,6 @@ def test_no_function_is_longer_than_60_lines() -> None:
     functions = {
         f"{path.relative_to(ROOT)}: {node.name}": lines_of(node)
         for path in ALL_PYTHON
-        if path != ROOT / "embedding_server" / "__main__.py"
         for node in nodes_of(path)
         if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef))
     }
@@ -175,7 +163,6 @@ def test_no_class_has_more_than_12_attributes() -> None:
     kinds = {
         f"{path.relative_to(ROOT)}: {node.name}": attributes_of(node)
         for path in SOURCES
-        if module_of(path).split(".")[1:2] != ["embedding_server"]
         for node in nodes_of(path)
         if isinstance(node, ast.ClassDef)
     }
