@@ -170,6 +170,29 @@ def test_no_file_is_longer_than_300_lines() -> None:
     assert {path: lines for path in files if (lines := path.read_text().count("\n")) > 300} == {}
 
 
+# Where a class with more than 12 attributes or a function of more than 60 lines is cut: it does more than one thing.
+CUT = ("embedding_server", "middleware", "persia/formats", "persia/serving", "persia/writers")
+CUT_SOURCES = [path for path in SOURCES if path.relative_to(ROOT).as_posix().startswith(CUT)]
+
+
+def attributes_of(node: ast.ClassDef) -> set[str]:
+    """Those that its methods set."""
+    stores = (part for part in ast.walk(node) if isinstance(part, ast.Attribute) and isinstance(part.ctx, ast.Store))
+    return {store.attr for store in stores if isinstance(store.value, ast.Name) and store.value.id == "self"}
+
+
+@pytest.mark.parametrize("path", CUT_SOURCES, ids=module_of)
+def test_no_class_and_no_function_does_too_much(path: Path) -> None:
+    nodes = list(ast.walk(ast.parse(path.read_text())))
+    classes = [node.name for node in nodes if isinstance(node, ast.ClassDef) and len(attributes_of(node)) > 12]
+    functions = [
+        node.name
+        for node in nodes
+        if isinstance(node, ast.FunctionDef) and (node.end_lineno or node.lineno) - node.lineno >= 60
+    ]
+    assert (classes, functions) == ([], [])
+
+
 @pytest.mark.parametrize("path", SOURCES, ids=module_of)
 def test_no_process_is_forked_with_handlers_of_grpc(path: Path) -> None:
     """With a preexec_fn, subprocess forks as os.fork does, and gRPC's handlers for that were seen to wait for ever."""

@@ -57,7 +57,7 @@ def test_a_layer_is_a_version_and_used_up() -> None:
     table = table_of(signs_of(1, 2), rows_of(0.5, 2.0))
     before, layer = table.pin(), Layer()
     layer.put(signs_of(2, 3), rows_of(7.0, 8.0))
-    layer.delete(signs_of(1))
+    layer.add_tombstones(signs_of(1))
     assert layer.size == 3 and table.publish(layer) == 1
     assert table.pin().rows(signs_of(1, 2, 3), 4)[0][:, 0].tolist() == [0.0, 7.0, 8.0]
     assert before.rows(signs_of(1, 2, 3), 4)[0][:, 0].tolist() == [0.5, 2.0, 0.0]
