@@ -28,7 +28,7 @@ CONCURRENT := $(basename $(notdir $(wildcard native/tests/*concurrent*_test.cpp)
 UNRANDOMISED = $(shell [ "$$(cat /proc/sys/vm/mmap_rnd_bits 2>/dev/null || echo 0)" -gt 28 ] && \
 	setarch -R true 2>/dev/null && echo setarch -R)
 
-.PHONY: help setup build real-model node test demo crash-test drift-soak homes-test lint format native-test bench wheel proto lock clean
+.PHONY: help setup build real-model node test test-unit demo crash-test drift-soak homes-test lint format native-test bench wheel proto lock clean
 
 help:  ## list the verbs
 	@sed -nE 's/^([a-z-]+):.*## (.*)/  make \1	\2/p' $(firstword $(MAKEFILE_LIST)) | expand -t 22
@@ -61,11 +61,14 @@ real-model: setup  ## install a small real text model (83 MB), for the tests tha
 
 node:  ## install gRPC's package for JavaScript into build/node, for the tests that ask our servers with it
 	mkdir -p build/node
-	cp tests/node/package.json tests/node/package-lock.json build/node
+	cp tests/support/node/package.json tests/support/node/package-lock.json build/node
 	npm ci --prefix build/node --silent --no-audit --no-fund --ignore-scripts
 
 test: build  ## run the Python tests; ARGS=... goes to pytest
 	$(PY) -m pytest -n $(JOBS) --dist loadfile --no-loadscope-reorder $(ARGS)
+
+test-unit: build  ## run those of them that start no process, and take less than a minute
+	$(PY) -m pytest -n $(JOBS) --dist worksteal tests/unit $(ARGS)
 
 ONCE ?=
 demo: build  ## write a small model, serve it, update it, swap it, and stay up until Ctrl-C; ONCE=1 ends by itself
@@ -74,7 +77,7 @@ demo: build  ## write a small model, serve it, update it, swap it, and stay up u
 KILLS ?= 1000
 SEED ?=
 crash-test: build  ## kill embedding servers KILLS=1000 times while packets arrive, and compare all rows; SEED=... makes the same choices
-	PYTHONPATH=. $(PY) tests/crash_loop.py --kills $(KILLS) $(if $(SEED),--seed $(SEED))
+	$(PY) -m tests.support.crash_loop --kills $(KILLS) $(if $(SEED),--seed $(SEED))
 
 drift-soak: build  ## send ten million rows through the watch for drift, and check that its memory stays as it is
 	PYTHONPATH=. $(PY) benchmarks/soak_drift.py
@@ -122,7 +125,7 @@ native-test: setup  ## run the C++ tests with ASan and UBSan, those named *concu
 	$(if $(CONCURRENT),$(call native,build/tsan,thread,$(CONCURRENT)))
 
 bench: build  ## run every benchmark
-	@shopt -s nullglob; for file in benchmarks/bench_*.py; do echo "== $$file"; PYTHONPATH=.:tests $(PY) $$file; done
+	@shopt -s nullglob; for file in benchmarks/bench_*.py; do echo "== $$file"; PYTHONPATH=. $(PY) $$file; done
 
 wheel: setup  ## build sdist and wheel into dist/, and try the wheel outside of the checkout
 	rm -rf dist

@@ -12,9 +12,9 @@ import grpc
 
 from persia.errors import DeadlineExceeded, InvalidInput
 from persia.seconds import LONGEST_SECONDS
-from persia.torchserve import Tokens
 from persia.torchserve.schema import new_message, open_channel, predictions_call
 from persia.torchserve.status import torchserve_error
+from persia.torchserve.tokens import Tokens
 
 from .worker_check import LOOK_SECONDS, WorkerCheck
 

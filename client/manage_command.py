@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import signal
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -15,7 +14,10 @@ import msgspec
 
 from persia.errors import InvalidInput, NotFound, PersiaError
 from persia.seconds import Seconds
-from persia.torchserve import Management, Model, Tokens
+from persia.torchserve.java_properties import read_properties
+from persia.torchserve.management import Management
+from persia.torchserve.model import Model
+from persia.torchserve.tokens import Tokens
 from persia.torchserve.wanted import differences
 
 from .predict import Client
@@ -224,9 +226,8 @@ def _check_store(store: Path) -> None:
     if (token_file := group.params["token_file"]) is None:
         return
     try:
-        config = Path(token_file).with_name("config.properties").read_text("ascii")
-        (escaped,) = re.findall(r"^model_store=(.+)$", config, re.MULTILINE)
-        own = Path(escaped.encode().decode("unicode_escape").encode("utf-16", "surrogatepass").decode("utf-16"))
+        entries = read_properties(Path(token_file).with_name("config.properties"))
+        (own,) = (Path(entry.value) for entry in entries if entry.key == "model_store")
         same = own.samefile(store)
     except (OSError, ValueError):  # another machine's, or another launcher's
         return

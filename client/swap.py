@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import NoReturn
 
 from persia.errors import InvalidInput, NotFound, PersiaError
-from persia.torchserve import Management, Model
-from persia.torchserve.management import REGISTER_SECONDS
+from persia.torchserve.management import REGISTER_SECONDS, Management
+from persia.torchserve.model import Model
 
 from .predict import DEFAULT_TIMEOUT
 

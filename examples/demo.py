@@ -21,12 +21,12 @@ import yaml
 
 from persia.batch import IDTypeFeature, NonIDTypeFeature, PersiaBatch
 from persia.config import load_embedding_config
+from persia.deployment.child import Interrupted
+from persia.deployment.deployment import Deployment, Plan, free_ports
 from persia.embedding_server.writer import IncrementalDumper, write_checkpoint
 from persia.errors import PersiaError
-from persia.rpc import StopSignal
 from persia.signs import signs_of
-from persia.stack.child import Interrupted
-from persia.stack.deployment import Deployment, Plan, free_ports
+from persia.system.signals import StopSignal
 
 ROOT = Path(__file__).resolve().parents[1]
 FEATURES, IDS, ROWS, DIM, DENSE, SAMPLES = 8, 4, 1000, 8, 5, 4

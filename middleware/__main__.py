@@ -14,9 +14,9 @@ from persia.errors import ConfigError, PersiaError
 from persia.misses import MissWatcher
 from persia.routing.lookup import RouterOptions
 from persia.routing.router import Router
-from persia.rpc import StopSignal
-from persia.rpc.process import DRAIN_SECONDS, Listeners, give_up, server_options, set_up
 from persia.security import ClientSecurity
+from persia.serving.process import DRAIN_SECONDS, Listeners, give_up, server_options, set_up
+from persia.system.signals import StopSignal
 
 from .metrics import SECONDS, Metrics
 from .service import SERVICE, MiddlewareService, readiness

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from persia import _core
 from persia.config import EmbeddingConfig
-from persia.routing.directions import config_bytes, give_directions
 from persia.routing.router import Router
-from persia.rpc import Server
-from persia.rpc.feature_totals import feature_messages
+from persia.routing.topology import config_bytes, give_directions
 from persia.rpc.methods import DIRECTIONS, FORWARD, MIDDLEWARE_STATUS
+from persia.serving.feature_totals import feature_messages
+from persia.serving.server import Server
 from persia.v1 import middleware_pb2 as pb
 
 __all__ = ["SERVICE", "MiddlewareService", "readiness"]

@@ -27,15 +27,15 @@ from persia.config import (
 from persia.config.servers import address_problem
 from persia.config.slots_match import SlotLike
 from persia.errors import DeadlineExceeded, InvalidInput, Unavailable
-from persia.memory import keep_freed_memory
+from persia.routing.bypass import Shortcut
 from persia.routing.discovery import are_shards
 from persia.routing.expected_slots import ExpectedSlots
+from persia.routing.forwarded import MiddlewareClient
 from persia.routing.lookup import Lookup, Lookups, RouterOptions
-from persia.routing.middleware import MiddlewareClient
 from persia.routing.router import Router
-from persia.routing.shortcut import Shortcut
 from persia.security import ClientSecurity
 from persia.service import SERVICE_VARIABLE, get_embedding_worker_services
+from persia.system.memory import keep_freed_memory
 from persia.tensors import LookupTensors, Tensor, device_of, to_tensors
 
 __all__ = ["EmbeddingBatch", "Features", "FirstGenerationBatch", "InferCtx", "current_context"]

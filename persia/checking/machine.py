@@ -12,11 +12,11 @@ from collections.abc import Mapping
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
-from persia.checking.leaves import find_java
 from persia.checking.report import Report
 from persia.checking.scan import processors
 from persia.checking.subject import Subject, is_local
 from persia.errors import NotFound
+from persia.system.java import find_java
 
 __all__ = ["check_machine", "check_ports"]
 

@@ -55,9 +55,6 @@ class MetricsConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
 
     enable_metrics: Annotated[bool, Meta(description="Whether a server offers metrics.")] = False
     job_name: Annotated[str, Meta(min_length=1, description="The `job` label of every metric.")] = "persia_default_jobname"
-    push_interval_seconds: Annotated[
-        int, Meta(ge=1, le=86_400, description="How often metrics go to a push gateway, if there is one.", extra={"unit": "s"})
-    ] = 10
 
 
 class CommonConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -118,14 +115,6 @@ class EmbeddingParameterServerConfig(msgspec.Struct, frozen=True, kw_only=True, 
             extra={"unit": "s", "default": "never"},
         ),
     ] = None
-    incremental_buffer_size: Annotated[
-        _PositiveInt,
-        Meta(
-            description="How many changed rows a trainer gathers to one packet. For its `IncrementalDumper`; no server "
-            "looks at it.",
-            extra={"unit": "rows"},
-        ),
-    ] = 1_000_000
 
 
 _Milliseconds = Annotated[int, Meta(ge=1, le=3_600_000)]

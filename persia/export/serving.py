@@ -16,9 +16,9 @@ import numpy as np
 import yaml
 
 from persia.config import EMBEDDING_CONFIG_VARIABLE, GLOBAL_CONFIG_VARIABLE
+from persia.deployment.deployment import Deployment, Plan, free_ports
 from persia.errors import ExportError
 from persia.service import SERVICE_VARIABLE
-from persia.stack.deployment import Deployment, Plan, free_ports
 
 from .answer import read_answer
 

@@ -12,8 +12,8 @@ from persia.misses import MissReporter
 from persia.routing.checkpoint_choice import CheckpointChoice
 from persia.routing.lookup import Lookup, OnRoom, RouterOptions
 from persia.routing.per_process import PerProcess
-from persia.routing.plan import make_slots
 from persia.routing.shards import shard_services
+from persia.routing.slots import make_slots
 from persia.rpc.service import Service
 
 __all__ = ["Router"]
