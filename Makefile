@@ -28,7 +28,7 @@ CONCURRENT := $(basename $(notdir $(wildcard native/tests/*concurrent*_test.cpp)
 UNRANDOMISED = $(shell [ "$$(cat /proc/sys/vm/mmap_rnd_bits 2>/dev/null || echo 0)" -gt 28 ] && \
 	setarch -R true 2>/dev/null && echo setarch -R)
 
-.PHONY: help setup build real-model node test test-unit demo crash-test drift-soak homes-test lint format native-test bench wheel proto lock clean
+.PHONY: help setup build real-model node test test-unit demo crash-test drift-soak homes-test lint format docs native-test bench wheel proto lock clean
 
 help:  ## list the verbs
 	@sed -nE 's/^([a-z-]+):.*## (.*)/  make \1	\2/p' $(firstword $(MAKEFILE_LIST)) | expand -t 22
@@ -110,6 +110,17 @@ format: setup  ## format everything, and mend what the linter can mend
 	$(BIN)/ruff check --fix-only .
 	$(BIN)/ruff format .
 	$(BIN)/clang-format -i $(FORMATTED)
+
+# Without a build, and without what the project installs: its own environment has all that a site needs.
+build/docs/.setup: .ci/docs-requirements.txt
+	@mkdir -p build/docs
+	[ -x build/docs/venv/bin/python ] || $(PYTHON) -m venv build/docs/venv
+	build/docs/venv/bin/python -m pip install --quiet --requirement $<
+	@touch $@
+
+docs: build/docs/.setup  ## build the documentation as a site in build/docs/site; a link to nothing is an error
+	build/docs/venv/bin/python .ci/site.py
+	NO_COLOR=1 build/docs/venv/bin/zensical build --strict --clean
 
 # $(call native,directory,sanitizers,tests: all if empty). RelWithDebInfo's own flags would switch assert() off.
 define native

@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 import subprocess
 import sys
-import textwrap
 from pathlib import Path
 
 from tests.support.middlewares import Middleware
@@ -19,8 +18,7 @@ CONFIG = "slots_config: {user: {dim: 4}, tags: {dim: 8}}"
 
 
 def test_the_code_in_the_readme_runs(tmp_path: Path, torchserve: TorchServeRun) -> None:
-    (block,) = re.findall(r"^```python\n(.*?)^```", README, re.MULTILINE | re.DOTALL)
-    client, tensors = map(textwrap.dedent, re.findall(r"^    from persia\..*\n(?:    .*\n)*", README, re.MULTILINE))
+    blocks = re.findall(r"^```python\n(.*?)^```", README, re.MULTILINE | re.DOTALL)
     config = tmp_path / "embedding_config.yml"
     config.write_text(CONFIG)
     with EmbeddingServer(tmp_path, config) as shard, Middleware(tmp_path, config, [shard.address]).wait_ready() as middleware:
@@ -32,7 +30,7 @@ def test_the_code_in_the_readme_runs(tmp_path: Path, torchserve: TorchServeRun) 
             "timeout=1.0": "timeout=20.0",  # for a machine that is busy
         }
         show = "print(scores.shape, [tuple(tensor.shape) for tensor in embeddings], len(dense))"
-        program = "\n".join([block, client, tensors, show])
+        program = "\n".join([*blocks, show])
         for shown, real in there.items():
             assert program.count(shown) == 1
             program = program.replace(shown, real)
