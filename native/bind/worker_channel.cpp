@@ -2,6 +2,7 @@
 // inference/worker_frames.hpp has it for the other end.
 #include <nanobind/nanobind.h>
 #include <nanobind/stl/string.h>
+#include <nanobind/stl/string_view.h>
 #include <sys/socket.h>
 #include <sys/uio.h>
 
