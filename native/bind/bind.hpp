@@ -28,5 +28,6 @@ void certificates(nanobind::module_& module);
 void security(nanobind::module_& module);
 void inference_models(nanobind::module_& module);
 void worker_channel(nanobind::module_& module);
+void http_server(nanobind::module_& module);
 
 }  // namespace persia::bind

@@ -12,8 +12,8 @@
 #include <cstdint>
 #include <cstring>
 #include <deque>
-#include <string>
 #include <span>
+#include <string>
 #include <string_view>
 #include <vector>
 

@@ -10,7 +10,7 @@ namespace persia::inference {
 namespace {
 
 constexpr std::int32_t kEnd = -1;
-constexpr char kLoad = 'L', kInfer = 'I';
+constexpr char kInfer = 'I';
 constexpr std::uint32_t kMaxText = 16 << 20;
 constexpr std::int32_t kMaxHeaders = 10'000;
 constexpr std::size_t kMaxBatch = 1 << 16;
@@ -51,7 +51,7 @@ grpc::OutgoingMessage encode_batch(std::span<const WorkerRequest* const> request
                 small.append(reinterpret_cast<const char*>(input.bytes.data()), input.bytes.size());
             } else {
                 flush(small, message);
-                message.append(input.bytes, request->owner);
+                message.append(input.bytes, input.owner ? input.owner : request->owner);
             }
         }
         put_number(small, kEnd);
@@ -59,18 +59,6 @@ grpc::OutgoingMessage encode_batch(std::span<const WorkerRequest* const> request
     put_number(small, kEnd);
     flush(small, message);
     return message;
-}
-
-grpc::OutgoingMessage encode_load(const LoadRequest& request) {
-    std::string bytes(1, kLoad);
-    put_text(bytes, request.model_name);
-    put_text(bytes, request.model_directory);
-    put_number(bytes, request.batch_size);
-    put_text(bytes, request.handler);
-    put_number(bytes, request.gpu);
-    put_text(bytes, request.envelope);
-    bytes += request.limit_image_pixels ? '\1' : '\0';
-    return grpc::OutgoingMessage(std::move(bytes));
 }
 
 std::size_t ReplyReader::feed(std::span<const std::byte> bytes) {

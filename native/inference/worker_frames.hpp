@@ -18,11 +18,12 @@ namespace persia::inference {
 
 using Headers = std::vector<std::pair<std::string, std::string>>;
 
-// Part of what a handler gets. `bytes` is owned by the job that it belongs to.
+// Part of what a handler gets.
 struct Input {
     std::string name;
     std::string content_type;  // empty: the worker does not decode it
     std::span<const std::byte> bytes;
+    std::shared_ptr<const void> owner = nullptr;  // of the bytes; null: the request owns them
 };
 
 // One request of a batch.
@@ -34,15 +35,6 @@ struct WorkerRequest {
 };
 
 grpc::OutgoingMessage encode_batch(std::span<const WorkerRequest* const> requests);
-
-struct LoadRequest {
-    std::string model_name, model_directory, handler, envelope;
-    std::int32_t batch_size = 1;
-    std::int32_t gpu = -1;  // none
-    bool limit_image_pixels = true;
-};
-
-grpc::OutgoingMessage encode_load(const LoadRequest& request);
 
 // What a handler answered to one request.
 struct Prediction {

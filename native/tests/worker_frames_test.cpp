@@ -66,12 +66,6 @@ TEST(a_batch_is_written_as_workers_read_it) {
                                                end + text("batch") + text("") + text(large) + end + end);
 }
 
-TEST(a_load_is_written_as_workers_read_it) {
-    const LoadRequest request{"ctr", "/models/1", "persia_handler.py", "", 8, -1, true};
-    CHECK(bytes_of(encode_load(request)) == "L" + text("ctr") + text("/models/1") + number(8) + text("persia_handler.py") +
-                                                number(0xffffffff) + text("") + std::string(1, '\1'));
-}
-
 TEST(a_reply_is_read_in_any_pieces) {
     const std::string bytes = two_predictions();
     for (std::size_t step = 1; step <= bytes.size(); ++step) {
