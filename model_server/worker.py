@@ -116,7 +116,14 @@ class Worker:
         code, message = 200, f"loaded model {name}"
         try:
             self._service = ModelLoaderFactory.get_model_loader().load(
-                name, directory, handler or None, gpu if gpu >= 0 else None, batch_size, envelope or None, limits_pixels, metrics
+                name,
+                directory,
+                handler or None,
+                gpu if gpu >= 0 else None,
+                batch_size,
+                envelope or None,
+                limits_pixels,
+                metrics,
             )
         except MemoryError:
             log.exception("the model %s does not fit into memory", name)
@@ -184,7 +191,12 @@ class Worker:
             headers["ts_stream_next"] = "false"
         status, reason = processor.get_response_status_code(), processor.get_response_status_phrase()
         return Prediction(
-            request_id, headers.get("content-type") or "", 200 if status is None else status, reason or "", headers, body_of(answer)
+            request_id,
+            headers.get("content-type") or "",
+            200 if status is None else status,
+            reason or "",
+            headers,
+            body_of(answer),
         )
 
 
@@ -199,7 +211,9 @@ def _summary(error: Exception) -> str:
 def main(arguments: list[str] | None = None) -> int:
     """The process: `python -m persia.model_server.worker --socket FD`."""
     parser = argparse.ArgumentParser(prog="persia.model_server.worker", description=__doc__)
-    parser.add_argument("--socket", type=int, required=True, help="the descriptor of a connected socket, which the server has left open")
+    parser.add_argument(
+        "--socket", type=int, required=True, help="the descriptor of a connected socket, which the server has left open"
+    )
     options = parser.parse_args(arguments)
     logging.basicConfig(stream=sys.stdout, format="%(message)s", level=logging.INFO)
     with socket.socket(fileno=options.socket) as connection:
