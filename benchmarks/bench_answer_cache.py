@@ -23,10 +23,10 @@ import numpy as np
 import torch
 import yaml
 
-from embedding_server.writer import write_checkpoint
 from persia.batch import IDTypeFeature, NonIDTypeFeature, PersiaBatch
 from persia.config import load_embedding_config
 from persia.handlers.persia_handler import PersiaHandler  # type: ignore[import-not-found, import-untyped, unused-ignore]
+from persia.writers import write_checkpoint
 from tests.support.servers import EmbeddingServer
 
 FEATURES, DIM, NUMBERS, ROWS = 26, 16, 13, 100_000

@@ -36,11 +36,11 @@ def checked_timeout(seconds: float) -> float:
 
 
 def seconds_of_call(usual: float, timeout: float | None) -> float:
-    """What a caller has left may be nothing, which is no mistake of its."""
+    """The timeout of a call. A caller whose own deadline is over gives 0 or less, which is no mistake."""
     if timeout is None:
         return usual
     if timeout <= 0:
-        raise DeadlineExceeded(f"expected time left for the call, got {timeout} seconds")
+        raise DeadlineExceeded(f"no time is left for the call: its timeout is {timeout} seconds")
     return checked_timeout(timeout)
 
 

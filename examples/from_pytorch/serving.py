@@ -16,8 +16,8 @@ import numpy.typing as npt
 
 from persia.batch import PersiaBatch
 from persia.client.predict import Client
-from persia.deployment.deployment import free_ports
 from persia.export import Export
+from persia.system.address import free_ports
 
 Scores = npt.NDArray[np.float32]
 

@@ -12,6 +12,7 @@ import click
 import msgspec
 import yaml
 
+from persia.cli.failures import give_up
 from persia.config import (
     EMBEDDING_CONFIG_VARIABLE,
     GLOBAL_CONFIG_VARIABLE,
@@ -21,10 +22,12 @@ from persia.config import (
 )
 from persia.deployment.check import passes_check
 from persia.deployment.child import Interrupted
-from persia.deployment.deployment import Deployment, Plan, check_local, free_ports
+from persia.deployment.deployment import Deployment
+from persia.deployment.plan import DeploymentPlan, check_local
 from persia.errors import PersiaError, Unavailable
 from persia.security import ClientSecurity
-from persia.serving.process import give_up, set_up
+from persia.serving.process import set_up
+from persia.system.address import free_ports
 from persia.system.lock import lock_file
 from persia.system.signals import StopSignal
 from persia.torchserve.state import MODELS_FILE
@@ -100,15 +103,15 @@ def up(
             # Not the name that a user's own has: `--state .` would overwrite it.
             global_config = _with_servers(config, servers, state / "global_config.with_servers.yaml")
         check_local([address for replicas in servers for address in replicas])
-        plan = Plan(
-            state,
-            global_config.resolve(),
-            embedding_config.resolve(),
-            servers,
-            f"127.0.0.1:{middleware_port or free_ports(1, range(25_000, 32_768))[0]}",
-            model_store and model_store.resolve(),
-            models.split(","),
-            torchserve,
+        plan = DeploymentPlan(
+            state=state,
+            global_config=global_config.resolve(),
+            embedding_config=embedding_config.resolve(),
+            servers=servers,
+            middleware=f"127.0.0.1:{middleware_port or free_ports(1, range(25_000, 32_768))[0]}",
+            model_store=model_store and model_store.resolve(),
+            models=models.split(","),
+            torchserve_arguments=torchserve,
             metrics=config.common_config.metrics_config.enable_metrics or metrics_port_base is not None,
             metrics_port_base=metrics_port_base,
             ts_config=ts_config and ts_config.resolve(),

@@ -9,7 +9,7 @@ from persia import _core
 from persia.config.slots_match import SlotLike
 from persia.errors import ConfigError, PersiaError
 from persia.routing.expected_slots import PATH, ExpectedSlots
-from persia.routing.lookup import Lookup, OnRoom, RouterOptions
+from persia.routing.lookup import Lookup, OnBuffers, RouterOptions
 from persia.routing.per_process import PerProcess
 from persia.rpc.methods import MIDDLEWARE_STATUS
 from persia.rpc.prober import Health, Probe
@@ -27,7 +27,7 @@ _MAX_MILLISECONDS = 2**32 - 1
 
 
 class MiddlewareClient:
-    """Any number of threads may use it, of the process that used it first."""
+    """Hands batches to a middleware. Any number of threads may use it, of the process that used it first."""
 
     def __init__(
         self,
@@ -50,8 +50,8 @@ class MiddlewareClient:
         """Made when it is first needed, in the process that needs it."""
         return self._service.get()
 
-    def lookup(self, batch: _core.Batch, timeout: float | None = None, on_room: OnRoom | None = None) -> Lookup:
-        """As Lookups.lookup. on_room: not called, for the shapes come with the numbers."""
+    def lookup(self, batch: _core.Batch, timeout: float | None = None, on_buffers: OnBuffers | None = None) -> Lookup:
+        """As Lookups.lookup. on_buffers: not called, for the shapes come with the numbers."""
         seconds = self.options.timeout if timeout is None else timeout
         began = time.monotonic()
         native = self.service.native
@@ -71,17 +71,17 @@ class MiddlewareClient:
             self._raise_if_refused()
             raise
         return Lookup(
-            forwarded.numbers,
-            forwarded.shapes,
-            forwarded.versions,
-            forwarded.absent,
-            forwarded.wrong_dim,
-            forwarded.missing_shards,
-            time.monotonic() - began,
-            batch,
-            forwarded.counts,
-            forwarded.checkpoint_id,
-            forwarded.embedding_config_id,
+            numbers=forwarded.numbers,
+            shapes=forwarded.shapes,
+            versions=forwarded.versions,
+            absent=forwarded.absent,
+            wrong_dim=forwarded.wrong_dim,
+            missing_shards=forwarded.missing_shards,
+            rpc_seconds=time.monotonic() - began,
+            batch=batch,
+            counts=forwarded.counts,
+            checkpoint_id=forwarded.checkpoint_id,
+            embedding_config_id=forwarded.embedding_config_id,
         )
 
     def _raise_if_refused(self) -> None:

@@ -1,4 +1,7 @@
-"""What a middleware tells its clients about the embedding servers, so that they can do without it."""
+"""What a middleware tells its clients about the embedding servers, so that they can do without it.
+
+On the wire it is called directions.
+"""
 
 from __future__ import annotations
 
@@ -9,10 +12,10 @@ from persia.errors import InvalidInput
 from persia.routing.router import Router
 from persia.v1 import middleware_pb2 as pb
 
-__all__ = ["config_bytes", "config_of", "give_directions"]
+__all__ = ["config_bytes", "config_of", "topology_of"]
 
 
-def give_directions(router: Router, config: bytes) -> pb.DirectionsResponse:
+def topology_of(router: Router, config: bytes) -> pb.DirectionsResponse:
     """Empty where only the middleware itself can do what its config says. config: config_bytes() of the router's."""
     options = router.options
     if not options.clients_ask_shards or options.zeros_for_missing_shards:

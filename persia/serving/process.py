@@ -6,7 +6,7 @@ import logging
 import sys
 import warnings
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
@@ -15,12 +15,13 @@ from persia.config.security import SecurityConfig
 from persia.errors import Unavailable
 from persia.security import Refreshing, ServerSecurity
 from persia.serving.server import Server
+from persia.system.address import join_address
 from persia.system.memory import keep_freed_memory
 
 if TYPE_CHECKING:
     from prometheus_client import CollectorRegistry
 
-__all__ = ["DRAIN_SECONDS", "Listeners", "give_up", "server_options", "set_up"]
+__all__ = ["DRAIN_SECONDS", "Listeners", "server_options", "set_up"]
 
 # How long calls that run may go on after the first signal.
 DRAIN_SECONDS = 10.0
@@ -63,12 +64,6 @@ def set_up(log: logging.Logger, level: str) -> None:
     keep_freed_memory()
 
 
-def give_up(program: str, reason: str) -> NoReturn:
-    """Ends the process because of how it was called."""
-    click.echo(f"{program}: {reason}", err=True)
-    sys.exit(2)
-
-
 class Listeners:
     """gRPC and metrics on one host. Bound on construction: so a port that is taken is known before anything else."""
 
@@ -89,9 +84,8 @@ class Listeners:
             Unavailable: A place is taken, or none of this machine.
             ConfigError: The section `security` does not go with the places, or with its files.
         """
-        self._url_host = f"[{host}]" if ":" in host and not host.startswith("[") else host  # of IPv6
-        self._host = self._url_host.strip("[]")
-        places = [f"{self._url_host}:{port}", *more]
+        self._host = host.strip("[]")
+        places = [join_address(self._host, port), *more]
         for place in places:
             check_listen(place, security)
         self._security = security
@@ -107,10 +101,10 @@ class Listeners:
         try:
             server = MetricsServer(self._host, port, registry, self._security, self._protection.guard)
         except OSError as error:
-            raise Unavailable(f"expected a free address for metrics, got {self._url_host}:{port}: {error}") from None
+            raise Unavailable(f"expected a free address for metrics, got {join_address(self._host, port)}: {error}") from None
         server.start()
         scheme = "http" if self._security.certificate is None else "https"
-        return f"{scheme}://{self._url_host}:{server.server_port}/metrics"
+        return f"{scheme}://{join_address(self._host, server.server_port)}/metrics"
 
     def start(self) -> None:
         self._files.start()

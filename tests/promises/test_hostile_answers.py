@@ -41,9 +41,9 @@ def set_numbers(change: Callable[[bytes], bytes]) -> Callable[[bytes], bytes]:
 
 
 ANSWERS: dict[str, tuple[Callable[[bytes], bytes | None], str]] = {
-    "no message": (lambda a: b"HTTP/1.1 200 OK\r\n\r\n" * 3, "an answer that is none: at byte 2: expected a field"),
-    "cut off": (lambda a: a[:-1], r"an answer that is none: at byte \d+: expected"),
-    "empty": (lambda a: b"", "an answer that is none: expected"),
+    "no message": (lambda a: b"HTTP/1.1 200 OK\r\n\r\n" * 3, "an invalid answer: at byte 2: expected a field"),
+    "cut off": (lambda a: a[:-1], r"an invalid answer: at byte \d+: expected"),
+    "empty": (lambda a: b"", "an invalid answer: expected"),
     "too few numbers": (set_numbers(lambda n: n[:-400]), r"expected \d+ numbers of 4 bytes, got \d+ bytes"),
     "too many numbers": (set_numbers(lambda n: n + bytes(4)), r"expected \d+ numbers of 4 bytes, got \d+ bytes"),
     "half a number": (set_numbers(lambda n: n[:-2]), r"expected \d+ numbers of 4 bytes, got \d+ bytes"),

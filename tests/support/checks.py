@@ -13,7 +13,6 @@ import numpy.typing as npt
 import yaml
 from click.testing import CliRunner
 
-from embedding_server.writer import write_checkpoint
 from persia import _core
 from persia.batch import IDTypeFeature, NonIDTypeFeature, PersiaBatch
 from persia.checking.archives import embeddings_of
@@ -22,6 +21,7 @@ from persia.checking.scan import scan
 from persia.config import EmbeddingConfig, parse_embedding_config
 from persia.signature import DenseSignature, FeatureSignature, Signature
 from persia.signs import signs_of
+from persia.writers import write_checkpoint
 
 Ids = npt.NDArray[np.uint64]
 Content = dict[str, Any]

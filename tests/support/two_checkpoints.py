@@ -6,12 +6,12 @@ from pathlib import Path
 
 import numpy as np
 
-from embedding_server.writer import write_checkpoint
 from persia import _core
 from persia.batch import IDTypeFeature, PersiaBatch
 from persia.config import EmbeddingConfig, SlotConfig
 from persia.errors import InvalidInput
 from persia.routing.lookup import Lookup
+from persia.writers import write_checkpoint
 
 DIM = 8
 IDS = 200

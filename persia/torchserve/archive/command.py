@@ -6,8 +6,9 @@ from pathlib import Path
 
 import click
 
+from persia.cli.failures import one_line_failures
 from persia.cli.option_groups import GroupedCommand, refuse_options
-from persia.errors import NotFound, PersiaError
+from persia.errors import NotFound
 from persia.torchserve.archive.dense.packing import pack_dense_model
 from persia.torchserve.archive.options import (
     FILE,
@@ -62,7 +63,7 @@ def archive(
     of workers. A dense model's archive has signature.json, with what the model takes, by which each request is checked and put
     into the model's order. A text model's has its tokenizer and labels.
     """
-    try:
+    with one_line_failures():
         if model is not None and transformers is None:
             refuse_options(context, TextOptions, "--model")
             tried = pack_dense_model(model, sample, persia, quantization, place, serving)
@@ -71,8 +72,6 @@ def archive(
             tried = _pack_text_model(transformers, sample, text, quantization, place, serving)
         else:
             raise click.UsageError("expected --model FILE for a dense model, or --transformers DIRECTORY for a text model")
-    except (PersiaError, OSError) as error:
-        raise click.ClickException(str(error)) from error
     click.echo(f"{place.archive}: {place.name} {place.version}, {place.archive.stat().st_size} bytes, {tried}")
 
 

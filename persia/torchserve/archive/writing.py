@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import ast
 import json
-import os
 import re
+import shutil
 import zipfile
 from collections.abc import Iterable, Iterator, Sequence
 from datetime import datetime as DateTime
@@ -14,6 +14,7 @@ from pathlib import Path
 
 from persia.errors import InvalidInput
 from persia.signature import SIGNATURE_FILE
+from persia.system.durable import replacing
 from persia.torchserve.archive.contents import MANIFEST
 
 __all__ = ["check_handler", "write_archive"]
@@ -61,20 +62,14 @@ def write_archive(
         },
         "archiverVersion": "0.12.0",  # whose format this is
     }
-    # Hidden, because TorchServe's `--models all` takes every file of the model store.
-    partial = out.with_name(f".{out.name}.{os.getpid()}.partial")
-    try:
-        with zipfile.ZipFile(partial, "w", zipfile.ZIP_DEFLATED, compresslevel=1) as archive:
-            archive.writestr(_entry(MANIFEST), json.dumps(manifest, indent=2))
-            for inside, data in written.items():
-                archive.writestr(_entry(inside), data)
-            for path, inside in zip(files, names, strict=True):
-                with path.open("rb") as source, archive.open(_entry(inside), "w", force_zip64=True) as target:
-                    while block := source.read(1 << 20):
-                        target.write(block)
-        os.replace(partial, out)
-    finally:
-        partial.unlink(missing_ok=True)
+    # What is not whole yet is hidden, because TorchServe's `--models all` takes every file of the model store.
+    with replacing(out) as partial, zipfile.ZipFile(partial, "w", zipfile.ZIP_DEFLATED, compresslevel=1) as archive:
+        archive.writestr(_entry(MANIFEST), json.dumps(manifest, indent=2))
+        for inside, data in written.items():
+            archive.writestr(_entry(inside), data)
+        for path, inside in zip(files, names, strict=True):
+            with path.open("rb") as source, archive.open(_entry(inside), "w", force_zip64=True) as target:
+                shutil.copyfileobj(source, target, 1 << 20)
 
 
 def check_handler(path: Path) -> None:

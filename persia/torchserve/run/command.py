@@ -8,9 +8,11 @@ import sys
 import tempfile
 from collections.abc import Mapping, Sequence, Set
 from pathlib import Path
+from typing import Any, NamedTuple
 
 import click
 
+from persia.cli.failures import one_line_failures
 from persia.errors import InvalidInput, NotFound, PersiaError
 from persia.seconds import Seconds
 from persia.system.signals import events_of_signals
@@ -23,10 +25,11 @@ from persia.torchserve.settings import environment_threads
 from persia.torchserve.state import MODELS_FILE
 from persia.torchserve.wanted import read_wanted
 
-__all__ = ["torchserve"]
+__all__ = ["DRAIN_SECONDS", "GivenArguments", "read_arguments", "torchserve"]
 
 log = logging.getLogger("torchserve")
 
+DRAIN_SECONDS = 30.0
 DEFAULT_WORKERS = 1
 WORKERS_KEY = "default_workers_per_model"
 
@@ -39,10 +42,8 @@ def _take_over(context: click.Context, option: click.Parameter, path: Path | Non
     """What the file says takes the place of the options' defaults, so that the command line goes before it."""
     if path is None:
         return UserConfig()
-    try:
+    with one_line_failures():
         found = read_user_config(path)
-    except PersiaError as error:
-        raise click.ClickException(str(error)) from error
     context.default_map = {**(context.default_map or {}), **found.options}
     return found
 
@@ -98,7 +99,7 @@ def _take_over(context: click.Context, option: click.Parameter, path: Path | Non
     help="A byte batch that each model must answer before it is called ready, or this one; again for others.",
 )
 @click.option("--ready-timeout", type=Seconds(), default=180.0, help="Seconds until all models are ready.")
-@click.option("--drain", type=Seconds(), default=30.0, help="Seconds for requests that run, when it is stopped.")
+@click.option("--drain", type=Seconds(), default=DRAIN_SECONDS, help="Seconds for requests that run, when it is stopped.")
 def torchserve(
     user_config: UserConfig,
     model_store: Path,
@@ -162,6 +163,26 @@ def torchserve(
         if state is None and code != 1:
             shutil.rmtree(kept, ignore_errors=True)
     sys.exit(code)
+
+
+class GivenArguments(NamedTuple):
+    """What a command line of `persia-launcher torchserve` says, for whoever starts it with that. None: it does not say it."""
+
+    drain_seconds: float
+    port: int | None
+    management_port: int | None
+
+
+def read_arguments(arguments: Sequence[str]) -> GivenArguments:
+    """Never raises: what the command will refuse counts as not said."""
+    context = torchserve.make_context("torchserve", [*arguments], resilient_parsing=True)
+
+    def given(name: str) -> Any:
+        said = context.get_parameter_source(name) is click.core.ParameterSource.COMMANDLINE
+        return context.params.get(name) if said else None
+
+    drain = given("drain")
+    return GivenArguments(DRAIN_SECONDS if drain is None else drain, given("port"), given("management_port"))
 
 
 def _properties(user_config: UserConfig, workers: int | None) -> Mapping[str, str]:

@@ -15,6 +15,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from persia.errors import NotFound, Unavailable
+from persia.system.address import join_address, open_listener
 from persia.system.java import find_java
 from persia.system.lock import lock_file
 from persia.system.parent import ends_with_parent
@@ -47,7 +48,7 @@ class TorchServe:
     @property
     def address(self) -> str:
         """Of gRPC inference."""
-        return f"{_url_host(_reachable(self.options.host))}:{self.options.port}"
+        return join_address(_reachable(self.options.host), self.options.port)
 
     @property
     def management_address(self) -> str:
@@ -56,11 +57,11 @@ class TorchServe:
     @property
     def health_address(self) -> str:
         """Where the launcher answers for it."""
-        return f"{_url_host(_reachable(self.options.host))}:{self.options.health_port}"
+        return join_address(_reachable(self.options.host), self.options.health_port)
 
     @property
     def health_listener(self) -> str:
-        return f"{_url_host(self.options.host)}:{self.options.health_port}"
+        return join_address(self.options.host, self.options.health_port)
 
     @property
     def pid(self) -> int:
@@ -221,8 +222,7 @@ def _with_ports(options: Options) -> Options:
             if port is None:
                 continue
             try:
-                family = socket.AF_INET6 if ":" in host else socket.AF_INET
-                listener = held.enter_context(socket.create_server((host, port), family=family))
+                listener = held.enter_context(open_listener(host, port))
             except OSError as error:
                 raise Unavailable(f"expected a free address for {field}, got {host}:{port}: {error.strerror}") from error
             ports[field] = listener.getsockname()[1]
@@ -231,10 +231,6 @@ def _with_ports(options: Options) -> Options:
 
 def _reachable(host: str) -> str:
     return {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)
-
-
-def _url_host(host: str) -> str:
-    return f"[{host}]" if ":" in host else host
 
 
 def _kill_group(pid: int) -> None:

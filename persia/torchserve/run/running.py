@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from queue import SimpleQueue
 
 from persia.errors import PersiaError
+from persia.torchserve.ready_line import ReadyLine
 from persia.torchserve.run.health import Health
 from persia.torchserve.run.process import TorchServe
 from persia.torchserve.run.readiness import Readiness
@@ -63,17 +64,18 @@ def run(
     return 0
 
 
-def ready_line(server: TorchServe, models: Sequence[Planned]) -> str:
-    """What is said of a TorchServe that can answer. `persia-launcher up` waits for it, and reads it (persia.stack)."""
-    tokens = f"tokens in {server.directories.key_file}" if server.options.tokens else "no tokens"
-    names = ", ".join(f"{planned.name} {planned.version}" for planned in models) or "no models yet"
-    addresses = f"inference on {server.address}, management on {server.management_address}"
-    if server.options.http_port is not None:
-        addresses += f", inference over HTTP on port {server.options.http_port}"
-    if server.options.http_management_port is not None:
-        addresses += f", management over HTTP on port {server.options.http_management_port}"
-    return (
-        f"ready: {addresses}, {tokens}, logs in {server.directories.logs}, health on {server.health_address}, models: {names}"
+def ready_line(server: TorchServe, models: Sequence[Planned]) -> ReadyLine:
+    """What is said of a TorchServe that can answer."""
+    options, directories = server.options, server.directories
+    return ReadyLine.of(
+        server.address,
+        server.management_address,
+        http_port=options.http_port,
+        http_management_port=options.http_management_port,
+        token_file=str(directories.key_file) if options.tokens else "",
+        logs=str(directories.logs),
+        health=server.health_address,
+        models=[f"{planned.name} {planned.version}" for planned in models],
     )
 
 

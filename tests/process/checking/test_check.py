@@ -6,6 +6,7 @@ import json
 import socket
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -13,14 +14,14 @@ import pytest
 import yaml
 from click.testing import CliRunner
 
-from embedding_server.writer import IncrementalDumper, write_checkpoint
 from persia.batch import NonIDTypeFeature
 from persia.checking.command import check
 from persia.checking.memory import Room, judge_memory, room_of
 from persia.checking.report import COLUMNS, Report
 from persia.deployment.check import check_arguments
-from persia.deployment.deployment import Plan
+from persia.deployment.plan import DeploymentPlan
 from persia.signs import signs_of
+from persia.writers import IncrementalDumper, write_checkpoint
 from tests.support.checks import CONFIG, SAMPLES, Files, changed, parse, table_ids
 from tests.support.golden import GOLDEN, arrays_of
 from tests.support.torchserves import PERSIA_HANDLER, make_archive
@@ -76,12 +77,19 @@ def test_what_persia_left_is_well_and_scores_are_its_own(tmp_path: Path, model: 
     ],
 )
 def test_up_asks_for_the_ports_that_torchserve_will_have(torchserve: tuple[str, ...], ports: list[str]) -> None:
-    paths = Path("state"), Path("global.yaml"), Path("embedding.yml")
-    arguments = check_arguments(Plan(*paths, [["127.0.0.1:1"]], "127.0.0.1:5", Path("store"), ["all"], torchserve))
+    plan = DeploymentPlan(
+        state=Path("state"),
+        global_config=Path("global.yaml"),
+        embedding_config=Path("embedding.yml"),
+        servers=[["127.0.0.1:1"]],
+        middleware="127.0.0.1:5",
+    )
+    whole = replace(plan, model_store=Path("store"), models=["all"], torchserve_arguments=torchserve)
+    arguments = check_arguments(whole)
     at = arguments.index("--models") + 2
     assert (arguments[at:], "--ports-must-be-free" in arguments) == (ports, True)
     assert arguments[arguments.index("--middleware-port") + 1] == "5"
-    assert "--model-store" not in check_arguments(Plan(*paths, [], "127.0.0.1:5"))
+    assert "--model-store" not in check_arguments(plan)
 
 
 def test_exit_codes(files: Files) -> None:

@@ -11,9 +11,8 @@ from pathlib import Path
 import click
 import pytest
 
-from persia.deployment.deployment import DRAIN_SECONDS
 from persia.launcher import main
-from persia.torchserve.run.command import torchserve
+from persia.torchserve.run.command import DRAIN_SECONDS, torchserve
 from tests.support.places import ROOT
 from tests.support.stacks import LAUNCHER
 

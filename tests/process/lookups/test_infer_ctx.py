@@ -17,8 +17,9 @@ import yaml
 
 import persia.prelude
 from persia.batch import IDTypeFeature, NonIDTypeFeature, PersiaBatch
-from persia.ctx import InferCtx, current_context
+from persia.ctx import InferCtx
 from persia.errors import ConfigError, DeadlineExceeded, InvalidInput, Unavailable
+from persia.prelude import current_context
 from persia.service import get_embedding_worker_services
 from tests.support.golden import GOLDEN, arrays_of
 from tests.support.middlewares import Deployment
@@ -175,7 +176,7 @@ def test_a_closed_context_says_so(deployment: Deployment) -> None:
     context.get_embedding_from_bytes(BATCH)
     context.close()
     context.close()
-    with pytest.raises(InvalidInput, match="got one that was closed"):
+    with pytest.raises(InvalidInput, match="the context was closed"):
         context.get_embedding_from_bytes(BATCH)
 
 

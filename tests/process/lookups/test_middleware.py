@@ -102,7 +102,7 @@ def test_what_is_no_batch(deployment: Deployment, fields: dict[str, bytes], mess
 HOSTILE = {
     "wrong name": (
         PersiaBatch([IDTypeFeature("nobody", [np.array([1], np.uint64)])], requires_grad=False).to_bytes(),
-        "'nobody': expected a feature that the embedding config has",
+        "'nobody': the embedding config has no slot of this name",
     ),
     "labels only": (
         bytes.fromhex("00000000 00000000 01000000 00000000 02000000 01000000 0000803f")

@@ -14,8 +14,8 @@ import yaml
 
 from persia.ctx import InferCtx
 from persia.errors import DeadlineExceeded, PersiaError
-from persia.routing import bypass as shortcut
-from persia.routing.bypass import Shortcut
+from persia.routing import bypass
+from persia.routing.bypass import BypassRouter
 from persia.routing.lookup import RouterOptions
 from persia.rpc import prober
 from persia.v1 import middleware_pb2 as pb
@@ -36,7 +36,7 @@ WITH_METRICS = ("--metrics-port", "0")
 @pytest.fixture(autouse=True)
 def short_times(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(prober, "_WELL_SECONDS", 0.05)
-    monkeypatch.setattr(shortcut, "_LOST_SECONDS", 0.05)
+    monkeypatch.setattr(bypass, "_LOST_SECONDS", 0.05)
 
 
 @pytest.fixture(scope="module")
@@ -230,15 +230,15 @@ def test_the_thread_that_follows_directions_may_close_it(
     before = set(threading.enumerate())
     closed = threading.Event()
 
-    class ClosingRoute(shortcut._Route):
+    class ClosingBypass(bypass._Bypass):
         def __init__(self, *arguments: Any) -> None:
             super().__init__(*arguments)
             way.close()
             closed.set()
 
-    monkeypatch.setattr(shortcut, "_Route", ClosingRoute)
+    monkeypatch.setattr(bypass, "_Bypass", ClosingBypass)
     with Middleware(tmp_path, CONFIG, double.addresses).wait_ready() as middleware:
-        way = Shortcut([middleware.address], RouterOptions())
+        way = BypassRouter([middleware.address], RouterOptions())
         way.why_not_ready()  # connects
         assert closed.wait(PATIENCE)
         wait_until(lambda: set(threading.enumerate()) <= before, "its threads end")

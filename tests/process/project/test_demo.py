@@ -16,11 +16,12 @@ from typing import Any
 
 import pytest
 
-from client.predict import Client
+from persia.client.predict import Client
 from persia.ctx import InferCtx
-from persia.deployment.deployment import Ready, free_ports
+from persia.system.address import free_ports
 from persia.torchserve.archive.handler_files import PERSIA_HANDLER
 from persia.torchserve.management import Management
+from persia.torchserve.ready_line import find_ready_line
 from persia.torchserve.run.options import Options
 from persia.torchserve.run.process import TorchServe
 from persia.torchserve.run.restoring import Planned
@@ -150,9 +151,10 @@ def test_up_understands_what_torchserve_says_when_it_is_ready(options: dict[str,
     server = TorchServe(Options(Path("/store"), (), **options), Path("/my state, of today"))
     line = ready_line(server, [Planned(name, "1.0", "ctr.mar", True) for name in ("ctr", "other")])
     token_file = "/my state, of today/key_file.json" if server.options.tokens else ""
-    found = Ready.find(f"2024-01-01 00:00:00,000 INFO torchserve: {line}\n")
-    assert found == Ready(line.removeprefix("ready: "), "127.0.0.1:7070", "127.0.0.1:7071", token_file)
-    assert Ready.find("2024-01-01 00:00:00,000 INFO torchserve: SIGTERM: up to 30 s for requests that run\n") is None
+    found = find_ready_line(f"2024-01-01 00:00:00,000 INFO torchserve: {line}\n")
+    assert found == line
+    assert (line.inference, line.management, line.token_file) == ("127.0.0.1:7070", "127.0.0.1:7071", token_file)
+    assert find_ready_line("2024-01-01 00:00:00,000 INFO torchserve: SIGTERM: up to 30 s for requests that run\n") is None
 
 
 def test_up_passes_on_that_torchserve_is_to_run_without_tokens_and_over_http(tmp_path: Path) -> None:

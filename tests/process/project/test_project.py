@@ -91,6 +91,14 @@ def test_imports_are_understood() -> None:
     }
 
 
+def test_leaves_are_imported_by_the_names_that_they_have_when_installed() -> None:
+    """A file that is imported as `client.predict` and as `persia.client.predict` is two modules with two sets of classes."""
+    outside = [path for folder in ("tests", "benchmarks", "examples", ".ci") for path in (ROOT / folder).rglob("*.py")]
+    plain = re.compile(rf"\b(?:from|import) (?:{'|'.join(LEAVES)})\b")
+    importing = {str(path.relative_to(ROOT)) for path in (*SOURCES, *outside) if plain.search(path.read_text())}
+    assert importing == {str(Path(__file__).relative_to(ROOT))}  # the forms above
+
+
 @pytest.mark.parametrize("path", SOURCES, ids=module_of)
 def test_no_import_leads_to_another_leaf(path: Path) -> None:
     own = leaf_of(module_of(path))
@@ -100,6 +108,12 @@ def test_no_import_leads_to_another_leaf(path: Path) -> None:
 @pytest.mark.parametrize("path", [path for path in SOURCES if not is_roof(module_of(path))], ids=module_of)
 def test_no_import_leads_to_the_roof(path: Path) -> None:
     assert not any(is_roof(name) for name in imported_by(path))
+
+
+@pytest.mark.parametrize("path", [path for path in SOURCES if "formats" in path.parts], ids=module_of)
+def test_formats_import_nothing_that_stands_on_them(path: Path) -> None:
+    own = ("persia._core", "persia.errors", "persia.formats", "persia.system")
+    assert [name for name in imported_by(path) if name.startswith("persia.") and not name.startswith(own)] == []
 
 
 def test_only_what_has_to_do_with_models_imports_torch() -> None:
@@ -127,8 +141,8 @@ def test_leaves_are_found_by_their_names_in_few_places() -> None:
 def test_reading_a_checkpoint_waits_for_no_import_that_it_does_not_need() -> None:
     code = "import persia.launcher, persia.embedding_server.__main__, sys; print(*sys.modules, sep='\\n')"
     modules = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True).stdout.splitlines()
-    assert "persia.embedding_server.checkpoint" in modules
-    assert {"numpy", "prometheus_client", "watchdog", "persia.embedding_server.writer", "persia.routing"}.isdisjoint(modules)
+    assert "persia.formats.checkpoint" in modules
+    assert {"numpy", "prometheus_client", "watchdog", "persia.writers", "persia.routing"}.isdisjoint(modules)
 
 
 def test_without_the_native_core_the_import_says_how_to_build(tmp_path: Path) -> None:

@@ -12,12 +12,12 @@ import numpy as np
 import pytest
 import torch
 
-from client.predict import Client
-from handlers.outcomes import Outcomes
-from handlers.scored_before import ScoredBefore, answer_key
 from persia import _core
 from persia.batch import IDTypeFeature, PersiaBatch
+from persia.client.predict import Client
 from persia.errors import DeadlineExceeded, FeatureError, InvalidInput, PersiaError, TooLarge
+from persia.handlers.outcomes import Outcomes
+from persia.handlers.scored_before import ScoredBefore, answer_key
 from persia.routing.lookup import Lookup
 from tests.support.golden import arrays_of
 from tests.support.middlewares import Deployment
@@ -177,7 +177,17 @@ def test_an_error_is_not_kept(served: TorchServeRun) -> None:
 def lookup_of(numbers: list[float], samples: int = 1) -> Lookup:
     shapes = np.array([samples, 0, len(numbers) // samples], np.uint32)
     counts = np.empty(0, np.uint32)
-    return Lookup(np.array(numbers, np.float16), shapes, [1], 0, 0, [], 0.0, _core.decode_batch(BATCH), counts)
+    return Lookup(
+        numbers=np.array(numbers, np.float16),
+        shapes=shapes,
+        versions=[1],
+        absent=0,
+        wrong_dim=0,
+        missing_shards=[],
+        rpc_seconds=0.0,
+        batch=_core.decode_batch(BATCH),
+        counts=counts,
+    )
 
 
 def test_the_key_has_all_that_an_answer_is_made_of() -> None:

@@ -13,8 +13,8 @@ import click
 import pytest
 from click.testing import CliRunner
 
-from client.manage_command import manage as manage_command
-from client.swap import swap
+from persia.client.manage_command import manage as manage_command
+from persia.client.swap import swap
 from persia.errors import DeadlineExceeded, PersiaError, Unavailable
 from persia.torchserve.management import Management
 from persia.torchserve.model import Model
@@ -191,11 +191,11 @@ def test_a_swap_that_another_one_overtakes_says_so_and_leaves_what_serves(manage
 
 ENDED_TWICE = """
 import os, signal
-from persia.client.manage_command import _ending_unwinds
+from persia.cli.failures import ending_unwinds
 
 number = signal.{name}
 signal.signal(number, signal.{before})
-with _ending_unwinds():
+with ending_unwinds():
     try:
         os.kill(os.getpid(), number)
         print("went on")

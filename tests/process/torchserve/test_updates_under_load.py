@@ -9,11 +9,11 @@ import numpy as np
 import pytest
 import torch
 
-from client.swap import swap
-from embedding_server.writer import IncrementalDumper
 from persia.batch import IDTypeFeature, PersiaBatch
+from persia.client.swap import swap
 from persia.config import load_embedding_config
 from persia.signs import signs_of
+from persia.writers import IncrementalDumper
 from tests.support.golden import GOLDEN
 from tests.support.load import Load
 from tests.support.middlewares import Middleware

@@ -13,10 +13,10 @@ import numpy as np
 import pytest
 from click.testing import CliRunner, Result
 
-from client import load
-from client.infer_command import infer as infer_command
-from client.load import send_all
-from client.predict import Client, Prediction
+from persia.client import load
+from persia.client.infer_command import infer as infer_command
+from persia.client.load import send_all
+from persia.client.predict import Client, Prediction
 from persia.errors import InvalidInput
 from persia.torchserve.details import Details, FeatureDetails
 from tests.support.servers import PATIENCE
@@ -173,7 +173,7 @@ def test_several_outputs_are_refused_for_npy_at_the_first_answer(
     assert "Error: expected a .csv, .jsonl or .parquet for the 2 outputs 'ctr', 'cvr'" in run.stderr
 
 
-@pytest.mark.parametrize("problem", ["the model takes no such feature", "expected a feature that the embedding config has"])
+@pytest.mark.parametrize("problem", ["the model takes no such feature", "the embedding config has no slot of this name"])
 def test_a_column_that_is_no_feature_can_be_kept_out(monkeypatch: pytest.MonkeyPatch, table: Path, problem: str) -> None:
     def refuse(*_: Any, details: bool) -> Prediction:
         raise InvalidInput(f"feature 'zip': {problem}")

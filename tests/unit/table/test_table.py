@@ -142,7 +142,7 @@ def test_a_missing_answer_is_zeros_and_a_wrong_one_an_error() -> None:
 
 
 def test_an_unknown_feature_is_named() -> None:
-    with pytest.raises(FeatureError, match="'nobody': expected a feature that the embedding config has"):
+    with pytest.raises(FeatureError, match="'nobody': the embedding config has no slot of this name"):
         make_plan(batch_of([1], name="nobody"), Slots([("f", 4, 10, True, False, 0, 0, 0)], 8), 1)
 
 

@@ -8,10 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from persia.deployment.deployment import DRAIN_SECONDS, drain_seconds
 from persia.deployment.targets import TARGETS_FILE, metrics_ports, write_targets
 from persia.errors import InvalidInput
-from persia.torchserve.run.command import torchserve
+from persia.torchserve.run.command import DRAIN_SECONDS, read_arguments
 
 
 @pytest.mark.parametrize(
@@ -26,12 +25,7 @@ from persia.torchserve.run.command import torchserve
     ],
 )
 def test_torchserve_gets_the_time_to_drain_that_it_is_told_to_take(arguments: list[str], seconds: float) -> None:
-    assert drain_seconds(arguments) == seconds
-
-
-def test_the_time_to_drain_is_the_launchers_own_unless_it_is_told() -> None:
-    (drain,) = (parameter for parameter in torchserve.params if parameter.name == "drain")
-    assert drain.default == DRAIN_SECONDS
+    assert read_arguments(arguments).drain_seconds == seconds
 
 
 def allotted(state: Path, *names: str, base: int | None = None, taken: int = 0) -> dict[str, int]:

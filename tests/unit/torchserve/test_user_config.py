@@ -10,7 +10,7 @@ import pytest
 from click.testing import CliRunner, Result
 
 from persia.deployment.check import check_arguments
-from persia.deployment.deployment import Plan
+from persia.deployment.plan import DeploymentPlan
 from persia.errors import InvalidInput
 from persia.torchserve.run import command as torchserve_command
 from persia.torchserve.run.options import Directories, Options, properties
@@ -113,6 +113,15 @@ def test_tls_is_a_proxys(tmp_path: Path) -> None:
 
 
 def test_up_checks_it_too(tmp_path: Path) -> None:
-    plan = Plan(tmp_path, tmp_path, tmp_path, (), "127.0.0.1:1", tmp_path, ["all"], ts_config=tmp_path / "config.properties")
+    plan = DeploymentPlan(
+        state=tmp_path,
+        global_config=tmp_path,
+        embedding_config=tmp_path,
+        servers=(),
+        middleware="127.0.0.1:1",
+        model_store=tmp_path,
+        models=["all"],
+        ts_config=tmp_path / "config.properties",
+    )
     arguments = check_arguments(plan)
     assert arguments[arguments.index("--ts-config") + 1] == str(tmp_path / "config.properties")

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import click
 
-from persia.errors import PersiaError
+from persia.cli.failures import one_line_failures
 from persia.seconds import Seconds
 from persia.torchserve.archive.options import FILE
 
@@ -37,10 +37,8 @@ def compare(one: Path, other: Path, samples: Path, min_agreement: float, seconds
         from persia.torchserve.archive.compare.comparison import compare_archives  # torch: a second
     except ModuleNotFoundError as error:
         raise click.ClickException(f"comparing models needs {error.name}: pip install 'persia-serve[transformers]'") from error
-    try:
+    with one_line_failures():
         found = compare_archives(one, other, samples, seconds)
-    except (PersiaError, OSError) as error:
-        raise click.ClickException(str(error)) from error
     click.echo(json.dumps(found.as_json(), indent=2) if as_json else "\n".join(found.lines()))
     if found.agreement.agreement < min_agreement:
         click.echo(f"they agree on {found.agreement.agreement:.3f} of the answers, less than {min_agreement:g}", err=True)
