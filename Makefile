@@ -20,7 +20,7 @@ BIN := $(abspath $(VENV))/bin
 PY := $(BIN)/python
 INSTALL := $(PY) -m pip install --quiet --constraint constraints.txt
 
-LEAVES := client embedding_server handlers middleware
+LEAVES := client embedding_server handlers middleware model_server
 TYPED := tests $(sort $(shell find .ci base benchmarks examples -name '*.py' 2>/dev/null))
 NATIVE := CMakeLists.txt $(sort $(shell find native -type f -not -path "native/tests/*"))
 FORMATTED := $(sort $(shell find native -name '*.cpp' -o -name '*.hpp'))

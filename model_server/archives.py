@@ -1,7 +1,7 @@
 """Archives as `torch-model-archiver` makes them: found in the model store, unpacked, and read.
 
-An archive is a zip (`.mar`), a tar of any compression, or a directory. Members that would land outside of the directory they are
-unpacked into, and links, are refused.
+An archive is a zip (`.mar`), a tar of any compression, or a directory. Links, and members that would land outside of the
+directory they are unpacked into, are refused.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from typing import Any
 
 import yaml
 
-from persia.model_server.refusals import ArchiveUnreadable, NotFound
+from .refusals import ArchiveUnreadable, NotFound
 
 __all__ = ["Archive", "find_archive", "open_archive"]
 

@@ -10,12 +10,14 @@ from pathlib import Path
 
 import click
 
+from persia.cli.failures import give_up
 from persia.errors import ConfigError, Unavailable
-from persia.model_server.registry import Registration
-from persia.model_server.running import ModelServer
-from persia.model_server.settings import Settings, read_settings
-from persia.serving.process import DRAIN_SECONDS, give_up, set_up
+from persia.serving.process import DRAIN_SECONDS, set_up
 from persia.system.signals import StopSignal
+
+from .registry import Registration
+from .running import ModelServer
+from .settings import Settings, read_settings
 
 __all__ = ["model_server"]
 

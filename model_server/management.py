@@ -9,8 +9,8 @@ import logging
 import threading
 from typing import Any, NamedTuple
 
-from persia.model_server.refusals import BadRequest, Refusal
-from persia.model_server.registry import Registration, Registry
+from .refusals import BadRequest, Refusal
+from .registry import Registration, Registry
 
 __all__ = ["Done", "Management"]
 

@@ -15,8 +15,9 @@ from pathlib import Path
 from typing import Any
 
 from persia._core.inference import Models, ModelVersion, Reactor
-from persia.model_server.archives import Archive, find_archive, open_archive, remove_unpacked
-from persia.model_server.refusals import (
+
+from .archives import Archive, find_archive, open_archive, remove_unpacked
+from .refusals import (
     BadRequest,
     DefaultVersion,
     Duplicate,
@@ -24,7 +25,7 @@ from persia.model_server.refusals import (
     Refusal,
     VersionNotFound,
 )
-from persia.model_server.worker_process import WorkerPlan, WorkerProcess
+from .worker_process import WorkerPlan, WorkerProcess
 
 __all__ = ["Registration", "Registry", "ServerDefaults"]
 
@@ -116,7 +117,7 @@ class Registry:
         return name, archive.version, version.min_workers
 
     def start_workers(self, name: str, version: str | None = None) -> None:
-        """As many as the version is to have; returns when they have loaded it. Raises Refusal, after taking those away that failed."""
+        """As many as the version is to have; returns when they have loaded it. Raises Refusal; who failed is gone then."""
         found = self._find(name, version)
         with found.scaling:
             self._scale(found)

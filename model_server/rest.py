@@ -1,4 +1,4 @@
-"""TorchServe's REST API for what is no prediction: management, health, metrics. One thread or more take requests from a line."""
+"""TorchServe's REST API for what is no prediction: management and health. Threads here take requests from a line."""
 
 from __future__ import annotations
 
@@ -9,9 +9,10 @@ from collections.abc import Mapping
 from typing import Any
 
 from persia._core.inference import Exchange, ExchangeQueue
-from persia.model_server.management import Done, Management
-from persia.model_server.refusals import BadRequest, Refusal
-from persia.model_server.registry import Registration
+
+from .management import Done, Management
+from .refusals import BadRequest, Refusal
+from .registry import Registration
 
 __all__ = ["RestManagement"]
 

@@ -8,10 +8,11 @@ from typing import Any
 
 from persia._core.inference import Models, predictions_method
 from persia.errors import AccessDenied
-from persia.model_server.management import Done, Management
-from persia.model_server.registry import Registration
 from persia.serving.server import Server
 from persia.torchserve.schema import message_class, new_message
+
+from .management import Done, Management
+from .registry import Registration
 
 __all__ = ["INFERENCE", "MANAGEMENT", "add_inference", "add_management"]
 
@@ -32,7 +33,7 @@ def add_inference(server: Server, models: Models, management: Management) -> Non
 
 
 def add_management(server: Server, management: Management) -> None:
-    """The six operations. What TorchServe answers as UNKNOWN without a word, a duplicate and a default version, has its words here."""
+    """The six operations. Duplicates and default versions, which TorchServe refuses without a word, get a code and words."""
     operations: dict[str, Callable[[Any], str]] = {
         "DescribeModel": lambda request: _pretty(management.described(request.model_name, request.model_version or None)),
         "ListModels": lambda request: _pretty(management.listed(request.limit, request.next_page_token)),

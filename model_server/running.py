@@ -6,13 +6,14 @@ import logging
 from collections.abc import Sequence
 
 from persia._core.inference import ExchangeQueue, HttpServer, Models, Reactor
-from persia.model_server.management import Management
-from persia.model_server.refusals import Refusal
-from persia.model_server.registry import Registration, Registry, ServerDefaults
-from persia.model_server.rest import RestManagement
-from persia.model_server.rpc import INFERENCE, MANAGEMENT, add_inference, add_management
-from persia.model_server.settings import Settings
 from persia.serving.server import Server
+
+from .management import Management
+from .refusals import Refusal
+from .registry import Registration, Registry, ServerDefaults
+from .rest import RestManagement
+from .rpc import INFERENCE, MANAGEMENT, add_inference, add_management
+from .settings import Settings
 
 __all__ = ["ModelServer"]
 

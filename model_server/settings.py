@@ -1,4 +1,4 @@
-"""What a model server is told: TorchServe's config.properties, its environment and its command line, in that order of weight."""
+"""What a model server is told by TorchServe's config.properties and, where that allows it, by the environment."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """A worker's process: it loads one handler under TorchServe's contract, and answers the batches that its server sends.
 
-Handlers import `ts.*` from the package torchserve, which also finds them and makes what they are given: the context, the metrics,
-the envelope. What is here is the loop around them, which TorchServe's own worker takes some 40 us a request for.
+Handlers import `ts.*` from the package torchserve, which also finds them and makes what they are given: the context, the
+metrics, the envelope. Here is the loop around them, for which TorchServe's own worker takes some 40 us a request.
 """
 
 from __future__ import annotations

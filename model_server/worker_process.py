@@ -17,7 +17,8 @@ from datetime import datetime, timezone
 from pathlib import Path
 
 from persia._core.inference import ModelVersion, Worker
-from persia.model_server.refusals import OutOfMemory, WorkerFailed
+
+from .refusals import OutOfMemory, WorkerFailed
 
 __all__ = ["WorkerPlan", "WorkerProcess"]
 
@@ -145,19 +146,20 @@ class WorkerProcess:
                 code, message = self._load(ours)
             except (OSError, EOFError) as error:
                 _kill(process)
-                raise WorkerFailed(
-                    f"Failed to start workers for model {self._plan.model_name}: the worker {_ending(process)} while it loaded the model"
-                ) from error
+                raise self._failed(f"the worker {_ending(process)} while it loaded the model") from error
             if code == 507:
                 raise OutOfMemory(message)
             if code != 200:
-                raise WorkerFailed(f"Failed to start workers for model {self._plan.model_name}: {message}")
+                raise self._failed(message)
             worker = self._model.add_worker(ours.detach())
         with self._lock:
             self._worker = worker
         if self._stopping.is_set():
             worker.retire()
         return worker
+
+    def _failed(self, why: str) -> WorkerFailed:
+        return WorkerFailed(f"Failed to start workers for model {self._plan.model_name}: {why}")
 
     def _spawn(self, theirs: socket.socket) -> subprocess.Popen[bytes]:
         plan = self._plan

@@ -16,7 +16,7 @@ import pytest
 import persia
 from tests.support.places import ROOT
 
-LEAVES = ("client", "embedding_server", "handlers", "middleware")
+LEAVES = ("client", "embedding_server", "handlers", "middleware", "model_server")
 PACKAGES = ("persia", *LEAVES)
 # It stands above the leaves: whoever exports a model needs their writers, and nothing of ours needs the export of a model.
 ROOF = "persia.export"
