@@ -142,8 +142,28 @@ def test_a_missing_answer_is_zeros_and_a_wrong_one_an_error() -> None:
 
 
 def test_an_unknown_feature_is_named() -> None:
-    with pytest.raises(FeatureError, match="'nobody': the embedding config has no slot of this name"):
+    with pytest.raises(FeatureError, match=r"'nobody': the embedding config has no slot of this name$"):
         make_plan(batch_of([1], name="nobody"), Slots([("f", 4, 10, True, False, 0, 0, 0)], 8), 1)
+
+
+@pytest.mark.parametrize(
+    ("name", "meant"),
+    [
+        ("contry", "country"),
+        ("usr", "user"),
+        ("usser", "user"),
+        ("City", "city"),
+        ("nobody", None),
+        ("u" * 100_000, None),
+        ("", None),
+    ],
+)
+def test_an_unknown_feature_is_told_the_name_that_is_most_like_its_own(name: str, meant: str | None) -> None:
+    slots = Slots([(known, 4, 10, True, False, 0, 0, 0) for known in ("user", "city", "country")], 8)
+    with pytest.raises(FeatureError) as caught:
+        make_plan(batch_of([1], name=name), slots, 1)
+    advice = "" if meant is None else f": did you mean '{meant}'?"
+    assert str(caught.value).endswith(f"the embedding config has no slot of this name{advice}")
 
 
 def test_a_builder_is_spoilt_by_a_broken_file(tmp_path: Path) -> None:
