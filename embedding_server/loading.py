@@ -9,9 +9,8 @@ from concurrent.futures import Future, ThreadPoolExecutor, as_completed
 from dataclasses import dataclass
 from pathlib import Path
 
-import click
-
 from persia import _core
+from persia.cli.progress import progress_bar
 from persia.errors import CorruptFile
 from persia.formats.checkpoint import Checkpoint, open_checkpoint
 
@@ -81,8 +80,10 @@ def load_checkpoint(
 def reported(futures: list[Future[int]], builder: _core.TableBuilder) -> Iterator[Future[int]]:
     """The futures in the order in which they end: under a progress bar on a terminal, else with a line in the log each."""
     if sys.stderr.isatty():
-        with click.progressbar(as_completed(futures), length=len(futures), label="loading", file=sys.stderr) as bar:
-            yield from bar
+        with progress_bar(len(futures), "loading") as advance:
+            for future in as_completed(futures):
+                yield future
+                advance(1)
         return
     for done, future in enumerate(as_completed(futures), 1):
         yield future

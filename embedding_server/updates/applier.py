@@ -55,7 +55,7 @@ class Applier:
         for newer in ledger.newer_than(key):
             try:
                 for signs in signs_of_packet(newer.packet):
-                    layer.drop(signs)
+                    layer.forget(signs)
             except FileNotFoundError:
                 raise TooLateError(newer, until_restart=False) from None
         changes = layer.size
@@ -98,7 +98,7 @@ def load_packet(packet: Packet, storage: str, shard: tuple[int, int], *, refuse_
         file = read_sign_file(path)
         check_content(manifest, path, len(file.signs), file.unix_seconds, time_at=SECONDS_AT)
         if file.ends is None:
-            layer.delete(file.signs, *shard)
+            layer.add_tombstones(file.signs, *shard)
         else:
             layer.set_ends(file.signs, file.ends, *shard)
         seconds = max(seconds, file.unix_seconds)

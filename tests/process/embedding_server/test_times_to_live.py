@@ -75,7 +75,7 @@ def test_rows_go_when_their_time_is_over_and_not_before() -> None:
     assert there() == [2, 2, 0, 0]
     clock.now = 200
     layer = _core.Layer()
-    layer.delete(signs(2))
+    layer.add_tombstones(signs(2))
     expiring.publish(layer)
     assert expiring.sweep() == 0 and there() == [2, 0, 0, 0]
     assert (expiring.rows, expiring.deleted_rows, expiring.expired_rows) == (0, 1, 1)

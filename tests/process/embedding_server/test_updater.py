@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from persia.embedding_server.updates import watch as watching
+from persia.embedding_server.updates import watch
 from tests.support.limits import memory_budget
 from tests.support.persia_packets import CONFIG, Follower, finish, write_packet
 from tests.support.servers import PATIENCE, EmbeddingServer, wait_until
@@ -59,7 +59,7 @@ def test_no_notifications_are_said_once(
         def schedule(self, *_: object, **__: object) -> None:
             raise OSError(errno.EMFILE, "inotify instance limit reached")
 
-    monkeypatch.setattr(watching, "Observer", NoObserver)
+    monkeypatch.setattr(watch, "Observer", NoObserver)
     packets.mkdir()
     follower = Follower(packets)
     follower.thread.start()
@@ -164,6 +164,15 @@ def test_a_late_packet_that_waits_is_not_read_again_and_again(packets: Path, mon
     monkeypatch.setattr("persia.embedding_server.updates.applier.load_packet", lambda *arguments, **_: loads.append(arguments))
     follower.scan()
     assert loads == []
+
+
+def test_an_updater_shows_its_state(packets: Path) -> None:
+    finish(write_packet(packets, 1, [1], 1.0))
+    follower = Follower(packets)
+    assert repr(follower.thread) == (
+        f"<UpdateThread of {packets}: not alive, <Updater: 1 packets applied, <Ledger: 1 applied, newest "
+        "s0/inc_20260101000001, 0 old, 0 set aside>, problems []>>"
+    )
 
 
 def test_a_journal_that_cannot_be_written_is_said_once(packets: Path, caplog: pytest.LogCaptureFixture) -> None:

@@ -18,6 +18,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from persia._core import EmbReader
+from persia.cli.progress import progress_bars
 from persia.embedding_server.tools import commands
 from persia.embedding_server.tools.resharding import reshard
 from persia.errors import CorruptFile
@@ -218,7 +219,7 @@ def test_reshard_refuses(broken: Path, tmp_path: Path) -> None:
 
 def test_a_terminal_gets_a_bar(tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
-    with commands._progress() as progress:
+    with progress_bars() as progress:
         for done in range(1, 4):
             progress("read", done, 3)
         progress("write", 1, 2)  # and then it failed
