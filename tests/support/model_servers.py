@@ -9,7 +9,9 @@ import sys
 import urllib.error
 import urllib.request
 import zipfile
+from collections import defaultdict
 from collections.abc import Mapping, Sequence
+from email.message import Message
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -53,6 +55,10 @@ class Answer(NamedTuple):
         return json.loads(self.body)
 
 
+def dict_of(headers: Message) -> Mapping[str, str]:
+    return defaultdict(lambda: "", {name.lower(): value for name, value in headers.items()})
+
+
 def ask(url: str, data: bytes | None = None, method: str | None = None, headers: Mapping[str, str] | None = None) -> Answer:
     """Whatever the status is."""
     request = urllib.request.Request(
@@ -60,10 +66,10 @@ def ask(url: str, data: bytes | None = None, method: str | None = None, headers:
     )
     try:
         with urllib.request.urlopen(request, timeout=PATIENCE) as answer:
-            return Answer(answer.status, answer.reason, answer.headers, answer.read())
+            return Answer(answer.status, answer.reason, dict_of(answer.headers), answer.read())
     except urllib.error.HTTPError as error:
         with error:
-            return Answer(error.code, error.reason, error.headers, error.read())
+            return Answer(error.code, error.reason, dict_of(error.headers), error.read())
 
 
 class ModelServerRun:
@@ -127,13 +133,13 @@ class ModelServerRun:
     def management(self, path: str) -> str:
         return f"http://{self.places['management']}/{path}"
 
-    def predict(self, model: str, version: str = "", timeout: float = PATIENCE, **inputs: str | bytes) -> str:
+    def predict(self, model: str, version: str = "", timeout: float = PATIENCE, **inputs: str) -> str:
         """Over gRPC. Raises grpc.RpcError."""
         request = new_message(
             "PredictionsRequest",
             model_name=model,
             model_version=version,
-            input={name: value.encode() if isinstance(value, str) else value for name, value in inputs.items()},
+            input={name: value.encode() for name, value in inputs.items()},
         )
         answer = predictions_call(self._channels[0])(request, timeout=timeout)
         return bytes(answer.prediction).decode()
@@ -141,9 +147,9 @@ class ModelServerRun:
     def failure(self, model: str, **inputs: str) -> tuple[grpc.StatusCode, str]:
         """The code and the words of a prediction that fails."""
         try:
-            answer = self.predict(model, **inputs)
+            answer = self.predict(model, "", PATIENCE, **inputs)
         except grpc.RpcError as error:
-            return error.code(), error.details()
+            return error.code(), error.details() or ""
         raise AssertionError(f"expected a failure, got {answer!r}")
 
     def manage(self, operation: str, **fields: Any) -> str:

@@ -9,6 +9,7 @@ import threading
 import zipfile
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import grpc
 import pytest
@@ -67,7 +68,7 @@ def test_a_model_lives_and_goes_over_grpc(server: ModelServerRun) -> None:
     assert server.predict("probe", do="echo a") == "a"
     assert json.loads(server.manage("DescribeModel", model_name="probe"))[0]["minWorkers"] == 1
     assert json.loads(server.manage("ListModels", limit=10))["models"][0]["modelUrl"] == "probe-1.0.mar"
-    for code, words, operation, fields in [
+    cases: list[tuple[grpc.StatusCode, str, str, dict[str, Any]]] = [
         (grpc.StatusCode.ALREADY_EXISTS, "already registered", "RegisterModel", {"url": "probe-1.0.mar"}),
         (grpc.StatusCode.NOT_FOUND, "Model not found", "DescribeModel", {"model_name": "other"}),
         (grpc.StatusCode.NOT_FOUND, "does not exist", "SetDefault", {"model_name": "probe", "model_version": "7"}),
@@ -77,7 +78,8 @@ def test_a_model_lives_and_goes_over_grpc(server: ModelServerRun) -> None:
             "ScaleWorker",
             {"model_name": "probe", "min_worker": 2, "max_worker": 1},
         ),
-    ]:
+    ]
+    for code, words, operation, fields in cases:
         with pytest.raises(grpc.RpcError, match=words) as raised:
             server.manage(operation, **fields)
         assert raised.value.code() is code

@@ -4,21 +4,22 @@ import json
 import os
 import sys
 import time
+from typing import Any
 
 from ts.handler_utils.utils import send_intermediate_predict_response
 from ts.utils.util import PredictionException
 
 
-def _text(value):
+def _text(value: Any) -> Any:
     return value.decode() if isinstance(value, (bytes, bytearray)) else value
 
 
-def handle(data, context):
+def handle(data: Any, context: Any) -> Any:
     if data is None:  # the model is loaded
         if "fails_to_load" in context.model_name:
             raise RuntimeError("this model does not load")
         return None
-    answers = []
+    answers: list[Any] = []
     for index, inputs in enumerate(data):
         word = inputs.get("do", inputs.get("body"))
         word = _text(word) if not isinstance(word, dict) else word["do"]
