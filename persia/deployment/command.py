@@ -96,7 +96,7 @@ def up(
         state.mkdir(parents=True, exist_ok=True)
         lock = lock_file(state / "up.lock")  # held until this process ends
         if lock is None:
-            raise Unavailable(f"expected a --state directory of its own, got one that another `up` uses: {state}")
+            raise Unavailable(f"another `up` uses the state directory {state}: stop it, or choose another --state")
         servers = config.common_config.infer_config.servers
         if not servers:
             servers = tuple((f"127.0.0.1:{port}",) for port in free_ports(shards))
