@@ -1,4 +1,4 @@
-"""Prometheus metrics of a shard, on a port of their own; persia.metrics puts the prefix before the names here.
+"""Prometheus metrics of a shard, on a port of their own; persia.serving.metrics puts the prefix before the names here.
 
 Totals are read from the shard when somebody asks, so that a lookup pays for little.
 """
@@ -11,7 +11,7 @@ from prometheus_client import CollectorRegistry
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
 from prometheus_client.registry import Collector
 
-from persia.metrics import FeatureMetrics, buckets_of, checkpoint_metrics, errors_of, with_prefix
+from persia.serving.metrics import FeatureMetrics, buckets_of, checkpoint_metrics, errors_of, with_prefix
 
 from .shard import LOOKUP_SECONDS, ShardServer
 from .updates.delays import Delays

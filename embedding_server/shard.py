@@ -15,7 +15,7 @@ from persia.formats.bounds import Bounds
 from persia.formats.checkpoint import Checkpoint, open_checkpoint
 from persia.formats.layout import journal_path
 from persia.misses import MissReporter, MissWatcher
-from persia.rpc.limits import MAX_MESSAGE_BYTES
+from persia.rpc.wire import MAX_MESSAGE_BYTES
 from persia.serving.feature_totals import feature_messages
 from persia.v1 import embedding_pb2 as pb
 

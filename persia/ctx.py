@@ -33,7 +33,7 @@ from persia.routing.connecting import connect, route
 from persia.routing.lookup import Lookup, Lookups, RouterOptions
 from persia.security import ClientSecurity
 from persia.service import SERVICE_VARIABLE, get_embedding_worker_services
-from persia.system.memory import keep_freed_memory
+from persia.system.process import keep_freed_memory
 from persia.tensors import LookupTensors, Tensor, device_of, to_tensors
 
 __all__ = ["EmbeddingBatch", "Features", "InferCtx", "Preparable"]

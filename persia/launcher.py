@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import sys
 from importlib import import_module
-from pathlib import Path
 
 import click
 
-__all__ = ["main", "run_script"]
+__all__ = ["main"]
 
 # By name, and none is imported before it is asked for: a tool starts without what a server needs. The names stand here rather
 # than in the package's entry points because looking through those of all that is installed takes longer than this import.
@@ -42,13 +40,6 @@ class _Installed(click.Group):
         command = getattr(import_module(module), name)
         assert isinstance(command, click.Command), f"{module}.{name} is not a command"
         return command
-
-
-def run_script(command: str) -> None:
-    """A command by itself, for a file of a checkout that is run as `python client/infer.py`."""
-    found = _Installed().get_command(click.Context(main), command)
-    assert found is not None, f"there is no command {command}"
-    found.main(prog_name=Path(sys.argv[0]).name)
 
 
 @click.group(cls=_Installed)

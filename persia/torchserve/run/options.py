@@ -11,7 +11,7 @@ from xml.sax.saxutils import quoteattr
 
 from persia.config import EMBEDDING_CONFIG_VARIABLE, GLOBAL_CONFIG_VARIABLE
 from persia.errors import InvalidInput
-from persia.rpc.limits import MAX_MESSAGE_BYTES
+from persia.rpc.wire import MAX_MESSAGE_BYTES
 from persia.torchserve.java_properties import properties_text
 from persia.torchserve.settings import MAX_ANSWER_VARIABLE
 from persia.torchserve.state import KEY_FILE, LOCK_FILE, MODELS_FILE, NOTE_SOCKET

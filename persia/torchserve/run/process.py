@@ -18,7 +18,7 @@ from persia.errors import NotFound, Unavailable
 from persia.system.address import join_address, open_listener
 from persia.system.java import find_java
 from persia.system.lock import lock_file
-from persia.system.parent import ends_with_parent
+from persia.system.process import ends_with_parent
 from persia.torchserve.run.options import Directories, Options, command, environment, log4j2, properties
 from persia.torchserve.state import KEY_FILE
 from persia.torchserve.tokens import Tokens

@@ -11,7 +11,7 @@ from xml.etree import ElementTree
 import pytest
 
 from persia.errors import InvalidInput
-from persia.rpc.limits import MAX_MESSAGE_BYTES
+from persia.rpc.wire import MAX_MESSAGE_BYTES
 from persia.torchserve.run.options import Directories, Options, command, environment, log4j2, properties
 from persia.torchserve.run.store import models_of
 from persia.torchserve.settings import environment_threads
