@@ -10,6 +10,7 @@
 #include <utility>
 #include <vector>
 
+#include "grpc/call_failed.hpp"
 #include "grpc/memory_budget.hpp"
 #include "grpc/status.hpp"
 
@@ -94,8 +95,8 @@ class MessageReader {
 
     // Why the stream cannot go on: too large, a flag that is none, no memory, no gzip. ok: it can.
     const Status& error() const { return error_; }
-    // Whether it is the budget that has not so much left just now.
-    bool lacks_memory() const { return lacks_memory_; }
+    // Goes with the error: whoever is told that the budget has not so much left just now may come back.
+    Metadata pushback() const { return lacks_memory_ ? pushback_for(kMemoryPushback) : Metadata(); }
     // Whether a message has begun that is not complete.
     bool within() const { return !complete_ && prefix_got_ != 0; }
 
