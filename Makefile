@@ -20,7 +20,8 @@ BIN := $(abspath $(VENV))/bin
 PY := $(BIN)/python
 INSTALL := $(PY) -m pip install --quiet --constraint constraints.txt
 
-TYPED := persia embedding_server middleware handlers client tests $(sort $(shell find .ci base benchmarks examples -name '*.py' 2>/dev/null))
+LEAVES := client embedding_server handlers middleware
+TYPED := tests $(sort $(shell find .ci base benchmarks examples -name '*.py' 2>/dev/null))
 NATIVE := CMakeLists.txt $(sort $(shell find native -type f -not -path "native/tests/*"))
 FORMATTED := $(sort $(shell find native -name '*.cpp' -o -name '*.hpp'))
 CONCURRENT := $(basename $(notdir $(wildcard native/tests/*concurrent*_test.cpp)))
@@ -97,13 +98,16 @@ define home
 	$(1)/bin/python -m pip install --quiet --constraint constraints.txt --requirement examples/homes/$(2)
 endef
 
-# After a build, because mypy reads the types of the installed dependencies.
+# After a build, because mypy reads the types of the installed dependencies. It knows no redirections of an editable install: the
+# leaves lie inside persia for it by links, under the names that they have when installed.
 lint: build  ## check style, types and formatting
 	bash -n .ci/run
 	bash -n base/build.sh
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
-	$(BIN)/mypy $(TYPED)
+	@rm -rf build/types && mkdir -p build/types/persia
+	@ln -s $(addprefix ../../../,$(filter-out %/__pycache__,$(wildcard persia/*)) $(LEAVES)) build/types/persia
+	$(BIN)/mypy build/types/persia $(TYPED)
 	$(BIN)/clang-format --dry-run -Werror $(FORMATTED)
 
 format: setup  ## format everything, and mend what the linter can mend

@@ -23,9 +23,9 @@ import numpy as np
 import torch
 import yaml
 
-from embedding_server.writer import write_checkpoint
 from persia.batch import IDTypeFeature, NonIDTypeFeature, PersiaBatch
 from persia.config import load_embedding_config
+from persia.embedding_server.writer import write_checkpoint
 from persia.handlers.persia_handler import PersiaHandler  # type: ignore[import-not-found, import-untyped, unused-ignore]
 from tests.support.servers import EmbeddingServer
 

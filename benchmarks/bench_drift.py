@@ -27,16 +27,16 @@ import numpy as np
 import torch
 import yaml
 
-from client.predict import Client
-from embedding_server.writer import write_checkpoint
-from handlers.persia_handler import PersiaHandler
 from persia.batch import IDTypeFeature, NonIDTypeFeature, PersiaBatch
+from persia.client.predict import Client
 from persia.config import load_embedding_config
 from persia.drift.budget import Budget
 from persia.drift.recorder import Recorder, Windows
 from persia.drift.state import StateDirectory, windows_of
 from persia.drift.watch import DriftWatch
 from persia.drift.window import Window
+from persia.embedding_server.writer import write_checkpoint
+from persia.handlers.persia_handler import PersiaHandler
 from tests.support.servers import EmbeddingServer
 from tests.support.torchserves import PERSIA_HANDLER, TorchServeRun, make_archive
 

@@ -10,9 +10,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from embedding_server.shard import ShardOptions, ShardServer
-from embedding_server.writer import IncrementalDumper, packet_writer, verify_packet, write_checkpoint
 from persia import _core
+from persia.embedding_server.shard import ShardOptions, ShardServer
+from persia.embedding_server.writer import IncrementalDumper, packet_writer, verify_packet, write_checkpoint
 from persia.errors import CorruptFile
 from tests.support.persia_packets import CONFIG, DIM, MIX, START, Follower, finish
 from tests.support.reference import read_emb

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from embedding_server.packets import Packet, PacketKey, packet_key
+from persia.embedding_server.packets import Packet, PacketKey, packet_key
 from tests.support.persia_packets import CONFIG, START, Follower, finish, values, write_file, write_packet
 from tests.support.servers import EmbeddingServer, wait_until
 
@@ -180,6 +180,6 @@ def test_fault_15_a_file_that_is_written_while_it_is_looked_at(packets: Path, mo
         return key
 
     with monkeypatch.context() as patch:
-        patch.setattr("embedding_server.updates.packet_key", key_of_half)
+        patch.setattr("persia.embedding_server.updates.packet_key", key_of_half)
         follower.scan()
     assert follower.values([1, 2]) == [2, 1]

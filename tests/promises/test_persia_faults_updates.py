@@ -14,8 +14,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from embedding_server.writer import write_checkpoint
 from persia import _core
+from persia.embedding_server.writer import write_checkpoint
 from tests.support.persia_packets import CONFIG, DIM, START, Follower, finish, values, write_file, write_packet
 from tests.support.servers import EmbeddingServer, wait_until
 

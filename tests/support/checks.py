@@ -13,13 +13,13 @@ import numpy.typing as npt
 import yaml
 from click.testing import CliRunner
 
-from embedding_server.writer import write_checkpoint
 from persia import _core
 from persia.batch import IDTypeFeature, NonIDTypeFeature, PersiaBatch
 from persia.checking.archives import embeddings_of
 from persia.checking.command import check
 from persia.checking.scan import scan
 from persia.config import EmbeddingConfig, parse_embedding_config
+from persia.embedding_server.writer import write_checkpoint
 from persia.signature import DenseSignature, FeatureSignature, Signature
 from persia.signs import signs_of
 

@@ -11,10 +11,10 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from embedding_server.sign_files import write_sign_file
-from embedding_server.writer import IncrementalDumper, write_checkpoint
-from embedding_server.writer.manifest import read_manifest
 from persia import _core
+from persia.embedding_server.sign_files import write_sign_file
+from persia.embedding_server.writer import IncrementalDumper, write_checkpoint
+from persia.embedding_server.writer.manifest import read_manifest
 from tests.support.persia_packets import DIM, START, finish
 from tests.support.stepped_clock import SteppedClock
 

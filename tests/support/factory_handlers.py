@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 import torch
 from ts.context import Context, RequestProcessor
 
-from handlers.factory.handler import FactoryHandler, handler_factory
+from persia.handlers.factory.handler import FactoryHandler, handler_factory
 
 
 def linear() -> torch.nn.Module:

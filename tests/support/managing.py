@@ -6,7 +6,7 @@ from pathlib import Path
 
 from click.testing import CliRunner, Result
 
-from client.manage_command import manage as manage_command
+from persia.client.manage_command import manage as manage_command
 from persia.torchserve.management import Management
 from tests.support.torchserves import TorchServeRun, make_archive
 

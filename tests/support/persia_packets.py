@@ -6,13 +6,13 @@ from pathlib import Path
 
 import numpy as np
 
-from embedding_server.applying import Applier
-from embedding_server.bounds import Bounds
-from embedding_server.journal import Journal
-from embedding_server.pruning import Pruner
-from embedding_server.sign_files import write_sign_file
-from embedding_server.updates import Updater
 from persia import _core
+from persia.embedding_server.applying import Applier
+from persia.embedding_server.bounds import Bounds
+from persia.embedding_server.journal import Journal
+from persia.embedding_server.pruning import Pruner
+from persia.embedding_server.sign_files import write_sign_file
+from persia.embedding_server.updates import Updater
 from tests.support.golden import GOLDEN
 from tests.support.servers import EmbeddingServer
 

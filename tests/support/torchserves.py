@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from client.predict import Client
+from persia.client.predict import Client
 from persia.torchserve.archive.model_config import model_config
 from persia.torchserve.archive.writing import write_archive
 from persia.torchserve.management import Management

@@ -6,10 +6,10 @@ from pathlib import Path
 
 import numpy as np
 
-from embedding_server.writer import write_checkpoint
 from persia import _core
 from persia.batch import IDTypeFeature, PersiaBatch
 from persia.config import EmbeddingConfig, SlotConfig
+from persia.embedding_server.writer import write_checkpoint
 from persia.errors import InvalidInput
 from persia.routing.lookup import Lookup
 

@@ -14,13 +14,13 @@ import pytest
 import yaml
 from click.testing import CliRunner
 
-from embedding_server.writer import IncrementalDumper, write_checkpoint
 from persia.batch import NonIDTypeFeature
 from persia.checking.command import check
 from persia.checking.memory import Room, judge_memory, room_of
 from persia.checking.report import COLUMNS, Report
 from persia.deployment.check import check_arguments
 from persia.deployment.plan import DeploymentPlan
+from persia.embedding_server.writer import IncrementalDumper, write_checkpoint
 from persia.signs import signs_of
 from tests.support.checks import CONFIG, SAMPLES, Files, changed, parse, table_ids
 from tests.support.golden import GOLDEN, arrays_of

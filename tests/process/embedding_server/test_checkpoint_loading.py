@@ -13,9 +13,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from embedding_server.checkpoint import load_checkpoint, open_checkpoint
-from embedding_server.writer import write_checkpoint
 from persia._core import TableBuilder
+from persia.embedding_server.checkpoint import load_checkpoint, open_checkpoint
+from persia.embedding_server.writer import write_checkpoint
 from persia.errors import CorruptFile
 from tests.support.golden import GOLDEN
 from tests.support.servers import PATIENCE, EmbeddingServer

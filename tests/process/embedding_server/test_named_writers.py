@@ -8,10 +8,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from embedding_server.sign_files import read_sign_file
-from embedding_server.writer import IncrementalDumper, write_checkpoint
-from embedding_server.writer.checkpoint import Block, Lifetimes
 from persia.config import EmbeddingConfig, parse_embedding_config
+from persia.embedding_server.sign_files import read_sign_file
+from persia.embedding_server.writer import IncrementalDumper, write_checkpoint
+from persia.embedding_server.writer.checkpoint import Block, Lifetimes
 from persia.errors import ConfigError, FeatureError, InvalidInput
 from persia.signs import signs_of
 from tests.support.embedding_configs import MIXED

@@ -12,9 +12,9 @@ from click.testing import CliRunner
 from hypothesis import given
 from hypothesis import strategies as st
 
-from embedding_server import commands
-from embedding_server.writer import IncrementalDumper, verify_packet, write_checkpoint
 from persia import _core
+from persia.embedding_server import commands
+from persia.embedding_server.writer import IncrementalDumper, verify_packet, write_checkpoint
 from persia.errors import CorruptFile, InvalidInput
 from tests.support.persia_packets import CONFIG, DIM, START, finish, values, write_packet
 from tests.support.servers import EmbeddingServer

@@ -11,10 +11,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from embedding_server.bounds import Bounds
-from embedding_server.journal import Entry, Journal, State
-from embedding_server.pruning import Pruner, PruneRules
-from embedding_server.writer import write_checkpoint
+from persia.embedding_server.bounds import Bounds
+from persia.embedding_server.journal import Entry, Journal, State
+from persia.embedding_server.pruning import Pruner, PruneRules
+from persia.embedding_server.writer import write_checkpoint
 from persia.errors import CorruptFile
 from tests.support.old_packets import AGED, BEFORE, PAST, follow, left, write_old
 from tests.support.persia_packets import CONFIG, DIM, Follower, finish, values, write_file, write_packet
@@ -185,8 +185,8 @@ def test_what_a_killed_run_left_is_cleared_away(packets: Path) -> None:
 
 def test_months_of_packets_are_not_kept_in_mind(packets: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Neither in memory nor in the journal."""
-    monkeypatch.setattr("embedding_server.updates.COMPACT_AFTER", 10)
-    monkeypatch.setattr("embedding_server.journal.GONE_KEPT", 5)
+    monkeypatch.setattr("persia.embedding_server.updates.COMPACT_AFTER", 10)
+    monkeypatch.setattr("persia.embedding_server.journal.GONE_KEPT", 5)
     follower = follow(packets, AGED, checkpoint=10_000)
     for second in range(200):
         write_old(packets, second, [second % 7], float(second))

@@ -11,13 +11,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from embedding_server.expiry import Expiring
-from embedding_server.options import ShardOptions
-from embedding_server.resharding import reshard
-from embedding_server.shard import ShardServer
-from embedding_server.sign_files import read_sign_file
-from embedding_server.writer import IncrementalDumper, write_checkpoint
 from persia import _core
+from persia.embedding_server.expiry import Expiring
+from persia.embedding_server.options import ShardOptions
+from persia.embedding_server.resharding import reshard
+from persia.embedding_server.shard import ShardServer
+from persia.embedding_server.sign_files import read_sign_file
+from persia.embedding_server.writer import IncrementalDumper, write_checkpoint
 from persia.errors import CorruptFile, InvalidInput
 from tests.support.persia_packets import CONFIG, DIM, Follower, finish, values, write_packet, write_signs
 from tests.support.servers import EmbeddingServer, wait_until

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from embedding_server import watching
+from persia.embedding_server import watching
 from tests.support.limits import memory_budget
 from tests.support.persia_packets import CONFIG, Follower, finish, write_packet
 from tests.support.servers import PATIENCE, EmbeddingServer, wait_until
@@ -161,7 +161,7 @@ def test_a_late_packet_that_waits_is_not_read_again_and_again(packets: Path, mon
     follower.scan()
     assert len(follower.updater.set_aside) == 1
     loads: list[object] = []
-    monkeypatch.setattr("embedding_server.applying.load_packet", lambda *arguments, **_: loads.append(arguments))
+    monkeypatch.setattr("persia.embedding_server.applying.load_packet", lambda *arguments, **_: loads.append(arguments))
     follower.scan()
     assert loads == []
 

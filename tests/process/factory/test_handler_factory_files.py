@@ -11,9 +11,9 @@ from pathlib import Path
 
 import pytest
 
-from handlers.factory import packed_files
-from handlers.factory.extra_files import extra_files_of, unpack, unpack_extra_files
 from persia.errors import ConfigError, InvalidInput, TooLarge
+from persia.handlers.factory import packed_files
+from persia.handlers.factory.extra_files import extra_files_of, unpack, unpack_extra_files
 from tests.support.factory_handlers import write_zip
 from tests.support.factory_models import BASE, build, write_guide_files
 

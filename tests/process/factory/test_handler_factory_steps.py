@@ -14,9 +14,9 @@ import torch
 from safetensors.torch import save_file
 from ts.context import Context
 
-from handlers.factory.handler import handler_factory
-from handlers.factory.machine import device_of, limit_gpu_memory
 from persia.errors import ConfigError, InvalidInput, PersiaError
+from persia.handlers.factory.handler import handler_factory
+from persia.handlers.factory.machine import device_of, limit_gpu_memory
 from tests.support.factory_handlers import linear, started
 
 
@@ -132,8 +132,8 @@ def test_the_memory_of_a_gpu_is_limited_by_its_share(monkeypatch: pytest.MonkeyP
 
 LIMITED = """
 import torch
-from handlers.factory.machine import limit_memory
-from handlers.factory.failures import failure_of
+from persia.handlers.factory.machine import limit_memory
+from persia.handlers.factory.failures import failure_of
 from persia.errors import TooLarge
 limit_memory(200)
 kept = torch.ones(25 << 20)

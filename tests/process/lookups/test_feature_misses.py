@@ -14,10 +14,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from embedding_server.writer import write_checkpoint
 from persia.batch import IDTypeFeature, PersiaBatch
 from persia.config import EmbeddingConfig, SlotConfig
 from persia.ctx import InferCtx
+from persia.embedding_server.writer import write_checkpoint
 from persia.feature_lookup import CoreTotals, FeatureLookup
 from persia.misses import MissReporter
 from tests.support.middlewares import Middleware

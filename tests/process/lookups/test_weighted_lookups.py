@@ -8,10 +8,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from embedding_server.writer import write_checkpoint
 from persia.batch import PersiaBatch
 from persia.config import load_embedding_config
 from persia.ctx import InferCtx
+from persia.embedding_server.writer import write_checkpoint
 from persia.errors import FeatureError, InvalidInput
 from persia.signs import signs_of
 from tests.support.middlewares import Deployment

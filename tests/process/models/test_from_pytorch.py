@@ -46,7 +46,8 @@ class Journey(ExitStack):
         if self.blue is None:
             self.blue = self.enter_context(self.walk.Up(self.first, self.state / "1"))
             self.blue.wait_ready()
-        return self.enter_context(self.blue.client())
+        client: Client = self.enter_context(self.blue.client())
+        return client
 
     @cached_property
     def second(self) -> tuple[Any, Export]:

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from client.text import HttpTextClient
+from persia.client.text import HttpTextClient
 from persia.text.tokenizer import Text
 from persia.torchserve.archive.text.reading import load_text_model
 from tests.support.text_models import pack

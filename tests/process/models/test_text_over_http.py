@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from client.split_client import split_model
-from client.text import HttpTextClient
+from persia.client.split_client import split_model
+from persia.client.text import HttpTextClient
 from persia.errors import InvalidInput, NotFound, Unavailable
 from tests.support.servers import PATIENCE
 from tests.support.torchserves import TorchServeRun

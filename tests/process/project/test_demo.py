@@ -16,7 +16,7 @@ from typing import Any
 
 import pytest
 
-from client.predict import Client
+from persia.client.predict import Client
 from persia.ctx import InferCtx
 from persia.system.address import free_ports
 from persia.torchserve.archive.handler_files import PERSIA_HANDLER

@@ -91,6 +91,14 @@ def test_imports_are_understood() -> None:
     }
 
 
+def test_leaves_are_imported_by_the_names_that_they_have_when_installed() -> None:
+    """A file that is imported as `client.predict` and as `persia.client.predict` is two modules with two sets of classes."""
+    outside = [path for folder in ("tests", "benchmarks", "examples", ".ci") for path in (ROOT / folder).rglob("*.py")]
+    plain = re.compile(rf"\b(?:from|import) (?:{'|'.join(LEAVES)})\b")
+    importing = {str(path.relative_to(ROOT)) for path in (*SOURCES, *outside) if plain.search(path.read_text())}
+    assert importing == {str(Path(__file__).relative_to(ROOT))}  # the forms above
+
+
 @pytest.mark.parametrize("path", SOURCES, ids=module_of)
 def test_no_import_leads_to_another_leaf(path: Path) -> None:
     own = leaf_of(module_of(path))

@@ -15,7 +15,7 @@ import pytest
 import torch
 from ts.torch_handler.base_handler import BaseHandler
 
-from client.text import HttpTextClient, TextClient
+from persia.client.text import HttpTextClient, TextClient
 from persia.errors import InvalidInput
 from tests.support.places import ROOT
 from tests.support.servers import PATIENCE

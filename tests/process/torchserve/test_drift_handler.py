@@ -13,7 +13,6 @@ from typing import Any
 import numpy as np
 import pytest
 
-from handlers.persia_handler import PersiaHandler
 from persia import _core
 from persia.drift.baseline import baseline_of_windows, write_baseline
 from persia.drift.ids import Heads
@@ -21,6 +20,7 @@ from persia.drift.numbers import Numbers
 from persia.drift.opening import open_watch
 from persia.drift.state import StateDirectory, windows_of
 from persia.errors import ConfigError
+from persia.handlers.persia_handler import PersiaHandler
 from persia.torchserve.settings import handler_settings
 from tests.support.drift_streams import USUAL
 from tests.support.golden import arrays_of

@@ -20,8 +20,8 @@ import numpy as np
 import pytest
 import torch
 
-from client.predict import AsyncClient, Client
 from persia.batch import NonIDTypeFeature
+from persia.client.predict import AsyncClient, Client
 from persia.config import load_embedding_config, parse_embedding_config
 from persia.errors import InvalidInput
 from persia.torchserve.archive.dense.signature_writing import signature_of

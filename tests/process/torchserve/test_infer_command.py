@@ -15,10 +15,10 @@ import pyarrow.parquet as pq
 import pytest
 from click.testing import CliRunner, Result
 
-from client.infer_command import infer as infer_command
-from client.inputs import batches_of_file
-from client.load import send_all
 from persia._core import decode_batch
+from persia.client.infer_command import infer as infer_command
+from persia.client.inputs import batches_of_file
+from persia.client.load import send_all
 from persia.errors import InvalidInput, Unavailable
 from tests.support.places import ROOT
 from tests.support.servers import PATIENCE

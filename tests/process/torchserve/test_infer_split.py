@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner, Result
 
-from client.infer_command import infer
-from client.split import Split, parse_split
+from persia.client.infer_command import infer
+from persia.client.split import Split, parse_split
 from tests.support.servers import PATIENCE
 from tests.support.torchserves import TorchServeRun, make_archive
 

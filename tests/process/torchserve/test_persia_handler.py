@@ -12,10 +12,10 @@ import numpy as np
 import pytest
 import torch
 
-from handlers.answers import json_lines
 from persia.batch import IDTypeFeature, NonIDTypeFeature, PersiaBatch
 from persia.config import load_embedding_config
 from persia.errors import InvalidInput, PersiaError, TooLarge, Unavailable
+from persia.handlers.answers import json_lines
 from persia.torchserve.schema import new_message, open_channel, predictions_call
 from persia.torchserve.tokens import Tokens
 from tests.support.golden import GOLDEN, arrays_of, golden

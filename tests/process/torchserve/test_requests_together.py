@@ -12,12 +12,12 @@ import numpy as np
 import pytest
 import torch
 
-from client.predict import Client
-from handlers.outcomes import Outcomes
-from handlers.scored_before import ScoredBefore, answer_key
 from persia import _core
 from persia.batch import IDTypeFeature, PersiaBatch
+from persia.client.predict import Client
 from persia.errors import DeadlineExceeded, FeatureError, InvalidInput, PersiaError, TooLarge
+from persia.handlers.outcomes import Outcomes
+from persia.handlers.scored_before import ScoredBefore, answer_key
 from persia.routing.lookup import Lookup
 from tests.support.golden import arrays_of
 from tests.support.middlewares import Deployment

@@ -17,10 +17,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from client.split import Split, parse_split
-from client.split_client import SplitClient, split_model
-from client.text import TextClient
-from client.version_results import VersionResults
+from persia.client.split import Split, parse_split
+from persia.client.split_client import SplitClient, split_model
+from persia.client.text import TextClient
+from persia.client.version_results import VersionResults
 from persia.errors import DeadlineExceeded, InvalidInput, NotFound, PersiaError, Unavailable
 from tests.support.places import ROOT
 from tests.support.servers import PATIENCE, wait_until
@@ -66,7 +66,7 @@ def test_a_key_has_its_version_in_every_process() -> None:
     split = Split({"1.0": 3, "2.0": 1}, salt="autumn")
     keys = KEYS[:200]
     code = (
-        "import sys; from client.split import Split; split = Split({'2.0': 10, '1.0': 30}, 'autumn'); "
+        "import sys; from persia.client.split import Split; split = Split({'2.0': 10, '1.0': 30}, 'autumn'); "
         "print(*map(split.version_of, sys.argv[1:]))"
     )
     run = subprocess.run([sys.executable, "-c", code, *keys], cwd=ROOT, check=True, capture_output=True, text=True)

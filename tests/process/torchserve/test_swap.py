@@ -13,8 +13,8 @@ import click
 import pytest
 from click.testing import CliRunner
 
-from client.manage_command import manage as manage_command
-from client.swap import swap
+from persia.client.manage_command import manage as manage_command
+from persia.client.swap import swap
 from persia.errors import DeadlineExceeded, PersiaError, Unavailable
 from persia.torchserve.management import Management
 from persia.torchserve.model import Model

@@ -15,8 +15,8 @@ import grpc
 import numpy as np
 import pytest
 
-from client.predict import AsyncClient, Client
 from persia.batch import IDTypeFeature, PersiaBatch
+from persia.client.predict import AsyncClient, Client
 from persia.errors import AccessDenied, DeadlineExceeded, InvalidInput, NotFound, PersiaError, TooLarge, Unavailable
 from persia.prelude import PyPersiaBatchData
 from persia.torchserve.scores import decode_scores, encode_scores

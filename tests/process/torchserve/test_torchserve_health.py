@@ -12,7 +12,7 @@ import grpc
 import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
-from client.predict import AsyncClient
+from persia.client.predict import AsyncClient
 from persia.errors import Unavailable
 from persia.torchserve.run.health import Health
 from tests.support.servers import PATIENCE, wait_until

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from client.predict import Client
+from persia.client.predict import Client
 from persia.errors import AccessDenied, NotFound, Unavailable
 from persia.system.java import find_java
 from persia.torchserve.management import Management

@@ -12,9 +12,9 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
-from client.infer_command import infer
-from client.predict import Client
-from client.swap import put_into_store, swap
+from persia.client.infer_command import infer
+from persia.client.predict import Client
+from persia.client.swap import put_into_store, swap
 from persia.errors import AccessDenied, DeadlineExceeded, InvalidInput, NotFound, PersiaError, Unavailable
 from persia.torchserve.management import Management
 from persia.torchserve.tokens import Tokens

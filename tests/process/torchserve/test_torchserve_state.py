@@ -17,8 +17,8 @@ import grpc
 import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
-from client.predict import Client
-from client.swap import swap
+from persia.client.predict import Client
+from persia.client.swap import swap
 from persia.errors import PersiaError, Unavailable
 from persia.torchserve.management import Management
 from persia.torchserve.tokens import Tokens

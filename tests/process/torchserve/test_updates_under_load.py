@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 import torch
 
-from client.swap import swap
-from embedding_server.writer import IncrementalDumper
 from persia.batch import IDTypeFeature, PersiaBatch
+from persia.client.swap import swap
 from persia.config import load_embedding_config
+from persia.embedding_server.writer import IncrementalDumper
 from persia.signs import signs_of
 from tests.support.golden import GOLDEN
 from tests.support.load import Load

@@ -10,9 +10,9 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from embedding_server.sign_files import write_sign_file
 from persia import _core
 from persia.checking.scan import _NOTHING, Rows, Scan, _add, scan
+from persia.embedding_server.sign_files import write_sign_file
 from persia.errors import CorruptFile, InvalidInput
 from persia.torchserve.archive.contents import open_archive
 from tests.support.check_archives import add_archive

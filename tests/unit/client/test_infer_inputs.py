@@ -15,7 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import array_shapes, arrays
 
-from client.inputs import Reading, batches_of_columns, batches_of_file, read_inputs
+from persia.client.inputs import Reading, batches_of_columns, batches_of_file, read_inputs
 from persia.errors import InvalidInput
 from persia.ids import ids_of
 from persia.signs import hash_string

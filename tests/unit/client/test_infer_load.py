@@ -13,10 +13,10 @@ import numpy as np
 import pytest
 from click.testing import CliRunner, Result
 
-from client import load
-from client.infer_command import infer as infer_command
-from client.load import send_all
-from client.predict import Client, Prediction
+from persia.client import load
+from persia.client.infer_command import infer as infer_command
+from persia.client.load import send_all
+from persia.client.predict import Client, Prediction
 from persia.errors import InvalidInput
 from persia.torchserve.details import Details, FeatureDetails
 from tests.support.servers import PATIENCE

@@ -10,7 +10,7 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
-from client.outputs import joined, write_scores
+from persia.client.outputs import joined, write_scores
 from persia.errors import InvalidInput
 
 

@@ -13,8 +13,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from client.inputs import Reading, read_inputs
-from client.outputs import LONE, check_output, write_scores
+from persia.client.inputs import Reading, read_inputs
+from persia.client.outputs import LONE, check_output, write_scores
 from persia.errors import InvalidInput
 from persia.signs import hash_string
 from tests.support.reference import Batch as Reference

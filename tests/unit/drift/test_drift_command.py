@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from click.testing import CliRunner, Result
 
-from client.drift_command import drift
+from persia.client.drift_command import drift
 from persia.drift.metrics import serve_metrics
 from persia.drift.overview import Asked
 from persia.drift.state import Piece, StateDirectory

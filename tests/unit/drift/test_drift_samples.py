@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 from click.testing import CliRunner
 
-from client.drift_command import drift
 from persia import _core
+from persia.client.drift_command import drift
 from persia.drift.baseline import baseline_of_windows, write_baseline
 from persia.drift.counts import Labels
 from persia.drift.samples import Keeping, SampleStore, read_samples

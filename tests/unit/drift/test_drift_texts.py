@@ -11,8 +11,7 @@ import pytest
 import yaml
 from click.testing import CliRunner
 
-from client.drift_command import drift
-from handlers.transformers_handler import TransformersHandler
+from persia.client.drift_command import drift
 from persia.drift.baseline import read_baseline
 from persia.drift.counts import Labels, Rate
 from persia.drift.ids import Heads
@@ -20,6 +19,7 @@ from persia.drift.numbers import Numbers
 from persia.drift.samples import read_samples
 from persia.drift.state import StateDirectory, windows_of
 from persia.errors import NotFound
+from persia.handlers.transformers_handler import TransformersHandler
 from tests.support.places import DATA
 
 DENSE = DATA / "dense"

@@ -8,10 +8,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from embedding_server.bounds import Bounds
-from embedding_server.pruning import Pruner, PruneRules
-from embedding_server.sign_files import write_sign_file
-from embedding_server.writer import IncrementalDumper
+from persia.embedding_server.bounds import Bounds
+from persia.embedding_server.pruning import Pruner, PruneRules
+from persia.embedding_server.sign_files import write_sign_file
+from persia.embedding_server.writer import IncrementalDumper
 from tests.support.persia_packets import DIM, START, Follower, finish, write_packet, write_signs
 from tests.support.stepped_clock import SteppedClock
 from tests.support.written import block, packets_in, read_packet

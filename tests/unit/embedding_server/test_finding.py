@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from embedding_server import finding
+from persia.embedding_server import finding
 from tests.support.persia_packets import START, Follower, finish, write_file, write_packet
 
 LONG_AGO = (1_600_000_000, 1_600_000_000)

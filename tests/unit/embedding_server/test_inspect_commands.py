@@ -17,11 +17,11 @@ from click.testing import CliRunner, Result
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from embedding_server import commands
-from embedding_server.checkpoint import open_checkpoint
-from embedding_server.resharding import reshard
-from embedding_server.writer import IncrementalDumper, buckets, write_checkpoint
 from persia._core import EmbReader
+from persia.embedding_server import commands
+from persia.embedding_server.checkpoint import open_checkpoint
+from persia.embedding_server.resharding import reshard
+from persia.embedding_server.writer import IncrementalDumper, buckets, write_checkpoint
 from persia.errors import CorruptFile
 from persia.signs import shard_of
 from tests.support.golden import GOLDEN

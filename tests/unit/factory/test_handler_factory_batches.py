@@ -15,9 +15,9 @@ import torch
 from ts.context import Context, RequestProcessor
 from ts.utils.util import PredictionException
 
-from handlers.factory import allowance
-from handlers.factory.jsonpickle_writing import write_jsonpickle
 from persia.errors import PersiaError, TooLarge
+from persia.handlers.factory import allowance
+from persia.handlers.factory.jsonpickle_writing import write_jsonpickle
 from persia.torch_deprecations import torch_deprecations_ignored
 from tests.support.factory_handlers import asked, linear, started
 

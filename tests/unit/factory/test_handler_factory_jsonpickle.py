@@ -17,11 +17,11 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from handlers.factory import allowance
-from handlers.factory.allowance import MAX_VALUES
-from handlers.factory.jsonpickle_reading import read_json_value, read_jsonpickle
-from handlers.factory.jsonpickle_writing import write_jsonpickle
 from persia.errors import InvalidInput, TooLarge
+from persia.handlers.factory import allowance
+from persia.handlers.factory.allowance import MAX_VALUES
+from persia.handlers.factory.jsonpickle_reading import read_json_value, read_jsonpickle
+from persia.handlers.factory.jsonpickle_writing import write_jsonpickle
 from tests.support.places import DATA
 
 TEXTS: dict[str, str] = json.loads((DATA / "jsonpickle" / "4.1.4.json").read_text())

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from embedding_server.sign_files import claimed_seconds, read_sign_file, write_sign_file
+from persia.embedding_server.sign_files import claimed_seconds, read_sign_file, write_sign_file
 from persia.errors import CorruptFile
 
 numbers = st.integers(0, 2**64 - 1)

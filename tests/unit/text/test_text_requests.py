@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from safetensors.torch import load_file, save_file
 
-from client.text import _input
+from persia.client.text import _input
 from tests.support.places import ROOT
 from tests.support.text_serving import QUESTION, SEQUENCE_LABELS, SOURCES, TEXTS, Served, body, model_directory
 

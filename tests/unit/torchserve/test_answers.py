@@ -12,9 +12,9 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from handlers.answers import answer_of
 from persia.dense.outputs import named_outputs
 from persia.errors import DeadlineExceeded, InvalidInput, PersiaError
+from persia.handlers.answers import answer_of
 from persia.torchserve.details import Details, FeatureDetails, detail_headers, split_details, with_details
 from persia.torchserve.scores import decode_scores, encode_named_scores, encode_scores
 

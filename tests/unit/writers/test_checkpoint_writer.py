@@ -14,10 +14,10 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from embedding_server.inspection import inspect_checkpoint
-from embedding_server.marker import read_marker
-from embedding_server.writer import buckets, checkpoint, write_checkpoint
 from persia._core import EmbReader, TableBuilder
+from persia.embedding_server.inspection import inspect_checkpoint
+from persia.embedding_server.marker import read_marker
+from persia.embedding_server.writer import buckets, checkpoint, write_checkpoint
 from persia.errors import CorruptFile, InvalidInput
 from persia.signs import shard_of
 from tests.support.golden import GOLDEN, golden

@@ -14,8 +14,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from embedding_server.writer import IncrementalDumper, packet_writer, verify_packet
-from embedding_server.writer.row_buffer import Change, RowBuffer
+from persia.embedding_server.writer import IncrementalDumper, packet_writer, verify_packet
+from persia.embedding_server.writer.row_buffer import Change, RowBuffer
 from persia.errors import InvalidInput
 from tests.support.stepped_clock import SteppedClock
 from tests.support.written import Block, block, packets_in, read_packet, replay, rows_of

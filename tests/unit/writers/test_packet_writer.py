@@ -16,10 +16,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from embedding_server.packets import Packet, load_packet, look_into
-from embedding_server.writer import IncrementalDumper, PacketInfo, packet_writer, read_manifest, verify_packet
-from embedding_server.writer.packet import packet_name
 from persia._core import IncReader, write_inc
+from persia.embedding_server.packets import Packet, load_packet, look_into
+from persia.embedding_server.writer import IncrementalDumper, PacketInfo, packet_writer, read_manifest, verify_packet
+from persia.embedding_server.writer.packet import packet_name
 from persia.errors import CorruptFile, InvalidInput, Unavailable
 from tests.support.golden import golden
 from tests.support.stepped_clock import SteppedClock
