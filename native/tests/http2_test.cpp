@@ -209,7 +209,7 @@ TEST(what_is_no_http2_ends_the_connection) {
         const iovec piece = {const_cast<char*>(bytes.data()), bytes.size()};
         CHECK(other->write({&piece, 1}).bytes == bytes.size());
         CHECK(!server.read(1 << 20) && server.failed() && !server.flush());
-        CHECK(server.failure().starts_with("expected HTTP/2, got what is none: "));
+        CHECK(server.failure().starts_with("the other end does not speak HTTP/2: "));
         CHECK(!server.wants_to_read() && !server.wants_to_write());
     }
 }
