@@ -9,11 +9,11 @@ import numpy as np
 import pytest
 
 from persia.config import EmbeddingConfig, parse_embedding_config
-from persia.embedding_server.sign_files import read_sign_file
-from persia.embedding_server.writer import IncrementalDumper, write_checkpoint
-from persia.embedding_server.writer.checkpoint import Block, Lifetimes
 from persia.errors import ConfigError, FeatureError, InvalidInput
+from persia.formats.sign_files import read_sign_file
 from persia.signs import signs_of
+from persia.writers import IncrementalDumper, write_checkpoint
+from persia.writers.checkpoint import Block, Lifetimes
 from tests.support.embedding_configs import MIXED
 from tests.support.servers import EmbeddingServer
 from tests.support.written import block, packets_in, read_checkpoint, read_packet

@@ -110,6 +110,12 @@ def test_no_import_leads_to_the_roof(path: Path) -> None:
     assert not any(is_roof(name) for name in imported_by(path))
 
 
+@pytest.mark.parametrize("path", [path for path in SOURCES if "formats" in path.parts], ids=module_of)
+def test_formats_import_nothing_that_stands_on_them(path: Path) -> None:
+    own = ("persia._core", "persia.errors", "persia.formats", "persia.system")
+    assert [name for name in imported_by(path) if name.startswith("persia.") and not name.startswith(own)] == []
+
+
 def test_only_what_has_to_do_with_models_imports_torch() -> None:
     importing = {path for path in SOURCES if any(name.split(".")[0] == "torch" for name in imported_by(path))}
     rooms = tuple(f"persia.{name}." for name in WITH_TORCH)
@@ -135,8 +141,8 @@ def test_leaves_are_found_by_their_names_in_few_places() -> None:
 def test_reading_a_checkpoint_waits_for_no_import_that_it_does_not_need() -> None:
     code = "import persia.launcher, persia.embedding_server.__main__, sys; print(*sys.modules, sep='\\n')"
     modules = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True).stdout.splitlines()
-    assert "persia.embedding_server.checkpoint" in modules
-    assert {"numpy", "prometheus_client", "watchdog", "persia.embedding_server.writer", "persia.routing"}.isdisjoint(modules)
+    assert "persia.formats.checkpoint" in modules
+    assert {"numpy", "prometheus_client", "watchdog", "persia.writers", "persia.routing"}.isdisjoint(modules)
 
 
 def test_without_the_native_core_the_import_says_how_to_build(tmp_path: Path) -> None:
@@ -162,6 +168,29 @@ def test_no_file_is_longer_than_300_lines() -> None:
     files = [path for path in files if path.suffix in SUFFIXES and not path.stem.endswith(("_pb2", "_pb2_grpc"))]
     assert {path.suffix for path in files} == SUFFIXES
     assert {path: lines for path in files if (lines := path.read_text().count("\n")) > 300} == {}
+
+
+# Where a class with more than 12 attributes or a function of more than 60 lines is cut: it does more than one thing.
+CUT = ("embedding_server", "middleware", "persia/formats", "persia/serving", "persia/writers")
+CUT_SOURCES = [path for path in SOURCES if path.relative_to(ROOT).as_posix().startswith(CUT)]
+
+
+def attributes_of(node: ast.ClassDef) -> set[str]:
+    """Those that its methods set."""
+    stores = (part for part in ast.walk(node) if isinstance(part, ast.Attribute) and isinstance(part.ctx, ast.Store))
+    return {store.attr for store in stores if isinstance(store.value, ast.Name) and store.value.id == "self"}
+
+
+@pytest.mark.parametrize("path", CUT_SOURCES, ids=module_of)
+def test_no_class_and_no_function_does_too_much(path: Path) -> None:
+    nodes = list(ast.walk(ast.parse(path.read_text())))
+    classes = [node.name for node in nodes if isinstance(node, ast.ClassDef) and len(attributes_of(node)) > 12]
+    functions = [
+        node.name
+        for node in nodes
+        if isinstance(node, ast.FunctionDef) and (node.end_lineno or node.lineno) - node.lineno >= 60
+    ]
+    assert (classes, functions) == ([], [])
 
 
 @pytest.mark.parametrize("path", SOURCES, ids=module_of)

@@ -12,8 +12,8 @@ import torch
 from persia.batch import IDTypeFeature, PersiaBatch
 from persia.client.swap import swap
 from persia.config import load_embedding_config
-from persia.embedding_server.writer import IncrementalDumper
 from persia.signs import signs_of
+from persia.writers import IncrementalDumper
 from tests.support.golden import GOLDEN
 from tests.support.load import Load
 from tests.support.middlewares import Middleware

@@ -15,9 +15,9 @@ from typing import BinaryIO, Literal
 import msgspec
 
 from persia.errors import CorruptFile
+from persia.formats.bounds import Bounds
 from persia.system.durable import is_temporary, sync_directory, write_file
 
-from .bounds import Bounds
 from .journal_lock import JournalLock
 
 __all__ = ["Entry", "Journal", "State", "read_journal"]

@@ -6,13 +6,13 @@ shard began to read rows. A packet that may not be in it is applied: packets go 
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass
 from pathlib import Path
 
-from .marker import MARKER, Marker
+from .layout import CHECKPOINT_MARKER, training_shard_of
+from .marker import Marker
 
-__all__ = ["Bounds", "bound_of_shard", "training_shard_of"]
+__all__ = ["Bounds", "bound_of_shard"]
 
 # The times of files are those of the dump only if the marker's file is as old as the marker says: copies are not.
 TRUSTED_NS = 2_000_000_000
@@ -42,18 +42,12 @@ class Bounds:
         return self.has(training_shard_of(name), seconds)
 
 
-def training_shard_of(packet: str) -> int:
-    """The number in the name of a packet; one that no checkpoint has for a name of another form."""
-    form = re.match(r"s(\d+)/", packet)
-    return int(form[1]) if form else 1 << 62
-
-
 def bound_of_shard(directory: Path, marker: Marker, files: list[Path]) -> int:
     """The bound of one training shard by its marker, which is written last, and by the ages of its files, which are older.
 
     Raises OSError.
     """
-    written_ns = (directory / MARKER).stat().st_mtime_ns
+    written_ns = (directory / CHECKPOINT_MARKER).stat().st_mtime_ns
     ages = [path.stat().st_mtime_ns for path in files]
     told_ns = marker.seconds * 1_000_000_000 + marker.nanos
     if abs(written_ns - told_ns) > TRUSTED_NS or max(ages, default=0) > written_ns:

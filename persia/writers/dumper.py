@@ -68,7 +68,6 @@ class IncrementalDumper:
             expected = "expected shard_index from 0 to 65535, buffer_size >= 1 and seconds > 0"
             raise InvalidInput(f"{expected}, got {shard_index}, {buffer_size} and {seconds}")
         self._signer = SignMaker(embedding_config, allow_non_finite=allow_non_finite)
-        self._signing = threading.Lock()
         self._buffer_size = buffer_size
         self._seconds = seconds
         self._clock = SystemClock() if clock is None else clock
@@ -96,16 +95,14 @@ class IncrementalDumper:
             InvalidInput: wrong arrays, no embedding config is known, or the dumper is closed; nothing was taken.
             OSError: writing failed, now or in the thread. These rows, too, are in the buffer.
         """
-        with self._signing:
-            signs, block = self._signer.named_block(feature, ids, rows)
-            if ttl is not None and np.ndim(ttl) and len(signs) != len(rows):
-                raise FeatureError(feature, "expected one time to live for all where ids share a row, got one for each")
+        signs, block = self._signer.named_block(feature, ids, rows)
+        if ttl is not None and np.ndim(ttl) and len(signs) != len(rows):
+            raise FeatureError(feature, "expected one time to live for all where ids share a row, got one for each")
         self._commit(Change(signs, block, self._ends(ttl, len(signs))))
 
     def delete_feature(self, feature: str, ids: Any) -> None:
         """From the next packet on, ids of a feature have no row, until one is committed again. Raises as commit_feature."""
-        with self._signing:
-            signs = self._signer.named_signs(feature, ids)
+        signs = self._signer.named_signs(feature, ids)
         self._commit(Change(signs, None))
 
     def commit(self, signs: U64, rows: F32, ttl: Any = None) -> None:
@@ -115,15 +112,13 @@ class IncrementalDumper:
             InvalidInput: wrong arrays, ids in the place of signs, or the dumper is closed; nothing was taken.
             OSError: writing failed, now or in the thread. These rows, too, are in the buffer.
         """
-        with self._signing:
-            signs, rows = self._signer.block(signs, rows)
+        signs, rows = self._signer.block(signs, rows)
         self._commit(Change(signs, rows, self._ends(ttl, len(signs))))
 
     def delete(self, signs: U64) -> None:
         """From the next packet on, the signs (n) of uint64 have no row, until one is committed again. Raises as commit."""
         signs = check_signs(signs)
-        with self._signing:
-            self._signer.check_signs(signs)
+        self._signer.check_signs(signs)
         self._commit(Change(signs, None))
 
     def _ends(self, ttl: Any, n: int) -> U64 | None:

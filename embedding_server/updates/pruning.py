@@ -7,7 +7,6 @@ than it, only servers that run already can need one; what these have, their jour
 from __future__ import annotations
 
 import os
-import re
 import shutil
 import stat
 import time
@@ -16,18 +15,15 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from persia.errors import CorruptFile
+from persia.formats.bounds import Bounds
+from persia.formats.layout import GRAVE, JOURNALS, MANIFEST, PACKET_MARKER, server_of_journal
+from persia.formats.packet import Packet
 
-from .bounds import Bounds
+from ..options import PruneRules
 from .journal import Entry, read_journal
-from .options import PruneRules
-from .packets import Done, Packet
-from .writer.manifest import MANIFEST
-from .writer.packet import MARKER
+from .ledger import Settled
 
 __all__ = ["PruneRules", "Pruner"]
-
-# A packet that is to be deleted is first moved here, in its shard's directory: so nobody ever sees a part of it.
-GRAVE = ".pruned"
 
 
 @dataclass
@@ -38,11 +34,12 @@ class _Claims:
     stopped: bool = False
     files: dict[str, set[str]] = field(default_factory=dict)
 
-    def loaded(self, done: Done) -> bool:
-        return self.bounds.has(done.packet.shard, done.seconds)
+    def loaded(self, settled: Settled) -> bool:
+        return self.bounds.has(settled.packet.shard, settled.seconds)
 
-    def has(self, done: Done) -> bool:
-        return self.loaded(done) or {file.name for file in done.packet.files} <= self.files.get(done.packet.name, set())
+    def has(self, settled: Settled) -> bool:
+        packet = settled.packet
+        return self.loaded(settled) or {file.name for file in packet.files} <= self.files.get(packet.name, set())
 
 
 class Pruner:
@@ -53,11 +50,11 @@ class Pruner:
         self._root, self._shards, self._rules, self._checkpoint = root, shards, rules, checkpoint
         self.problem: str | None = None  # why packets stay that might go
 
-    def prune(self, done: Iterable[Done]) -> Iterator[Path]:
+    def prune(self, settled: Iterable[Settled]) -> Iterator[Path]:
         """Deletes packets, and yields the directory of each that is gone. To be exhausted, or dropped, at any time."""
         self.problem = None
         try:
-            ripe = self._ripe(done)
+            ripe = self._ripe(settled)
             self._empty_graves()  # of what another run left when it was killed
             for packet in ripe:
                 if not os.path.lexists(packet.directory) or self._delete(packet):
@@ -67,13 +64,13 @@ class Pruner:
         except (CorruptFile, OSError) as error:
             self.problem = f"old packets are not deleted: {error}"
 
-    def _ripe(self, done: Iterable[Done]) -> list[Packet]:
+    def _ripe(self, settled: Iterable[Settled]) -> list[Packet]:
         if self._checkpoint is None:
             self.problem = "old packets are not deleted: there is no embedding_checkpoint that would have their rows"
             return []
         # In this order: a server that starts after its journal was read loads this checkpoint or a later one.
         covered = self._checkpoint()
-        old = sorted((one for one in done if covered.has(one.packet.shard, one.seconds)), key=lambda one: one.seconds)
+        old = sorted((one for one in settled if covered.has(one.packet.shard, one.seconds)), key=lambda one: one.seconds)
         old = [one for one in old if self._rules.before_checkpoint or self._is_aged(one)]
         if not old:
             return []
@@ -85,30 +82,31 @@ class Pruner:
             for_whom = ", ".join(name for name, claim in sorted(claims.items()) if not self._is_free(first, [claim]))
             self.problem = (
                 f"{len(old) - len(ripe)} old packets, {first.packet.name} first, are kept for the servers of {for_whom} in "
-                f"{self._root / '.applied'}; the journal of a server that is no more can be deleted"
+                f"{self._root / JOURNALS}; the journal of a server that is no more can be deleted"
             )
         return ripe
 
-    def _is_aged(self, done: Done) -> bool:
-        return self._rules.older_than is not None and done.seconds < time.time() - self._rules.older_than
+    def _is_aged(self, settled: Settled) -> bool:
+        return self._rules.older_than is not None and settled.seconds < time.time() - self._rules.older_than
 
-    def _is_free(self, done: Done, claims: Iterable[_Claims]) -> bool:
+    def _is_free(self, settled: Settled, claims: Iterable[_Claims]) -> bool:
         claims = list(claims)
-        return (self._rules.before_checkpoint and all(claim.loaded(done) for claim in claims)) or (
-            self._is_aged(done) and all(claim.has(done) for claim in claims)
+        return (self._rules.before_checkpoint and all(claim.loaded(settled) for claim in claims)) or (
+            self._is_aged(settled) and all(claim.has(settled) for claim in claims)
         )
 
     def _read_claims(self) -> dict[str, _Claims]:
         """By the name of the journal. Every journal counts, also one of another number of shards: somebody may need it."""
         claims: dict[str, _Claims] = {}
         missing = set(range(self._shards))
-        for path in sorted((self._root / ".applied").glob("*.jsonl")):
+        for path in sorted((self._root / JOURNALS).glob("*.jsonl")):
             claim = _claims_of(path)
             if claim.stopped:
                 continue
             claims[path.name] = claim
-            if (form := re.fullmatch(r"replica_(\d+)_of_(\d+)(\.\d+)?", path.stem)) and int(form[2]) == self._shards:
-                missing.discard(int(form[1]))
+            server = server_of_journal(path.name)
+            if server is not None and server[1] == self._shards:
+                missing.discard(server[0])
         # A shard that nobody serves yet: it claims nothing.
         return claims | {f"shard {i} of {self._shards}, which has no journal": _Claims() for i in sorted(missing)}
 
@@ -136,7 +134,7 @@ class Pruner:
 def _is_nothing_but(packet: Packet) -> bool:
     """Whether its directory holds what was applied, its marker, and nothing else. Links count as something else."""
     expected: dict[str, tuple[int, int] | None] = {file.name: (file.size, file.mtime_ns) for file in packet.files}
-    expected |= {MARKER: None, MANIFEST: None}
+    expected |= {PACKET_MARKER: None, MANIFEST: None}
     try:
         if not stat.S_ISDIR(os.lstat(packet.directory).st_mode):
             return False

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import re
 import secrets
 import time
 from collections.abc import Callable, Iterable
@@ -17,22 +16,30 @@ import numpy.typing as npt
 
 from persia._core import write_emb
 from persia.errors import InvalidInput
+from persia.formats.layout import (
+    CHECKPOINT_ID,
+    CHECKPOINT_MARKER,
+    EMB,
+    ENDS,
+    SHARD_LIKE,
+    emb_file,
+    shard_directories,
+    shard_directory,
+)
+from persia.formats.marker import MAX_NUMBER, Marker
+from persia.formats.sign_files import write_sign_file
 from persia.signs import farmhash64
 from persia.system.durable import is_temporary, sync_directory, write_file
 
-from ..marker import ID_FILE, MARKER, MAX_NUMBER, Marker
-from ..sign_files import ENDS, write_sign_file
 from . import buckets
 from .arrays import check_lifetimes, check_signs
 from .buckets import F32, U64, Buckets
 from .named import ConfigLike, SignMaker
 
-SHARD = re.compile(r"s(0|[1-9]\d*)")
 MAX_FILES = 1 << 20
 # (feature, ids, rows) or (signs, rows); (feature, ids, seconds) or (signs, seconds)
 Block = tuple[str, Any, F32] | tuple[U64, F32]
 Lifetimes = tuple[str, Any, Any] | tuple[U64, Any]
-EMB_FILE = re.compile(r"replica_(\d+)_shard_(\d+)\.emb")
 
 
 def write_checkpoint(
@@ -111,7 +118,7 @@ class CheckpointWriter:
         self._files = marker.num_shards * marker.num_internal_shards
         if self._files > MAX_FILES:
             raise InvalidInput(f"expected at most {MAX_FILES} files, got {self._files}")
-        if not overwrite and (finished := directory / MARKER).exists():
+        if not overwrite and (finished := directory / CHECKPOINT_MARKER).exists():
             raise InvalidInput(f"expected a directory without a finished checkpoint, got {finished}")
         directory.mkdir(parents=True, exist_ok=True)
         _check_nothing_is_in_the_way(directory, marker.num_shards)
@@ -139,7 +146,7 @@ class CheckpointWriter:
         """Writes the files, then the markers. `progress` is called for each file that is on disk."""
         _clear(self._directory)  # only now: whoever hands over rows may still fail, and then the old checkpoint stays
         for shard in range(self._marker.num_shards):
-            (self._directory / f"s{shard}").mkdir(exist_ok=True)
+            shard_directory(self._directory, shard).mkdir(exist_ok=True)
         sync_directory(self._directory)
         ends = self._ends_by_file()
         with ThreadPoolExecutor(self._workers) as pool:
@@ -152,9 +159,9 @@ class CheckpointWriter:
                 pool.shutdown(wait=True, cancel_futures=True)
                 raise
         for shard in range(self._marker.num_shards):
-            write_file(self._directory / f"s{shard}" / MARKER, self._of_shards.to_bytes())
-        write_file(self._directory / ID_FILE, secrets.token_hex(16).encode() + b"\n")
-        write_file(self._directory / MARKER, self._marker.to_bytes())
+            write_file(shard_directory(self._directory, shard) / CHECKPOINT_MARKER, self._of_shards.to_bytes())
+        write_file(self._directory / CHECKPOINT_ID, secrets.token_hex(16).encode() + b"\n")
+        write_file(self._directory / CHECKPOINT_MARKER, self._marker.to_bytes())
 
     def _ends_by_file(self) -> dict[int, tuple[U64, U64]]:
         """Raises InvalidInput for a sign that comes twice."""
@@ -170,7 +177,7 @@ class CheckpointWriter:
 
     def _write_file(self, file: int, ends: tuple[U64, U64] | None) -> None:
         index, shard = divmod(file, self._marker.num_shards)
-        path = self._directory / f"s{shard}" / f"replica_{shard}_shard_{index}.emb"
+        path = emb_file(shard_directory(self._directory, shard), shard, index)
         blocks = [block for age in range(self._ages) for block in self._buckets.blocks(file * self._ages + age)]
         signs = np.sort(np.concatenate([signs for signs, _ in blocks])) if blocks else np.empty(0, np.uint64)
         _check_each_once(signs, path)
@@ -196,9 +203,10 @@ def _check_each_once(signs: U64, path: Path | str) -> None:
 
 def _check_nothing_is_in_the_way(directory: Path, shards: int) -> None:
     """Servers refuse a checkpoint with an `s5` that its marker does not count: it may be a shard of another one."""
-    ours = {f"s{i}" for i in range(shards)}
+    ours = {shard_directory(directory, shard) for shard in range(shards)}
+    left = {path for path in shard_directories(directory).values() if _is_left_of_a_checkpoint(path)}
     for path in directory.iterdir():
-        if re.fullmatch(r"s\d+", path.name) and not (path.name in ours or _is_left_of_a_checkpoint(path)):
+        if SHARD_LIKE.fullmatch(path.name) and path not in ours | left:
             raise InvalidInput(
                 f"expected a directory without {path}, which is neither a shard of the new checkpoint nor left of an earlier "
                 "one: servers would refuse the checkpoint; move it away"
@@ -206,18 +214,16 @@ def _check_nothing_is_in_the_way(directory: Path, shards: int) -> None:
 
 
 def _is_left_of_a_checkpoint(shard: Path) -> bool:
-    if not (SHARD.fullmatch(shard.name) and shard.is_dir()):
-        return False
     return all(_is_of_a_checkpoint(path) and not path.is_dir() for path in shard.iterdir())
 
 
 def _is_of_a_checkpoint(path: Path) -> bool:
-    return path.name == MARKER or path.suffix in (".emb", ENDS) or is_temporary(path.name)
+    return path.name == CHECKPOINT_MARKER or path.suffix in (EMB, ENDS) or is_temporary(path.name)
 
 
 def _clear(directory: Path) -> None:
     """Removes what an earlier checkpoint left in the directory: stale files would be loaded with the new."""
-    marker = directory / MARKER
+    marker = directory / CHECKPOINT_MARKER
     if marker.exists():
         marker.unlink()
         # From here on it is unfinished, also after a power cut. Only then may files go.
@@ -225,8 +231,8 @@ def _clear(directory: Path) -> None:
     for path in directory.iterdir():
         if is_temporary(path.name):
             path.unlink()
-        elif SHARD.fullmatch(path.name) and path.is_dir():
-            _clear_shard(path)
+    for path in shard_directories(directory).values():
+        _clear_shard(path)
 
 
 def _clear_shard(shard: Path) -> None:

@@ -12,15 +12,21 @@ import numpy as np
 
 from persia._core import EmbReader
 from persia.errors import CorruptFile, InvalidInput
+from persia.formats.checkpoint import survey_checkpoint
+from persia.formats.layout import (
+    ENDS,
+    MANIFEST,
+    PACKET_FILES,
+    PACKET_LIKE,
+    PACKET_MARKER,
+    dumped_shards,
+    emb_files_there,
+    shard_directories,
+)
+from persia.formats.marker import Marker
+from persia.formats.sign_files import read_sign_file
+from persia.formats.verification import PacketInfo, verify_packet
 from persia.signs import shard_of
-
-from .checkpoint import survey_checkpoint
-from .marker import MARKER, Marker
-from .sign_files import ENDS, read_sign_file
-from .writer.checkpoint import EMB_FILE, SHARD
-from .writer.manifest import MANIFEST, PACKET_FILES
-from .writer.packet import MARKER as PACKET_MARKER
-from .writer.packet import PacketInfo, verify_packet
 
 
 class FileReport(msgspec.Struct, frozen=True):
@@ -75,7 +81,7 @@ def inspect_checkpoint(directory: Path, workers: int = 4, progress: Callable[[],
     jobs = [
         (file, shard, marker.num_shards if marker else len(shards))
         for shard, path in shards.items()
-        for file in emb_files(path)
+        for file in emb_files_there(path)
     ]
 
     reports = []
@@ -98,28 +104,6 @@ def inspect_checkpoint(directory: Path, workers: int = 4, progress: Callable[[],
     )
 
 
-def shard_directories(directory: Path) -> dict[int, Path]:
-    """The `s{i}` of a checkpoint or of a directory of packets, by number."""
-    found = {int(form[1]): path for path in directory.iterdir() if (form := SHARD.fullmatch(path.name)) and path.is_dir()}
-    return dict(sorted(found.items()))
-
-
-def dumped_shards(checkpoint: Path) -> dict[int, Path]:
-    """The `s{i}` that hold something of a checkpoint, by number."""
-    shards = shard_directories(checkpoint)
-    return {shard: path for shard, path in shards.items() if (path / MARKER).exists() or emb_files(path)}
-
-
-def emb_files(shard: Path) -> list[Path]:
-    """The files of a shard: all .emb, as real Persia reads all, in the order of their numbers."""
-
-    def number(path: Path) -> tuple[int, str]:
-        form = EMB_FILE.fullmatch(path.name)
-        return (int(form[2]) if form else -1, path.name)
-
-    return sorted((path for path in shard.iterdir() if path.suffix == ".emb" and not path.name.startswith(".")), key=number)
-
-
 def inspect_packets(directory: Path) -> list[PacketReport]:
     """Of a packet's directory, of a training shard's, or of a whole incremental_dir: the packets, in the order of names.
 
@@ -130,7 +114,9 @@ def inspect_packets(directory: Path) -> list[PacketReport]:
     if _is_packet(directory):
         return [_inspect_packet(directory)]
     shards = list(shard_directories(directory).values()) or [directory]
-    packets = [path for shard in shards for path in sorted(shard.glob("inc_*")) if path.is_dir()]
+    packets = [
+        path for shard in shards for path in sorted(shard.iterdir()) if PACKET_LIKE.fullmatch(path.name) and path.is_dir()
+    ]
     if not packets and shards == [directory]:
         raise InvalidInput(f"expected a packet, or a directory with packets or with s0, s1, ..., got {directory}")
     return [_inspect_packet(path) for path in packets]

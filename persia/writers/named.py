@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 import logging
 import os
+import threading
 from typing import Any
 
 import numpy as np
@@ -25,7 +26,7 @@ _log = logging.getLogger(__name__)
 
 
 class SignMaker:
-    """Makes signs of features and ids, and notices ids in the place of signs. For one writer; not for two threads at a time."""
+    """Makes signs of features and ids, and notices ids in the place of signs. For one writer, of any threads."""
 
     def __init__(self, config: ConfigLike | None, *, allow_non_finite: bool = False) -> None:
         """config: an embedding config, or its file; None if only signs are written. Raises ConfigError, OSError."""
@@ -33,6 +34,7 @@ class SignMaker:
         if config is not None:
             self._config = config if isinstance(config, EmbeddingConfig) else load_embedding_config(config)
         self._allow_non_finite = allow_non_finite
+        self._warning = threading.Lock()
         self._warned = False
 
     def named_block(self, feature: str, ids: Any, rows: Any) -> tuple[U64, F32]:
@@ -79,8 +81,9 @@ class SignMaker:
         problem = f"got {len(signs)} signs of which none has the prefix of a group in its upper {bits} bits, such as {signs[0]}"
         if self._config is not None:
             raise InvalidInput(f"expected signs, {problem}: these are ids; give the feature's name with them, and not signs")
-        if not self._warned:
-            self._warned = True
+        with self._warning:
+            first, self._warned = not self._warned, True
+        if first:
             _log.warning(
                 "%s: if these are ids, no lookup will find their rows; give `embedding_config` and the feature's name", problem
             )

@@ -13,12 +13,13 @@ import numpy as np
 
 from persia._core import write_inc
 from persia.errors import CorruptFile, Unavailable
+from persia.formats.layout import DELETIONS, DRAFTS, ENDS, MANIFEST, PACKET_MARKER, ROWS, shard_directory
+from persia.formats.manifest import Manifest, ManifestFile, describe_file, read_manifest
+from persia.formats.packet import is_packet_name, packet_name
+from persia.formats.sign_files import write_sign_file
 from persia.system.durable import sync_directory, write_file
 
-from ..sign_files import DELETIONS, ENDS, write_sign_file
 from .buckets import F32, U64
-from .manifest import MANIFEST, ROWS, Manifest, ManifestFile, describe_file, read_manifest
-from .packet import MARKER, is_packet_name, packet_name
 from .row_buffer import Change
 
 ROWS_PER_FILE = 1 << 18
@@ -36,8 +37,8 @@ class PacketWriter:
 
     def __init__(self, incremental_dir: Path, shard: int) -> None:
         self._shard = shard
-        self._directory = incremental_dir / f"s{shard}"
-        self._work = self._directory / ".writer"
+        self._directory = shard_directory(incremental_dir, shard)
+        self._work = self._directory / DRAFTS
         self._work.mkdir(parents=True, exist_ok=True)
         sync_directory(incremental_dir)
         self._lock = os.open(self._work, os.O_RDONLY | os.O_DIRECTORY)
@@ -84,7 +85,7 @@ class PacketWriter:
             files=tuple(files),
         )
         write_file(draft / MANIFEST, manifest.to_bytes())
-        write_file(draft / MARKER, b"")
+        write_file(draft / PACKET_MARKER, b"")
         os.rename(draft, self._directory / name)
         # From here on servers may have seen the packet, so neither its name nor its number may come again. If it is not
         # certain to be on disk, that is an error all the same: its rows are then written once more, which does no harm.
@@ -101,7 +102,7 @@ class PacketWriter:
         files = []
         blocks = [(change.signs, change.rows) for change in changes if change.rows is not None]
         for number, part in enumerate(_parts(blocks, ROWS_PER_FILE)):
-            path = draft / f"{self._shard}_{number}.inc"
+            path = draft / f"{self._shard}_{number}{ROWS}"
             write_inc(path, part, seconds)
             files.append(describe_file(path, sum(len(signs) for signs, _ in part)))
         deleted = [change.signs for change in changes if change.rows is None]

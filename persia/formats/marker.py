@@ -9,9 +9,10 @@ import msgspec
 
 from persia.errors import CorruptFile
 
-MARKER = "embedding_dump_done"
-# Beside the root's marker, in what our writers write: random digits, as their datetime may be that of an earlier checkpoint.
-ID_FILE = "checkpoint_id"
+from .layout import CHECKPOINT_MARKER
+
+__all__ = ["MAX_NUMBER", "Marker", "read_marker"]
+
 MAX_BYTES = 4096
 MAX_NUMBER = 65_535
 
@@ -40,7 +41,7 @@ def read_marker(directory: Path) -> Marker | None:
     Raises:
         CorruptFile: the marker is empty or otherwise not what Persia writes.
     """
-    path = directory / MARKER
+    path = directory / CHECKPOINT_MARKER
     try:
         with path.open("rb") as file:
             data = file.read(MAX_BYTES + 1)

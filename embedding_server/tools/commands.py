@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from datetime import datetime as DateTime
 from pathlib import Path
 from typing import Any
@@ -12,7 +11,8 @@ from typing import Any
 import click
 import msgspec
 
-from persia.errors import PersiaError
+from persia.cli.failures import one_line_failures
+from persia.cli.progress import progress_bars
 
 from .inspection import CheckpointReport, PacketReport, inspect_checkpoint, inspect_packets
 from .resharding import reshard
@@ -38,7 +38,7 @@ def packet() -> None:
 @_workers
 def inspect_checkpoint_command(directory: Path, as_json: bool, workers: int) -> None:
     """Check every byte of the checkpoint in DIRECTORY. Exits with 1 if a server could not load it."""
-    with _errors():
+    with one_line_failures():
         report = inspect_checkpoint(directory, workers)
     _print(report, as_json, _checkpoint_lines)
     sys.exit(1 if report.problems else 0)
@@ -57,7 +57,7 @@ def reshard_command(directory: Path, out: Path, shards: int, files: int | None, 
     Optimizer state is left out: training cannot go on from OUT. What does not fit into 256 MiB goes through a temporary
     file in OUT, so its disk needs room for the rows twice.
     """
-    with _errors(), _progress() as progress:
+    with one_line_failures(), progress_bars() as progress:
         done = reshard(
             directory, out, shards=shards, files_per_shard=files, workers=workers, overwrite=overwrite, progress=progress
         )
@@ -74,7 +74,7 @@ def inspect_packet_command(directory: Path, as_json: bool) -> None:
 
     Exits with 1 if one that has its marker is broken; one without may still be in the making.
     """
-    with _errors():
+    with one_line_failures():
         reports = inspect_packets(directory)
     _print(reports, as_json, _packet_lines)
     sys.exit(1 if any(report.complete and report.error for report in reports) else 0)
@@ -132,39 +132,3 @@ def _print(report: Any, as_json: bool, lines: Callable[[Any], Iterator[str]]) ->
     else:
         for line in lines(report):
             click.echo(line)
-
-
-@contextmanager
-def _errors() -> Iterator[None]:
-    """What is expected to go wrong is one line on stderr and exit code 1."""
-    try:
-        yield
-    except (PersiaError, OSError) as error:
-        raise click.ClickException(str(error)) from error
-
-
-@contextmanager
-def _progress() -> Iterator[Callable[[str, int, int], None]]:
-    """A bar for each step on a terminal; else a line for each tenth of it."""
-    if not sys.stderr.isatty():
-        yield _log_tenths
-        return
-    bars: dict[str, Any] = {}
-
-    def advance(step: str, done: int, total: int) -> None:
-        if step not in bars:
-            bars[step] = click.progressbar(length=total, label=step, file=sys.stderr)
-        bars[step].update(1)
-        if done == total:
-            bars.pop(step).render_finish()
-
-    try:
-        yield advance
-    finally:
-        for bar in bars.values():
-            bar.render_finish()  # shows the cursor again
-
-
-def _log_tenths(step: str, done: int, total: int) -> None:
-    if done * 10 // total > (done - 1) * 10 // total:
-        click.echo(f"{step}: {done} of {total} files", err=True)

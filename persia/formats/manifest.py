@@ -16,12 +16,9 @@ from msgspec import Meta
 
 from persia.errors import CorruptFile
 
-from ..sign_files import DELETIONS, ENDS
+from .layout import MANIFEST, PACKET_FILES, ROWS
 
-MANIFEST = "manifest.json"
 FORMATS = (1, 2)  # the second one only where there are files of other kinds than the first one knows
-ROWS = ".inc"
-PACKET_FILES = (ROWS, DELETIONS, ENDS)
 MAX_BYTES = 16 << 20
 # Between two pieces a thread needs Python's lock, for which it and lookups would wait in turn.
 CHECKED_AT_ONCE = 4 << 20
@@ -115,7 +112,7 @@ def check_manifest(directory: Path) -> Manifest | None:
     return manifest
 
 
-def check_content(manifest: Manifest | None, path: Path, rows: int, unix_seconds: int, time_at: int) -> None:
+def check_content(manifest: Manifest | None, path: Path, rows: int, unix_seconds: int, *, time_at: int) -> None:
     """Compares what was read from a file of the packet with the manifest, if there is one; `time_at`: the byte of its time.
 
     Raises:
@@ -123,7 +120,9 @@ def check_content(manifest: Manifest | None, path: Path, rows: int, unix_seconds
     """
     if manifest is None:
         return
-    [expected] = [file.rows for file in manifest.files if file.name == path.name]
+    expected = next((file.rows for file in manifest.files if file.name == path.name), None)
+    if expected is None:
+        raise CorruptFile(str(path), "only files that the manifest names", "one more", 0)
     if rows != expected:
         raise CorruptFile(str(path), f"{expected} rows, by the manifest", f"{rows}", 0)
     if unix_seconds != manifest.unix_seconds:

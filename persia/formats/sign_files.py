@@ -12,11 +12,13 @@ import numpy.typing as npt
 from persia.errors import CorruptFile
 from persia.system.durable import write_file
 
-__all__ = ["DELETIONS", "ENDS", "SignFile", "claimed_seconds", "read_sign_file", "write_sign_file"]
+from .layout import DELETIONS, ENDS
 
-DELETIONS, ENDS = ".del", ".ttl"
+__all__ = ["SECONDS_AT", "SignFile", "claimed_seconds", "read_sign_file", "write_sign_file"]
+
 _MAGIC = {DELETIONS: b"persiDEL", ENDS: b"persiTTL"}
 _HEADER, _CRC = 24, 4
+SECONDS_AT = 8  # the byte at which the file's time stands
 
 U64 = npt.NDArray[np.uint64]
 
@@ -66,7 +68,7 @@ def read_sign_file(path: Path) -> SignFile:
     if len(wrong):
         at = int(wrong[0]) + 1
         raise CorruptFile(str(path), f"signs in ascending order after {signs[at - 1]}", f"{signs[at]}", _HEADER + 8 * at)
-    return SignFile(int.from_bytes(data[8:16], "little"), signs, numbers[1] if columns == 2 else None)
+    return SignFile(int.from_bytes(data[SECONDS_AT : SECONDS_AT + 8], "little"), signs, numbers[1] if columns == 2 else None)
 
 
 def claimed_seconds(path: Path) -> int:
@@ -75,4 +77,4 @@ def claimed_seconds(path: Path) -> int:
         header = file.read(_HEADER)
     if len(header) < _HEADER:
         raise CorruptFile(str(path), f"a header of {_HEADER} bytes", f"{len(header)} bytes", len(header))
-    return int.from_bytes(header[8:16], "little")
+    return int.from_bytes(header[SECONDS_AT : SECONDS_AT + 8], "little")

@@ -4,11 +4,12 @@ write_checkpoint writes a directory from arrays, an IncrementalDumper packets fr
 verify_packet says whether a packet is what its writer wrote.
 """
 
+from persia.formats.manifest import Manifest, ManifestFile, check_manifest, read_manifest
+from persia.formats.verification import PacketInfo, verify_packet
+
 from .checkpoint import write_checkpoint
 from .clock import Clock, SystemClock
 from .dumper import IncrementalDumper
-from .manifest import Manifest, ManifestFile, check_manifest, read_manifest
-from .packet import PacketInfo, verify_packet
 
 __all__ = [
     "Clock",

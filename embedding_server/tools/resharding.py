@@ -12,14 +12,13 @@ import numpy.typing as npt
 
 from persia._core import EmbReader
 from persia.errors import InvalidInput
+from persia.formats.checkpoint import open_checkpoint
+from persia.formats.layout import ENDS, emb_files, shard_directory
+from persia.formats.marker import Marker
+from persia.formats.sign_files import read_sign_file
 from persia.signs import shard_of
-
-from .bounds import bound_of_shard
-from .inspection import dumped_shards, emb_files
-from .marker import MARKER, Marker, read_marker
-from .sign_files import ENDS, read_sign_file
-from .writer.buckets import F32, U64
-from .writer.checkpoint import CheckpointWriter
+from persia.writers.buckets import F32, U64
+from persia.writers.checkpoint import CheckpointWriter
 
 AGES = 4  # what EmbReader tells: the quarter of the order of use that a row is in
 
@@ -58,28 +57,21 @@ def reshard(
         progress: called with a step's name, and with how many of its files are done.
 
     Raises:
-        InvalidInput: the source is no finished checkpoint, or the target is one, or one lies in the other.
-        CorruptFile: a file of the source is broken. The target is then as it was.
+        InvalidInput: the target is a finished checkpoint, or source and target lie in each other.
+        CorruptFile: the source is no complete checkpoint by what servers take for one, or a file of it is broken. The target
+            is then as it was.
     """
-    marker = read_marker(source)
-    if marker is None:
-        raise InvalidInput(f"expected a finished checkpoint, got {source} without {MARKER}")
-    directories = dumped_shards(source)
-    if set(directories) != set(range(marker.num_shards)):
-        raise InvalidInput(
-            f"expected s0 to s{marker.num_shards - 1} in {source}, got {', '.join(path.name for path in directories.values())}"
-        )
-    bounds: list[int] = []
-    for directory in directories.values():
-        own = read_marker(directory)
-        if own is None:
-            raise InvalidInput(f"expected a finished shard, got {directory} without {MARKER}")
-        bounds.append(bound_of_shard(directory, own, emb_files(directory)))
+    checkpoint = open_checkpoint(source)
+    marker = checkpoint.marker
     if target.resolve().is_relative_to(source.resolve()) or source.resolve().is_relative_to(target.resolve()):
         raise InvalidInput(f"expected a target beside the source, got {target} for {source}")
-    files = [(file, shard) for shard, directory in directories.items() for file in emb_files(directory)]
+    files = [
+        (file, shard)
+        for shard in range(marker.num_shards)
+        for file in emb_files(shard_directory(source, shard), shard, marker.num_internal_shards)
+    ]
     new = Marker(shards, files_per_shard or marker.num_internal_shards, marker.seconds, marker.nanos)
-    of_shards = msgspec.structs.replace(new, seconds=min(bounds), nanos=0)
+    of_shards = msgspec.structs.replace(new, seconds=checkpoint.bounds.earliest, nanos=0)
     rows = elsewhere = 0
     with CheckpointWriter(target, new, of_shards=of_shards, overwrite=overwrite, workers=workers, ages=AGES) as writer:
         for number, (file, shard) in enumerate(files, 1):
