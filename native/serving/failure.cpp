@@ -27,7 +27,7 @@ Failure current_failure() {
         throw;
     } catch (const grpc::CallFailed& error) {
         Failure failure{error.status, {}};
-        if (error.pushback) failure.trailers.emplace_back("grpc-retry-pushback-ms", std::to_string(error.pushback->count()));
+        if (error.pushback) failure.trailers = grpc::pushback_for(*error.pushback);
         return failure;
     } catch (const InvalidInput& error) {
         return {{Code::invalid_argument, error.what()}, {}};

@@ -96,6 +96,16 @@ TEST(an_answer_takes_of_the_servers_memory_until_it_is_sent) {
     CHECK(call_with(*shard.method, message, budget)->status.ok());
 }
 
+TEST(a_small_answer_does_so_too) {
+    OneShard shard;
+    const auto budget = std::make_shared<grpc::MemoryBudget>(100'000);
+    {
+        const auto call = call_with(*shard.method, plain_message(request_for(AnswerKind::rows, 4, {0})), budget);
+        CHECK(call->status.ok() && budget->used() >= 16);
+    }
+    CHECK(budget->used() == 0);
+}
+
 TEST(the_copy_of_columns_that_are_not_aligned_counts_as_well) {
     OneShard shard;
     const auto budget = std::make_shared<grpc::MemoryBudget>(4'000);
