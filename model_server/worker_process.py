@@ -12,6 +12,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Mapping
+from concurrent.futures import Future
 from dataclasses import dataclass
 from datetime import datetime, timezone
 from pathlib import Path
@@ -60,8 +61,7 @@ class WorkerProcess:
         self._process: subprocess.Popen[bytes] | None = None
         self._worker: Worker | None = None
         self._stopping = threading.Event()
-        self._first_try = threading.Event()
-        self._problem: Exception | None = None
+        self._first_start: Future[None] = Future()
         self._thread = threading.Thread(target=self._run, name=f"worker-{number}", daemon=True)
 
     def __repr__(self) -> str:
@@ -73,9 +73,7 @@ class WorkerProcess:
 
     def wait_ready(self) -> None:
         """Until its first start has come out. Raises WorkerFailed, OutOfMemory."""
-        self._first_try.wait()
-        if self._problem is not None:
-            raise self._problem
+        self._first_start.result()
 
     @property
     def pid(self) -> int | None:
@@ -111,13 +109,12 @@ class WorkerProcess:
                 worker = self._start()
             except Exception as error:
                 log.warning("worker %s of %s could not start: %s", self.id, self._plan.model_name, error)
-                first = not self._first_try.is_set()
-                self._problem = error if isinstance(error, WorkerFailed) else WorkerFailed(str(error))
-                self._first_try.set()
-                if first:
-                    break  # the registration fails, and takes the worker away
+                if not self._first_start.done():  # the registration fails, and takes the worker away
+                    self._first_start.set_exception(error if isinstance(error, WorkerFailed) else WorkerFailed(str(error)))
+                    break
             else:
-                self._first_try.set()
+                if not self._first_start.done():
+                    self._first_start.set_result(None)
                 failures = 0
                 ending = self._wait(worker)
                 if ending == "retired":
@@ -131,7 +128,8 @@ class WorkerProcess:
                 break
             self._stopping.wait(BACK_OFF[min(failures, len(BACK_OFF) - 1)])
             failures += 1
-        self._first_try.set()
+        if not self._first_start.done():
+            self._first_start.set_result(None)
         self._end_process()
 
     def _start(self) -> Worker:

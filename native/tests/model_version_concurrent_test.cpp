@@ -11,27 +11,6 @@ using namespace std::chrono_literals;
 
 namespace {
 
-// A model and the threads that serve it.
-struct Served {
-    explicit Served(const ModelLimits& limits = {}) : model(std::make_shared<ModelVersion>("ctr", "1.0", limits, reactor)) {
-        reactor.start(2);
-    }
-    ~Served() { reactor.stop(); }
-
-    std::shared_ptr<Worker> hire(const Process& process) const {
-        model->expect_workers(1);
-        return model->add_worker(process.server_end);
-    }
-    std::shared_ptr<Caller> ask(const std::string& id) const {
-        auto caller = std::make_shared<Caller>();
-        model->submit(job_of(caller, id));
-        return caller;
-    }
-
-    persia::net::Reactor reactor;
-    std::shared_ptr<ModelVersion> model;
-};
-
 ModelLimits batches_of(std::size_t size, std::chrono::milliseconds delay) {
     ModelLimits limits;
     limits.batch_size = size;
