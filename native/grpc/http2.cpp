@@ -185,6 +185,7 @@ void Http2::lend(std::span<const std::byte> bytes, const std::shared_ptr<const v
     constexpr std::size_t kNotWorthLending = 512;
     if (bytes.size() <= kNotWorthLending) {
         tail().append(reinterpret_cast<const char*>(bytes.data()), bytes.size());
+        segments_.back().owners.push_back(owner);
     } else {
         tail();
         segments_.back().piece = {bytes, owner};

@@ -113,8 +113,9 @@ class Http2 {
         bool deferred = false;  // nghttp2 has asked for more, and was told to wait
     };
     struct Segment {
-        std::string bytes;             // a frame, or the head of one; then
-        OutgoingMessage::Piece piece;  // may be empty
+        std::string bytes;                                // a frame, or the head of one; then
+        OutgoingMessage::Piece piece;                     // may be empty
+        std::vector<std::shared_ptr<const void>> owners;  // of what was copied: what they take of a budget is in use till then
     };
 
     bool receive(std::span<const std::byte> bytes);

@@ -115,6 +115,7 @@ bool MessageReader::hold(std::size_t bytes) {
     const std::size_t wanted = std::min(size_, std::max({bytes, kTimesWhatCame * room_, kFirstRoom}));
     if (!reservation_.bytes()) reservation_ = Reservation(budget_);
     if (!reservation_.grow_to(wanted)) {
+        lacks_memory_ = true;
         fail(Code::resource_exhausted, "expected memory for a message of " + std::to_string(size_) +
                                            " bytes, got none: " + std::to_string(budget_->used()) + " of " +
                                            std::to_string(budget_->limit()) + " bytes are in use");

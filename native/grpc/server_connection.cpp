@@ -201,7 +201,7 @@ void ServerConnection::on_data(std::int32_t stream, std::span<const std::byte> b
         bytes = bytes.subspan(call->reader_.feed(bytes));
         if (!call->reader_.error().ok()) {
             shared_.refused.fetch_add(1, std::memory_order_relaxed);
-            call->put_end(*this, call->reader_.error(), {});
+            call->put_end(*this, call->reader_.error(), call->reader_.pushback());
         } else if (call->reader_.complete()) {
             if (call->method_->takes_stream()) {
                 put_event({call->shared_from_this(), CallEvent::Kind::message, call->reader_.take()});
