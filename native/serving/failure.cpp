@@ -38,7 +38,7 @@ Failure current_failure() {
     } catch (const DecodeError& error) {
         return {{Code::invalid_argument, error.what()}, {}};
     } catch (const std::bad_alloc&) {
-        return {{Code::resource_exhausted, "expected memory for the answer, got none of the system"}, {}};
+        return {{Code::resource_exhausted, "the system has no memory for the answer"}, {}};
     } catch (const std::exception& error) {
         return internal(error.what());
     } catch (...) {

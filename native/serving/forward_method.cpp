@@ -32,7 +32,7 @@ Batch decode(const wire::ForwardRequest& request) {
                            (request.batch.empty() ? "neither" : "both"));
     }
     Batch batch = request.ids.empty() ? decode_batch(request.batch) : decode_ids(request.ids);
-    if (!batch.has_ids) throw InvalidInput("expected a batch with id features, got one without");
+    if (!batch.has_ids) throw InvalidInput("the batch has no id features");
     return batch;
 }
 

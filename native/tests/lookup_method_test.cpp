@@ -51,9 +51,9 @@ TEST(a_shard_that_is_not_ready_says_what_it_does) {
     OneShard shard;
     const Bytes message = plain_message(request_for(AnswerKind::rows, 4, {0}));
     shard.context->close();
-    CHECK(refusal(shard, message, Code::unavailable) == "expected a shard that is ready, got one that is starting");
+    CHECK(refusal(shard, message, Code::unavailable) == "the shard is not ready, it is starting");
     shard.context->set_state("loading /checkpoint");
-    CHECK(refusal(shard, message, Code::unavailable) == "expected a shard that is ready, got one that is loading /checkpoint");
+    CHECK(refusal(shard, message, Code::unavailable) == "the shard is not ready, it is loading /checkpoint");
     shard.context->open(*shard.table, kCheckpoint);
     CHECK(call_with(*shard.method, message)->status.ok());
 }
