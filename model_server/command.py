@@ -11,7 +11,7 @@ from pathlib import Path
 import click
 
 from persia.cli.failures import give_up
-from persia.errors import ConfigError, Unavailable
+from persia.errors import ConfigError, InvalidInput, Unavailable
 from persia.serving.process import DRAIN_SECONDS, set_up
 from persia.system.signals import StopSignal
 
@@ -54,7 +54,7 @@ def model_server(
     settings = replace(settings, store=model_store or settings.store, api_enabled=enable_model_api or settings.api_enabled)
     try:
         server = ModelServer(settings)
-    except (Unavailable, OSError) as error:
+    except (InvalidInput, Unavailable, OSError) as error:
         give_up(PROGRAM, str(error))
     server.start()
     signal.serving()

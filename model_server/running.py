@@ -6,6 +6,8 @@ import logging
 from collections.abc import Sequence
 
 from persia._core.inference import ExchangeQueue, HttpServer, Models, Reactor
+from persia.config.listening import is_local
+from persia.errors import InvalidInput
 from persia.serving.server import Server
 
 from .management import Management
@@ -26,7 +28,13 @@ class ModelServer:
     """Listens when it is made, answers after start()."""
 
     def __init__(self, settings: Settings) -> None:
-        """Raises Unavailable, OSError."""
+        """Raises Unavailable, InvalidInput, OSError."""
+        for place in (settings.inference, settings.management, settings.grpc_inference, settings.grpc_management):
+            if not is_local(place):
+                raise InvalidInput(
+                    f"other machines can reach the listener on {place}, and the model server asks nobody for a token yet: "
+                    "listen on 127.0.0.1, [::1] or unix:/path, and put a proxy before it that knows who calls"
+                )
         self._settings = settings
         self._reactor = Reactor(THREADS)
         models = Models()

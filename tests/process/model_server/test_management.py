@@ -181,6 +181,11 @@ def test_a_server_that_stops_answers_what_it_has(tmp_path: Path, store: Path) ->
         assert not Path(f"/proc/{pid}").exists()
 
 
+def test_a_place_that_others_can_reach_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(AssertionError, match="other machines can reach the listener on 0.0.0.0:0"):
+        ModelServerRun(tmp_path, tmp_path, inference_address="http://0.0.0.0:0")
+
+
 def test_two_servers_and_a_place_that_is_taken(tmp_path: Path, server: ModelServerRun) -> None:
     taken = f"http://{server.places['inference']}"
     with pytest.raises(AssertionError, match="expected a free address to listen on"):
