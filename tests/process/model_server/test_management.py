@@ -182,7 +182,7 @@ def test_a_server_that_stops_answers_what_it_has(tmp_path: Path, store: Path) ->
 
 
 def test_a_place_that_others_can_reach_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(AssertionError, match="other machines can reach the listener on 0.0.0.0:0"):
+    with pytest.raises(AssertionError, match=r"other machines can reach the listener on 0\.0\.0\.0:0"):
         ModelServerRun(tmp_path, tmp_path, inference_address="http://0.0.0.0:0")
 
 
