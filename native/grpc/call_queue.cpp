@@ -30,18 +30,19 @@ std::shared_ptr<Method> CallQueue::method(bool takes_stream) {
 }
 
 void CallQueue::add(const ServerCallPtr& call, std::optional<ReceivedMessage> message) {
+    bool closed = false;
     {
         const std::lock_guard lock(mutex_);
-        if (const auto out = held_.find(call.get()); out != held_.end()) {
-            out->second.push_back({call, std::move(message)});
-            return;
-        }
-        if (!closed_ && waiting_.size() < most_) {
-            waiting_.push_back({call, std::move(message)});
-            come_.notify_one();
+        closed = closed_;
+        const auto out = held_.find(call.get());
+        std::deque<Waiting>& line = out != held_.end() ? out->second : waiting_;
+        if (!closed && line.size() < most_) {
+            line.push_back({call, std::move(message)});
+            if (&line == &waiting_) come_.notify_one();
             return;
         }
     }
+    if (closed) return call->finish({Code::unavailable, "the server is stopping"});
     call->finish({Code::resource_exhausted, "expected at most " + std::to_string(most_) + " calls in line, got one more"});
 }
 
@@ -69,6 +70,7 @@ void CallQueue::done(const ServerCallPtr& call) {
     const std::lock_guard lock(mutex_);
     const auto out = held_.find(call.get());
     if (out == held_.end()) return;
+    if (closed_) out->second.clear();
     for (auto later = out->second.rbegin(); later != out->second.rend(); ++later) waiting_.push_front(std::move(*later));
     const bool more = !out->second.empty();
     held_.erase(out);

@@ -50,6 +50,10 @@ class Http2 {
     bool wants_to_write() const;
     // Whether read() would find bytes that the socket does not tell of.
     bool has_buffered() const { return transport_->has_buffered(); }
+    // Bytes that have come, since the begin.
+    std::uint64_t received() const { return received_; }
+    // Frames that are to be sent and were not made yet: many, if the other end makes us say much and takes none of it.
+    std::size_t unmade() const { return nghttp2_session_get_outbound_queue_size(session_); }
     // Bytes that are to be sent: frames that wait for the socket, and messages that wait for their turn or for a window.
     std::size_t unsent() const { return unsent_frames_ + unsent_messages_; }
 
@@ -87,7 +91,8 @@ class Http2 {
     virtual void on_stream_closed(std::int32_t stream, std::uint32_t error) = 0;
     virtual void on_goaway(std::int32_t last_stream, std::uint32_t error) = 0;
     virtual void on_ping(bool acknowledged) = 0;
-    // A frame that carries nothing: for limits on those who send many of them.
+    // A frame begins that has no data of a call: for limits on those who send many of them. If it is the begin of a call, that
+    // is known by on_stream_began.
     virtual void on_idle_frame() = 0;
     // Where the next bytes of a stream may be read to; empty: nowhere. They are given to on_data afterwards all the same.
     virtual std::span<std::byte> room_of(std::int32_t stream) = 0;
@@ -127,6 +132,7 @@ class Http2 {
     std::size_t written_ = 0;        // of the first one
     std::size_t unsent_frames_ = 0;  // bytes of the segments that are not written
     std::size_t unsent_messages_ = 0;
+    std::uint64_t received_ = 0;
     std::int32_t data_stream_ = 0;  // whose DATA frame comes just now; 0: none
     std::size_t data_left_ = 0;     // bytes of it
     bool failed_ = false;

@@ -10,8 +10,9 @@
 
 #include <algorithm>
 #include <cerrno>
+#include <cstdio>
 #include <cstring>
-#include <queue>
+#include <new>
 #include <system_error>
 #include <thread>
 #include <utility>
@@ -30,6 +31,8 @@ constexpr std::size_t kReaders = 2;
 // Work of fewer bytes than this does not wait for a turn: it is done sooner than somebody else is woken.
 constexpr std::size_t kQuickBytes = 192 << 10;
 constexpr auto kLookAfterEvery = std::chrono::seconds(1);
+// That are kept without a look whether their calls have ended.
+constexpr std::size_t kFewDeadlines = 1024;
 // How long a client has to answer a ping before it is taken as told that the server goes.
 constexpr auto kDrainNotice = std::chrono::milliseconds(500);
 
@@ -79,7 +82,7 @@ timespec timespec_of(Clock::time_point time) {
 
 }  // namespace
 
-class Server::Core final : public ServerShared {
+class Server::Core final : public ServerShared, public std::enable_shared_from_this<Core> {
   public:
     Core(const ServerLimits& all_limits, std::shared_ptr<const Guard> who_may, std::shared_ptr<TlsContext> tls)
         : ServerShared(all_limits, std::move(who_may)), tls_(std::move(tls)), turns_(turns(all_limits)),
@@ -93,9 +96,7 @@ class Server::Core final : public ServerShared {
         allow_many_descriptors();
     }
 
-    ~Core() override {
-        for (const Listener& listener : listeners_) close(listener.socket);
-    }
+    ~Core() override { stop_listening(); }
 
     std::string listen(const std::string& address) {
         listeners_.push_back(listen_at(address));
@@ -106,33 +107,50 @@ class Server::Core final : public ServerShared {
         for (std::size_t i = 0; i < listeners_.size(); ++i) {
             watch(listeners_[i].socket, EPOLLIN | EPOLLONESHOT, kFirstListener + i);
         }
-        next_look_ = Clock::now() + kLookAfterEvery;
-        set_timer(next_look_);
+        {
+            const std::lock_guard lock(deadlines_mutex_);
+            next_look_ = Clock::now() + kLookAfterEvery;
+            set_timer(next_look_);
+        }
         for (std::size_t i = 0; i < turns_ + kReaders; ++i) threads_.emplace_back([this] { run(); });
     }
 
+    // Calls, and with them what they need of this, may be held by others for longer than the server is there: so they are let
+    // go here, and not with the last of them.
     void stop(std::chrono::milliseconds patience) {
+        const std::lock_guard whole(stop_mutex_);  // who is the second waits for the first
         if (stopping_.exchange(true)) return;
         for (const Listener& listener : listeners_) {
             ::shutdown(listener.socket, SHUT_RDWR);  // nobody gets through from now on
             if (listener.is_unix()) unlink(listener.address.c_str() + std::strlen("unix:"));
         }
-        if (threads_.empty()) return;
+        if (!threads_.empty()) end_threads(patience);
+        stop_listening();
+        work_.drop();
+        methods.clear();
+        const std::lock_guard lock(mutex_);
+        connections_.clear();
+    }
+
+    void end_threads(std::chrono::milliseconds patience) {
         const auto end = Clock::now() + patience;
         for (const auto& connection : all_connections()) connection->begin_drain();
         wait_until_left(std::min(end, Clock::now() + kDrainNotice));
         for (const auto& connection : all_connections()) connection->finish_drain();
         wait_until_left(end);
         for (const auto& connection : all_connections()) {
-            connection->end_calls({Code::unavailable, "the server is stopping"});
-            connection->kill();
+            connection->end({Code::unavailable, "the server is stopping"});
         }
         ended_ = true;
         ring(wake_.number);
         for (std::thread& thread : threads_) thread.join();
         threads_.clear();
-        const std::lock_guard lock(mutex_);
-        connections_.clear();
+        // Methods that asked for it hear of all ends.
+        for (const auto& connection : all_connections()) {
+            for (CallEvent& event : connection->serve().events) {
+                if (event.kind != CallEvent::Kind::message) tell(std::move(event));
+            }
+        }
     }
 
     Counts counts() const {
@@ -153,7 +171,9 @@ class Server::Core final : public ServerShared {
         return counts;
     }
 
-    void wait_until_writable(const ServerConnection& connection) override { wait_for(connection, true); }
+    void wait_for(const ServerConnection& connection, bool writable) override {
+        wait_again(connection.socket(), EPOLLIN | EPOLLRDHUP | (writable ? EPOLLOUT : 0U), connection.id());
+    }
 
   private:
     static std::size_t turns(const ServerLimits& limits) {
@@ -174,8 +194,9 @@ class Server::Core final : public ServerShared {
         epoll_ctl(epoll_.number, EPOLL_CTL_MOD, descriptor, &event);  // fails only for one that was closed meanwhile
     }
 
-    void wait_for(const ServerConnection& connection, bool writable) {
-        wait_again(connection.socket(), EPOLLIN | EPOLLRDHUP | (writable ? EPOLLOUT : 0U), connection.id());
+    void stop_listening() {
+        for (const Listener& listener : listeners_) close(listener.socket);
+        listeners_.clear();
     }
 
     void run() {
@@ -183,31 +204,59 @@ class Server::Core final : public ServerShared {
             epoll_event event{};
             const int count = epoll_wait(epoll_.number, &event, 1, -1);
             if (count <= 0 || ended_) continue;
-            if (event.data.u64 >= kFirstConnection) {
-                serve(event.data.u64);
-            } else if (event.data.u64 >= kFirstListener) {
-                accept_from(event.data.u64 - kFirstListener);
-            } else if (event.data.u64 == kTimer) {
-                on_time();
-            } else if (event.data.u64 == kHelp && hear(help_.number)) {
-                work_.help();
+            try {
+                handle(event.data.u64);
+            } catch (const std::exception& error) {  // there is no memory; connections that suffer from it are ended below
+                std::fprintf(stderr, "a thread of the server goes on after: %s\n", error.what());
             }
+        }
+    }
+
+    void handle(std::uint64_t about) {
+        if (about >= kFirstConnection) {
+            serve(about);
+        } else if (about >= kFirstListener) {
+            accept_from(about - kFirstListener);
+        } else if (about == kTimer) {
+            on_time();
+        } else if (about == kHelp && hear(help_.number)) {
+            work_.help();
         }
     }
 
     void serve(std::uint64_t id) {
         const std::shared_ptr<ServerConnection> connection = connection_of(id);
         if (!connection) return;
-        for (bool more = true; more;) {
-            ServerConnection::Served served = connection->serve();
-            more = served.has_more;
-            // Before the methods work: another thread may read on meanwhile.
-            if (!served.alive) {
-                remove(id);
-            } else if (!more) {
-                wait_for(*connection, served.wants_to_write);
+        try {
+            for (bool more = true; more;) {
+                ServerConnection::Served served = connection->serve();
+                more = served.has_more;
+                if (!served.alive) remove(id);
+                give_out(*connection, std::move(served.events));
             }
-            give_out(*connection, std::move(served.events));
+        } catch (...) {
+            connection->kill();
+            wait_for(*connection, false);  // whoever hears of it removes it
+            throw;
+        }
+    }
+
+    // What a method throws ends its call, and not the server.
+    template <class Work>
+    static void tell_method(ConnectedCall& call, Work work) noexcept {
+        try {
+            try {
+                work();
+            } catch (const std::bad_alloc&) {
+                call.finish({Code::resource_exhausted, "expected memory for the call, got none of the system"}, {});
+            } catch (const std::exception& error) {
+                std::fprintf(stderr, "a method threw: %s\n", error.what());
+                call.finish({Code::internal, "internal error: see the server's log"}, {});
+            } catch (...) {
+                call.finish({Code::internal, "internal error"}, {});
+            }
+        } catch (...) {
+            call.give_up();
         }
     }
 
@@ -250,37 +299,34 @@ class Server::Core final : public ServerShared {
 
     void tell(CallEvent event) {
         const std::shared_ptr<ConnectedCall> call = event.call;
-        Method& method = call->method();
-        if (method.takes_stream()) {
-            if (call->add(std::move(event))) hand_out_stream(call);
-        } else if (event.kind == CallEvent::Kind::call_end) {
-            method.on_call_end(call);
-        } else if (!call->has_ended()) {
-            method.on_message(call, std::move(event.message));
+        if (event.kind == CallEvent::Kind::inbox) {
+            while (auto next = call->next()) tell_one(std::move(*next));
+        } else {
+            tell_one(std::move(event));
         }
         watch_deadline(call);
+    }
+
+    static void tell_one(CallEvent event) {
+        ConnectedCall& call = *event.call;
+        Method& method = call.method();
+        if (event.kind == CallEvent::Kind::call_end) {
+            tell_method(call, [&] { method.on_call_end(event.call); });
+        } else if (call.has_ended()) {
+            return;
+        } else if (event.kind == CallEvent::Kind::message) {
+            tell_method(call, [&] { method.on_message(event.call, std::move(event.message)); });
+        } else if (event.kind == CallEvent::Kind::messages_end) {
+            tell_method(call, [&] { method.on_messages_end(event.call); });
+        }
     }
 
     Work work_for(CallEvent event, std::size_t bytes) {
         const std::shared_ptr<ConnectedCall> call = event.call;
         watch_deadline(call);
         auto message = std::make_shared<ReceivedMessage>(std::move(event.message));
-        return {call, bytes, [call, message] { call->method().on_message(call, std::move(*message)); }};
-    }
-
-    static void hand_out_stream(const std::shared_ptr<ConnectedCall>& call) {
-        while (auto event = call->next()) {
-            switch (event->kind) {
-                case CallEvent::Kind::message:
-                    if (!call->has_ended()) call->method().on_message(call, std::move(event->message));
-                    break;
-                case CallEvent::Kind::messages_end:
-                    if (!call->has_ended()) call->method().on_messages_end(call);
-                    break;
-                case CallEvent::Kind::call_end:
-                    call->method().on_call_end(call);
-            }
-        }
+        return {call, bytes,
+                [call, message] { tell_method(*call, [&] { call->method().on_message(call, std::move(*message)); }); }};
     }
 
     void accept_from(std::uint64_t index) {
@@ -292,13 +338,21 @@ class Server::Core final : public ServerShared {
             const int made = accept4(listener, reinterpret_cast<sockaddr*>(&address), &size, SOCK_NONBLOCK | SOCK_CLOEXEC);
             if (made < 0) {
                 if (errno == EINTR || errno == ECONNABORTED) continue;
-                // Out of descriptors: who is idle makes room for the next one.
-                if (errno == EMFILE || errno == ENFILE) evict();
+                // Out of descriptors: who is idle makes room for the next one. Else the next look is waited for.
+                if ((errno == EMFILE || errno == ENFILE) && !evict()) return;
                 break;
             }
-            admit(made, text_of(address, size), listeners_[index].is_unix());
+            try {
+                admit(made, text_of(address, size), listeners_[index].is_unix());
+            } catch (const std::bad_alloc&) {
+                break;  // the socket is closed, or will be when it is heard of
+            }
         }
-        if (!stopping_) wait_again(listener, EPOLLIN, kFirstListener + index);
+        accept_again(index);
+    }
+
+    void accept_again(std::uint64_t index) {
+        if (!stopping_) wait_again(listeners_[index].socket, EPOLLIN, kFirstListener + index);
     }
 
     void admit(int made, std::string peer, bool is_unix) {
@@ -324,29 +378,30 @@ class Server::Core final : public ServerShared {
         {
             const std::lock_guard lock(mutex_);
             const std::uint64_t id = next_id_++;
-            connection = std::make_shared<ServerConnection>(id, *this, std::move(transport), std::move(peer));
+            connection = std::make_shared<ServerConnection>(id, shared_from_this(), std::move(transport), std::move(peer));
             connections_.emplace(id, connection);
         }
         epoll_event event{};
         event.events = EPOLLIN | EPOLLRDHUP | EPOLLOUT | EPOLLONESHOT;  // it has something to say
         event.data.u64 = connection->id();
-        if (epoll_ctl(epoll_.number, EPOLL_CTL_ADD, made, &event) != 0) remove(connection->id());
+        if (epoll_ctl(epoll_.number, EPOLL_CTL_ADD, made, &event) != 0) return remove(connection->id());
+        if (stopping_) connection->begin_drain();  // it may have come too late to be told with the others
     }
 
     // Ends the connection that has been idle for longest. False: there is none.
     bool evict() {
-        std::shared_ptr<ServerConnection> longest;
-        Clock::time_point since = Clock::time_point::max();
+        std::shared_ptr<ServerConnection> chosen;
+        std::optional<ServerConnection::Idleness> most;
         for (const auto& connection : all_connections()) {
-            const auto idle = connection->idle_since();
-            if (idle && *idle < since) {
-                since = *idle;
-                longest = connection;
+            const auto idle = connection->idleness();
+            if (idle && (!most || *idle < *most)) {
+                most = idle;
+                chosen = connection;
             }
         }
-        if (!longest) return false;
-        longest->kill();
-        remove(longest->id());
+        if (!chosen) return false;
+        chosen->kill();
+        serve(chosen->id());  // which removes it
         const std::lock_guard lock(mutex_);
         ++evicted_;
         return true;
@@ -389,11 +444,24 @@ class Server::Core final : public ServerShared {
     // A call that goes on is told when its time is over.
     void watch_deadline(const std::shared_ptr<ConnectedCall>& call) {
         const auto deadline = call->info().deadline;
-        if (!deadline || call->has_ended()) return;
+        if (!deadline || call->is_finished()) return;
+        if (call->has_ended()) return call->expire();
+        if (!call->begin_watch()) return;
         const std::lock_guard lock(deadlines_mutex_);
-        const bool first = deadlines_.empty() || *deadline < deadlines_.top().first;
-        deadlines_.emplace(*deadline, call);
-        if (first) set_timer(std::min(*deadline, next_look_));
+        if (deadlines_.size() >= forget_at_) forget_deadlines();
+        deadlines_.emplace_back(*deadline, call);
+        std::ranges::push_heap(deadlines_, Later());
+        if (deadlines_.front().first == *deadline) set_timer(std::min(*deadline, next_look_));
+    }
+
+    // Of calls that have ended long before their deadlines.
+    void forget_deadlines() {
+        std::erase_if(deadlines_, [](const Deadline& deadline) {
+            const auto call = deadline.second.lock();
+            return !call || call->is_finished();
+        });
+        std::ranges::make_heap(deadlines_, Later());
+        forget_at_ = std::max(kFewDeadlines, 2 * deadlines_.size());
     }
 
     void set_timer(Clock::time_point time) {
@@ -409,17 +477,19 @@ class Server::Core final : public ServerShared {
         bool look = false;
         {
             const std::lock_guard lock(deadlines_mutex_);
-            while (!deadlines_.empty() && deadlines_.top().first <= now) {
-                if (auto call = deadlines_.top().second.lock()) late.push_back(std::move(call));
-                deadlines_.pop();
+            while (!deadlines_.empty() && deadlines_.front().first <= now) {
+                if (auto call = deadlines_.front().second.lock()) late.push_back(std::move(call));
+                std::ranges::pop_heap(deadlines_, Later());
+                deadlines_.pop_back();
             }
             look = now >= next_look_;
             if (look) next_look_ = now + kLookAfterEvery;
-            set_timer(deadlines_.empty() ? next_look_ : std::min(next_look_, deadlines_.top().first));
+            set_timer(deadlines_.empty() ? next_look_ : std::min(next_look_, deadlines_.front().first));
         }
         wait_again(timer_.number, EPOLLIN, kTimer);
         for (const auto& call : late) call->expire();
         if (!look) return;
+        for (std::uint64_t i = 0; i < listeners_.size(); ++i) accept_again(i);
         for (const auto& connection : all_connections()) {
             if (!connection->look_after(now)) connection->kill();  // whoever hears of it removes it
         }
@@ -436,13 +506,15 @@ class Server::Core final : public ServerShared {
     const Descriptor epoll_, wake_, help_, timer_;
     std::vector<Listener> listeners_;
     std::vector<std::thread> threads_;
+    std::mutex stop_mutex_;
     std::atomic<bool> stopping_{false}, ended_{false};
     mutable std::mutex mutex_;  // over what follows
     std::unordered_map<std::uint64_t, std::shared_ptr<ServerConnection>> connections_;
     std::uint64_t next_id_ = kFirstConnection;
     std::uint64_t accepted_ = 0, evicted_ = 0;
-    std::mutex deadlines_mutex_;  // over what follows
-    std::priority_queue<Deadline, std::vector<Deadline>, Later> deadlines_;
+    std::mutex deadlines_mutex_;             // over what follows
+    std::vector<Deadline> deadlines_;        // a heap, the soonest first
+    std::size_t forget_at_ = kFewDeadlines;  // when it is so long, it is looked through
     Clock::time_point next_look_;
 };
 

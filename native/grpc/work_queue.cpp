@@ -11,6 +11,8 @@ namespace {
 
 constexpr double kFirstGuess = 2.0;  // nanoseconds for a byte
 constexpr double kInertia = 16;
+// One that was held up, with the machine or by a shard, says little about the next one.
+constexpr double kMostAtOnce = 16;
 // Work for less says more about threads than about bytes.
 constexpr std::size_t kLeastBytes = 4096;
 // A guess may be wrong by so much before work is given up because of it.
@@ -63,6 +65,13 @@ void WorkQueue::help() {
     work_off(std::move(first), lock);
 }
 
+void WorkQueue::drop() {
+    std::deque<Work> dropped;  // goes without the lock
+    const std::lock_guard lock(mutex_);
+    waiting_.swap(dropped);
+    waiting_bytes_ = 0;
+}
+
 // False: it was refused, without the lock.
 bool WorkQueue::stand_in_line(Work work, std::unique_lock<std::mutex>& lock) {
     const std::chrono::nanoseconds own = estimate(work.bytes);
@@ -86,8 +95,10 @@ void WorkQueue::work_off(Work work, std::unique_lock<std::mutex>& lock) {
     ++at_work_;
     for (;;) {
         bytes_at_work_ += work.bytes;
+        // What nobody stands behind is tried however long it may take by the guess: a wrong one would never be mended else.
+        const bool try_anyway = waiting_.empty();
         lock.unlock();
-        run(work);
+        run(work, try_anyway);
         const std::size_t done = work.bytes;
         work = {};  // what it holds goes without the lock
         lock.lock();
@@ -100,11 +111,13 @@ void WorkQueue::work_off(Work work, std::unique_lock<std::mutex>& lock) {
     --at_work_;
 }
 
-void WorkQueue::run(const Work& work) {
+void WorkQueue::run(const Work& work, bool try_anyway) {
     const auto began = Clock::now();
     const auto deadline = work.call->info().deadline;
-    const bool too_late = deadline && *deadline - began < std::chrono::nanoseconds(static_cast<std::int64_t>(
-                                                              kDoubt * static_cast<double>(estimate(work.bytes).count())));
+    const bool too_late =
+        deadline && !try_anyway &&
+        *deadline - began <
+            std::chrono::nanoseconds(static_cast<std::int64_t>(kDoubt * static_cast<double>(estimate(work.bytes).count())));
     if (work.call->has_ended() || too_late) {
         work.call->finish({Code::deadline_exceeded, "expected a turn before the deadline, got none in time"});
         const std::lock_guard lock(mutex_);
@@ -118,7 +131,7 @@ void WorkQueue::run(const Work& work) {
 // Threads that learn at the same time may lose what one of them learned.
 void WorkQueue::learn(std::size_t bytes, std::chrono::nanoseconds took) {
     const double before = nanoseconds_per_byte_.load(std::memory_order_relaxed);
-    const double now = static_cast<double>(took.count()) / static_cast<double>(bytes);
+    const double now = std::min(static_cast<double>(took.count()) / static_cast<double>(bytes), kMostAtOnce * before);
     nanoseconds_per_byte_.store(before + (now - before) / kInertia, std::memory_order_relaxed);
 }
 
