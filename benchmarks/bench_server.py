@@ -7,7 +7,7 @@ usage: python benchmarks/bench_server.py --checkpoint DIR [--peer VENV] [--round
     freshness  from a packet's marker to its rows in an answer, under lookups: 50 packets of 1,000 rows
     packet     the 99th percentile of lookups while a packet of a million rows lands, over that without
 
-Lookups go over gRPC; those of "lookup" and "packet" in frames too, the way that a router takes.
+Lookups are made with grpcio; those of "lookup" and "packet" with the client of routers, too.
 
 DIR is a checkpoint with two shards, dim 16, slots feature1 to feature26. Medians over the rounds; contenders take turns.
 """
@@ -29,7 +29,7 @@ from pathlib import Path
 import grpc
 import numpy as np
 import yaml
-from shard_lookups import DIM, FEATURES, ROWS, FrameLookups, Lookups
+from shard_lookups import DIM, FEATURES, ROWS, Lookups, OwnLookups
 
 from persia import _core
 from persia.embedding_server.writer import IncrementalDumper
@@ -183,11 +183,11 @@ def bench_serving(launcher: str, checkpoint: Path, rounds: int, seconds: float) 
             delays = freshness(lookups, packets)
             p99 = np.percentile(delays, 99)
             print(f"freshness median {np.median(delays):.3f} s, 99th percentile {p99:.3f} s, of {len(delays)}")
-            in_frames = FrameLookups(port)
-            print(f"lookup    call in frames {1e3 * statistics.median(in_frames.for_seconds(seconds)):.2f} ms")
+            own = OwnLookups(port)
+            print(f"lookup    call as routers make it {1e3 * statistics.median(own.for_seconds(seconds)):.2f} ms")
             ratios: dict[str, list[float]] = {}
             for k in range(2 * rounds):
-                way, caller = ("in frames", in_frames) if k % 2 else ("over gRPC", lookups)
+                way, caller = ("as routers make them", own) if k % 2 else ("with grpcio", lookups)
                 ratios.setdefault(way, []).append(large_packet(caller, packets, seconds, k))
             for way, of_rounds in ratios.items():
                 print(f"packet    99th percentile of lookups {way} {statistics.median(of_rounds):.2f} x that without")

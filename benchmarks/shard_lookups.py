@@ -1,22 +1,22 @@
-"""Lookups of one embedding server, as bench_server.py makes them: over gRPC, and in frames."""
+"""Lookups of one embedding server, as bench_server.py makes them: with grpcio, and with the client of routers."""
 
 from __future__ import annotations
 
-import socket
-import struct
 import threading
 import time
 
 import grpc
 import numpy as np
 
+from persia import _core
 from persia.memory import keep_freed_memory
+from persia.rpc.methods import LOOKUP
 from persia.v1 import embedding_pb2 as pb
 from persia.v1 import embedding_pb2_grpc as pb_grpc
 
 FEATURES, DIM, SAMPLES, IDS, ROWS = 26, 16, 128, 16, 200_000
 OPTIONS = [("grpc.max_send_message_length", -1), ("grpc.max_receive_message_length", -1)]
-HEADER = struct.Struct("<4sHH6I")
+PATIENCE = 60.0  # seconds
 
 
 def lookup_request(rng: np.random.Generator) -> pb.LookupRequest:
@@ -34,7 +34,7 @@ def lookup_request(rng: np.random.Generator) -> pb.LookupRequest:
 
 
 class Lookups:
-    """Calls one server over gRPC, one call after the other, on one connection."""
+    """Calls one server with grpcio, one call after the other, on one connection."""
 
     def __init__(self, port: int) -> None:
         keep_freed_memory()  # as every process does that looks up embeddings by a context
@@ -43,6 +43,7 @@ class Lookups:
         self.stub = pb_grpc.EmbeddingServerStub(self.channel)
         rng = np.random.default_rng(4)
         self.requests = [lookup_request(rng) for _ in range(16)]
+        self.messages = [request.SerializeToString() for request in self.requests]
         self.call(0)
 
     def call(self, k: int) -> float:
@@ -64,29 +65,15 @@ class Lookups:
         return times
 
 
-class FrameLookups(Lookups):
-    """As the router calls it: over plain TCP, docs/formats/frames.md."""
+class OwnLookups(Lookups):
+    """With our own client in place of grpcio: as routers ask."""
 
     def __init__(self, port: int) -> None:
-        with grpc.insecure_channel(f"127.0.0.1:{port}") as channel:
-            status = pb_grpc.EmbeddingServerStub(channel).Status(pb.StatusRequest())
-        self.message = pb.LookupRequest(shard_index=status.shard_index, shard_count=status.shard_count).SerializeToString()
-        self.socket = socket.create_connection(("127.0.0.1", status.frame_port))
-        self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        self.replica = _core.net.Replica(f"127.0.0.1:{port}")
         super().__init__(port)
 
     def call(self, k: int) -> float:
-        request = self.requests[k % len(self.requests)]
+        message = self.messages[k % len(self.messages)]
         began = time.perf_counter()
-        columns = [request.parts, request.signs, request.sum_counts, request.sum_samples, self.message]
-        header = HEADER.pack(b"PSF1", len(columns), 0, *map(len, columns), 0)
-        self.socket.sendall(b"".join([header, *columns]))
-        _, _, _, *lengths = HEADER.unpack(self.receive(HEADER.size))
-        *_, message = self.receive(lengths[0]), self.receive(lengths[1])
-        assert not pb.LookupResponse.FromString(message).HasField("error")
+        self.replica.call(LOOKUP, message, PATIENCE)
         return time.perf_counter() - began
-
-    def receive(self, size: int) -> bytes:
-        data = self.socket.recv(size, socket.MSG_WAITALL)
-        assert len(data) == size, "the connection ended"
-        return data

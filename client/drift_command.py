@@ -149,6 +149,9 @@ def baseline(
 @click.option("--all", "everything", is_flag=True, help="Also the signals that are as usual.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 @click.option("--metrics-port", type=click.IntRange(0, 65535), help="Serve metrics for Prometheus instead, until Ctrl-C.")
+@click.option(
+    "--host", default="127.0.0.1", show_default=True, help="Where to serve them; 0.0.0.0: to everybody, in plain text."
+)
 def status(
     state: Path,
     model: str | None,
@@ -159,11 +162,12 @@ def status(
     everything: bool,
     as_json: bool,
     metrics_port: int | None,
+    host: str,
 ) -> None:
     """Show what has drifted. Exits with 1 if something has, and with 2 if nothing can be said."""
     asked = Asked(state, model, version, baseline, windows, in_a_row)
     if metrics_port is not None:
-        _serve_metrics(asked, metrics_port)
+        _serve_metrics(asked, metrics_port, host)
     found = overview(asked)
     if as_json:
         click.echo(json.dumps([as_json_value(each) for each in found], indent=2))
@@ -200,11 +204,11 @@ def score(labels: Path, state: Path, model: str, version: str | None, output: st
     click.echo(json.dumps([asdict(each) for each in found], indent=2) if as_json else quality_table(found))
 
 
-def _serve_metrics(asked: Asked, port: int) -> None:
+def _serve_metrics(asked: Asked, port: int, host: str) -> None:
     """Never returns."""
     from persia.drift.metrics import serve_metrics
 
-    server = serve_metrics(asked, port)
+    server = serve_metrics(asked, port, host)
     click.echo(f"metrics on port {server.port}", err=True)
     try:
         while True:

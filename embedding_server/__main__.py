@@ -31,6 +31,7 @@ PROGRAM = "embedding-server"
 def main(
     port: int,
     host: str,
+    listen: tuple[str, ...],
     metrics_port: int | None,
     global_config: str | None,
     embedding_config: str | None,
@@ -89,7 +90,7 @@ def main(
     stop = StopSignal()
     service = EmbeddingService(shard)
     try:
-        listeners = Listeners(host, port, SERVICE)
+        listeners = Listeners(host, port, listen, SERVICE, config.security)
         if metrics is not None:
             log.info("metrics on %s", listeners.offer_metrics(metrics.registry, metrics_port or 0))
     except PersiaError as error:
@@ -100,15 +101,16 @@ def main(
     if shard.options.incremental_dir is not None:
         import_module(".updates", __package__)
     service.add_to(listeners.server)
-    listeners.server.start()
-    log.info("listening on %s as shard %d of %d", listeners.address, replica_index, replica_size)
+    listeners.start()
+    where = " and ".join([listeners.address, *listeners.more])
+    log.info("listening on %s as shard %d of %d", where, replica_index, replica_size)
     while not loading.done():
         wait([loading], 1)  # a signal that came a moment before an endless wait would not be heard
     try:
         loading.result()
     except Exception as error:
         log.error("%s", str(error) or repr(error), exc_info=not isinstance(error, (PersiaError, OSError, MemoryError)))
-        listeners.server.stop(0)
+        listeners.stop(0)
         sys.exit(1)
     stop.serving()
     listeners.server.set_serving(True)
@@ -116,7 +118,7 @@ def main(
     stop.wait()
     log.info("stopping: up to %.0f s for calls that run", DRAIN_SECONDS)
     service.stopping = True
-    listeners.server.stop(DRAIN_SECONDS)
+    listeners.stop(DRAIN_SECONDS)
     shard.stop()
 
 

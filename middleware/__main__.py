@@ -16,6 +16,7 @@ from persia.routing.lookup import RouterOptions
 from persia.routing.router import Router
 from persia.rpc import StopSignal
 from persia.rpc.process import DRAIN_SECONDS, Listeners, give_up, server_options, set_up
+from persia.security import ClientSecurity
 
 from .metrics import SECONDS, Metrics
 from .service import SERVICE, MiddlewareService, readiness
@@ -35,6 +36,7 @@ _TURNS = 4
 def main(
     port: int,
     host: str,
+    listen: tuple[str, ...],
     metrics_port: int | None,
     global_config: str | None,
     embedding_config: str | None,
@@ -56,23 +58,23 @@ def main(
     servers = config.common_config.infer_config.servers
     if not servers:
         give_up(PROGRAM, "expected embedding servers in `common_config.infer_config.servers` of the global config, got none")
-    router = Router(slots, servers, RouterOptions.of(config.embedding_worker_config))
+    router = Router(slots, servers, RouterOptions.of(config.embedding_worker_config, ClientSecurity(config.security)))
     metrics_config = config.common_config.metrics_config
     counts = _core.net.ForwardCounts(SECONDS)
     metrics = Metrics(router, counts, metrics_config.job_name)
     service = MiddlewareService(router, counts, slots)
     stop = StopSignal()
     try:
-        listeners = Listeners(host, port, SERVICE, workers=_TURNS * (os.cpu_count() or 1))
+        listeners = Listeners(host, port, listen, SERVICE, config.security, workers=_TURNS * (os.cpu_count() or 1))
         if metrics_config.enable_metrics or metrics_port is not None:
             log.info("metrics on %s", listeners.offer_metrics(metrics.registry, metrics_port or 0))
     except PersiaError as error:
         give_up(PROGRAM, str(error))
     service.add_to(listeners.server)
-    listeners.server.start()
+    listeners.start()
     watcher = MissWatcher(router.reporter)
     watcher.start()
-    log.info("listening on %s for %d shards", listeners.address, len(servers))
+    log.info("listening on %s for %d shards", " and ".join([listeners.address, *listeners.more]), len(servers))
     stop.serving()
     stopping = threading.Event()
     watch = threading.Thread(target=_follow_health, args=(router, listeners, stopping), name="health")
@@ -83,7 +85,7 @@ def main(
     stopping.set()
     watch.join()
     watcher.stop()
-    listeners.server.stop(DRAIN_SECONDS)
+    listeners.stop(DRAIN_SECONDS)
     router.close()
 
 

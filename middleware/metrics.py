@@ -42,7 +42,9 @@ class _Lookups(Collector):
         yield self._counter("lookup_absent", "Signs without a row.", totals.absent)
         yield self._counter("lookup_wrong_dim", "Signs whose row has another dim than the config.", totals.wrong_dim)
         yield self._counter("lookup_without_shard", "Lookups that were answered without a shard.", totals.without_shard)
-        errors = CounterMetricFamily("lookup_errors", "Lookups that were not answered, by their status.", labels=["job", "code"])
+        errors = CounterMetricFamily(
+            "lookup_errors", "Lookups that were not answered, by their status.", labels=["job", "code"]
+        )
         for name, count in errors_of(calls.by_code):
             errors.add_metric([self._job_name, name], count)
         yield errors

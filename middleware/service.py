@@ -28,9 +28,7 @@ class MiddlewareService:
     def add_to(self, server: Server) -> None:
         """Before the server starts."""
         router = self._router
-        server.add(
-            FORWARD, _core.net.forward_method(router.native, self._config_id, router.options.timeout, self._counts)
-        )
+        server.add(FORWARD, _core.net.forward_method(router.native, self._config_id, router.options.timeout, self._counts))
         server.add_unary(MIDDLEWARE_STATUS, pb.MiddlewareStatusRequest, self.status)
         server.add_unary(DIRECTIONS, pb.DirectionsRequest, lambda _request: give_directions(router, self._config))
 

@@ -34,6 +34,7 @@ from persia.routing.lookup import Lookup, Lookups, RouterOptions
 from persia.routing.middleware import MiddlewareClient
 from persia.routing.router import Router
 from persia.routing.shortcut import Shortcut
+from persia.security import ClientSecurity
 from persia.service import SERVICE_VARIABLE, get_embedding_worker_services
 from persia.tensors import LookupTensors, Tensor, device_of, to_tensors
 
@@ -111,7 +112,7 @@ class InferCtx:
         """
         path = global_config if global_config is not None else os.environ.get(GLOBAL_CONFIG_VARIABLE)
         config = load_global_config(path) if path else GlobalConfig()
-        self._options = RouterOptions.of(config.embedding_worker_config)
+        self._options = RouterOptions.of(config.embedding_worker_config, ClientSecurity(config.security))
         self._timeout = self._options.timeout if timeout is None else timeout
         if not self._timeout > 0:
             raise InvalidInput(f"expected a timeout over 0 seconds, got {timeout}")
@@ -240,7 +241,7 @@ class InferCtx:
             if self._closed:
                 raise InvalidInput("expected a context that is open, got one that was closed")
             if self._lookups is None:
-                if are_shards(self._addresses, end):
+                if are_shards(self._addresses, end, self._options.security):
                     self._route([[address] for address in self._addresses])
                 else:
                     way = Shortcut if self._options.clients_ask_shards else MiddlewareClient

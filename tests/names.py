@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from persia.rpc import replicas
+from persia.rpc import service
 
 
 class Names:
@@ -18,7 +18,7 @@ class Names:
         self.addresses: list[str] = []
         self._real = socket.getaddrinfo
         monkeypatch.setattr(socket, "getaddrinfo", self._look_up)
-        monkeypatch.setattr(replicas, "_RESOLVE_SECONDS", 0.05)
+        monkeypatch.setattr(service, "_RESOLVE_SECONDS", 0.05)
 
     def _look_up(self, host: Any, port: Any, *arguments: Any, **options: Any) -> Any:
         if host != self._name:

@@ -6,15 +6,13 @@ import contextlib
 import socket
 import threading
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 
 import grpc
-from servers import EmbeddingServer
+from servers import PATIENCE, EmbeddingServer
 from typing_extensions import Self
 
-from persia.rpc import Server
-from persia.rpc.frames import HEADER_BYTES, header_of
-from persia.v1 import embedding_pb2 as pb
-from persia.v1 import embedding_pb2_grpc as pb_grpc
+from persia.rpc.methods import LOOKUP
 
 
 class Listener:
@@ -94,50 +92,80 @@ class Forwarder(Listener):
             target.shutdown(socket.SHUT_WR)
 
 
-class Spoiler(Listener):
-    """A shard whose answers in frames are what `spoil` makes of a real server's."""
+class Garbler(Forwarder):
+    """Each frame of HTTP/2 that comes back is what `spoil` makes of it."""
 
-    def __init__(self, server: EmbeddingServer) -> None:
-        super().__init__()
+    def __init__(self, target: str) -> None:
+        super().__init__(target)
         self.spoil: Callable[[bytes], bytes] = bytes
+
+    def _copy(self, source: socket.socket, target: socket.socket) -> None:
+        with contextlib.suppress(OSError):  # of one that has gone already, too
+            if source.getpeername()[1] != self._port:
+                super()._copy(source, target)
+                return
+            while frame := read_frame(source):
+                target.sendall(self.spoil(frame))
+        with contextlib.suppress(OSError):
+            target.shutdown(socket.SHUT_WR)
+
+
+FRAME_HEADER_BYTES = 9
+
+
+def read_frame(sock: socket.socket) -> bytes:
+    """A whole frame of HTTP/2; empty at the end of the connection."""
+    header = _read(sock, FRAME_HEADER_BYTES)
+    return header + _read(sock, int.from_bytes(header[:3], "big"))
+
+
+def _read(sock: socket.socket, size: int) -> bytes:
+    """So many bytes, or those before the end of the connection."""
+    got = b""
+    while len(got) < size and (more := sock.recv(size - len(got))):
+        got += more
+    return got
+
+
+class Spoiler:
+    """A shard that answers lookups with what `spoil` makes of a real server's messages, and says what that one says of itself.
+
+    Where `spoil` makes None of it, there is no answer.
+    """
+
+    def __init__(self, server: EmbeddingServer, address: str = "127.0.0.1:0") -> None:
+        self.spoil: Callable[[bytes], bytes | None] = bytes
         self.says_start = True
+        self.lookups = 0
         self._server = server
-        self._frame_port = server.status().frame_port
-        self._grpc = Server("127.0.0.1:0", [])
-        pb_grpc.add_EmbeddingServerServicer_to_server(_Status(self, server), self._grpc.grpc)
+        self._ask = server.channel.unary_unary(LOOKUP, request_serializer=bytes, response_deserializer=bytes)
+        self._grpc = grpc.server(ThreadPoolExecutor(32))
+        handlers: dict[str, grpc.RpcMethodHandler[bytes, bytes]] = {
+            "Lookup": grpc.unary_unary_rpc_method_handler(self._lookup, bytes, bytes),
+            "Status": grpc.unary_unary_rpc_method_handler(self._status, bytes, bytes),
+        }
+        self._grpc.add_generic_rpc_handlers([grpc.method_handlers_generic_handler("persia.v1.EmbeddingServer", handlers)])
+        self.address = f"{address.rpartition(':')[0]}:{self._grpc.add_insecure_port(address)}"
+
+    def _lookup(self, request: bytes, context: grpc.ServicerContext) -> bytes:
+        self.lookups += 1
+        answer = self.spoil(self._ask(request, timeout=PATIENCE))
+        if answer is None:
+            gone = threading.Event()
+            if context.add_callback(gone.set):
+                gone.wait(PATIENCE)
+            return b""
+        return answer
+
+    def _status(self, _request: bytes, _context: grpc.ServicerContext) -> bytes:
+        status = self._server.ask_status()
+        if not self.says_start:
+            status.ClearField("server_start")
+        return status.SerializeToString()
+
+    def __enter__(self) -> Self:
         self._grpc.start()
-
-    @property
-    def address(self) -> str:
-        return self._grpc.address
-
-    def serve(self, sock: socket.socket) -> None:
-        with self.track(socket.create_connection(("127.0.0.1", self._frame_port))) as server:
-            while request := read_frame(sock, 5):
-                server.sendall(request)
-                sock.sendall(self.spoil(read_frame(server, 2)))
+        return self
 
     def __exit__(self, *_: object) -> None:
-        super().__exit__()
-        self._grpc.stop(0)
-
-
-class _Status(pb_grpc.EmbeddingServerServicer):
-    def __init__(self, spoiler: Spoiler, server: EmbeddingServer) -> None:
-        self._spoiler, self._server = spoiler, server
-
-    def Status(self, request: pb.StatusRequest, context: grpc.ServicerContext) -> pb.StatusResponse:
-        status = self._server.ask_status()
-        status.frame_port = self._spoiler.port
-        if not self._spoiler.says_start:
-            status.ClearField("server_start")
-        return status
-
-
-def read_frame(sock: socket.socket, columns: int) -> bytes:
-    """A whole frame; empty at the end of the connection."""
-    header = sock.recv(HEADER_BYTES, socket.MSG_WAITALL)
-    if len(header) < HEADER_BYTES:
-        return b""
-    size = sum(header_of(header, columns)[1])
-    return header + sock.recv(size, socket.MSG_WAITALL)
+        self._grpc.stop(0).wait()

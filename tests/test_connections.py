@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import ctypes
 import functools
 import gc
 import os
@@ -9,34 +11,41 @@ import resource
 import socket
 import subprocess
 import sys
-import weakref
+import threading
 from pathlib import Path
 
 import numpy as np
 import pytest
 from middlewares import Deployment
-from proxies import Forwarder
 from replicas import GOLDEN_BATCH, Replicas, assert_golden, golden_batch, router_of, stopped
-from servers import wait_until
+from servers import PATIENCE, wait_until
 
+from persia.batch import IDTypeFeature, PersiaBatch
 from persia.ctx import InferCtx
 from persia.errors import DeadlineExceeded, Unavailable
 from persia.routing.middleware import _its_milliseconds
-from persia.rpc.frame_server import FrameServer, _Peer
-from persia.rpc.frames import Frame
+from persia.rpc import Server
 
 BATCH = GOLDEN_BATCH.read_bytes()
 
 
 def test_a_connection_that_waits_does_not_keep_its_last_answer(contexts: list[InferCtx]) -> None:
-    numbers = contexts[0].get_embedding_from_bytes(BATCH).lookup.numbers
-    memory: np.ndarray = numbers
-    while isinstance(memory.base, np.ndarray):
-        memory = memory.base
-    gone = weakref.ref(memory)
-    del numbers, memory
+    """Nor does anybody else: that of the middleware here is of 5.4 MB, those of the shards together of 4.8."""
+    samples, ids = 60_000, np.arange(600_000, dtype=np.uint64)
+    clicked = IDTypeFeature("clicked", ids, np.arange(samples + 1) * 10)
+    batch = PersiaBatch([clicked], requires_grad=False).to_bytes()
+    for context in contexts:
+        context.get_embedding_from_bytes(BATCH)
+        before = resident()
+        assert context.get_embedding_from_bytes(batch).lookup.numbers.nbytes > 5e6
+        assert resident() - before < 2
+
+
+def resident() -> float:
+    """MiB that are in use: what is free goes back to the system first."""
     gc.collect()
-    assert gone() is None
+    ctypes.CDLL(None).malloc_trim(0)
+    return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE") / 2**20
 
 
 @pytest.mark.parametrize("seconds", [0.0, -1.0, float("nan")])
@@ -47,10 +56,8 @@ def test_a_time_that_is_over_before_anybody_was_asked(contexts: list[InferCtx], 
 
 
 @pytest.mark.parametrize("seconds", [5e6, 1e12, float("inf")])
-def test_any_amount_of_time_may_be_given(contexts: list[InferCtx], deployment: Deployment, seconds: float) -> None:
+def test_any_amount_of_time_may_be_given(contexts: list[InferCtx], seconds: float) -> None:
     for context in contexts:
-        assert context.get_embedding_from_bytes(BATCH, timeout=seconds).lookup.missing_shards == []
-    with Forwarder(deployment.middleware.address) as firewall, InferCtx([firewall.address]) as context:  # over gRPC
         assert context.get_embedding_from_bytes(BATCH, timeout=seconds).lookup.missing_shards == []
 
 
@@ -75,38 +82,56 @@ def why_not(context: InferCtx, seconds: float) -> str:
 
 def test_without_file_descriptors_it_is_a_typed_error(tmp_path: Path) -> None:
     batch = golden_batch()
-    with Replicas(tmp_path) as servers, Forwarder(servers.addresses[0][0]) as firewall:
-        for addresses in (servers.addresses, [[firewall.address], servers.addresses[1]]):
-            with router_of(addresses) as router:
-                soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-                used = [os.dup(0)]
-                try:
-                    resource.setrlimit(resource.RLIMIT_NOFILE, (used[0] + 1, hard))
-                    with pytest.raises(Unavailable, match="Too many open files"):
-                        router.lookup(batch, 1)
-                finally:
-                    resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
-                    os.close(used[0])
-                assert_golden(router.lookup(golden_batch()))
+    with Replicas(tmp_path) as servers, router_of(servers.addresses) as router:
+        soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+        used = [os.dup(0)]
+        try:
+            resource.setrlimit(resource.RLIMIT_NOFILE, (used[0] + 1, hard))
+            begun = [router.native.begin(batch, 1) for _ in range(5)]  # each takes connections, and few are there
+            with pytest.raises(Unavailable, match="Too many open files"):
+                begun[-1].finish()
+            del begun
+        finally:
+            resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+            os.close(used[0])
+        wait_until(lambda: not router.why_not_ready(), "it connects again")
+        assert_golden(router.lookup(golden_batch()))
 
 
-def test_a_connection_that_comes_while_a_server_stops_is_closed() -> None:
-    server = FrameServer("127.0.0.1", 0, 1, lambda columns: Frame([0], []))
-    server.start()
-    server.stop(0)
-    ours, its = socket.socketpair()
-    with ours:
-        server._admit(_Peer(its))  # as if it had been accepted a moment before
-        assert its.fileno() == -1
+def test_connections_that_come_while_a_server_stops_are_closed() -> None:
+    for _ in range(10):
+        server = Server([])
+        host, _, port = server.listen("127.0.0.1:0").rpartition(":")
+        server.start()
+        sockets: list[socket.socket] = []
+
+        def connect(where: tuple[str, int], sockets: list[socket.socket]) -> None:
+            with contextlib.suppress(ConnectionError):
+                while True:
+                    sockets.append(socket.create_connection(where))
+
+        thread = threading.Thread(target=connect, args=((host, int(port)), sockets))
+        thread.start()
+        wait_until(lambda: len(sockets) > 20, "connections come")  # noqa: B023
+        server.stop(0)
+        thread.join(PATIENCE)
+        assert not thread.is_alive()
+        for sock in sockets:
+            with sock, contextlib.suppress(ConnectionError):
+                sock.settimeout(PATIENCE)
+                while sock.recv(1 << 10):  # what it has to say before
+                    pass
 
 
-def test_all_addresses_are_those_of_ipv4_too_as_they_are_for_grpc() -> None:
+def test_all_addresses_are_those_of_ipv4_too() -> None:
     if not socket.has_dualstack_ipv6():
         pytest.skip("no IPv6")
-    server = FrameServer("::", 0, 1, lambda columns: Frame([0], []))
+    server = Server([])
+    port = int(server.listen("[::]:0").rpartition(":")[2])
+    server.start()
     try:
         for host in ("::1", "127.0.0.1"):
-            socket.create_connection((host, server.port)).close()
+            socket.create_connection((host, port)).close()
     finally:
         server.stop(0)
 

@@ -9,6 +9,7 @@ import sys
 import threading
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from persia_packets import CONFIG
@@ -16,7 +17,9 @@ from proxies import Forwarder
 from replicas import GOLDEN_BATCH, Replicas, assert_golden, golden_batch, load_of, router_of
 from servers import PATIENCE, wait_until
 
+from persia import _core
 from persia.config import load_embedding_config
+from persia.config.global_config import EmbeddingWorkerConfig
 from persia.errors import InvalidInput, PersiaError
 from persia.routing.lookup import RouterOptions
 from persia.routing.router import Router
@@ -90,33 +93,42 @@ def test_many_routers_in_one_process(servers: Replicas) -> None:
             router.close()
 
 
+def test_how_long_a_lookup_stays_awake_is_configured(servers: Replicas, monkeypatch: pytest.MonkeyPatch) -> None:
+    made, awake = _core.net.Router, []
+
+    def recorded(*arguments: Any, **options: Any) -> _core.net.Router:
+        awake.append(options["spin_for"])
+        return made(*arguments, **options)
+
+    monkeypatch.setattr(_core.net, "Router", recorded)
+    for microseconds in (0, 250):
+        configured = RouterOptions.of(EmbeddingWorkerConfig(stay_awake_us=microseconds)).stay_awake
+        with router_of(servers.addresses, stay_awake=configured) as router:
+            assert_golden(router.lookup(golden_batch()))
+    assert awake == [0.0, 250e-6]
+
+
 def test_many_threads_share_a_router(servers: Replicas) -> None:
     with router_of(servers.addresses) as router, load_of(router, threads=32) as load:
         load.wait_for_more(500)
     assert load.failures == []
 
 
-@pytest.mark.parametrize("way", ["frames", "grpc"])
-def test_closed_under_load_lookups_end_with_an_answer_or_a_typed_error(servers: Replicas, way: str) -> None:
-    (first,), (second,) = servers.addresses
-    with Forwarder(first) as firewall:
-        addresses = [[first if way == "frames" else firewall.address], [second]]
-        for _ in range(5):
-            with router_of(addresses, wait_for_shard=0.0, timeout=5) as router, load_of(router, threads=8) as load:
-                load.wait_for_more()
-                router.close()
-                wait_until(lambda: len(load.failures) > 20, "lookups fail")
-            assert all(isinstance(error, PersiaError) for error in load.failures), load.failures
-            with pytest.raises(InvalidInput, match="closed"):
-                router.lookup(golden_batch())
+def test_closed_under_load_lookups_end_with_an_answer_or_a_typed_error(servers: Replicas) -> None:
+    for _ in range(5):
+        with router_of(servers.addresses, wait_for_shard=0.0, timeout=5) as router, load_of(router, threads=8) as load:
+            load.wait_for_more()
+            router.close()
+            wait_until(lambda: len(load.failures) > 20, "lookups fail")
+        assert all(isinstance(error, PersiaError) for error in load.failures), load.failures
+        with pytest.raises(InvalidInput, match="closed"):
+            router.lookup(golden_batch())
 
 
 def test_nothing_leaks_over_thousands_of_lookups_and_lost_connections(servers: Replicas) -> None:
     (first,), (second,) = servers.addresses
-    frame_port = servers.shards[0][0].status().frame_port
     with (
         Forwarder(first) as way,
-        Forwarder(f"127.0.0.1:{frame_port}", port=frame_port) as frames,
         router_of([[way.address], [second]], wait_for_shard=PATIENCE, timeout=PATIENCE) as router,
         load_of(router) as load,
     ):
@@ -124,8 +136,7 @@ def test_nothing_leaks_over_thousands_of_lookups_and_lost_connections(servers: R
         for _ in range(4):
             for _ in range(25):
                 load.wait_for_more(20)
-                for forwarder in (frames, way):
-                    forwarder.cut()
+                way.cut()
             gc.collect()
             states.append((resident(), threads_of(router), len(os.listdir("/proc/self/fd"))))
     assert load.failures == []
@@ -136,7 +147,7 @@ def test_nothing_leaks_over_thousands_of_lookups_and_lost_connections(servers: R
 
 
 def threads_of(router: Router) -> int:
-    """But for those of the forwarders."""
+    """But for those of the forwarder."""
     return sum(thread.name.startswith(("probe", "resolve")) for thread in threading.enumerate())
 
 

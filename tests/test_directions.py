@@ -7,31 +7,31 @@ from collections.abc import Iterator
 from pathlib import Path
 from threading import Event
 
-import grpc
 import pytest
 from middlewares import Deployment, Middleware
 from names import Names
 from persia_packets import CONFIG, MIX
-from proxies import Forwarder, Spoiler
+from proxies import Spoiler
 from replicas import GOLDEN_BATCH, assert_golden
 from servers import PATIENCE, EmbeddingServer, free_port, wait_until
 from typing_extensions import Self
 
 from persia.ctx import InferCtx
-from persia.rpc import Server, replica
+from persia.rpc import Server, prober
+from persia.rpc.methods import DIRECTIONS, FORWARD, MIDDLEWARE_STATUS
+from persia.v1 import embedding_pb2
 from persia.v1 import middleware_pb2 as pb
-from persia.v1 import middleware_pb2_grpc as pb_grpc
 
 BATCH = GOLDEN_BATCH.read_bytes()
 
 
 @pytest.fixture(autouse=True)
 def often(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(replica, "_WELL_SECONDS", 0.05)
-    monkeypatch.setattr(replica, "_PROBE_SECONDS", PATIENCE)
+    monkeypatch.setattr(prober, "_WELL_SECONDS", 0.05)
+    monkeypatch.setattr(prober, "_PROBE_SECONDS", PATIENCE)
 
 
-class Guide(pb_grpc.MiddlewareServicer):
+class Guide:
     """A middleware whose directions are what a test wants: at first its own. While `speaks` is not set, there are none."""
 
     def __init__(self, middleware: Middleware) -> None:
@@ -40,18 +40,13 @@ class Guide(pb_grpc.MiddlewareServicer):
         self.asked = 0
         self.speaks = Event()
         self.speaks.set()
-        self._server = Server("127.0.0.1:0", [])
-        pb_grpc.add_MiddlewareServicer_to_server(self, self._server.grpc)
+        self._server = Server([])
+        self._server.add_unary(MIDDLEWARE_STATUS, pb.MiddlewareStatusRequest, self._stub.Status)
+        self._server.add_unary(FORWARD, pb.ForwardRequest, self._stub.Forward)
+        self._server.add_unary(DIRECTIONS, pb.DirectionsRequest, self._direct)
+        self.address = self._server.listen("127.0.0.1:0")
 
-    @property
-    def address(self) -> str:
-        return self._server.address
-
-    def Status(self, request: pb.MiddlewareStatusRequest, context: grpc.ServicerContext) -> pb.MiddlewareStatusResponse:
-        status: pb.MiddlewareStatusResponse = self._stub.Status(request)
-        return status
-
-    def Directions(self, request: pb.DirectionsRequest, context: grpc.ServicerContext) -> pb.DirectionsResponse:
+    def _direct(self, _request: pb.DirectionsRequest) -> pb.DirectionsResponse:
         directions = self.directions
         self.asked += 1
         self.speaks.wait()
@@ -126,19 +121,24 @@ def test_a_server_that_does_not_say_its_start_is_told_from_no_other_and_not_dire
 
 
 def test_an_answer_of_another_server_is_no_answer(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Where ports are forwarded, the one for frames may be another server's than the one for gRPC."""
-    names, port, frame_port = Names(monkeypatch, "localhost"), free_port(), free_port()
+    """Where ports are forwarded, lookups may come to another server than probes. Its rows may be others."""
+    names, port = Names(monkeypatch, "localhost"), free_port()
     names.addresses = ["127.0.0.2"]
-    arguments = ("--port", str(port), "--frame-port", str(frame_port))
     with (
-        EmbeddingServer(tmp_path, CONFIG, checkpoint=MIX / "ckpt", arguments=arguments),
-        EmbeddingServer(tmp_path / "other", CONFIG, checkpoint=MIX / "ckpt_mid") as other,
-        Forwarder(f"127.0.0.1:{port}", port=port),
-        Forwarder(f"127.0.0.1:{other.wait_ready().status().frame_port}", port=frame_port) as frames,
+        EmbeddingServer(tmp_path, CONFIG, checkpoint=MIX / "ckpt", arguments=("--port", str(port))) as server,
+        Spoiler(server.wait_ready(), f"127.0.0.2:{port}") as other,
         Middleware(tmp_path, CONFIG, [f"localhost:{port}"]).wait_ready() as middleware,
         InferCtx([middleware.address]) as context,
     ):
-        wait_until(lambda: look(context) and frames.connections >= 3, "frames are tried, and more than once")
+        other.spoil = of_another_server
+        wait_until(lambda: look(context) and other.lookups >= 3, "lookups are tried, and more than once")
+
+
+def of_another_server(answer: bytes) -> bytes:
+    response = embedding_pb2.LookupResponse.FromString(answer)
+    response.server_start += 1
+    response.numbers = bytes(len(response.numbers))
+    return response.SerializeToString()
 
 
 def test_a_batch_that_does_not_fit_the_directions_is_left_to_the_middleware(guide: Guide) -> None:

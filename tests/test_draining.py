@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import signal
 import socket
+import subprocess
+import sys
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -76,9 +78,34 @@ def test_an_answer_that_is_under_way_arrives_whole(
     assert server.process.wait(PATIENCE) == 0
 
 
-@pytest.mark.usefixtures("call")
-def test_a_second_signal_ends_it_at_once(server: EmbeddingServer) -> None:
-    server.process.send_signal(signal.SIGTERM)
-    wait_until(lambda: "stopping" in server.log(), "it has begun to stop")
-    server.process.send_signal(signal.SIGTERM)
-    assert server.process.wait(PATIENCE) == 128 + signal.SIGTERM
+HANGS = """
+import threading
+from persia.rpc import Server, StopSignal
+from persia.v1 import embedding_pb2 as pb
+
+stop = StopSignal()
+server = Server([])
+server.add_unary("/x.Y/Hang", pb.StatusRequest, lambda request: print("asked", flush=True) or threading.Event().wait())
+print(server.listen("127.0.0.1:0"), flush=True)
+stop.serving()
+server.start()
+stop.wait()
+print("stopping", flush=True)
+server.stop(1e6)
+"""
+
+
+def test_a_second_signal_ends_it_at_once() -> None:
+    """And not when those who are answered have had their time."""
+    with subprocess.Popen([sys.executable, "-c", HANGS], stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        with grpc.insecure_channel(process.stdout.readline().strip()) as channel:
+            call = channel.unary_unary("/x.Y/Hang", bytes, bytes).future(b"", wait_for_ready=True)
+            assert process.stdout.readline() == "asked\n" and not call.done()
+            process.terminate()
+            assert process.stdout.readline() == "stopping\n"
+            process.terminate()
+            try:
+                assert process.wait(PATIENCE) == 128 + signal.SIGTERM
+            finally:
+                process.kill()

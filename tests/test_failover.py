@@ -14,15 +14,13 @@ from golden import arrays_of
 from middlewares import Middleware
 from persia_packets import CONFIG, MIX
 from replicas import GOLDEN_BATCH, Replicas, assert_golden, golden_batch, load_of, router_of, stopped
-from servers import EmbeddingServer, free_port, wait_until
+from servers import PATIENCE, EmbeddingServer, free_port, wait_until
 
 from persia.config import load_embedding_config
 from persia.ctx import InferCtx
 from persia.errors import DeadlineExceeded, PersiaError, Unavailable
 from persia.routing.lookup import Lookup, RouterOptions
 from persia.routing.router import Router
-from persia.rpc.connection import Connection
-from persia.rpc.replica import Replica
 
 # Seconds that a lookup may go beyond its time on a machine that is busy with tests. benchmarks/bench_failover.py measures it.
 LATE = 5.0
@@ -120,24 +118,24 @@ def test_a_replica_that_hangs_is_hedged(double: Replicas) -> None:
             load.wait_for_more()
             with stopped(*[replicas[k] for replicas in double.shards]):
                 load.wait_for_more()
-                wait_until(lambda: any(r.trouble for shard in router.shards for r in shard.replicas), "it is known as slow")
+                wait_until(lambda: any(r.standing for shard in router.shards for r in shard.replicas), "it is known as slow")
     assert load.failures == []
 
 
-def test_where_every_replica_is_slow_few_lookups_are_asked_twice(double: Replicas, monkeypatch: pytest.MonkeyPatch) -> None:
-    requests: list[Replica] = []
-    connect = Replica.connect
-
-    def counted(replica: Replica) -> tuple[int, Connection]:
-        requests.append(replica)
-        return connect(replica)
-
-    monkeypatch.setattr(Replica, "connect", counted)
+def test_where_every_replica_is_slow_few_lookups_are_asked_twice(double: Replicas) -> None:
+    before = ids_asked(double)
+    with router_of(double.addresses, hedge_after=PATIENCE) as router:
+        assert_golden(router.lookup(golden_batch()))
+    necessary, before = ids_asked(double) - before, ids_asked(double)
     with router_of(double.addresses, hedge_after=1e-6) as router, load_of(router) as load:
         load.wait_for_more(1000)
+    asked = ids_asked(double) - before
     assert load.failures == []
-    necessary = len(load.answers) * len(double.shards)
-    assert necessary <= len(requests) < 1.2 * necessary
+    assert len(load.answers) * necessary <= asked < 1.2 * len(load.answers) * necessary
+
+
+def ids_asked(servers: Replicas) -> int:
+    return sum(feature.ids for server in servers.all for feature in server.status().features)
 
 
 def test_a_replica_that_comes_back_hedges_one_that_hangs(double: Replicas) -> None:
@@ -173,6 +171,17 @@ def assert_tensors(router: Router, path: Path) -> None:
     want = arrays_of(path.with_suffix(".npz"))
     for i, tensor in enumerate(lookup.tensors):
         np.testing.assert_allclose(tensor.astype(np.float32), want[f"emb{i}"].astype(np.float32), rtol=2e-3, atol=1e-6)
+
+
+def test_a_lookup_that_has_failed_does_not_wait_for_a_shard_that_hangs(single: Replicas) -> None:
+    (hangs,), (dies,) = single.shards
+    with router_of(single.addresses, wait_for_shard=0.1) as router:
+        assert_golden(router.lookup(golden_batch()))
+        dies.kill()
+        with stopped(hangs), pytest.raises(Unavailable, match="shard 1 of 2"):  # and not after a minute that shard 0 is late
+            router.lookup(golden_batch(), PATIENCE)
+        dies.start()
+        recovers(router)
 
 
 @pytest.mark.parametrize("hangs", [False, True], ids=["dead", "hanging"])
@@ -245,8 +254,8 @@ def test_another_number_of_shards_is_refused(single: Replicas) -> None:
 
 
 def test_a_server_that_restarts_as_another_shard_gives_no_rows(tmp_path: Path) -> None:
-    """Also where it listens for frames at the same port, and no probe has seen it yet."""
-    ports = [("--port", str(free_port()), "--frame-port", str(free_port())) for _ in range(2)]
+    """Also where it listens at the same port, and no probe has seen it yet."""
+    ports = [("--port", str(free_port())) for _ in range(2)]
 
     def start(index: int, k: int) -> EmbeddingServer:
         directory = tmp_path / f"{k}-{index}"
@@ -262,7 +271,6 @@ def test_a_server_that_restarts_as_another_shard_gives_no_rows(tmp_path: Path) -
                 changed.wait_ready()
                 for _ in range(20):
                     assert isinstance(answer_or_error(router), Unavailable)
-                # A probe may have to wait until gRPC tries to connect again.
                 wait_until(lambda: "expected shard 1 of 2, got shard 0 of 2" in str(answer_or_error(router)), "it says why")
             with start(1, 1) as changed:
                 changed.wait_ready()

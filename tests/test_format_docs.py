@@ -9,8 +9,6 @@ import numpy as np
 
 from embedding_server.sign_files import read_sign_file, write_sign_file
 from persia._core import EmbReader, IncReader, decode_batch, decode_ids
-from persia.rpc.frames import frame
-from persia.v1 import embedding_pb2 as pb
 
 FORMATS = Path(__file__).parent.parent / "docs" / "formats"
 
@@ -73,11 +71,6 @@ def test_weights_in_an_id_part() -> None:
     (feature,) = decode_ids(data).features
     assert feature.weights is not None and feature.weights.tolist() == [0.5, 2, 1]
     assert feature.ids.tolist() == [7, 9] and decode_ids(data).encode_ids() == data
-
-
-def test_frames() -> None:
-    numbers = np.array([0.5, 1.0], np.float32)
-    assert b"".join(frame(pb.LookupResponse(version=3), numbers.data).in_turn(0)) == example("frames.md")
 
 
 def test_documents_are_short() -> None:

@@ -16,7 +16,7 @@ from certified import TOKEN, mutual_tls, token_file
 
 from persia.config import SecurityConfig
 from persia.errors import ConfigError
-from persia.security.grpcio import GrpcioSecurity, channel_credentials
+from persia.rpc.grpcio import GrpcioSecurity, channel_credentials
 
 
 class Echo(grpc.GenericRpcHandler):

@@ -216,16 +216,6 @@ def test_empty_samples_cannot_ask_for_more_memory_than_the_limit() -> None:
         _core.make_plan(_core.decode_batch(PersiaBatch(features).to_bytes()), slots, 1)
 
 
-def test_calls_that_are_none() -> None:
-    with pytest.raises(InvalidInput, match="expected calls, got None"):
-        _core.net.exchange([None], [], 0.0)  # type: ignore[list-item]
-    for columns in (0, 7):
-        with pytest.raises(InvalidInput, match=f"expected answers of 1 to 6 columns, got {columns}"):
-            _core.net.FrameCall(0, columns, 1000)
-    with pytest.raises(InvalidInput, match="expected at most 5 columns beside the message, got 6"):
-        _core.net.FrameCall(0, 2, 1000).ask(0, [b""] * 6, b"", True)
-
-
 def test_room_that_does_not_fit_the_tensors() -> None:
     plan = plan_of(ids(1, 2))
     answers = [np.zeros(request.answer_size, np.float32) for request in plan.requests]

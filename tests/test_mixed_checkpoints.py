@@ -38,7 +38,7 @@ class Shards(ExitStack):
             server.wait_ready()
 
     def _start(self, index: int, k: int) -> EmbeddingServer:
-        ports = ["--port", str(free_port()), "--frame-port", str(free_port()), "--metrics-port", "0"]
+        ports = ["--port", str(free_port()), "--metrics-port", "0"]
         return self.enter_context(
             EmbeddingServer(
                 self.directory / f"{index}-{k}",

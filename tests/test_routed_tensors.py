@@ -116,4 +116,4 @@ def test_a_byte_batch_over_plain_grpc_gives_the_same_tensors(deployments: Deploy
     assert begin == len(numbers)
     assert list(response.versions) == want.lookup.versions
     assert (response.absent, response.wrong_dim) == (want.lookup.absent, want.lookup.wrong_dim)
-    assert FORWARD.path == "/persia.v1.Middleware/Forward"
+    assert FORWARD == "/persia.v1.Middleware/Forward"

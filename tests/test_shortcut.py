@@ -24,7 +24,7 @@ from persia.errors import DeadlineExceeded, PersiaError
 from persia.routing import shortcut
 from persia.routing.lookup import RouterOptions
 from persia.routing.shortcut import Shortcut
-from persia.rpc import replica
+from persia.rpc import prober
 from persia.v1 import middleware_pb2 as pb
 
 # A name that the middleware finds its shards by, and the client what a test wants.
@@ -35,7 +35,7 @@ WITH_METRICS = ("--metrics-port", "0")
 
 @pytest.fixture(autouse=True)
 def short_times(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(replica, "_WELL_SECONDS", 0.05)
+    monkeypatch.setattr(prober, "_WELL_SECONDS", 0.05)
     monkeypatch.setattr(shortcut, "_LOST_SECONDS", 0.05)
 
 
@@ -177,21 +177,17 @@ def test_a_middleware_may_come_back_and_want_to_be_asked_itself(double: Replicas
 
 
 def test_what_hangs_on_the_way_is_left_to_the_middleware(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(replica, "_PROBE_SECONDS", 0.2)
-    names, port, frame_port = Names(monkeypatch, NAME), free_port(), free_port()
+    monkeypatch.setattr(prober, "_PROBE_SECONDS", 0.2)
+    names, port = Names(monkeypatch, NAME), free_port()
     names.addresses = ["127.0.0.2"]
-    arguments = ("--port", str(port), "--frame-port", str(frame_port))
     with (
-        EmbeddingServer(tmp_path, CONFIG, checkpoint=MIX / "ckpt", arguments=arguments),
-        Forwarder(f"127.0.0.1:{port}", port=port) as calls,
-        Forwarder(f"127.0.0.1:{frame_port}", port=frame_port) as frames,
+        EmbeddingServer(tmp_path, CONFIG, checkpoint=MIX / "ckpt", arguments=("--port", str(port))),
+        Forwarder(f"127.0.0.1:{port}", port=port) as way,
         Middleware(tmp_path, CONFIG, [f"{NAME}:{port}"], arguments=WITH_METRICS).wait_ready() as middleware,
         InferCtx([middleware.address]) as context,
     ):
         wait_until(lambda: skips(middleware, context), "the shard is asked")
-        for way in (calls, frames):
-            way.flows.clear()
-
+        way.flows.clear()
         try:
             for _ in range(30):  # the connections themselves are given up much later
                 with contextlib.suppress(DeadlineExceeded):
@@ -204,8 +200,7 @@ def test_what_hangs_on_the_way_is_left_to_the_middleware(tmp_path: Path, monkeyp
                 look(context)
             assert middleware.lookups() == before + 20
         finally:
-            for way in (calls, frames):
-                way.flows.set()
+            way.flows.set()
 
 
 @pytest.mark.parametrize("settings", [{"missing_shard": "zeros"}, {"clients_ask_shards": False}], ids=str)

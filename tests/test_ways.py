@@ -1,4 +1,4 @@
-"""By which way lookups go: frames or gRPC, and to the addresses that a name stands for at the time."""
+"""Which way lookups go: through what stands before a server, and to the addresses that a name stands for at the time."""
 
 from __future__ import annotations
 
@@ -18,7 +18,6 @@ from persia.config import load_embedding_config
 from persia.errors import Unavailable
 from persia.routing.lookup import RouterOptions
 from persia.routing.router import Router
-from persia.rpc import replica
 
 NAME = "shards.test"
 
@@ -29,26 +28,7 @@ def single(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Replicas]:
         yield servers
 
 
-def test_lookups_go_over_grpc_where_frames_do_not_get_through(
-    single: Replicas, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(replica, "_NO_FRAMES_SECONDS", 0.0)
-    monkeypatch.setattr(replica, "_WELL_SECONDS", 0.05)
-    (first,), (second,) = single.addresses
-    frame_port = single.shards[0][0].status().frame_port
-    with Forwarder(first) as firewall, router_of([[firewall.address], [second]]) as router:
-        for _ in range(20):
-            assert_golden(router.lookup(golden_batch()))
-        assert f"{firewall.address}: port {frame_port} is not reached" in caplog.text
-        assert caplog.text.count("is not reached") == 1
-        # It opens: what is faster is used from then on, and what goes the other way may end.
-        with Forwarder(f"127.0.0.1:{frame_port}", port=frame_port) as opened, load_of(router) as load:
-            wait_until(lambda: opened.connections > 1, "frames get through")
-            load.wait_for_more()
-        assert load.failures == []
-
-
-def test_all_shards_over_grpc_under_load(single: Replicas) -> None:
+def test_all_shards_behind_proxies_under_load(single: Replicas) -> None:
     with contextlib.ExitStack() as stack:
         firewalls = [stack.enter_context(Forwarder(address)) for (address,) in single.addresses]
         router = stack.enter_context(router_of([[firewall.address] for firewall in firewalls]))
@@ -58,7 +38,7 @@ def test_all_shards_over_grpc_under_load(single: Replicas) -> None:
     assert load.failures == []
 
 
-def test_over_grpc_a_server_that_goes_is_noticed_too(tmp_path: Path, single: Replicas) -> None:
+def test_a_server_that_goes_behind_a_proxy_is_noticed_too(tmp_path: Path, single: Replicas) -> None:
     with Replicas(tmp_path) as servers:
         shard = servers.shards[0][0]
         with Forwarder(shard.address) as firewall:

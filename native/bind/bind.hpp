@@ -21,6 +21,7 @@ void table(nanobind::module_& module);
 void routing(nanobind::module_& module);
 void grpc_server(nanobind::module_& module);
 void serving_methods(nanobind::module_& module);
+void replicas(nanobind::module_& module);
 void routers(nanobind::module_& module);
 void row_scan(nanobind::module_& module);
 void certificates(nanobind::module_& module);

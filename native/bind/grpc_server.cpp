@@ -7,7 +7,9 @@
 #include <nanobind/stl/unique_ptr.h>
 #include <nanobind/stl/vector.h>
 
+#include <algorithm>
 #include <chrono>
+#include <cstdint>
 #include <memory>
 #include <optional>
 #include <string>
@@ -16,6 +18,7 @@
 #include "batch.hpp"
 #include "bind.hpp"
 #include "grpc/call_queue.hpp"
+#include "grpc/constant_method.hpp"
 #include "persia/error.hpp"
 #include "release.hpp"
 #include "serving/health.hpp"
@@ -65,6 +68,7 @@ class PyCall {
 
     grpc::ServerCall& call() const { return *item_.call; }
     const grpc::CallInfo& info() const { return item_.call->info(); }
+    void come_again(std::size_t below) { item_.come_again(below); }
 
   private:
     CallQueue::Item item_;
@@ -80,6 +84,29 @@ nb::dict metadata_of(const PyCall& self) {
         }
     }
     return metadata;
+}
+
+// An ASCII value is a str, one of a key that ends in `-bin` is bytes.
+void add_trailer(PyCall& self, std::string key, nb::handle value) {
+    const auto is_of_keys = [](char c) {
+        return (c >= 'a' && c <= 'z') || (c >= '0' && c <= '9') || c == '-' || c == '_' || c == '.';
+    };
+    const auto is_printable = [](char c) { return c >= ' ' && c <= '~'; };
+    if (key.empty() || !std::ranges::all_of(key, is_of_keys) || grpc::is_reserved(key)) {
+        throw InvalidInput("expected a key of metadata, of a-z, 0-9, '-', '_', '.', that gRPC does not use itself, got " + key);
+    }
+    std::string bytes;
+    if (grpc::is_binary(key)) {
+        const Buffer buffer(value, PyBUF_SIMPLE);
+        bytes.assign(reinterpret_cast<const char*>(buffer.bytes().data()), buffer.bytes().size());
+    } else {
+        bytes = nb::cast<std::string>(value);
+        if (!std::ranges::all_of(bytes, is_printable)) {
+            throw InvalidInput("expected printable ASCII as the value of " + key + ", got other bytes: end its key in -bin");
+        }
+    }
+    const Released released;
+    self.call().add_trailer(std::move(key), std::move(bytes));
 }
 
 std::optional<double> seconds_left(const PyCall& self) {
@@ -117,9 +144,9 @@ void send(PyCall& self, nb::handle buffer, bool last) {
     }
 }
 
-void finish(PyCall& self, int code, std::string message, const std::vector<std::pair<std::string, std::string>>& trailers) {
+void finish(PyCall& self, int code, std::string message) {
     const Released released;
-    self.call().finish({static_cast<grpc::Code>(code), std::move(message)}, trailers);
+    self.call().finish({static_cast<grpc::Code>(code), std::move(message)});
 }
 
 nb::object next_call(CallQueue& self, double seconds) {
@@ -145,6 +172,12 @@ void make_server(Server* self, std::size_t workers, std::size_t max_connections,
 
 void grpc_server(nb::module_& module) {
     nb::class_<Method>(module, "Method");
+    module.def(
+        "constant_method",
+        [](const nb::bytes& answer) -> std::shared_ptr<Method> {
+            return std::make_shared<grpc::ConstantMethod>(std::string(answer.c_str(), answer.size()));
+        },
+        nb::arg("answer"));
     nb::class_<PyMessage>(module, "Message", nb::type_slots(message_slots)).def("__len__", [](const PyMessage& self) {
         return self.message.size();
     });
@@ -161,8 +194,10 @@ void grpc_server(nb::module_& module) {
             "send", [](PyCall& self, nb::handle message) { send(self, message, false); }, nb::arg("message"))
         .def(
             "reply", [](PyCall& self, nb::handle message) { send(self, message, true); }, nb::arg("message"))
-        .def("finish", finish, nb::arg("code"), nb::arg("message") = std::string(),
-             nb::arg("trailers") = std::vector<std::pair<std::string, std::string>>());
+        .def("add_trailer", add_trailer, nb::arg("key"), nb::arg("value"))
+        .def("finish", finish, nb::arg("code"), nb::arg("message") = std::string())
+        .def("come_again", &PyCall::come_again, nb::arg("below"), nb::call_guard<Released>())
+        .def_prop_ro("number", [](const PyCall& self) { return reinterpret_cast<std::uintptr_t>(&self.call()); });
     nb::class_<CallQueue>(module, "CallQueue")
         .def(nb::new_([](std::size_t most) { return std::make_shared<CallQueue>(most); }), nb::arg("most") = 1024)
         .def("next", next_call, nb::arg("seconds"))

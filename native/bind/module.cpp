@@ -14,10 +14,11 @@ NB_MODULE(_core, module) {
     nanobind::module_ security = module.def_submodule("security", "TLS and tokens. Use persia.security rather than this.");
     persia::bind::security(security);  // before those who are given what it makes
     persia::bind::certificates(security);
-    nanobind::module_ net =
-        module.def_submodule("net", "gRPC, and those who are asked over it. Use persia.rpc and persia.routing rather than this.");
+    nanobind::module_ net = module.def_submodule(
+        "net", "gRPC, and those who are asked over it. Use persia.rpc and persia.routing rather than this.");
     persia::bind::grpc_server(net);
     persia::bind::serving_methods(net);
+    persia::bind::replicas(net);
     persia::bind::routers(net);
     persia::bind::row_scan(module);
 }

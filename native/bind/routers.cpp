@@ -22,7 +22,9 @@
 #include "persia/bytes.hpp"
 #include "persia/id_part.hpp"
 #include "release.hpp"
+#include "routing/id_set.hpp"
 #include "routing/router.hpp"
+#include "times.hpp"
 #include "wire/forward.hpp"
 
 namespace nb = nanobind;
@@ -32,24 +34,14 @@ namespace persia::bind {
 namespace {
 
 using routing::Clock;
+using routing::IdSet;
 using routing::Lookup;
 using routing::LookupResult;
-using routing::Replica;
 using routing::ReplicaSet;
 using routing::Room;
 using routing::Router;
 
 constexpr nb::dlpack::dtype kHalf{static_cast<std::uint8_t>(nb::dlpack::dtype_code::Float), 16, 1};
-constexpr double kLongestSeconds = 1e8;
-
-Clock::duration duration_of(double seconds) {
-    return std::chrono::duration_cast<Clock::duration>(
-        std::chrono::duration<double>(std::clamp(seconds, 0.0, kLongestSeconds)));
-}
-
-// As time.monotonic() has it.
-double seconds_of(Clock::time_point time) { return std::chrono::duration<double>(time.time_since_epoch()).count(); }
-
 // Signals, as of Ctrl-C, are heard while somebody waits.
 void check_signals() {
     const nb::gil_scoped_acquire held;
@@ -71,88 +63,8 @@ nb::ndarray<nb::numpy> shared_halves(const std::uint16_t* data, std::size_t size
     return {const_cast<std::uint16_t*>(data), {size}, capsule, {}, kHalf};
 }
 
-nb::object call_replica(Replica& self, const std::string& path, const nb::bytes& message, double seconds) {
-    const std::string bytes(message.c_str(), message.size());
-    grpc::Reply reply = [&] {
-        const Released released;
-        return self.call(path, grpc::OutgoingMessage(bytes), seconds);
-    }();
-    if (!reply.status.ok()) throw grpc::CallFailed(reply.status, reply.pushback);
-    return nb::bytes(reply.message.bytes().data(), reply.message.size());
-}
-
-std::shared_ptr<Replica> make_replica(const std::string& address, std::string host, std::shared_ptr<grpc::TlsContext> tls,
-                                      std::shared_ptr<grpc::TokenSource> token) {
-    return std::make_shared<Replica>(routing::Target{address, std::move(host), std::move(tls), std::move(token), {}});
-}
-
-std::string set_health(Replica& self, std::uint64_t generation, bool ready, std::string state, std::string refused,
-                       std::uint64_t version, std::uint64_t rows, std::uint64_t server_start, std::uint64_t checkpoint_id,
-                       std::uint64_t checkpoint_seconds) {
-    switch (self.set_health(generation, {ready, std::move(state), std::move(refused), version, rows, server_start,
-                                         checkpoint_id, checkpoint_seconds})) {
-        case Replica::Update::outdated:
-            return "outdated";
-        case Replica::Update::same:
-            return "same";
-        case Replica::Update::changed:
-            return "changed";
-    }
-    return {};
-}
-
 routing::RetryPolicy policy_of(double hedge_after, double wait_for_service, double spin_for) {
     return {duration_of(hedge_after), duration_of(wait_for_service), duration_of(spin_for)};
-}
-
-void bind_replicas(nb::module_& module) {
-    nb::class_<routing::Health>(module, "ReplicaHealth")
-        .def_ro("ready", &routing::Health::ready)
-        .def_ro("state", &routing::Health::state)
-        .def_ro("refused", &routing::Health::refused)
-        .def_ro("version", &routing::Health::version)
-        .def_ro("rows", &routing::Health::rows)
-        .def_ro("server_start", &routing::Health::server_start)
-        .def_ro("checkpoint_id", &routing::Health::checkpoint_id)
-        .def_ro("checkpoint_seconds", &routing::Health::checkpoint_seconds)
-        .def_prop_ro("well", &routing::Health::well);
-    nb::class_<Replica>(module, "Replica")
-        .def(nb::new_(&make_replica), nb::arg("address"), nb::arg("host") = "", nb::arg("tls").none() = nb::none(),
-             nb::arg("token").none() = nb::none())
-        .def_prop_ro("address", &Replica::address)
-        .def_prop_ro("generation", &Replica::generation)
-        .def_prop_ro("usable", &Replica::usable)
-        .def_prop_ro("well", &Replica::well)
-        .def_prop_ro("health", &Replica::health)
-        .def_prop_ro("excluded", &Replica::excluded)
-        .def_prop_ro("closed", &Replica::closed)
-        .def_prop_ro("idle_connections", &Replica::idle_connections)
-        .def_prop_ro("unusable_since", [](const Replica& self) { return seconds_of(self.unusable_since()); })
-        .def_prop_ro("standing", [](const Replica& self) { return static_cast<int>(self.standing(Clock::now())); })
-        .def("why_unusable", &Replica::why_unusable)
-        .def("mark_hanging", [](Replica& self, double seconds) { self.mark_hanging(Clock::now() + duration_of(seconds)); },
-             nb::arg("seconds"))
-        .def("suspect", &Replica::suspect, nb::arg("generation"), nb::arg("reason"))
-        .def("set_health", set_health, nb::arg("generation"), nb::kw_only(), nb::arg("ready"), nb::arg("state"),
-             nb::arg("refused") = "", nb::arg("version") = 0, nb::arg("rows") = 0, nb::arg("server_start") = 0,
-             nb::arg("checkpoint_id") = 0, nb::arg("checkpoint_seconds") = 0)
-        .def("exclude", &Replica::exclude, nb::arg("reason"))
-        .def("wait_for_change", &Replica::wait_for_change, nb::arg("generation"), nb::arg("seconds"),
-             nb::call_guard<Released>())
-        .def("call", call_replica, nb::arg("path"), nb::arg("message"), nb::arg("seconds"))
-        .def("close", &Replica::close);
-    nb::class_<ReplicaSet>(module, "ReplicaSet")
-        .def(nb::new_([](std::string name, ReplicaSet::Replicas replicas) {
-                 return std::make_shared<ReplicaSet>(std::move(name), std::move(replicas));
-             }),
-             nb::arg("name"), nb::arg("replicas"))
-        .def_prop_ro("name", &ReplicaSet::name)
-        .def_prop_ro("replicas", [](const ReplicaSet& self) { return *self.replicas(); })
-        .def("set_replicas", &ReplicaSet::set_replicas, nb::arg("replicas"), nb::arg("unresolved") = "")
-        .def_prop_ro("usable", &ReplicaSet::usable)
-        .def_prop_ro("hanging", [](const ReplicaSet& self) { return self.hanging(Clock::now()); })
-        .def("why_unusable", &ReplicaSet::why_unusable)
-        .def("close", &ReplicaSet::close);
 }
 
 // A lookup that was begun; its batch lives as long.
@@ -186,8 +98,8 @@ void bind_routers(nb::module_& module) {
         .def_prop_ro("absent", [](const LookupResult& self) { return self.misses.absent; })
         .def_prop_ro("wrong_dim", [](const LookupResult& self) { return self.misses.wrong_dim; })
         .def_ro("missing_shards", &LookupResult::missing_shards)
-        .def_prop_ro("counts", [](LookupResult& self) { return owned(std::move(self.counts)); },
-                     nb::rv_policy::automatic)
+        .def_prop_ro(
+            "counts", [](LookupResult& self) { return owned(std::move(self.counts)); }, nb::rv_policy::automatic)
         .def_ro("checkpoint_id", &LookupResult::checkpoint_id)
         .def_ro("asking_seconds", &LookupResult::asking_seconds);
     nb::class_<PyLookup>(module, "Lookup")
@@ -224,11 +136,11 @@ struct Forwarded {
 constexpr char kForward[] = "/persia.v1.Middleware/Forward";
 
 // Why bytes are no answer of a middleware with one of these configs; empty: they are.
-std::string why_no_answer(std::span<const std::byte> bytes, const std::optional<std::vector<std::uint64_t>>& config_ids) {
+std::string why_no_answer(std::span<const std::byte> bytes, const std::shared_ptr<IdSet>& config_ids) {
     try {
         wire::ForwardResponse response(bytes);
         if (std::string problem = response.problem(); !problem.empty()) return problem;
-        if (config_ids && std::ranges::find(*config_ids, response.facts().embedding_config_id) == config_ids->end()) {
+        if (config_ids && !config_ids->contains(response.facts().embedding_config_id)) {
             return "expected one by the embedding config that was compared, got another one";
         }
         return {};
@@ -239,7 +151,7 @@ std::string why_no_answer(std::span<const std::byte> bytes, const std::optional<
 
 std::shared_ptr<Forwarded> forward(std::shared_ptr<ReplicaSet> middleware, const DecodedBatch& batch, double seconds,
                                    std::uint32_t timeout_ms, double hedge_after, double wait_for_service, double spin_for,
-                                   std::optional<std::vector<std::uint64_t>> config_ids) {
+                                   const std::shared_ptr<IdSet>& config_ids) {
     const Released released;
     auto ids = std::make_shared<Writer>();
     encode_ids(batch.batch, *ids);
@@ -261,6 +173,10 @@ std::shared_ptr<Forwarded> forward(std::shared_ptr<ReplicaSet> middleware, const
 }
 
 void bind_forwarding(nb::module_& module) {
+    nb::class_<IdSet>(module, "IdSet")
+        .def(nb::new_([] { return std::make_shared<IdSet>(); }))
+        .def("add", &IdSet::add, nb::arg("id"))
+        .def("__contains__", &IdSet::contains, nb::arg("id"));
     nb::class_<Forwarded>(module, "Forwarded")
         .def_prop_ro(
             "numbers",
@@ -297,7 +213,6 @@ void bind_forwarding(nb::module_& module) {
 }  // namespace
 
 void routers(nb::module_& module) {
-    bind_replicas(module);
     bind_routers(module);
     bind_forwarding(module);
 }

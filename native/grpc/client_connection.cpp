@@ -2,10 +2,10 @@
 
 #include <sys/socket.h>
 
-#include <algorithm>
-#include <charconv>
 #include <new>
 #include <utility>
+
+#include "grpc/answer_headers.hpp"
 
 namespace persia::grpc {
 
@@ -15,47 +15,7 @@ constexpr std::size_t kReadAtOnce = 1 << 20;
 // Between two calls little is to be expected: where more is left of one that was given up, a new connection costs less.
 constexpr std::size_t kReadIdle = 256 << 10;
 
-// So that there are few different ones, and the header is mostly one that the server has in its table: at most a thousandth
-// less.
-Clock::duration rounded(Clock::duration left) {
-    constexpr int kNumbers = 10'000;
-    auto unit = std::chrono::duration_cast<Clock::duration>(std::chrono::microseconds(1));
-    while (left / unit >= kNumbers) unit *= 10;
-    return left < unit ? left : left / unit * unit;
-}
-
-std::optional<long long> number_of(std::string_view text) {
-    long long number = 0;
-    const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), number);
-    if (error != std::errc() || end != text.data() + text.size()) return std::nullopt;
-    return number;
-}
-
-// A code that gRPC does not have is one that we do not know.
-Code code_of(std::string_view text) {
-    const auto number = number_of(text);
-    return number && *number >= 0 && *number <= static_cast<int>(Code::unauthenticated) ? static_cast<Code>(*number)
-                                                                                        : Code::unknown;
-}
-
-// What is no number means that the call should not be made again, as gRPC has it.
-std::chrono::milliseconds pushback_of(std::string_view text) {
-    constexpr long long kLongest = 24LL * 3600 * 1000;
-    return std::chrono::milliseconds(std::min(number_of(text).value_or(-1), kLongest));
-}
-
 Status no_answer(const std::string& why) { return {Code::unavailable, "an answer that is none: " + why}; }
-
-// What the headers of an answer say, those before its message or those after it.
-struct AnswerHeaders {
-    int http_status = 0;
-    bool is_grpc = false;
-    bool packed = false;
-    std::optional<Code> code;
-    std::string message;
-    std::optional<std::chrono::milliseconds> pushback;
-    Metadata metadata;
-};
 
 }  // namespace
 
@@ -122,8 +82,8 @@ class ClientConnection::Session final : public Http2 {
     // The call ends with this, whatever may have come; the connection is of no more use.
     void lose(const std::string& why) {
         if (state_ != State::pending) return;
-        const bool began = got_headers_ || (reader_ && reader_->within());
-        const std::string ended = began ? "the connection ended within an answer" : "the connection ended before an answer";
+        const std::string ended =
+            got_headers_ ? "the connection ended within an answer" : "the connection ended before an answer";
         reply_.status = Status(Code::unavailable, why.empty() ? ended : why);
         reply_.message = ReceivedMessage();
         state_ = State::failed;
@@ -143,7 +103,7 @@ class ClientConnection::Session final : public Http2 {
     const Headers& headers_of(const CallRequest& request) {
         headers_.resize(kFixedHeaders);
         headers_[kPath].second = request.path;
-        if (request.deadline) headers_.emplace_back("grpc-timeout", timeout_text(rounded(*request.deadline - began_)));
+        if (request.deadline) headers_.emplace_back("grpc-timeout", timeout_text(*request.deadline - began_));
         if (!request.token.empty()) headers_.emplace_back("authorization", "Bearer " + std::string(request.token));
         if (request.metadata == nullptr) return headers_;
         for (const auto& [key, value] : *request.metadata) headers_.emplace_back(key, to_header_value(key, value));
@@ -185,22 +145,7 @@ class ClientConnection::Session final : public Http2 {
     void on_stream_began(std::int32_t) override {}
 
     void on_header(std::int32_t stream, std::string_view name, std::string_view value) override {
-        if (!is_ours(stream)) return;
-        if (name == ":status") {
-            last_.http_status = static_cast<int>(std::clamp(number_of(value).value_or(0), 0LL, 999LL));
-        } else if (name == "content-type") {
-            last_.is_grpc = value.starts_with("application/grpc");
-        } else if (name == "grpc-status") {
-            last_.code = code_of(value);
-        } else if (name == "grpc-message") {
-            last_.message = percent_decoded(value);
-        } else if (name == "grpc-encoding") {
-            last_.packed = value == "gzip";
-        } else if (name == "grpc-retry-pushback-ms") {
-            last_.pushback = pushback_of(value);
-        } else if (!is_reserved(name)) {
-            if (auto given = from_header_value(name, value)) last_.metadata.emplace_back(name, *std::move(given));
-        }
+        if (is_ours(stream)) last_.add(name, value);
     }
 
     void on_headers_complete(std::int32_t stream, bool ended) override {

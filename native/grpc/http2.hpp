@@ -91,14 +91,20 @@ class Http2 {
     virtual void on_stream_closed(std::int32_t stream, std::uint32_t error) = 0;
     virtual void on_goaway(std::int32_t last_stream, std::uint32_t error) = 0;
     virtual void on_ping(bool acknowledged) = 0;
-    // A frame begins that has no data of a call: for limits on those who send many of them. If it is the begin of a call, that
-    // is known by on_stream_began.
+    // A frame begins that has no data of a call: for limits on those who send many of them. If it begins a call,
+    // on_stream_began follows.
     virtual void on_idle_frame() = 0;
+    // The last frame of an answer was put before the socket. Called while flush() runs.
+    virtual void on_answer_sent(std::int32_t /*stream*/) {}
+    // DATA of a stream was put before the socket; so many bytes of its messages are left. Called while flush() runs.
+    virtual void on_data_sent(std::int32_t /*stream*/, std::size_t /*unsent*/) {}
     // Where the next bytes of a stream may be read to; empty: nowhere. They are given to on_data afterwards all the same.
     virtual std::span<std::byte> room_of(std::int32_t stream) = 0;
 
     // Ends the connection at once.
     void fail(std::string why);
+    // Whether a server has said all: it only waits for the other end to have read it, and to close.
+    bool has_said_all() const { return said_all_; }
 
   private:
     friend struct Http2Callbacks;
@@ -119,12 +125,14 @@ class Http2 {
     };
 
     bool receive(std::span<const std::byte> bytes);
+    void discard();
     bool gather();
     void lend(std::span<const std::byte> bytes, const std::shared_ptr<const void>& owner);
     void resume(std::int32_t stream, Outgoing& outgoing);
     std::string& tail();
     void drop_messages(std::int32_t stream);
 
+    const Side side_;
     std::unique_ptr<Transport> transport_;
     nghttp2_session* session_ = nullptr;
     std::unordered_map<std::int32_t, Outgoing> outgoing_;
@@ -135,6 +143,7 @@ class Http2 {
     std::uint64_t received_ = 0;
     std::int32_t data_stream_ = 0;  // whose DATA frame comes just now; 0: none
     std::size_t data_left_ = 0;     // bytes of it
+    bool said_all_ = false;
     bool failed_ = false;
     std::string failure_;
     std::string why_ended_;  // what was said to the other end of how it broke the protocol

@@ -26,7 +26,6 @@ class ReceivedMessage {
         : memory_(memory), size_(size), reservation_(std::move(reservation)) {}
 
     std::span<const std::byte> bytes() const { return {memory_.get(), size_}; }
-    std::span<std::byte> writable_bytes() { return {memory_.get(), size_}; }
     std::size_t size() const { return size_; }
 
   private:

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstddef>
+#include <functional>
 #include <memory>
 #include <optional>
 #include <string>
@@ -34,6 +35,8 @@ class ServerCall {
 
     // One message of the answer. A unary call has one, and finish() follows.
     virtual void send(OutgoingMessage message) = 0;
+    // Goes with the end of the call, whatever that is. REQUIRES: a key that is_reserved() does not know.
+    virtual void add_trailer(std::string key, std::string value) = 0;
     // REQUIRES for ok: all messages were sent before.
     virtual void finish(Status status, Metadata trailers = {}) = 0;
     // send() and finish() with ok in one.
@@ -41,6 +44,9 @@ class ServerCall {
 
     // Bytes of the answer that the caller has not taken yet.
     virtual std::size_t unsent() const = 0;
+    // Calls `tell` once, when fewer bytes than that are unsent or the call has ended; at once, if it is so. REQUIRES: `tell` is
+    // quick and asks nothing of the server, whose locks may be held. One at a time.
+    virtual void when_unsent_below(std::size_t bytes, std::function<void()> tell) = 0;
 
     // Memory for an answer, of the server's budget. False: so much is not left.
     virtual bool reserve(Reservation& reservation, std::size_t bytes) = 0;

@@ -1,15 +1,10 @@
 #include "grpc/tls_transport.hpp"
 
-#include <sys/socket.h>
-#include <unistd.h>
-
 #include <algorithm>
 #include <array>
-#include <cerrno>
 #include <cstring>
 #include <ctime>
 #include <limits>
-#include <new>
 #include <system_error>
 
 #include "grpc/pem.hpp"
@@ -18,10 +13,8 @@ namespace persia::grpc {
 
 namespace {
 
-constexpr std::size_t kRecord = 16 << 10;    // the most that a record has
-constexpr std::size_t kSealed = 128 << 10;   // that are encrypted before they are sent
-constexpr std::size_t kMaxUnsent = 1 << 20;  // for one who makes the protocol answer, and does not listen
-constexpr std::size_t kMaxThrownAway = 256 << 10;
+constexpr std::size_t kRecord = 16 << 10;   // the most that a record has
+constexpr std::size_t kSealed = 128 << 10;  // that are encrypted before they are sent
 
 std::size_t total_of(std::span<const iovec> pieces) {
     std::size_t total = 0;
@@ -29,84 +22,7 @@ std::size_t total_of(std::span<const iovec> pieces) {
     return total;
 }
 
-// Memory for what is encrypted, which a thread lends to the connection that it works for: idle ones have none.
-class Lent {
-  public:
-    explicit Lent(std::vector<std::byte>& to) : to_(to) {
-        if (to_.capacity() == 0) to_.swap(spare);
-    }
-    ~Lent() {
-        if (!to_.empty()) return;  // it has to wait for the socket, and keeps the memory as long
-        to_.swap(spare);
-        std::vector<std::byte>().swap(to_);
-    }
-    Lent(const Lent&) = delete;
-    Lent& operator=(const Lent&) = delete;
-
-  private:
-    static thread_local std::vector<std::byte> spare;
-
-    std::vector<std::byte>& to_;
-};
-
-thread_local std::vector<std::byte> Lent::spare;
-
 }  // namespace
-
-struct TlsTransport::Socket {
-    static TlsTransport& of(BIO* bio) { return *static_cast<TlsTransport*>(BIO_get_data(bio)); }
-
-    static int read(BIO* bio, char* into, int size) {
-        TlsTransport& transport = of(bio);
-        BIO_clear_retry_flags(bio);
-        while (true) {
-            const ssize_t got = ::recv(transport.socket_, into, static_cast<std::size_t>(size), MSG_DONTWAIT);
-            transport.may_have_more_ = got == size;
-            if (got > 0) return static_cast<int>(got);
-            if (got == 0) {
-                BIO_set_flags(bio, BIO_FLAGS_IN_EOF);
-                return 0;
-            }
-            if (errno == EINTR) continue;
-            if (errno == EAGAIN) {
-                BIO_set_retry_read(bio);
-            } else {
-                transport.socket_error_ = errno;
-            }
-            return -1;
-        }
-    }
-
-    static int write(BIO* bio, const char* from, int size) noexcept {
-        TlsTransport& transport = of(bio);
-        const auto* bytes = reinterpret_cast<const std::byte*>(from);
-        try {
-            if (transport.sealed_.size() > kMaxUnsent) throw std::bad_alloc();
-            transport.sealed_.insert(transport.sealed_.end(), bytes, bytes + size);
-        } catch (const std::bad_alloc&) {
-            transport.socket_error_ = ENOBUFS;
-            return -1;
-        }
-        return size;
-    }
-
-    static long control(BIO* bio, int command, long, void*) {
-        if (command == BIO_CTRL_FLUSH) return 1;
-        if (command == BIO_CTRL_EOF) return BIO_test_flags(bio, BIO_FLAGS_IN_EOF) != 0 ? 1 : 0;
-        return 0;
-    }
-
-    static BIO_METHOD* method() {
-        static BIO_METHOD* const made = [] {
-            BIO_METHOD* method = BIO_meth_new(BIO_get_new_index() | BIO_TYPE_SOURCE_SINK, "persia socket");
-            BIO_meth_set_read(method, &read);
-            BIO_meth_set_write(method, &write);
-            BIO_meth_set_ctrl(method, &control);
-            return method;
-        }();
-        return made;
-    }
-};
 
 struct TlsTransport::SmallPieces {
     std::array<std::byte, kRecord> bytes;
@@ -114,10 +30,8 @@ struct TlsTransport::SmallPieces {
 };
 
 TlsTransport::TlsTransport(SslPtr ssl, int socket, TlsDemands demands)
-    : ssl_(std::move(ssl)), socket_(socket), demands_(std::move(demands)) {
-    BIO* bio = BIO_new(Socket::method());
-    BIO_set_data(bio, this);
-    BIO_set_init(bio, 1);
+    : socket_(socket), ssl_(std::move(ssl)), demands_(std::move(demands)) {
+    BIO* bio = socket_.new_bio();
     SSL_set_bio(ssl_.get(), bio, bio);
     SSL_set_app_data(ssl_.get(), this);
     SSL_set_verify(ssl_.get(), SSL_get_verify_mode(ssl_.get()), &on_verified);
@@ -127,8 +41,6 @@ TlsTransport::TlsTransport(SslPtr ssl, int socket, TlsDemands demands)
     }
 }
 
-TlsTransport::~TlsTransport() { ::close(socket_); }
-
 bool TlsTransport::has_buffered() const { return stage_ == Stage::open && !is_drained_ && SSL_has_pending(ssl_.get()) == 1; }
 
 std::string TlsTransport::peer_name() const {
@@ -137,13 +49,13 @@ std::string TlsTransport::peer_name() const {
 }
 
 Transport::Result TlsTransport::read(std::span<const iovec> into) {
-    const Lent lent(sealed_);
+    const TlsSocket::Memory memory(socket_);
     if (!proceed()) return stopped();
     std::size_t done = 0;
     is_drained_ = false;
     for (const iovec& piece : into) {
         for (std::size_t filled = 0; filled < piece.iov_len;) {
-            if (done > 0 && !may_have_more_ && SSL_has_pending(ssl_.get()) == 0) return {Outcome::some, done};
+            if (done > 0 && !socket_.may_have_more() && SSL_has_pending(ssl_.get()) == 0) return {Outcome::some, done};
             std::size_t got = 0;
             ERR_clear_error();
             const int returned =
@@ -162,7 +74,7 @@ Transport::Result TlsTransport::read(std::span<const iovec> into) {
 }
 
 Transport::Result TlsTransport::write(std::span<const iovec> from) {
-    const Lent lent(sealed_);
+    const TlsSocket::Memory memory(socket_);
     if (!proceed()) return stopped();
     const std::size_t total = total_of(from);
     std::size_t done = 0;
@@ -259,29 +171,19 @@ bool TlsTransport::seal_record(const std::byte* bytes, std::size_t size) {
 }
 
 bool TlsTransport::send() {
-    while (sent_ < sealed_.size()) {
-        const ssize_t sent = ::send(socket_, sealed_.data() + sent_, sealed_.size() - sent_, MSG_NOSIGNAL | MSG_DONTWAIT);
-        if (sent >= 0) {
-            sent_ += static_cast<std::size_t>(sent);
-            continue;
-        }
-        if (errno == EINTR) continue;
-        if (errno == EAGAIN || stage_ == Stage::failed) return false;
-        socket_error_ = errno;
-        // The other end may have said why, before it closed.
-        char ignored = 0;
-        ERR_clear_error();
-        const int returned = stage_ == Stage::open ? SSL_read(ssl_.get(), &ignored, 1) : SSL_do_handshake(ssl_.get());
-        if (returned != 1 && SSL_get_error(ssl_.get(), returned) == SSL_ERROR_SSL) {
-            explain(returned);
-        } else {
-            fail(std::system_category().message(socket_error_));
-        }
-        return false;
+    if (socket_.send()) return true;
+    if (socket_.error() == 0 || stage_ == Stage::failed) return false;
+    // The other end may have said why, before it closed.
+    const std::string closed = std::system_category().message(socket_.error());
+    char ignored = 0;
+    ERR_clear_error();
+    const int returned = stage_ == Stage::open ? SSL_read(ssl_.get(), &ignored, 1) : SSL_do_handshake(ssl_.get());
+    if (returned != 1 && SSL_get_error(ssl_.get(), returned) == SSL_ERROR_SSL) {
+        explain(returned);
+    } else {
+        fail(closed);
     }
-    sealed_.clear();
-    sent_ = 0;
-    return true;
+    return false;
 }
 
 Transport::Outcome TlsTransport::explain(int returned) {
@@ -297,7 +199,7 @@ Transport::Outcome TlsTransport::explain(int returned) {
                  " has closed the connection before it was open");
             return Outcome::failed;
         case SSL_ERROR_SYSCALL:
-            fail(socket_error_ != 0 ? std::system_category().message(socket_error_) : "the connection was cut off");
+            fail(socket_.error() != 0 ? std::system_category().message(socket_.error()) : "the connection was cut off");
             return Outcome::failed;
         default:
             fail(certificate_problem_.empty() ? tls_problem(demands_) : certificate_problem_);
@@ -309,18 +211,9 @@ void TlsTransport::fail(std::string why) {
     stage_ = Stage::failed;
     error_ = std::move(why);
     ERR_clear_error();
-    part();
-}
-
-void TlsTransport::part() noexcept {
-    send();
-    ::shutdown(socket_, SHUT_WR);
-    char thrown_away[4096];
-    ssize_t got = 0;
-    for (std::size_t left = kMaxThrownAway; left >= sizeof thrown_away; left -= static_cast<std::size_t>(got)) {
-        got = ::recv(socket_, thrown_away, sizeof thrown_away, MSG_DONTWAIT);
-        if (got <= 0) return;
-    }
+    socket_.send();
+    socket_.finish();
+    socket_.drain();
 }
 
 void TlsTransport::shut_down() noexcept {
@@ -328,9 +221,9 @@ void TlsTransport::shut_down() noexcept {
         ERR_clear_error();
         SSL_shutdown(ssl_.get());
         ERR_clear_error();
-        send();
+        socket_.send();
     }
-    ::shutdown(socket_, SHUT_WR);
+    socket_.finish();
 }
 
 Transport::Result TlsTransport::stopped() const {

@@ -3,40 +3,36 @@
 
 #include <cstdint>
 #include <string>
-#include <vector>
 
 #include "grpc/openssl.hpp"
 #include "grpc/tls_errors.hpp"
+#include "grpc/tls_socket.hpp"
 #include "grpc/transport.hpp"
 
 namespace persia::grpc {
 
-// OpenSSL reads from the socket, and writes into a buffer, which is sent in one piece: a record has at most 16 KiB, and a
-// system call for each would cost more than the ciphers do.
-//
 // Thread safety: for one thread at a time.
 class TlsTransport final : public Transport {
   public:
     // Takes the socket, which does not block; ssl: ready to accept, or to connect.
     TlsTransport(SslPtr ssl, int socket, TlsDemands demands);
-    ~TlsTransport() override;
+    ~TlsTransport() override = default;
     TlsTransport(const TlsTransport&) = delete;
     TlsTransport& operator=(const TlsTransport&) = delete;
 
     Result read(std::span<const iovec> into) override;
     Result write(std::span<const iovec> from) override;
-    bool wants_to_write() const override { return !sealed_.empty(); }
+    bool wants_to_write() const override { return socket_.has_unsent(); }
     bool is_open() const override { return stage_ == Stage::open; }
     bool has_buffered() const override;
     void shut_down() noexcept override;
-    int socket() const override { return socket_; }
+    int socket() const override { return socket_.number(); }
     std::string error() const override { return error_; }
     std::string peer_name() const override;
 
   private:
     enum class Stage { handshake, open, ended, failed };
 
-    struct Socket;       // what OpenSSL reads from and writes to
     struct SmallPieces;  // that become one record
 
     static int on_verified(int is_fine, X509_STORE_CTX* verification);
@@ -54,23 +50,18 @@ class TlsTransport final : public Transport {
 
     // After a call of OpenSSL's that gave nothing.
     Outcome explain(int returned);
+    // Tells the other end, by the alert that OpenSSL has written.
     void fail(std::string why);
-    // Sends the alert that tells of a failure, and takes what has come: left unread, it would make the system throw that away.
-    void part() noexcept;
     Result stopped() const;
 
+    TlsSocket socket_;
     SslPtr ssl_;
-    const int socket_;
     const TlsDemands demands_;
     Stage stage_ = Stage::handshake;
     std::string error_;
     std::string certificate_problem_;
-    int socket_error_ = 0;           // of recv() and send()
-    std::vector<std::byte> sealed_;  // encrypted, and to be sent from
-    std::size_t sent_ = 0;           // on
-    std::size_t sealed_bytes_ = 0;   // of what was given to write(), which are encrypted, but not yet said to be taken
-    bool may_have_more_ = false;     // the last recv() found as much as it could take
-    bool is_drained_ = false;        // nothing more can be read until the socket tells of it
+    std::size_t sealed_bytes_ = 0;  // of what was given to write(), which are encrypted, but not yet said to be taken
+    bool is_drained_ = false;       // nothing more can be read until the socket tells of it
     std::string peer_name_;
     std::int64_t peer_until_ = 0;  // when the other end's certificate ends
 };

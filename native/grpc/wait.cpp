@@ -79,6 +79,22 @@ pollfd polled_of(const ClientConnection& connection) {
     return {connection.socket(), static_cast<short>(events), 0};
 }
 
+// Until the last one has ended, or another one a little earlier.
+void sleep_for_all(Connections connections, Clock::time_point end) {
+    constexpr auto kLook = std::chrono::milliseconds(2);
+    while (std::ranges::none_of(connections, has_ended)) {
+        const bool buffered = std::ranges::any_of(connections, [](const ClientConnection* one) { return one->has_buffered(); });
+        const Clock::time_point now = Clock::now();
+        const timespec left = until(buffered ? now : std::min(end, now + kLook), now);
+        pollfd last = polled_of(*connections.back());
+        if (ppoll(&last, 1, &left, nullptr) < 0) return;  // a signal
+        for (ClientConnection* connection : connections) {
+            if (connection->state() == State::pending) connection->advance();
+        }
+        if (Clock::now() >= end) return;
+    }
+}
+
 void sleep(Connections connections, Clock::time_point end) {
     constexpr std::size_t kFew = 16;
     std::array<pollfd, kFew> few;
@@ -135,11 +151,15 @@ void SpinPolicy::learn_answer(Clock::duration took) {
 
 void SpinPolicy::learn_no_answer(Clock::duration waited) { learn_answer(std::max(waited, typical())); }
 
-void wait_any(Connections connections, Clock::time_point end, Clock::duration spin_for, SpinPolicy& policy) {
+void wait_any(Connections connections, Clock::time_point end, Clock::duration spin_for, Wanted wanted, SpinPolicy& policy) {
     if (std::ranges::any_of(connections, has_ended)) return;  // it was learned from when it ended
     const Waiting waiting(policy);
     spin(connections, end, spin_for, policy);
-    sleep(connections, end);
+    if (wanted == Wanted::all && connections.size() > 1 && connections.back()->state() == State::pending) {
+        sleep_for_all(connections, end);
+    } else {
+        sleep(connections, end);
+    }
     learn(connections, policy, Clock::now());
 }
 

@@ -48,8 +48,11 @@ class SpinPolicy {
 // alone; where one has ended before, nothing is done. A signal that comes while it spins does not end it, nor the sleep that
 // follows.
 //
-// spin_for: as for SpinPolicy; 0: it always sleeps.
+// wanted: all: whoever waits has no use for one answer without the others. Then a thread that sleeps is woken by the call that
+// began last, when the others have mostly ended too, and looks at them now and then: to be woken for each costs more than they
+// do. spin_for: as for SpinPolicy; 0: it always sleeps.
+enum class Wanted { any, all };
 void wait_any(std::span<ClientConnection* const> connections, Clock::time_point end, Clock::duration spin_for = {},
-              SpinPolicy& policy = SpinPolicy::of_process());
+              Wanted wanted = Wanted::any, SpinPolicy& policy = SpinPolicy::of_process());
 
 }  // namespace persia::grpc

@@ -11,12 +11,14 @@ namespace {
 
 constexpr double kFirstGuess = 2.0;  // nanoseconds for a byte
 constexpr double kInertia = 16;
-// One that was held up, with the machine or by a shard, says little about the next one.
+// What took longer by far was held up by something else, with the machine or by a shard, and says little about the next one.
 constexpr double kMostAtOnce = 16;
 // Work for less says more about threads than about bytes.
 constexpr std::size_t kLeastBytes = 4096;
-// A guess may be wrong by so much before work is given up because of it.
-constexpr double kDoubt = 0.5;
+// Guesses are too high while many come at once and take the processors from those who work. So a call is refused only if it
+// would be late by a shorter wait than is guessed, too: what stands in line and comes too late after all is dropped for
+// nothing, while a caller that was refused comes back at once.
+constexpr std::int64_t kSurePart = 3, kOfParts = 5;
 
 std::string milliseconds_text(std::chrono::nanoseconds duration) {
     return std::to_string(std::chrono::duration_cast<std::chrono::milliseconds>(duration).count());
@@ -78,7 +80,7 @@ bool WorkQueue::stand_in_line(Work work, std::unique_lock<std::mutex>& lock) {
     const auto wait = (estimate(waiting_bytes_) + estimate(bytes_at_work_) / 2) / static_cast<std::int64_t>(turns_);
     std::chrono::nanoseconds patience = longest_;
     if (const auto deadline = work.call->info().deadline) patience = std::min(patience, *deadline - Clock::now() - own);
-    if (wait > patience) {
+    if (wait * kSurePart / kOfParts > patience) {
         ++counts_.refused;
         const std::size_t in_line = waiting_.size();
         lock.unlock();
@@ -95,7 +97,7 @@ void WorkQueue::work_off(Work work, std::unique_lock<std::mutex>& lock) {
     ++at_work_;
     for (;;) {
         bytes_at_work_ += work.bytes;
-        // What nobody stands behind is tried however long it may take by the guess: a wrong one would never be mended else.
+        // What nobody stands behind is tried however long it takes by the estimate: a wrong one would never be mended else.
         const bool try_anyway = waiting_.empty();
         lock.unlock();
         run(work, try_anyway);
@@ -114,10 +116,7 @@ void WorkQueue::work_off(Work work, std::unique_lock<std::mutex>& lock) {
 void WorkQueue::run(const Work& work, bool try_anyway) {
     const auto began = Clock::now();
     const auto deadline = work.call->info().deadline;
-    const bool too_late =
-        deadline && !try_anyway &&
-        *deadline - began <
-            std::chrono::nanoseconds(static_cast<std::int64_t>(kDoubt * static_cast<double>(estimate(work.bytes).count())));
+    const bool too_late = !try_anyway && deadline && *deadline - began < estimate(work.bytes) * kSurePart / kOfParts;
     if (work.call->has_ended() || too_late) {
         work.call->finish({Code::deadline_exceeded, "expected a turn before the deadline, got none in time"});
         const std::lock_guard lock(mutex_);

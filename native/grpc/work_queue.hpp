@@ -36,7 +36,7 @@ class WorkQueue {
     bool put(Work work);
     // Does what waits, if there is a turn for it.
     void help();
-    // Lets go what waits: nobody will do it.
+    // Lets go of what waits: nobody will do it.
     void drop();
 
     std::size_t waiting() const;

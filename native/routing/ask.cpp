@@ -134,7 +134,9 @@ void Asking::finish(const OnWait& on_wait) {
         if (is_over()) break;
         connections.clear();
         for (const Call& call : calls_) call.add_connections(connections);
-        grpc::wait_any(connections, wake, policy_.spin_for);
+        const bool one_each = connections.size() == static_cast<std::size_t>(std::ranges::count_if(
+                                                        calls_, [](const Call& call) { return !call.has_ended(); }));
+        grpc::wait_any(connections, wake, policy_.spin_for, one_each ? grpc::Wanted::all : grpc::Wanted::any);
         now = Clock::now();
         bool any = false;
         for (Call& call : calls_) any = call.collect(now) || any;

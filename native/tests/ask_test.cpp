@@ -146,6 +146,22 @@ TEST(the_first_of_two_answers_counts) {
     wait_until([&] { return slow.answers->given_up() == 1; });
 }
 
+TEST(whoever_lost_is_told_while_another_service_is_waited_for) {
+    Service slow, fast, other;
+    slow.answers->mood = fast.answers->mood = other.answers->mood = Mood::hold;
+    Asking asking(together(call_to(set_of({&slow, &fast}), "x"), call_to(set_of({&other}, "shard 0 of 2"), "x")),
+                  Clock::now() + kLong, kHedging);
+    std::thread server([&] {
+        wait_until([&] { return slow.answers->asked == 1 && fast.answers->asked == 1; });
+        fast.answers->release();
+        wait_until([&] { return slow.answers->given_up() == 1; });
+        other.answers->release();
+    });
+    asking.finish();
+    server.join();
+    for (const Call& call : asking.calls()) CHECK(call.has_answer());
+}
+
 TEST(a_call_ends_with_its_time) {
     Service hangs;
     hangs.answers->mood = Mood::hold;

@@ -1,88 +1,13 @@
-// What a call does next, at moments that the tests choose: whom it asks, when it hedges, when it gives up. No server is needed.
-#include "routing/attempts.hpp"
-
+// What a call does next: whom it asks, when it hedges, when it gives up. No server is needed.
 #include <algorithm>
 #include <string>
 #include <vector>
 
+#include "attempts.hpp"
 #include "check.hpp"
 
 using namespace persia;
 using namespace persia::routing;
-using namespace std::chrono_literals;
-using Kind = Attempts::Step::Kind;
-using grpc::Code;
-
-namespace {
-
-// Not the same as now: nothing here depends on the clock but how long a service has been away.
-const Clock::time_point kNow = Clock::now() + 1ms;
-const Clock::time_point kEnd = kNow + 10s;
-constexpr RetryPolicy kPolicy{.hedge_after = 100ms, .wait_for_service = 1s};
-
-std::shared_ptr<Replica> replica(const std::string& address) {
-    auto made = std::make_shared<Replica>(Target{.address = address});
-    made->set_health(made->generation(), {.ready = true, .state = "serving"});
-    return made;
-}
-
-void recover(Replica& replica) { replica.set_health(replica.generation(), {.ready = true, .state = "serving"}); }
-
-grpc::Reply lost(std::string words = "Connection refused") {
-    grpc::Reply reply;
-    reply.status = grpc::Status(Code::unavailable, std::move(words));
-    return reply;
-}
-
-grpc::Reply refused(Code code, std::string words) {
-    grpc::Reply reply;
-    reply.status = grpc::Status(code, std::move(words));
-    reply.is_servers_word = true;
-    return reply;
-}
-
-grpc::Reply overloaded(std::chrono::milliseconds pushback = 50ms) {
-    grpc::Reply reply = refused(Code::resource_exhausted, "too much to do");
-    reply.pushback = pushback;
-    return reply;
-}
-
-ReplicaSet::Replicas replicas_of(int count) {
-    ReplicaSet::Replicas all;
-    for (int i = 0; i < count; ++i) all.push_back(replica(std::string(1, static_cast<char>('a' + i)) + ":1"));
-    return all;
-}
-
-// A service of so many replicas, a:1, b:1 and so on, and one call to it.
-struct Asked {
-    explicit Asked(int count)
-        : replicas(replicas_of(count)), service(std::make_shared<ReplicaSet>("shard 1 of 2", replicas)), attempts(service) {}
-
-    Attempts::Step next(Clock::duration after = 0s) { return attempts.next(kNow + after, kEnd, kPolicy); }
-    // The replica that is asked next; null: none.
-    std::shared_ptr<Replica> ask(Clock::duration after = 0s) {
-        Attempts::Step step = next(after);
-        if (step.kind != Kind::ask) return nullptr;
-        attempts.began(step.replica);
-        return step.replica;
-    }
-    std::optional<CallError> fail(const std::shared_ptr<Replica>& one, const grpc::Reply& reply, Clock::duration after = 0s) {
-        return attempts.failed(one, one->generation(), reply, kNow + after);
-    }
-    std::string words_of_end(Clock::duration after) {
-        const Attempts::Step step = next(after);
-        return step.kind == Kind::give_up ? step.error.status.message : "";
-    }
-    void spend_all(Clock::duration after = 0s) {
-        while (service->budget().spend(kNow + after)) continue;
-    }
-
-    ReplicaSet::Replicas replicas;
-    std::shared_ptr<ReplicaSet> service;
-    Attempts attempts;
-};
-
-}  // namespace
 
 TEST(a_call_asks_one_and_waits_until_it_is_to_be_hedged) {
     Asked one(2);
@@ -244,81 +169,6 @@ TEST(a_call_that_nothing_was_done_for_is_asked_again_for_nothing) {
     CHECK(!call.fail(only, unprocessed));
     recover(*only);
     CHECK(call.words_of_end(0s).ends_with("it is not asked again, as many calls have failed of late"));
-}
-
-TEST(a_server_that_dies_costs_no_call_however_little_is_left_to_spend) {
-    Asked one(2);
-    one.spend_all();
-    for (int i = 0; i < 1000; ++i) {
-        for (const auto& replica : one.replicas) recover(*replica);
-        Attempts call(one.service);
-        const auto first = call.next(kNow, kEnd, kPolicy).replica;
-        call.began(first);
-        CHECK(!call.failed(first, first->generation(), lost(), kNow));
-        CHECK(call.next(kNow, kEnd, kPolicy).kind == Kind::ask);
-        one.spend_all();
-    }
-}
-
-TEST(one_with_too_much_to_do_is_not_suspected_and_another_one_may_be_asked) {
-    Asked call(2);
-    const auto first = call.ask();
-    CHECK(!call.fail(first, overloaded(3s)));
-    CHECK(first->usable() && first->standing(kNow + 2900ms) == Standing::slow);
-    const auto second = call.ask();
-    CHECK(second && second != first);
-    CHECK(!call.fail(second, overloaded()));
-    const Attempts::Step step = call.next();
-    CHECK(step.kind == Kind::give_up && step.error.status.code == Code::resource_exhausted && step.error.pushback == 50ms);
-    CHECK(step.error.status.message == "shard 1 of 2 at " + second->address() + ": too much to do");
-    CHECK(first->usable() && second->usable());
-}
-
-TEST(overload_goes_back_to_the_caller_where_it_may_not_be_asked_again) {
-    Asked spent(2);
-    CHECK(!spent.fail(spent.ask(), overloaded()));
-    spent.spend_all();
-    CHECK(spent.next().kind == Kind::give_up);
-    Asked forbidden(2);
-    CHECK(!forbidden.fail(forbidden.ask(), overloaded(-1ms)));
-    CHECK(forbidden.next().kind == Kind::give_up && forbidden.next().error.pushback == -1ms);
-    Asked only(1);
-    CHECK(!only.fail(only.ask(), overloaded()));
-    CHECK(only.next().kind == Kind::give_up);
-}
-
-TEST(who_hedges_one_with_too_much_to_do_is_waited_for) {
-    Asked call(2);
-    const auto first = call.ask();
-    const auto second = call.ask(100ms);
-    CHECK(first && second && !call.fail(first, overloaded(), 101ms));
-    CHECK(call.next(102ms).kind == Kind::wait);
-    CHECK(!call.fail(second, lost(), 103ms));
-    CHECK(call.next(104ms).error.status.code == Code::resource_exhausted);
-}
-
-TEST(hedges_have_a_budget) {
-    Asked call(2);
-    CHECK(call.ask() != nullptr);
-    call.spend_all(100ms);
-    CHECK(call.ask(100ms) == nullptr && call.next(199ms).kind == Kind::wait);
-    CHECK(call.ask(200ms) != nullptr);  // there is some again by then
-}
-
-TEST(a_tenth_of_all_calls_may_be_asked_twice) {
-    RetryBudget budget;
-    const auto spent = [&](Clock::time_point now) {
-        int count = 0;
-        while (budget.spend(now)) ++count;
-        return count;
-    };
-    CHECK(spent(kNow) == 100);  // at once, where many fail together
-    for (int i = 0; i < 505; ++i) budget.earn();
-    CHECK(spent(kNow) == 50);
-    CHECK(spent(kNow + 1050ms) == 11);  // with what was left
-    CHECK(spent(kNow) == 0);            // a clock of another thread
-    for (int i = 0; i < 100'000; ++i) budget.earn();
-    CHECK(spent(kNow + 1h) == 100);
 }
 
 TEST(a_call_without_time_is_not_asked) {

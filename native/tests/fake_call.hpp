@@ -2,6 +2,7 @@
 #pragma once
 
 #include <atomic>
+#include <functional>
 #include <memory>
 #include <optional>
 #include <string>
@@ -20,9 +21,11 @@ class FakeCall final : public grpc::ServerCall {
     const grpc::CallInfo& info() const override { return call_info; }
     bool has_ended() const override { return ended; }
     void send(grpc::OutgoingMessage message) override { sent = std::move(message); }
+    void add_trailer(std::string key, std::string value) override { added.emplace_back(std::move(key), std::move(value)); }
     void finish(grpc::Status how, grpc::Metadata with) override {
         status = std::move(how);
         trailers = std::move(with);
+        trailers.insert(trailers.end(), added.begin(), added.end());
         ended = true;
     }
     void reply(grpc::OutgoingMessage message) override {
@@ -30,6 +33,7 @@ class FakeCall final : public grpc::ServerCall {
         finish({}, {});
     }
     std::size_t unsent() const override { return 0; }
+    void when_unsent_below(std::size_t, std::function<void()> tell) override { tell(); }
     bool reserve(grpc::Reservation& reservation, std::size_t bytes) override {
         if (!reservation.bytes()) reservation = grpc::Reservation(budget_);
         return reservation.grow_to(bytes);
@@ -39,7 +43,7 @@ class FakeCall final : public grpc::ServerCall {
     std::atomic<bool> ended = false;
     std::optional<grpc::OutgoingMessage> sent;
     grpc::Status status;
-    grpc::Metadata trailers;
+    grpc::Metadata trailers, added;
 
   private:
     std::shared_ptr<grpc::MemoryBudget> budget_;

@@ -95,6 +95,7 @@ class Http2Peer {
         for (;;) {
             const ssize_t got = recv(ours_, buffer, sizeof(buffer), 0);
             if (got <= 0) break;
+            received += static_cast<std::size_t>(got);
             nghttp2_session_mem_recv(session_, reinterpret_cast<const std::uint8_t*>(buffer), static_cast<std::size_t>(got));
         }
     }
@@ -152,6 +153,7 @@ class Http2Peer {
 
     std::map<std::int32_t, Stream> streams;
     int pongs = 0;
+    std::size_t received = 0;  // bytes
 
   private:
     static std::vector<nghttp2_nv> views(const Headers& headers) {

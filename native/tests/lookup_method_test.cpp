@@ -103,6 +103,11 @@ TEST(the_copy_of_columns_that_are_not_aligned_counts_as_well) {
     const Wire columns = request_for(AnswerKind::halves, 1, many_signs(1'000));
     CHECK(call_with(*shard.method, aligned_message(columns), budget)->status.ok());
     CHECK(call_with(*shard.method, plain_message(columns), budget)->status.code == Code::resource_exhausted);
+    // Also before anybody knows whether the columns are right.
+    Wire wrong = columns;
+    wrong.columns[1].resize(8 * 999);
+    CHECK(call_with(*shard.method, aligned_message(wrong), budget)->status.code == Code::invalid_argument);
+    CHECK(call_with(*shard.method, plain_message(wrong), budget)->status.code == Code::resource_exhausted);
 }
 
 TEST(large_numbers_are_sent_from_where_they_were_written) {

@@ -63,6 +63,7 @@ class MemoryServer {
     struct Shared final : ServerShared {
         explicit Shared(const ServerLimits& all_limits) : ServerShared(all_limits, nullptr) {}
         void wait_for(const ServerConnection&, bool) override {}
+        void watch_deadline(const std::shared_ptr<ConnectedCall>&) override {}
     };
 
     explicit MemoryServer(const ServerLimits& limits = {}) : shared(std::make_shared<Shared>(limits)) {}
@@ -72,7 +73,7 @@ class MemoryServer {
         in = std::make_shared<Pipe>();
         out = std::make_shared<Pipe>();
         connection =
-            std::make_shared<ServerConnection>(1, shared, std::make_unique<MemoryTransport>(in, out, at_once), "memory");
+            std::make_shared<ServerConnection>(1, *shared, std::make_unique<MemoryTransport>(in, out, at_once), "memory");
     }
     // Takes bytes, and answers what they ask. False: the connection is of no more use.
     bool take(std::string_view bytes) {
@@ -98,10 +99,11 @@ class MemoryServer {
         }
     }
     static void tell(CallEvent event) {
-        if (event.kind == CallEvent::Kind::inbox) {
-            while (auto next = event.call->next()) tell(std::move(*next));
-            return;
-        }
+        if (!event.call->method().takes_stream()) return tell_method(std::move(event));
+        if (!event.call->begin_to_hand_out()) return;
+        while (auto next = event.call->next()) tell_method(std::move(*next));
+    }
+    static void tell_method(CallEvent event) {
         Method& method = event.call->method();
         if (event.kind == CallEvent::Kind::call_end) return method.on_call_end(event.call);
         if (event.call->has_ended()) return event.call->expire();

@@ -126,6 +126,16 @@ TEST(large_messages_travel_both_ways) {
     }
 }
 
+TEST(a_handshake_waits_for_the_other_end_and_not_for_the_socket) {
+    const Served served;
+    const auto [ours, theirs] = sockets();
+    ClientConnection connection(served.client->connect(theirs, "localhost"), "localhost");
+    connection.begin({.path = "/test.Echo/Echo", .message = OutgoingMessage(std::string("hello"))});
+    CHECK(connection.state() == ClientConnection::State::pending);
+    CHECK(connection.wants_to_read() && !connection.wants_to_write());
+    ::close(ours);
+}
+
 TEST(certificates_and_tokens_change_under_a_connection) {
     const Served served;
     const auto connection = served.connect(served.client.get());

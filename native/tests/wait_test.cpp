@@ -52,6 +52,33 @@ struct Signals {
     struct sigaction before{};
 };
 
+// Takes all that comes, and gives it out in small pieces: as one does that takes whole records.
+class Hoarding final : public Transport {
+  public:
+    explicit Hoarding(int socket) : plain_(plain_transport(socket)) {}
+
+    Result read(std::span<const iovec> into) override {
+        char room[1 << 16];
+        const iovec all{room, sizeof(room)};
+        const Result result = plain_->read({&all, 1});
+        kept_.append(room, result.bytes);
+        if (kept_.empty()) return result;
+        const std::size_t size = std::min({kept_.size(), into[0].iov_len, std::size_t{7}});
+        std::memcpy(into[0].iov_base, kept_.data(), size);
+        kept_.erase(0, size);
+        return {Outcome::some, size};
+    }
+    Result write(std::span<const iovec> from) override { return plain_->write(from); }
+    bool has_buffered() const override { return !kept_.empty(); }
+    void shut_down() noexcept override { plain_->shut_down(); }
+    int socket() const override { return plain_->socket(); }
+    std::string error() const override { return plain_->error(); }
+
+  private:
+    std::unique_ptr<Transport> plain_;
+    std::string kept_;
+};
+
 template <class Condition>
 void wait_until(Condition condition) {
     while (!condition()) std::this_thread::yield();
@@ -132,6 +159,18 @@ TEST(more_calls_than_few_are_waited_for) {
     CHECK(many[37]->state() == State::complete);
 }
 
+TEST(what_the_socket_does_not_tell_of_is_read_as_well) {
+    Http2Peer peer;
+    ClientConnection connection(std::make_unique<Hoarding>(peer.theirs()), "here");
+    connection.begin({.path = kPath, .message = OutgoingMessage(std::string("question"))});
+    peer.receive();
+    peer.answer(1, framed(some_text(1000)));
+    peer.go_on();
+    wait_any(Connections{&connection}, kNever);
+    CHECK(connection.state() == State::complete);
+    CHECK(text_of(connection.take().message.bytes()) == some_text(1000));
+}
+
 TEST(questions_larger_than_their_sockets_are_sent_side_by_side) {
     const std::string question = some_text(3'000'000);
     Client clients[3];
@@ -164,7 +203,7 @@ TEST(a_signal_ends_the_sleep) {
     Asking one;
     std::atomic<bool> done{false};
     std::thread waiting([&] {
-        wait_any(Connections{&one.connection}, kNever, kForever, policy);
+        wait_any(Connections{&one.connection}, kNever, kForever, Wanted::any, policy);
         done = true;
     });
     wait_until([&] {
@@ -181,7 +220,7 @@ TEST(a_signal_does_not_end_it_while_it_spins) {
     Asking one;
     std::atomic<bool> done{false};
     std::thread waiting([&] {
-        wait_any(Connections{&one.connection}, kNever, kForever, policy);
+        wait_any(Connections{&one.connection}, kNever, kForever, Wanted::any, policy);
         done = true;
     });
     for (int i = 1; i <= 100 && !done; ++i) {
@@ -199,13 +238,13 @@ TEST(the_policy_learns_from_each_answer_once_and_from_waiting_in_vain) {
         SpinPolicy policy(true);
         Asking one, two;
         one.answer();
-        wait_any(Connections{&one.connection, &two.connection}, kNever, spin_for, policy);
+        wait_any(Connections{&one.connection, &two.connection}, kNever, spin_for, Wanted::any, policy);
         const Clock::duration learned = policy.typical();
         CHECK(learned > Clock::duration::zero());
-        wait_any(Connections{&one.connection, &two.connection}, kNever, spin_for, policy);  // one has ended before
+        wait_any(Connections{&one.connection, &two.connection}, kNever, spin_for, Wanted::any, policy);  // one has ended before
         CHECK(policy.typical() == learned);
         SpinPolicy other(true);
-        wait_any(Connections{&two.connection}, in(0ms), spin_for, other);
+        wait_any(Connections{&two.connection}, in(0ms), spin_for, Wanted::any, other);
         CHECK(other.typical() > Clock::duration::zero());
         // The wait is over for it, too.
         other.begin_wait();

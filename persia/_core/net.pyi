@@ -1,90 +1,265 @@
-"""How lookups travel in frames (docs/formats/frames.md). Use persia.rpc rather than this.
+"""gRPC, and those who are asked over it. Use persia.rpc and persia.routing rather than this.
 
 `from persia import _core`, then `_core.net`: it is a part of that extension, not a module of a package.
 """
 
-from collections.abc import Sequence
-
 import numpy as np
 import numpy.typing as npt
-from typing_extensions import Buffer
 
-from persia._core import FeatureCounts, ShardRequest, Table
+from persia._core import Batch, FeatureCounts, Slots
+from persia._core._servers import CallQueue as CallQueue
+from persia._core._servers import CallTotals as CallTotals
+from persia._core._servers import ForwardCounts as ForwardCounts
+from persia._core._servers import ForwardTotals as ForwardTotals
+from persia._core._servers import Health as Health
+from persia._core._servers import HistogramTotals as HistogramTotals
+from persia._core._servers import LookupContext as LookupContext
+from persia._core._servers import LookupTotals as LookupTotals
+from persia._core._servers import Message as Message
+from persia._core._servers import Method as Method
+from persia._core._servers import Server as Server
+from persia._core._servers import ServerCall as ServerCall
+from persia._core._servers import constant_method as constant_method
+from persia._core._servers import forward_method as forward_method
+from persia._core._servers import lookup_method as lookup_method
+from persia._core.security import TlsContext, TokenSource
 
-# Lookups that need no Python
+class ReplicaHealth:
+    """What a server says of itself; as persia.rpc.prober.Health."""
 
-class LookupTotals:
-    """Since the start."""
+    @property
+    def ready(self) -> bool: ...
+    @property
+    def state(self) -> str: ...
+    @property
+    def refused(self) -> str: ...
+    @property
+    def version(self) -> int: ...
+    @property
+    def rows(self) -> int: ...
+    @property
+    def server_start(self) -> int: ...
+    @property
+    def checkpoint_id(self) -> int: ...
+    @property
+    def checkpoint_seconds(self) -> int: ...
+    @property
+    def well(self) -> bool:
+        """Whether it may be asked, as far as it alone is concerned."""
 
-    lookups: int
-    signs: int
-    absent: int
-    wrong_dim: int
-    seconds: float
-    within: list[int]
-    """How many took at most each bound, and more than the one before."""
-    beyond: int
-    """And more than all of them."""
+class Replica:
+    """One server, and the connections to it. Any thread may use it."""
 
-class ShardAnswers:
-    """What a shard answers lookups from, and what is counted of them. Any thread may use it."""
+    def __init__(self, address: str, host: str = "", tls: TlsContext | None = None, token: TokenSource | None = None) -> None:
+        """Connects when it is asked.
 
-    def __init__(self, request: bytes, start: int, max_numbers: int, bounds: Sequence[float], features: Sequence[str]) -> None:
-        """request: the message of each request meant for this shard; start: the server_start of answers; max_numbers: of
-        an answer; bounds: seconds, ascending, of the histogram of what lookups take; features: what is counted each.
+        Args:
+            address: `127.0.0.1:5000`, `[::1]:5000` or `unix:/path`.
+            host: Whose certificate it has to show; empty: that of the address.
+            tls: What connections are encrypted with; None: they are not.
+            token: Shown with each call; None: none is.
         """
-    def open(self, table: Table, checkpoint: int) -> None:
-        """From now on, lookups are answered, as of that checkpoint."""
+    @property
+    def address(self) -> str: ...
+    @property
+    def generation(self) -> int:
+        """Of connections: a failure of one ends all of its generation."""
+    @property
+    def usable(self) -> bool:
+        """Whether it may be asked: it is well, not excluded, and not closed."""
+    @property
+    def well(self) -> bool: ...
+    @property
+    def health(self) -> ReplicaHealth: ...
+    @property
+    def excluded(self) -> str:
+        """Why it is not asked although it is well; empty: it is."""
+    @property
+    def closed(self) -> bool: ...
+    @property
+    def idle_connections(self) -> int: ...
+    @property
+    def unusable_since(self) -> float:
+        """time.monotonic(), where it is unusable."""
+    @property
+    def standing(self) -> int:
+        """Others with less go first. 0: well, 1: it was slower than it should be, 2: it has not even answered a probe."""
+    def why_unusable(self) -> str:
+        """What it says, or why it is excluded."""
+    def mark_hanging(self, seconds: float) -> None:
+        """For so long, others go first."""
+    def suspect(self, generation: int, reason: str) -> None:
+        """A connection of that generation failed: the server is not used again before it has said that it is well."""
+    def set_health(
+        self,
+        generation: int,
+        *,
+        ready: bool,
+        state: str,
+        refused: str = "",
+        version: int = 0,
+        rows: int = 0,
+        server_start: int = 0,
+        checkpoint_id: int = 0,
+        checkpoint_seconds: int = 0,
+    ) -> str:
+        """What it said when it was asked; generation: before that.
+
+        Returns "outdated": a connection has failed since, and it was not taken; "changed": in what concerns those who choose
+        between replicas; else "same".
+        """
+    def exclude(self, reason: str) -> None:
+        """It is not asked, although it is well, until it is called with an empty reason."""
+    def wait_for_change(self, generation: int, seconds: float) -> bool:
+        """Whether the generation is another one, or it was closed, within so long."""
+    def call(self, path: str, message: bytes, seconds: float) -> bytes:
+        """One call, whatever its health is, and without a change to it.
+
+        Raises:
+            Unavailable: It cannot be reached.
+            DeadlineExceeded: Not in time.
+            PersiaError: What it says.
+        """
     def close(self) -> None:
-        """From now on, they are not."""
-    def count(self, parts: Buffer, absent: int, wrong_dim: int, misses: bytes) -> None:
-        """A lookup that was answered; misses: by part, as _core.answer gives them."""
-    @property
-    def features(self) -> FeatureCounts: ...
-    def took(self, seconds: float) -> None: ...
-    def totals(self) -> LookupTotals: ...
+        """Calls that run may come to their end."""
 
-class FrameLane:
-    """Answers lookups that come in frames over one connection."""
+class ReplicaSet:
+    """Servers that can do the same work. Any thread may use it."""
 
-    def __init__(self, answers: ShardAnswers) -> None: ...
-    def serve(self, socket: int) -> bytes:
-        """Until a request comes that is not for it: what has come of it; empty at the end of the connection. OSError."""
+    def __init__(self, name: str, replicas: list[Replica]) -> None:
+        """name: stands in messages, such as `shard 1 of 2`."""
     @property
-    def waits_since(self) -> float:
-        """time.monotonic(); infinite while it has a request, or is not in serve()."""
+    def name(self) -> str: ...
+    @property
+    def replicas(self) -> list[Replica]:
+        """As they are now."""
+    def set_replicas(self, replicas: list[Replica], unresolved: str = "") -> None:
+        """unresolved: what is wrong with names, for messages. Those that are not among them any more are not closed."""
+    @property
+    def usable(self) -> bool:
+        """Whether one of them is."""
+    @property
+    def hanging(self) -> bool:
+        """Whether no replica that can be used answers even probes."""
+    def why_unusable(self) -> str:
+        """What each replica says, for a message."""
+    def close(self) -> None: ...
 
-# Requests in frames
+class Lookup:
+    """A batch's that was begun. For one thread at a time."""
 
-class FrameCall:
-    """One request at a time over a socket that does not block. For one thread at a time."""
+    @property
+    def numbers(self) -> npt.NDArray[np.float16]:
+        """Of all tensors, one after the other; not there before finish()."""
+    @property
+    def shapes(self) -> npt.NDArray[np.uint32]:
+        """Of each tensor three, as ForwardResponse has them."""
+    def finish(self) -> LookupResult:
+        """Waits for the answers, once. Unavailable, DeadlineExceeded, or what a server has refused it with."""
 
-    def __init__(self, socket: int, columns: int, max_bytes: int) -> None:
-        """columns: of an answer, its message included; 1 to 6. InvalidInput."""
-    def ask(self, turn: int, columns: ShardRequest | list[Buffer], message: bytes, connected: bool) -> None:
-        """Begins a request. columns: at most 5; connected: whether the socket is, as yet. TooLarge."""
-    def take(self) -> tuple[list[npt.NDArray[np.uint8]], bytes] | None:
-        """The columns of the answer, writable, and its message; None unless it is whole."""
-    @property
-    def failed(self) -> bool:
-        """Whether the connection is of no more use."""
-    @property
-    def error(self) -> int:
-        """Why it failed, as the system counts; 0: the other end has closed, or what came is no answer to the request."""
-    @property
-    def got(self) -> int:
-        """How many bytes have come of an answer that is none, or not whole."""
-    @property
-    def start(self) -> bytes:
-        """The first of them, at most a header."""
-    @property
-    def quiet(self) -> bool:
-        """Between two requests: whether nothing has come that nobody asked for, and the other end is still there."""
+class LookupResult:
+    """What is to be said of a batch's tensors."""
 
-def exchange(calls: list[FrameCall], descriptors: list[int], seconds: float, awake: float = 0.0) -> None:
-    """Advances calls until one of them is whole or has failed, or a descriptor can be read, or a signal comes while it sleeps,
-    or the seconds are over.
+    @property
+    def versions(self) -> list[int]:
+        """Of each shard; 0 for one that was not asked."""
+    @property
+    def absent(self) -> int: ...
+    @property
+    def wrong_dim(self) -> int: ...
+    @property
+    def missing_shards(self) -> list[int]:
+        """Whose rows are zeros."""
+    @property
+    def counts(self) -> npt.NDArray[np.uint32]:
+        """Of each feature four, as ForwardResponse has them. To be read once."""
+    @property
+    def checkpoint_id(self) -> int: ...
+    @property
+    def asking_seconds(self) -> float:
+        """From the first request to the last answer."""
 
-    awake: for how many seconds at most after they were asked it looks for answers before it sleeps, if the last ones came as
-    soon as that.
+class Router:
+    """Plans, asks the shards, checks and assembles. Any thread may use it."""
+
+    def __init__(
+        self,
+        slots: Slots,
+        shards: list[ReplicaSet],
+        *,
+        hedge_after: float,
+        wait_for_service: float,
+        spin_for: float,
+        zeros_for_missing_shards: bool = False,
+    ) -> None:
+        """Seconds, as RouterOptions has them. slots: by which ids become signs; shards: in order."""
+    def begin(self, batch: Batch, seconds: float) -> Lookup:
+        """Sends what is to be asked. InvalidInput, TooLarge."""
+    def settle(self, checkpoint_id: int, problem: str, known_starts: list[int] | None) -> None:
+        """Which answers count from now on.
+
+        Args:
+            checkpoint_id: Of the checkpoint whose servers are asked.
+            problem: Why there is no such checkpoint; empty: there is.
+            known_starts: The server_start of those that count; None: of all.
+        """
+    @property
+    def feature_counts(self) -> FeatureCounts: ...
+
+class IdSet:
+    """Numbers that are good, more of which may become known. Any thread may use it."""
+
+    def __init__(self) -> None: ...
+    def add(self, id: int) -> None: ...
+    def __contains__(self, id: int) -> bool: ...
+
+class Forwarded:
+    """A middleware's answer, whose arrays share its memory. As ForwardResponse."""
+
+    @property
+    def numbers(self) -> npt.NDArray[np.float16]: ...
+    @property
+    def shapes(self) -> npt.NDArray[np.uint32]: ...
+    @property
+    def counts(self) -> npt.NDArray[np.uint32]: ...
+    @property
+    def versions(self) -> list[int]: ...
+    @property
+    def absent(self) -> int: ...
+    @property
+    def wrong_dim(self) -> int: ...
+    @property
+    def missing_shards(self) -> list[int]: ...
+    @property
+    def embedding_config_id(self) -> int: ...
+    @property
+    def checkpoint_id(self) -> int: ...
+
+def forward(
+    middleware: ReplicaSet,
+    batch: Batch,
+    *,
+    seconds: float,
+    timeout_ms: int,
+    hedge_after: float,
+    wait_for_service: float,
+    spin_for: float,
+    config_ids: IdSet | None,
+) -> Forwarded:
+    """Has a middleware look up a batch, and waits for its answer.
+
+    Args:
+        middleware: Any of them will do.
+        batch: Only its ids are sent.
+        seconds: How long it may take.
+        timeout_ms: What the middleware is told of that.
+        hedge_after: As for a Router, as the two that follow.
+        wait_for_service: How long is waited for one that can be used.
+        spin_for: How long at most who waits stays awake.
+        config_ids: Embedding configs by which answers may be; None: any.
+
+    Raises:
+        Unavailable: No middleware answers.
+        DeadlineExceeded: Not in time.
+        PersiaError: What it says.
     """

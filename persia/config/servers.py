@@ -35,7 +35,12 @@ def read_servers(node: Node) -> tuple[tuple[str, ...], ...]:
 
 
 def address_problem(text: str) -> str | None:
-    """Why `text` is not `host:port`, or None. A host is a DNS name, an IPv4 address or an IPv6 address in brackets."""
+    """Why `text` is neither `host:port` nor `unix:/path`, or None.
+
+    A host is a DNS name, an IPv4 address or an IPv6 address in brackets.
+    """
+    if text.startswith("unix:/"):
+        return None
     host, colon, port = text.rpartition(":")
     if "://" in text:
         return f"{_FORM} without a scheme, got `{text}`"

@@ -87,11 +87,11 @@ class DriftMetrics(Collector):
 class MetricsServer:
     """Answers until it is closed."""
 
-    def __init__(self, asked: Asked, port: int) -> None:
+    def __init__(self, asked: Asked, port: int, host: str) -> None:
         """port: 0 takes a free one. Raises OSError."""
         registry = CollectorRegistry()
         registry.register(DriftMetrics(asked))
-        self._server, self._thread = start_http_server(port, registry=registry)
+        self._server, self._thread = start_http_server(port, host, registry)
         self.port = int(self._server.server_port)
 
     def close(self) -> None:
@@ -100,6 +100,6 @@ class MetricsServer:
         self._thread.join()
 
 
-def serve_metrics(asked: Asked, port: int) -> MetricsServer:
-    """Raises OSError if the port is taken."""
-    return MetricsServer(asked, port)
+def serve_metrics(asked: Asked, port: int, host: str = "127.0.0.1") -> MetricsServer:
+    """Raises OSError if the port is taken, or the host is none of this machine."""
+    return MetricsServer(asked, port, host)

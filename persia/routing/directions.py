@@ -22,7 +22,9 @@ def give_directions(router: Router, config: bytes) -> pb.DirectionsResponse:
         shards=[pb.ShardDirections(addresses=addresses) for addresses in router.servers],
         embedding_config=config,
         hedge_after_ms=round(options.hedge_after * 1000),
-        server_starts=[health.server_start for health in usable if health.server_start],  # an older server is told from no other one
+        server_starts=[
+            health.server_start for health in usable if health.server_start
+        ],  # an older server is told from no other one
         mixed_checkpoints=options.mixed_checkpoints,
     )
 

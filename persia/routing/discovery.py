@@ -5,9 +5,10 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 
-from persia.errors import NotFound, PersiaError, Unavailable
+from persia.errors import DeadlineExceeded, NotFound, PersiaError, Unavailable
 from persia.rpc.call import call
 from persia.rpc.methods import SHARD_STATUS
+from persia.security import ClientSecurity
 from persia.v1 import embedding_pb2 as pb
 
 __all__ = ["are_shards"]
@@ -15,7 +16,7 @@ __all__ = ["are_shards"]
 _CALL_SECONDS = 1.0
 
 
-def are_shards(addresses: Sequence[str], end: float) -> bool:
+def are_shards(addresses: Sequence[str], end: float, security: ClientSecurity | None = None) -> bool:
     """Whether the addresses are those of embedding servers; asks until one of them answers.
 
     Raises:
@@ -25,10 +26,13 @@ def are_shards(addresses: Sequence[str], end: float) -> bool:
     while True:
         for address in addresses:
             try:
-                call(address, SHARD_STATUS, pb.StatusRequest(), max(0.001, min(_CALL_SECONDS, end - time.monotonic())))
+                seconds = max(0.001, min(_CALL_SECONDS, end - time.monotonic()))
+                call(address, SHARD_STATUS, pb.StatusRequest(), seconds, security)
                 return True
             except NotFound:
                 return False
+            except DeadlineExceeded as error:
+                problems.setdefault(address, str(error))  # what a server has said before tells more
             except PersiaError as error:
                 problems[address] = str(error)
         if time.monotonic() >= end:

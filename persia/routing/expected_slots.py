@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Sequence
 
+from persia import _core
 from persia.config import EmbeddingConfig
 from persia.config.slots_match import SlotLike, problems_text, slot_problems
 from persia.errors import ConfigError, InvalidInput
@@ -23,21 +24,16 @@ class ExpectedSlots:
     def __init__(self, slots: Sequence[SlotLike]) -> None:
         self._slots = tuple(slots)
         self._found: dict[tuple[int, bytes], str] = {}
-        self._met: frozenset[int] = frozenset()
+        self.met = _core.net.IdSet()  # the fingerprints of those that were compared, and are as expected
 
     def compare(self, config_id: int, data: bytes) -> str:
         """Why somebody with this config must not be asked; empty: it may be. data: config_bytes() of it."""
         found = self._found.get((config_id, data))
         if found is None:
             found = self._found[config_id, data] = self._compare(config_id, data)
-        if not found and config_id not in self._met:
-            self._met |= {config_id}
+        if not found:
+            self.met.add(config_id)
         return found
-
-    @property
-    def met(self) -> list[int]:
-        """The fingerprints of the configs that were compared, and are as expected."""
-        return list(self._met)
 
     def check(self, config: EmbeddingConfig) -> None:
         """Raises ConfigError for a config that is not as expected."""

@@ -14,6 +14,7 @@ import numpy.typing as npt
 from persia import _core
 from persia.config.global_config import EmbeddingWorkerConfig
 from persia.feature_lookup import FeatureLookup
+from persia.security import ClientSecurity
 
 __all__ = [
     "FEATURE_NUMBERS",
@@ -32,7 +33,7 @@ FEATURE_NUMBERS = 4
 
 @dataclass(frozen=True)
 class RouterOptions:
-    """How a router behaves when something is wrong. Times in seconds."""
+    """How servers are spoken to, and how a router behaves when something is wrong. Times in seconds."""
 
     timeout: float = 10.0  # of a lookup whose caller says nothing
     hedge_after: float = 0.1  # until a replica that has not answered is hedged by another one
@@ -41,11 +42,13 @@ class RouterOptions:
     zeros_for_missing_shards: bool = False  # instead of an error
     clients_ask_shards: bool = True  # where they reach them, instead of a middleware
     mixed_checkpoints: str = "old"  # or "error", as the config file has it
+    security: ClientSecurity | None = None  # None: in plain text, and without a token
 
     @classmethod
-    def of(cls, config: EmbeddingWorkerConfig) -> RouterOptions:
+    def of(cls, config: EmbeddingWorkerConfig, security: ClientSecurity | None = None) -> RouterOptions:
         """What a config file says."""
         return cls(
+            security=security,
             timeout=config.lookup_timeout_ms / 1000,
             hedge_after=config.hedge_after_ms / 1000,
             wait_for_shard=config.wait_for_shard_ms / 1000,

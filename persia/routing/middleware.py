@@ -43,7 +43,7 @@ class MiddlewareClient:
         """
         self.options = options
         self._expected_slots = ExpectedSlots(expects) if expects is not None else None
-        self._service = PerProcess(lambda: Service("the middleware", self._make_probe(on_probe), addresses))
+        self._service = PerProcess(lambda: Service("the middleware", self._make_probe(on_probe), addresses, options.security))
 
     @property
     def service(self) -> Service:

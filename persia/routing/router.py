@@ -124,7 +124,10 @@ class Router:
 
     def _open(self) -> _Opened:
         shards = shard_services(
-            self.servers, None if self._known_starts is None else self._is_known_start, self.checkpoint_choice.settle
+            self.servers,
+            self.options.security,
+            None if self._known_starts is None else self._is_known_start,
+            self.checkpoint_choice.settle,
         )
         options = self.options
         self._native = _core.net.Router(

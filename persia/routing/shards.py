@@ -8,6 +8,7 @@ from persia import _core
 from persia.rpc.methods import SHARD_STATUS
 from persia.rpc.prober import Health, Probe
 from persia.rpc.service import Service
+from persia.security import ClientSecurity
 from persia.v1 import embedding_pb2 as pb
 
 __all__ = ["IsKnownStart", "shard_services"]
@@ -19,18 +20,23 @@ _NOTHING = pb.StatusRequest().SerializeToString()
 
 
 def shard_services(
-    servers: Sequence[Sequence[str]], is_known_start: IsKnownStart | None = None, on_change: Callable[[], None] = lambda: None
+    servers: Sequence[Sequence[str]],
+    security: ClientSecurity | None = None,
+    is_known_start: IsKnownStart | None = None,
+    on_change: Callable[[], None] = lambda: None,
 ) -> list[Service]:
     """For each shard its servers.
 
     Args:
         servers: For each shard, in order, the `host:port` of its replicas.
+        security: As for a Service.
         is_known_start: None: whoever says that it is this shard is one of ours.
         on_change: As for a Service.
     """
     count = len(servers)
     return [
-        Service(f"shard {i} of {count}", _probe(i, count, is_known_start), one, on_change) for i, one in enumerate(servers)
+        Service(f"shard {i} of {count}", _probe(i, count, is_known_start), one, security, on_change)
+        for i, one in enumerate(servers)
     ]
 
 

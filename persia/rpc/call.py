@@ -7,13 +7,14 @@ import socket
 
 from google.protobuf.message import Message
 
-from persia import _core
 from persia.errors import Unavailable
+from persia.rpc.service import native_replica
+from persia.security import ClientSecurity
 
 __all__ = ["call"]
 
 
-def call(address: str, path: str, request: Message, seconds: float) -> bytes:
+def call(address: str, path: str, request: Message, seconds: float, security: ClientSecurity | None = None) -> bytes:
     """The answer's bytes.
 
     Args:
@@ -21,6 +22,7 @@ def call(address: str, path: str, request: Message, seconds: float) -> bytes:
         path: `/package.Service/Method`.
         request: Its message.
         seconds: How long it may take.
+        security: How the server is spoken to; None: in plain text, and without a token.
 
     Raises:
         Unavailable: The server cannot be reached.
@@ -28,7 +30,7 @@ def call(address: str, path: str, request: Message, seconds: float) -> bytes:
         DeadlineExceeded: Not in time.
         PersiaError: What the server says.
     """
-    replica = _core.net.Replica(_with_address(address), _host_of(address))
+    replica = native_replica(_with_address(address), _host_of(address), security)
     try:
         return replica.call(path, request.SerializeToString(), seconds)
     finally:
@@ -36,7 +38,7 @@ def call(address: str, path: str, request: Message, seconds: float) -> bytes:
 
 
 def _host_of(address: str) -> str:
-    return "" if address.startswith("unix:") else address.rpartition(":")[0].strip("[]")
+    return "localhost" if address.startswith("unix:") else address.rpartition(":")[0].strip("[]")
 
 
 def _with_address(address: str) -> str:

@@ -5,14 +5,17 @@ from __future__ import annotations
 import logging
 import sys
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 
 import click
 
+from persia.config.listening import check_listen
+from persia.config.security import SecurityConfig
 from persia.errors import Unavailable
 from persia.memory import keep_freed_memory
 from persia.rpc.server import Server
+from persia.security import Refreshing, ServerSecurity
 
 if TYPE_CHECKING:
     from prometheus_client import CollectorRegistry
@@ -30,6 +33,7 @@ _Command = TypeVar("_Command", bound=Callable[..., Any])
 
 _OPTIONS = (
     click.option("--host", default="127.0.0.1", help="The address to listen on; 0.0.0.0 for all."),
+    click.option("--listen", multiple=True, help="One more place to listen at: HOST:PORT, or unix:/path. May be repeated."),
     click.option("--metrics-port", type=_Port, help="Where Prometheus finds the metrics, on the same host."),
     click.option("--global-config", type=click.Path(), help="Instead of $PERSIA_GLOBAL_CONFIG."),
     click.option("--embedding-config", type=click.Path(), help="Instead of $PERSIA_EMBEDDING_CONFIG."),
@@ -40,7 +44,7 @@ _OPTIONS = (
 
 
 def server_options(port: int) -> Callable[[_Command], _Command]:
-    """--port with that default, --host, --metrics-port, --global-config, --embedding-config, --log-level."""
+    """--port with that default, --host, --listen, --metrics-port, --global-config, --embedding-config, --log-level."""
 
     def decorate(command: _Command) -> _Command:
         for option in reversed(_OPTIONS):
@@ -68,19 +72,51 @@ def give_up(program: str, reason: str) -> NoReturn:
 class Listeners:
     """gRPC and metrics on one host. Bound on construction: so a port that is taken is known before anything else."""
 
-    def __init__(self, host: str, port: int, service: str, workers: int = 0) -> None:
-        """service: the full name; workers: as for a Server. Raises Unavailable."""
+    def __init__(
+        self, host: str, port: int, more: Sequence[str], service: str, security: SecurityConfig, workers: int = 0
+    ) -> None:
+        """It listens from now on, and serves from start() on.
+
+        Args:
+            host: A name or an address.
+            port: 0: any free one.
+            more: Other places: `host:port`, `unix:/path`.
+            service: The full name.
+            security: Who may call.
+            workers: As for a Server.
+
+        Raises:
+            Unavailable: A place is taken, or none of this machine.
+            ConfigError: The section `security` does not go with the places, or with its files.
+        """
         self._url_host = f"[{host}]" if ":" in host and not host.startswith("[") else host  # of IPv6
         self._host = self._url_host.strip("[]")
-        self.server = Server([service], workers=workers)
-        self.address = self.server.listen(f"{self._url_host}:{port}")
+        places = [f"{self._url_host}:{port}", *more]
+        for place in places:
+            check_listen(place, security)
+        self._security = security
+        self._protection = ServerSecurity(security)
+        self._files = Refreshing(self._protection)
+        self.server = Server([service], guard=self._protection.guard, tls=self._protection.tls, workers=workers)
+        self.address, *self.more = map(self.server.listen, places)
 
     def offer_metrics(self, registry: CollectorRegistry, port: int) -> str:
-        """Over HTTP; port 0 for any free one. Returns the URL. Raises Unavailable."""
-        from prometheus_client import start_http_server  # a server without metrics starts sooner
+        """Over HTTP, to those who may call; port 0 for any free one. Returns the URL. Raises Unavailable."""
+        from persia.security.metrics_server import MetricsServer  # a server without metrics starts sooner
 
         try:
-            server, _thread = start_http_server(port, self._host, registry)
+            server = MetricsServer(self._host, port, registry, self._security, self._protection.guard)
         except OSError as error:
             raise Unavailable(f"expected a free address for metrics, got {self._url_host}:{port}: {error}") from None
-        return f"http://{self._url_host}:{server.server_port}/metrics"
+        server.start()
+        scheme = "http" if self._security.certificate is None else "https"
+        return f"{scheme}://{self._url_host}:{server.server_port}/metrics"
+
+    def start(self) -> None:
+        self._files.start()
+        self.server.start()
+
+    def stop(self, seconds: float) -> None:
+        """As Server.stop."""
+        self.server.stop(seconds)
+        self._files.close()

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from google.protobuf import descriptor_pool
 from google.protobuf.descriptor import FileDescriptor
+from grpc_health.v1 import health_pb2  # describes itself when it is imported
 from grpc_reflection.v1alpha import reflection_pb2 as pb
 
 __all__ = ["PATHS", "SERVICE", "Reflection"]
@@ -13,6 +14,7 @@ __all__ = ["PATHS", "SERVICE", "Reflection"]
 SERVICE = "grpc.reflection.v1alpha.ServerReflection"
 # The two versions differ by their name alone.
 PATHS = ("/grpc.reflection.v1.ServerReflection/ServerReflectionInfo", f"/{SERVICE}/ServerReflectionInfo")
+_HEALTH: str = health_pb2.DESCRIPTOR.services_by_name["Health"].full_name
 _NOT_FOUND = 5
 
 
@@ -20,8 +22,8 @@ class Reflection:
     """Answers from what is loaded of protobuf."""
 
     def __init__(self, services: Sequence[str]) -> None:
-        """services: full names."""
-        self._services = sorted([*services, SERVICE])
+        """services: full names, beside those of reflection and health, which every server has."""
+        self._services = sorted([*services, SERVICE, _HEALTH])
         self._pool = descriptor_pool.Default()
 
     def answer(self, request: pb.ServerReflectionRequest) -> pb.ServerReflectionResponse:
@@ -45,7 +47,7 @@ class Reflection:
         elif kind == "file_containing_extension":
             extended = request.file_containing_extension
             message = self._pool.FindMessageTypeByName(extended.containing_type)
-            _add(self._pool.FindExtensionByNumber(message, extended.extension_number).file, response)
+            _add(self._pool.FindExtensionByNumber(message, extended.extension_number).file, response)  # type: ignore[attr-defined]
         elif kind == "all_extension_numbers_of_type":
             name = request.all_extension_numbers_of_type
             numbers = [field.number for field in self._pool.FindAllExtensions(self._pool.FindMessageTypeByName(name))]

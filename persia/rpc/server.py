@@ -1,6 +1,7 @@
 """A gRPC server with what each of ours has: health, reflection, limits, errors as statuses, and a graceful end.
 
-The native core speaks gRPC. What is asked often is answered there; the other calls stand in a line, and threads here answer them.
+The native core speaks gRPC. What is asked often is answered there. The other calls stand in a line, and threads here answer
+them.
 """
 
 from __future__ import annotations
@@ -8,13 +9,15 @@ from __future__ import annotations
 import logging
 import threading
 from collections.abc import Callable, Sequence
-from typing import Any, TypeVar
+from typing import TypeVar
 
 from google.protobuf.message import Message
+from grpc_reflection.v1alpha.reflection_pb2 import ServerReflectionRequest
 
 from persia import _core
 from persia.errors import InvalidInput, Unavailable
-from persia.rpc.reflection import PATHS, Reflection, pb
+from persia.rpc.answering import Each, Handler, PythonMethod, Stream, StreamHandler, Unary
+from persia.rpc.reflection import PATHS, Reflection
 from persia.rpc.status import status_of
 
 __all__ = ["MAX_MESSAGE_BYTES", "Server"]
@@ -25,13 +28,12 @@ log = logging.getLogger(__name__)
 MAX_MESSAGE_BYTES = 256 << 20
 # Of all requests and answers that are under way.
 MAX_MEMORY_BYTES = 2 << 30
-_HEALTH = "grpc.health.v1.Health"
 # What Python answers is short and seldom. One that hangs does not hold up the others.
-_THREADS = 4
+THREADS = 4
 _LOOK_SECONDS = 1.0
+_HEAR_SECONDS = 0.05
 
 _Request = TypeVar("_Request", bound=Message)
-Handler = Callable[[memoryview], bytes]
 
 
 class Server:
@@ -44,6 +46,7 @@ class Server:
         guard: _core.security.Guard | None = None,
         tls: _core.security.TlsContext | None = None,
         workers: int = 0,
+        threads: int = THREADS,
         max_memory_bytes: int = MAX_MEMORY_BYTES,
     ) -> None:
         """A server that listens nowhere yet.
@@ -53,6 +56,7 @@ class Server:
             guard: Who may call; None: everybody.
             tls: What connections are encrypted with; None: they are not.
             workers: How many calls are worked on at a time; 0: as many as there are processors.
+            threads: How many calls are answered in Python at a time.
             max_memory_bytes: Of all requests and answers that are under way.
         """
         self.native = _core.net.Server(
@@ -61,12 +65,12 @@ class Server:
         self._health = _core.net.Health([*services])
         self._health.add_to(self.native)
         self._calls = _core.net.CallQueue()
-        self._handlers: dict[str, Handler] = {}
-        self._takes_stream: dict[str, bool] = {}
+        self._methods: dict[str, PythonMethod] = {}
+        self._thread_count = threads
         self._threads: list[threading.Thread] = []
-        reflection = Reflection([*services, _HEALTH])
+        reflection = Reflection(services)
         for path in PATHS:
-            self.add_messages(path, pb.ServerReflectionRequest, reflection.answer)
+            self.add_messages(path, ServerReflectionRequest, reflection.answer)
 
     def add(self, path: str, method: _core.net.Method) -> None:
         """A method that the native core answers. path: `/package.Service/Method`."""
@@ -74,16 +78,23 @@ class Server:
 
     def add_unary(self, path: str, kind: type[_Request], answer: Callable[[_Request], Message]) -> None:
         """A method of one request and one answer. What `answer` raises becomes the call's status."""
-        self._add(path, lambda message: answer(_parsed(kind, message)).SerializeToString(), takes_stream=False)
+        self._add(path, Unary(lambda message, _call: answer(_parsed(kind, message)).SerializeToString()))
 
     def add_messages(self, path: str, kind: type[_Request], answer: Callable[[_Request], Message]) -> None:
         """A method to which a client sends any number of messages, each of which is answered by one."""
-        self._add(path, lambda message: answer(_parsed(kind, message)).SerializeToString(), takes_stream=True)
+        self._add(path, Each(lambda message, _call: answer(_parsed(kind, message)).SerializeToString()))
 
-    def _add(self, path: str, handler: Handler, *, takes_stream: bool) -> None:
-        self._handlers[path] = handler
-        self._takes_stream[path] = takes_stream
-        self.native.add(path, self._calls.method(takes_stream))
+    def add_handler(self, path: str, handler: Handler) -> None:
+        """A method of one request and one answer, as bytes, whose handler wants to know who calls."""
+        self._add(path, Unary(handler))
+
+    def add_stream(self, path: str, handler: StreamHandler) -> None:
+        """A method of one request whose answer is a stream: no more of it is made than the caller takes."""
+        self._add(path, Stream(handler))
+
+    def _add(self, path: str, method: PythonMethod) -> None:
+        self._methods[path] = method
+        self.native.add(path, self._calls.method(method.takes_stream))
 
     def listen(self, address: str) -> str:
         """`host:port`, port 0 for any free one, or `unix:/path`. Returns it with its port. Raises Unavailable."""
@@ -98,7 +109,7 @@ class Server:
 
     def start(self) -> None:
         self.native.start()
-        for number in range(_THREADS):
+        for number in range(self._thread_count):
             thread = threading.Thread(target=self._answer_calls, name=f"rpc-{number}", daemon=True)
             self._threads.append(thread)
             thread.start()
@@ -110,7 +121,10 @@ class Server:
     def stop(self, seconds: float) -> None:
         """Takes no new calls, lets those that run finish for so long, then ends them."""
         self.leave()
-        self.native.stop(seconds)
+        stopping = threading.Thread(target=self.native.stop, args=(seconds,), name="rpc-stop", daemon=True)
+        stopping.start()
+        while stopping.is_alive():  # signals are heard meanwhile
+            stopping.join(_HEAR_SECONDS)
         self._calls.close()
         for thread in self._threads:
             thread.join(_LOOK_SECONDS)
@@ -125,15 +139,7 @@ class Server:
     def _answer(self, call: _core.net.ServerCall) -> None:
         """The one place where an exception becomes a status."""
         try:
-            message = call.take_message()
-            if message is None:  # the client of a stream has no more
-                call.finish(0)
-                return
-            answer = self._handlers[call.path](memoryview(message))
-            if self._takes_stream[call.path]:
-                call.send(answer)
-            else:
-                call.reply(answer)
+            self._methods[call.path].answer(call)
         except Exception as error:
             code, text = status_of(error)
             call.finish(code, text)

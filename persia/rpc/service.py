@@ -10,9 +10,10 @@ import time
 from collections.abc import Callable, Sequence
 
 from persia import _core
-from persia.rpc.prober import Probe, Prober
+from persia.rpc.prober import Health, Probe, Prober
+from persia.security import ClientSecurity, Refreshing
 
-__all__ = ["Service"]
+__all__ = ["Service", "native_replica"]
 
 log = logging.getLogger(__name__)
 
@@ -26,18 +27,34 @@ _Place = tuple[str, int]  # a host's address, and a port; or the path of a socke
 class Service:
     """Any thread may use it. `native` is what is asked."""
 
-    def __init__(self, name: str, probe: Probe, addresses: Sequence[str], on_change: Callable[[], None] = lambda: None) -> None:
-        """name: stands in messages, such as `shard 1 of 2`.
+    def __init__(
+        self,
+        name: str,
+        probe: Probe,
+        addresses: Sequence[str],
+        security: ClientSecurity | None = None,
+        on_change: Callable[[], None] = lambda: None,
+    ) -> None:
+        """A service that is watched from now on.
 
         Args:
             name: Stands in messages, such as `shard 1 of 2`.
             probe: Asks one of the servers how it is.
             addresses: `host:port` or `unix:/path`. Those that are names are resolved now and then, in a thread.
+            security: How they are spoken to; None: in plain text, and without a token.
             on_change: As for a Prober.
         """
         self.name, self.addresses = name, tuple(addresses)
         self.native = _core.net.ReplicaSet(name, [])
-        self._probe, self._on_change = probe, on_change
+        self._security, self._on_change = security, on_change
+        files = Refreshing(security) if security is not None else None
+
+        def ask(replica: _core.net.Replica, seconds: float) -> Health:
+            if files is not None:
+                files.look()
+            return probe(replica, seconds)
+
+        self._probe = ask
         self._replicas: dict[_Place, _core.net.Replica] = {}
         self._places: dict[str, set[_Place]] = {}  # that a name stood for last
         self._unresolved: dict[str, str] = {}
@@ -75,19 +92,20 @@ class Service:
 
     def _add_literal(self, address: str) -> bool:
         if address.startswith(_UNIX):
-            self._add(address, 0, address)
+            self._add(address, 0, address, "localhost")
             return True
         host, port = _split(address)
         try:
             ipaddress.ip_address(host)
         except ValueError:
             return False
-        self._add(host, port, address)
+        self._add(host, port, address, host)
         return True
 
-    def _add(self, host: str, port: int, address: str) -> None:
+    def _add(self, host: str, port: int, address: str, name: str) -> None:
+        """name: whose certificate the server has to show."""
         if (host, port) not in self._replicas:
-            replica = _core.net.Replica(address)
+            replica = native_replica(address, name, self._security)
             self._replicas[host, port] = replica
             Prober(replica, self._probe, self._on_change)
 
@@ -97,20 +115,26 @@ class Service:
         while not self._closed:
             found = literal.union(*[self._resolve(name) for name in names])
             for host, port in found - set(self._replicas):
-                self._add(host, port, f"[{host}]:{port}" if ":" in host else f"{host}:{port}")
+                self._add(host, port, f"[{host}]:{port}" if ":" in host else f"{host}:{port}", self._name_of(host, port))
             gone = [self._replicas.pop(place) for place in set(self._replicas) - found]
             self._publish()
             for replica in gone:
                 log.info("%s no longer stands for %s", ", ".join(names), replica.address)
                 replica.close()
                 self._on_change()
-            end = time.monotonic() + _RESOLVE_SECONDS
-            # In small steps, for it is looked up at once when nobody is left.
-            while not self._closed and time.monotonic() < end:
-                time.sleep(_LOOK_SECONDS)
-                if not self.usable:
-                    break
+            self._pause()
         self.close()  # also those that were found meanwhile
+
+    def _pause(self) -> None:
+        """In small steps: names are looked up at once when nobody is left that can be used."""
+        end = time.monotonic() + _RESOLVE_SECONDS
+        while not self._closed and time.monotonic() < end:
+            time.sleep(_LOOK_SECONDS)
+            if not self.usable:
+                return
+
+    def _name_of(self, host: str, port: int) -> str:
+        return next(_split(name)[0] for name, places in self._places.items() if (host, port) in places)
 
     def _resolve(self, name: str) -> set[_Place]:
         host, port = _split(name)
@@ -122,6 +146,13 @@ class Service:
         self._unresolved.pop(name, None)
         places = self._places[name] = {(str(info[4][0]), port) for info in infos}
         return places
+
+
+def native_replica(address: str, name: str, security: ClientSecurity | None) -> _core.net.Replica:
+    """A server that may be asked. name: whose certificate it has to show, where `security` says no other."""
+    if security is None:
+        return _core.net.Replica(address, name)
+    return _core.net.Replica(address, security.server_name or name, security.tls, security.tokens)
 
 
 def _split(address: str) -> tuple[str, int]:

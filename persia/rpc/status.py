@@ -15,27 +15,30 @@ from persia.errors import (
     Unavailable,
 )
 
-__all__ = ["CODE_NAMES", "code_name_of", "error_of", "status_of"]
+__all__ = ["CODE_NAMES", "error_of", "status_of"]
 
 log = logging.getLogger(__name__)
 
 # By their numbers.
 CODE_NAMES = (
-    *("OK", "CANCELLED", "UNKNOWN", "INVALID_ARGUMENT", "DEADLINE_EXCEEDED", "NOT_FOUND", "ALREADY_EXISTS", "PERMISSION_DENIED"),
+    *(
+        "OK",
+        "CANCELLED",
+        "UNKNOWN",
+        "INVALID_ARGUMENT",
+        "DEADLINE_EXCEEDED",
+        "NOT_FOUND",
+        "ALREADY_EXISTS",
+        "PERMISSION_DENIED",
+    ),
     *("RESOURCE_EXHAUSTED", "FAILED_PRECONDITION", "ABORTED", "OUT_OF_RANGE", "UNIMPLEMENTED", "INTERNAL", "UNAVAILABLE"),
     *("DATA_LOSS", "UNAUTHENTICATED"),
 )
 
 # One class per status: those whose constructors take more than a message come back as their base.
 _CLASSES: dict[str, type[PersiaError]] = {
-    kind.code: kind
-    for kind in (InvalidInput, NotFound, AccessDenied, TooLarge, Unauthenticated, Unavailable, DeadlineExceeded)
+    kind.code: kind for kind in (InvalidInput, NotFound, AccessDenied, TooLarge, Unauthenticated, Unavailable, DeadlineExceeded)
 }
-
-
-def code_name_of(error: Exception) -> str:
-    """The name of the status that an error becomes."""
-    return error.code if isinstance(error, PersiaError) else PersiaError.code
 
 
 def status_of(error: Exception) -> tuple[int, str]:

@@ -1,6 +1,6 @@
 """What the section `security` of global_config.yaml becomes: TLS and tokens of servers and clients.
 
-persia.security.grpcio has the same for channels of grpcio, which is imported there alone.
+persia.rpc.grpcio has the same for channels of grpcio, which is imported there alone.
 """
 
 from persia.security.ends import ClientSecurity, ServerSecurity

@@ -25,7 +25,7 @@ class Refreshing:
         self._thread = threading.Thread(target=self._run, name="security-files", daemon=True)
 
     def start(self) -> None:
-        self._look()
+        self.look()
         self._thread.start()
 
     def close(self) -> None:
@@ -34,9 +34,10 @@ class Refreshing:
 
     def _run(self) -> None:
         while not self._closed.wait(self._seconds):
-            self._look()
+            self.look()
 
-    def _look(self) -> None:
+    def look(self) -> None:
+        """Reads again what has changed: for those who have a thread of their own that comes by."""
         problems = self._files.refresh()
         for problem in problems:
             if problem not in self._problems:

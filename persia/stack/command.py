@@ -22,6 +22,7 @@ from persia.config import (
 from persia.errors import PersiaError, Unavailable
 from persia.rpc import StopSignal
 from persia.rpc.process import give_up, set_up
+from persia.security import ClientSecurity
 from persia.stack.checked import passes_check
 from persia.stack.child import Interrupted
 from persia.stack.deployment import Deployment, Plan, check_local, free_ports
@@ -111,6 +112,7 @@ def up(
             metrics=config.common_config.metrics_config.enable_metrics or metrics_port_base is not None,
             metrics_port_base=metrics_port_base,
             ts_config=ts_config and ts_config.resolve(),
+            security=ClientSecurity(config.security),
         )
         if forget_state:
             (plan.torchserve_state / MODELS_FILE).unlink(missing_ok=True)

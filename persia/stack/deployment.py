@@ -11,10 +11,12 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import grpc
-from grpc_health.v1 import health_pb2, health_pb2_grpc
+from grpc_health.v1 import health_pb2
 
-from persia.errors import InvalidInput, Unavailable
+from persia.errors import InvalidInput, PersiaError, Unavailable
+from persia.rpc.call import call
+from persia.rpc.methods import HEALTH_CHECK
+from persia.security import ClientSecurity
 from persia.service import SERVICE_VARIABLE
 from persia.stack.child import Child
 from persia.stack.scrape import TARGETS_FILE, metrics_ports, write_targets
@@ -49,6 +51,7 @@ class Plan:
     torchserve_arguments: Sequence[str] = ()
     ts_config: Path | None = None
     metrics: bool = False  # whether servers and middleware offer them
+    security: ClientSecurity | None = None  # of servers and middleware
     metrics_port_base: int | None = None  # None: ports that are kept in `state`
 
     @property
@@ -136,7 +139,9 @@ class Deployment:
         arguments += ["--replica-index", str(index), "--replica-size", str(count)]
         if name in self.metrics_ports:
             arguments += ["--metrics-port", str(self.metrics_ports[name])]
-        return self._add(Child(name, _launcher(arguments), self.plan.state / f"{name}.log", lambda: _is_serving(address)))
+        return self._add(
+            Child(name, _launcher(arguments), self.plan.state / f"{name}.log", lambda: _is_serving(address, self.plan.security))
+        )
 
     def _allot_metrics(self, servers: Mapping[str, tuple[str, int, int]]) -> None:
         """servers: name, and address, shard, and replica. Raises Unavailable, InvalidInput, OSError."""
@@ -206,10 +211,10 @@ def _launcher(arguments: list[str]) -> list[str]:
     return [sys.executable, "-m", "persia.launcher", *arguments]
 
 
-def _is_serving(address: str) -> bool:
-    with grpc.insecure_channel(address) as channel, contextlib.suppress(grpc.RpcError):
-        response = health_pb2_grpc.HealthStub(channel).Check(health_pb2.HealthCheckRequest(), timeout=1)
-        return bool(response.status == health_pb2.HealthCheckResponse.SERVING)
+def _is_serving(address: str, security: ClientSecurity | None) -> bool:
+    with contextlib.suppress(PersiaError):
+        answer = call(address, HEALTH_CHECK, health_pb2.HealthCheckRequest(), 1, security)
+        return bool(health_pb2.HealthCheckResponse.FromString(answer).status == health_pb2.HealthCheckResponse.SERVING)
     return False
 
 

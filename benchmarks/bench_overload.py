@@ -1,0 +1,156 @@
+"""What becomes of callers that are far more than can be served: goodput, lateness, refusals, memory, and how soon it is over.
+
+usage: PYTHONPATH=.:tests python benchmarks/bench_overload.py [--few 16] [--many 256] [--seconds 8] [--deadline 1.0]
+           [--shape 128x16] [--checkpoint DIR]
+
+Two embedding servers and a middleware; callers in four processes ask the middleware, each call with a deadline, one after
+the other without a pause. Goodput is what is answered in time. The peak is the goodput of the few, measured before the many
+come and once more in the second after they have gone.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import statistics
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import yaml
+from middlewares import Middleware
+from servers import EmbeddingServer
+
+FEATURES, ROWS, DIM = 26, 200_000, 16
+PROCESSES = 4
+LATE_SECONDS = 0.05
+
+
+def batch(samples: int, ids: int) -> bytes:
+    from persia.embedding.data import IDTypeFeature, PersiaBatch
+
+    rng = np.random.default_rng(7)
+    features = [
+        IDTypeFeature(f"feature{i + 1}", list(rng.integers(0, ROWS, (samples, ids)).astype(np.uint64))) for i in range(FEATURES)
+    ]
+    return PersiaBatch(features, requires_grad=False).to_bytes()
+
+
+def call_until(address: str, config: Path, raw: bytes, threads: int, deadline: float, end: float) -> None:
+    """Prints what each call of the threads came to: (when it began, seconds, how it ended)."""
+    from persia.ctx import InferCtx
+    from persia.errors import PersiaError
+
+    context = InferCtx([address], global_config=config)
+    context.wait_for_serving(30)
+    calls: list[tuple[float, float, str]] = []
+
+    def run() -> None:
+        while (began := time.time()) < end:
+            try:
+                context.get_embedding_from_bytes(raw, timeout=deadline)
+                how = "ok"
+            except PersiaError as error:
+                how = type(error).__name__
+            calls.append((began, time.time() - began, how))
+
+    crew = [threading.Thread(target=run) for _ in range(threads)]
+    for thread in crew:
+        thread.start()
+    for thread in crew:
+        thread.join()
+    print(json.dumps(calls))
+
+
+def resident(pid: int) -> float:
+    return int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * 4096 / 2**20
+
+
+def measure(address: str, config: Path, batch_file: Path, callers: int, seconds: float, deadline: float) -> list[list[Any]]:
+    end = time.time() + 2.5 + seconds  # to start takes its time
+    command = [sys.executable, __file__, "--caller", address, str(config), str(batch_file)]
+    shares = [callers // PROCESSES + (k < callers % PROCESSES) for k in range(PROCESSES)]
+    crew = [
+        subprocess.Popen([*command, str(share), str(deadline), str(end)], stdout=subprocess.PIPE, text=True)
+        for share in shares
+        if share
+    ]
+    return [call for process in crew for call in json.loads(process.communicate()[0])]
+
+
+def summary(calls: list[list[Any]], seconds: float, deadline: float) -> dict[str, Any]:
+    last = max(began + took for began, took, _ in calls)
+    window = [call for call in calls if call[0] >= last - seconds]
+    took = [call[1] for call in window if call[2] == "ok"]
+    refused = [1000 * call[1] for call in window if call[2] != "ok"]
+    return {
+        "goodput": round(sum(1 for t in took if t <= deadline + LATE_SECONDS) / seconds, 1),
+        "late": sum(1 for call in window if call[1] > deadline + LATE_SECONDS),
+        "latest_ms": round(1000 * max([call[1] for call in window]) - 1000 * deadline, 1),
+        "refused": len(refused),
+        "refused_p50_ms": round(statistics.median(refused), 2) if refused else None,
+        "how": {how: sum(1 for call in window if call[2] == how) for how in sorted({call[2] for call in window})},
+    }
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--few", type=int, default=16)
+    parser.add_argument("--many", type=int, default=256)
+    parser.add_argument("--seconds", type=float, default=8)
+    parser.add_argument("--deadline", type=float, default=1.0)
+    parser.add_argument("--shape", default="128x16")
+    parser.add_argument("--checkpoint", type=Path, required=True, help="as the peer's make_checkpoint.py writes it")
+    options = parser.parse_args()
+    samples, ids = map(int, options.shape.split("x"))
+    with tempfile.TemporaryDirectory() as directory:
+        work = Path(directory)
+        config = work / "embedding_config.yml"
+        slots = {f"feature{i + 1}": {"dim": DIM} for i in range(FEATURES)}
+        config.write_text(yaml.safe_dump({"feature_index_prefix_bit": 8, "slots_config": slots}))
+        client = work / "client.yml"
+        client.write_text(yaml.safe_dump({"embedding_worker_config": {"clients_ask_shards": False}}))
+        raw = work / "batch.bin"
+        raw.write_bytes(batch(samples, ids))
+        shards = [EmbeddingServer(work, config, checkpoint=options.checkpoint, index=i, count=2) for i in range(2)]
+        middleware = Middleware(work, config, [shard.address for shard in shards])
+        try:
+            middleware.wait_ready()
+            pids = {"middleware": middleware.process.pid} | {f"shard {i}": s.process.pid for i, s in enumerate(shards)}
+            peaks = dict.fromkeys(pids, 0.0)
+            done = threading.Event()
+
+            def watch() -> None:
+                while not done.wait(0.05):
+                    for name, pid in pids.items():
+                        peaks[name] = max(peaks[name], resident(pid))
+
+            watcher = threading.Thread(target=watch)
+            watcher.start()
+            for name, callers, seconds in (
+                ("few", options.few, options.seconds),
+                ("many", options.many, options.seconds),
+                ("few, right after", options.few, 1.0),
+            ):
+                calls = measure(middleware.address, client, raw, callers, seconds, options.deadline)
+                print(f"{name:>18} {callers:>4}", summary(calls, seconds, options.deadline))
+            done.set()
+            watcher.join()
+            print("highest resident memory [MiB]", {name: round(peak) for name, peak in peaks.items()})
+        finally:
+            for server in shards:
+                server.kill()
+            middleware.kill()
+
+
+if __name__ == "__main__":
+    if sys.argv[1:2] == ["--caller"]:
+        address, config, raw, threads, deadline, end = sys.argv[2:]
+        call_until(address, Path(config), Path(raw).read_bytes(), int(threads), float(deadline), float(end))
+    else:
+        main()
