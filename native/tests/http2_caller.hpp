@@ -252,9 +252,9 @@ class RawSocket {
         return bytes;
     }
     // Until it can be read, or what else is asked for. False: that took too long.
-    bool wait(int events = POLLIN) const {
+    bool wait(int events = POLLIN, int milliseconds = 5000) const {
         pollfd polled{socket_, static_cast<short>(events), 0};
-        return poll(&polled, 1, 5000) > 0;
+        return poll(&polled, 1, milliseconds) > 0;
     }
     bool gone() const { return gone_; }
     void hang_up() {
@@ -279,14 +279,14 @@ class Caller : public Http2Caller {
         unsent_ += bytes();
         unsent_.erase(0, raw.send(unsent_));
     }
-    // Until this is so, or the server has gone.
+    // Until this is so, or the server has gone. It may be so without a word of the server.
     template <class Condition>
     bool until(Condition condition) {
         for (;;) {
             go_on();
             if (condition()) return true;
             if (raw.gone()) return false;
-            raw.wait(unsent_.empty() ? POLLIN : POLLIN | POLLOUT);
+            raw.wait(unsent_.empty() ? POLLIN : POLLIN | POLLOUT, 5);
         }
     }
     bool until_ended(std::int32_t stream) {

@@ -6,6 +6,7 @@
 #include <condition_variable>
 #include <memory>
 #include <mutex>
+#include <set>
 #include <string>
 #include <thread>
 #include <utility>
@@ -72,7 +73,11 @@ class Holding final : public Method {
         held_.emplace_back(call, std::move(message));
     }
     bool watches_end() const override { return true; }
-    void on_call_end(const ServerCallPtr&) override { ++ends; }
+    void on_call_end(const ServerCallPtr& call) override {
+        const std::lock_guard lock(mutex_);
+        told_.insert(call.get());
+        ++ends;
+    }
 
     std::size_t held() const {
         const std::lock_guard lock(mutex_);
@@ -82,6 +87,13 @@ class Holding final : public Method {
         const std::lock_guard lock(mutex_);
         std::size_t count = 0;
         for (const auto& [call, message] : held_) count += call->has_ended() ? 1 : 0;
+        return count;
+    }
+    // Of how many of those that it keeps it was told the end.
+    std::size_t told() const {
+        const std::lock_guard lock(mutex_);
+        std::size_t count = 0;
+        for (const auto& [call, message] : held_) count += told_.contains(call.get()) ? 1 : 0;
         return count;
     }
     ServerCallPtr call(std::size_t index = 0) const {
@@ -102,6 +114,7 @@ class Holding final : public Method {
   private:
     mutable std::mutex mutex_;
     std::vector<std::pair<ServerCallPtr, ReceivedMessage>> held_;
+    std::set<const ServerCall*> told_;
 };
 
 class Throwing final : public Method {
