@@ -20,7 +20,8 @@ BIN := $(abspath $(VENV))/bin
 PY := $(BIN)/python
 INSTALL := $(PY) -m pip install --quiet --constraint constraints.txt
 
-TYPED := persia embedding_server middleware handlers client tests $(sort $(shell find .ci base benchmarks examples -name '*.py' 2>/dev/null))
+LEAVES := client embedding_server handlers middleware
+TYPED := tests $(sort $(shell find .ci base benchmarks examples -name '*.py' 2>/dev/null))
 NATIVE := CMakeLists.txt $(sort $(shell find native -type f -not -path "native/tests/*"))
 FORMATTED := $(sort $(shell find native -name '*.cpp' -o -name '*.hpp'))
 CONCURRENT := $(basename $(notdir $(wildcard native/tests/*concurrent*_test.cpp)))
@@ -28,7 +29,7 @@ CONCURRENT := $(basename $(notdir $(wildcard native/tests/*concurrent*_test.cpp)
 UNRANDOMISED = $(shell [ "$$(cat /proc/sys/vm/mmap_rnd_bits 2>/dev/null || echo 0)" -gt 28 ] && \
 	setarch -R true 2>/dev/null && echo setarch -R)
 
-.PHONY: help setup build real-model node test demo crash-test drift-soak homes-test lint format native-test bench wheel proto lock clean
+.PHONY: help setup build real-model node test test-unit demo crash-test drift-soak homes-test lint format docs native-test bench wheel proto lock clean
 
 help:  ## list the verbs
 	@sed -nE 's/^([a-z-]+):.*## (.*)/  make \1	\2/p' $(firstword $(MAKEFILE_LIST)) | expand -t 22
@@ -61,11 +62,14 @@ real-model: setup  ## install a small real text model (83 MB), for the tests tha
 
 node:  ## install gRPC's package for JavaScript into build/node, for the tests that ask our servers with it
 	mkdir -p build/node
-	cp tests/node/package.json tests/node/package-lock.json build/node
+	cp tests/support/node/package.json tests/support/node/package-lock.json build/node
 	npm ci --prefix build/node --silent --no-audit --no-fund --ignore-scripts
 
 test: build  ## run the Python tests; ARGS=... goes to pytest
 	$(PY) -m pytest -n $(JOBS) --dist loadfile --no-loadscope-reorder $(ARGS)
+
+test-unit: build  ## run those of them that start no process, and take less than a minute
+	$(PY) -m pytest -n $(JOBS) --dist worksteal tests/unit $(ARGS)
 
 ONCE ?=
 demo: build  ## write a small model, serve it, update it, swap it, and stay up until Ctrl-C; ONCE=1 ends by itself
@@ -74,7 +78,7 @@ demo: build  ## write a small model, serve it, update it, swap it, and stay up u
 KILLS ?= 1000
 SEED ?=
 crash-test: build  ## kill embedding servers KILLS=1000 times while packets arrive, and compare all rows; SEED=... makes the same choices
-	PYTHONPATH=. $(PY) tests/crash_loop.py --kills $(KILLS) $(if $(SEED),--seed $(SEED))
+	$(PY) -m tests.support.crash_loop --kills $(KILLS) $(if $(SEED),--seed $(SEED))
 
 drift-soak: build  ## send ten million rows through the watch for drift, and check that its memory stays as it is
 	PYTHONPATH=. $(PY) benchmarks/soak_drift.py
@@ -94,19 +98,33 @@ define home
 	$(1)/bin/python -m pip install --quiet --constraint constraints.txt --requirement examples/homes/$(2)
 endef
 
-# After a build, because mypy reads the types of the installed dependencies.
+# After a build, because mypy reads the types of the installed dependencies. It knows no redirections of an editable install: the
+# leaves lie inside persia for it by links, under the names that they have when installed.
 lint: build  ## check style, types and formatting
 	bash -n .ci/run
 	bash -n base/build.sh
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
-	$(BIN)/mypy $(TYPED)
+	@rm -rf build/types && mkdir -p build/types/persia
+	@ln -s $(addprefix ../../../,$(filter-out %/__pycache__,$(wildcard persia/*)) $(LEAVES)) build/types/persia
+	$(BIN)/mypy build/types/persia $(TYPED)
 	$(BIN)/clang-format --dry-run -Werror $(FORMATTED)
 
 format: setup  ## format everything, and mend what the linter can mend
 	$(BIN)/ruff check --fix-only .
 	$(BIN)/ruff format .
 	$(BIN)/clang-format -i $(FORMATTED)
+
+# Without a build, and without what the project installs: its own environment has all that a site needs.
+build/docs/.setup: .ci/docs-requirements.txt
+	@mkdir -p build/docs
+	[ -x build/docs/venv/bin/python ] || $(PYTHON) -m venv build/docs/venv
+	build/docs/venv/bin/python -m pip install --quiet --requirement $<
+	@touch $@
+
+docs: build/docs/.setup  ## build the documentation as a site in build/docs/site; a link to nothing is an error
+	build/docs/venv/bin/python .ci/site.py
+	NO_COLOR=1 build/docs/venv/bin/zensical build --strict --clean
 
 # $(call native,directory,sanitizers,tests: all if empty). RelWithDebInfo's own flags would switch assert() off.
 define native
@@ -122,7 +140,7 @@ native-test: setup  ## run the C++ tests with ASan and UBSan, those named *concu
 	$(if $(CONCURRENT),$(call native,build/tsan,thread,$(CONCURRENT)))
 
 bench: build  ## run every benchmark
-	@shopt -s nullglob; for file in benchmarks/bench_*.py; do echo "== $$file"; PYTHONPATH=.:tests $(PY) $$file; done
+	@shopt -s nullglob; for file in benchmarks/bench_*.py; do echo "== $$file"; PYTHONPATH=. $(PY) $$file; done
 
 wheel: setup  ## build sdist and wheel into dist/, and try the wheel outside of the checkout
 	rm -rf dist

@@ -1,6 +1,6 @@
 """The handler with and without its cache of answers: a request that was scored before, and one that was not.
 
-usage: PYTHONPATH=.:tests python benchmarks/bench_answer_cache.py [--rounds 5] [--calls 200]
+usage: PYTHONPATH=. python benchmarks/bench_answer_cache.py [--rounds 5] [--calls 200]
 
 One shard with 26 features of dim 16, 13 dense numbers, and a perceptron of 512, 256 and 1 as the dense model, in one thread.
 The handler is called as TorchServe's worker calls it, in this process; it routes by itself. Figures: milliseconds a request
@@ -22,12 +22,12 @@ from typing import Any
 import numpy as np
 import torch
 import yaml
-from servers import EmbeddingServer
 
-from embedding_server.writer import write_checkpoint
 from persia.batch import IDTypeFeature, NonIDTypeFeature, PersiaBatch
 from persia.config import load_embedding_config
+from persia.embedding_server.writer import write_checkpoint
 from persia.handlers.persia_handler import PersiaHandler  # type: ignore[import-not-found, import-untyped, unused-ignore]
+from tests.support.servers import EmbeddingServer
 
 FEATURES, DIM, NUMBERS, ROWS = 26, 16, 13, 100_000
 SAMPLES = (1, 128, 2048)

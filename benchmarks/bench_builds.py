@@ -31,7 +31,7 @@ from persia.client.predict import Client
 from persia.config import load_embedding_config
 from persia.embedding_server.writer import write_checkpoint
 from persia.signs import signs_of
-from persia.stack.deployment import free_ports
+from persia.system.address import free_ports
 
 FEATURES, DIM, DENSE, ROWS, SHARDS = 26, 16, 13, 100_000, 2
 BATCHES = 10

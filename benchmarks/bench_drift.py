@@ -1,6 +1,6 @@
 """What the watch for drift costs a request: one handler, whose watch is switched on and off by turns.
 
-usage: PYTHONPATH=.:tests python benchmarks/bench_drift.py [--rows 200000] [--turns 60] [--seconds 0.5]
+usage: PYTHONPATH=. python benchmarks/bench_drift.py [--rows 200000] [--turns 60] [--seconds 0.5]
 
 Two shards with 26 features of dim 16; batches of 1x1, 128x1 and 128x16 (samples x ids of each feature) with 13 dense numbers
 go through PersiaHandler.handle, one after the other, without TorchServe around it, so that a request is as short as can be.
@@ -26,19 +26,19 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 import yaml
-from servers import EmbeddingServer
-from torchserves import PERSIA_HANDLER, TorchServeRun, make_archive
 
-from client.predict import Client
-from embedding_server.writer import write_checkpoint
-from handlers.persia_handler import PersiaHandler
 from persia.batch import IDTypeFeature, NonIDTypeFeature, PersiaBatch
+from persia.client.predict import Client
 from persia.config import load_embedding_config
 from persia.drift.budget import Budget
 from persia.drift.recorder import Recorder, Windows
 from persia.drift.state import StateDirectory, windows_of
 from persia.drift.watch import DriftWatch
 from persia.drift.window import Window
+from persia.embedding_server.writer import write_checkpoint
+from persia.handlers.persia_handler import PersiaHandler
+from tests.support.servers import EmbeddingServer
+from tests.support.torchserves import PERSIA_HANDLER, TorchServeRun, make_archive
 
 FEATURES, DIM, DENSE, SHARDS, BATCHES = 26, 16, 13, 2, 50
 SHAPES = ((1, 1), (128, 1), (128, 16))

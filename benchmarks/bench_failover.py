@@ -1,6 +1,6 @@
 """What servers that are killed cost those who look up meanwhile.
 
-usage: PYTHONPATH=.:tests python benchmarks/bench_failover.py [--seconds 60] [--every 2] [--threads 4] [--deadline 0.5]
+usage: PYTHONPATH=. python benchmarks/bench_failover.py [--seconds 60] [--every 2] [--threads 4] [--deadline 0.5]
 
     replicas  two shards with two replicas: every few seconds one of each is killed, and started again before the next turn
     single    two shards without: one of them is killed and started again in the same way; a lookup has its deadline
@@ -18,11 +18,11 @@ from collections import Counter
 from pathlib import Path
 
 import numpy as np
-from replicas import Replicas, assert_golden, golden_batch, router_of
-from servers import EmbeddingServer, wait_until
 
 from persia.errors import PersiaError
 from persia.routing.router import Router
+from tests.support.replicas import Replicas, assert_golden, golden_batch, router_of
+from tests.support.servers import EmbeddingServer, wait_until
 
 
 class TimedLoad:

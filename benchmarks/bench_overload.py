@@ -1,6 +1,6 @@
 """What becomes of callers that are far more than can be served: goodput, lateness, refusals, memory, and how soon it is over.
 
-usage: PYTHONPATH=.:tests python benchmarks/bench_overload.py [--few 16] [--many 256] [--seconds 8] [--deadline 1.0]
+usage: PYTHONPATH=. python benchmarks/bench_overload.py [--few 16] [--many 256] [--seconds 8] [--deadline 1.0]
            [--shape 128x16] [--checkpoint DIR]
 
 Two embedding servers and a middleware; callers in four processes ask the middleware, each call with a deadline, one after
@@ -23,8 +23,9 @@ from typing import Any
 
 import numpy as np
 import yaml
-from middlewares import Middleware
-from servers import EmbeddingServer
+
+from tests.support.middlewares import Middleware
+from tests.support.servers import EmbeddingServer
 
 FEATURES, ROWS, DIM = 26, 200_000, 16
 PROCESSES = 4

@@ -1,6 +1,6 @@
 """Ten million rows through a worker's watch for drift: its memory must stay as it is. `make drift-soak` runs it.
 
-usage: PYTHONPATH=.:tests python benchmarks/soak_drift.py [--rows 10000000]
+usage: PYTHONPATH=. python benchmarks/soak_drift.py [--rows 10000000]
 
 Ids are all new, dense numbers and scores random, windows end after 200,000 rows. Prints the resident memory after each tenth of
 the rows, the largest file, and the rows per second of one core. Exits with 1 if memory grew by more than 16 MiB after that.

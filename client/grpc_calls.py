@@ -12,9 +12,9 @@ import grpc
 
 from persia.errors import DeadlineExceeded, InvalidInput
 from persia.seconds import LONGEST_SECONDS
-from persia.torchserve import Tokens
 from persia.torchserve.schema import new_message, open_channel, predictions_call
 from persia.torchserve.status import torchserve_error
+from persia.torchserve.tokens import Tokens
 
 from .worker_check import LOOK_SECONDS, WorkerCheck
 
@@ -36,11 +36,11 @@ def checked_timeout(seconds: float) -> float:
 
 
 def seconds_of_call(usual: float, timeout: float | None) -> float:
-    """What a caller has left may be nothing, which is no mistake of its."""
+    """The timeout of a call. A caller whose own deadline is over gives 0 or less, which is no mistake."""
     if timeout is None:
         return usual
     if timeout <= 0:
-        raise DeadlineExceeded(f"expected time left for the call, got {timeout} seconds")
+        raise DeadlineExceeded(f"no time is left for the call: its timeout is {timeout} seconds")
     return checked_timeout(timeout)
 
 

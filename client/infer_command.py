@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import click
 
+from persia.cli.failures import one_line_failures
+from persia.cli.progress import progress_bar
 from persia.errors import InvalidInput, PersiaError
 
 from .id_counts import IdCounts
@@ -113,7 +113,7 @@ def infer(
     Scores go to stdout, all else to stderr. Exits with 1 if any call failed, and if the files have a feature with ten ids or
     more of which none has a row in the table.
     """
-    with _errors():
+    with one_line_failures():
         if split_by is not None:
             if split is None or not inputs:
                 raise InvalidInput("expected --split and --input beside --split-by")
@@ -137,7 +137,7 @@ def infer(
             requests = keyed_requests(list(random_batches(shape, batches, seed)), 0, None, batch_size)
         with (
             asking(model_name, address, version, split, token_file=token_file, timeout=timeout) as (ask, table),
-            _progress(len(requests) * repeat) as progress,
+            progress_bar(len(requests) * repeat, "requests") as progress,
         ):
             outcome = send_all(lambda request: _checked(ask(request), output, keys), requests, repeat, concurrency, progress)
         for line in (*outcome.summary(), *filter(None, [table()])):
@@ -161,16 +161,14 @@ def infer(
 def _checked(answer: Prediction, output: Path | None, keys: Sequence[str]) -> Prediction:
     """The answer; what no file of this kind can hold ends the whole run here, and not once it is done."""
     if output is not None:
-        try:
+        with one_line_failures():
             check_names(output, keys, list(named(answer.scores)))
-        except InvalidInput as error:
-            raise click.ClickException(str(error)) from error
     return answer
 
 
 def _with_advice(error: PersiaError, inputs: Sequence[Path]) -> PersiaError:
     """With what a table's owner can do about a column that was taken for a feature."""
-    unknown = "takes no such feature" in str(error) or "a feature that the embedding config has" in str(error)
+    unknown = "takes no such feature" in str(error) or "the embedding config has no slot of this name" in str(error)
     if not unknown or not any(path.suffix in TABLES for path in inputs):
         return error
     advice = "--key COLUMN keeps it out, --dense COLUMN (or TENSOR=COLUMN) makes it a dense input"
@@ -186,16 +184,6 @@ def _width(dense: Sequence[str]) -> int:
     return int(dense[0])
 
 
-@contextmanager
-def _progress(calls: int) -> Iterator[Callable[[int], None]]:
-    """A bar, on a terminal."""
-    if not sys.stderr.isatty():
-        yield lambda done: None
-        return
-    with click.progressbar(length=calls, label="requests", file=sys.stderr) as bar:
-        yield bar.update
-
-
 def _show(outputs: Outputs, count: int, keys: Mapping[str, Sequence[Any]]) -> None:
     samples = max(map(len, outputs.values()))
     if samples == 0:
@@ -209,12 +197,3 @@ def _show(outputs: Outputs, count: int, keys: Mapping[str, Sequence[Any]]) -> No
         click.echo(" ".join(parts))
     if 0 < count < samples:
         click.echo(f"... and {samples - count} more", err=True)
-
-
-@contextmanager
-def _errors() -> Iterator[None]:
-    """What is expected to go wrong is one line on stderr and exit code 1."""
-    try:
-        yield
-    except (PersiaError, OSError) as error:
-        raise click.ClickException(str(error)) from error

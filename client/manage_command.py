@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-import re
-import signal
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from types import FrameType
-from typing import Any
 
 import click
 import msgspec
 
+from persia.cli.failures import CommandGroup, ending_unwinds
 from persia.errors import InvalidInput, NotFound, PersiaError
 from persia.seconds import Seconds
-from persia.torchserve import Management, Model, Tokens
+from persia.torchserve.java_properties import read_properties
+from persia.torchserve.management import Management
+from persia.torchserve.model import Model
+from persia.torchserve.tokens import Tokens
 from persia.torchserve.wanted import differences
 
 from .predict import Client
@@ -28,17 +28,7 @@ _WAIT = click.option("--wait", type=_SECONDS, default=150.0, show_default=True, 
 _STORE_OPTION = click.option("--model-store", type=_STORE, help="Copy ARCHIVE, a path, into this directory first.")
 
 
-class _Commands(click.Group):
-    """What is expected to go wrong is one line on stderr and exit code 1."""
-
-    def invoke(self, context: click.Context) -> Any:
-        try:
-            return super().invoke(context)
-        except (PersiaError, OSError) as error:
-            raise click.ClickException(str(error)) from error
-
-
-@click.group(cls=_Commands, context_settings={"show_default": True})
+@click.group(cls=CommandGroup, context_settings={"show_default": True})
 @click.option("--address", default="127.0.0.1:7071", help="Of TorchServe's management over gRPC.")
 @click.option("--token-file", envvar="PERSIA_TOKEN_FILE", show_envvar=True, help="TorchServe's key_file.json.")
 @click.option("--timeout", type=_SECONDS, default=10.0, help="Seconds for a call that starts no worker.")
@@ -86,7 +76,7 @@ def register(
     management: Management, archive: str, name: str | None, workers: int | None, model_store: Path | None, wait: float
 ) -> None:
     """Register ARCHIVE, a file of the model store, and wait until its workers are READY."""
-    with _ending_unwinds(), _in_store(management, archive, model_store) as stored:
+    with ending_unwinds(), _in_store(management, archive, model_store) as stored:
         model = management.register(stored, name, workers, wait)
     role = "the default" if model.is_default else "not the default (see set-default, swap)"
     click.echo(f"{model.name} {model.version}: registered with {model.ready} workers, {role}")
@@ -156,38 +146,9 @@ def swap_command(
                 client.predict(batch)
 
     management: Management = context.obj
-    with _ending_unwinds(), _in_store(management, archive, model_store) as stored:
+    with ending_unwinds(), _in_store(management, archive, model_store) as stored:
         new = swap(management, name, stored, wait=wait, drain=drain, check=check, keep_old=keep_old, report=click.echo)
     click.echo(f"{name} {new.version}: swapped")
-
-
-class _Ended(SystemExit):
-    def __init__(self, number: int) -> None:
-        super().__init__(128 + number)
-        self.number = number
-
-
-@contextmanager
-def _ending_unwinds() -> Iterator[None]:
-    """SIGTERM and SIGHUP end what is done meanwhile as Ctrl-C does, after it has cleaned up, with exit code 143 or 129."""
-
-    def end(number: int, _frame: FrameType | None) -> None:
-        # Whoever stops a process and its group, as `timeout` does, sends two; the other one must not cut the cleaning short.
-        signal.signal(number, signal.SIG_IGN)
-        raise _Ended(number)
-
-    heeded = (signal.SIGTERM, signal.SIGHUP)
-    # What is ignored, as under nohup, stays so.
-    before = {number: signal.signal(number, end) for number in heeded if signal.getsignal(number) != signal.SIG_IGN}
-    try:
-        yield
-    except _Ended as error:
-        click.echo(f"{signal.strsignal(error.number)}!", err=True)
-        raise
-    finally:
-        for number, handler in before.items():
-            if signal.getsignal(number) is end:
-                signal.signal(number, handler)
 
 
 @contextmanager
@@ -208,7 +169,7 @@ def _in_store(management: Management, archive: str, store: Path | None) -> Itera
     except BaseException as error:
         left = _left_in_store(management, path.name, copy, error)
         if left and isinstance(error, (PersiaError, OSError)):
-            raise click.ClickException(f"{error}; {left}") from error  # as _Commands does, with more to say
+            raise click.ClickException(f"{error}; {left}") from error  # as CommandGroup does, with more to say
         if left:
             click.echo(left, err=True)
         raise
@@ -224,9 +185,8 @@ def _check_store(store: Path) -> None:
     if (token_file := group.params["token_file"]) is None:
         return
     try:
-        config = Path(token_file).with_name("config.properties").read_text("ascii")
-        (escaped,) = re.findall(r"^model_store=(.+)$", config, re.MULTILINE)
-        own = Path(escaped.encode().decode("unicode_escape").encode("utf-16", "surrogatepass").decode("utf-16"))
+        entries = read_properties(Path(token_file).with_name("config.properties"))
+        (own,) = (Path(entry.value) for entry in entries if entry.key == "model_store")
         same = own.samefile(store)
     except (OSError, ValueError):  # another machine's, or another launcher's
         return

@@ -12,9 +12,8 @@ import grpc
 from persia.batch import PersiaBatch
 from persia.errors import InvalidInput
 from persia.prelude import PyPersiaBatchData
-from persia.torchserve import decode_scores
 from persia.torchserve.details import Details, split_details
-from persia.torchserve.scores import BATCH, DEADLINE, DETAILS, FORMAT, NPY, Scores
+from persia.torchserve.scores import BATCH, DEADLINE, DETAILS, FORMAT, NPY, Scores, decode_scores
 from persia.torchserve.status import torchserve_error
 
 from .grpc_calls import DEFAULT_ADDRESS, DEFAULT_TIMEOUT, BlockingCalls, GrpcCalls, checked_timeout, seconds_of_call

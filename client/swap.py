@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import filecmp
-import os
 import shutil
 import time
 from collections.abc import Callable
@@ -12,8 +11,9 @@ from pathlib import Path
 from typing import NoReturn
 
 from persia.errors import InvalidInput, NotFound, PersiaError
-from persia.torchserve import Management, Model
-from persia.torchserve.management import REGISTER_SECONDS
+from persia.system.durable import replacing
+from persia.torchserve.management import REGISTER_SECONDS, Management
+from persia.torchserve.model import Model
 
 from .predict import DEFAULT_TIMEOUT
 
@@ -112,10 +112,6 @@ def put_into_store(archive: Path, store: Path) -> bool:
         if not filecmp.cmp(archive, target, shallow=False):
             raise InvalidInput(f"expected an archive under a new name, got {archive.name}, of which {store} has another one")
         return False
-    partial = store / f".{archive.name}.{os.getpid()}.partial"
-    try:
+    with replacing(target) as partial:
         shutil.copyfile(archive, partial)
-        os.replace(partial, target)
-    finally:
-        partial.unlink(missing_ok=True)
     return True

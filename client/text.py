@@ -20,8 +20,8 @@ from persia.errors import (
     TooLarge,
     Unavailable,
 )
-from persia.torchserve import Tokens
 from persia.torchserve.scores import BODY, CONTENT_TYPE
+from persia.torchserve.tokens import Tokens
 
 from .grpc_calls import DEFAULT_TIMEOUT, BlockingCalls, checked_timeout, seconds_of_call
 

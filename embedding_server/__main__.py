@@ -10,10 +10,11 @@ from pathlib import Path
 
 import click
 
+from persia.cli.failures import give_up
 from persia.config import load_embedding_config, load_global_config
 from persia.errors import ConfigError, PersiaError
-from persia.rpc import StopSignal
-from persia.rpc.process import DRAIN_SECONDS, Listeners, give_up, server_options, set_up
+from persia.serving.process import DRAIN_SECONDS, Listeners, server_options, set_up
+from persia.system.signals import StopSignal
 
 from .options import PruneRules, ShardOptions
 from .service import SERVICE, EmbeddingService

@@ -34,8 +34,9 @@ class TooLateError(PersiaError):
     def __init__(self, newer: Applied, until_restart: bool) -> None:
         # The older packet's rows could be newer than those of the table only where the deleted one has none.
         super().__init__(
-            f"expected all newer packets on disk, got none of {newer.packet.name}, which is applied: which rows of this one "
-            "are the newest is not known; the next start of the server applies it, unless the checkpoint has it"
+            f"the packet is older than {newer.packet.name}, which was applied and whose files have since been deleted, so the "
+            "server cannot tell which rows of this packet are still current; the next start of the server applies the packet, "
+            "unless the checkpoint already contains it"
         )
         self.until_restart = until_restart
 

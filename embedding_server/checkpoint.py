@@ -37,47 +37,85 @@ class Checkpoint:
     stamps: tuple[tuple[int, ...], ...]  # of the files: another one is another file
 
 
+@dataclass(frozen=True)
+class Survey:
+    """What a look at a directory's markers and names found: a checkpoint, or the faults that keep servers from loading it."""
+
+    marker: Marker | None  # the root's
+    checkpoint: Checkpoint | None  # None if there is any fault
+    faults: tuple[CorruptFile, ...]
+
+
 def open_checkpoint(directory: Path, shard_index: int, shard_count: int) -> Checkpoint:
-    """Checks markers and counts before any row is read. Raises CorruptFile, or OSError for what is not there."""
+    """Checks markers and names before any row is read. Raises the first fault as CorruptFile, or OSError."""
+    survey = survey_checkpoint(directory, shard_index, shard_count)
+    if survey.checkpoint is None:
+        raise survey.faults[0]
+    return survey.checkpoint
+
+
+def survey_checkpoint(directory: Path, shard_index: int | None = None, shard_count: int = 0) -> Survey:
+    """Looks at all that one server needs, or all servers together, and goes on after a fault.
+
+    Raises OSError for what cannot be looked at.
+    """
     if not directory.is_dir():
         raise FileNotFoundError(2, f"expected a checkpoint directory, there is none at {directory}", str(directory))
-    root = marker_of(directory)
-    names = sorted(entry.name for entry in directory.iterdir() if re.fullmatch(r"s\d+", entry.name))
+    faults: list[CorruptFile] = []
+    root = _marker_or_fault(directory, faults)
+    if root is None:
+        return Survey(None, None, tuple(faults))
+    names = {entry.name for entry in directory.iterdir() if re.fullmatch(r"s\d+", entry.name)}
     expected = [f"s{i}" for i in range(root.num_shards)]
-    if sorted(names) != sorted(expected):
-        raise CorruptFile(
-            str(directory), f"the shards {', '.join(expected)} that {MARKER} counts", ", ".join(names) or "none", 0
-        )
+    if names != set(expected):
+        wanted, got = ", ".join(expected), ", ".join(sorted(names)) or "none"
+        faults.append(CorruptFile(str(directory), f"the shards {wanted} that {MARKER} counts", got, 0))
     files: list[Path] = []
     bounds: list[int] = []
-    for i in range(root.num_shards):
-        shard = directory / f"s{i}"
-        marker = marker_of(shard)
+    for i, name in enumerate(expected):
+        shard = directory / name
+        if name not in names or (marker := _marker_or_fault(shard, faults)) is None:
+            continue
         if (marker.num_shards, marker.num_internal_shards) != (root.num_shards, root.num_internal_shards):
-            raise CorruptFile(str(shard / MARKER), f"the counts of {directory / MARKER}: {root}", str(marker), 0)
+            faults.append(CorruptFile(str(shard / MARKER), f"the counts of {directory / MARKER}: {root}", str(marker), 0))
         bounds.append(bound_of_shard(shard, marker, sorted(shard.glob("*.emb"))))
         # As many training shards as serving ones: the signs of ours are all in the directory of ours.
-        if root.num_shards != shard_count or i == shard_index:
-            files += files_of_shard(shard, i, root.num_internal_shards)
+        if shard_index is None or root.num_shards != shard_count or i == shard_index:
+            files += _files_or_fault(shard, i, marker.num_internal_shards, faults)
     ends = [path for path in (file.with_suffix(".ttl") for file in files) if path.exists()]
-    return Checkpoint(directory, root, tuple(files), tuple(ends), Bounds.of(bounds), tuple(map(_stamp, files + ends)))
+    stamps = tuple(_stamp(path, faults) for path in files + ends)
+    if faults:
+        return Survey(root, None, tuple(faults))
+    return Survey(root, Checkpoint(directory, root, tuple(files), tuple(ends), Bounds.of(bounds), stamps), ())
 
 
-def _stamp(path: Path) -> tuple[int, ...]:
-    status = path.stat()
-    if not stat.S_ISREG(status.st_mode):
-        raise CorruptFile(str(path), "a file", "something else", 0)  # a pipe would never end
-    return status.st_ino, status.st_size, status.st_mtime_ns
+def _marker_or_fault(directory: Path, faults: list[CorruptFile]) -> Marker | None:
+    try:
+        return marker_of(directory)
+    except CorruptFile as fault:
+        faults.append(fault)
+        return None
 
 
-def files_of_shard(shard: Path, index: int, count: int) -> list[Path]:
+def marker_of(directory: Path) -> Marker:
+    """The marker, which has to be there. Raises CorruptFile, OSError."""
+    marker = read_marker(directory)
+    if marker is None:
+        path = str(directory / MARKER)
+        raise CorruptFile(path, "the marker of a complete checkpoint", "no such file: it is incomplete", 0)
+    return marker
+
+
+def _files_or_fault(shard: Path, index: int, count: int, faults: list[CorruptFile]) -> list[Path]:
+    """Those that are expected and there."""
     expected = emb_files(shard, index, count)
-    found = sorted(shard.glob("*.emb"))
-    if sorted(expected) != found:
-        missing = next((path for path in expected if path not in found), None)
-        got = f"{missing.name} is missing" if missing else f"{next(p for p in found if p not in expected).name} is too much"
-        raise CorruptFile(str(shard), f"the {count} files that {MARKER} counts", got, 0)
-    return expected
+    found = set(shard.glob("*.emb"))
+    missing = next((path for path in expected if path not in found), None)
+    extra = min(found.difference(expected), default=None)
+    if missing or extra:
+        got = f"{missing.name} is missing" if missing else f"{extra and extra.name} is too much"
+        faults.append(CorruptFile(str(shard), f"the {count} files that {MARKER} counts", got, 0))
+    return [path for path in expected if path in found]
 
 
 def emb_files(shard: Path, index: int, count: int) -> list[Path]:
@@ -85,12 +123,11 @@ def emb_files(shard: Path, index: int, count: int) -> list[Path]:
     return [shard / f"replica_{index}_shard_{k}.emb" for k in range(count)]
 
 
-def marker_of(directory: Path) -> Marker:
-    marker = read_marker(directory)
-    if marker is None:
-        path = str(directory / MARKER)
-        raise CorruptFile(path, "the marker of a complete checkpoint", "no such file: it is incomplete", 0)
-    return marker
+def _stamp(path: Path, faults: list[CorruptFile]) -> tuple[int, ...]:
+    status = path.stat()
+    if not stat.S_ISREG(status.st_mode):
+        faults.append(CorruptFile(str(path), "a file", "something else", 0))  # a pipe would never end
+    return status.st_ino, status.st_size, status.st_mtime_ns
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,8 @@ from persia._core import EmbReader
 from persia.errors import CorruptFile, InvalidInput
 from persia.signs import shard_of
 
-from .marker import MARKER, Marker, read_marker
+from .checkpoint import survey_checkpoint
+from .marker import MARKER, Marker
 from .sign_files import ENDS, read_sign_file
 from .writer.checkpoint import EMB_FILE, SHARD
 from .writer.manifest import MANIFEST, PACKET_FILES
@@ -67,21 +68,15 @@ def inspect_checkpoint(directory: Path, workers: int = 4, progress: Callable[[],
     Raises:
         OSError: there is no such directory, or it cannot be read.
     """
-    problems: list[str] = []
-    marker = _marker(directory, problems)
+    survey = survey_checkpoint(directory)
+    marker = survey.marker
+    problems = list(map(str, survey.faults))
     shards = dumped_shards(directory)
-    if marker is not None and set(shards) != set(range(marker.num_shards)):
-        names = ", ".join(path.name for path in shards.values())
-        problems.append(f"{directory}: expected s0 to s{marker.num_shards - 1}, got {names or 'none'}")
-    jobs = []
-    for shard, path in shards.items():
-        own = _marker(path, problems)
-        if own is not None and marker is not None and own.num_shards != marker.num_shards:
-            problems.append(f"{path / MARKER}: expected {marker.num_shards} shards, as above it, got {own.num_shards}")
-        files = emb_files(path)
-        if own is not None and len(files) != own.num_internal_shards:
-            problems.append(f"{path}: expected {own.num_internal_shards} .emb files, got {len(files)}")
-        jobs += [(file, shard, marker.num_shards if marker else len(shards)) for file in files]
+    jobs = [
+        (file, shard, marker.num_shards if marker else len(shards))
+        for shard, path in shards.items()
+        for file in emb_files(path)
+    ]
 
     reports = []
     with ThreadPoolExecutor(workers) as pool:
@@ -151,17 +146,6 @@ def _inspect_packet(directory: Path) -> PacketReport:
         return PacketReport(str(directory), complete, verify_packet(directory))
     except (CorruptFile, OSError) as error:
         return PacketReport(str(directory), complete, None, str(error))
-
-
-def _marker(directory: Path, problems: list[str]) -> Marker | None:
-    try:
-        marker = read_marker(directory)
-    except CorruptFile as error:
-        problems.append(str(error))
-        return None
-    if marker is None:
-        problems.append(f"{directory}: expected {MARKER}, got none: the dump did not finish")
-    return marker
 
 
 def _inspect_file(path: Path, shard: int, shards: int) -> FileReport:

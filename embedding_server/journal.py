@@ -14,8 +14,8 @@ from typing import BinaryIO, Literal
 
 import msgspec
 
-from persia.durable import is_temporary, sync_directory, write_file
 from persia.errors import CorruptFile
+from persia.system.durable import is_temporary, sync_directory, write_file
 
 from .bounds import Bounds
 from .journal_lock import JournalLock

@@ -13,8 +13,8 @@ __all__ = ["PruneRules", "ShardOptions"]
 class PruneRules:
     """Which packets may go, of those that are older than the checkpoint. Without any rule, none."""
 
-    older_than: int | None = None  # seconds: such that all servers have applied
-    before_checkpoint: bool = False  # such that all servers had in the checkpoint that they started from
+    older_than: int | None = None  # seconds; a packet of this age may go when all servers have applied it
+    before_checkpoint: bool = False  # a packet may go when all servers started from a checkpoint that is newer
 
     def __bool__(self) -> bool:
         return self.older_than is not None or self.before_checkpoint

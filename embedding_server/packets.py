@@ -20,7 +20,7 @@ from persia import _core
 from persia.errors import CorruptFile
 
 from .sign_files import DELETIONS, ENDS, claimed_seconds, read_sign_file
-from .writer.manifest import MANIFEST, PACKET_FILES, ROWS, check_manifest
+from .writer.manifest import MANIFEST, PACKET_FILES, ROWS, check_content, check_manifest
 from .writer.packet import MARKER
 
 __all__ = ["Done", "Loaded", "Packet", "PacketFile", "PacketKey", "load_packet", "look_into", "packet_key", "signs_of_packet"]
@@ -128,23 +128,26 @@ def load_packet(packet: Packet, storage: str, shard: tuple[int, int], *, refuse_
     A packet of our own writer is first held against its manifest; one of Persia's has none. A sign with a row and a deletion in
     one packet ends deleted: files of rows come first, then those of deletions.
     """
-    check_manifest(packet.directory)
+    manifest = check_manifest(packet.directory)
     layer = _core.Layer(storage)
     layer.reserve(sum(map(_claimed_rows, packet.paths(ROWS))) // shard[1])
     seconds = 0
     non_finite = []
     for path in packet.paths(ROWS):
         found = _core.NonFiniteRows(refuse_non_finite)
-        _rows, of_file = layer.load_inc(path, *shard, found)
+        _rows_of_shard, of_file = layer.load_inc(path, *shard, found)
+        check_content(manifest, path, _claimed_rows(path), of_file, path.stat().st_size - 8)
         seconds = max(seconds, of_file)
         non_finite.append((path, found))
     for path in packet.paths(DELETIONS):
         deletions = read_sign_file(path)
+        check_content(manifest, path, len(deletions.signs), deletions.unix_seconds, 8)
         layer.delete(deletions.signs, *shard)
         seconds = max(seconds, deletions.unix_seconds)
     for path in packet.paths(ENDS):
         file = read_sign_file(path)
         assert file.ends is not None
+        check_content(manifest, path, len(file.signs), file.unix_seconds, 8)
         layer.set_ends(file.signs, file.ends, *shard)
         seconds = max(seconds, file.unix_seconds)
     return Loaded(layer, _key(packet, seconds), tuple(non_finite))

@@ -14,8 +14,8 @@ from persia import _core
 from persia.checkpoint_id import checkpoint_text
 from persia.errors import CorruptFile
 from persia.misses import MissReporter, MissWatcher
-from persia.rpc import MAX_MESSAGE_BYTES
-from persia.rpc.feature_totals import feature_messages
+from persia.rpc.limits import MAX_MESSAGE_BYTES
+from persia.serving.feature_totals import feature_messages
 from persia.v1 import embedding_pb2 as pb
 
 from .bounds import Bounds

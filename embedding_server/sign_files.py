@@ -9,8 +9,8 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from persia.durable import write_file
 from persia.errors import CorruptFile
+from persia.system.durable import write_file
 
 __all__ = ["DELETIONS", "ENDS", "SignFile", "claimed_seconds", "read_sign_file", "write_sign_file"]
 

@@ -21,12 +21,14 @@ import yaml
 
 from persia.batch import IDTypeFeature, NonIDTypeFeature, PersiaBatch
 from persia.config import load_embedding_config
+from persia.deployment.child import Interrupted
+from persia.deployment.deployment import Deployment
+from persia.deployment.plan import DeploymentPlan
 from persia.embedding_server.writer import IncrementalDumper, write_checkpoint
 from persia.errors import PersiaError
-from persia.rpc import StopSignal
 from persia.signs import signs_of
-from persia.stack.child import Interrupted
-from persia.stack.deployment import Deployment, Plan, free_ports
+from persia.system.address import free_ports
+from persia.system.signals import StopSignal
 
 ROOT = Path(__file__).resolve().parents[1]
 FEATURES, IDS, ROWS, DIM, DENSE, SAMPLES = 8, 4, 1000, 8, 5, 4
@@ -101,18 +103,18 @@ class Demo:
         slots = load_embedding_config(self.embedding_config).slots.values()
         return np.concatenate([signs_of(np.arange(ROWS, dtype=np.uint64), slot)[0] for slot in slots])
 
-    def plan(self) -> Plan:
+    def plan(self) -> DeploymentPlan:
         arguments = ["--port", str(self.inference), "--management-port", str(self.management), "--health-port", "0"]
         arguments += ["--smoke", str(self.batch)]
-        return Plan(
-            self.directory,
-            self.global_config,
-            self.embedding_config,
-            self.servers,
-            f"127.0.0.1:{self.middleware}",
-            self.directory / "store",
-            ["ctr=ctr-1.0.mar"],
-            arguments,
+        return DeploymentPlan(
+            state=self.directory,
+            global_config=self.global_config,
+            embedding_config=self.embedding_config,
+            servers=self.servers,
+            middleware=f"127.0.0.1:{self.middleware}",
+            model_store=self.directory / "store",
+            models=["ctr=ctr-1.0.mar"],
+            torchserve_arguments=arguments,
         )
 
     def scores(self, token_file: str) -> str:

@@ -11,10 +11,9 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
+from persia.dense.outputs import named_outputs
 from persia.errors import InvalidInput, PersiaError
 from persia.torchserve.scores import FORMAT, JSON, NPY, NPZ, RAW, SCORES, encode_named_scores, encode_scores
-
-from .outputs import named_outputs
 
 __all__ = ["answer_of", "format_of", "json_lines"]
 

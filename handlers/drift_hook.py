@@ -7,11 +7,10 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from persia.dense.outputs import named_outputs
 from persia.drift.opening import open_watch
 from persia.torchserve.scores import REQUEST_ID
 from persia.torchserve.settings import handler_settings
-
-from .outputs import named_outputs
 
 if TYPE_CHECKING:
     from persia.drift.watch import DriftWatch

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeVar
 
 from persia.errors import DeadlineExceeded, InvalidInput, PersiaError, TooLarge
@@ -11,7 +11,7 @@ __all__ = ["Outcomes"]
 
 T = TypeVar("T")
 
-_LATE = b""  # an answer that nobody waits for
+_LATE: Any = b""  # an answer that nobody waits for
 
 
 class Outcomes:
@@ -43,7 +43,7 @@ class Outcomes:
         self._open = list(done)
         return done
 
-    def all(self, answers: dict[int, bytes]) -> list[bytes | PersiaError]:
+    def all(self, answers: Mapping[int, T]) -> list[T | PersiaError]:
         """Of all requests in their order. answers: of those that went on.
 
         Raises DeadlineExceeded where all callers' time is over.
@@ -51,7 +51,7 @@ class Outcomes:
         late = [i for i, error in self._errors.items() if isinstance(error, DeadlineExceeded)]
         if len(late) == self._count:
             raise DeadlineExceeded(f"the time of all {self._count} callers was over before their embeddings came")
-        outcomes: dict[int, bytes | PersiaError] = {**self._errors, **answers}
+        outcomes: dict[int, T | PersiaError] = {**self._errors, **answers}
         outcomes |= {i: _LATE for i in late if self._over_grpc(i)}
         return [outcomes[i] for i in range(self._count)]
 

@@ -9,14 +9,15 @@ import threading
 import click
 
 from persia import _core
+from persia.cli.failures import give_up
 from persia.config import load_embedding_config, load_global_config
 from persia.errors import ConfigError, PersiaError
 from persia.misses import MissWatcher
 from persia.routing.lookup import RouterOptions
 from persia.routing.router import Router
-from persia.rpc import StopSignal
-from persia.rpc.process import DRAIN_SECONDS, Listeners, give_up, server_options, set_up
 from persia.security import ClientSecurity
+from persia.serving.process import DRAIN_SECONDS, Listeners, server_options, set_up
+from persia.system.signals import StopSignal
 
 from .metrics import SECONDS, Metrics
 from .service import SERVICE, MiddlewareService, readiness

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from persia import _core
 from persia.config import EmbeddingConfig
-from persia.routing.directions import config_bytes, give_directions
 from persia.routing.router import Router
-from persia.rpc import Server
-from persia.rpc.feature_totals import feature_messages
+from persia.routing.topology import config_bytes, topology_of
 from persia.rpc.methods import DIRECTIONS, FORWARD, MIDDLEWARE_STATUS
+from persia.serving.feature_totals import feature_messages
+from persia.serving.server import Server
 from persia.v1 import middleware_pb2 as pb
 
 __all__ = ["SERVICE", "MiddlewareService", "readiness"]
@@ -30,7 +30,7 @@ class MiddlewareService:
         router = self._router
         server.add(FORWARD, _core.net.forward_method(router.native, self._config_id, router.options.timeout, self._counts))
         server.add_unary(MIDDLEWARE_STATUS, pb.MiddlewareStatusRequest, self.status)
-        server.add_unary(DIRECTIONS, pb.DirectionsRequest, lambda _request: give_directions(router, self._config))
+        server.add_unary(DIRECTIONS, pb.DirectionsRequest, lambda _request: topology_of(router, self._config))
 
     def status(self, _request: pb.MiddlewareStatusRequest) -> pb.MiddlewareStatusResponse:
         """Also while shards are missing."""

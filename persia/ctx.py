@@ -11,7 +11,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import Any, NamedTuple, overload
+from typing import Any, NamedTuple, Protocol, TypeVar
 
 import numpy.typing as npt
 
@@ -20,6 +20,7 @@ from persia.batch import PersiaBatch
 from persia.config import (
     EMBEDDING_CONFIG_VARIABLE,
     GLOBAL_CONFIG_VARIABLE,
+    EmbeddingConfig,
     GlobalConfig,
     load_embedding_config,
     load_global_config,
@@ -27,18 +28,15 @@ from persia.config import (
 from persia.config.servers import address_problem
 from persia.config.slots_match import SlotLike
 from persia.errors import DeadlineExceeded, InvalidInput, Unavailable
-from persia.memory import keep_freed_memory
-from persia.routing.discovery import are_shards
-from persia.routing.expected_slots import ExpectedSlots
+from persia.prelude import remember_context
+from persia.routing.connecting import connect, route
 from persia.routing.lookup import Lookup, Lookups, RouterOptions
-from persia.routing.middleware import MiddlewareClient
-from persia.routing.router import Router
-from persia.routing.shortcut import Shortcut
 from persia.security import ClientSecurity
 from persia.service import SERVICE_VARIABLE, get_embedding_worker_services
+from persia.system.memory import keep_freed_memory
 from persia.tensors import LookupTensors, Tensor, device_of, to_tensors
 
-__all__ = ["EmbeddingBatch", "Features", "FirstGenerationBatch", "InferCtx", "current_context"]
+__all__ = ["EmbeddingBatch", "Features", "InferCtx", "Preparable"]
 
 log = logging.getLogger(__name__)
 
@@ -48,8 +46,7 @@ _LOOK_SECONDS = 0.01
 _Tensors = list[Tensor]
 _Path = str | os.PathLike[str]
 
-_newest: weakref.ref[InferCtx] | None = None
-_default: InferCtx | None = None
+_Prepared = TypeVar("_Prepared", covariant=True)
 
 
 class Features(NamedTuple):
@@ -67,13 +64,15 @@ class EmbeddingBatch:
     features: Features
     lookup: Lookup
 
+    def prepared(self) -> Features:
+        """What prepare_features gives."""
+        return self.features
 
-@dataclass(frozen=True)
-class FirstGenerationBatch:
-    """What persia.prelude.forward_directly_from_bytes gives."""
 
-    features: Features
-    lookup: Lookup
+class Preparable(Protocol[_Prepared]):
+    """A batch with its embeddings, of either generation of Persia."""
+
+    def prepared(self) -> _Prepared: ...
 
 
 class InferCtx:
@@ -134,8 +133,7 @@ class InferCtx:
             else:
                 self._route(shards)
         keep_freed_memory()  # of this process, which is there to serve a model
-        global _newest
-        _newest = weakref.ref(self)
+        remember_context(self)
 
     def get_embedding_from_bytes(
         self, data: bytes | bytearray | memoryview, device_id: int | None = None, *, timeout: float | None = None
@@ -187,15 +185,9 @@ class InferCtx:
         """As get_embedding_from_bytes."""
         return self.get_embedding_from_bytes(batch.to_bytes(), device_id, timeout=timeout)
 
-    @overload
-    def prepare_features(self, batch: EmbeddingBatch) -> Features: ...
-    @overload
-    def prepare_features(self, batch: FirstGenerationBatch) -> tuple[_Tensors, _Tensors]: ...
-    def prepare_features(self, batch: EmbeddingBatch | FirstGenerationBatch) -> Features | tuple[_Tensors, _Tensors]:
+    def prepare_features(self, batch: Preparable[_Prepared]) -> _Prepared:
         """Dense tensors, embeddings, and labels or None; for the first generation's batches without the labels."""
-        if isinstance(batch, FirstGenerationBatch):
-            return batch.features.dense, batch.features.embeddings
-        return batch.features
+        return batch.prepared()
 
     def wait_for_serving(self, timeout: float | None = None) -> None:
         """Waits until lookups can be answered, and says in the log what it waits for.
@@ -239,13 +231,10 @@ class InferCtx:
             raise Unavailable(f"expected an answer of {', '.join(self._addresses)}, got none in time")
         try:
             if self._closed:
-                raise InvalidInput("expected a context that is open, got one that was closed")
+                raise InvalidInput("the context was closed: make a new one")
             if self._lookups is None:
-                if are_shards(self._addresses, end, self._options.security):
-                    self._route([[address] for address in self._addresses])
-                else:
-                    way = Shortcut if self._options.clients_ask_shards else MiddlewareClient
-                    self._use(way(self._addresses, self._options, expects=self._expects))
+                addresses, options, config = self._addresses, self._options, self._load_embedding_config
+                self._use(connect(addresses, options, end, embedding_config=config, expects=self._expects))
             assert self._lookups is not None
             return self._lookups
         finally:
@@ -260,10 +249,10 @@ class InferCtx:
         return tuple(load_embedding_config(path and Path(path)).slots.values())
 
     def _route(self, servers: Sequence[Sequence[str]]) -> None:
-        config = load_embedding_config(self._embedding_config and Path(self._embedding_config))
-        if self._expects is not None:
-            ExpectedSlots(self._expects).check(config)
-        self._use(Router(config, servers, self._options))
+        self._use(route(servers, self._options, embedding_config=self._load_embedding_config, expects=self._expects))
+
+    def _load_embedding_config(self) -> EmbeddingConfig:
+        return load_embedding_config(self._embedding_config and Path(self._embedding_config))
 
     def _use(self, lookups: Lookups) -> None:
         self._lookups = lookups
@@ -288,12 +277,3 @@ def _checked(addresses: Sequence[str] | Sequence[Sequence[str]]) -> list[list[st
             if problem := address_problem(address):
                 raise InvalidInput(problem)
     return shards
-
-
-def current_context() -> InferCtx:
-    """The context that was made last and is still there; else one with default settings, which then stays."""
-    global _default
-    context = _newest() if _newest is not None else None
-    if context is None:
-        context = _default = InferCtx()
-    return context

@@ -51,7 +51,7 @@ def as_ids(name: str, column: Column) -> _U64:
         raise FeatureError(name, f"{expected} {values.dtype} in sample {column.sample_of(0)}")
     empty = np.flatnonzero(np.isnan(values)).tolist()
     place = empty[0] if empty else column.first_float
-    why = "NaN is none at all, and makes floats of a pandas column" if empty else "a float has lost the digits of a large id"
+    why = "NaN is not an id, and makes floats of a pandas column" if empty else "a float has lost the digits of a large id"
     raise FeatureError(name, f"{expected} {values.dtype} in sample {column.sample_of(place)}: {why}")
 
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import weakref
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
@@ -13,14 +15,19 @@ from persia.batch import IDTypeFeature, IDTypeFeatureWithSingleID, Label, NonIDT
 from persia.errors import FeatureError, InvalidInput
 
 if TYPE_CHECKING:
-    from persia.ctx import FirstGenerationBatch
+    from persia.ctx import Features, InferCtx
+    from persia.routing.lookup import Lookup
+    from persia.tensors import Tensor
 
-__all__ = ["PyPersiaBatchData", "forward_directly_from_bytes"]
+__all__ = ["FirstGenerationBatch", "PyPersiaBatchData", "forward_directly_from_bytes"]
 
 _Array = npt.NDArray[Any]
 _NamedLists = Iterable[tuple[str, Sequence[npt.NDArray[np.uint64]]]]
 _Part = TypeVar("_Part", IDTypeFeature, IDTypeFeatureWithSingleID, NonIDTypeFeature, Label)
 _NamedArrays = Iterable[tuple[str, npt.NDArray[np.uint64]]]
+
+_newest: weakref.ref[InferCtx] | None = None
+_default: InferCtx | None = None
 
 
 class PyPersiaBatchData:
@@ -82,15 +89,43 @@ class PyPersiaBatchData:
         return part
 
 
+@dataclass(frozen=True)
+class FirstGenerationBatch:
+    """What forward_directly_from_bytes gives."""
+
+    features: Features
+    lookup: Lookup
+
+    def prepared(self) -> tuple[list[Tensor], list[Tensor]]:
+        """What InferCtx.prepare_features gives: dense tensors and embeddings, without labels."""
+        return self.features.dense, self.features.embeddings
+
+
 def forward_directly_from_bytes(data: bytes, device_id: int | None = None) -> FirstGenerationBatch:
     """A byte batch with its embeddings, for InferCtx.prepare_features. Uses the context that was made last.
 
     The handlers of that generation name GPU 0 whether there is one or not: without GPUs, tensors stay on the CPU. Raises as
     InferCtx.get_embedding_from_bytes does.
     """
-    # Here rather than above: a client that only builds batches needs neither gRPC nor torch.
-    from persia.ctx import FirstGenerationBatch, current_context
+    # Here rather than above: a client that only builds batches needs no torch.
     from persia.tensors import gpus
 
     batch = current_context().get_embedding_from_bytes(data, device_id if gpus() else None)
     return FirstGenerationBatch(batch.features, batch.lookup)
+
+
+def remember_context(context: InferCtx) -> None:
+    """Each context calls it when it is made."""
+    global _newest
+    _newest = weakref.ref(context)
+
+
+def current_context() -> InferCtx:
+    """The context that was made last and is still there; else one with default settings, which then stays."""
+    global _default
+    context = _newest() if _newest is not None else None
+    if context is None:
+        from persia.ctx import InferCtx  # which imports torch, and this module
+
+        context = _default = InferCtx()
+    return context

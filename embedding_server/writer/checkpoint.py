@@ -16,9 +16,9 @@ import numpy as np
 import numpy.typing as npt
 
 from persia._core import write_emb
-from persia.durable import is_temporary, sync_directory, write_file
 from persia.errors import InvalidInput
 from persia.signs import farmhash64
+from persia.system.durable import is_temporary, sync_directory, write_file
 
 from ..marker import ID_FILE, MARKER, MAX_NUMBER, Marker
 from ..sign_files import ENDS, write_sign_file
@@ -53,7 +53,8 @@ def write_checkpoint(
     Memory: what is beyond 256 MiB goes through a temporary file in `directory`, so the disk needs room for the rows twice.
 
     Args:
-        directory: made if need be. What an unfinished checkpoint left in it is removed, too; other files stay.
+        directory: made if need be. What an unfinished checkpoint left in it is removed, too; other files stay. It may not
+            have an `s5` of others' files where the checkpoint has five shards.
         blocks: triples of a feature's name, its ids (n) as they are in requests, and rows (n, dim) of float32; or pairs of
             signs (n) of uint64 and rows. The least recently used come first. A sign may come only once.
         shards: how many embedding servers the checkpoint is for. A row goes to shard farmhash64(sign) % shards.
@@ -69,7 +70,7 @@ def write_checkpoint(
     Raises:
         FeatureError: no such slot, another dim, a hash stack, or ids that share a row but not its numbers.
         InvalidInput: wrong arrays or numbers, ids in the place of signs, a sign that comes twice, an end of a row that is not
-            there, or a finished checkpoint is there.
+            there, a finished checkpoint is there, or something that would keep servers from loading this one.
         ConfigError: the embedding config is wrong.
         OSError: the system refuses. The directory then has no marker, so no server takes it for a checkpoint.
     """
@@ -113,6 +114,7 @@ class CheckpointWriter:
         if not overwrite and (finished := directory / MARKER).exists():
             raise InvalidInput(f"expected a directory without a finished checkpoint, got {finished}")
         directory.mkdir(parents=True, exist_ok=True)
+        _check_nothing_is_in_the_way(directory, marker.num_shards)
         sync_directory(directory.parent)
         self._ends: list[tuple[U64, U64]] = []
         self._buckets = Buckets(self._files * ages, directory, buckets.MEMORY)
@@ -192,6 +194,27 @@ def _check_each_once(signs: U64, path: Path | str) -> None:
         raise InvalidInput(f"expected each sign once, got {twice[0]} twice, for {path}")
 
 
+def _check_nothing_is_in_the_way(directory: Path, shards: int) -> None:
+    """Servers refuse a checkpoint with an `s5` that its marker does not count: it may be a shard of another one."""
+    ours = {f"s{i}" for i in range(shards)}
+    for path in directory.iterdir():
+        if re.fullmatch(r"s\d+", path.name) and not (path.name in ours or _is_left_of_a_checkpoint(path)):
+            raise InvalidInput(
+                f"expected a directory without {path}, which is neither a shard of the new checkpoint nor left of an earlier "
+                "one: servers would refuse the checkpoint; move it away"
+            )
+
+
+def _is_left_of_a_checkpoint(shard: Path) -> bool:
+    if not (SHARD.fullmatch(shard.name) and shard.is_dir()):
+        return False
+    return all(_is_of_a_checkpoint(path) and not path.is_dir() for path in shard.iterdir())
+
+
+def _is_of_a_checkpoint(path: Path) -> bool:
+    return path.name == MARKER or path.suffix in (".emb", ENDS) or is_temporary(path.name)
+
+
 def _clear(directory: Path) -> None:
     """Removes what an earlier checkpoint left in the directory: stale files would be loaded with the new."""
     marker = directory / MARKER
@@ -208,7 +231,7 @@ def _clear(directory: Path) -> None:
 
 def _clear_shard(shard: Path) -> None:
     for path in shard.iterdir():
-        if path.name == MARKER or path.suffix in (".emb", ENDS) or is_temporary(path.name):
+        if _is_of_a_checkpoint(path):
             path.unlink()
     if not any(shard.iterdir()):
         shard.rmdir()

@@ -92,7 +92,7 @@ def describe_file(path: Path, rows: int) -> ManifestFile:
 def check_manifest(directory: Path) -> Manifest | None:
     """The manifest of a packet's directory, after a look at every byte that it speaks of; None if there is none.
 
-    It says nothing of what is in the files: whoever loads them compares their rows and time with the manifest.
+    It does not decode the files: whoever does compares their rows and time with the manifest, by check_content.
 
     Raises:
         CorruptFile: a file is missing, is one too many, or is not the one that was written.
@@ -113,6 +113,21 @@ def check_manifest(directory: Path) -> Manifest | None:
         if (crc := _checksum(path)[1]) != file.crc32:
             raise CorruptFile(str(path), f"bytes of CRC-32 {file.crc32}, by the manifest", crc, 0)
     return manifest
+
+
+def check_content(manifest: Manifest | None, path: Path, rows: int, unix_seconds: int, time_at: int) -> None:
+    """Compares what was read from a file of the packet with the manifest, if there is one; `time_at`: the byte of its time.
+
+    Raises:
+        CorruptFile: the file has other rows, or another time.
+    """
+    if manifest is None:
+        return
+    [expected] = [file.rows for file in manifest.files if file.name == path.name]
+    if rows != expected:
+        raise CorruptFile(str(path), f"{expected} rows, by the manifest", f"{rows}", 0)
+    if unix_seconds != manifest.unix_seconds:
+        raise CorruptFile(str(path), f"{manifest.unix_seconds} s, by the manifest", f"{unix_seconds}", time_at)
 
 
 def _checksum(path: Path) -> tuple[int, str]:

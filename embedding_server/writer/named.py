@@ -92,7 +92,7 @@ class SignMaker:
         if slot is None:
             near = difflib.get_close_matches(feature, self._config.slots, n=1)
             known = f"did you mean {near[0]!r}?" if near else f"its slots are {', '.join(sorted(self._config.slots)[:20])}"
-            raise FeatureError(feature, f"expected a slot of the embedding config, got a feature that is none: {known}")
+            raise FeatureError(feature, f"the embedding config has no slot of this name: {known}")
         if slot.hash_stack_rounds:
             raise FeatureError(
                 feature,

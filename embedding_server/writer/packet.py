@@ -12,10 +12,10 @@ import msgspec
 import numpy as np
 
 from persia._core import IncReader
-from persia.errors import CorruptFile, InvalidInput
+from persia.errors import InvalidInput
 
 from ..sign_files import DELETIONS, ENDS, read_sign_file
-from .manifest import MANIFEST, PACKET_FILES, ROWS, Manifest, check_manifest
+from .manifest import MANIFEST, PACKET_FILES, ROWS, Manifest, check_content, check_manifest
 
 MARKER = "inc_update_done"
 _NAME = re.compile(r"inc_(\d{14})")
@@ -46,33 +46,24 @@ def verify_packet(directory: Path) -> PacketInfo:
         OSError: the directory cannot be read.
     """
     manifest = check_manifest(directory)
-    expected = {} if manifest is None else {file.name: file.rows for file in manifest.files}
     rows_by_dim: Counter[int] = Counter()
     files = sorted(path for path in directory.iterdir() if path.suffix in PACKET_FILES)
     seconds = non_finite = 0
     signs = {DELETIONS: 0, ENDS: 0}
-
-    def compare(path: Path, rows: int, unix_seconds: int, at: int) -> None:
-        if manifest is None:
-            return
-        if rows != expected[path.name]:
-            raise CorruptFile(str(path), f"{expected[path.name]} rows, by the manifest", f"{rows}", 0)
-        if unix_seconds != manifest.unix_seconds:
-            raise CorruptFile(str(path), f"{manifest.unix_seconds} s, by the manifest", f"{unix_seconds}", at)
 
     for path in files:
         if path.suffix != ROWS:
             file = read_sign_file(path)
             signs[path.suffix] += len(file.signs)
             seconds = max(seconds, file.unix_seconds)
-            compare(path, len(file.signs), file.unix_seconds, 8)
+            check_content(manifest, path, len(file.signs), file.unix_seconds, 8)
             continue
         reader = IncReader(path)
         for _, dims, _, _ in reader:
             rows_by_dim.update(dict(zip(*(part.tolist() for part in np.unique(dims, return_counts=True)), strict=True)))
         seconds = max(seconds, reader.unix_seconds)
         non_finite += reader.non_finite
-        compare(path, reader.rows, reader.unix_seconds, path.stat().st_size - 8)
+        check_content(manifest, path, reader.rows, reader.unix_seconds, path.stat().st_size - 8)
     return PacketInfo(
         directory=str(directory),
         complete=(directory / MARKER).exists(),

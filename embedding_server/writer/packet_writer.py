@@ -12,8 +12,8 @@ from pathlib import Path
 import numpy as np
 
 from persia._core import write_inc
-from persia.durable import sync_directory, write_file
 from persia.errors import CorruptFile, Unavailable
+from persia.system.durable import sync_directory, write_file
 
 from ..sign_files import DELETIONS, ENDS, write_sign_file
 from .buckets import F32, U64

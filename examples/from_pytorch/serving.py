@@ -17,7 +17,7 @@ import numpy.typing as npt
 from persia.batch import PersiaBatch
 from persia.client.predict import Client
 from persia.export import Export
-from persia.stack.deployment import free_ports
+from persia.system.address import free_ports
 
 Scores = npt.NDArray[np.float32]
 

@@ -26,7 +26,7 @@ from callers import FORM, Call, grpc_call, http_call, requests_a_second
 from known_homes import BIN, HOMES, Home
 from text_service import MODEL_VARIABLE, TextService
 
-from persia.stack.deployment import free_ports
+from persia.system.address import free_ports
 
 HERE = Path(__file__).resolve().parent
 TINY = HERE.parents[1] / "tests" / "data" / "dense" / "bert_seq"

@@ -13,10 +13,10 @@ import sys
 from pathlib import Path
 
 from persia.errors import PersiaError
-from persia.handlers.model_config import read_extra
 from persia.text import TextSettings
 from persia.text.config_files import read_object
 from persia.text.preparing import prepare
+from persia.torchserve.archive.model_config import read_extra
 
 OUT = Path("Transformer_model")
 

@@ -3,5 +3,5 @@
 from persia.handlers.transformers_handler import TransformersHandler
 
 
-class TransformersSeqClassifierHandler(TransformersHandler):  # type: ignore[misc]  # of an installed persia
+class TransformersSeqClassifierHandler(TransformersHandler):
     """Override preprocess, inference or postprocess here, if yours do something of their own."""

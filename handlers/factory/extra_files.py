@@ -18,7 +18,8 @@ from typing import IO, Any
 import click
 import yaml
 
-from persia.errors import ConfigError, InvalidInput, PersiaError
+from persia.cli.failures import one_line_failures
+from persia.errors import ConfigError, InvalidInput
 
 from .packed_files import PackedFile, check_all, files_of_tar, files_of_zip
 
@@ -133,7 +134,7 @@ def _copy(source: IO[bytes], target: IO[bytes]) -> None:
 @click.argument("files", nargs=-1, type=click.Path(exists=True, path_type=Path))
 def main(config: Path, into: Path, files: tuple[Path, ...]) -> None:
     """Unpack those of FILES that `system.extraFiles` of a model-config names, for base/build.sh. It fails if one is missing."""
-    try:
+    with one_line_failures(yaml.YAMLError):
         named = extra_files_of(yaml.safe_load(config.read_text()), str(config))
         given = {path.name: path for path in files}
         for name in named:
@@ -144,8 +145,6 @@ def main(config: Path, into: Path, files: tuple[Path, ...]) -> None:
         for name in given.keys() - set(named):
             if name.lower().endswith(_SUFFIXES):
                 click.echo(f"Warning: {name} stays packed, because {config} does not name it as system.extraFiles", err=True)
-    except (PersiaError, OSError, yaml.YAMLError) as error:
-        raise click.ClickException(str(error)) from error
 
 
 if __name__ == "__main__":

@@ -15,7 +15,7 @@ constexpr std::size_t kReadAtOnce = 1 << 20;
 // Between two calls little is to be expected: where more is left of one that was given up, a new connection costs less.
 constexpr std::size_t kReadIdle = 256 << 10;
 
-Status no_answer(const std::string& why) { return {Code::unavailable, "an answer that is none: " + why}; }
+Status no_answer(const std::string& why) { return {Code::unavailable, "an invalid answer: " + why}; }
 
 }  // namespace
 
@@ -196,7 +196,7 @@ class ClientConnection::Session final : public Http2 {
     // Of an answer without a status.
     Status made_up() const {
         const int http = first_.http_status;
-        if (http == kOk) return {Code::unknown, "an answer that is none: expected a grpc-status, got none"};
+        if (http == kOk) return {Code::unknown, "an invalid answer: expected a grpc-status, got none"};
         return {code_of_http_status(http), "expected an answer of gRPC, got HTTP status " + std::to_string(http)};
     }
 

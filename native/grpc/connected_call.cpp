@@ -69,7 +69,8 @@ std::optional<Status> ConnectedCall::check(const ServerConnection& connection) {
         auto identity = shared_->guard->identity_of(authorization_, connection.transport().peer_name());
         authorization_.clear();
         if (!identity) {
-            return Status(Code::unauthenticated, "expected a token that this server knows, or a certificate, got none such");
+            return Status(Code::unauthenticated,
+                          "the caller has shown neither a token that this server knows nor a certificate");
         }
         info_.identity = std::move(*identity);
     }

@@ -110,7 +110,7 @@ bool Http2::receive(std::span<const std::byte> bytes) {
     const ssize_t taken = nghttp2_session_mem_recv(session_, reinterpret_cast<const std::uint8_t*>(bytes.data()), bytes.size());
     if (taken < 0) {
         flush();  // what it has to say about it
-        fail(std::string("expected HTTP/2, got what is none: ") + nghttp2_strerror(static_cast<int>(taken)));
+        fail(std::string("the other end does not speak HTTP/2: ") + nghttp2_strerror(static_cast<int>(taken)));
         return false;
     }
     return true;
@@ -155,7 +155,7 @@ bool Http2::flush() {
     // After GOAWAY, or of what broke the protocol.
     if (!failed_ && !said_all_ && nghttp2_session_want_read(session_) == 0 && nghttp2_session_want_write(session_) == 0) {
         if (!why_ended_.empty()) {
-            fail("expected HTTP/2, got what is none: " + why_ended_);
+            fail("the other end does not speak HTTP/2: " + why_ended_);
         } else if (side_ == Side::client) {
             fail("");
         } else {

@@ -75,7 +75,7 @@ void Call::receive(Active active, Clock::time_point now) {
             answer_ = std::move(reply.message);
             has_answer_ = true;
         } else {  // and the connection may be at fault
-            reply.status = grpc::Status(grpc::Code::unavailable, "an answer that is none: " + why_none);
+            reply.status = grpc::Status(grpc::Code::unavailable, "an invalid answer: " + why_none);
             active.connection.reset();
         }
     }

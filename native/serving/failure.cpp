@@ -42,7 +42,7 @@ Failure current_failure() {
     } catch (const std::exception& error) {
         return internal(error.what());
     } catch (...) {
-        return internal("an exception that is none");
+        return internal("an exception that is no std::exception");
     }
 }
 

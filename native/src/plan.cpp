@@ -243,9 +243,7 @@ Plan make_plan(const Batch& batch, const Slots& slots, std::uint32_t shards, std
     Scratch scratch;
     for (const FeatureView& feature : batch.features) {
         const Slot* slot = slots.find(feature.name);
-        if (slot == nullptr)
-            throw FeatureError(std::string(feature.name),
-                               "expected a feature that the embedding config has, got one that it has not");
+        if (slot == nullptr) throw FeatureError(std::string(feature.name), "the embedding config has no slot of this name");
         if (feature.batch_size != batch.features.front().batch_size) {
             throw FeatureError(std::string(feature.name),
                                "expected a batch of " + std::to_string(batch.features.front().batch_size) +

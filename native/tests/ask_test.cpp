@@ -221,8 +221,8 @@ TEST(an_answer_that_is_none_is_asked_of_another_replica) {
     CHECK(!wrong.replica->usable());
     wrong.become_well();
     const Outcome none = ask(set_of({&wrong}), kPolicy, kLong, check);
-    CHECK(none.error.status.message == "expected an answer of shard 1 of 2, got none: " + wrong.address +
-                                           ": an answer that is none: expected right, got wrong");
+    CHECK(none.error.status.message ==
+          "expected an answer of shard 1 of 2, got none: " + wrong.address + ": an invalid answer: expected right, got wrong");
 }
 
 TEST(a_server_that_leaves_finishes_its_calls_and_costs_none) {

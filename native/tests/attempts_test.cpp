@@ -134,11 +134,11 @@ TEST(a_call_is_not_tried_for_ever) {
     int attempts = 0;
     while (const auto only = call.ask()) {
         ++attempts;
-        CHECK(!call.fail(only, lost("an answer that is none")));
+        CHECK(!call.fail(only, lost("an invalid answer")));
         recover(*only);
     }
     CHECK(attempts == Attempts::kMost);
-    CHECK(call.words_of_end(1ms) == "expected an answer of shard 1 of 2, got none: a:1: an answer that is none");
+    CHECK(call.words_of_end(1ms) == "expected an answer of shard 1 of 2, got none: a:1: an invalid answer");
 }
 
 TEST(a_failure_says_of_each_attempt_why_once) {

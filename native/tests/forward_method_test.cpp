@@ -81,7 +81,7 @@ TEST(requests_that_are_wrong_are_refused) {
     CHECK(refusal(middleware, bytes_of_hex("0aff"), Code::invalid_argument).starts_with("at byte 1: "));
     CHECK(refusal(middleware, request_of(Bytes(5)), Code::invalid_argument).starts_with("at byte "));
     CHECK(refusal(middleware, request_of(encoded({{"other", {{1}}}})), Code::invalid_argument) ==
-          "'other': expected a feature that the embedding config has, got one that it has not");
+          "'other': the embedding config has no slot of this name");
     CHECK(refusal(middleware, request_of(encoded({})), Code::invalid_argument) ==
           "expected a batch with id features, got one without");
     CHECK(middleware.counts->calls().totals().by_code[static_cast<std::size_t>(Code::invalid_argument)] == 6);

@@ -1,4 +1,4 @@
-// The hash of strings, in memory of exactly their size; tests/test_string_hash.py has the values of all lengths.
+// The hash of strings, in memory of exactly their size; test_string_hash.py has the values of all lengths.
 #include "persia/hash_string.hpp"
 
 #include <cstring>

@@ -21,11 +21,11 @@ TEST(answers_of_other_checkpoints_and_servers_do_not_count) {
     std::vector<std::uint16_t> numbers;
     router->settle({.checkpoint_id = 7, .problem = "", .known_starts = {}});
     CHECK(contains(failure(*router, batch, Code::unavailable),
-                   "an answer that is none: expected one of checkpoint 0000000000000007, got one of 0102030405060708"));
+                   "an invalid answer: expected one of checkpoint 0000000000000007, got one of 0102030405060708"));
     be_well_again(shards);
     router->settle({.checkpoint_id = kCheckpoint, .problem = "", .known_starts = {{1, 2}}});
     CHECK(contains(failure(*router, batch, Code::unavailable),
-                   "an answer that is none: of a server that the middleware does not ask"));
+                   "an invalid answer: of a server that the middleware does not ask"));
     be_well_again(shards);
     router->settle({.checkpoint_id = kCheckpoint, .problem = "", .known_starts = {{1, kStart}}});
     CHECK(look_up(*router, batch, kLong, numbers).checkpoint_id == kCheckpoint);

@@ -167,7 +167,7 @@ TEST(spoiled_answers_are_none) {
         be_well_again(shards);
         shards.spoilers[0]->spoil = spoil;
         const std::string text = failure(*router, batch, Code::unavailable);
-        CHECK(contains(text, "shard 0 of 1") && contains(text, "an answer that is none: ") && contains(text, words));
+        CHECK(contains(text, "shard 0 of 1") && contains(text, "an invalid answer: ") && contains(text, words));
     }
     shards.spoilers[0]->spoil = nullptr;
     be_well_again(shards);

@@ -12,19 +12,19 @@ import numpy.typing as npt
 
 from persia import _core
 from persia.checking import signatures
-from persia.checking.leaves import Archive, load_model_of, open_archive, scores_of, text_model_of
 from persia.checking.report import Report
 from persia.checking.samples import Sample
 from persia.checking.scan import Rows, Scan
 from persia.config import EmbeddingConfig, parse_embedding_config
 from persia.errors import PersiaError
 from persia.routing.lookup import split
-from persia.routing.plan import make_slots
+from persia.routing.slots import make_slots
 from persia.signature import Signature, read_signature
+from persia.torchserve.archive.contents import Contents, open_archive
+from persia.torchserve.archive.handler_files import PERSIA_HANDLER
 
 __all__ = ["check_archive", "embeddings_of", "find_archives", "judges_dense"]
 
-OUR_HANDLER = "persia_handler.py"
 MAX_NUMBERS = 1 << 29
 _Array = npt.NDArray[Any]
 
@@ -56,7 +56,7 @@ def find_archives(report: Report, store: Path | None, models: str, named: Sequen
 
 def check_archive(
     report: Report, path: Path, config: EmbeddingConfig | None, sample: Sample | None, scan: Scan | None
-) -> Archive | None:
+) -> Contents | None:
     """Lines for one archive. None if it cannot be read."""
     subject = path.name
     try:
@@ -97,28 +97,31 @@ def _check_text_model(report: Report, path: Path) -> None:
         report.warn("archive", path.name, f"its text model was not loaded: there is no {lacking[0]} here", advice)
         return
     try:
-        mode, labels, tokens = text_model_of(path)
+        from persia.torchserve.archive.text.reading import load_text_model  # torch: a second
+
+        model = load_text_model(path)
     except (PersiaError, OSError) as error:
         report.fail("archive", path.name, str(error), "pack the model again with `persia-launcher archive --transformers`")
         return
+    labels, tokens = len(model.labels), int(model.tokenizer.max_length)
     named = f"{labels} labels, " if labels else ""
     report.ok(
         "archive",
         path.name,
-        f"a text model for {mode}, which loads: {named}up to {tokens} tokens",
+        f"a text model for {model.mode}, which loads: {named}up to {tokens} tokens",
         labels=labels,
         tokens=tokens,
     )
 
 
-def judges_dense(archive: Archive) -> bool:
+def judges_dense(archive: Contents) -> bool:
     """Whether its signature says what dense tensors may hold; a text model takes none. Raises CorruptFile."""
     if archive.text_mode is not None:
         return True
     return archive.signature is not None and read_signature(archive.signature).dense_known
 
 
-def _check_own_config(report: Report, subject: str, archive: Archive, config: EmbeddingConfig | None) -> bool:
+def _check_own_config(report: Report, subject: str, archive: Contents, config: EmbeddingConfig | None) -> bool:
     """Whether a handler that routes by itself, with an embedding config of its own, makes the same signs."""
     if archive.embedding_config is None or config is None:
         return True
@@ -155,7 +158,7 @@ def embeddings_of(batch: _core.Batch, config: EmbeddingConfig, found: Rows) -> d
 def _try(
     report: Report,
     path: Path,
-    archive: Archive,
+    archive: Contents,
     signature: Signature | None,
     config: EmbeddingConfig | None,
     sample: Sample | None,
@@ -168,6 +171,8 @@ def _try(
         advice = "pip install 'persia-serve[torchserve]' where TorchServe is to run"
         report.warn("archive", subject, "its model was not loaded: there is no torch here", advice)
         return
+    from persia.torchserve.archive.dense.scores import load_model_of, scores_of  # torch: a second
+
     try:
         if (
             sample is None
@@ -186,7 +191,7 @@ def _try(
             embeddings = list(by_name.values())
         outputs = scores_of(path, dense, embeddings)
     except (PersiaError, OSError) as error:
-        ours = archive.handler == OUR_HANDLER
+        ours = archive.handler == PERSIA_HANDLER.name
         advice = "pack the model again: our handler calls it with a list of dense tensors and a list of embeddings"
         if not ours:
             advice = "no matter if its own handler calls the model in another way than with two lists of tensors"

@@ -1,4 +1,4 @@
-"""What a check borrows from the servers, handlers and clients: each is found by its name, as the launcher finds commands.
+"""What a check borrows from the servers and clients: each is found by its name, as the launcher finds commands.
 
 A check asks what these would do with the files, so it has to ask them. They are imported when they are needed and never by an
 import statement: nothing in `persia` may depend on a leaf.
@@ -6,10 +6,9 @@ import statement: nothing in `persia` may depend on a leaf.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from importlib import import_module
 from pathlib import Path
-from typing import Any, NamedTuple, Protocol
+from typing import NamedTuple, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -17,26 +16,18 @@ import numpy.typing as npt
 from persia.errors import PersiaError
 
 __all__ = [
-    "Archive",
     "Bounds",
     "Checkpoint",
     "Gone",
     "Packet",
-    "find_java",
     "gone_signs",
     "is_sign_file",
-    "load_model_of",
-    "open_archive",
     "open_checkpoint",
     "packets_since",
     "sample_bytes",
-    "scores_of",
-    "text_model_of",
 ]
 
 SAMPLES = 4096  # of a file with more, the first ones are the sample
-
-_Arrays = Sequence[npt.NDArray[Any]]
 
 
 class Marker(Protocol):
@@ -69,21 +60,6 @@ class Packet(Protocol):
     shard: int
 
     def paths(self, kind: str) -> list[Path]: ...
-
-
-class Archive(Protocol):
-    """What stands in a model archive."""
-
-    name: str
-    version: str
-    handler: str
-    model_file: str
-    model_bytes: int
-    workers: int
-    signature: bytes | None
-    embedding_config: bytes | None
-    drops_extra: bool
-    text_mode: str | None
 
 
 def open_checkpoint(directory: Path, index: int, count: int) -> Checkpoint:
@@ -142,35 +118,3 @@ def sample_bytes(path: Path) -> bytes:
     batches = import_module("persia.client.inputs").batches_of_file(path, SAMPLES)
     batch: bytes = next(iter(batches))
     return batch
-
-
-def find_java() -> str:
-    """The Java that TorchServe would run on. Raises NotFound."""
-    java: str = import_module("persia.handlers.java").find_java()
-    return java
-
-
-def open_archive(path: Path) -> Archive:
-    """Raises CorruptFile, OSError."""
-    archive: Archive = import_module("persia.handlers.archive_contents").open_archive(path)
-    return archive
-
-
-def scores_of(path: Path, dense: _Arrays, embeddings: _Arrays) -> list[npt.NDArray[Any]]:
-    """What the model in an archive answers. Needs torch. Raises InvalidInput if it does not load, or refuses the tensors."""
-    scores: list[npt.NDArray[Any]] = import_module("persia.handlers.archive_scores").scores_of(path, dense, embeddings)
-    return scores
-
-
-def load_model_of(path: Path) -> None:
-    """Loads the model in an archive, and drops it again. Needs torch. Raises InvalidInput if it does not load."""
-    import_module("persia.handlers.archive_scores").load_model_of(path)
-
-
-def text_model_of(path: Path) -> tuple[str, int, int]:
-    """Loads the text model in an archive: what it is for, how many labels it has, and how many tokens it takes.
-
-    Needs torch, or what the model is for. Raises PersiaError if it does not load, OSError.
-    """
-    model = import_module("persia.handlers.text_archive.reading").load_text_model(path)
-    return str(model.mode), len(model.labels), int(model.tokenizer.max_length)

@@ -6,17 +6,17 @@ import importlib.util
 import os
 import platform
 import shutil
-import socket
 import time
 from collections.abc import Mapping
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
-from persia.checking.leaves import find_java
 from persia.checking.report import Report
 from persia.checking.scan import processors
 from persia.checking.subject import Subject, is_local
 from persia.errors import NotFound
+from persia.system.address import is_free
+from persia.system.java import find_java
 
 __all__ = ["check_machine", "check_ports"]
 
@@ -30,7 +30,7 @@ def check_ports(report: Report, subject: Subject, others: Mapping[str, str], mus
     addresses = {f"embedding server {address}": address for replicas in subject.servers for address in replicas if address}
     addresses |= {f"{name} {address}": address for name, address in others.items()}
     local = {name: address for name, address in addresses.items() if is_local(address) and not address.endswith(":0")}
-    taken = [name for name, address in local.items() if not _is_free(address)]
+    taken = [name for name, address in local.items() if not is_free(address)]
     if taken:
         say = report.fail if must_be_free else report.warn
         advice = "an older process, or another program, listens there: stop it, or choose other ports"
@@ -75,16 +75,6 @@ def _version(name: str) -> str | None:
         return version(name)
     except PackageNotFoundError:
         return None
-
-
-def _is_free(address: str) -> bool:
-    host, _, port = address.rpartition(":")
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    try:
-        socket.create_server((host.strip("[]"), int(port)), family=family).close()
-    except OSError:
-        return False
-    return True
 
 
 def _existing(path: Path) -> Path:

@@ -7,10 +7,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from persia import _core
-from persia.checking.leaves import Archive
 from persia.checking.report import Report
 from persia.checking.scan import Scan
 from persia.checking.subject import Subject, is_local
+from persia.torchserve.archive.contents import Contents
 
 __all__ = ["Room", "check_capacity", "check_memory", "judge_memory", "room_of", "table_bytes"]
 
@@ -30,7 +30,7 @@ class Room:
     limited_by: str
 
 
-def check_memory(report: Report, subject: Subject, scan: Scan | None, archives: Sequence[Archive]) -> None:
+def check_memory(report: Report, subject: Subject, scan: Scan | None, archives: Sequence[Contents]) -> None:
     """One line: what all processes on this machine need, and what there is."""
     local = sum(is_local(address) for replicas in subject.servers for address in replicas)
     tables = table_bytes(subject, scan) * local if scan is not None else 0

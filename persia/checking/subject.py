@@ -15,6 +15,7 @@ from persia.checking.leaves import Bounds, Checkpoint, open_checkpoint, packets_
 from persia.checking.report import Report
 from persia.config import ConfigWarning, EmbeddingConfig, GlobalConfig, load_embedding_config, load_global_config
 from persia.errors import PersiaError
+from persia.system.address import host_and_port, is_loopback
 
 __all__ = ["Subject", "is_local", "read_subject"]
 
@@ -69,8 +70,8 @@ def read_subject(
 
 def is_local(address: str) -> bool:
     """Whether it is of this machine: of the loopback, or of a server that `up` places."""
-    host = address.rpartition(":")[0].strip("[]")
-    return host in ("", "localhost", "::1") or host.startswith("127.")
+    host, _ = host_and_port(address)
+    return not host or is_loopback(host)
 
 
 def _load(report: Report, name: str, load: Callable[[Path | None], _Config], path: Path | None) -> _Config | None:

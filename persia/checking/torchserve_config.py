@@ -8,9 +8,9 @@ import re
 from collections.abc import Mapping
 from pathlib import Path
 
-from persia.checking.java_properties import Entry, read_properties
 from persia.checking.report import Report
 from persia.checking.torchserve_keys import ADDRESSES, BOOLEANS, FILES, KNOWN, METRICS_MODES, NUMBERS, PER_MODEL, advice_for
+from persia.torchserve.java_properties import Entry, read_properties
 
 __all__ = ["check_torchserve_config"]
 

@@ -23,7 +23,7 @@ class HashStackConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_
     """Many ids in few rows: an id becomes `hash_stack_rounds` ids below `hash_stack_rounds * embedding_size`."""
 
     hash_stack_rounds: Annotated[
-        int, Meta(ge=0, le=65_535, description="How many hashes an id is replaced by; 0 leaves ids alone.")
+        int, Meta(ge=0, le=65_535, description="By how many hashes an id is replaced. 0 leaves ids as they are.")
     ] = 0
     embedding_size: Annotated[
         int, Meta(ge=0, le=2**63 - 1, description="How many rows each round has.", extra={"unit": "rows"})
@@ -37,21 +37,22 @@ class SlotConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     dim: Annotated[int, Meta(ge=1, le=65_535, description="The width of a row.", extra={"unit": "floats"})]
     sample_fixed_size: Annotated[
         int,
-        Meta(ge=1, le=65_535, description="How many ids of a sample count in a raw slot.", extra={"unit": "ids"}),
+        Meta(ge=1, le=65_535, description="How many ids of a sample a raw slot has room for.", extra={"unit": "ids"}),
     ] = 10
     keep: Annotated[
-        Keep, Meta(description="Which ids of a sample count in a raw slot where there are more: the first ones or the last.")
+        Keep, Meta(description="Which ids of a sample a raw slot keeps when there are more than it has room for.")
     ] = "first"
     pooling: Annotated[
         Pooling | None,
         Meta(
-            description="What a sample's rows become. [batch, dim]: their sum, mean, or sum divided by the square root of the "
-            "number of ids. raw: one row for each id, [batch, sample_fixed_size, dim + 1].",
+            description="How the rows of a sample become an embedding. `sum`, `mean` and `sqrtn` (the sum divided by the "
+            "square root of the number of ids) give [batch, dim]. `raw` keeps one row for each id: [batch, sample_fixed_size, "
+            "dim + 1].",
             extra={"default": "sum"},
         ),
     ] = None
     weighted: Annotated[
-        bool, Meta(description="Whether each id comes with a weight, which its row is multiplied with. Not for raw slots.")
+        bool, Meta(description="Whether each id has a weight by which its row is multiplied. Raw slots have no weights.")
     ] = False
     embedding_summation: Annotated[
         bool | None, Meta(description="Persia's name: false is `pooling: raw`.", extra={"default": "true"})
@@ -98,17 +99,21 @@ class EmbeddingConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_
 
     feature_index_prefix_bit: Annotated[
         int,
-        Meta(ge=1, le=63, description="How many high bits of a sign name the group: room for 2^bits - 1 groups.",
-             extra={"unit": "bits"}),
-    ] = 8  # fmt: skip
+        Meta(
+            ge=1,
+            le=63,
+            description="How many high bits of a sign hold the number of the group. There is room for 2^bits - 1 groups.",
+            extra={"unit": "bits"},
+        ),
+    ] = 8
     slots_config: Annotated[
         dict[str, SlotConfig], Meta(description="The slots, in order, by feature name.", extra={"type": "a mapping"})
     ]
     feature_groups: Annotated[
         dict[str, tuple[str, ...]],
         Meta(
-            description="Slots that share one prefix, and so the rows of equal ids. Numbered in file order; every other slot "
-            "then becomes a group of its own.",
+            description="Slots that share one prefix, and so share the rows of equal ids. Groups are numbered in the order of "
+            "the file. Every other slot becomes a group of its own after them.",
             extra={"type": "a mapping of group names to lists of slot names"},
         ),
     ] = {}

@@ -32,8 +32,8 @@ class InferConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     servers: Annotated[
         tuple[tuple[str, ...], ...],
         Meta(
-            description="The embedding servers as `host:port`. The order is the shard number. An entry that is a list names "
-            "the replicas of one shard.",
+            description="The addresses of the embedding servers, one entry for each shard, in the order of the shards. An "
+            "entry that is a list names the replicas of one shard.",
             extra={"read": read_servers, "type": "a list of `host:port`, or of lists of `host:port`"},
         ),
     ] = ()
@@ -55,9 +55,6 @@ class MetricsConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
 
     enable_metrics: Annotated[bool, Meta(description="Whether a server offers metrics.")] = False
     job_name: Annotated[str, Meta(min_length=1, description="The `job` label of every metric.")] = "persia_default_jobname"
-    push_interval_seconds: Annotated[
-        int, Meta(ge=1, le=86_400, description="How often metrics go to a push gateway, if there is one.", extra={"unit": "s"})
-    ] = 10
 
 
 class CommonConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -81,51 +78,46 @@ class EmbeddingParameterServerConfig(msgspec.Struct, frozen=True, kw_only=True, 
     capacity: Annotated[
         _PositiveInt | None,
         Meta(
-            description="The most rows that one server holds; beyond it the least recently used goes. Nothing is set aside "
-            "in advance.",
+            description="The most rows that one server holds. Beyond this number the least recently used rows are removed. No "
+            "memory is reserved in advance.",
             extra={"unit": "rows", "default": "no limit"},
         ),
     ] = None
     row_storage: Annotated[
         Literal["f32", "f16", "int8"],
-        Meta(description="How a row is kept in memory: `f32` as trained, `f16` in half, `int8` (with a scale) in a quarter."),
+        Meta(
+            description="How rows are kept in memory: `f32` as trained, `f16` in half of the memory, `int8` (with a scale) in "
+            "a quarter."
+        ),
     ] = "f32"
     non_finite_rows: Annotated[
         Literal["accept", "refuse"],
         Meta(
-            description="What becomes of a file with a row that has a NaN or an infinite number: with `accept` it is loaded, "
-            "and the log names it; with `refuse` a packet is set aside, and a checkpoint is not loaded."
+            description="What happens to a file with a NaN or an infinite number in a row. `accept` loads the file, and the "
+            "log names it. `refuse` sets such a packet aside and does not load such a checkpoint."
         ),
     ] = "accept"
     enable_incremental_update: Annotated[
-        bool, Meta(description="Whether packets in `incremental_dir` are applied while serving.")
+        bool, Meta(description="Whether the server applies packets from `incremental_dir` while it serves.")
     ] = False
-    incremental_dir: Annotated[_Path, Meta(description="The directory that a trainer writes its update packets to.")] = (
+    incremental_dir: Annotated[_Path, Meta(description="The directory to which a trainer writes its update packets.")] = (
         "/workspace/incremental_dir/"
     )
     incremental_prune_before_checkpoint: Annotated[
         bool,
         Meta(
-            description="Whether packets are deleted that are older than the checkpoint that the servers of all shards started "
-            "from, and than the one in `embedding_checkpoint`."
+            description="Whether old packets are deleted. A packet is deleted when it is older than the checkpoint in "
+            "`embedding_checkpoint`, and older than the checkpoint from which the servers of every shard started."
         ),
     ] = False
     incremental_prune_older_than_seconds: Annotated[
         _PositiveInt | None,
         Meta(
-            description="Packets older than so long are deleted when the servers of all shards have applied them, and the "
-            "checkpoint in `embedding_checkpoint` is newer. None is deleted that a restart would miss.",
+            description="The age after which packets are deleted, if the servers of all shards have applied them and the "
+            "checkpoint in `embedding_checkpoint` is newer. A packet that a restart would need is never deleted.",
             extra={"unit": "s", "default": "never"},
         ),
     ] = None
-    incremental_buffer_size: Annotated[
-        _PositiveInt,
-        Meta(
-            description="How many changed rows a trainer gathers to one packet. For its `IncrementalDumper`; no server "
-            "looks at it.",
-            extra={"unit": "rows"},
-        ),
-    ] = 1_000_000
 
 
 _Milliseconds = Annotated[int, Meta(ge=1, le=3_600_000)]
@@ -136,19 +128,20 @@ class EmbeddingWorkerConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_un
 
     lookup_timeout_ms: Annotated[
         _Milliseconds,
-        Meta(description="How long a lookup may take whose caller gives no time of its own.", extra={"unit": "ms"}),
+        Meta(description="How long a lookup may take if its caller sets no deadline.", extra={"unit": "ms"}),
     ] = 10_000
     hedge_after_ms: Annotated[
         _Milliseconds,
         Meta(
-            description="After how long a replica that has not answered is hedged by another one of the same shard.",
+            description="How long a replica may take to answer before the same request goes to another replica of the shard, "
+            "too.",
             extra={"unit": "ms"},
         ),
     ] = 100
     wait_for_shard_ms: Annotated[
         _Milliseconds,
         Meta(
-            description="How long a lookup waits for a shard of which no replica can be used, for instance while it restarts.",
+            description="How long a lookup waits for a shard without a usable replica, for instance while the shard restarts.",
             extra={"unit": "ms"},
         ),
     ] = 1_000
@@ -157,34 +150,34 @@ class EmbeddingWorkerConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_un
         Meta(
             ge=0,
             le=10_000,
-            description="How long who waits for shards looks for their answers, at most, before it sleeps: then it is not "
-            "woken, which takes long on virtual machines. Only a thread that waits alone in its process does so, and while "
-            "answers come as soon as that; under a CPU quota (containers) it counts against the quota. 0: it always sleeps, "
-            "which leaves more of the processors to others.",
+            description="How long a thread that waits for shards polls for their answers before it sleeps. Polling saves the "
+            "time of waking the thread, which is long on virtual machines. A thread polls only while it waits alone in its "
+            "process and the last answers came within this time. Under a CPU quota (containers), polling counts against the "
+            "quota. With 0 a thread always sleeps, which leaves more of the processors to other processes.",
             extra={"unit": "µs"},
         ),
     ] = 300
     missing_shard: Annotated[
         Literal["error", "zeros"],
         Meta(
-            description="What becomes of a lookup when a shard is not there in time: `error`, or an answer with `zeros` for "
-            "its rows, which says so."
+            description="What happens to a lookup when a shard does not answer in time. `error` fails the lookup. `zeros` "
+            "answers with zeros for the rows of the shard, and the answer names the shard."
         ),
     ] = "error"
     mixed_checkpoints: Annotated[
         Literal["old", "error"],
         Meta(
-            description="What becomes of lookups while embedding servers hold different checkpoints, for instance because one "
-            "was written over the other and a server was restarted: `old` asks only servers of the checkpoint that is served "
-            "now, for as long as every shard has one; then of the newest that every shard has. `error` refuses lookups "
-            "until all servers hold the same. Rows of two checkpoints are never mixed in one answer."
+            description="What happens to lookups while embedding servers hold different checkpoints, for instance because a "
+            "checkpoint was overwritten and one server was restarted. `old` keeps to the checkpoint that is served now, for as "
+            "long as every shard has a server with it, and then takes the newest checkpoint that every shard has. `error` "
+            "refuses lookups until all servers hold the same checkpoint. Rows of two checkpoints are never mixed in an answer."
         ),
     ] = "old"
     clients_ask_shards: Annotated[
         bool,
         Meta(
-            description="Whether clients such as handlers ask the embedding servers themselves, a hop less, where they reach "
-            "them. They come to the middleware for everything else, and always where it answers with zeros for missing shards."
+            description="Whether clients such as handlers ask the embedding servers directly where they can reach them, which "
+            "saves a hop. A client asks the middleware for everything else, and always with `missing_shard: zeros`."
         ),
     ] = True
 

@@ -89,35 +89,38 @@ _HEAD = """\
 
 <!-- Generated: python -m persia.config > docs/configuration.md -->
 
-Two files describe a deployment. All of its processes read the same two.
+Two files describe a deployment, and all of its processes read the same two files.
 
 | file | command line | else |
 |---|---|---|
 | global_config.yaml | `--global-config` | `$PERSIA_GLOBAL_CONFIG` |
 | embedding_config.yml | `--embedding-config` | `$PERSIA_EMBEDDING_CONFIG` |
 
-A setting is looked for on the command line, then in the environment, then in the file; then its default counts.
+A setting on the command line wins over the environment, the environment over the file, and the file over the default.
 
-A key that is unknown, stands twice or has a value of another type is an error that names file, line and key. Names and
-texts are kept as written (`on` and `007` are names like any other); `true` and `false` are the only booleans. Anchors and
-aliases work; merge keys (`<<`) and tags do not. A section without keys is a section of defaults.
+A key that is unknown, that stands in the file twice or whose value has the wrong type is an error, which names the file, the
+line and the key. Names and texts are kept as written: `on` and `007` are names like any other, and `true` and `false` are the
+only booleans. Anchors and aliases work; merge keys (`<<`) and tags do not. A section without keys has the defaults.
 
-Files of Persia work as they are. Old key names and keys that mean nothing for inference give one `ConfigWarning` each;
-they are listed below, with a key of an old section under that section's new name. An old and the new name of one key in
-the same file are an error, unless both have the same value.
+Files of Persia work as they are. An old key name gives one `ConfigWarning`, and so does a key that has no meaning for
+inference. Both kinds are listed below; a key of an old section is listed under the new name of its section. A file that has
+both the old and the new name of a key is an error, unless both have the same value.
 """
 
 _GLOBAL = """\
-Where the embedding servers are, and how the processes work. An example: [global_config.yaml](../global_config.yaml).
+This file says where the embedding servers are, and how the processes work. An example is
+[global_config.yaml](../global_config.yaml).
 
-Of the earlier Persias, `intent: {Infer: {servers: ..., embedding_checkpoint: ...}}` works as well; and where a
-`PersiaShardedServerConfig` enables updates and names no `incremental_dir`, that generation's `/tmp/persia_inc/` is taken.
+The form `intent: {Infer: {servers: ..., embedding_checkpoint: ...}}` of earlier Persias works as well. A
+`PersiaShardedServerConfig` that enables updates without an `incremental_dir` gets the default of its generation,
+`/tmp/persia_inc/`.
 """
 
 _EMBEDDING = """\
-The slots of the model. It must be the file that the model was trained with: a slot's place in the table follows from the
-order of groups and slots. An example: [embedding_config.yml](../examples/embedding_config.yml).
+This file has the slots of the model. It must be the file with which the model was trained, because the place of a slot in the
+table follows from the order of groups and slots. An example is [embedding_config.yml](../examples/embedding_config.yml).
 
-Groups are numbered in file order, from 0; then every slot outside all groups becomes a group of its own, in slot order.
+Groups are numbered from 0, in the order of the file. Then every slot outside of all groups becomes a group of its own, in the
+order of the slots.
 The sign of an id is `id % (2^(64 - bits) - 1) + ((group + 1) << (64 - bits))`, with `bits` = `feature_index_prefix_bit`.
 """

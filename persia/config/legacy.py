@@ -33,15 +33,19 @@ GLOBAL_RENAMES = (
     ("common_config.num_embedding_io_workers", "common_config.checkpointing_config.num_workers"),
     (f"{_SERVER}.num_embedding_io_workers", "common_config.checkpointing_config.num_workers"),
     (f"{_SERVER}.num_persistence_workers", "common_config.checkpointing_config.num_workers"),
-    ("common_config.metrics_config.push_interval", "common_config.metrics_config.push_interval_seconds"),
-    ("common_config.metrics_config.push_interval_sec", "common_config.metrics_config.push_interval_seconds"),
 )
 
+_METRICS = "common_config.metrics_config"
+
 GLOBAL_IGNORED = {
+    f"{_METRICS}.push_interval_seconds": "Prometheus fetches the metrics, and nothing pushes them",
+    f"{_METRICS}.push_interval_sec": "Prometheus fetches the metrics, and nothing pushes them",
+    f"{_METRICS}.push_interval": "Prometheus fetches the metrics, and nothing pushes them",
     f"{_SERVER}.num_hashmap_internal_shards": "the table here has no locks to spread",
     f"{_SERVER}.full_amount_manager_buffer_size": "only a trainer dumps checkpoints",
     f"{_SERVER}.num_signs_per_file": "only a trainer dumps checkpoints",
     f"{_SERVER}.embedding_recycle_pool_capacity": "only a trainer creates rows one by one",
+    f"{_SERVER}.incremental_buffer_size": "only a trainer writes packets, with the `buffer_size` of its `IncrementalDumper`",
     f"{_SERVER}.incremental_channel_capacity": "only a trainer writes packets",
     f"{_SERVER}.storage": "paths are read as they stand, from a mounted file system",
     f"{_SERVER}.local_buffer_dir": "paths are read as they stand, from a mounted file system",

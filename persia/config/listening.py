@@ -8,6 +8,7 @@ import warnings
 
 from persia.config.security import SecurityConfig
 from persia.errors import ConfigError
+from persia.system.address import host_and_port
 
 __all__ = ["SecurityWarning", "check_call", "check_listen", "is_local"]
 
@@ -61,7 +62,7 @@ def is_local(address: str) -> bool:
     """Whether nobody but this machine reaches it: all that its host stands for is of the loopback interface."""
     if address.startswith(_UNIX):
         return True
-    host = address.rpartition(":")[0].strip("[]")
+    host = host_and_port(address)[0]
     if not host:
         return False
     try:

@@ -28,57 +28,66 @@ _NEEDS = (
 
 
 class SecurityConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Servers ask for what `client_ca` and `tokens` say, for both where both are there. Files are read again as they change."""
+    """Which certificates and tokens servers demand and clients show. With `client_ca` and `tokens`, a server demands both."""
 
     certificate: Annotated[
         _Text | None,
         Meta(
-            description="The certificate of servers, in PEM, with those between it and its CA. With it and `key`, servers "
-            "speak TLS (1.2 or newer), and nothing else but on unix sockets.",
+            description="The certificate that servers show, in PEM, with the intermediate certificates. With `certificate` and "
+            "`key`, servers speak TLS (1.2 or newer) only, except on unix sockets.",
         ),
     ] = None
     key: Annotated[
-        _Text | None, Meta(description="Its key, in PEM, without a passphrase. Nobody but its owner may read it.")
+        _Text | None,
+        Meta(description="The key of `certificate`, in PEM, without a passphrase. Only its owner may read the file."),
     ] = None
     client_ca: Annotated[
         _Text | None,
-        Meta(description="Who must have signed the certificates of clients, in PEM. Without it, clients need none."),
+        Meta(
+            description="The CA that must have signed the certificates of clients, in PEM. Without it, clients need no "
+            "certificate."
+        ),
     ] = None
     tokens: Annotated[
         _Text | None,
         Meta(
-            description="The tokens that servers take, one a line, also as `NAME:TOKEN`. Nobody but its owner may read the "
-            "file. Without it, clients need none."
+            description="A file with the tokens that servers accept, one in each line, as `TOKEN` or `NAME:TOKEN`. Only its "
+            "owner may read the file. Without it, clients need no token."
         ),
     ] = None
     ca: Annotated[
         _Text | None,
         Meta(
-            description=f"Who must have signed the certificates of servers, in PEM; `{SYSTEM_CA}`: a CA of the system's. With "
-            "it, clients speak TLS."
+            description=f"The CA that must have signed the certificates of servers, in PEM; `{SYSTEM_CA}` stands for the CAs "
+            "of the system. With it, clients speak TLS."
         ),
     ] = None
     server_name: Annotated[
         _Text | None,
-        Meta(description="The name that the certificates of all servers must have. Without it, the host that clients call."),
+        Meta(
+            description="The name that the certificates of all servers must have. Without it, each certificate must have the "
+            "host that clients call."
+        ),
     ] = None
     client_certificate: Annotated[
-        _Text | None, Meta(description="The certificate that clients show, in PEM, with those between it and its CA.")
+        _Text | None, Meta(description="The certificate that clients show, in PEM, with the intermediate certificates.")
     ] = None
     client_key: Annotated[
-        _Text | None, Meta(description="Its key, in PEM, without a passphrase. Nobody but its owner may read it.")
+        _Text | None,
+        Meta(description="The key of `client_certificate`, in PEM, without a passphrase. Only its owner may read the file."),
     ] = None
     token: Annotated[
         _Text | None,
         Meta(
-            description="A file whose first token clients show. Nobody but its owner may read it. It may be that of `tokens`."
+            description="A file whose first token clients show. Only its owner may read the file, which may be that of "
+            "`tokens`."
         ),
     ] = None
     insecure: Annotated[
         bool,
         Meta(
-            description="Whether a server may listen in plain text, to everybody, where other machines reach it. Without it, "
-            "only on the loopback interface and on unix sockets."
+            description="Whether a server may listen where other machines reach it, in plain text and open to everybody. "
+            "Without it, such a server may listen on the loopback interface and on unix sockets only."
         ),
     ] = False
 

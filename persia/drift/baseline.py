@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from persia.durable import write_file
 from persia.errors import CorruptFile, InvalidInput
+from persia.system.durable import write_file
 
 from .comparing import compare
 from .distances import SIGMAS

@@ -8,8 +8,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from persia.durable import write_file
 from persia.errors import CorruptFile
+from persia.system.durable import write_file
 
 if TYPE_CHECKING:
     from .watch import DriftWatch

@@ -22,8 +22,8 @@ import numpy as np
 import numpy.typing as npt
 
 from persia._core import Batch
-from persia.durable import write_file
 from persia.errors import CorruptFile
+from persia.system.durable import write_file
 
 from .sketching import SCORE, Texts, score_columns
 

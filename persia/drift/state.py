@@ -15,8 +15,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.parse import quote, unquote
 
-from persia.durable import is_temporary, write_file
 from persia.errors import CorruptFile, NotFound
+from persia.system.durable import is_temporary, write_file
 
 from .baseline import Baseline, read_baseline
 from .window import Window, packed, unpacked

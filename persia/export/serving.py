@@ -16,9 +16,11 @@ import numpy as np
 import yaml
 
 from persia.config import EMBEDDING_CONFIG_VARIABLE, GLOBAL_CONFIG_VARIABLE
+from persia.deployment.deployment import Deployment
+from persia.deployment.plan import DeploymentPlan
 from persia.errors import ExportError
 from persia.service import SERVICE_VARIABLE
-from persia.stack.deployment import Deployment, Plan, free_ports
+from persia.system.address import free_ports
 
 from .answer import read_answer
 
@@ -68,7 +70,7 @@ def served_answer(
     infer = {"servers": [server for (server,) in servers], "embedding_checkpoint": str(checkpoint)}
     global_config = directory / "global_config.yaml"
     global_config.write_text(yaml.safe_dump({"common_config": {"infer_config": infer}}))
-    plan = Plan(
+    plan = DeploymentPlan(
         state=directory,
         global_config=global_config,
         embedding_config=embedding_config,

@@ -9,7 +9,7 @@ from persia import _core
 from persia.config import EmbeddingConfig
 from persia.config.slots_match import SlotLike, problems_text, slot_problems
 from persia.errors import ConfigError, InvalidInput
-from persia.routing.directions import config_of
+from persia.routing.topology import config_of
 
 __all__ = ["PATH", "ExpectedSlots"]
 

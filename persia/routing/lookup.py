@@ -21,7 +21,7 @@ __all__ = [
     "SHAPE_NUMBERS",
     "Lookup",
     "Lookups",
-    "OnRoom",
+    "OnBuffers",
     "RouterOptions",
     "split",
     "tensor_shapes",
@@ -59,7 +59,7 @@ class RouterOptions:
         )
 
 
-@dataclass(eq=False)
+@dataclass(eq=False, kw_only=True)
 class Lookup:
     """The tensors of a batch, and what is to be said of them."""
 
@@ -107,19 +107,19 @@ def split(numbers: npt.NDArray[np.float16], shapes: npt.NDArray[np.uint32]) -> l
 
 
 # Gets the memory and the shapes of a lookup's tensors, before their numbers are there.
-OnRoom = Callable[[npt.NDArray[np.float16], npt.NDArray[np.uint32]], None]
+OnBuffers = Callable[[npt.NDArray[np.float16], npt.NDArray[np.uint32]], None]
 
 
 class Lookups(Protocol):
     """Who can turn ids into tensors: a router, or a client of one."""
 
-    def lookup(self, batch: _core.Batch, timeout: float | None = None, on_room: OnRoom | None = None) -> Lookup:
+    def lookup(self, batch: _core.Batch, timeout: float | None = None, on_buffers: OnBuffers | None = None) -> Lookup:
         """The tensors of a batch.
 
         Args:
             batch: Any that has ids.
             timeout: Seconds; else the options' own.
-            on_room: May be called, also more than once, while servers work: what it does then keeps nobody waiting.
+            on_buffers: May be called, also more than once, while servers work: what it does then keeps nobody waiting.
 
         Raises:
             InvalidInput, TooLarge: The batch does not fit the config, or a limit.

@@ -37,7 +37,7 @@ class PerProcess(Generic[_T]):
             )
         value = self._value  # once: it may be closed at any moment
         if value is None:
-            raise InvalidInput("expected a context that is open, got one that was closed")
+            raise InvalidInput("the context was closed: make a new one")
         return value
 
     def close(self, close_it: Callable[[_T], Any]) -> None:

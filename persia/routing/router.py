@@ -10,10 +10,10 @@ from persia import _core
 from persia.config import EmbeddingConfig
 from persia.misses import MissReporter
 from persia.routing.checkpoint_choice import CheckpointChoice
-from persia.routing.lookup import Lookup, OnRoom, RouterOptions
+from persia.routing.lookup import Lookup, OnBuffers, RouterOptions
 from persia.routing.per_process import PerProcess
-from persia.routing.plan import make_slots
 from persia.routing.shards import shard_services
+from persia.routing.slots import make_slots
 from persia.rpc.service import Service
 
 __all__ = ["Router"]
@@ -28,7 +28,7 @@ class _Opened:
 
 
 class Router:
-    """Any number of threads may use it, of the process that used it first."""
+    """Asks the embedding servers themselves. Any number of threads may use it, of the process that used it first."""
 
     def __init__(
         self,
@@ -66,33 +66,33 @@ class Router:
         """As shards."""
         return self._opened.get().native
 
-    def know(self, starts: Collection[int]) -> None:
-        """From now on, servers with these start numbers may be asked."""
+    def set_known_starts(self, starts: Collection[int]) -> None:
+        """From now on, servers with these start numbers may be asked, and no others."""
         self._known_starts = starts
         self._tell_native()
 
-    def lookup(self, batch: _core.Batch, timeout: float | None = None, on_room: OnRoom | None = None) -> Lookup:
+    def lookup(self, batch: _core.Batch, timeout: float | None = None, on_buffers: OnBuffers | None = None) -> Lookup:
         """As Lookups.lookup."""
         began = time.monotonic()
         lookup = self.native.begin(batch, self.options.timeout if timeout is None else timeout)
         numbers, shapes = lookup.numbers, lookup.shapes
-        if on_room is not None:
-            on_room(numbers, shapes)
+        if on_buffers is not None:
+            on_buffers(numbers, shapes)
         result = lookup.finish()
         if result.absent or result.wrong_dim:
             self._report(began)
         return Lookup(
-            numbers,
-            shapes,
-            result.versions,
-            result.absent,
-            result.wrong_dim,
-            result.missing_shards,
-            result.asking_seconds,
-            batch,
-            result.counts,
-            result.checkpoint_id,
-            self._config_id,
+            numbers=numbers,
+            shapes=shapes,
+            versions=result.versions,
+            absent=result.absent,
+            wrong_dim=result.wrong_dim,
+            missing_shards=result.missing_shards,
+            rpc_seconds=result.asking_seconds,
+            batch=batch,
+            counts=result.counts,
+            checkpoint_id=result.checkpoint_id,
+            embedding_config_id=self._config_id,
         )
 
     def _report(self, now: float) -> None:
@@ -121,6 +121,10 @@ class Router:
     def close(self) -> None:
         """Ends its connections and threads."""
         self._opened.close(_close)
+
+    def __repr__(self) -> str:
+        state = "not connected" if self._native is None else self.missing() or "ready"
+        return f"Router({[*map(list, self.servers)]}: {state})"
 
     def _open(self) -> _Opened:
         shards = shard_services(

@@ -10,6 +10,7 @@ from google.protobuf.message import Message
 from persia.errors import Unavailable
 from persia.rpc.service import native_replica
 from persia.security import ClientSecurity
+from persia.system.address import host_and_port, join_address
 
 __all__ = ["call"]
 
@@ -38,21 +39,21 @@ def call(address: str, path: str, request: Message, seconds: float, security: Cl
 
 
 def _host_of(address: str) -> str:
-    return "localhost" if address.startswith("unix:") else address.rpartition(":")[0].strip("[]")
+    return "localhost" if address.startswith("unix:") else host_and_port(address)[0]
 
 
 def _with_address(address: str) -> str:
     """The first one that a name stands for."""
     if address.startswith("unix:"):
         return address
-    host, _, port = address.rpartition(":")
+    host, port = host_and_port(address)
     try:
-        ipaddress.ip_address(host.strip("[]"))
+        ipaddress.ip_address(host)
         return address
     except ValueError:
         pass
     try:
-        found = str(socket.getaddrinfo(host.strip("[]"), int(port), type=socket.SOCK_STREAM)[0][4][0])
+        found = str(socket.getaddrinfo(host, int(port), type=socket.SOCK_STREAM)[0][4][0])
     except (OSError, UnicodeError) as error:
         raise Unavailable(f"{address}: {error}") from None
-    return f"[{found}]:{port}" if ":" in found else f"{found}:{port}"
+    return join_address(found, port)

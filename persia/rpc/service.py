@@ -12,6 +12,7 @@ from collections.abc import Callable, Sequence
 from persia import _core
 from persia.rpc.prober import Health, Probe, Prober
 from persia.security import ClientSecurity, Refreshing
+from persia.system.address import host_and_port, join_address
 
 __all__ = ["Service", "native_replica"]
 
@@ -94,12 +95,12 @@ class Service:
         if address.startswith(_UNIX):
             self._add(address, 0, address, "localhost")
             return True
-        host, port = _split(address)
+        host, port = host_and_port(address)
         try:
             ipaddress.ip_address(host)
         except ValueError:
             return False
-        self._add(host, port, address, host)
+        self._add(host, int(port), address, host)
         return True
 
     def _add(self, host: str, port: int, address: str, name: str) -> None:
@@ -115,7 +116,7 @@ class Service:
         while not self._closed:
             found = literal.union(*[self._resolve(name) for name in names])
             for host, port in found - set(self._replicas):
-                self._add(host, port, f"[{host}]:{port}" if ":" in host else f"{host}:{port}", self._name_of(host, port))
+                self._add(host, port, join_address(host, port), self._name_of(host, port))
             gone = [self._replicas.pop(place) for place in set(self._replicas) - found]
             self._publish()
             for replica in gone:
@@ -134,17 +135,17 @@ class Service:
                 return
 
     def _name_of(self, host: str, port: int) -> str:
-        return next(_split(name)[0] for name, places in self._places.items() if (host, port) in places)
+        return next(host_and_port(name)[0] for name, places in self._places.items() if (host, port) in places)
 
     def _resolve(self, name: str) -> set[_Place]:
-        host, port = _split(name)
+        host, port = host_and_port(name)
         try:
             infos = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
         except (OSError, UnicodeError) as error:  # UnicodeError: no host may be called so
             self._unresolved[name] = str(error)
             return self._places.get(name, set())  # those that are known: it may be the name server that is down
         self._unresolved.pop(name, None)
-        places = self._places[name] = {(str(info[4][0]), port) for info in infos}
+        places = self._places[name] = {(str(info[4][0]), int(port)) for info in infos}
         return places
 
 
@@ -153,8 +154,3 @@ def native_replica(address: str, name: str, security: ClientSecurity | None) -> 
     if security is None:
         return _core.net.Replica(address, name)
     return _core.net.Replica(address, security.server_name or name, security.tls, security.tokens)
-
-
-def _split(address: str) -> tuple[str, int]:
-    host, _, port = address.rpartition(":")
-    return host.strip("[]"), int(port)

@@ -11,6 +11,7 @@ import yaml
 
 from persia import _core
 from persia.errors import PersiaError
+from persia.system.durable import replacing
 
 __all__ = ["certificates"]
 
@@ -73,12 +74,10 @@ def _write_pair(directory: Path, name: str, pair: tuple[str, str]) -> None:
 
 def _write(path: Path, text: str, mode: int) -> None:
     """In one step, and never to be read by others in between."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    temporary.unlink(missing_ok=True)
-    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode)
-    with open(descriptor, "w", encoding="ascii") as file:
-        file.write(text)
-    os.replace(temporary, path)
+    with replacing(path) as temporary:
+        descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode)
+        with open(descriptor, "w", encoding="ascii") as file:
+            file.write(text)
 
 
 def _section(directory: Path) -> str:

@@ -1,8 +1,9 @@
-"""What a client and a launcher of TorchServe share: its gRPC schema, its errors as ours, its tokens, its management calls."""
+"""TorchServe, as clients, launchers and handlers of ours need it.
 
-from persia.torchserve.management import Management
-from persia.torchserve.model import Model
-from persia.torchserve.scores import decode_scores, encode_scores
-from persia.torchserve.tokens import Tokens
-
-__all__ = ["Management", "Model", "Tokens", "decode_scores", "encode_scores"]
+schema, status, tokens, management    its gRPC: messages and methods, errors as ours, tokens, management calls
+scores, details, json_form            what requests and answers of our handler look like
+settings                              the settings of our handler, in an archive and in the environment
+state, wanted                         the directory of its launcher, and the models that it is to have
+archive                               model archives: written, tried, read, compared
+run                                   TorchServe as a process
+"""

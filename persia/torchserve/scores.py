@@ -111,7 +111,7 @@ def decode_scores(answer: bytes) -> Scores:
         if isinstance(scores, dict) and all(isinstance(values, list) for values in scores.values()):
             return {name: np.asarray(values, np.float32) for name, values in scores.items()}
         if not isinstance(scores, (list, float, int)):
-            raise ValueError(f"a {type(scores).__name__} is none")
+            raise ValueError(f"a {type(scores).__name__} is no list of scores")
         return np.asarray(scores, np.float32)
     except (ValueError, TypeError, zipfile.BadZipFile, zlib.error, NotImplementedError, EOFError) as error:
         raise PersiaError(

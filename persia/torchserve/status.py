@@ -12,7 +12,7 @@ import time
 import grpc
 
 from persia.errors import AccessDenied, DeadlineExceeded, InvalidInput, NotFound, PersiaError, TooLarge, Unavailable
-from persia.rpc import error_of
+from persia.rpc.status import error_of
 
 __all__ = ["torchserve_error"]
 

@@ -13,8 +13,8 @@ from typing import Annotated
 
 import msgspec
 
-from persia.durable import write_file
 from persia.errors import ConfigError
+from persia.system.durable import write_file
 from persia.torchserve.model import Model
 
 __all__ = ["Version", "Versions", "Wanted", "differences", "fitness", "noted", "read_wanted", "write_wanted"]

@@ -1,0 +1,1 @@
+"""What the programs need of the operating system: files, locks, signals, memory, ports, and processes."""

@@ -1,0 +1,64 @@
+"""Files that are there whole or not at all, and directories that are on disk."""
+
+from __future__ import annotations
+
+import errno
+import itertools
+import os
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+__all__ = ["is_temporary", "replacing", "sync_directory", "write_file"]
+
+_counter = itertools.count()
+# As the native writers name theirs: hidden, and without the ending that readers look for.
+_TEMPORARY = re.compile(r"\..+\.\d+-\w+\.tmp")
+
+
+def write_file(path: Path, data: bytes) -> None:
+    """Writes the file under another name and renames it. When this returns, the file and its name are on disk."""
+    with replacing(path) as temporary, temporary.open("xb") as file:
+        file.write(data)
+
+
+@contextmanager
+def replacing(path: Path) -> Iterator[Path]:
+    """A path beside `path`, for a file that takes its place when the block ends. Then the file and its name are on disk.
+
+    The path is hidden, and there is no such file yet: the block makes it, with what mode it likes. If the block fails, the file
+    is removed, and `path` stays as it was.
+    """
+    temporary = path.with_name(f".{path.name}.{os.getpid()}-p{next(_counter)}.tmp")
+    try:
+        yield temporary
+        _sync(temporary, os.O_RDONLY)
+        os.replace(temporary, path)
+    except BaseException:
+        with suppress(OSError):  # the first error is the one to know; a name left behind is harmless
+            temporary.unlink(missing_ok=True)
+        raise
+    sync_directory(path.parent)
+
+
+def sync_directory(path: Path) -> None:
+    """Puts the names in a directory on disk: a rename is there after a power cut only then."""
+    try:
+        _sync(path, os.O_RDONLY | os.O_DIRECTORY)
+    except OSError as error:
+        if error.errno != errno.EINVAL:  # a file system that has no such thing
+            raise
+
+
+def is_temporary(name: str) -> bool:
+    """Whether a writer that was killed may have left a file of that name."""
+    return _TEMPORARY.fullmatch(name) is not None
+
+
+def _sync(path: Path, flags: int) -> None:
+    descriptor = os.open(path, flags)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,1 @@
+"""`persia-launcher compare`: two models on the same samples."""

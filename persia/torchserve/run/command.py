@@ -1,0 +1,215 @@
+"""`persia-launcher torchserve`: TorchServe from its start to its end, with what a user would otherwise have to know."""
+
+from __future__ import annotations
+
+import logging
+import shutil
+import sys
+import tempfile
+from collections.abc import Mapping, Sequence, Set
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import click
+
+from persia.cli.failures import one_line_failures
+from persia.errors import InvalidInput, NotFound, PersiaError
+from persia.seconds import Seconds
+from persia.system.signals import events_of_signals
+from persia.torchserve.run.options import DEFAULT_MESSAGE_BYTES, Options
+from persia.torchserve.run.process import TorchServe
+from persia.torchserve.run.restoring import plan_start
+from persia.torchserve.run.running import run
+from persia.torchserve.run.user_config import UserConfig, read_user_config
+from persia.torchserve.settings import environment_threads
+from persia.torchserve.state import MODELS_FILE
+from persia.torchserve.wanted import read_wanted
+
+__all__ = ["DRAIN_SECONDS", "GivenArguments", "read_arguments", "torchserve"]
+
+log = logging.getLogger("torchserve")
+
+DRAIN_SECONDS = 30.0
+DEFAULT_WORKERS = 1
+WORKERS_KEY = "default_workers_per_model"
+
+MOST_PORT = 65_535
+_PORT = click.IntRange(0, MOST_PORT)
+MIB = 1 << 20
+
+
+def _take_over(context: click.Context, option: click.Parameter, path: Path | None) -> UserConfig:
+    """What the file says takes the place of the options' defaults, so that the command line goes before it."""
+    if path is None:
+        return UserConfig()
+    with one_line_failures():
+        found = read_user_config(path)
+    context.default_map = {**(context.default_map or {}), **found.options}
+    return found
+
+
+@click.command(context_settings={"show_default": True})
+@click.option(
+    "--ts-config",
+    "user_config",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    is_eager=True,
+    callback=_take_over,
+    help="A config.properties of TorchServe's, in the place of defaults: what an option here says goes before it.",
+)
+@click.option("--model-store", type=click.Path(exists=True, file_okay=False, path_type=Path), required=True)
+@click.option(
+    "--models",
+    multiple=True,
+    help="FILE.mar or NAME=FILE.mar in the model store, with commas or again; or `all`, whose newest version is the default. "
+    "What is kept in --state goes before it.",
+)
+@click.option("--host", default="127.0.0.1", help="Where inference is served; management is on 127.0.0.1 in any case.")
+@click.option("--port", type=_PORT, default=7070, help="Of inference over gRPC; 0: any free one.")
+@click.option("--management-port", type=_PORT, default=7071, help="Of management over gRPC; 0: any free one.")
+@click.option(
+    "--health-port",
+    type=_PORT,
+    help="Of grpc.health.v1, on --host: SERVING while all models can answer; each is a service, too.  "
+    "[default: the one after --management-port; any free one if that is 0]",
+)
+@click.option("--http-port", type=_PORT, help="Serve inference over HTTP as well.")
+@click.option("--http-management-port", type=_PORT, help="Serve management over HTTP as well.")
+@click.option("--tokens/--no-tokens", default=True, help="Without, anyone may call: for clients that send none.")
+@click.option("--model-api/--no-model-api", default=None, help="Registering models.  [default: with tokens]")
+@click.option(
+    "--state",
+    type=click.Path(file_okay=False, path_type=Path),
+    help="Keys, logs, temporary files, and which models there are: the next start with it restores them.  [default: a new one]",
+)
+@click.option("--forget-state", is_flag=True, help="Start with --models alone, whatever was registered, scaled or chosen.")
+@click.option("--workers", type=click.IntRange(1), help="Of each model.  [default: as the archive says, else 1]")
+@click.option("--threads", type=click.IntRange(1), help="Of torch, in each worker.  [default: $OMP_NUM_THREADS, else 1]")
+@click.option(
+    "--queue", type=click.IntRange(1), default=100, help="Requests that wait per model, for archives that do not say."
+)
+@click.option(
+    "--max-message-mib", type=click.IntRange(1), default=DEFAULT_MESSAGE_BYTES // MIB, help="Of requests and answers."
+)
+@click.option("--heap", help="The JVM's -Xmx.  [default: 16 messages, at least 1g]")
+@click.option(
+    "--smoke",
+    multiple=True,
+    metavar="[NAME=]FILE",
+    help="A byte batch that each model must answer before it is called ready, or this one; again for others.",
+)
+@click.option("--ready-timeout", type=Seconds(), default=180.0, help="Seconds until all models are ready.")
+@click.option("--drain", type=Seconds(), default=DRAIN_SECONDS, help="Seconds for requests that run, when it is stopped.")
+def torchserve(
+    user_config: UserConfig,
+    model_store: Path,
+    models: tuple[str, ...],
+    host: str,
+    port: int,
+    management_port: int,
+    health_port: int | None,
+    http_port: int | None,
+    http_management_port: int | None,
+    tokens: bool,
+    model_api: bool | None,
+    state: Path | None,
+    forget_state: bool,
+    workers: int | None,
+    threads: int | None,
+    queue: int,
+    max_message_mib: int,
+    heap: str | None,
+    smoke: tuple[str, ...],
+    ready_timeout: float,
+    drain: float,
+) -> None:
+    """Run TorchServe until a signal comes.
+
+    It is ready when all workers of all models are, and says so on stderr with addresses and the file of tokens. The first
+    SIGTERM or SIGINT drains and ends it, a second one kills it.
+    """
+    logging.basicConfig(level="INFO", format="%(asctime)s %(levelname)s %(name)s: %(message)s", stream=sys.stderr)
+    for note in user_config.notes:
+        log.warning("config.properties: %s", note)
+    events = events_of_signals()
+    kept = state or Path(tempfile.mkdtemp(prefix="persia-ts-"))
+    code = 2
+    try:
+        left = None if forget_state else read_wanted(kept / MODELS_FILE)
+        start = plan_start(model_store, models, workers, left)
+        batches = _batches(smoke, {planned.name for planned in start.models})
+        options = Options(
+            model_store=model_store.absolute(),
+            models=[(planned.name, planned.archive) for planned in start.models],
+            host=host,
+            port=port,
+            management_port=management_port,
+            health_port=_health_port(health_port, management_port),
+            http_port=http_port,
+            http_management_port=http_management_port,
+            workers=workers or DEFAULT_WORKERS,
+            threads=threads or environment_threads() or 1,
+            queue=queue,
+            max_message_bytes=max_message_mib * MIB,
+            heap=heap,
+            tokens=tokens,
+            model_api=tokens if model_api is None else model_api,
+            user_properties=_properties(user_config, workers),
+        )
+        code = run(TorchServe(options, kept), start, events, batches, ready_timeout, drain)
+    except (PersiaError, OSError) as error:
+        log.error("%s", error)
+    finally:
+        if state is None and code != 1:
+            shutil.rmtree(kept, ignore_errors=True)
+    sys.exit(code)
+
+
+class GivenArguments(NamedTuple):
+    """What a command line of `persia-launcher torchserve` says, for whoever starts it with that. None: it does not say it."""
+
+    drain_seconds: float
+    port: int | None
+    management_port: int | None
+
+
+def read_arguments(arguments: Sequence[str]) -> GivenArguments:
+    """Never raises: what the command will refuse counts as not said."""
+    context = torchserve.make_context("torchserve", [*arguments], resilient_parsing=True)
+
+    def given(name: str) -> Any:
+        said = context.get_parameter_source(name) is click.core.ParameterSource.COMMANDLINE
+        return context.params.get(name) if said else None
+
+    drain = given("drain")
+    return GivenArguments(DRAIN_SECONDS if drain is None else drain, given("port"), given("management_port"))
+
+
+def _properties(user_config: UserConfig, workers: int | None) -> Mapping[str, str]:
+    """--workers goes before the file's."""
+    return {key: value for key, value in user_config.properties.items() if workers is None or key != WORKERS_KEY}
+
+
+def _health_port(given: int | None, management_port: int) -> int:
+    if given is not None:
+        return given
+    return management_port + 1 if 0 < management_port < MOST_PORT else 0
+
+
+def _batches(wanted: Sequence[str], names: Set[str]) -> Mapping[str, bytes]:
+    """Name of a model: what it must answer. A batch of its own goes before the one for all."""
+    found: dict[str | None, Path] = {}
+    for item in wanted:
+        name, equals, file = item.partition("=")
+        if Path(item).is_file() or not equals:
+            given, path = None, Path(item)
+        else:
+            given, path = name, Path(file)
+            if name not in names:
+                raise NotFound(f"expected --smoke for a model that is loaded, got {item}: {', '.join(sorted(names)) or 'none'}")
+        if given in found:
+            raise InvalidInput(f"expected one --smoke for {given or 'all models'}, got {found[given]} and {path}")
+        if not path.is_file():
+            raise NotFound(f"expected a file with a byte batch for --smoke, got {path}")
+        found[given] = path
+    return {name: (found.get(name) or found[None]).read_bytes() for name in names if name in found or None in found}

@@ -1,0 +1,175 @@
+"""Kills embedding servers with SIGKILL at random moments while packets arrive, and compares all rows with an oracle.
+
+`make crash-test KILLS=1000` runs it, SEED=... with the same choices again; the moments of the processes are their own. On a
+difference the directory stays.
+"""
+
+from __future__ import annotations
+
+import argparse
+import random
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from collections import Counter
+from pathlib import Path
+
+import numpy as np
+
+from persia import _core
+from tests.support.crash_trainer import SIGNS, Trainer, Values
+from tests.support.persia_packets import CONFIG, DIM
+from tests.support.servers import PATIENCE, EmbeddingServer, wait_until
+
+KILLS_BETWEEN_CHECKS = 6
+PACKETS_PER_SECOND = 200
+
+
+class DifferenceError(AssertionError):
+    """Rows of the servers are not those of the oracle."""
+
+
+class CrashLoop:
+    def __init__(self, directory: Path, seed: int, shards: int) -> None:
+        self._rng = random.Random(seed)
+        self._trainer = Trainer(directory, random.Random(seed + 1))
+        self._next_step = 0.0
+        self._shard_of = _core.shard_of(SIGNS, shards)
+        self._servers = [
+            EmbeddingServer(
+                directory,
+                CONFIG,
+                checkpoint=self._trainer.checkpoint,
+                incremental_dir=self._trainer.root,
+                index=index,
+                count=shards,
+                settings={"incremental_prune_before_checkpoint": True},
+            )
+            for index in range(shards)
+        ]
+        self.kills: Counter[str] = Counter()  # by what the server was doing
+
+    def run(self, kills: int) -> None:
+        """Raises DifferenceError."""
+        while self.kills.total() < kills:
+            for _ in range(min(KILLS_BETWEEN_CHECKS, kills - self.kills.total())):
+                server = self._rng.choice(self._servers)
+                self._train_until(self._moment_after_start(server))
+                self._kill(server)
+                server.start()
+            self._check_while_serving()
+            self._check_after_restart()
+
+    def close(self) -> None:
+        for server in self._servers:
+            server.kill()
+        self._trainer.close()
+
+    def _moment_after_start(self, server: EmbeddingServer) -> float:
+        """Spread so that a server is killed while it starts, while it loads and catches up, and while it serves."""
+        if self._rng.random() < 0.2:
+            return time.monotonic() + self._rng.uniform(0, 0.8)
+        wait_until(lambda: self._train() or "listening on" in server.log(), "the server listens")
+        return time.monotonic() + self._rng.choice([0.002, 0.02, 0.06, 0.4]) * self._rng.random()
+
+    def _train(self) -> bool:
+        """A step of the trainer, if it is time for one. False, to stand before a condition that is waited for."""
+        if time.monotonic() >= self._next_step:
+            self._trainer.step()
+            self._next_step = time.monotonic() + self._rng.expovariate(PACKETS_PER_SECOND)
+        return False
+
+    def _train_until(self, end: float) -> None:
+        while (left := end - time.monotonic()) > 0:
+            self._train()
+            try:
+                code = self._servers[0].process.wait(min(left, 0.005))
+            except subprocess.TimeoutExpired:
+                continue
+            raise AssertionError(f"a server ended by itself with {code}:\n{self._servers[0].log()}")
+
+    def _kill(self, server: EmbeddingServer) -> None:
+        assert server.process.poll() is None, f"a server ended by itself:\n{server.log()}"
+        server.kill()
+        log = server.log()
+        doing = next((name for name in ("serving version", "packet", "loading", "listening on") if name in log), "starting")
+        self.kills[{"packet": "catching up"}.get(doing, doing.split()[0])] += 1
+
+    def _check_while_serving(self) -> None:
+        """The trainer rests; when the servers have seen all that it left, their rows are the oracle's."""
+        for server in self._servers:
+            server.wait_ready()
+        steps = self._trainer.steps + 10
+        wait_until(lambda: self._train() or self._trainer.steps >= steps, "the trainer has left some more")
+        self._trainer.settle()
+        expected, end = self._trainer.rows(), time.monotonic() + PATIENCE
+        while not np.array_equal(self._rows(), expected):
+            if time.monotonic() > end:
+                raise DifferenceError(self._differences(expected))
+
+    def _check_after_restart(self) -> None:
+        """A server that is ready has all that was there when it started: its first answer is compared."""
+        for server in self._servers:
+            self._kill(server)
+        for packed in (False, True):
+            if packed:
+                self._trainer.save()
+            for server in self._servers:
+                server.start()
+            for server in self._servers:
+                server.wait_ready()
+            expected = self._trainer.rows()
+            if not np.array_equal(self._rows(), expected):
+                raise DifferenceError(self._differences(expected))
+            if not packed:
+                for server in self._servers:
+                    self._kill(server)
+
+    def _rows(self) -> Values:
+        """All rows of all servers; a row that another shard should have, or that is torn, is NaN."""
+        found = np.zeros(len(SIGNS), np.float32)
+        for index, server in enumerate(self._servers):
+            rows, _ = server.rows(SIGNS, DIM)
+            value = np.where((rows == rows[:, :1]).all(1), rows[:, 0], np.nan)
+            mine = self._shard_of == index
+            found[mine] = value[mine]
+            found[~mine & (value != 0)] = np.nan
+        return found
+
+    def _differences(self, expected: Values) -> str:
+        got = self._rows()
+        wrong = np.flatnonzero(~(got == expected))
+        lines = [f"sign {SIGNS[k]} (shard {self._shard_of[k]}): expected {expected[k]:g}, got {got[k]:g}" for k in wrong[:10]]
+        return "\n".join([f"{len(wrong)} of {len(SIGNS)} rows differ", *lines])
+
+
+def run(directory: Path, kills: int, seed: int, shards: int) -> str:
+    """Returns a line that says what was done. Raises DifferenceError; the directory is left as it is."""
+    loop = CrashLoop(directory, seed, shards)
+    try:
+        loop.run(kills)
+    finally:
+        loop.close()
+    moments = ", ".join(f"{count} {doing}" for doing, count in sorted(loop.kills.items()))
+    return f"{loop.kills.total()} kills ({moments}), {loop._trainer.steps} steps of the trainer, no difference"
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
+    parser.add_argument("--kills", type=int, default=1000)
+    parser.add_argument("--seed", type=int, default=random.randrange(1 << 32))
+    parser.add_argument("--shards", type=int, default=2)
+    options = parser.parse_args()
+    directory = Path(tempfile.mkdtemp(prefix="persia-crash-"))
+    print(f"seed {options.seed}, directory {directory}", flush=True)
+    try:
+        print(run(directory, options.kills, options.seed, options.shards))
+    except AssertionError as error:
+        sys.exit(f"{error}\nseed {options.seed}; kept: {directory}")
+    shutil.rmtree(directory)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,73 @@
+"""Dense models of every kind for tests, written as docs/dense-models.md says. They take what golden/mix's batches bring."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+from collections.abc import Collection
+from pathlib import Path
+
+import torch
+
+from tests.support.golden import arrays_of
+from tests.support.places import ROOT
+from tests.support.torchserves import MIX
+
+PAGE = ROOT / "docs" / "dense-models.md"
+BATCH = MIX / "golden" / "batch16_0.bin"
+_ARRAYS = arrays_of(BATCH.with_suffix(".npz"))
+FILES = ("dense.pt", "dense.pt2", "compiled.pt2", "dense.onnx")
+
+
+class One(torch.nn.Module):
+    """A little of every tensor."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.over = torch.nn.Linear(5 + 8 + 45 + 16 + 8 + 90 + 4, 2)
+
+    def forward(self, dense: list[torch.Tensor], embeddings: list[torch.Tensor]) -> torch.Tensor:
+        flat = [embedding.float().flatten(1) for embedding in embeddings]
+        return torch.sigmoid(self.over(torch.cat(dense + flat, 1)))
+
+
+class Two(torch.nn.Module):
+    """Two outputs, which have names."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.one = One()
+
+    def forward(self, dense: list[torch.Tensor], embeddings: list[torch.Tensor]) -> dict[str, torch.Tensor]:
+        scores = self.one(dense, embeddings)
+        return {"ctr": scores[:, 0], "both": scores}
+
+
+def tensors(samples: int) -> tuple[list[torch.Tensor], list[torch.Tensor]]:
+    """Dense tensors and embeddings of golden/mix's samples, over and over."""
+    rows = torch.arange(samples) % 16
+    dense = [torch.from_numpy(_ARRAYS["dense0"])[rows]]
+    return dense, [torch.from_numpy(_ARRAYS[f"emb{i}"])[rows] for i in range(6)]
+
+
+def page_blocks() -> list[str]:
+    """The page's code: its own model first, and how it is written to files after that."""
+    return re.findall(r"^```python\n(.*?)^```", PAGE.read_text(), re.MULTILINE | re.DOTALL)
+
+
+def write_models(directory: Path, model: str, files: Collection[str]) -> None:
+    """The files that the page's code writes of a model that is not the page's, but one of those above."""
+    directory.mkdir()
+    _, *blocks = page_blocks()
+    unwanted = [f'"{file}"' for file in FILES if file not in files]
+    writing = [block for block in blocks if not any(file in block for file in unwanted)]
+    lines = ["import torch", "from tests.support import dense_models", f"model = dense_models.{model}().eval()"]
+    lines += ["dense, embeddings = dense_models.tensors(3)", *writing]
+    code = "\n".join(lines)
+    if model == "Two":  # whose names ONNX does not know by itself
+        code = code.replace('"dense.onnx"', '"dense.onnx", output_names=["ctr", "both"]')
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "TORCHINDUCTOR_CACHE_DIR": str(directory / "cache")}
+    subprocess.run([sys.executable, "-c", code], cwd=directory, check=True, env=environment)
