@@ -51,6 +51,11 @@ Deadlines::Due Deadlines::on_time(Clock::time_point now) {
     return due;
 }
 
+std::size_t Deadlines::size() {
+    const std::lock_guard lock(mutex_);
+    return heap_.size();
+}
+
 void Deadlines::set_timer() {
     itimerspec when{};
     when.it_value = timespec_of(heap_.empty() ? next_look_ : std::min(next_look_, heap_.front().first));

@@ -33,6 +33,9 @@ class Deadlines {
     // What the timer says now; it is set anew.
     Due on_time(Clock::time_point now);
 
+    // Calls that are watched. Some of them may have ended.
+    std::size_t size();
+
   private:
     using Deadline = std::pair<Clock::time_point, std::weak_ptr<ConnectedCall>>;
     struct Later {

@@ -89,15 +89,18 @@ class Server::Core final : public ServerShared {
         wait_until_left(std::min(end, Clock::now() + kDrainNotice));
         for (const auto& connection : connections_.all()) connection->finish_drain();
         wait_until_left(end);
-        for (const auto& connection : connections_.all()) {
-            connection->end({Code::unavailable, "the server is stopping"});
-        }
+        end_all();
         ended_ = true;
         ring(wake_.number);
         for (std::thread& thread : threads_) thread.join();
         threads_.clear();
+        end_all();  // those that came meanwhile as well
         // Methods that ask for it hear of all ends.
         for (const auto& connection : connections_.all()) dispatcher_.give_out(*connection, connection->serve().events);
+    }
+
+    void end_all() {
+        for (const auto& connection : connections_.all()) connection->end({Code::unavailable, "the server is stopping"});
     }
 
     Counts counts() const {

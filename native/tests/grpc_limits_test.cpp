@@ -1,4 +1,8 @@
 // What a server allows its clients, and what it tells those who want more.
+#include <fcntl.h>
+#include <sys/resource.h>
+#include <unistd.h>
+
 #include "check.hpp"
 #include "resident.hpp"
 #include "served.hpp"
@@ -193,13 +197,14 @@ TEST(calls_that_have_not_come_whole_make_room_after_those) {
     std::vector<std::unique_ptr<Caller>> slow;
     for (int i = 0; i < 4; ++i) {
         slow.push_back(std::make_unique<Caller>(served.address));
-        slow.back()->call(kEcho, "\0\0", {}, false);
+        slow.back()->call(kHold, "\0\0", {}, false);
         CHECK(slow.back()->until([&] { return served.server->counts().calls == slow.size(); }));
     }
     Caller other(served.address);
     CHECK(other.ask(kEcho, "x").message() == "x");
     CHECK(slow[0]->until_ended(1) && status_of(slow[0]->streams[1]) == "14");
     CHECK(!slow[0]->until([] { return false; }) && served.server->counts().evicted == 1);
+    CHECK(served.holding->ends == 1);  // the method is told, though it has seen nothing of it
 }
 
 TEST(where_all_are_at_work_nobody_is_let_in) {
@@ -215,57 +220,24 @@ TEST(where_all_are_at_work_nobody_is_let_in) {
     CHECK(served.holding->ended() == 0);
 }
 
-TEST(who_says_nothing_is_sent_away) {
-    ServerLimits limits;
-    limits.handshake = std::chrono::seconds(1);
-    Served served(limits);
-    RawSocket silent(served.address), half(served.address);
-    half.send(kPreface.substr(0, 10));
-    while (!silent.gone() || !half.gone()) {
-        silent.receive();
-        half.receive();
-        silent.wait();
+// A process may have no more descriptors: idle connections make room then, too.
+TEST(idle_connections_give_their_descriptors) {
+    Served served;
+    std::vector<std::unique_ptr<Caller>> idle;
+    for (int i = 0; i < 5; ++i) {
+        idle.push_back(std::make_unique<Caller>(served.address));
+        CHECK(idle.back()->ask(kEcho, "x").message() == "x");
     }
-    wait_until([&] { return served.server->counts().connections == 0; });
-}
-
-TEST(a_client_that_is_not_there_is_found_by_a_ping) {
-    ServerLimits limits;
-    limits.keepalive = limits.keepalive_patience = std::chrono::seconds(1);
-    Served served(limits);
-    Caller dead(served.address), alive(served.address);
-    dead.call(kHold, framed("x"));
-    CHECK(dead.until([&] { return served.holding->held() == 1; }));
-    alive.call(kHold, framed("x"));
-    // The one does not answer what it is asked, the other one does.
-    alive.until([&] { return served.holding->ended() == 1; });
-    CHECK(served.holding->call(0)->has_ended() && !served.holding->call(1)->has_ended());
-}
-
-TEST(a_client_that_takes_nothing_is_given_up) {
-    ServerLimits limits;
-    limits.stuck = std::chrono::seconds(1);
-    Served served(limits);
-    Caller stuck(served.address, 65'535, true, 4096);
-    stuck.call(kNumbers, framed("10000000"));
-    stuck.go_on();
-    wait_until([&] { return served.server->counts().accepted == 1; });
-    wait_until([&] { return served.server->counts().connections == 0; });
-    CHECK(served.server->counts().memory_bytes == 0);
-}
-
-TEST(a_request_that_does_not_come_is_given_up) {
-    ServerLimits limits;
-    limits.stuck = std::chrono::seconds(1);
-    Served served(limits);
-    Caller slow(served.address);
-    std::vector<std::int32_t> streams = {slow.call(kEcho, "", {}, false),
-                                         slow.call(kEcho, framed("whole").substr(0, 7), {}, false),
-                                         slow.call(kStream, framed("whole").substr(0, 7), {}, false)};
-    const std::int32_t quiet = slow.call(kStream, framed("whole"), {}, false);  // a stream need not go on
-    for (const std::int32_t stream : streams) {
-        CHECK(slow.until_ended(stream) && status_of(slow.streams[stream]) == "4");
-        CHECK(has(words_of(slow.streams[stream]), "expected the rest of a message within 1 s"));
-    }
-    CHECK(!slow.streams[quiet].ended && slow.streams[quiet].message() == "whole");
+    rlimit before{};
+    getrlimit(RLIMIT_NOFILE, &before);
+    const int next = open("/dev/null", O_RDONLY | O_CLOEXEC);  // the lowest that is free
+    close(next);
+    rlimit few = before;
+    few.rlim_cur = static_cast<rlim_t>(next) + 1;  // for the caller's end, and none for the server's
+    setrlimit(RLIMIT_NOFILE, &few);
+    Caller late(served.address);
+    CHECK(late.ask(kEcho, "x").message() == "x");
+    CHECK(served.server->counts().evicted >= 1 && served.server->counts().evicted <= 2);  // one descriptor is kept free
+    setrlimit(RLIMIT_NOFILE, &before);
+    CHECK(!idle[0]->until([] { return false; }));
 }

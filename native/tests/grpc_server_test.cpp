@@ -64,6 +64,13 @@ TEST(a_method_that_the_server_does_not_have_is_unimplemented) {
     CHECK(caller.ask(kEcho, "still there").message() == "still there");
 }
 
+TEST(an_end_that_cannot_be_sent_is_an_end) {
+    Served served;
+    Caller caller(served.address);
+    CHECK(caller.ask(kLong, "x").reset == NGHTTP2_INTERNAL_ERROR);
+    CHECK(caller.ask(kEcho, "still there").message() == "still there");
+}
+
 TEST(what_is_no_grpc_gets_an_http_status) {
     Served served;
     Caller caller(served.address);

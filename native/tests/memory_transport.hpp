@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "grpc/client_connection.hpp"
+#include "grpc/deadlines.hpp"
 #include "grpc/server_connection.hpp"
 #include "grpc/transport.hpp"
 
@@ -63,7 +64,9 @@ class MemoryServer {
     struct Shared final : ServerShared {
         explicit Shared(const ServerLimits& all_limits) : ServerShared(all_limits, nullptr) {}
         void wait_for(const ServerConnection&, bool) override {}
-        void watch_deadline(const std::shared_ptr<ConnectedCall>&) override {}
+        void watch_deadline(const std::shared_ptr<ConnectedCall>& call) override { deadlines.watch(call); }
+
+        Deadlines deadlines{std::chrono::hours(1)};
     };
 
     explicit MemoryServer(const ServerLimits& limits = {}) : shared(std::make_shared<Shared>(limits)) {}

@@ -130,8 +130,17 @@ class Throwing final : public Method {
     }
 };
 
+// Ends with more than HTTP/2 sends as trailers.
+class LongTrailers final : public Method {
+  public:
+    void on_message(const ServerCallPtr& call, ReceivedMessage) override {
+        call->finish({}, {{"x", std::string(100'000, 'x')}});
+    }
+};
+
 constexpr const char *kEcho = "/test.Test/Echo", *kWork = "/test.Test/Work", *kStream = "/test.Test/Stream",
-                     *kNumbers = "/test.Test/Numbers", *kHold = "/test.Test/Hold", *kThrow = "/test.Test/Throw";
+                     *kNumbers = "/test.Test/Numbers", *kHold = "/test.Test/Hold", *kThrow = "/test.Test/Throw",
+                     *kLong = "/test.Test/Long";
 
 struct Served {
     explicit Served(const ServerLimits& limits = {}) : server(std::make_unique<Server>(limits, nullptr, nullptr)) {
@@ -141,6 +150,7 @@ struct Served {
         server->add(kNumbers, std::make_shared<Numbers>());
         server->add(kHold, holding);
         server->add(kThrow, std::make_shared<Throwing>());
+        server->add(kLong, std::make_shared<LongTrailers>());
         address = server->listen("127.0.0.1:0");
         server->start();
     }
