@@ -150,7 +150,7 @@ void ConnectedCall::put_message(const OutgoingMessage& message, bool last) {
     const auto connection = connection_.lock();
     if (!connection) return;
     const std::lock_guard lock(connection->mutex_);
-    if (ended_) return;
+    if (ended_ || end_if_late(*connection)) return;
     put_headers(*connection);
     connection->messages_bytes_ += message.size();
     connection->flood_limits_.on_bytes_sent(message.size());
@@ -170,15 +170,25 @@ void ConnectedCall::finish(Status status, Metadata trailers) {
     const auto connection = connection_.lock();
     if (!connection) return;
     const std::lock_guard lock(connection->mutex_);
-    if (ended_) return;
+    if (ended_ || (status.ok() && end_if_late(*connection))) return;
     put_end(*connection, status, trailers);
     connection->flush_now();
 }
 
 void ConnectedCall::expire() {
-    if (ended_) return;
+    const auto connection = connection_.lock();
+    if (!connection) return;
+    const std::lock_guard lock(connection->mutex_);
+    if (!ended_) end_if_late(*connection);
+}
+
+// An answer that comes after the deadline is none, however soon after.
+bool ConnectedCall::end_if_late(ServerConnection& connection) {
+    if (!info_.deadline || Clock::now() < *info_.deadline) return false;
     shared_->expired.fetch_add(1, std::memory_order_relaxed);
-    finish({Code::deadline_exceeded, "expected an answer before the deadline, got none in time"}, {});
+    put_end(connection, {Code::deadline_exceeded, "expected an answer before the deadline, got none in time"}, {});
+    connection.flush_now();
+    return true;
 }
 
 std::size_t ConnectedCall::unsent() const {

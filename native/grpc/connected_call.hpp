@@ -92,6 +92,7 @@ class ConnectedCall final : public ServerCall, public std::enable_shared_from_th
     void put_headers(ServerConnection& connection);
     void put_end(ServerConnection& connection, const Status& status, const Metadata& trailers);
     void end(ServerConnection& connection);
+    bool end_if_late(ServerConnection& connection);
     std::optional<Status> check(const ServerConnection& connection);
     bool keep_header(std::size_t bytes);
     bool has_all_headers() const;

@@ -41,7 +41,7 @@ float from_half_one(std::uint16_t half) {
 
 #if defined(__x86_64__)
 
-const bool kHasF16c = __builtin_cpu_supports("avx") != 0 && __builtin_cpu_supports("f16c") != 0;
+const bool kHasF16c = has_f16c();
 
 PERSIA_F16C std::size_t to_half_f16c(const float* in, std::uint16_t* out, std::size_t n) {
     const __m256 largest = _mm256_set1_ps(kLargest);

@@ -1,8 +1,12 @@
 // What clients and servers say to each other when all is well, for those who spoil it; and a server and a client that get it.
 #pragma once
 
+#include <algorithm>
 #include <memory>
+#include <optional>
 #include <string>
+#include <string_view>
+#include <utility>
 #include <vector>
 
 #include "http2_caller.hpp"
@@ -61,6 +65,27 @@ class Answering {
     MemoryServer server;
     std::size_t most_memory = 0;
 };
+
+// What becomes of a client's call to which a server says just these bytes, and hangs up. nullopt: it does not end.
+inline std::optional<Reply> end_of(std::string_view bytes, std::size_t piece, std::shared_ptr<MemoryBudget> budget = nullptr) {
+    const auto in = std::make_shared<Pipe>(), out = std::make_shared<Pipe>();
+    ClientLimits limits;
+    limits.max_answer_bytes = 64 << 10;
+    limits.budget = std::move(budget);
+    ClientConnection client(std::make_unique<MemoryTransport>(in, out), "test:1", limits);
+    client.begin({.path = kLookup, .message = OutgoingMessage(std::string("question"))});
+    while (!bytes.empty() && !client.has_ended()) {
+        in->bytes.append(bytes.substr(0, piece));
+        bytes.remove_prefix(std::min(piece, bytes.size()));
+        while (!in->bytes.empty() && !client.has_ended()) client.advance();
+    }
+    in->closed = true;
+    for (int i = 0; i < 3 && !client.has_ended(); ++i) client.advance();
+    if (!client.has_ended()) return std::nullopt;
+    Reply reply = client.take();
+    client.is_usable();
+    return reply;
+}
 
 inline std::string text_of_message(const Bytes& bytes) { return text_of(std::span(bytes)); }
 

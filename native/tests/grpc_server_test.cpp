@@ -126,6 +126,8 @@ TEST(a_call_is_told_when_its_time_is_over) {
     for (const char* path : {kEcho, kHold, kStream, kWork})
         CHECK(status_of(caller.ask(path, "x", {{"grpc-timeout", "1n"}})) == "4");
     CHECK(served.holding->held() == 1);
+    // An answer that comes a moment too late is none.
+    for (int i = 0; i < 50; ++i) CHECK(status_of(caller.ask(kLate, "x", {{"grpc-timeout", "1m"}})) == "4");
     // And one whose message does not come.
     for (const std::string& part : {std::string(), framed("whole").substr(0, 7)}) {
         const std::int32_t stream = caller.call(kEcho, part, {{"grpc-timeout", "20m"}}, false);

@@ -130,6 +130,15 @@ class Throwing final : public Method {
     }
 };
 
+// Answers when the time for it is over.
+class Late final : public Method {
+  public:
+    void on_message(const ServerCallPtr& call, ReceivedMessage) override {
+        while (!call->has_ended()) std::this_thread::yield();
+        call->reply(OutgoingMessage("late"));
+    }
+};
+
 // Ends with more than HTTP/2 sends as trailers.
 class LongTrailers final : public Method {
   public:
@@ -140,7 +149,7 @@ class LongTrailers final : public Method {
 
 constexpr const char *kEcho = "/test.Test/Echo", *kWork = "/test.Test/Work", *kStream = "/test.Test/Stream",
                      *kNumbers = "/test.Test/Numbers", *kHold = "/test.Test/Hold", *kThrow = "/test.Test/Throw",
-                     *kLong = "/test.Test/Long";
+                     *kLong = "/test.Test/Long", *kLate = "/test.Test/Late";
 
 struct Served {
     explicit Served(const ServerLimits& limits = {}) : server(std::make_unique<Server>(limits, nullptr, nullptr)) {
@@ -150,6 +159,7 @@ struct Served {
         server->add(kNumbers, std::make_shared<Numbers>());
         server->add(kHold, holding);
         server->add(kThrow, std::make_shared<Throwing>());
+        server->add(kLate, std::make_shared<Late>());
         server->add(kLong, std::make_shared<LongTrailers>());
         address = server->listen("127.0.0.1:0");
         server->start();
