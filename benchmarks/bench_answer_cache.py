@@ -25,8 +25,8 @@ import yaml
 
 from persia.batch import IDTypeFeature, NonIDTypeFeature, PersiaBatch
 from persia.config import load_embedding_config
-from persia.embedding_server.writer import write_checkpoint
 from persia.handlers.persia_handler import PersiaHandler  # type: ignore[import-not-found, import-untyped, unused-ignore]
+from persia.writers import write_checkpoint
 from tests.support.servers import EmbeddingServer
 
 FEATURES, DIM, NUMBERS, ROWS = 26, 16, 13, 100_000

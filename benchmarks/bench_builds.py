@@ -29,9 +29,9 @@ import yaml
 from persia.batch import IDTypeFeature, NonIDTypeFeature, PersiaBatch
 from persia.client.predict import Client
 from persia.config import load_embedding_config
-from persia.embedding_server.writer import write_checkpoint
 from persia.signs import signs_of
 from persia.system.address import free_ports
+from persia.writers import write_checkpoint
 
 FEATURES, DIM, DENSE, ROWS, SHARDS = 26, 16, 13, 100_000, 2
 BATCHES = 10

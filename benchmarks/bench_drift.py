@@ -35,8 +35,8 @@ from persia.drift.recorder import Recorder, Windows
 from persia.drift.state import StateDirectory, windows_of
 from persia.drift.watch import DriftWatch
 from persia.drift.window import Window
-from persia.embedding_server.writer import write_checkpoint
 from persia.handlers.persia_handler import PersiaHandler
+from persia.writers import write_checkpoint
 from tests.support.servers import EmbeddingServer
 from tests.support.torchserves import PERSIA_HANDLER, TorchServeRun, make_archive
 

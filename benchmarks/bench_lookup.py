@@ -116,7 +116,7 @@ class Plain:
         times = self.times(lambda _: not finished.is_set())
         thread.join()
         layer = _core.Layer()
-        layer.delete(self.changed[self.rows :])
+        layer.add_tombstones(self.changed[self.rows :])
         self.table.publish(layer)
         self.table.wait_folded(60)
         return times

@@ -32,9 +32,9 @@ import yaml
 from shard_lookups import DIM, FEATURES, ROWS, Lookups, OwnLookups
 
 from persia import _core
-from persia.embedding_server.writer import IncrementalDumper
 from persia.v1 import embedding_pb2 as pb
 from persia.v1 import embedding_pb2_grpc as pb_grpc
+from persia.writers import IncrementalDumper
 
 
 def write_configs(directory: Path, checkpoint: Path | None, incremental_dir: Path | None) -> tuple[Path, Path]:

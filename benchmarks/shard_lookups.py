@@ -9,8 +9,8 @@ import grpc
 import numpy as np
 
 from persia import _core
-from persia.rpc.methods import LOOKUP
-from persia.system.memory import keep_freed_memory
+from persia.rpc.wire import LOOKUP
+from persia.system.process import keep_freed_memory
 from persia.v1 import embedding_pb2 as pb
 from persia.v1 import embedding_pb2_grpc as pb_grpc
 

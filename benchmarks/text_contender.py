@@ -51,7 +51,7 @@ def archive(path: Path) -> Callable[[str], Answer]:
     """What our handler does for a request, without TorchServe: read, tokenize, run, and write the answer."""
     from persia.text.answers import Answers
     from persia.text.requests import RequestReader
-    from persia.torchserve.archive.text.reading import load_text_model
+    from persia.torchserve.archive.text.answers import load_text_model
 
     model = load_text_model(path)
     reader, answers = RequestReader(model.mode), Answers(model)

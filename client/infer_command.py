@@ -120,21 +120,15 @@ def infer(
             keys = tuple(dict.fromkeys([*keys, split_by]))
         if output is not None:
             check_output(output, keys)
-        found: dict[str, list[Any]] = {name: [] for name in keys}
         if inputs:
             dense, tensors = dense_of_options(dense_columns)
             reading = Reading(feature_columns, dense, keys, texts, list_separator, tensors=tensors)
-            requests: list[Request] = []
-            for source in (read_inputs(path, batch_size, reading) for path in inputs):
-                values = source.keys[split_by] if split_by is not None else None
-                requests += keyed_requests(list(source.batches), len(requests), values, batch_size)
-                for name in keys:
-                    found[name] += source.keys[name]
+            requests, found = _requests_of_files(inputs, batch_size, reading, split_by)
         else:
             if keys or feature_columns or texts:
                 raise InvalidInput("expected --input beside --key, --feature and --text")
             shape = RandomShape(batch_size, features, ids, rows, _width(dense_columns), feature_prefix)
-            requests = keyed_requests(list(random_batches(shape, batches, seed)), 0, None, batch_size)
+            requests, found = keyed_requests(list(random_batches(shape, batches, seed)), 0, None, batch_size), {}
         with (
             asking(model_name, address, version, split, token_file=token_file, timeout=timeout) as (ask, table),
             progress_bar(len(requests) * repeat, "requests") as progress,
@@ -156,6 +150,20 @@ def infer(
         # Random ids are nobody's, and may well all be new.
         if inputs and not allow_new_ids and (problem := counts.problem()):
             raise InvalidInput(problem)
+
+
+def _requests_of_files(
+    inputs: Sequence[Path], batch_size: int, reading: Reading, split_by: str | None
+) -> tuple[list[Request], dict[str, list[Any]]]:
+    """The requests, and the values of each key column."""
+    found: dict[str, list[Any]] = {name: [] for name in reading.keys}
+    requests: list[Request] = []
+    for source in (read_inputs(path, batch_size, reading) for path in inputs):
+        values = source.keys[split_by] if split_by is not None else None
+        requests += keyed_requests(list(source.batches), len(requests), values, batch_size)
+        for name in reading.keys:
+            found[name] += source.keys[name]
+    return requests, found
 
 
 def _checked(answer: Prediction, output: Path | None, keys: Sequence[str]) -> Prediction:

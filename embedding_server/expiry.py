@@ -70,7 +70,7 @@ class Expiring:
             try:
                 gone = self._table.pin().count(ended)
                 layer = _core.Layer(self._storage)
-                layer.delete(ended)
+                layer.add_tombstones(ended)
                 version = self._table.publish(layer)
             except BaseException:
                 self._ends.set(ended, np.zeros(len(ended), np.uint64))  # the next sweep tries again

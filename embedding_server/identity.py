@@ -8,8 +8,8 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
 
-from .checkpoint import Checkpoint, emb_files, marker_of
-from .marker import ID_FILE
+from persia.formats.checkpoint import Checkpoint, marker_of
+from persia.formats.layout import CHECKPOINT_ID, emb_files, shard_directory
 
 __all__ = ["identify"]
 
@@ -32,11 +32,11 @@ def identify(checkpoint: Checkpoint, workers: int) -> int:
     """
     digest = hashlib.sha256()
     root = checkpoint.marker
-    shards = [checkpoint.directory / f"s{i}" for i in range(root.num_shards)]
+    shards = [shard_directory(checkpoint.directory, i) for i in range(root.num_shards)]
     for marker in (root, *map(marker_of, shards)):
         digest.update(repr((marker.num_shards, marker.num_internal_shards, marker.seconds, marker.nanos)).encode())
     with suppress(FileNotFoundError):
-        digest.update((checkpoint.directory / ID_FILE).read_bytes())
+        digest.update((checkpoint.directory / CHECKPOINT_ID).read_bytes())
     paths = [path for i, shard in enumerate(shards) for path in emb_files(shard, i, root.num_internal_shards)]
     try:
         with ThreadPoolExecutor(workers, thread_name_prefix="identify") as pool:

@@ -1,4 +1,4 @@
-"""Prometheus metrics of a shard, on a port of their own; persia.metrics puts the prefix before the names here.
+"""Prometheus metrics of a shard, on a port of their own; persia.serving.metrics puts the prefix before the names here.
 
 Totals are read from the shard when somebody asks, so that a lookup pays for little.
 """
@@ -7,18 +7,16 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
-from prometheus_client import CollectorRegistry, Histogram
+from prometheus_client import CollectorRegistry
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
 from prometheus_client.registry import Collector
 
-from persia import _core
-from persia.metrics import FeatureMetrics, buckets_of, checkpoint_metrics, errors_of, with_prefix
+from persia.serving.metrics import FeatureMetrics, buckets_of, checkpoint_metrics, errors_of, with_prefix
 
 from .shard import LOOKUP_SECONDS, ShardServer
+from .updates.delays import Delays
 
 __all__ = ["Metrics"]
-
-FRESHNESS_SECONDS = (0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300, 1800)
 
 
 class Metrics:
@@ -30,14 +28,6 @@ class Metrics:
         self.registry = with_prefix(registry)
         registry.register(_Totals(shard, labels))
         registry.register(FeatureMetrics(shard.lookups.features.totals, labels, cuts=False))
-        freshness = Histogram(
-            "inc_update_delay_sec",
-            "Seconds from a packet's time to its rows being served.",
-            labels,
-            buckets=FRESHNESS_SECONDS,
-            registry=registry,
-        ).labels(**labels)
-        shard.on_packet = freshness.observe
 
 
 class _Totals(Collector):
@@ -46,7 +36,9 @@ class _Totals(Collector):
 
     def collect(self) -> Iterable[Metric]:
         totals, calls, status = self._shard.lookups.totals(), self._shard.lookups.call_totals(), self._shard.status()
-        yield self._took(calls.seconds)
+        took = buckets_of(LOOKUP_SECONDS, calls.seconds)
+        yield self._histogram("lookup_seconds", "Time of a lookup in the server.", took, calls.seconds.seconds)
+        yield self._delays()
         yield self._errors(calls.by_code)
         yield self._counter("lookups", "Lookups that were answered.", totals.lookups)
         yield self._counter("lookup_ids", "Signs that were looked up.", totals.signs)
@@ -69,9 +61,15 @@ class _Totals(Collector):
         if status.checkpoint_id:
             yield from checkpoint_metrics([(self._labels, status.checkpoint_id, status.checkpoint_seconds)])
 
-    def _took(self, totals: _core.net.HistogramTotals) -> Metric:
-        family = HistogramMetricFamily("lookup_seconds", "Time of a lookup in the server.", labels=list(self._labels))
-        family.add_metric(list(self._labels.values()), buckets_of(LOOKUP_SECONDS, totals), totals.seconds)
+    def _delays(self) -> Metric:
+        updater = self._shard.updater
+        delays = Delays() if updater is None else updater.delays
+        text = "Seconds from a packet's time to its rows being served."
+        return self._histogram("inc_update_delay_sec", text, delays.buckets(), delays.seconds)
+
+    def _histogram(self, name: str, text: str, buckets: Sequence[tuple[str, float]], seconds: float) -> Metric:
+        family = HistogramMetricFamily(name, text, labels=list(self._labels))
+        family.add_metric(list(self._labels.values()), buckets, seconds)
         return family
 
     def _errors(self, by_code: Sequence[int]) -> Metric:

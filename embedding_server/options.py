@@ -34,3 +34,8 @@ class ShardOptions:
     refuse_non_finite: bool = False  # files with a row that has a NaN or an infinite number
     prune: PruneRules = field(default_factory=PruneRules)
     dims: Mapping[str, int] = field(default_factory=dict)  # of the features that are counted, by the embedding config
+
+    @property
+    def place(self) -> tuple[int, int]:
+        """Which of how many shards."""
+        return self.index, self.count

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from persia import _core
-from persia.rpc.methods import LOOKUP, SHARD_STATUS
+from persia.rpc.wire import LOOKUP, SHARD_STATUS
 from persia.serving.server import Server
 from persia.v1 import embedding_pb2 as pb
 

@@ -24,11 +24,11 @@ from persia.config import load_embedding_config
 from persia.deployment.child import Interrupted
 from persia.deployment.deployment import Deployment
 from persia.deployment.plan import DeploymentPlan
-from persia.embedding_server.writer import IncrementalDumper, write_checkpoint
 from persia.errors import PersiaError
 from persia.signs import signs_of
 from persia.system.address import free_ports
 from persia.system.signals import StopSignal
+from persia.writers import IncrementalDumper, write_checkpoint
 
 ROOT = Path(__file__).resolve().parents[1]
 FEATURES, IDS, ROWS, DIM, DENSE, SAMPLES = 8, 4, 1000, 8, 5, 4

@@ -1,4 +1,4 @@
-"""Prometheus metrics of a middleware; persia.metrics puts the prefix before the names here."""
+"""Prometheus metrics of a middleware; persia.serving.metrics puts the prefix before the names here."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Histo
 from prometheus_client.registry import Collector
 
 from persia import _core
-from persia.metrics import FeatureMetrics, buckets_of, checkpoint_metrics, errors_of, with_prefix
 from persia.routing.router import Router
+from persia.serving.metrics import FeatureMetrics, buckets_of, checkpoint_metrics, errors_of, with_prefix
 
 __all__ = ["SECONDS", "Metrics"]
 

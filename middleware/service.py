@@ -6,7 +6,7 @@ from persia import _core
 from persia.config import EmbeddingConfig
 from persia.routing.router import Router
 from persia.routing.topology import config_bytes, topology_of
-from persia.rpc.methods import DIRECTIONS, FORWARD, MIDDLEWARE_STATUS
+from persia.rpc.wire import DIRECTIONS, FORWARD, MIDDLEWARE_STATUS
 from persia.serving.feature_totals import feature_messages
 from persia.serving.server import Server
 from persia.v1 import middleware_pb2 as pb

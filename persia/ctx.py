@@ -33,7 +33,7 @@ from persia.routing.connecting import connect, route
 from persia.routing.lookup import Lookup, Lookups, RouterOptions
 from persia.security import ClientSecurity
 from persia.service import SERVICE_VARIABLE, get_embedding_worker_services
-from persia.system.memory import keep_freed_memory
+from persia.system.process import keep_freed_memory
 from persia.tensors import LookupTensors, Tensor, device_of, to_tensors
 
 __all__ = ["EmbeddingBatch", "Features", "InferCtx", "Preparable"]
@@ -172,7 +172,7 @@ class InferCtx:
         if end is None:
             end = time.monotonic() + self._timeout
         if not batch.has_ids:
-            raise InvalidInput("expected a batch with id features, got one without")
+            raise InvalidInput("the batch has no id features")
         embeddings = LookupTensors(device)
         lookup = self._connected(end).lookup(batch, max(0.0, end - time.monotonic()), embeddings.begin)
         labels = to_tensors(batch.labels, device) if batch.labels else None

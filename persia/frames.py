@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass, field
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -108,25 +108,59 @@ def columns_of_frame(frame: Any) -> Columns:
 
 def parts_of(columns: Columns, choice: Choice) -> Parts:
     """The columns of a table as features, dense tensors, labels and weights. Raises FeatureError, InvalidInput."""
-    named = choice.named
+    _check_named(columns, choice.named)
+    weighting = _weighting(columns, choice)
+    found = _sorted_by_kind(columns, choice, {*choice.labels, *weighting.values(), *choice.others, *_inner(choice)})
+    if not found.features:
+        raise InvalidInput(f"expected a column of ids at least, of integers or strings, got {_described(columns)}")
+    for feature in weighting:
+        if feature not in found.features:
+            raise InvalidInput(f"expected weights of a feature, got those of {feature!r}")
+    if both := [name for name in choice.tensors if name in found.features]:
+        raise InvalidInput(f"expected a dense tensor of another name than the features have, got {both[0]!r}")
+    dense = found.dense if not found.scalars else {**found.dense, SCALARS: _tensor_of_scalars(found, choice)}
+    labels = {name: _label(name, columns[name]()) for name in choice.labels}
+    weights = {name: columns[column]() for name, column in weighting.items()}
+    lengths = {name: column.samples for name, column in [*found.features.items(), *weights.items()]}
+    lengths |= {name: len(array) for name, array in [*dense.items(), *labels.items()]}
+    if len(set(lengths.values())) != 1:
+        raise InvalidInput(f"expected the same number of samples everywhere, got {lengths}")
+    return Parts(found.features, dense, labels, weights, next(iter(lengths.values())))
+
+
+class _Kinds(NamedTuple):
+    """The columns that are neither labels nor weights. `scalars`: dense ones of one number a sample."""
+
+    features: dict[str, Column]
+    scalars: dict[str, _Array]
+    dense: dict[str, _Array]
+
+
+def _check_named(columns: Columns, named: Sequence[str]) -> None:
     for name in named:
         if name not in columns:
             raise InvalidInput(f"expected a column {name!r}, got {', '.join(map(repr, columns)) or 'none'}")
         if named.count(name) > 1:
             raise InvalidInput(f"expected each column to be one thing, got {name!r} named twice")
-    weighting = {name.removesuffix(WEIGHTS): name for name in columns if name.endswith(WEIGHTS) and name not in named}
-    weighting = {name: column for name, column in weighting.items() if name in columns} | dict(choice.weights)
+
+
+def _weighting(columns: Columns, choice: Choice) -> dict[str, str]:
+    """The column of weights of each weighted feature: by its name, or as the caller chose."""
+    weighting = {name.removesuffix(WEIGHTS): name for name in columns if name.endswith(WEIGHTS) and name not in choice.named}
+    return {name: column for name, column in weighting.items() if name in columns} | dict(choice.weights)
+
+
+def _inner(choice: Choice) -> Iterator[str]:
+    """The columns that are put together to tensors."""
+    return (name for inner in choice.tensors.values() for name in inner)
+
+
+def _sorted_by_kind(columns: Columns, choice: Choice, placed: Set[str]) -> _Kinds:
+    """What is neither named nor `placed` is told by its type, where the choice leaves that open."""
     guess_features = choice.features is None or choice.others_by_type
     guess_dense = choice.dense is None or choice.others_by_type
-    features: dict[str, Column] = {}
-    scalars: dict[str, _Array] = {}
     dense = {name: _tensor(name, [(each, columns[each]()) for each in inner]) for name, inner in choice.tensors.items()}
-    placed = {
-        *choice.labels,
-        *weighting.values(),
-        *choice.others,
-        *(each for inner in choice.tensors.values() for each in inner),
-    }
+    found = _Kinds({}, {}, dense)
     for name in columns:
         if name in placed:
             continue
@@ -140,35 +174,25 @@ def parts_of(columns: Columns, choice: Choice) -> Parts:
                 raise FeatureError(name, "expected integers, strings or floats, got bool: name it as dense, if it is")
             is_feature, is_dense = not floats and guess_features, floats and guess_dense
         if is_feature:
-            features[name] = Column(as_ids(name, column), column.offsets, column.text)
+            found.features[name] = Column(as_ids(name, column), column.offsets, column.text)
         elif is_dense and column.offsets is None:
-            scalars[name] = float32(name, column)
+            found.scalars[name] = float32(name, column)
         elif is_dense:
             if name in dense:
                 raise InvalidInput(f"expected each dense tensor once, got {name!r} of named columns and of the column {name!r}")
             dense[name] = _matrix(name, column)
-    if not features:
-        raise InvalidInput(f"expected a column of ids at least, of integers or strings, got {_described(columns)}")
-    for feature in weighting:
-        if feature not in features:
-            raise InvalidInput(f"expected weights of a feature, got those of {feature!r}")
-    if both := [name for name in choice.tensors if name in features]:
-        raise InvalidInput(f"expected a dense tensor of another name than the features have, got {both[0]!r}")
-    if scalars:
-        if choice.dense is not None and scalars.keys() <= set(choice.dense):
-            scalars = {name: scalars[name] for name in choice.dense if name in scalars}  # as the caller names them, if all are
-        if SCALARS in dense or SCALARS in features:
-            raise InvalidInput(
-                f"expected nothing else to be named {SCALARS!r}: the tensor of the single numbers is, here {', '.join(scalars)}"
-            )
-        dense[SCALARS] = np.stack(_of_one_length(scalars), axis=1)
-    labels = {name: _label(name, columns[name]()) for name in choice.labels}
-    weights = {name: columns[column]() for name, column in weighting.items()}
-    lengths = {name: column.samples for name, column in [*features.items(), *weights.items()]}
-    lengths |= {name: len(array) for name, array in [*dense.items(), *labels.items()]}
-    if len(set(lengths.values())) != 1:
-        raise InvalidInput(f"expected the same number of samples everywhere, got {lengths}")
-    return Parts(features, dense, labels, weights, next(iter(lengths.values())))
+    return found
+
+
+def _tensor_of_scalars(found: _Kinds, choice: Choice) -> _Array:
+    scalars = found.scalars
+    if choice.dense is not None and scalars.keys() <= set(choice.dense):
+        scalars = {name: scalars[name] for name in choice.dense if name in scalars}  # as the caller names them, if all are
+    if SCALARS in found.dense or SCALARS in found.features:
+        raise InvalidInput(
+            f"expected nothing else to be named {SCALARS!r}: the tensor of the single numbers is, here {', '.join(scalars)}"
+        )
+    return np.stack(_of_one_length(scalars), axis=1)
 
 
 def _of_one_length(scalars: Mapping[str, _Array]) -> list[_Array]:

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import sys
 from importlib import import_module
-from pathlib import Path
 
 import click
 
-__all__ = ["main", "run_script"]
+__all__ = ["main"]
 
 # By name, and none is imported before it is asked for: a tool starts without what a server needs. The names stand here rather
 # than in the package's entry points because looking through those of all that is installed takes longer than this import.
@@ -17,9 +15,9 @@ COMMANDS = {
     "embedding-parameter-server": "persia.embedding_server.__main__:main",
     "middleware": "persia.middleware.__main__:main",
     "embedding-worker": "persia.middleware.__main__:main",
+    "checkpoint": "persia.embedding_server.tools.commands:checkpoint",
+    "packet": "persia.embedding_server.tools.commands:packet",
     "up": "persia.deployment.command:up",
-    "checkpoint": "persia.embedding_server.commands:checkpoint",
-    "packet": "persia.embedding_server.commands:packet",
     "check": "persia.checking.command:check",
     "certificates": "persia.security.certificates_command:certificates",
     "archive": "persia.torchserve.archive.command:archive",
@@ -42,13 +40,6 @@ class _Installed(click.Group):
         command = getattr(import_module(module), name)
         assert isinstance(command, click.Command), f"{module}.{name} is not a command"
         return command
-
-
-def run_script(command: str) -> None:
-    """A command by itself, for a file of a checkout that is run as `python client/infer.py`."""
-    found = _Installed().get_command(click.Context(main), command)
-    assert found is not None, f"there is no command {command}"
-    found.main(prog_name=Path(sys.argv[0]).name)
 
 
 @click.group(cls=_Installed)

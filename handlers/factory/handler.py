@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import fcntl
 import logging
 import sys
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -16,6 +14,7 @@ from ts.torch_handler.base_handler import BaseHandler
 
 from persia.errors import InvalidInput, PersiaError
 from persia.handlers.refusals import with_refusals
+from persia.system.lock import locked
 
 from .answers import answer_of, wants_json
 from .checkpoint import load_weights
@@ -88,7 +87,7 @@ class FactoryHandler(BaseHandler):  # type: ignore[misc]  # TorchServe has no ty
         torch.set_num_threads(self.settings.threads)
         if self.settings.max_gpu_memory_mb is not None:
             limit_gpu_memory(self.settings.max_gpu_memory_mb, self.device)
-        with _alone(self.model_dir):
+        with locked(self.model_dir / ".starting"):  # no other worker of the same model: they share its folder
             self.install_packages()
             unpack_extra_files(self.model_dir)
             self.unpack_dependencies()
@@ -184,11 +183,3 @@ def _run(name: str, function: Callable[[], Any]) -> Any:
         raise
     except Exception as error:
         raise memory_failure(error, name) or PersiaError(f"{name} failed: {type(error).__name__}: {error}") from error
-
-
-@contextmanager
-def _alone(directory: Path) -> Iterator[None]:
-    """While no other worker of the same model is in there: they share its folder."""
-    with (directory / ".starting").open("w") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
-        yield

@@ -170,12 +170,12 @@ void bind_layer(nb::module_& module) {
             nb::arg("path"), nb::arg("shard_index") = 0, nb::arg("shard_count") = 1, nb::arg("non_finite") = nb::none(),
             GilFree())
         .def(
-            "delete",
+            "add_tombstones",
             [](PyLayer& self, const Signs& signs, std::uint32_t index, std::uint32_t count) {
                 const Shard only = shard(index, count);
                 self.with([&](Layer& layer) {
                     for (const std::uint64_t sign : span(signs)) {
-                        if (is_of(sign, only)) layer.remove(sign);
+                        if (is_of(sign, only)) layer.add_tombstone(sign);
                     }
                 });
             },
@@ -194,10 +194,10 @@ void bind_layer(nb::module_& module) {
             nb::arg("signs").noconvert(), nb::arg("ends").noconvert(), nb::arg("shard_index") = 0, nb::arg("shard_count") = 1,
             GilFree())
         .def(
-            "drop",
+            "forget",
             [](PyLayer& self, const Signs& signs) {
                 self.with([&](Layer& layer) {
-                    for (const std::uint64_t sign : span(signs)) layer.rows.erase(sign);
+                    for (const std::uint64_t sign : span(signs)) layer.rows.forget(sign);
                 });
             },
             nb::arg("signs").noconvert(), GilFree())

@@ -64,7 +64,7 @@ Http2::~Http2() { nghttp2_session_del(session_); }
 bool Http2::read(std::size_t at_most) {
     if (said_all_) discard();
     std::size_t total = 0;
-    while (!failed_ && !said_all_ && total < at_most) {
+    while (!failed_ && !said_all_ && reads_ && total < at_most) {
         const std::span<std::byte> buffer = scratch();
         std::span<std::byte> place;
         if (data_stream_ != 0 && data_left_ >= kWorthReading) {
@@ -192,6 +192,7 @@ void Http2::lend(std::span<const std::byte> bytes, const std::shared_ptr<const v
     constexpr std::size_t kNotWorthLending = 512;
     if (bytes.size() <= kNotWorthLending) {
         tail().append(reinterpret_cast<const char*>(bytes.data()), bytes.size());
+        segments_.back().owners.push_back(owner);
     } else {
         tail();
         segments_.back().piece = {bytes, owner};

@@ -103,6 +103,8 @@ class Http2 {
 
     // Ends the connection at once.
     void fail(std::string why);
+    // What has come and was not read yet stays so.
+    void stop_reading() { reads_ = false; }
     // Whether a server has said all: it only waits for the other end to have read it, and to close.
     bool has_said_all() const { return said_all_; }
 
@@ -120,8 +122,9 @@ class Http2 {
         bool deferred = false;  // nghttp2 has asked for more, and was told to wait
     };
     struct Segment {
-        std::string bytes;             // a frame, or the head of one; then
-        OutgoingMessage::Piece piece;  // may be empty
+        std::string bytes;                                // a frame, or the head of one; then
+        OutgoingMessage::Piece piece;                     // may be empty
+        std::vector<std::shared_ptr<const void>> owners;  // of what was copied: what they take of a budget is in use till then
     };
 
     bool receive(std::span<const std::byte> bytes);
@@ -143,6 +146,7 @@ class Http2 {
     std::uint64_t received_ = 0;
     std::int32_t data_stream_ = 0;  // whose DATA frame comes just now; 0: none
     std::size_t data_left_ = 0;     // bytes of it
+    bool reads_ = true;
     bool said_all_ = false;
     bool failed_ = false;
     std::string failure_;

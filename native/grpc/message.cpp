@@ -114,6 +114,7 @@ bool MessageReader::begin() {
 bool MessageReader::reserve(std::size_t bytes) {
     if (!reservation_.bytes()) reservation_ = Reservation(budget_);
     if (reservation_.grow_to(kOverhead + bytes)) return true;
+    lacks_memory_ = true;
     fail(Code::resource_exhausted, "expected memory for a message of " + std::to_string(size_) +
                                        " bytes, got none: " + std::to_string(budget_->used()) + " of " +
                                        std::to_string(budget_->limit()) + " bytes are in use");

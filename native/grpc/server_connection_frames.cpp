@@ -78,7 +78,7 @@ void ServerConnection::on_data(std::int32_t stream, std::span<const std::byte> b
         bytes = bytes.subspan(call->reader_.feed(bytes));
         if (!call->reader_.error().ok()) {
             shared_.refused.fetch_add(1, std::memory_order_relaxed);
-            call->put_end(*this, call->reader_.error(), {});
+            call->put_end(*this, call->reader_.error(), call->reader_.pushback());
         } else if (call->reader_.complete()) {
             if (call->method_->takes_stream()) {
                 put_event({call->shared_from_this(), CallEvent::Kind::message, call->reader_.take()});
@@ -136,6 +136,7 @@ void ServerConnection::on_stream_closed(std::int32_t stream, std::uint32_t /*err
     } else {
         flood_limits_.on_call_given_up();
     }
+    if (!flood_limits_.too_much().empty()) stop_reading();
     if (call->method_ != nullptr && call->method_->watches_end()) {
         put_event({call, CallEvent::Kind::call_end, {}});
     }
@@ -154,6 +155,7 @@ void ServerConnection::on_ping(bool acknowledged) {
 void ServerConnection::on_idle_frame() {
     greeted_ = true;
     flood_limits_.on_idle_frame();
+    if (!flood_limits_.too_much().empty()) stop_reading();
 }
 
 void ServerConnection::on_answer_sent(std::int32_t stream) {

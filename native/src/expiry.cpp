@@ -53,7 +53,7 @@ Gone Expiry::follow(Layer& layer, const Snapshot& before, std::uint64_t now) {
         const Entry end = ends_.find(sign);
         if (end.ref == kNoRef || end.ref > now) continue;
         if (before.has(sign)) ++gone.expired;
-        layer.remove(sign);
+        layer.add_tombstone(sign);
         ends_.remove(sign);
     }
     layer.ends = {};

@@ -220,6 +220,12 @@ PlannedFeature planned_of(const Batch& batch, const FeatureView& feature, const 
     return planned;
 }
 
+FeatureError no_slot(const Slots& slots, std::string_view feature) {
+    const Slot* nearest = slots.nearest(feature);
+    return {std::string(feature), "the embedding config has no slot of this name" +
+                                      (nearest == nullptr ? "" : ": did you mean '" + nearest->name + "'?")};
+}
+
 }  // namespace
 
 Plan make_plan(const Batch& batch, const Slots& slots, std::uint32_t shards, std::size_t max_numbers) {
@@ -243,7 +249,7 @@ Plan make_plan(const Batch& batch, const Slots& slots, std::uint32_t shards, std
     Scratch scratch;
     for (const FeatureView& feature : batch.features) {
         const Slot* slot = slots.find(feature.name);
-        if (slot == nullptr) throw FeatureError(std::string(feature.name), "the embedding config has no slot of this name");
+        if (slot == nullptr) throw no_slot(slots, feature.name);
         if (feature.batch_size != batch.features.front().batch_size) {
             throw FeatureError(std::string(feature.name),
                                "expected a batch of " + std::to_string(batch.features.front().batch_size) +

@@ -27,13 +27,13 @@ std::uint64_t RowMap::put(const RowBlock& block, Shard shard, unsigned recency) 
     return kept;
 }
 
-bool RowMap::erase(std::uint64_t sign) {
+bool RowMap::forget(std::uint64_t sign) {
     const std::uint32_t ref = index_.remove(sign);
     if (ref != kNoRef && ref != kDeletedRef) arena_->release(slot_of_ref(ref));
     return ref != kNoRef;
 }
 
-void RowMap::mark_deleted(std::uint64_t sign) {
+void RowMap::add_tombstone(std::uint64_t sign) {
     const Entry found = index_.find(sign);
     if (found.ref == kDeletedRef) return;
     if (found.ref == kNoRef) {

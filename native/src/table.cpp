@@ -43,8 +43,8 @@ void apply(const Layer& layer, RowMap& to, bool keep_deletions, const std::atomi
     std::size_t seen = 0;
     const auto apply_one = [&](const Change& change) {
         if (change.ref == kDeletedRef) {
-            if (keep_deletions) return to.mark_deleted(change.sign);
-            to.erase(change.sign);
+            if (keep_deletions) return to.add_tombstone(change.sign);
+            to.forget(change.sign);
             return;
         }
         const std::uint32_t slot = slot_of_ref(change.ref);
@@ -246,7 +246,7 @@ void Table::fold_oldest(const Snapshot& now) {
         if (options_.capacity != 0 && size > options_.capacity) {
             auto evicted = std::make_shared<Layer>(options_.storage);
             for (const std::uint64_t sign : clock_.pick(base.rows.index(), size - options_.capacity)) {
-                evicted->rows.mark_deleted(sign);
+                evicted->rows.add_tombstone(sign);
             }
             evicted->filter.fill(evicted->rows.index());
             deletions = std::move(evicted);

@@ -73,7 +73,7 @@ void TableBuilder::evict() {
     const std::uint64_t size = base().index().size();
     if (options_.capacity == 0 || size <= options_.capacity) return;
     for (const std::uint64_t sign : clock_.pick(base().index(), size - options_.capacity)) {
-        base().erase(sign);
+        base().forget(sign);
         ++evicted_;
     }
 }

@@ -24,7 +24,7 @@ std::unique_ptr<Table> table_of_many_dims() {
         const auto to_lower = [&](const RowBlock& block) { lower.rows.put(block, {}, 3); };
         if (sign % 7 != 0) put_range(sign, sign + 1, dim, 1.0F, to_base);
         if (sign % 5 == 0) put_range(sign, sign + 1, dim, 2.0F, to_lower);
-        if (sign % 11 == 0) upper.rows.mark_deleted(sign);
+        if (sign % 11 == 0) upper.rows.add_tombstone(sign);
     }
     auto table = std::make_unique<Table>(builder);
     table->publish(std::move(lower));

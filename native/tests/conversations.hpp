@@ -71,9 +71,9 @@ inline std::optional<Reply> end_of(std::string_view bytes, std::size_t piece, st
     const auto in = std::make_shared<Pipe>(), out = std::make_shared<Pipe>();
     ClientLimits limits;
     limits.max_answer_bytes = 64 << 10;
-    limits.budget = std::move(budget);
     ClientConnection client(std::make_unique<MemoryTransport>(in, out), "test:1", limits);
-    client.begin({.path = kLookup, .message = OutgoingMessage(std::string("question"))});
+    client.begin(
+        {.path = kLookup, .message = OutgoingMessage(std::string("question")), .memory = Reservation(std::move(budget))});
     while (!bytes.empty() && !client.has_ended()) {
         in->bytes.append(bytes.substr(0, piece));
         bytes.remove_prefix(std::min(piece, bytes.size()));

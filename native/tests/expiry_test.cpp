@@ -20,8 +20,8 @@ TEST(a_layer_sets_ends_and_clears_them) {
     expiry.set(old, ends, {});
     Layer layer = layer_of(2, 6, 4, 2.0F);
     layer.ends = {{4, 55}, {4, 80}, {5, 40}, {9, 40}};  // the later of two counts; the layer has no row of 9
-    layer.remove(7);
-    layer.remove(77);
+    layer.add_tombstone(7);
+    layer.add_tombstone(77);
     const Gone gone = expiry.follow(layer, *table.pin(), 40);
     CHECK(gone.deleted == 1);  // 77 had no row
     CHECK(gone.expired == 1);
@@ -61,7 +61,7 @@ TEST(ends_are_those_of_a_map) {
             const std::uint64_t sign = random() % 500;
             if (layer.rows.index().find(sign).ref != kNoRef) continue;
             if (random() % 4 == 0) {
-                layer.remove(sign);
+                layer.add_tombstone(sign);
                 expected.erase(sign);
                 continue;
             }

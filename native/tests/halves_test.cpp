@@ -112,7 +112,7 @@ TEST(the_rows_of_a_layer_are_halves_too) {
     Table table(*filled({}, 0, 60, 3, 1.0F));
     const auto below = table.pin();  // holds the fold up
     Layer layer = layer_of(40, 80, 3, 0.1F);
-    layer.rows.mark_deleted(5);
+    layer.rows.add_tombstone(5);
     table.publish(std::move(layer));
     const auto snapshot = table.pin();
     const auto signs = range(0, 90);

@@ -38,7 +38,7 @@ struct History {
             const std::uint32_t now = rows[version][sign];
             if (now == rows[version - 1][sign]) continue;
             if (now == 0) {
-                layer.rows.mark_deleted(sign);
+                layer.rows.add_tombstone(sign);
             } else {
                 put_range(sign, sign + 1, kDim, static_cast<float>(now),
                           [&](const RowBlock& block) { layer.rows.put(block, {}, 3); });

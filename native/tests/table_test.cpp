@@ -24,7 +24,7 @@ TEST(rows_come_back_as_they_were_put) {
 TEST(a_filter_knows_all_signs_of_its_layer_and_few_others) {
     Layer layer = layer_of(0, 10'000, 4, 1.0F);
     CHECK(layer.filter.may_have(table_hash(1'000'000)));  // it is not filled
-    layer.rows.mark_deleted(20'000);
+    layer.rows.add_tombstone(20'000);
     layer.filter.fill(layer.rows.index());
     for (const std::uint64_t sign : range(0, 10'000)) CHECK(layer.filter.may_have(table_hash(sign)));
     CHECK(layer.filter.may_have(table_hash(20'000)));
@@ -55,7 +55,7 @@ TEST(a_pinned_snapshot_stays_as_it_was) {
     Table table(*filled({}, 0, 100, 4, 1.0F));
     const auto before = table.pin();
     Layer changes = layer_of(50, 150, 4, 2.0F);
-    changes.rows.mark_deleted(10);
+    changes.rows.add_tombstone(10);
     CHECK(table.publish(std::move(changes)) == 1);
     const auto after = table.pin();
     CHECK(!table.wait_folded(0));  // `before` holds the fold up
@@ -72,7 +72,7 @@ TEST(a_pinned_snapshot_stays_as_it_was) {
 TEST(a_fold_changes_nothing_that_a_reader_sees) {
     Table table(*filled({}, 0, 5'000, 4, 1.0F));
     Layer changes = layer_of(2'500, 9'000, 4, 2.0F);
-    for (std::uint64_t sign = 0; sign < 1'000; ++sign) changes.rows.mark_deleted(sign);
+    for (std::uint64_t sign = 0; sign < 1'000; ++sign) changes.rows.add_tombstone(sign);
     table.publish(std::move(changes));
     const auto layered = rows_of(*table.pin(), range(0, 10'000), 4);
     CHECK(table.wait_folded(60));
@@ -88,7 +88,7 @@ TEST(while_a_snapshot_is_held_layers_stay_few) {
     auto held = table.pin();
     for (int round = 0; round < 40; ++round) {
         Layer changes = layer_of(static_cast<std::uint64_t>(round), 100, 4, 2.0F + static_cast<float>(round));
-        if (round > 0) changes.rows.mark_deleted(static_cast<std::uint64_t>(round) - 1);
+        if (round > 0) changes.rows.add_tombstone(static_cast<std::uint64_t>(round) - 1);
         table.publish(std::move(changes));
     }
     while (table.status().layers > 4) std::this_thread::yield();
@@ -253,7 +253,7 @@ TEST(freed_slots_are_used_again) {
     for (int round = 0; round < 20; ++round) {
         const bool even = round % 2 == 0;
         Layer changes = layer_of(even ? 10'000 : 0, even ? 20'000 : 10'000, 16, 1.0F);
-        for (const std::uint64_t sign : range(even ? 0 : 10'000, even ? 10'000 : 20'000)) changes.rows.mark_deleted(sign);
+        for (const std::uint64_t sign : range(even ? 0 : 10'000, even ? 10'000 : 20'000)) changes.rows.add_tombstone(sign);
         table.publish(std::move(changes));
         CHECK(table.wait_folded(60));
     }

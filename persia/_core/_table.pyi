@@ -62,11 +62,11 @@ class Layer:
         self, path: _Path, shard_index: int = 0, shard_count: int = 1, non_finite: NonFiniteRows | None = None
     ) -> tuple[int, int]:
         """Returns how many rows of the file belong to the shard, and the file's unix seconds."""
-    def delete(self, signs: _U64, shard_index: int = 0, shard_count: int = 1) -> None:
+    def add_tombstones(self, signs: _U64, shard_index: int = 0, shard_count: int = 1) -> None:
         """From this layer on those of the signs that belong to the shard have no row."""
     def set_ends(self, signs: _U64, ends: _U64, shard_index: int = 0, shard_count: int = 1) -> None:
         """When rows of the layer end, in unix seconds; for Expiry.follow. What is said of signs without one is passed over."""
-    def drop(self, signs: _U64) -> None:
+    def forget(self, signs: _U64) -> None:
         """Takes out of the layer what it says about the signs."""
     @property
     def size(self) -> int:

@@ -97,7 +97,7 @@ def _check_text_model(report: Report, path: Path) -> None:
         report.warn("archive", path.name, f"its text model was not loaded: there is no {lacking[0]} here", advice)
         return
     try:
-        from persia.torchserve.archive.text.reading import load_text_model  # torch: a second
+        from persia.torchserve.archive.text.answers import load_text_model  # torch: a second
 
         model = load_text_model(path)
     except (PersiaError, OSError) as error:
@@ -171,7 +171,7 @@ def _try(
         advice = "pip install 'persia-serve[torchserve]' where TorchServe is to run"
         report.warn("archive", subject, "its model was not loaded: there is no torch here", advice)
         return
-    from persia.torchserve.archive.dense.scores import load_model_of, scores_of  # torch: a second
+    from persia.torchserve.archive.dense.answers import load_model_of, scores_of  # torch: a second
 
     try:
         if (

@@ -8,19 +8,38 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
 from persia import _core
-from persia.checking.leaves import Gone, gone_signs, is_sign_file
 from persia.errors import CorruptFile
+from persia.formats.layout import DELETIONS, ENDS
+from persia.formats.sign_files import read_sign_file
 
 __all__ = ["Count", "Rows", "Scan", "scan"]
 
 _U64 = npt.NDArray[np.uint64]
 _Part = tuple[_U64, npt.NDArray[np.uint32], npt.NDArray[np.float32]]  # signs, their dims, and all numbers
+
+
+class _Gone(NamedTuple):
+    """`signs` (n) that lose their rows: by a deletion, or `by_ends` those among the rows that the file lies beside."""
+
+    signs: npt.NDArray[np.uint64]
+    by_ends: bool
+
+
+def _is_sign_file(path: Path) -> bool:
+    """Whether it is a file of deletions or of ends, by its name."""
+    return path.suffix in (DELETIONS, ENDS)
+
+
+def _gone_signs(path: Path, now: float) -> _Gone:
+    """What such a file names as deleted, or as ended by `now`. Raises CorruptFile, OSError."""
+    file = read_sign_file(path)
+    return _Gone(file.signs, False) if file.ends is None else _Gone(file.signs[file.ends <= np.uint64(now)], True)
 
 
 @dataclass
@@ -125,8 +144,8 @@ def scan(
     def read(path: Path, packet: bool) -> Any:
         left = end - time.monotonic()
         try:
-            if is_sign_file(path):
-                return 0, gone_signs(path, now) if left > 0 else None
+            if _is_sign_file(path):
+                return 0, _gone_signs(path, now) if left > 0 else None
             total = (_core.IncReader if packet else _core.EmbReader)(path).rows
             if left <= 0:
                 return total, (0, False, [], *_NOTHING)
@@ -140,7 +159,7 @@ def scan(
     with ThreadPoolExecutor(workers, thread_name_prefix="scan") as pool:
         for path, (total, answer) in zip(files, pool.map(lambda path: read(path, False), files), strict=True):
             result.total += total
-            if is_sign_file(path):
+            if _is_sign_file(path):
                 _take_out(result, answer, wanted, parts, 0)
             else:
                 _add(result, result.counts, answer, parts)
@@ -150,7 +169,7 @@ def scan(
             begin = len(parts)
             for path, (total, answer) in zip(packet, answers, strict=False):
                 result.packet_total += total
-                if is_sign_file(path):
+                if _is_sign_file(path):
                     _take_out(result, answer, wanted, parts, begin)
                 else:
                     _add(result, result.packet_counts, answer, parts, packet=True)
@@ -162,7 +181,7 @@ def scan(
 _NOTHING = (np.zeros(0, np.uint64), np.zeros(0, np.uint32), np.zeros(0, np.float32), np.zeros(0, np.uint64))
 
 
-def _take_out(result: Scan, answer: Gone | str | None, wanted: _U64, parts: list[_Part], begin: int) -> None:
+def _take_out(result: Scan, answer: _Gone | str | None, wanted: _U64, parts: list[_Part], begin: int) -> None:
     """What a file of deletions or ends says: None was not read, a text is why it cannot be.
 
     Ends speak of the rows in parts[begin:], those of the same packet.

@@ -9,12 +9,14 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime as DateTime
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TypeVar
 
-from persia.checking.leaves import Bounds, Checkpoint, open_checkpoint, packets_since
+from persia.checking.leaves import packets_since
 from persia.checking.report import Report
 from persia.config import ConfigWarning, EmbeddingConfig, GlobalConfig, load_embedding_config, load_global_config
 from persia.errors import PersiaError
+from persia.formats.checkpoint import Checkpoint, open_checkpoint
+from persia.formats.layout import JOURNALS
 from persia.system.address import host_and_port, is_loopback
 
 __all__ = ["Subject", "is_local", "read_subject"]
@@ -91,14 +93,11 @@ def _load(report: Report, name: str, load: Callable[[Path | None], _Config], pat
 def _open(report: Report, directory: Path, shards: int) -> Checkpoint | None:
     """The checkpoint as all servers together open it, or None and the reason in the report."""
     try:
-        opened = [open_checkpoint(directory, index, shards) for index in range(shards)]
+        whole = open_checkpoint(directory)
     except (PersiaError, OSError) as error:
         advice = "copy or write the checkpoint again, as a whole: no server would load this one"
         report.fail("checkpoint", "files", str(error), advice)
         return None
-    whole = opened[0]
-    if whole.marker.num_shards == shards:
-        whole = _joined(opened)
     size = sum(path.stat().st_size for path in whole.files)
     written = DateTime.fromtimestamp(whole.marker.seconds).isoformat(sep=" ")
     text = f"{directory}: complete, of {written}, {whole.marker.num_shards} shards, {len(whole.files)} files, {_size(size)}"
@@ -111,22 +110,6 @@ def _open(report: Report, directory: Path, shards: int) -> Checkpoint | None:
     return whole
 
 
-def _joined(opened: list[Checkpoint]) -> Checkpoint:
-    """All files, of what each server needs of its own."""
-    files = tuple(path for part in opened for path in part.files)
-    ends = tuple(path for part in opened for path in part.ends)
-    return _Whole(opened[0].directory, opened[0].marker, files, ends, opened[0].bounds)  # every server sees all bounds
-
-
-@dataclass
-class _Whole:
-    directory: Path
-    marker: Any
-    files: tuple[Path, ...]
-    ends: tuple[Path, ...]
-    bounds: Bounds
-
-
 def _packets(report: Report, settings: GlobalConfig, checkpoint: Checkpoint | None) -> tuple[tuple[Path, ...], ...]:
     """The files of each packet that servers would apply, the oldest first."""
     server = settings.embedding_parameter_server_config
@@ -137,7 +120,7 @@ def _packets(report: Report, settings: GlobalConfig, checkpoint: Checkpoint | No
         advice = "make the directory, or correct incremental_dir: servers look for packets there"
         report.warn("packets", "", f"there is no directory {directory} yet", advice)
         return ()
-    journal = directory / ".applied"  # what servers have applied is noted there
+    journal = directory / JOURNALS  # what servers have applied is noted there
     if not os.access(directory, os.R_OK | os.X_OK) or not os.access(journal if journal.exists() else directory, os.W_OK):
         advice = "let the servers' user read and write it: they note there which packets they have applied"
         report.fail("packets", "", f"{directory} cannot be read and written by this user", advice)

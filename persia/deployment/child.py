@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from persia.errors import Unavailable
-from persia.system.parent import ends_with_parent
+from persia.system.process import ends_with_parent
 
 __all__ = ["Child", "Interrupted"]
 

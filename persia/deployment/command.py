@@ -93,10 +93,7 @@ def up(
         load_embedding_config(embedding_config)
         assert global_config is not None and embedding_config is not None  # or they could not be loaded
         state = (state or Path(tempfile.mkdtemp(prefix="persia-up-"))).resolve()
-        state.mkdir(parents=True, exist_ok=True)
-        lock = lock_file(state / "up.lock")  # held until this process ends
-        if lock is None:
-            raise Unavailable(f"expected a --state directory of its own, got one that another `up` uses: {state}")
+        _take(state)
         servers = config.common_config.infer_config.servers
         if not servers:
             servers = tuple((f"127.0.0.1:{port}",) for port in free_ports(shards))
@@ -124,12 +121,24 @@ def up(
     if checked and not passes_check(plan):
         click.echo(f"{PROGRAM}: the check failed, so nothing was started: mend what it names, or say --no-check", err=True)
         sys.exit(1)
+    _run(plan)
+
+
+def _take(state: Path) -> None:
+    """Makes the directory, if need be, and locks it until this process ends. Raises Unavailable, OSError."""
+    state.mkdir(parents=True, exist_ok=True)
+    if lock_file(state / "up.lock") is None:
+        raise Unavailable(f"another `up` uses the state directory {state}: stop it, or choose another --state")
+
+
+def _run(plan: DeploymentPlan) -> None:
+    """Until a signal comes. Ends the process with 1 if something does not start."""
     stop = StopSignal()
     stop.serving()
     deployment = Deployment(plan, click.echo, stop.wait_for)
     try:
         deployment.start()
-        click.echo(f"{PROGRAM}: logs are in {state}; Ctrl-C stops all")
+        click.echo(f"{PROGRAM}: logs are in {plan.state}; Ctrl-C stops all")
         while not stop.wait_for(_WATCH_SECONDS):
             deployment.watch()
     except Interrupted:

@@ -15,7 +15,7 @@ from persia.deployment.plan import DeploymentPlan
 from persia.deployment.targets import TARGETS_FILE, metrics_ports, write_targets
 from persia.errors import PersiaError, Unavailable
 from persia.rpc.call import call
-from persia.rpc.methods import HEALTH_CHECK
+from persia.rpc.wire import HEALTH_CHECK
 from persia.security import ClientSecurity
 from persia.service import SERVICE_VARIABLE
 from persia.system.address import check_free, free_ports, host_and_port, is_free, join_address

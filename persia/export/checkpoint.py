@@ -8,9 +8,9 @@ from pathlib import Path
 import numpy as np
 
 from persia.config import EmbeddingConfig
-from persia.embedding_server.writer import write_checkpoint
 from persia.errors import ExportError
 from persia.signs import SignRule, signs_of
+from persia.writers import write_checkpoint
 
 from .features import UsedFeature
 from .tables import F32, U64, Table

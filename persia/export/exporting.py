@@ -14,9 +14,9 @@ import torch
 import yaml
 
 from persia.config import parse_embedding_config
-from persia.embedding_server.writer import IncrementalDumper
 from persia.errors import ExportError
 from persia.signature import IdKind
+from persia.writers import IncrementalDumper
 
 from .checkpoint import SampleRows, write_tables
 from .dense_half import find, own_outputs, save_scripted, split_outputs

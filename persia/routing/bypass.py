@@ -18,7 +18,7 @@ from persia.routing.forwarded import MiddlewareClient
 from persia.routing.lookup import Lookup, OnBuffers, RouterOptions
 from persia.routing.router import Router
 from persia.routing.topology import config_of
-from persia.rpc.methods import DIRECTIONS
+from persia.rpc.wire import DIRECTIONS
 from persia.v1 import middleware_pb2 as pb
 
 __all__ = ["BypassRouter"]

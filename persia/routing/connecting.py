@@ -14,7 +14,7 @@ from persia.routing.forwarded import MiddlewareClient
 from persia.routing.lookup import Lookups, RouterOptions
 from persia.routing.router import Router
 from persia.rpc.call import call
-from persia.rpc.methods import SHARD_STATUS
+from persia.rpc.wire import SHARD_STATUS
 from persia.security import ClientSecurity
 from persia.v1 import embedding_pb2 as pb
 

@@ -11,9 +11,9 @@ from persia.errors import ConfigError, PersiaError
 from persia.routing.expected_slots import PATH, ExpectedSlots
 from persia.routing.lookup import Lookup, OnBuffers, RouterOptions
 from persia.routing.per_process import PerProcess
-from persia.rpc.methods import MIDDLEWARE_STATUS
 from persia.rpc.prober import Health, Probe
 from persia.rpc.service import Service
+from persia.rpc.wire import MIDDLEWARE_STATUS
 from persia.v1 import middleware_pb2 as pb
 
 __all__ = ["MiddlewareClient", "OnProbe"]

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 from persia import _core
-from persia.rpc.methods import SHARD_STATUS
 from persia.rpc.prober import Health, Probe
 from persia.rpc.service import Service
+from persia.rpc.wire import SHARD_STATUS
 from persia.security import ClientSecurity
 from persia.v1 import embedding_pb2 as pb
 

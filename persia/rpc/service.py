@@ -82,6 +82,10 @@ class Service:
         """What each replica says, for a message."""
         return self.native.why_unusable()
 
+    def __repr__(self) -> str:
+        states = ", ".join(f"{one.address} {'usable' if one.usable else one.why_unusable()}" for one in self.replicas)
+        return f"Service({self.name}: {states or 'no replica'}{', closed' if self._closed else ''})"
+
     def close(self) -> None:
         self._closed = True
         self.native.close()

@@ -16,7 +16,7 @@ from persia.errors import Unavailable
 from persia.security import Refreshing, ServerSecurity
 from persia.serving.server import Server
 from persia.system.address import join_address
-from persia.system.memory import keep_freed_memory
+from persia.system.process import keep_freed_memory
 
 if TYPE_CHECKING:
     from prometheus_client import CollectorRegistry

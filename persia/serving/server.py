@@ -16,8 +16,8 @@ from grpc_reflection.v1alpha.reflection_pb2 import ServerReflectionRequest
 
 from persia import _core
 from persia.errors import InvalidInput, Unavailable
-from persia.rpc.limits import MAX_MESSAGE_BYTES
 from persia.rpc.status import status_of
+from persia.rpc.wire import MAX_MESSAGE_BYTES
 from persia.serving.answering import Each, Handler, PythonMethod, Stream, StreamHandler, Unary
 from persia.serving.reflection import PATHS, Reflection
 

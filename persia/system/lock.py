@@ -1,12 +1,14 @@
-"""A directory that one process has for itself, by a lock on a file in it."""
+"""What one process has for itself, by a lock on a file."""
 
 from __future__ import annotations
 
 import fcntl
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
-__all__ = ["lock_file"]
+__all__ = ["lock_file", "locked"]
 
 
 def lock_file(path: Path) -> int | None:
@@ -21,3 +23,11 @@ def lock_file(path: Path) -> int | None:
         os.close(lock)
         return None
     return lock
+
+
+@contextmanager
+def locked(path: Path) -> Iterator[None]:
+    """Waits until no other process holds the file, and holds it meanwhile. Raises OSError."""
+    with path.open("w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield

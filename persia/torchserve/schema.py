@@ -13,7 +13,7 @@ from typing import Any
 import grpc
 from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
 
-from persia.rpc.limits import MAX_MESSAGE_BYTES
+from persia.rpc.wire import MAX_MESSAGE_BYTES
 
 __all__ = ["management_call", "new_message", "open_channel", "predictions_call"]
 

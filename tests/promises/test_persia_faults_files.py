@@ -12,8 +12,8 @@ import pytest
 
 from persia import _core
 from persia.embedding_server.shard import ShardOptions, ShardServer
-from persia.embedding_server.writer import IncrementalDumper, packet_writer, verify_packet, write_checkpoint
 from persia.errors import CorruptFile
+from persia.writers import IncrementalDumper, packet_writer, verify_packet, write_checkpoint
 from tests.support.persia_packets import CONFIG, DIM, MIX, START, Follower, finish
 from tests.support.reference import read_emb
 from tests.support.servers import PATIENCE, EmbeddingServer
@@ -63,7 +63,7 @@ def test_fault_10_a_flipped_bit(packets: Path) -> None:
     at = whole.index(struct.pack("<f", 3.0))
     file.write_bytes(whole[:at] + bytes([whole[at] ^ 1]) + whole[at + 1 :])
     follower = Follower(packets)
-    assert "CRC-32" in follower.updater.set_aside[f"s0/{packet.name}"]
+    assert "CRC-32" in follower.updater.ledger.set_aside()[f"s0/{packet.name}"]
     assert follower.values([1, 2]) == [0, 0]
     file.write_bytes(whole)
     follower.scan()

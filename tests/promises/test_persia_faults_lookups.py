@@ -14,8 +14,8 @@ from google.protobuf.descriptor_pb2 import FileDescriptorProto
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
 
-from persia.embedding_server.writer import write_checkpoint
 from persia.v1 import embedding_pb2 as pb
+from persia.writers import write_checkpoint
 from tests.support.persia_packets import CONFIG, DIM, finish, values, write_packet
 from tests.support.servers import PATIENCE, EmbeddingServer, wait_until
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from persia.embedding_server.packets import Packet, PacketKey, packet_key
+from persia.formats.packet import Packet, PacketKey, packet_key
 from tests.support.persia_packets import CONFIG, START, Follower, finish, values, write_file, write_packet
 from tests.support.servers import EmbeddingServer, wait_until
 
@@ -69,7 +69,7 @@ def test_fault_06_what_is_no_packet_at_all(packets: Path) -> None:
     (packets / "s0" / "inc_3").symlink_to("nowhere")
     finish(write_packet(packets, 4, [4], 4.0))
     follower = Follower(packets)
-    assert sorted(follower.updater.set_aside) == ["s0/inc_2", "s0/inc_20260101000001"]
+    assert sorted(follower.updater.ledger.set_aside()) == ["s0/inc_2", "s0/inc_20260101000001"]
     assert follower.values([1, 4]) == [0, 4]
 
 
@@ -93,7 +93,7 @@ def test_fault_06_mended_within_a_tick_of_the_clock(packets: Path) -> None:
     os.utime(file, ns=(status.st_atime_ns, status.st_mtime_ns))
     finish(directory)
     follower = Follower(packets)
-    assert list(follower.updater.set_aside) == ["s0/inc_20260101000001"]
+    assert list(follower.updater.ledger.set_aside()) == ["s0/inc_20260101000001"]
     file.write_bytes(whole)
     os.utime(file, ns=(status.st_atime_ns, status.st_mtime_ns))
     follower.scan()
@@ -106,10 +106,10 @@ def test_fault_06_a_broken_packet_that_is_deleted(packets: Path) -> None:
     os.truncate(directory / "0_0.inc", 20)
     finish(directory)
     follower = Follower(packets)
-    assert len(follower.updater.set_aside) == 1
+    assert len(follower.updater.ledger.set_aside()) == 1
     shutil.rmtree(directory)
     follower.scan()
-    assert follower.updater.set_aside == {}
+    assert follower.updater.ledger.set_aside() == {}
 
 
 def test_fault_06_the_journal_cannot_be_written(packets: Path) -> None:
@@ -155,7 +155,7 @@ def test_fault_15_a_second_packet_that_is_broken_does_not_take_the_first_with_it
     follower.scan()
     for _ in range(3):
         assert follower.values([1, 2]) == [1, 0]
-        assert list(follower.updater.set_aside) == ["s0/inc_20260101000001"]
+        assert list(follower.updater.ledger.set_aside()) == ["s0/inc_20260101000001"]
         follower = Follower(packets)
     write_packet(packets, 1, [2], 2.0, name="0_1.inc")
     follower.scan()
@@ -180,6 +180,6 @@ def test_fault_15_a_file_that_is_written_while_it_is_looked_at(packets: Path, mo
         return key
 
     with monkeypatch.context() as patch:
-        patch.setattr("persia.embedding_server.updates.packet_key", key_of_half)
+        patch.setattr("persia.embedding_server.updates.updater.packet_key", key_of_half)
         follower.scan()
     assert follower.values([1, 2]) == [2, 1]

@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 
 from persia import _core
-from persia.embedding_server.writer import write_checkpoint
+from persia.writers import write_checkpoint
 from tests.support.persia_packets import CONFIG, DIM, START, Follower, finish, values, write_file, write_packet
 from tests.support.servers import EmbeddingServer, wait_until
 
@@ -60,11 +60,11 @@ def test_fault_01_and_04_an_error_while_listing(call: str, packets: Path, monkey
                 follower.scan()
         else:
             follower.scan()
-            assert list(follower.updater.set_aside) == ["s1/inc_20260101000001"]
+            assert list(follower.updater.ledger.set_aside()) == ["s1/inc_20260101000001"]
         assert follower.values([1, 2]) == [0, 2]  # the other one did not have to wait
     follower.scan()
     assert follower.values([1, 2]) == [1, 2]
-    assert follower.updater.set_aside == {}
+    assert follower.updater.ledger.set_aside() == {}
 
 
 def test_fault_01_marker_while_the_directory_is_listed(packets: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -129,7 +129,7 @@ def test_fault_04_the_marker_cannot_be_looked_at(packets: Path, monkeypatch: pyt
     with monkeypatch.context() as patch:
         patch.setattr(Path, "exists", fail)
         follower.scan()
-        assert "Input/output error" in follower.updater.set_aside["s0/inc_20260101000001"]
+        assert "Input/output error" in follower.updater.ledger.set_aside()["s0/inc_20260101000001"]
     follower.scan()
     assert follower.values([1]) == [1]
 
@@ -156,8 +156,6 @@ def test_fault_07_clock_of_the_trainer_ahead(packets: Path) -> None:
     """Persia's delay wraps around to 1.8e19 s; here it is never negative, and the packet is applied at once."""
     packets.mkdir()
     follower = Follower(packets)
-    delays: list[float] = []
-    follower.updater.on_applied = delays.append
     now = int(time.time())
     for second, seconds in enumerate([now - 100, now + 3600, 2**63]):
         directory = write_packet(packets, second, [], 0.0)
@@ -165,8 +163,9 @@ def test_fault_07_clock_of_the_trainer_ahead(packets: Path) -> None:
         finish(directory)
     follower.scan()
     assert follower.values([0, 1, 2]) == [1, 1, 1]
-    assert delays[1:] == [0, 0]
-    assert 100 <= delays[0] < 3600
+    delays = follower.updater.delays
+    assert delays.counts[0] == sum(delays.counts) - 1 == 2
+    assert 100 <= delays.seconds < 3600
 
 
 def test_fault_08_another_number_of_training_shards(tmp_path: Path, packets: Path) -> None:

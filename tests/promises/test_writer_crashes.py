@@ -10,14 +10,14 @@ from pathlib import Path
 
 import pytest
 
-from persia.embedding_server.inspection import inspect_checkpoint
-from persia.embedding_server.writer import IncrementalDumper, verify_packet, write_checkpoint
+from persia.embedding_server.tools.inspection import inspect_checkpoint
+from persia.writers import IncrementalDumper, verify_packet, write_checkpoint
 from tests.support.places import ROOT
 from tests.support.written import block, die_at_each_step, packets_in, read_checkpoint, rows_of, temporaries_in
 
 PACKET_IN_LITTLE_ROOM = """
 import resource, sys
-from persia.embedding_server.writer import IncrementalDumper
+from persia.writers import IncrementalDumper
 from tests.support.written import block
 dumper = IncrementalDumper(sys.argv[1], seconds=1e6)
 dumper.commit(*block(range(10_000)))
@@ -65,7 +65,7 @@ def test_a_dumper_may_die_at_any_step(tmp_path: Path) -> None:
 
 PACKETS_FOR_EVER = """
 import itertools, sys
-from persia.embedding_server.writer import IncrementalDumper
+from persia.writers import IncrementalDumper
 from tests.support.written import block
 dumper = IncrementalDumper(sys.argv[1], seconds=1e6)
 for k in itertools.count():
@@ -116,7 +116,7 @@ def test_while_a_checkpoint_is_overwritten_there_is_none(tmp_path: Path) -> None
 
 CHECKPOINT_IN_LITTLE_ROOM = """
 import resource, sys
-from persia.embedding_server.writer import buckets, write_checkpoint
+from persia.writers import buckets, write_checkpoint
 from tests.support.written import block
 buckets.MEMORY = int(sys.argv[2])
 resource.setrlimit(resource.RLIMIT_FSIZE, (50_000, resource.RLIM_INFINITY))
@@ -138,7 +138,7 @@ def test_a_checkpoint_whose_files_cannot_grow(memory: int, tmp_path: Path) -> No
 
 CHECKPOINTS_FOR_EVER = """
 import itertools, sys
-from persia.embedding_server.writer import write_checkpoint
+from persia.writers import write_checkpoint
 from tests.support.written import block
 for k in itertools.count():
     print(k, flush=True)

@@ -19,9 +19,9 @@ from persia.checking.archives import embeddings_of
 from persia.checking.command import check
 from persia.checking.scan import scan
 from persia.config import EmbeddingConfig, parse_embedding_config
-from persia.embedding_server.writer import write_checkpoint
 from persia.signature import DenseSignature, FeatureSignature, Signature
 from persia.signs import signs_of
+from persia.writers import write_checkpoint
 
 Ids = npt.NDArray[np.uint64]
 Content = dict[str, Any]

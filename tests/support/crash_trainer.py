@@ -12,9 +12,9 @@ import numpy as np
 import numpy.typing as npt
 
 from persia import _core
-from persia.embedding_server.sign_files import write_sign_file
-from persia.embedding_server.writer import IncrementalDumper, write_checkpoint
-from persia.embedding_server.writer.manifest import read_manifest
+from persia.formats.manifest import read_manifest
+from persia.formats.sign_files import write_sign_file
+from persia.writers import IncrementalDumper, write_checkpoint
 from tests.support.persia_packets import DIM, START, finish
 from tests.support.stepped_clock import SteppedClock
 

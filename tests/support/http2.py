@@ -5,7 +5,7 @@ from __future__ import annotations
 import socket
 from collections.abc import Iterator
 
-from persia.rpc.methods import LOOKUP
+from persia.rpc.wire import LOOKUP
 from tests.support.proxies import FRAME_HEADER_BYTES, read_frame
 
 DATA, HEADERS, RST_STREAM, SETTINGS, PING, GOAWAY, WINDOW_UPDATE = 0, 1, 3, 4, 6, 7, 8

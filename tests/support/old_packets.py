@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from persia.embedding_server.bounds import Bounds
-from persia.embedding_server.pruning import Pruner, PruneRules
+from persia.embedding_server.updates.pruning import Pruner, PruneRules
+from persia.formats.bounds import Bounds
 from tests.support.persia_packets import START, Follower, finish, write_file
 
 AGED = PruneRules(older_than=1)

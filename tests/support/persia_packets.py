@@ -7,12 +7,13 @@ from pathlib import Path
 import numpy as np
 
 from persia import _core
-from persia.embedding_server.applying import Applier
-from persia.embedding_server.bounds import Bounds
-from persia.embedding_server.journal import Journal
-from persia.embedding_server.pruning import Pruner
-from persia.embedding_server.sign_files import write_sign_file
-from persia.embedding_server.updates import Updater
+from persia.embedding_server.updates.applier import Applier
+from persia.embedding_server.updates.journal import Journal
+from persia.embedding_server.updates.pruning import Pruner
+from persia.embedding_server.updates.thread import UpdateThread
+from persia.embedding_server.updates.updater import Updater
+from persia.formats.bounds import Bounds
+from persia.formats.sign_files import write_sign_file
 from tests.support.golden import GOLDEN
 from tests.support.servers import EmbeddingServer
 
@@ -60,8 +61,11 @@ class Follower:
         self.table = _core.Table(_core.TableBuilder())
         self.journal = Journal(root / ".applied" / "replica_0_of_1.jsonl")
         bounds = since if isinstance(since, Bounds) else Bounds(since)
-        self.applier = Applier(self.table, "f32", (0, 1), bounds)
-        self.updater = Updater(self.applier, root, self.journal, pruner)
+        self.pruner = pruner
+        applier = Applier(self.table, "f32", (0, 1))
+        self.expiring = applier.expiring
+        self.updater = Updater(applier, root, self.journal, bounds, pruner)
+        self.thread = UpdateThread(self.updater, root)
         self.scan = self.updater.scan
         self.updater.catch_up()
 
@@ -71,4 +75,4 @@ class Follower:
 
     @property
     def packets(self) -> list[str]:
-        return [applied.packet.name for applied in self.updater.applied]
+        return [applied.packet.name for applied in self.updater.ledger.applied]

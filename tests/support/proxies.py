@@ -11,7 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 import grpc
 from typing_extensions import Self
 
-from persia.rpc.methods import LOOKUP
+from persia.rpc.wire import LOOKUP
 from tests.support.servers import PATIENCE, EmbeddingServer
 
 

@@ -9,9 +9,9 @@ import numpy as np
 from persia import _core
 from persia.batch import IDTypeFeature, PersiaBatch
 from persia.config import EmbeddingConfig, SlotConfig
-from persia.embedding_server.writer import write_checkpoint
 from persia.errors import InvalidInput
 from persia.routing.lookup import Lookup
+from persia.writers import write_checkpoint
 
 DIM = 8
 IDS = 200

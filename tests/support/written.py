@@ -79,9 +79,9 @@ _DIE_AT_EACH_STEP = """
 import _strptime, itertools, os, signal, sys  # the first: else it is imported, in steps, only if two packets are of one second
 from pathlib import Path
 sys.path.insert(0, {root!r})
-import persia.embedding_server.writer.checkpoint as checkpoint
-import persia.embedding_server.writer.packet_writer as packet_writer
-from persia.embedding_server.writer import IncrementalDumper, write_checkpoint
+import persia.writers.checkpoint as checkpoint
+import persia.writers.packet_writer as packet_writer
+from persia.writers import IncrementalDumper, write_checkpoint
 from tests.support.written import block
 
 left = None

@@ -49,10 +49,10 @@ class RowMap {
     std::uint64_t put(const RowBlock& block, Shard shard, unsigned recency);
 
     // Forgets a sign, in a layer its change. False if it was not there.
-    bool erase(std::uint64_t sign);
+    bool forget(std::uint64_t sign);
 
     // In a layer: notes that the sign has no row from here on.
-    void mark_deleted(std::uint64_t sign);
+    void add_tombstone(std::uint64_t sign);
 
     const Index& index() const { return index_; }
     Index& index() { return index_; }

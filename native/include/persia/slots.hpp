@@ -39,6 +39,9 @@ class Slots {
     // Null if there is none of this name.
     const Slot* find(std::string_view name) const;
 
+    // The slot whose name is most like this one, for messages about names that are misspelled. Null if none is like it.
+    const Slot* nearest(std::string_view name) const;
+
     // The remainder is by 2^k - 1, not 2^k: so Persia's trainers wrote their rows.
     std::uint64_t sign_of(std::uint64_t id, std::uint64_t prefix) const {
         return (id < modulus_ ? id : id % modulus_) + prefix;

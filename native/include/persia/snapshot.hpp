@@ -25,13 +25,13 @@ struct Layer {
     };
 
     // Notes that the sign has no row from here on.
-    void remove(std::uint64_t sign) {
-        rows.mark_deleted(sign);
+    void add_tombstone(std::uint64_t sign) {
+        rows.add_tombstone(sign);
         removes = true;
     }
 
     RowMap rows;
-    bool removes = false;              // whether remove() was called
+    bool removes = false;              // whether add_tombstone() was called
     std::vector<End> ends;             // of rows with a time to live; of two of one sign, the later; see expiry.hpp
     SignFilter filter;                 // filled when it is published
     std::uint64_t first_snapshot = 0;  // the number of the first snapshot that held it; set when it is published

@@ -18,7 +18,7 @@ from persia.errors import NotFound, Unavailable
 from persia.system.address import join_address, open_listener
 from persia.system.java import find_java
 from persia.system.lock import lock_file
-from persia.system.parent import ends_with_parent
+from persia.system.process import ends_with_parent
 from persia.torchserve.run.options import Directories, Options, command, environment, log4j2, properties
 from persia.torchserve.state import KEY_FILE
 from persia.torchserve.tokens import Tokens
@@ -179,8 +179,10 @@ class TorchServe:
     def _take_lock(self) -> None:
         self._lock = lock_file(self.directories.lock)
         if self._lock is None:
-            other = "another TorchServe uses, maybe one that still drains"
-            raise Unavailable(f"expected a state directory of its own, got one that {other}: {self.directories.lock}")
+            raise Unavailable(
+                "another TorchServe, maybe one that still drains, uses the state directory: wait for its end, or choose "
+                f"another --state ({self.directories.lock} is locked)"
+            )
 
     def _check_room(self) -> None:
         """On a full disk the JVM ends without a word. Raises OSError."""

@@ -20,8 +20,8 @@ from persia.checking.memory import Room, judge_memory, room_of
 from persia.checking.report import COLUMNS, Report
 from persia.deployment.check import check_arguments
 from persia.deployment.plan import DeploymentPlan
-from persia.embedding_server.writer import IncrementalDumper, write_checkpoint
 from persia.signs import signs_of
+from persia.writers import IncrementalDumper, write_checkpoint
 from tests.support.checks import CONFIG, SAMPLES, Files, changed, parse, table_ids
 from tests.support.golden import GOLDEN, arrays_of
 from tests.support.torchserves import PERSIA_HANDLER, make_archive

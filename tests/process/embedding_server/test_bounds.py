@@ -11,12 +11,14 @@ import numpy.typing as npt
 import pytest
 
 from persia import _core
-from persia.embedding_server.bounds import Bounds, training_shard_of
-from persia.embedding_server.checkpoint import open_checkpoint
-from persia.embedding_server.journal import Entry, Journal, State, read_journal
-from persia.embedding_server.marker import MARKER, Marker
-from persia.embedding_server.pruning import Pruner
-from persia.embedding_server.writer import write_checkpoint
+from persia.embedding_server.updates.journal import Entry, Journal, State, read_journal
+from persia.embedding_server.updates.pruning import Pruner
+from persia.formats.bounds import Bounds
+from persia.formats.checkpoint import open_checkpoint
+from persia.formats.layout import CHECKPOINT_MARKER as MARKER
+from persia.formats.layout import training_shard_of
+from persia.formats.marker import Marker
+from persia.writers import write_checkpoint
 from tests.support.golden import GOLDEN
 from tests.support.old_packets import BEFORE, PAST, left, write_old
 from tests.support.persia_packets import CONFIG, START, Follower, finish, values, write_packet

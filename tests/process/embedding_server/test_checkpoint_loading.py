@@ -14,9 +14,10 @@ import numpy as np
 import pytest
 
 from persia._core import TableBuilder
-from persia.embedding_server.checkpoint import load_checkpoint, open_checkpoint
-from persia.embedding_server.writer import write_checkpoint
+from persia.embedding_server.loading import load_checkpoint
 from persia.errors import CorruptFile
+from persia.formats.checkpoint import open_checkpoint
+from persia.writers import write_checkpoint
 from tests.support.golden import GOLDEN
 from tests.support.servers import PATIENCE, EmbeddingServer
 from tests.support.written import block

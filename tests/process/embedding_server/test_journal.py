@@ -17,7 +17,7 @@ from pathlib import Path
 
 import pytest
 
-from persia.embedding_server.journal import Entry, Journal, State, read_journal
+from persia.embedding_server.updates.journal import Entry, Journal, State, read_journal
 from persia.errors import CorruptFile
 from tests.support.persia_packets import CONFIG, START, Follower, finish, write_packet
 from tests.support.places import ROOT
@@ -112,7 +112,7 @@ def test_a_restart_leaves_one_line_a_packet(path: Path) -> None:
 def test_packets_that_are_gone_are_named_by_every_restart_until_a_checkpoint_has_them(
     path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("persia.embedding_server.journal.GONE_KEPT", 3)
+    monkeypatch.setattr("persia.embedding_server.updates.journal.GONE_KEPT", 3)
     packets = path.parent.parent
     for second in range(1, 7):
         finish(write_packet(packets, second, [second], 1.0))
@@ -138,7 +138,7 @@ def test_packets_that_are_gone_are_named_by_every_restart_until_a_checkpoint_has
 KILLED = """
 import os, signal, sys
 from pathlib import Path
-from persia.embedding_server.journal import Journal
+from persia.embedding_server.updates.journal import Journal
 left = int(sys.argv[2])
 
 def step(*_):
@@ -219,7 +219,7 @@ def test_what_the_server_does_is_said_in_a_journal_that_comes_into_its_place(pat
 
 def test_a_new_file_is_in_its_directory_when_the_first_line_is(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     synced: list[Path] = []
-    monkeypatch.setattr("persia.embedding_server.journal.sync_directory", synced.append)
+    monkeypatch.setattr("persia.embedding_server.updates.journal.sync_directory", synced.append)
     journal = Journal(path)
     journal.append(FIRST)
     assert synced == [path.parent.parent, path.parent]

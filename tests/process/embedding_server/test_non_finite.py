@@ -13,9 +13,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from persia import _core
-from persia.embedding_server import commands
-from persia.embedding_server.writer import IncrementalDumper, verify_packet, write_checkpoint
+from persia.embedding_server.tools import commands
 from persia.errors import CorruptFile, InvalidInput
+from persia.writers import IncrementalDumper, verify_packet, write_checkpoint
 from tests.support.persia_packets import CONFIG, DIM, START, finish, values, write_packet
 from tests.support.servers import EmbeddingServer
 from tests.support.written import block, packets_in

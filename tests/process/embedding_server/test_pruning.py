@@ -11,11 +11,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from persia.embedding_server.bounds import Bounds
-from persia.embedding_server.journal import Entry, Journal, State
-from persia.embedding_server.pruning import Pruner, PruneRules
-from persia.embedding_server.writer import write_checkpoint
+from persia.embedding_server.updates.journal import Entry, Journal, State
+from persia.embedding_server.updates.pruning import Pruner, PruneRules
 from persia.errors import CorruptFile
+from persia.formats.bounds import Bounds
+from persia.writers import write_checkpoint
 from tests.support.old_packets import AGED, BEFORE, PAST, follow, left, write_old
 from tests.support.persia_packets import CONFIG, DIM, Follower, finish, values, write_file, write_packet
 from tests.support.servers import EmbeddingServer, wait_until
@@ -138,11 +138,7 @@ def test_two_servers_that_delete_at_a_time(packets: Path) -> None:
     for second in range(1, 30):
         write_old(packets, second, [second], 1.0)
     followers = [follow(packets, AGED, checkpoint=99) for _ in range(2)]
-    passes = [
-        follower.updater._pruner.prune(list(follower.updater._done.values()))
-        for follower in followers
-        if follower.updater._pruner
-    ]
+    passes = [follower.pruner.prune(follower.updater.ledger.settled()) for follower in followers if follower.pruner]
     gone: list[set[Path]] = [set(), set()]
     while len(gone[0]) + len(gone[1]) < 58:
         for k in (0, 1):
@@ -185,15 +181,15 @@ def test_what_a_killed_run_left_is_cleared_away(packets: Path) -> None:
 
 def test_months_of_packets_are_not_kept_in_mind(packets: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Neither in memory nor in the journal."""
-    monkeypatch.setattr("persia.embedding_server.updates.COMPACT_AFTER", 10)
-    monkeypatch.setattr("persia.embedding_server.journal.GONE_KEPT", 5)
+    monkeypatch.setattr("persia.embedding_server.updates.journal_keeper.COMPACT_AFTER", 10)
+    monkeypatch.setattr("persia.embedding_server.updates.journal.GONE_KEPT", 5)
     follower = follow(packets, AGED, checkpoint=10_000)
     for second in range(200):
         write_old(packets, second, [second % 7], float(second))
         follower.scan()
         follower.updater.prune()
     updater = follower.updater
-    assert (len(updater.applied), len(updater._done), updater.packets_applied) == (0, 0, 200)
+    assert (len(updater.ledger.applied), len(updater.ledger.settled()), updater.packets_applied) == (0, 0, 200)
     assert updater.last_packet == "s0/inc_20260101000199"
     assert sum(len(shard.resting) + len(shard.names) for shard in updater._finder._shards.values()) <= 1
     assert len(follower.journal.path.read_text().splitlines()) < 20

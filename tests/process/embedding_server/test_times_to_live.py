@@ -14,11 +14,11 @@ import pytest
 from persia import _core
 from persia.embedding_server.expiry import Expiring
 from persia.embedding_server.options import ShardOptions
-from persia.embedding_server.resharding import reshard
 from persia.embedding_server.shard import ShardServer
-from persia.embedding_server.sign_files import read_sign_file
-from persia.embedding_server.writer import IncrementalDumper, write_checkpoint
+from persia.embedding_server.tools.resharding import reshard
 from persia.errors import CorruptFile, InvalidInput
+from persia.formats.sign_files import read_sign_file
+from persia.writers import IncrementalDumper, write_checkpoint
 from tests.support.persia_packets import CONFIG, DIM, Follower, finish, values, write_packet, write_signs
 from tests.support.servers import EmbeddingServer, wait_until
 from tests.support.written import block
@@ -75,7 +75,7 @@ def test_rows_go_when_their_time_is_over_and_not_before() -> None:
     assert there() == [2, 2, 0, 0]
     clock.now = 200
     layer = _core.Layer()
-    layer.delete(signs(2))
+    layer.add_tombstones(signs(2))
     expiring.publish(layer)
     assert expiring.sweep() == 0 and there() == [2, 0, 0, 0]
     assert (expiring.rows, expiring.deleted_rows, expiring.expired_rows) == (0, 1, 1)

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from persia.embedding_server import watching
+from persia.embedding_server.updates import watch
 from tests.support.limits import memory_budget
 from tests.support.persia_packets import CONFIG, Follower, finish, write_packet
 from tests.support.servers import PATIENCE, EmbeddingServer, wait_until
@@ -42,11 +42,11 @@ def test_a_directory_that_cannot_be_looked_at_for_a_while(
 
     with monkeypatch.context() as patch:
         patch.setattr(Path, "is_dir", fail)
-        follower.updater.start()
+        follower.thread.start()
         assert failed.wait(PATIENCE)
     finish(write_packet(packets, 1, [1], 1.0))
     wait_until(lambda: follower.packets, "the packet is applied")
-    follower.updater.stop()
+    follower.thread.stop()
     assert sum("Stale file handle" in record.message for record in caplog.records) == 1
 
 
@@ -59,14 +59,14 @@ def test_no_notifications_are_said_once(
         def schedule(self, *_: object, **__: object) -> None:
             raise OSError(errno.EMFILE, "inotify instance limit reached")
 
-    monkeypatch.setattr(watching, "Observer", NoObserver)
+    monkeypatch.setattr(watch, "Observer", NoObserver)
     packets.mkdir()
     follower = Follower(packets)
-    follower.updater.start()
+    follower.thread.start()
     for second in range(1, 4):
         finish(write_packet(packets, second, [1], 1.0))
         wait_until(lambda: len(follower.packets) == second, "the packet is applied")  # noqa: B023
-    follower.updater.stop()
+    follower.thread.stop()
     assert sum("no notifications" in record.message for record in caplog.records) == 1
 
 
@@ -78,7 +78,7 @@ def test_room_is_made_for_rows_that_can_be_there_and_for_no_more(packets: Path) 
     finish(packet)
     with memory_budget(megabytes=256):
         follower.updater.scan()
-    assert "got 4294967295" in follower.updater.set_aside[f"s0/{packet.name}"]
+    assert "got 4294967295" in follower.updater.ledger.set_aside()[f"s0/{packet.name}"]
 
 
 def test_what_follows_packets_has_a_lower_priority_than_lookups(tmp_path: Path, packets: Path) -> None:
@@ -111,18 +111,18 @@ def test_a_late_packet_whose_newer_neighbour_is_deleted_says_so_and_waits_for_th
     shutil.rmtree(packets / "s0" / "inc_20260101000002")
     if seen:
         follower.scan()
-        assert len(follower.updater.applied) == 2
+        assert len(follower.updater.ledger.applied) == 2
     finish(write_packet(packets, 1, [1, 3, 5], 1.0))
     for _ in range(3):
         follower.scan()
-        assert TOO_LATE in follower.updater.set_aside["s0/inc_20260101000001"]
+        assert TOO_LATE in follower.updater.ledger.set_aside()["s0/inc_20260101000001"]
     assert follower.values([1, 2, 4, 5]) == [2, 2, 4, 0]
     newer = [2, 3] if seen else [3]
     finish(write_packet(packets, 5, newer, 5.0))  # newer ones go on
     follower.scan()
     assert follower.values([1, 2, 3]) == [2, 5 if seen else 2, 5]
     again = Follower(packets)
-    assert again.updater.set_aside == {}
+    assert again.updater.ledger.set_aside() == {}
     assert again.values([1, 3, 4, 5]) == [1, 5, 4, 1]
 
 
@@ -132,7 +132,7 @@ def test_a_late_packet_while_the_disk_of_its_newer_neighbour_is_away(packets: Pa
     os.rename(packets / "s1", tmp_path / "away")
     finish(write_packet(packets, 1, [1, 3], 1.0))
     follower.scan()
-    assert TOO_LATE.replace("s0", "s1") in follower.updater.set_aside["s0/inc_20260101000001"]
+    assert TOO_LATE.replace("s0", "s1") in follower.updater.ledger.set_aside()["s0/inc_20260101000001"]
     os.rename(tmp_path / "away", packets / "s1")
     follower.scan()
     assert follower.values([1, 2, 3]) == [2, 2, 1]
@@ -148,7 +148,7 @@ def test_the_newest_packet_that_was_deleted_counts(packets: Path) -> None:
     for second in (3, 5):
         finish(write_packet(packets, second, [second, 6], 1.0))
     follower.scan()
-    assert list(follower.updater.set_aside) == ["s0/inc_20260101000003"]
+    assert list(follower.updater.ledger.set_aside()) == ["s0/inc_20260101000003"]
     assert follower.values([3, 4, 5, 6]) == [0, 6, 1, 6]
 
 
@@ -159,11 +159,20 @@ def test_a_late_packet_that_waits_is_not_read_again_and_again(packets: Path, mon
     shutil.rmtree(packets / "s0" / "inc_20260101000002")
     finish(write_packet(packets, 1, [1], 1.0))
     follower.scan()
-    assert len(follower.updater.set_aside) == 1
+    assert len(follower.updater.ledger.set_aside()) == 1
     loads: list[object] = []
-    monkeypatch.setattr("persia.embedding_server.applying.load_packet", lambda *arguments, **_: loads.append(arguments))
+    monkeypatch.setattr("persia.embedding_server.updates.applier.load_packet", lambda *arguments, **_: loads.append(arguments))
     follower.scan()
     assert loads == []
+
+
+def test_an_updater_shows_its_state(packets: Path) -> None:
+    finish(write_packet(packets, 1, [1], 1.0))
+    follower = Follower(packets)
+    assert repr(follower.thread) == (
+        f"<UpdateThread of {packets}: not alive, <Updater: 1 packets applied, <Ledger: 1 applied, newest "
+        "s0/inc_20260101000001, 0 old, 0 set aside>, problems []>>"
+    )
 
 
 def test_a_journal_that_cannot_be_written_is_said_once(packets: Path, caplog: pytest.LogCaptureFixture) -> None:

@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from persia.config import load_embedding_config
-from persia.embedding_server.writer import IncrementalDumper
+from persia.writers import IncrementalDumper
 from tests.support.servers import EmbeddingServer
 
 NAMES = st.lists(st.text("abcdef", min_size=1, max_size=4), min_size=2, max_size=6, unique=True)

@@ -12,7 +12,7 @@ from typing_extensions import Self
 
 from persia.ctx import InferCtx
 from persia.rpc import prober
-from persia.rpc.methods import DIRECTIONS, FORWARD, MIDDLEWARE_STATUS
+from persia.rpc.wire import DIRECTIONS, FORWARD, MIDDLEWARE_STATUS
 from persia.serving.server import Server
 from persia.v1 import embedding_pb2
 from persia.v1 import middleware_pb2 as pb

@@ -17,9 +17,9 @@ import pytest
 from persia.batch import IDTypeFeature, PersiaBatch
 from persia.config import EmbeddingConfig, SlotConfig
 from persia.ctx import InferCtx
-from persia.embedding_server.writer import write_checkpoint
 from persia.feature_lookup import CoreTotals, FeatureLookup
 from persia.misses import MissReporter
+from persia.writers import write_checkpoint
 from tests.support.middlewares import Middleware
 from tests.support.servers import PATIENCE, EmbeddingServer, ServerProcess, wait_until
 

@@ -12,7 +12,7 @@ import pytest
 import torch
 
 from persia.ctx import InferCtx
-from persia.rpc.methods import FORWARD
+from persia.rpc.wire import FORWARD
 from persia.v1 import middleware_pb2 as pb
 from tests.support.golden import GOLDEN, arrays_of
 from tests.support.middlewares import Deployment

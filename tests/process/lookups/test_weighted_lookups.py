@@ -11,9 +11,9 @@ import pytest
 from persia.batch import PersiaBatch
 from persia.config import load_embedding_config
 from persia.ctx import InferCtx
-from persia.embedding_server.writer import write_checkpoint
 from persia.errors import FeatureError, InvalidInput
 from persia.signs import signs_of
+from persia.writers import write_checkpoint
 from tests.support.middlewares import Deployment
 
 CONFIG = """\

@@ -20,7 +20,7 @@ from persia.dense.loading import load_dense
 from persia.dense.onnx_file import is_onnx, weight_files
 from persia.errors import CorruptFile, InvalidInput
 from persia.torchserve.archive.command import archive
-from persia.torchserve.archive.dense.scores import load_model_of
+from persia.torchserve.archive.dense.answers import load_model_of
 from tests.support.dense_models import BATCH, One, tensors
 from tests.support.torchserves import MIX
 

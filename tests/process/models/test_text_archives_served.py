@@ -13,7 +13,7 @@ import pytest
 
 from persia.client.text import HttpTextClient
 from persia.text.tokenizer import Text
-from persia.torchserve.archive.text.reading import load_text_model
+from persia.torchserve.archive.text.answers import load_text_model
 from tests.support.text_models import pack
 from tests.support.text_serving import DENSE, SOURCES
 from tests.support.torchserves import TorchServeRun

@@ -7,8 +7,8 @@ import subprocess
 import sys
 from pathlib import Path
 
-from persia.embedding_server.sign_files import read_sign_file
-from persia.embedding_server.writer import read_manifest, verify_packet
+from persia.formats.sign_files import read_sign_file
+from persia.writers import read_manifest, verify_packet
 from tests.support.places import ROOT
 from tests.support.written import packets_in, read_checkpoint, read_packet
 

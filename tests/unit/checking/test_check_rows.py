@@ -11,10 +11,10 @@ import pytest
 from persia.checking.report import Report
 from persia.checking.samples import check_sample, read_sample
 from persia.checking.scan import Rows, Scan
-from persia.embedding_server.marker import read_marker
-from persia.embedding_server.sign_files import write_sign_file
-from persia.embedding_server.writer import IncrementalDumper
+from persia.formats.marker import read_marker
+from persia.formats.sign_files import write_sign_file
 from persia.signs import signs_of
+from persia.writers import IncrementalDumper
 from tests.support.checks import CONFIG, SAMPLES, Files, parse, table_ids
 
 

@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 
 from persia import _core
 from persia.checking.scan import _NOTHING, Rows, Scan, _add, scan
-from persia.embedding_server.sign_files import write_sign_file
 from persia.errors import CorruptFile, InvalidInput
+from persia.formats.sign_files import write_sign_file
 from persia.torchserve.archive.contents import open_archive
 from tests.support.check_archives import add_archive
 from tests.support.checks import CONFIG, Files

@@ -8,10 +8,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from persia.embedding_server.bounds import Bounds
-from persia.embedding_server.pruning import Pruner, PruneRules
-from persia.embedding_server.sign_files import write_sign_file
-from persia.embedding_server.writer import IncrementalDumper
+from persia.embedding_server.updates.pruning import Pruner, PruneRules
+from persia.formats.bounds import Bounds
+from persia.formats.sign_files import write_sign_file
+from persia.writers import IncrementalDumper
 from tests.support.persia_packets import DIM, START, Follower, finish, write_packet, write_signs
 from tests.support.stepped_clock import SteppedClock
 from tests.support.written import block, packets_in, read_packet
@@ -46,7 +46,7 @@ def test_a_packet_of_the_dumper_deletes_and_real_persia_sees_its_rows(packets: P
     assert follower.values([1, 2, 3, 4, 7]) == [1, 0, 2, 1, 0]
     _, absent, _ = follower.table.pin().rows(signs(2, 7, 99), DIM)
     assert absent == 3
-    assert follower.applier.expiring.deleted_rows == 1  # 7 and 99 had no row
+    assert follower.expiring.deleted_rows == 1  # 7 and 99 had no row
     assert Follower(packets).values([1, 2, 3, 4, 7]) == [1, 0, 2, 1, 0]
     assert list(read_packet(packets_in(packets / "s0")[1])) == [3]  # the rows, which are all that real Persia sees
 
@@ -93,7 +93,7 @@ def test_a_broken_file_of_deletions_sets_the_whole_packet_aside(packets: Path) -
     path.write_bytes(path.read_bytes()[:-1])
     follower = Follower(packets)
     assert follower.values([1]) == [0]
-    (reason,) = follower.updater.set_aside.values()
+    (reason,) = follower.updater.ledger.set_aside().values()
     assert "0_0.del at byte 35: expected 36 bytes for 1 signs, got 35" in reason
 
 

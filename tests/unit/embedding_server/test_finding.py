@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from persia.embedding_server import finding
+from persia.embedding_server.updates import finder
 from tests.support.persia_packets import START, Follower, finish, write_file, write_packet
 
 LONG_AGO = (1_600_000_000, 1_600_000_000)
@@ -72,8 +72,8 @@ def test_a_new_packet_costs_no_look_at_the_old_ones(packets: Path, follower: Fol
 
 def test_a_look_at_everything_does_not_look_into_what_rests(follower: Follower, monkeypatch: pytest.MonkeyPatch) -> None:
     follower.scan()
-    monkeypatch.setattr(finding, "FULL_SCAN_SECONDS", 0.0)
-    monkeypatch.setattr(finding, "look_into", pytest.fail)
+    monkeypatch.setattr(finder, "FULL_SCAN_SECONDS", 0.0)
+    monkeypatch.setattr(finder, "look_into", pytest.fail)
     follower.scan()
 
 
@@ -97,7 +97,7 @@ def test_a_broken_packet_that_is_mended_in_place_is_found_by_the_next_scan(packe
     rest(packets)
     for _ in range(3):
         follower.scan()
-    assert len(follower.updater.set_aside) == 1
+    assert len(follower.updater.ledger.set_aside()) == 1
     write_file(directory / "0_0.inc", START + 4, [4], 4.0)
     rest(packets)
     follower.scan()
@@ -111,7 +111,7 @@ def test_files_that_are_added_to_an_old_packet_are_found_some_time(
     os.utime(packets / "s0", LONG_AGO)
     follower.scan()
     assert follower.values([7]) == [0]
-    monkeypatch.setattr(finding, "FULL_SCAN_SECONDS", 0.0)
+    monkeypatch.setattr(finder, "FULL_SCAN_SECONDS", 0.0)
     follower.scan()
     assert follower.values([7]) == [7]
 
@@ -123,7 +123,7 @@ def test_a_packet_whose_shard_shows_no_change_is_found_some_time(
     rest(packets, LONG_AGO)
     follower.scan()
     assert follower.values([4]) == [0]
-    monkeypatch.setattr(finding, "FULL_SCAN_SECONDS", 0.0)
+    monkeypatch.setattr(finder, "FULL_SCAN_SECONDS", 0.0)
     follower.scan()
     assert follower.values([4]) == [4]
 
@@ -136,14 +136,14 @@ def test_a_broken_file_that_is_added_to_an_old_packet_and_mended(
     os.truncate(file, 20)
     rest(packets)
     with monkeypatch.context() as patch:
-        patch.setattr(finding, "FULL_SCAN_SECONDS", 0.0)
+        patch.setattr(finder, "FULL_SCAN_SECONDS", 0.0)
         follower.scan()
-    assert len(follower.updater.set_aside) == 1
+    assert len(follower.updater.ledger.set_aside()) == 1
     write_file(file, START + 2, [7], 7.0)
     rest(packets)
     follower.scan()
     assert follower.values([7]) == [7]
-    assert follower.updater.set_aside == {}
+    assert follower.updater.ledger.set_aside() == {}
 
 
 def test_files_that_are_added_to_a_new_packet_are_found_by_the_next_scan(packets: Path, follower: Follower) -> None:
@@ -185,7 +185,7 @@ def test_a_shard_that_is_deleted_in_the_middle_of_a_scan(
 ) -> None:
     (packets / "s1").mkdir()
     finish(write_packet(packets, 4, [4], 4.0, shard=2))
-    real = finding.directories_in
+    real = finder.directories_in
 
     def listed(parent: Path, *arguments: Any) -> list[os.DirEntry[str]]:
         entries = real(parent, *arguments)
@@ -193,7 +193,7 @@ def test_a_shard_that_is_deleted_in_the_middle_of_a_scan(
             (packets / "s1").rmdir()
         return entries
 
-    monkeypatch.setattr(finding, "directories_in", listed)
+    monkeypatch.setattr(finder, "directories_in", listed)
     follower.scan()
     assert follower.values([4]) == [4]
 
@@ -206,12 +206,12 @@ def test_a_disk_that_is_away_for_a_while(packets: Path, follower: Follower) -> N
         if path != packets:
             path.mkdir()  # as an empty mount point
         follower.scan()
-        assert len(follower.updater._done) == 3
+        assert len(follower.updater.ledger.settled()) == 3
         shutil.rmtree(path, ignore_errors=True)
         os.rename(away, path)
         follower.scan()
-        assert (follower.updater.packets_applied, follower.updater.set_aside) == (3, {})
+        assert (follower.updater.packets_applied, follower.updater.ledger.set_aside()) == (3, {})
     shutil.rmtree(packets / "s0" / "inc_20260101000002")
     follower.scan()
-    assert [path.name[-1] for path in follower.updater._done] == ["1", "3"]
+    assert [settled.packet.name[-1] for settled in follower.updater.ledger.settled()] == ["1", "3"]
     assert follower.packets == ["s0/inc_20260101000001", "s0/inc_20260101000003"]

@@ -18,12 +18,13 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from persia._core import EmbReader
-from persia.embedding_server import commands
-from persia.embedding_server.checkpoint import open_checkpoint
-from persia.embedding_server.resharding import reshard
-from persia.embedding_server.writer import IncrementalDumper, buckets, write_checkpoint
+from persia.cli.progress import progress_bars
+from persia.embedding_server.tools import commands
+from persia.embedding_server.tools.resharding import reshard
 from persia.errors import CorruptFile
+from persia.formats.checkpoint import open_checkpoint
 from persia.signs import shard_of
+from persia.writers import IncrementalDumper, buckets, write_checkpoint
 from tests.support.golden import GOLDEN
 from tests.support.reference import read_emb
 from tests.support.stepped_clock import SteppedClock
@@ -209,16 +210,16 @@ def test_reshard_refuses(broken: Path, tmp_path: Path) -> None:
     os.truncate(broken / "s0" / "replica_0_shard_1.emb", 100)
     assert "replica_0_shard_1.emb at byte" in refusal(broken, tmp_path / "out")
     (broken / "s0" / "embedding_dump_done").unlink()
-    assert "expected a finished shard, got" in refusal(broken, tmp_path / "out")
+    assert "s0/embedding_dump_done at byte 0: expected the marker of a complete" in refusal(broken, tmp_path / "out")
     shutil.rmtree(broken / "s1")
-    assert "expected s0 to s1 in" in refusal(broken, tmp_path / "out")
+    assert "expected the shards s0, s1 that embedding_dump_done counts, got s0" in refusal(broken, tmp_path / "out")
     (broken / "embedding_dump_done").unlink()
-    assert "expected a finished checkpoint, got" in refusal(broken, tmp_path / "out")
+    assert "/embedding_dump_done at byte 0: expected the marker of a complete" in refusal(broken, tmp_path / "out")
 
 
 def test_a_terminal_gets_a_bar(tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
-    with commands._progress() as progress:
+    with progress_bars() as progress:
         for done in range(1, 4):
             progress("read", done, 3)
         progress("write", 1, 2)  # and then it failed

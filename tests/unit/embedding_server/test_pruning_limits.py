@@ -110,8 +110,8 @@ def test_a_packet_that_is_set_aside_stays(packets: Path, monkeypatch: pytest.Mon
     with monkeypatch.context() as patch:
         patch.setattr(os, "listdir", fail)
         follower.scan()
-    assert list(follower.updater.set_aside) == ["s0/inc_20260101000001"]
+    assert list(follower.updater.ledger.set_aside()) == ["s0/inc_20260101000001"]
     follower.updater.prune()
     assert directory.exists()
     follower.scan()
-    assert follower.updater.set_aside == {}
+    assert follower.updater.ledger.set_aside() == {}

@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from persia.embedding_server.sign_files import claimed_seconds, read_sign_file, write_sign_file
 from persia.errors import CorruptFile
+from persia.formats.sign_files import claimed_seconds, read_sign_file, write_sign_file
 
 numbers = st.integers(0, 2**64 - 1)
 

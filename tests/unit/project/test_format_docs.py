@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from persia._core import EmbReader, IncReader, decode_batch, decode_ids
-from persia.embedding_server.sign_files import read_sign_file, write_sign_file
+from persia.formats.sign_files import read_sign_file, write_sign_file
 from tests.support.places import ROOT
 
 FORMATS = ROOT / "docs" / "formats"

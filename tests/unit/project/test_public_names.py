@@ -32,6 +32,7 @@ NAMES = {
     "persia.signs": ["hash_string", "hash_strings", "signs_of"],
     "persia.text": ["TextModel", "TextSettings"],
     "persia.torchserve.schema": ["new_message", "open_channel", "predictions_call"],
+    "persia.writers": ["IncrementalDumper", "read_manifest", "verify_packet", "write_checkpoint"],
 }
 
 

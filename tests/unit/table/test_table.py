@@ -57,7 +57,7 @@ def test_a_layer_is_a_version_and_used_up() -> None:
     table = table_of(signs_of(1, 2), rows_of(0.5, 2.0))
     before, layer = table.pin(), Layer()
     layer.put(signs_of(2, 3), rows_of(7.0, 8.0))
-    layer.delete(signs_of(1))
+    layer.add_tombstones(signs_of(1))
     assert layer.size == 3 and table.publish(layer) == 1
     assert table.pin().rows(signs_of(1, 2, 3), 4)[0][:, 0].tolist() == [0.0, 7.0, 8.0]
     assert before.rows(signs_of(1, 2, 3), 4)[0][:, 0].tolist() == [0.5, 2.0, 0.0]
@@ -142,8 +142,28 @@ def test_a_missing_answer_is_zeros_and_a_wrong_one_an_error() -> None:
 
 
 def test_an_unknown_feature_is_named() -> None:
-    with pytest.raises(FeatureError, match="'nobody': the embedding config has no slot of this name"):
+    with pytest.raises(FeatureError, match=r"'nobody': the embedding config has no slot of this name$"):
         make_plan(batch_of([1], name="nobody"), Slots([("f", 4, 10, True, False, 0, 0, 0)], 8), 1)
+
+
+@pytest.mark.parametrize(
+    ("name", "meant"),
+    [
+        ("contry", "country"),
+        ("usr", "user"),
+        ("usser", "user"),
+        ("City", "city"),
+        ("nobody", None),
+        ("u" * 100_000, None),
+        ("", None),
+    ],
+)
+def test_an_unknown_feature_is_told_the_name_that_is_most_like_its_own(name: str, meant: str | None) -> None:
+    slots = Slots([(known, 4, 10, True, False, 0, 0, 0) for known in ("user", "city", "country")], 8)
+    with pytest.raises(FeatureError) as caught:
+        make_plan(batch_of([1], name=name), slots, 1)
+    advice = "" if meant is None else f": did you mean '{meant}'?"
+    assert str(caught.value).endswith(f"the embedding config has no slot of this name{advice}")
 
 
 def test_a_builder_is_spoilt_by_a_broken_file(tmp_path: Path) -> None:

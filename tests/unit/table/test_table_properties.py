@@ -55,7 +55,7 @@ class Tables(RuleBasedStateMachine):
         for places, dim in changes:
             self.stamp += 1
             if dim is None:
-                layer.delete(UNIVERSE[places])
+                layer.add_tombstones(UNIVERSE[places])
                 self.now.delete(places)
             else:
                 assert layer.put(UNIVERSE[places], row_values(UNIVERSE[places], self.stamp, dim)) == len(places)

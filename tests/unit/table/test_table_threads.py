@@ -114,7 +114,7 @@ def test_rows_that_come_and_go_are_there_whole_or_not_at_all() -> None:
                 order = rng.permutation(SIGNS)
                 layer = layer_of(order[:400], version + 2)
                 layer.put(order[400:500], np.ones((100, 3), np.float32))
-                layer.delete(order[500:800])
+                layer.add_tombstones(order[500:800])
                 table.publish(layer)
         finally:
             finished.set()
@@ -179,7 +179,7 @@ def test_a_layer_that_was_published() -> None:
         lambda: layer.size,
         lambda: layer.bytes,
         lambda: layer.put(SIGNS, constant(3)),
-        lambda: layer.delete(SIGNS),
+        lambda: layer.add_tombstones(SIGNS),
         lambda: layer.load_inc(sorted(GOLDEN.rglob("*.inc"))[0]),
         lambda: table.publish(layer),
     ]

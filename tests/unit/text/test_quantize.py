@@ -23,9 +23,9 @@ from persia.text.tokenizer import Text
 from persia.torch_deprecations import torch_deprecations_ignored
 from persia.torchserve.archive.command import archive
 from persia.torchserve.archive.compare.agreement import Answers, agreement_of, order_of
-from persia.torchserve.archive.dense.scores import load_model_of, scores_of
+from persia.torchserve.archive.dense.answers import load_model_of, scores_of
 from persia.torchserve.archive.quantization import is_quantized, quantize_module, quantize_script
-from persia.torchserve.archive.text.reading import load_text_model
+from persia.torchserve.archive.text.answers import load_text_model
 from tests.support.golden import GOLDEN, arrays_of
 from tests.support.text_models import pack
 from tests.support.text_serving import DENSE, SOURCES

@@ -15,11 +15,11 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from persia._core import EmbReader, TableBuilder
-from persia.embedding_server.inspection import inspect_checkpoint
-from persia.embedding_server.marker import read_marker
-from persia.embedding_server.writer import buckets, checkpoint, write_checkpoint
+from persia.embedding_server.tools.inspection import inspect_checkpoint
 from persia.errors import CorruptFile, InvalidInput
+from persia.formats.marker import read_marker
 from persia.signs import shard_of
+from persia.writers import buckets, checkpoint, write_checkpoint
 from tests.support.golden import GOLDEN, golden
 from tests.support.written import Block, block, read_checkpoint, read_rows, rows_of, temporaries_in
 

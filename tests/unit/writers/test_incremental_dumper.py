@@ -14,9 +14,9 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from persia.embedding_server.writer import IncrementalDumper, packet_writer, verify_packet
-from persia.embedding_server.writer.row_buffer import Change, RowBuffer
 from persia.errors import InvalidInput
+from persia.writers import IncrementalDumper, packet_writer, verify_packet
+from persia.writers.row_buffer import Change, RowBuffer
 from tests.support.stepped_clock import SteppedClock
 from tests.support.written import Block, block, packets_in, read_packet, replay, rows_of
 

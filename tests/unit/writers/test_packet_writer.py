@@ -17,10 +17,10 @@ import numpy as np
 import pytest
 
 from persia._core import IncReader, write_inc
-from persia.embedding_server.packets import Packet, load_packet, look_into
-from persia.embedding_server.writer import IncrementalDumper, PacketInfo, packet_writer, read_manifest, verify_packet
-from persia.embedding_server.writer.packet import packet_name
+from persia.embedding_server.updates.applier import load_packet
 from persia.errors import CorruptFile, InvalidInput, Unavailable
+from persia.formats.packet import Packet, look_into, packet_name
+from persia.writers import IncrementalDumper, PacketInfo, packet_writer, read_manifest, verify_packet
 from tests.support.golden import golden
 from tests.support.stepped_clock import SteppedClock
 from tests.support.written import block, packets_in, read_packet, replay, rows_of

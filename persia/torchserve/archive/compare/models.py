@@ -40,8 +40,7 @@ def open_compared(archive: Path, samples: Path) -> ComparedModel:
 
 
 def _text_model(archive: Path, samples: Path) -> dict[str, Any]:
-    from persia.torchserve.archive.text.answers import answers_of
-    from persia.torchserve.archive.text.reading import load_text_model
+    from persia.torchserve.archive.text.answers import answers_of, load_text_model
     from persia.torchserve.archive.text.samples import read_texts
 
     model = load_text_model(archive)
@@ -57,8 +56,7 @@ def _text_model(archive: Path, samples: Path) -> dict[str, Any]:
 
 
 def _dense_model(archive: Path, samples: Path) -> dict[str, Any]:
-    from persia.torchserve.archive.dense.answers import answers_of_outputs
-    from persia.torchserve.archive.dense.scores import load_model_of
+    from persia.torchserve.archive.dense.answers import answers_of_outputs, load_model_of
     from persia.torchserve.archive.dense.trial import sample_from_npz, try_model
 
     if samples.suffix != ".npz":

@@ -1,19 +1,40 @@
-"""What a text model gives for samples, in a form in which two models can be compared, also with other tokenizers."""
+"""A text model asked in this process: that of an archive is loaded, and answers in a form in which two can be compared."""
 
 from __future__ import annotations
 
 import re
+import tempfile
+import zipfile
 from collections.abc import Hashable, Sequence
+from pathlib import Path
 
 import numpy as np
+import yaml
 
-from persia.text.model import Outcome, TextModel
+from persia.errors import InvalidInput
+from persia.text import TextModel, TextSettings
+from persia.text.model import Outcome
 from persia.text.tasks import best_span, probabilities
 from persia.text.tokenizer import Text
 from persia.torchserve.archive.compare.agreement import Answers, order_of
+from persia.torchserve.archive.contents import open_archive
 from persia.torchserve.archive.torch_threads import one_torch_thread
 
-__all__ = ["answers_of"]
+__all__ = ["answers_of", "load_text_model"]
+
+
+def load_text_model(archive: Path) -> TextModel:
+    """As a worker loads it. Raises InvalidInput if the archive has none, other PersiaErrors if it does not load, OSError."""
+    contents = open_archive(archive)
+    if contents.text_mode is None:
+        raise InvalidInput(f"expected an archive of a text model, got {archive} with the handler {contents.handler}")
+    with tempfile.TemporaryDirectory(prefix="persia-archive-") as directory, zipfile.ZipFile(archive) as opened:
+        opened.extractall(directory)
+        config = Path(directory, contents.config_file)
+        settings = yaml.safe_load(config.read_bytes()) if contents.config_file else None
+        return TextModel.load(
+            Path(directory), TextSettings.of_directory(Path(directory), settings), contents.model_file or None
+        )
 
 
 def answers_of(model: TextModel, texts: Sequence[Text]) -> Answers:

@@ -1,0 +1,59 @@
+"""What goes on from a loaded table: rows end when their time is over, and packets are applied."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+
+from persia import _core
+from persia.formats.bounds import Bounds
+from persia.formats.checkpoint import open_checkpoint
+from persia.formats.sign_files import read_sign_file
+
+from .expiry import Expiring
+from .non_finite import NonFiniteTally
+from .options import ShardOptions
+from .updates.applier import Applier
+from .updates.journal import Journal
+from .updates.pruning import Pruner
+from .updates.thread import UpdateThread
+from .updates.updater import Updater
+
+__all__ = ["make_expiring", "make_updates"]
+
+
+def make_expiring(table: _core.Table, options: ShardOptions, ends: Iterable[Path]) -> Expiring:
+    """Knows when rows of the checkpoint end, by its files of ends. Raises CorruptFile, OSError, MemoryError, TooLarge."""
+    expiring = Expiring(table, options.storage)
+    for path in ends:
+        file = read_sign_file(path)
+        assert file.ends is not None
+        expiring.set(file.signs, file.ends, options.place)
+    return expiring
+
+
+def make_updates(
+    table: _core.Table,
+    options: ShardOptions,
+    bounds: Bounds,
+    journal: Journal,
+    expiring: Expiring,
+    non_finite: NonFiniteTally,
+) -> UpdateThread:
+    """Not started. bounds: which packets the table's checkpoint has."""
+    root = options.incremental_dir
+    assert root is not None
+    applier = Applier(table, options.storage, options.place, expiring, non_finite)
+    return UpdateThread(Updater(applier, root, journal, bounds, _make_pruner(root, options)), root)
+
+
+def _make_pruner(root: Path, options: ShardOptions) -> Pruner | None:
+    if not options.prune:
+        return None
+    checkpoint = options.checkpoint
+
+    def bounds_on_disk() -> Bounds:
+        assert checkpoint is not None
+        return open_checkpoint(checkpoint, *options.place).bounds
+
+    return Pruner(root, options.count, options.prune, bounds_on_disk if checkpoint is not None else None)

@@ -1,0 +1,91 @@
+"""Loading a sparse checkpoint: any number of its shards into this one, whole or not at all."""
+
+from __future__ import annotations
+
+import logging
+import sys
+from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor, as_completed
+from dataclasses import dataclass
+from pathlib import Path
+
+from persia import _core
+from persia.cli.progress import progress_bar
+from persia.errors import CorruptFile
+from persia.formats.checkpoint import Checkpoint, open_checkpoint
+
+from .non_finite import NonFiniteTally
+
+__all__ = ["Estimate", "estimate", "load_checkpoint"]
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """What loading will need, judged by the first rows of each file."""
+
+    rows: int
+    bytes: int
+
+
+def estimate(checkpoint: Checkpoint, storage: str, shard_index: int, shard_count: int) -> Estimate:
+    """Reads the beginnings of the files. Raises CorruptFile, OSError."""
+    rows = size = 0
+    for path in checkpoint.files:
+        reader = _core.EmbReader(path)
+        share, dim = reader.sample(shard_index, shard_count)
+        of_file = round(reader.rows * share)
+        rows += of_file
+        size += round(of_file * _core.bytes_per_row(storage, dim))
+    return Estimate(rows, size)
+
+
+def load_checkpoint(
+    checkpoint: Checkpoint,
+    builder: _core.TableBuilder,
+    shard_index: int,
+    shard_count: int,
+    workers: int,
+    non_finite: NonFiniteTally | None = None,
+) -> int:
+    """Loads the files, several at a time. Returns how many rows belong here. An error spoils the builder.
+
+    Raises CorruptFile also for a checkpoint that was written anew meanwhile: its files may be of two.
+    """
+    tally = non_finite or NonFiniteTally()
+    kept = 0
+
+    def load(path: Path) -> int:
+        found = tally.finder()
+        rows = builder.load_emb(path, shard_index, shard_count, found)
+        tally.note(path, found)
+        return rows
+
+    with ThreadPoolExecutor(workers, thread_name_prefix="load") as pool:
+        futures = [pool.submit(load, path) for path in checkpoint.files]
+        try:
+            for future in reported(futures, builder):
+                kept += future.result()
+        except BaseException:
+            pool.shutdown(wait=True, cancel_futures=True)
+            raise
+    if open_checkpoint(checkpoint.directory, shard_index, shard_count) != checkpoint:
+        raise CorruptFile(
+            str(checkpoint.directory), "a checkpoint that stays as it is", "one that changed while it was loaded", 0
+        )
+    return kept
+
+
+def reported(futures: list[Future[int]], builder: _core.TableBuilder) -> Iterator[Future[int]]:
+    """The futures in the order in which they end: under a progress bar on a terminal, else with a line in the log each."""
+    if sys.stderr.isatty():
+        with progress_bar(len(futures), "loading") as advance:
+            for future in as_completed(futures):
+                yield future
+                advance(1)
+        return
+    for done, future in enumerate(as_completed(futures), 1):
+        yield future
+        beyond = f", {builder.evicted} were over the capacity" if builder.evicted else ""
+        log.info("loaded %d of %d files: the table holds %d rows%s", done, len(futures), builder.rows, beyond)

@@ -1,0 +1,156 @@
+"""Packets of one training shard, one after the other, each there as a whole or not at all."""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import logging
+import os
+import shutil
+from pathlib import Path
+
+import numpy as np
+
+from persia._core import write_inc
+from persia.errors import CorruptFile, Unavailable
+from persia.formats.layout import DELETIONS, DRAFTS, ENDS, MANIFEST, PACKET_MARKER, ROWS, shard_directory
+from persia.formats.manifest import Manifest, ManifestFile, describe_file, read_manifest
+from persia.formats.packet import is_packet_name, packet_name
+from persia.formats.sign_files import write_sign_file
+from persia.system.durable import sync_directory, write_file
+
+from .buckets import F32, U64
+from .row_buffer import Change
+
+ROWS_PER_FILE = 1 << 18
+
+_log = logging.getLogger(__name__)
+
+
+class PacketWriter:
+    """Not for use by two threads at a time.
+
+    A packet is put together in `s{i}/.writer/`, marker last, and then renamed into its place. There it cannot be seen
+    half: real Persia takes any directory of `s{i}` for a packet, and one that it once saw without a marker it never looks
+    at again. And there it is on the file system of its place, wherever `s{i}` may be mounted.
+    """
+
+    def __init__(self, incremental_dir: Path, shard: int) -> None:
+        self._shard = shard
+        self._directory = shard_directory(incremental_dir, shard)
+        self._work = self._directory / DRAFTS
+        self._work.mkdir(parents=True, exist_ok=True)
+        sync_directory(incremental_dir)
+        self._lock = os.open(self._work, os.O_RDONLY | os.O_DIRECTORY)
+        try:
+            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            os.close(self._lock)
+            raise Unavailable(f"expected one writer of {self._directory}, got a second while the first is at work") from None
+        except OSError as error:
+            if error.errno not in (errno.ENOLCK, errno.EOPNOTSUPP):  # a file system without locks: not worth to refuse it
+                os.close(self._lock)
+                raise
+        # The last packet, of which a copy is kept because packets are deleted when no server needs them any more.
+        self._last = self._find_last()
+        names = [path.name for path in self._directory.iterdir() if is_packet_name(path.name)]
+        self._last_name = max(names + ([self._last.packet] if self._last else []), default=None)
+
+    def close(self) -> None:
+        """Lets another writer have the directory. Does nothing the second time."""
+        if self._lock >= 0:
+            os.close(self._lock)
+            self._lock = -1
+
+    def write(self, changes: list[Change], unix_seconds: float) -> Path:
+        """Writes a packet of changes, one for each sign; when this returns, it is on disk.
+
+        After an error there is none, and its name is still free.
+        """
+        name = packet_name(unix_seconds, self._last_name)
+        while (self._directory / name).exists():  # somebody else's, since the start
+            name = packet_name(unix_seconds, name)
+        draft = self._work / "packet"
+        shutil.rmtree(draft, ignore_errors=True)  # of a writer that was killed, or of one that failed
+        draft.mkdir()
+        seconds = max(int(unix_seconds), self._last.unix_seconds if self._last else 0)
+        files = self._write_files(draft, changes, seconds)
+        manifest = Manifest(
+            format=1 if all(file.name.endswith(ROWS) for file in files) else 2,  # so that servers of before read it
+            packet=name,
+            shard=self._shard,
+            sequence=self._last.sequence + 1 if self._last else 0,
+            unix_seconds=seconds,
+            rows=sum(file.rows for file in files if file.name.endswith(ROWS)),
+            files=tuple(files),
+        )
+        write_file(draft / MANIFEST, manifest.to_bytes())
+        write_file(draft / PACKET_MARKER, b"")
+        os.rename(draft, self._directory / name)
+        # From here on servers may have seen the packet, so neither its name nor its number may come again. If it is not
+        # certain to be on disk, that is an error all the same: its rows are then written once more, which does no harm.
+        self._last, self._last_name = manifest, name
+        sync_directory(self._directory)
+        try:
+            write_file(self._work / MANIFEST, manifest.to_bytes())
+        except OSError as error:
+            _log.warning("packet %s is written, but not noted as the last one: %s", name, error)
+        return self._directory / name
+
+    def _write_files(self, draft: Path, changes: list[Change], seconds: int) -> list[ManifestFile]:
+        """A file with rows is always there, be it without any: whoever looks only at these sees a packet."""
+        files = []
+        blocks = [(change.signs, change.rows) for change in changes if change.rows is not None]
+        for number, part in enumerate(_parts(blocks, ROWS_PER_FILE)):
+            path = draft / f"{self._shard}_{number}{ROWS}"
+            write_inc(path, part, seconds)
+            files.append(describe_file(path, sum(len(signs) for signs, _ in part)))
+        deleted = [change.signs for change in changes if change.rows is None]
+        if deleted:
+            files.append(self._write_signs(draft, DELETIONS, seconds, np.concatenate(deleted)))
+        limited = [
+            (change.signs[change.ends > 0], change.ends[change.ends > 0]) for change in changes if change.ends is not None
+        ]
+        if limited:
+            signs, ends = (np.concatenate(column) for column in zip(*limited, strict=True))
+            if len(signs):
+                files.append(self._write_signs(draft, ENDS, seconds, signs, ends))
+        return files
+
+    def _write_signs(self, draft: Path, kind: str, seconds: int, signs: U64, ends: U64 | None = None) -> ManifestFile:
+        path = draft / f"{self._shard}_0{kind}"
+        write_sign_file(path, signs, seconds, ends)
+        return describe_file(path, len(signs))
+
+    def _find_last(self) -> Manifest | None:
+        packets = sorted((path for path in self._directory.iterdir() if is_packet_name(path.name)), reverse=True)
+        newest = next(filter(None, map(_manifest_in, packets)), None)
+        found = [manifest for manifest in (newest, _manifest_in(self._work)) if manifest]
+        return max(found, key=lambda manifest: manifest.sequence, default=None)
+
+
+def _manifest_in(directory: Path) -> Manifest | None:
+    try:
+        return read_manifest(directory / MANIFEST)
+    except FileNotFoundError:
+        return None  # one of real Persia's, or deleted just now
+    except CorruptFile as error:
+        _log.warning("passed by while looking for the last packet: %s", error)
+        return None
+
+
+def _parts(blocks: list[tuple[U64, F32]], size: int) -> list[list[tuple[U64, F32]]]:
+    """The rows in parts of at most so many, as views."""
+    parts: list[list[tuple[U64, F32]]] = [[]]
+    room = size
+    for signs, rows in blocks:
+        start = 0
+        while start < len(signs):
+            if not room:
+                parts.append([])
+                room = size
+            end = min(len(signs), start + room)
+            parts[-1].append((signs[start:end], rows[start:end]))
+            room -= end - start
+            start = end
+    return parts
