@@ -32,7 +32,7 @@ CONCURRENT := $(basename $(notdir $(wildcard native/tests/*concurrent*_test.cpp)
 UNRANDOMISED = $(shell [ "$$(cat /proc/sys/vm/mmap_rnd_bits 2>/dev/null || echo 0)" -gt 28 ] && \
 	setarch -R true 2>/dev/null && echo setarch -R)
 
-.PHONY: help setup build real-model node test test-unit demo crash-test drift-soak homes-test lint format docs native-test fuzz bench wheel proto lock clean
+.PHONY: help setup build real-model node test test-unit coverage demo crash-test drift-soak homes-test lint format docs native-test fuzz bench wheel proto lock clean
 
 help:  ## list the verbs
 	@sed -nE 's/^([a-z-]+):.*## (.*)/  make \1	\2/p' $(firstword $(MAKEFILE_LIST)) | expand -t 22
@@ -73,6 +73,11 @@ test: build  ## run the Python tests; ARGS=... goes to pytest
 
 test-unit: build  ## run those of them that start no process, and take less than a minute
 	$(PY) -m pytest -n $(JOBS) --dist worksteal tests/unit $(ARGS)
+
+# Of tests without processes alone: what their tests run in others would have to be measured in all of these.
+coverage: build  ## run the tests that start no process, and say which share of the Python lines they reach
+	$(PY) -m pytest -n $(JOBS) --dist worksteal --cov --cov-report= tests/unit $(ARGS)
+	@echo "Lines of Python that tests/unit reaches: $$($(BIN)/coverage report --format=total)%; the other tests are not measured."
 
 ONCE ?=
 demo: build  ## write a small model, serve it, update it, swap it, and stay up until Ctrl-C; ONCE=1 ends by itself
