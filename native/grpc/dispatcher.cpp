@@ -28,6 +28,9 @@ void guarded(const std::shared_ptr<ConnectedCall>& call, Work work) {
     } catch (const std::exception& error) {
         std::fprintf(stderr, "internal error of %s: %s\n", call->info().path.c_str(), error.what());
         call->finish({Code::internal, "internal error: see the server's log"}, {});
+    } catch (...) {
+        std::fprintf(stderr, "internal error of %s: something that is no std::exception\n", call->info().path.c_str());
+        call->finish({Code::internal, "internal error: see the server's log"}, {});
     }
 }
 

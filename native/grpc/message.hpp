@@ -99,9 +99,12 @@ class MessageReader {
     Metadata pushback() const { return lacks_memory_ ? pushback_for(kMemoryPushback) : Metadata(); }
     // Whether a message has begun that is not complete.
     bool within() const { return !complete_ && prefix_got_ != 0; }
+    // Bytes of it that have come.
+    std::size_t got() const { return got_; }
 
   private:
     bool begin();
+    bool reserve(std::size_t bytes);
     bool hold(std::size_t bytes);
     void finish();
     void fail(Code code, std::string message) { error_ = Status(code, std::move(message)); }
