@@ -16,20 +16,23 @@ SHELL := bash
 
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 comma := ,
+space := $(subst ,, )
 BIN := $(abspath $(VENV))/bin
 PY := $(BIN)/python
 INSTALL := $(PY) -m pip install --quiet --constraint constraints.txt
 
-LEAVES := client embedding_server handlers middleware
+LEAVES := client embedding_server handlers middleware model_server
 TYPED := tests $(sort $(shell find .ci base benchmarks examples -name '*.py' 2>/dev/null))
 NATIVE := CMakeLists.txt $(sort $(shell find native -type f -not -path "native/tests/*"))
 FORMATTED := $(sort $(shell find native -name '*.cpp' -o -name '*.hpp'))
+FUZZED := grpc_fuzz_test wire_fuzz_test
+CLANG := $(firstword $(foreach name,clang++ clang++-14 clang++-15 clang++-16 clang++-17 clang++-18 clang++-19,$(shell command -v $(name))))
 CONCURRENT := $(basename $(notdir $(wildcard native/tests/*concurrent*_test.cpp)))
 # gcc's sanitizers die at start where the kernel randomises more than 28 bits of an address.
 UNRANDOMISED = $(shell [ "$$(cat /proc/sys/vm/mmap_rnd_bits 2>/dev/null || echo 0)" -gt 28 ] && \
 	setarch -R true 2>/dev/null && echo setarch -R)
 
-.PHONY: help setup build real-model node test test-unit demo crash-test drift-soak homes-test lint format docs native-test bench wheel proto lock clean
+.PHONY: help setup build real-model node test test-unit coverage demo crash-test drift-soak homes-test lint format docs native-test fuzz bench wheel proto lock clean
 
 help:  ## list the verbs
 	@sed -nE 's/^([a-z-]+):.*## (.*)/  make \1	\2/p' $(firstword $(MAKEFILE_LIST)) | expand -t 22
@@ -70,6 +73,11 @@ test: build  ## run the Python tests; ARGS=... goes to pytest
 
 test-unit: build  ## run those of them that start no process, and take less than a minute
 	$(PY) -m pytest -n $(JOBS) --dist worksteal tests/unit $(ARGS)
+
+# Of tests without processes alone: what their tests run in others would have to be measured in all of these.
+coverage: build  ## run the tests that start no process, and say which share of the Python lines they reach
+	$(PY) -m pytest -n $(JOBS) --dist worksteal --cov --cov-report= tests/unit $(ARGS)
+	@echo "Lines of Python that tests/unit reaches: $$($(BIN)/coverage report --format=total)%; the other tests are not measured."
 
 ONCE ?=
 demo: build  ## write a small model, serve it, update it, swap it, and stay up until Ctrl-C; ONCE=1 ends by itself
@@ -126,18 +134,38 @@ docs: build/docs/.setup  ## build the documentation as a site in build/docs/site
 	build/docs/venv/bin/python .ci/site.py
 	NO_COLOR=1 build/docs/venv/bin/zensical build --strict --clean
 
-# $(call native,directory,sanitizers,tests: all if empty). RelWithDebInfo's own flags would switch assert() off.
-define native
+# $(call native_build,directory,sanitizers,targets: all if empty,options). RelWithDebInfo's own flags would switch assert() off.
+define native_build
 	$(BIN)/cmake -S . -B $(1) -G Ninja -DCMAKE_MAKE_PROGRAM=$(BIN)/ninja --log-level=WARNING \
-		-DPERSIA_BINDINGS=OFF -DPERSIA_TESTS=ON -DPERSIA_WERROR=ON -DPERSIA_SANITIZE=$(2) \
+		-DPERSIA_BINDINGS=OFF -DPERSIA_WERROR=ON -DPERSIA_SANITIZE=$(2) $(4) \
 		-DCMAKE_BUILD_TYPE=RelWithDebInfo -DCMAKE_CXX_FLAGS_RELWITHDEBINFO='-O1 -g'
 	$(BIN)/cmake --build $(1) $(if $(3),--target $(3)) -- --quiet
+endef
+
+# $(call native,directory,sanitizers,tests: all if empty)
+define native
+	$(call native_build,$(1),$(2),$(3),-DPERSIA_TESTS=ON)
 	$(UNRANDOMISED) $(BIN)/ctest --test-dir $(1) --no-tests=error --output-on-failure $(if $(3),-R concurrent)
 endef
 
 native-test: setup  ## run the C++ tests with ASan and UBSan, those named *concurrent*_test.cpp with TSan too
 	$(call native,build/asan,address$(comma)undefined)
 	$(if $(CONCURRENT),$(call native,build/tsan,thread,$(CONCURRENT)))
+
+# What is said here the tests do with few mutants. clang's fuzzer follows the coverage besides, and keeps what it finds.
+MUTANTS ?= 1000000
+fuzz: setup  ## send MUTANTS=1000000 spoiled conversations and messages of each kind to server and client, with ASan and UBSan
+	$(call native_build,build/asan,address$(comma)undefined,$(FUZZED),-DPERSIA_TESTS=ON)
+	PERSIA_FUZZ_MUTANTS=$(MUTANTS) $(UNRANDOMISED) $(BIN)/ctest --test-dir build/asan --no-tests=error --output-on-failure \
+		--timeout 86400 --parallel $(JOBS) --verbose -R '$(subst $(space),|,$(FUZZED))'
+ifneq ($(CLANG),)
+	$(call native_build,build/fuzz,address$(comma)undefined,http2_fuzzer,-DPERSIA_FUZZER=ON -DCMAKE_CXX_COMPILER=$(CLANG))
+	mkdir -p build/fuzz/corpus
+	$(UNRANDOMISED) build/fuzz/http2_fuzzer -runs=$(MUTANTS) -max_len=65536 -rss_limit_mb=2048 -timeout=10 \
+		-print_final_stats=1 -verbosity=0 -artifact_prefix=build/fuzz/ build/fuzz/corpus
+else
+	@echo 'No clang++ is installed: the fuzzer that follows the coverage is left out.'
+endif
 
 bench: build  ## run every benchmark
 	@shopt -s nullglob; for file in benchmarks/bench_*.py; do echo "== $$file"; PYTHONPATH=. $(PY) $$file; done

@@ -42,13 +42,19 @@ def batch(samples: int, ids: int) -> bytes:
     return PersiaBatch(features, requires_grad=False).to_bytes()
 
 
-def call_until(address: str, config: Path, raw: bytes, threads: int, deadline: float, end: float) -> None:
-    """Prints what each call of the threads came to: (when it began, seconds, how it ended)."""
+def call_for(address: str, config: Path, raw: bytes, threads: int, deadline: float, seconds: float) -> None:
+    """Says when it is ready, and begins when it is told to.
+
+    Prints what each call of the threads came to: (when it began, seconds, how it ended).
+    """
     from persia.ctx import InferCtx
     from persia.errors import PersiaError
 
     context = InferCtx([address], global_config=config)
     context.wait_for_serving(30)
+    print("ready", flush=True)
+    sys.stdin.readline()
+    end = time.time() + seconds
     calls: list[tuple[float, float, str]] = []
 
     def run() -> None:
@@ -73,14 +79,22 @@ def resident(pid: int) -> float:
 
 
 def measure(address: str, config: Path, batch_file: Path, callers: int, seconds: float, deadline: float) -> list[list[Any]]:
-    end = time.time() + 2.5 + seconds  # to start takes its time
     command = [sys.executable, __file__, "--caller", address, str(config), str(batch_file)]
     shares = [callers // PROCESSES + (k < callers % PROCESSES) for k in range(PROCESSES)]
     crew = [
-        subprocess.Popen([*command, str(share), str(deadline), str(end)], stdout=subprocess.PIPE, text=True)
+        subprocess.Popen(
+            [*command, str(share), str(deadline), str(1 + seconds)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+        )
         for share in shares
         if share
     ]
+    for process in crew:
+        assert process.stdout is not None
+        process.stdout.readline()
+    for process in crew:
+        assert process.stdin is not None
+        process.stdin.write("begin\n")
+        process.stdin.flush()
     return [call for process in crew for call in json.loads(process.communicate()[0])]
 
 
@@ -151,7 +165,7 @@ def main() -> None:
 
 if __name__ == "__main__":
     if sys.argv[1:2] == ["--caller"]:
-        address, config, raw, threads, deadline, end = sys.argv[2:]
-        call_until(address, Path(config), Path(raw).read_bytes(), int(threads), float(deadline), float(end))
+        address, config, raw, threads, deadline, seconds = sys.argv[2:]
+        call_for(address, Path(config), Path(raw).read_bytes(), int(threads), float(deadline), float(seconds))
     else:
         main()

@@ -131,7 +131,7 @@ class SplitClient:
     def shadow_results(self) -> tuple[Results, int]:
         """Of the copies, and how many were dropped. Raises InvalidInput where there is no shadow."""
         if self._shadow is None:
-            raise InvalidInput("expected a client with a shadow, got one without")
+            raise InvalidInput("the client has no shadow: give `shadow` when you make it")
         return self._shadow.results(), self._shadow.dropped
 
     def table(self) -> str:

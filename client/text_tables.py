@@ -220,7 +220,7 @@ def _flat(sample: Mapping[str, Any], line: int) -> dict[str, Any]:
         for inner, value in cell.items():
             key = f"{inner}.weights" if name == "weights" else inner
             if key in flat:
-                raise InvalidInput(f"line {line}, column {key!r}: expected each column once, got it twice")
+                raise InvalidInput(f"line {line}, column {key!r}: the table has this column twice")
             flat[key] = value
     return flat
 

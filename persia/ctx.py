@@ -172,7 +172,7 @@ class InferCtx:
         if end is None:
             end = time.monotonic() + self._timeout
         if not batch.has_ids:
-            raise InvalidInput("expected a batch with id features, got one without")
+            raise InvalidInput("the batch has no id features")
         embeddings = LookupTensors(device)
         lookup = self._connected(end).lookup(batch, max(0.0, end - time.monotonic()), embeddings.begin)
         labels = to_tensors(batch.labels, device) if batch.labels else None

@@ -23,6 +23,7 @@ COMMANDS = {
     "archive": "persia.torchserve.archive.command:archive",
     "compare": "persia.torchserve.archive.compare.command:compare",
     "torchserve": "persia.torchserve.run.command:torchserve",
+    "model-server": "persia.model_server.command:model_server",
     "drift": "persia.client.drift_command:drift",
     "infer": "persia.client.infer_command:infer",
     "manage": "persia.client.manage_command:manage",

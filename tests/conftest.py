@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import os
 import signal
+from typing import Any
 
 import pytest
 from hypothesis import settings
+from xdist.scheduler import LoadFileScheduling  # type: ignore[import-untyped]
+
+from tests.support.places import ROOT
 
 # In the background of a shell, or under nohup, these are ignored, also by all that the tests start and then send one.
 if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
@@ -18,14 +22,23 @@ settings.register_profile("here", deadline=None)
 settings.register_profile("ci", deadline=None, derandomize=True, print_blob=True)
 settings.load_profile("ci" if os.environ.get("CI") else "here")
 
-# Files whose few tests wait for a TorchServe, or train: they come first, so that no process is left with one at the end.
-SLOW = (
-    *("archive_transformers", "crash_loop", "custom_handler", "demo", "dense_models", "export", "from_pytorch"),
-    *("golden_scores", "guide_client", "handler", "http_json", "infer_command", "infer_end_to_end", "mixed_checkpoints"),
-    *("model_authors", "persia_handler", "requests_together", "stack", "swap", "text_archives", "torchserve", "transformers"),
-    *("updates_under_load",),
-)
+SHARING = "tests/process/torchserve/"
+# Folders whose tests wait for a TorchServe, or train, come first, so that no process is left with one at the end.
+SLOW = ("torchserve", "handlers", "models", "deployment", "project", "factory", "export")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    items.sort(key=lambda item: not item.path.name.startswith(tuple(f"test_{name}" for name in SLOW)))
+    ranks = {f"tests.process.{folder}": rank for rank, folder in enumerate(SLOW)}
+    packages = {path: ".".join(path.parent.relative_to(ROOT).parts) for path in {item.path for item in items}}
+    items.sort(key=lambda item: ranks.get(packages[item.path], len(SLOW)))
+
+
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> LoadFileScheduling | None:
+    """With `--dist loadfile`, a folder whose tests share a server is as one file."""
+    return Scheduling(config, log) if config.getvalue("dist") == "loadfile" else None
+
+
+class Scheduling(LoadFileScheduling):  # type: ignore[misc]  # has no types
+    def _split_scope(self, nodeid: str) -> str:
+        path, _, _ = nodeid.partition("::")
+        return SHARING if path.startswith(SHARING) else path

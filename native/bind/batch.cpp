@@ -101,7 +101,7 @@ std::optional<Out1<float>> weights_or_none(const Feature& self) {
 }
 
 nb::bytes ids_of(const DecodedBatch& self) {
-    if (!self.batch.has_ids) throw InvalidInput("expected a batch with id features, got one without");
+    if (!self.batch.has_ids) throw InvalidInput("the batch has no id features");
     Writer out;
     {
         const Released released;

@@ -26,5 +26,8 @@ void routers(nanobind::module_& module);
 void row_scan(nanobind::module_& module);
 void certificates(nanobind::module_& module);
 void security(nanobind::module_& module);
+void inference_models(nanobind::module_& module);
+void worker_channel(nanobind::module_& module);
+void http_server(nanobind::module_& module);
 
 }  // namespace persia::bind

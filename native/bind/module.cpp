@@ -20,5 +20,10 @@ NB_MODULE(_core, module) {
     persia::bind::serving_methods(net);
     persia::bind::replicas(net);
     persia::bind::routers(net);
+    nanobind::module_ inference =
+        module.def_submodule("inference", "Models and their workers. Use model_server rather than this.");
+    persia::bind::inference_models(inference);
+    persia::bind::worker_channel(inference);
+    persia::bind::http_server(inference);
     persia::bind::row_scan(module);
 }

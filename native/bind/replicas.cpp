@@ -23,10 +23,10 @@ using routing::Replica;
 using routing::ReplicaSet;
 
 nb::object call_replica(Replica& self, const std::string& path, const nb::bytes& message, double seconds) {
-    const std::string bytes(message.c_str(), message.size());
+    std::string bytes(message.c_str(), message.size());
     grpc::Reply reply = [&] {
         const Released released;
-        return self.call(path, grpc::OutgoingMessage(bytes), seconds);
+        return self.call(path, grpc::OutgoingMessage(std::move(bytes)), seconds);
     }();
     if (!reply.status.ok()) throw grpc::CallFailed(reply.status, reply.pushback);
     return nb::bytes(reply.message.bytes().data(), reply.message.size());

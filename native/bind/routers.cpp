@@ -79,7 +79,7 @@ std::unique_ptr<PyLookup> begin_lookup(Router& self, const DecodedBatch& batch, 
 
 LookupResult finish_lookup(PyLookup& self) {
     const Released released;
-    return self.lookup->finish(check_signals);
+    return self.lookup->finish({.look = check_signals});
 }
 
 nb::ndarray<nb::numpy> numbers_of(const PyLookup& self) {
@@ -163,7 +163,7 @@ std::shared_ptr<Forwarded> forward(std::shared_ptr<ReplicaSet> middleware, const
                        [&](std::span<const std::byte> bytes) { return why_no_answer(bytes, config_ids); });
     routing::Asking asking(std::move(calls), Clock::now() + duration_of(seconds),
                            policy_of(hedge_after, wait_for_service, spin_for));
-    asking.finish(check_signals);
+    asking.finish({.look = check_signals});
     routing::Call& call = asking.calls().front();
     if (call.has_error()) throw grpc::CallFailed(call.error().status, call.error().pushback);
     auto forwarded = std::make_shared<Forwarded>();

@@ -2,9 +2,12 @@
 #pragma once
 
 #include <chrono>
+#include <cstddef>
 #include <optional>
+#include <string>
 #include <utility>
 
+#include "grpc/metadata.hpp"
 #include "grpc/status.hpp"
 #include "persia/error.hpp"
 
@@ -19,5 +22,20 @@ class CallFailed : public Error {
     Status status;
     std::optional<std::chrono::milliseconds> pushback;
 };
+
+// Who was told that there is no memory comes back after so long at the soonest.
+constexpr std::chrono::milliseconds kMemoryPushback{20};
+
+// Of a budget of memory, so much is not left for an answer.
+inline CallFailed no_memory_for_answer(std::size_t bytes) {
+    return CallFailed({Code::resource_exhausted, "expected memory for an answer of " + std::to_string(bytes) +
+                                                     " bytes, got none: all that the server may use is in use"},
+                      kMemoryPushback);
+}
+
+// What says to a caller that it may come back.
+inline Metadata pushback_for(std::chrono::milliseconds pushback) {
+    return {{"grpc-retry-pushback-ms", std::to_string(pushback.count())}};
+}
 
 }  // namespace persia::grpc

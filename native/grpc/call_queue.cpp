@@ -5,6 +5,12 @@
 
 namespace persia::grpc {
 
+namespace {
+
+const Status kStopping(Code::unavailable, "the server is stopping");
+
+}  // namespace
+
 class CallQueue::QueuedMethod final : public Method {
   public:
     QueuedMethod(std::shared_ptr<CallQueue> queue, bool takes_stream) : queue_(std::move(queue)), stream_(takes_stream) {}
@@ -37,14 +43,16 @@ std::shared_ptr<Method> CallQueue::method(bool takes_stream) {
 }
 
 void CallQueue::add(const ServerCallPtr& call, std::optional<ReceivedMessage> message) {
+    bool closed = false;
     {
         const std::lock_guard lock(mutex_);
-        if (closed_) return;
+        closed = closed_;
         const auto found = calls_.find(call.get());
-        if (found == calls_.end() ? line_.size() < most_ : found->second.events.size() < most_) {
+        if (!closed && (found == calls_.end() ? line_.size() < most_ : found->second.events.size() < most_)) {
             return put(call, {std::move(message)});
         }
     }
+    if (closed) return call->finish(kStopping);
     call->finish({Code::resource_exhausted, "expected at most " + std::to_string(most_) + " in line, got one more"});
 }
 
@@ -106,11 +114,15 @@ bool CallQueue::closed() const {
 }
 
 void CallQueue::close() {
-    const std::lock_guard lock(mutex_);
-    closed_ = true;
-    line_.clear();
-    calls_.clear();
-    come_.notify_all();
+    std::deque<ServerCallPtr> left;
+    {
+        const std::lock_guard lock(mutex_);
+        closed_ = true;
+        left.swap(line_);
+        calls_.clear();
+        come_.notify_all();
+    }
+    for (const ServerCallPtr& call : left) call->finish(kStopping);
 }
 
 }  // namespace persia::grpc

@@ -42,7 +42,7 @@ class CallQueue : public std::enable_shared_from_this<CallQueue> {
     // Waits for so many seconds at most; nullopt: nothing came, or the queue was closed. What nobody waits for is left out.
     std::optional<Item> next(double seconds);
     bool closed() const;
-    // Nothing is taken any more.
+    // Nothing is taken any more, and what stands in line is refused.
     void close();
 
     // A method whose calls stand in this line.

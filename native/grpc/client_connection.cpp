@@ -33,13 +33,14 @@ class ClientConnection::Session final : public Http2 {
                     {"user-agent", "persia-serve"}};
     }
 
-    void begin(const CallRequest& request) {
+    void begin(CallRequest request) {
         began_ = Clock::now();
         state_ = State::pending;
         reply_ = Reply();
         got_headers_ = got_message_ = false;
         first_ = last_ = AnswerHeaders();
-        reader_.emplace(limits_.max_answer_bytes, limits_.budget);
+        reader_.emplace(limits_.max_answer_bytes, request.memory.budget());
+        reader_->use(std::move(request.memory));
         stream_ = submit_request(headers_of(request));
         if (stream_ < 0) {
             reply_.unprocessed = true;
@@ -66,6 +67,7 @@ class ClientConnection::Session final : public Http2 {
         if (state_ == State::failed) return;
         if (state_ == State::pending) {
             forget();
+            reader_.reset();  // whatever it holds
             submit_ping();
             ++pongs_due_;
             flush();
@@ -253,9 +255,9 @@ ClientConnection::~ClientConnection() {
     if (state() == State::pending) cancel();
 }
 
-void ClientConnection::begin(const CallRequest& request) noexcept {
+void ClientConnection::begin(CallRequest request) noexcept {
     try {
-        session_->begin(request);
+        session_->begin(std::move(request));
     } catch (const std::bad_alloc&) {
         session_->run_out_of_memory();
     }

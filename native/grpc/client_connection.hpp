@@ -23,6 +23,7 @@ struct CallRequest {
     std::string_view token = {};                     // shown as `authorization: Bearer`; empty: none
     std::optional<Clock::time_point> deadline = {};  // the server is told; whoever waits keeps to it
     const Metadata* metadata = nullptr;              // null: none
+    Reservation memory = {};                         // for the answer, of whose budget more is taken for a larger one
 };
 
 // How a call ended.
@@ -41,7 +42,6 @@ struct Reply {
 
 struct ClientLimits {
     std::size_t max_answer_bytes = kMaxMessageBytes;
-    std::shared_ptr<MemoryBudget> budget;  // of answers; null: there is none
     Http2Limits http2{.max_streams = 0};
 };
 
@@ -63,7 +63,7 @@ class ClientConnection {
     ClientConnection& operator=(const ClientConnection&) = delete;
 
     // Begins a call, and sends of it what the socket takes. It may have failed afterwards. REQUIRES: idle.
-    void begin(const CallRequest& request) noexcept;
+    void begin(CallRequest request) noexcept;
 
     // Goes on as far as it can, where a call is pending.
     void advance() noexcept;

@@ -9,19 +9,53 @@ namespace {
 
 // Messages of one stream that its method has not seen yet.
 constexpr std::size_t kMostInbox = 1024;
+// Headers of so many bytes are in no budget: there are not many calls. Larger ones are counted by pages.
+constexpr std::size_t kFreeHeaderBytes = 2 << 10, kHeaderPage = 4 << 10;
+// Who has to send something sends so much of it at least, until it counts as stuck.
+constexpr std::size_t kLeastProgress = 16 << 10;
 
 }  // namespace
 
 ConnectedCall::ConnectedCall(std::weak_ptr<ServerConnection> connection, std::int32_t stream,
                              std::shared_ptr<ServerShared> shared, std::string peer)
     : connection_(std::move(connection)), stream_(stream), shared_(std::move(shared)),
-      reader_(shared_->limits.max_request_bytes, shared_->budget) {
+      reader_(shared_->limits.max_request_bytes, shared_->budget), header_memory_(shared_->budget) {
     info_.peer = std::move(peer);
     info_.arrived = Clock::now();
     shared_->calls.fetch_add(1, std::memory_order_relaxed);
 }
 
 ConnectedCall::~ConnectedCall() { shared_->calls.fetch_sub(1, std::memory_order_relaxed); }
+
+// Whether a header of so many bytes may be kept. If not, check() refuses the call.
+bool ConnectedCall::keep_header(std::size_t bytes) {
+    header_bytes_ += bytes;
+    if (!has_all_headers()) return false;
+    if (header_bytes_ > kFreeHeaderBytes) {
+        has_header_memory_ = header_memory_.grow_to((header_bytes_ + kHeaderPage - 1) / kHeaderPage * kHeaderPage);
+    }
+    return has_header_memory_;
+}
+
+bool ConnectedCall::has_all_headers() const {
+    return has_header_memory_ && header_bytes_ <= shared_->limits.http2.max_header_bytes;
+}
+
+// Whether the client owes nothing: a stream need not go on.
+bool ConnectedCall::is_whole() const {
+    return got_end_ || (method_ != nullptr && method_->takes_stream() && !reader_.within());
+}
+
+// Whether the client owes the rest of a message and has sent too little of it for so long. To be asked again and again.
+bool ConnectedCall::is_stuck(Clock::time_point now, std::chrono::seconds patience) {
+    if (ended_ || is_whole()) return false;
+    const std::size_t got = reader_.got();
+    if (!last_progress_ || got < progress_ || got >= progress_ + kLeastProgress) {
+        progress_ = got;
+        last_progress_ = now;
+    }
+    return now - *last_progress_ > patience;
+}
 
 // Whether the call may go on, by its headers. Sets what is known from them.
 std::optional<Status> ConnectedCall::check(const ServerConnection& connection) {
@@ -30,6 +64,7 @@ std::optional<Status> ConnectedCall::check(const ServerConnection& connection) {
         return Status(Code::resource_exhausted, "expected at most " + std::to_string(limits.http2.max_header_bytes) +
                                                     " bytes of headers, got " + std::to_string(header_bytes_));
     }
+    if (!has_header_memory_) return Status(Code::resource_exhausted, "expected memory for the headers of a call, got none");
     if (shared_->guard) {
         auto identity = shared_->guard->identity_of(authorization_, connection.transport().peer_name());
         authorization_.clear();
@@ -72,11 +107,13 @@ void ConnectedCall::put_headers(ServerConnection& connection) {
 }
 
 void ConnectedCall::put_end(ServerConnection& connection, const Status& status, const Metadata& trailers) {
-    ++connection.answered_;
     Headers headers;
     if (!headers_sent_) headers = {{":status", "200"}, {"content-type", "application/grpc"}};
     headers.emplace_back("grpc-status", std::to_string(static_cast<int>(status.code)));
-    if (!status.message.empty()) headers.emplace_back("grpc-message", percent_encoded(status.message));
+    if (!status.message.empty()) {
+        const auto told = std::string_view(status.message).substr(0, kMaxStatusBytes);
+        headers.emplace_back("grpc-message", percent_encoded(told));
+    }
     if (status.code == Code::unimplemented && !encoding_.empty()) headers.emplace_back("grpc-accept-encoding", "identity,gzip");
     for (const Metadata* all : {&std::as_const(trailers_), &trailers}) {
         for (const auto& [key, value] : *all) headers.emplace_back(key, to_header_value(key, value));
@@ -92,8 +129,8 @@ void ConnectedCall::put_end(ServerConnection& connection, const Status& status, 
 void ConnectedCall::end(ServerConnection& connection) {
     if (ended_.exchange(true)) return;
     shared_->finished.fetch_add(1, std::memory_order_relaxed);
-    connection.ping_strikes_ = 0;
-    connection.last_ping_.reset();
+    if (given_) --connection.given_calls_;
+    connection.flood_limits_.forgive_pings();
     if (--connection.open_calls_ == 0) connection.idle_since_ = Clock::now();
     request_.reset();
     if (tell_) tell_of_room(connection);
@@ -113,9 +150,10 @@ void ConnectedCall::put_message(const OutgoingMessage& message, bool last) {
     const auto connection = connection_.lock();
     if (!connection) return;
     const std::lock_guard lock(connection->mutex_);
-    if (ended_) return;
+    if (ended_ || end_if_late(*connection)) return;
     put_headers(*connection);
-    connection->sent_messages_bytes_ += message.size();
+    connection->messages_bytes_ += message.size();
+    connection->flood_limits_.on_bytes_sent(message.size());
     connection->submit_message(stream_, message);
     if (last) put_end(*connection, {}, {});
     connection->flush_now();
@@ -132,15 +170,25 @@ void ConnectedCall::finish(Status status, Metadata trailers) {
     const auto connection = connection_.lock();
     if (!connection) return;
     const std::lock_guard lock(connection->mutex_);
-    if (ended_) return;
+    if (ended_ || (status.ok() && end_if_late(*connection))) return;
     put_end(*connection, status, trailers);
     connection->flush_now();
 }
 
 void ConnectedCall::expire() {
-    if (ended_) return;
+    const auto connection = connection_.lock();
+    if (!connection) return;
+    const std::lock_guard lock(connection->mutex_);
+    if (!ended_) end_if_late(*connection);
+}
+
+// An answer that comes after the deadline is none, however soon after.
+bool ConnectedCall::end_if_late(ServerConnection& connection) {
+    if (!info_.deadline || Clock::now() < *info_.deadline) return false;
     shared_->expired.fetch_add(1, std::memory_order_relaxed);
-    finish({Code::deadline_exceeded, "expected an answer before the deadline, got none in time"}, {});
+    put_end(connection, {Code::deadline_exceeded, "expected an answer before the deadline, got none in time"}, {});
+    connection.flush_now();
+    return true;
 }
 
 std::size_t ConnectedCall::unsent() const {
@@ -170,9 +218,10 @@ bool ConnectedCall::reserve(Reservation& reservation, std::size_t bytes) {
     return reservation.grow_to(bytes);
 }
 
-bool ConnectedCall::add(CallEvent event) {
+bool ConnectedCall::add(CallEvent event, std::uint64_t turn) {
     const std::lock_guard lock(inbox_mutex_);
-    if (inbox_.size() >= kMostInbox && event.kind == CallEvent::Kind::message) return false;
+    if (std::exchange(last_turn_, turn) != turn) inbox_full_ = inbox_.size() >= kMostInbox;
+    if (inbox_full_ && event.kind == CallEvent::Kind::message) return false;
     inbox_.push_back(std::move(event));
     return true;
 }

@@ -5,6 +5,7 @@
 #include <cstdint>
 #include <memory>
 #include <mutex>
+#include <optional>
 #include <unordered_map>
 #include <vector>
 
@@ -57,18 +58,17 @@ class Connections {
         return all;
     }
 
-    // Null: all have calls.
-    Pointer idle_for_longest() const {
-        Pointer longest;
-        Clock::time_point since = Clock::time_point::max();
+    // The one that may go when room is needed. Null: all are at work.
+    Pointer most_idle() const {
+        Pointer found;
+        std::optional<ServerConnection::Idleness> most;
         for (const Pointer& connection : all()) {
-            const auto idle = connection->idle_since();
-            if (idle && *idle < since) {
-                since = *idle;
-                longest = connection;
-            }
+            const auto idleness = connection->idleness();
+            if (!idleness || (most && *most <= *idleness)) continue;
+            most = idleness;
+            found = connection;
         }
-        return longest;
+        return found;
     }
 
   private:

@@ -24,9 +24,12 @@ void guarded(const std::shared_ptr<ConnectedCall>& call, Work work) {
     try {
         work();
     } catch (const std::bad_alloc&) {
-        call->finish({Code::resource_exhausted, "expected memory for the call, got none of the system"}, {});
+        call->finish({Code::resource_exhausted, "the system has no memory for the call"}, {});
     } catch (const std::exception& error) {
         std::fprintf(stderr, "internal error of %s: %s\n", call->info().path.c_str(), error.what());
+        call->finish({Code::internal, "internal error: see the server's log"}, {});
+    } catch (...) {
+        std::fprintf(stderr, "internal error of %s: something that is no std::exception\n", call->info().path.c_str());
         call->finish({Code::internal, "internal error: see the server's log"}, {});
     }
 }

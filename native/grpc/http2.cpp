@@ -33,6 +33,12 @@ Http2::Http2(Side side, std::unique_ptr<Transport> transport, const Http2Limits&
     if (nghttp2_option_new(&option) != 0) throw std::bad_alloc();
     // Streams that have ended are not kept for a tree of priorities that nobody uses.
     nghttp2_option_set_no_closed_streams(option, 1);
+#ifdef PERSIA_NGHTTP2_LIMITS_RESETS
+    // Servers have a limit of their own (grpc/flood_limits.hpp); nghttp2's 33 a second are too few for a client whose calls run
+    // out of time.
+    constexpr std::uint64_t kAny = 1'000'000;
+    nghttp2_option_set_stream_reset_rate_limit(option, kAny, kAny);
+#endif
     const auto make = side == Side::server ? nghttp2_session_server_new2 : nghttp2_session_client_new2;
     const int made = make(&session_, http2_callbacks(), this, option);
     nghttp2_option_del(option);
@@ -58,7 +64,7 @@ Http2::~Http2() { nghttp2_session_del(session_); }
 bool Http2::read(std::size_t at_most) {
     if (said_all_) discard();
     std::size_t total = 0;
-    while (!failed_ && !said_all_ && total < at_most) {
+    while (!failed_ && !said_all_ && reads_ && total < at_most) {
         const std::span<std::byte> buffer = scratch();
         std::span<std::byte> place;
         if (data_stream_ != 0 && data_left_ >= kWorthReading) {
@@ -79,6 +85,7 @@ bool Http2::read(std::size_t at_most) {
             fail(transport_->error());
             break;
         }
+        received_ += result.bytes;
         const std::size_t in_place = std::min(result.bytes, place.size());
         if (in_place != 0 && !receive(place.first(in_place))) break;
         if (result.bytes > in_place && !receive(buffer.first(result.bytes - in_place))) break;
@@ -185,6 +192,7 @@ void Http2::lend(std::span<const std::byte> bytes, const std::shared_ptr<const v
     constexpr std::size_t kNotWorthLending = 512;
     if (bytes.size() <= kNotWorthLending) {
         tail().append(reinterpret_cast<const char*>(bytes.data()), bytes.size());
+        segments_.back().owners.push_back(owner);
     } else {
         tail();
         segments_.back().piece = {bytes, owner};

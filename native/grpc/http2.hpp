@@ -50,6 +50,10 @@ class Http2 {
     bool wants_to_write() const;
     // Whether read() would find bytes that the socket does not tell of.
     bool has_buffered() const { return transport_->has_buffered(); }
+    // Bytes that have come, since the begin.
+    std::uint64_t received() const { return received_; }
+    // Frames that are to be sent and were not made yet: many, if the other end makes us say much and takes none of it.
+    std::size_t unmade() const { return nghttp2_session_get_outbound_queue_size(session_); }
     // Bytes that are to be sent: frames that wait for the socket, and messages that wait for their turn or for a window.
     std::size_t unsent() const { return unsent_frames_ + unsent_messages_; }
 
@@ -87,8 +91,11 @@ class Http2 {
     virtual void on_stream_closed(std::int32_t stream, std::uint32_t error) = 0;
     virtual void on_goaway(std::int32_t last_stream, std::uint32_t error) = 0;
     virtual void on_ping(bool acknowledged) = 0;
-    // A frame that carries nothing: for limits on those who send many of them.
+    // A frame begins that has no data of a call: for limits on those who send many of them. If it begins a call,
+    // on_stream_began follows.
     virtual void on_idle_frame() = 0;
+    // The last frame of an answer was put before the socket. Called while flush() runs.
+    virtual void on_answer_sent(std::int32_t /*stream*/) {}
     // DATA of a stream was put before the socket; so many bytes of its messages are left. Called while flush() runs.
     virtual void on_data_sent(std::int32_t /*stream*/, std::size_t /*unsent*/) {}
     // Where the next bytes of a stream may be read to; empty: nowhere. They are given to on_data afterwards all the same.
@@ -96,6 +103,8 @@ class Http2 {
 
     // Ends the connection at once.
     void fail(std::string why);
+    // What has come and was not read yet stays so.
+    void stop_reading() { reads_ = false; }
     // Whether a server has said all: it only waits for the other end to have read it, and to close.
     bool has_said_all() const { return said_all_; }
 
@@ -113,8 +122,9 @@ class Http2 {
         bool deferred = false;  // nghttp2 has asked for more, and was told to wait
     };
     struct Segment {
-        std::string bytes;             // a frame, or the head of one; then
-        OutgoingMessage::Piece piece;  // may be empty
+        std::string bytes;                                // a frame, or the head of one; then
+        OutgoingMessage::Piece piece;                     // may be empty
+        std::vector<std::shared_ptr<const void>> owners;  // of what was copied: what they take of a budget is in use till then
     };
 
     bool receive(std::span<const std::byte> bytes);
@@ -133,8 +143,10 @@ class Http2 {
     std::size_t written_ = 0;        // of the first one
     std::size_t unsent_frames_ = 0;  // bytes of the segments that are not written
     std::size_t unsent_messages_ = 0;
+    std::uint64_t received_ = 0;
     std::int32_t data_stream_ = 0;  // whose DATA frame comes just now; 0: none
     std::size_t data_left_ = 0;     // bytes of it
+    bool reads_ = true;
     bool said_all_ = false;
     bool failed_ = false;
     std::string failure_;

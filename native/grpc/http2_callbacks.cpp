@@ -33,14 +33,15 @@ std::vector<nghttp2_nv> to_nghttp2(const Headers& headers) {
     return all;
 }
 
-// What nghttp2 calls. It must not see exceptions: all that can be thrown here is bad_alloc.
+// What nghttp2 calls. It must not see exceptions: hardly more than bad_alloc can be thrown here.
 struct Http2Callbacks {
     template <class Work>
     static int guarded(void* self, Work work) noexcept {
         try {
-            work(*static_cast<Http2*>(self));
-            return 0;
-        } catch (const std::bad_alloc&) {
+            auto& http2 = *static_cast<Http2*>(self);
+            work(http2);
+            return http2.failed_ ? NGHTTP2_ERR_CALLBACK_FAILURE : 0;  // nothing more is to be read then
+        } catch (...) {
             return NGHTTP2_ERR_CALLBACK_FAILURE;
         }
     }
@@ -50,6 +51,8 @@ struct Http2Callbacks {
             const bool is_plain_data = head->type == NGHTTP2_DATA && (head->flags & NGHTTP2_FLAG_PADDED) == 0;
             http2.data_stream_ = is_plain_data ? head->stream_id : 0;
             http2.data_left_ = is_plain_data ? head->length : 0;
+            const bool ends = head->type == NGHTTP2_DATA && (head->flags & NGHTTP2_FLAG_END_STREAM) != 0;
+            if (!ends && http2.data_left_ == 0) http2.on_idle_frame();
         });
     }
 
@@ -84,32 +87,43 @@ struct Http2Callbacks {
                     if (ends) http2.on_stream_ended(stream);
                     break;
                 case NGHTTP2_DATA:
-                    if (ends) {
-                        http2.on_stream_ended(stream);
-                    } else if (frame->hd.length == 0) {
-                        http2.on_idle_frame();
-                    }
+                    if (ends) http2.on_stream_ended(stream);
                     break;
                 case NGHTTP2_PING:
                     http2.on_ping((frame->hd.flags & NGHTTP2_FLAG_ACK) != 0);
                     break;
                 case NGHTTP2_GOAWAY:
                     http2.on_goaway(frame->goaway.last_stream_id, frame->goaway.error_code);
-                    break;
-                default:
-                    http2.on_idle_frame();
             }
         });
     }
 
-    // What is said to an end that broke the protocol is why the connection ends.
-    static int on_frame_sent(nghttp2_session*, const nghttp2_frame* frame, void* self) {
-        if (frame->hd.type != NGHTTP2_GOAWAY || frame->goaway.error_code == NGHTTP2_NO_ERROR) return 0;
+    static int on_frame_sent(nghttp2_session* session, const nghttp2_frame* frame, void* self) {
         return guarded(self, [&](Http2& http2) {
+            const bool ends = frame->hd.type == NGHTTP2_HEADERS && (frame->hd.flags & NGHTTP2_FLAG_END_STREAM) != 0;
+            if (ends && http2.side_ == Http2::Side::server) answer_sent(session, frame->hd.stream_id, http2);
+            if (frame->hd.type != NGHTTP2_GOAWAY || frame->goaway.error_code == NGHTTP2_NO_ERROR) return;
+            // What is said to an end that broke the protocol is why the connection ends.
             const auto words = text_of(frame->goaway.opaque_data, frame->goaway.opaque_data_len);
             http2.why_ended_ = nghttp2_http2_strerror(frame->goaway.error_code);
             if (!words.empty()) http2.why_ended_.append(", ").append(words);
         });
+    }
+
+    static void answer_sent(nghttp2_session* session, std::int32_t stream, Http2& http2) {
+        http2.on_answer_sent(stream);
+        if (nghttp2_session_get_stream_remote_close(session, stream) != 0) return;
+        // The client need not send the rest: it has its answer, and the stream would stay open for as long as it likes.
+        nghttp2_submit_rst_stream(session, NGHTTP2_FLAG_NONE, stream, NGHTTP2_NO_ERROR);
+    }
+
+    // Headers that are larger than HTTP/2 sends them: without an end the other end would wait for ever.
+    static int on_frame_not_sent(nghttp2_session* session, const nghttp2_frame* frame, int error, void*) {
+        const bool is_open = error != NGHTTP2_ERR_STREAM_CLOSED && error != NGHTTP2_ERR_STREAM_CLOSING;
+        if (frame->hd.type == NGHTTP2_HEADERS && is_open) {
+            nghttp2_submit_rst_stream(session, NGHTTP2_FLAG_NONE, frame->hd.stream_id, NGHTTP2_INTERNAL_ERROR);
+        }
+        return 0;
     }
 
     static int on_stream_close(nghttp2_session*, std::int32_t stream, std::uint32_t error, void* self) {
@@ -184,6 +198,7 @@ struct Http2Callbacks {
             nghttp2_session_callbacks_set_on_data_chunk_recv_callback(made, on_data_chunk);
             nghttp2_session_callbacks_set_on_frame_recv_callback(made, on_frame);
             nghttp2_session_callbacks_set_on_frame_send_callback(made, on_frame_sent);
+            nghttp2_session_callbacks_set_on_frame_not_send_callback(made, on_frame_not_sent);
             nghttp2_session_callbacks_set_on_stream_close_callback(made, on_stream_close);
             nghttp2_session_callbacks_set_data_source_read_length_callback(made, most_data);
             nghttp2_session_callbacks_set_send_data_callback(made, send_data);

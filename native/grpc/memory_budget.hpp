@@ -56,6 +56,8 @@ class Reservation {
         return true;
     }
     std::size_t bytes() const { return bytes_; }
+    // Null: of none.
+    const std::shared_ptr<MemoryBudget>& budget() const { return budget_; }
 
   private:
     std::shared_ptr<MemoryBudget> budget_;

@@ -16,6 +16,8 @@ constexpr std::size_t kTimesWhatCame = 16;
 // Below this bytes are copied rather than read to their place: a read of its own costs more.
 constexpr std::size_t kWorthReading = 16 << 10;
 constexpr std::size_t kFirstInflated = 16 << 10;
+// What a message takes beside its bytes, however few they are.
+constexpr std::size_t kOverhead = 128;
 
 std::size_t announced(const std::byte* prefix) {
     std::size_t size = 0;
@@ -106,20 +108,24 @@ bool MessageReader::begin() {
         fail(Code::resource_exhausted, too_large(max_bytes_, std::to_string(size_)));
         return false;
     }
-    return true;
+    return size_ != 0 || reserve(0);
+}
+
+bool MessageReader::reserve(std::size_t bytes) {
+    if (!reservation_.bytes()) reservation_ = Reservation(budget_);
+    if (reservation_.grow_to(kOverhead + bytes)) return true;
+    lacks_memory_ = true;
+    fail(Code::resource_exhausted, "expected memory for a message of " + std::to_string(size_) +
+                                       " bytes, got none: " + std::to_string(budget_->used()) + " of " +
+                                       std::to_string(budget_->limit()) + " bytes are in use");
+    return false;
 }
 
 // Makes room for so many bytes of the message at least.
 bool MessageReader::hold(std::size_t bytes) {
     if (bytes <= room_) return true;
     const std::size_t wanted = std::min(size_, std::max({bytes, kTimesWhatCame * room_, kFirstRoom}));
-    if (!reservation_.bytes()) reservation_ = Reservation(budget_);
-    if (!reservation_.grow_to(wanted)) {
-        fail(Code::resource_exhausted, "expected memory for a message of " + std::to_string(size_) +
-                                           " bytes, got none: " + std::to_string(budget_->used()) + " of " +
-                                           std::to_string(budget_->limit()) + " bytes are in use");
-        return false;
-    }
+    if (!reserve(wanted)) return false;
     auto* more = static_cast<std::byte*>(std::realloc(memory_.get(), wanted));
     if (more == nullptr) {
         fail(Code::resource_exhausted, "expected memory for a message of " + std::to_string(size_) + " bytes, got none");

@@ -10,6 +10,7 @@
 #include <utility>
 #include <vector>
 
+#include "grpc/call_failed.hpp"
 #include "grpc/memory_budget.hpp"
 #include "grpc/status.hpp"
 
@@ -78,6 +79,9 @@ class MessageReader {
     // accepts_gzip: a message that says it is compressed is so by gzip; else such a message is an error.
     void accept_gzip() { gzip_ = true; }
 
+    // Memory that was taken for the next message beforehand. If it is larger, more is taken of the same budget.
+    void use(Reservation memory) { reservation_ = std::move(memory); }
+
     // Takes bytes, up to the end of the message that they belong to; returns how many. `bytes` may be those that room() gave.
     // Afterwards see error() and complete().
     std::size_t feed(std::span<const std::byte> bytes);
@@ -91,11 +95,16 @@ class MessageReader {
 
     // Why the stream cannot go on: too large, a flag that is none, no memory, no gzip. ok: it can.
     const Status& error() const { return error_; }
+    // Goes with the error: whoever is told that the budget has not so much left just now may come back.
+    Metadata pushback() const { return lacks_memory_ ? pushback_for(kMemoryPushback) : Metadata(); }
     // Whether a message has begun that is not complete.
     bool within() const { return !complete_ && prefix_got_ != 0; }
+    // Bytes of it that have come.
+    std::size_t got() const { return got_; }
 
   private:
     bool begin();
+    bool reserve(std::size_t bytes);
     bool hold(std::size_t bytes);
     void finish();
     void fail(Code code, std::string message) { error_ = Status(code, std::move(message)); }
@@ -115,6 +124,7 @@ class MessageReader {
     std::size_t room_ = 0;  // of the memory
     std::size_t got_ = 0;
     bool complete_ = false;
+    bool lacks_memory_ = false;
     Status error_;
 };
 

@@ -4,17 +4,17 @@
 #include <netinet/tcp.h>
 #include <sys/epoll.h>
 #include <sys/eventfd.h>
-#include <sys/timerfd.h>
 #include <unistd.h>
 
 #include <algorithm>
 #include <cerrno>
+#include <cstdio>
 #include <cstring>
-#include <queue>
 #include <thread>
 #include <utility>
 
 #include "grpc/connections.hpp"
+#include "grpc/deadlines.hpp"
 #include "grpc/descriptors.hpp"
 #include "grpc/dispatcher.hpp"
 #include "grpc/listen.hpp"
@@ -43,18 +43,16 @@ class Server::Core final : public ServerShared {
           work_(turns_, all_limits.longest_queue),
           dispatcher_(
               work_, [this] { ring(help_.number); }, [this](const auto& call) { watch_deadline(call); }),
-          epoll_(epoll_create1(EPOLL_CLOEXEC), "epoll"), wake_(eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK), "eventfd"),
-          help_(eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK | EFD_SEMAPHORE), "eventfd"),
-          timer_(timerfd_create(CLOCK_MONOTONIC, TFD_CLOEXEC | TFD_NONBLOCK), "timerfd") {
+          deadlines_(kLookAfterEvery), epoll_(epoll_create1(EPOLL_CLOEXEC), "epoll"),
+          wake_(eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK), "eventfd"),
+          help_(eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK | EFD_SEMAPHORE), "eventfd") {
         watch(wake_.number, EPOLLIN, kWake);  // all threads are woken
         watch(help_.number, EPOLLIN, kHelp);
-        watch(timer_.number, EPOLLIN | EPOLLONESHOT, kTimer);
+        watch(deadlines_.descriptor(), EPOLLIN | EPOLLONESHOT, kTimer);
         allow_many_descriptors();
     }
 
-    ~Core() override {
-        for (const Listener& listener : listeners_) close(listener.socket);
-    }
+    ~Core() override { stop_listening(); }
 
     std::string listen(const std::string& address) {
         listeners_.push_back(listen_at(address));
@@ -65,32 +63,44 @@ class Server::Core final : public ServerShared {
         for (std::size_t i = 0; i < listeners_.size(); ++i) {
             watch(listeners_[i].socket, EPOLLIN | EPOLLONESHOT, kFirstListener + i);
         }
-        next_look_ = Clock::now() + kLookAfterEvery;
-        set_timer(next_look_);
+        deadlines_.start();
         for (std::size_t i = 0; i < turns_ + kReaders; ++i) threads_.emplace_back([this] { run(); });
     }
 
+    // Calls, and with them what they need of this, may be held by others for longer than the server is there: so what they
+    // would keep is let go here, and not with the last of them.
     void stop(std::chrono::milliseconds patience) {
+        const std::lock_guard whole(stop_mutex_);  // who is the second waits for the first
         if (stopping_.exchange(true)) return;
         for (const Listener& listener : listeners_) {
             ::shutdown(listener.socket, SHUT_RDWR);  // nobody gets through from now on
             if (listener.is_unix()) unlink(listener.address.c_str() + std::strlen("unix:"));
         }
-        if (threads_.empty()) return;
+        if (!threads_.empty()) end_threads(patience);
+        stop_listening();
+        work_.drop();
+        methods.clear();
+        connections_.clear();
+    }
+
+    void end_threads(std::chrono::milliseconds patience) {
         const auto end = Clock::now() + patience;
         for (const auto& connection : connections_.all()) connection->begin_drain();
         wait_until_left(std::min(end, Clock::now() + kDrainNotice));
         for (const auto& connection : connections_.all()) connection->finish_drain();
         wait_until_left(end);
-        for (const auto& connection : connections_.all()) {
-            connection->end_calls({Code::unavailable, "the server is stopping"});
-            connection->kill();
-        }
+        end_all();
         ended_ = true;
         ring(wake_.number);
         for (std::thread& thread : threads_) thread.join();
         threads_.clear();
-        connections_.clear();
+        end_all();  // those that came meanwhile as well
+        // Methods that ask for it hear of all ends.
+        for (const auto& connection : connections_.all()) dispatcher_.give_out(*connection, connection->serve().events);
+    }
+
+    void end_all() {
+        for (const auto& connection : connections_.all()) connection->end({Code::unavailable, "the server is stopping"});
     }
 
     Counts counts() const {
@@ -107,6 +117,8 @@ class Server::Core final : public ServerShared {
         counts.cancelled = cancelled;
         return counts;
     }
+
+    void watch_deadline(const std::shared_ptr<ConnectedCall>& call) override { deadlines_.watch(call); }
 
     void wait_for(const ServerConnection& connection, bool writable) override {
         wait_again(connection.socket(), EPOLLIN | EPOLLRDHUP | (writable ? EPOLLOUT : 0U), connection.id());
@@ -127,32 +139,51 @@ class Server::Core final : public ServerShared {
         epoll_ctl(epoll_.number, EPOLL_CTL_MOD, descriptor, &event);  // fails only for one that was closed meanwhile
     }
 
+    void stop_listening() {
+        for (const Listener& listener : listeners_) close(listener.socket);
+        listeners_.clear();
+    }
+
     void run() {
         while (!ended_) {
             epoll_event event{};
             const int count = epoll_wait(epoll_.number, &event, 1, -1);
             if (count <= 0 || ended_) continue;
-            if (event.data.u64 >= kFirstConnection) {
-                serve(event.data.u64);
-            } else if (event.data.u64 >= kFirstListener) {
-                accept_from(event.data.u64 - kFirstListener);
-            } else if (event.data.u64 == kTimer) {
-                on_time();
-            } else if (event.data.u64 == kHelp && hear(help_.number)) {
-                work_.help();
+            try {
+                handle(event.data.u64);
+            } catch (const std::exception& error) {  // there is no memory; the connection that asked for it ends
+                std::fprintf(stderr, "a thread of the server goes on after: %s\n", error.what());
             }
+        }
+    }
+
+    void handle(std::uint64_t about) {
+        if (about >= kFirstConnection) {
+            serve(about);
+        } else if (about >= kFirstListener) {
+            accept_from(about - kFirstListener);
+        } else if (about == kTimer) {
+            on_time();
+        } else if (about == kHelp && hear(help_.number)) {
+            work_.help();
         }
     }
 
     void serve(std::uint64_t id) {
         const std::shared_ptr<ServerConnection> connection = connections_.find(id);
         if (!connection) return;
-        for (bool more = true; more;) {
-            ServerConnection::Served served = connection->serve();
-            more = served.has_more;
-            // From now on another thread may read on: the methods do not hold it up.
-            if (!served.alive) connections_.remove(id);
-            dispatcher_.give_out(*connection, std::move(served.events));
+        try {
+            for (bool more = true; more;) {
+                ServerConnection::Served served = connection->serve();
+                more = served.has_more;
+                // From now on another thread may read on: the methods do not hold it up.
+                if (!served.alive) connections_.remove(id);
+                dispatcher_.give_out(*connection, std::move(served.events));
+            }
+        } catch (...) {
+            connection->kill();
+            wait_for(*connection, false);  // whoever hears of it removes it
+            throw;
         }
     }
 
@@ -169,9 +200,17 @@ class Server::Core final : public ServerShared {
                 if ((errno == EMFILE || errno == ENFILE) && !evict()) return;
                 break;
             }
-            admit(made, text_of(address, size), listeners_[index].is_unix());
+            try {
+                admit(made, text_of(address, size), listeners_[index].is_unix());
+            } catch (const std::bad_alloc&) {
+                break;  // the socket is closed, or will be when it is heard of
+            }
         }
-        if (!stopping_) wait_again(listener, EPOLLIN, kFirstListener + index);
+        accept_again(index);
+    }
+
+    void accept_again(std::uint64_t index) {
+        if (!stopping_) wait_again(listeners_[index].socket, EPOLLIN, kFirstListener + index);
     }
 
     void admit(int made, std::string peer, bool is_unix) {
@@ -192,14 +231,15 @@ class Server::Core final : public ServerShared {
         connections_.add(connection);
         epoll_event event =
             event_of(EPOLLIN | EPOLLRDHUP | EPOLLOUT | EPOLLONESHOT, connection->id());  // it has something to say
-        if (epoll_ctl(epoll_.number, EPOLL_CTL_ADD, made, &event) != 0) connections_.remove(connection->id());
+        if (epoll_ctl(epoll_.number, EPOLL_CTL_ADD, made, &event) != 0) return connections_.remove(connection->id());
+        if (stopping_) connection->begin_drain();  // it may have come too late to be told with the others
     }
 
     bool evict() {
-        const auto longest = connections_.idle_for_longest();
-        if (!longest) return false;
-        longest->kill();
-        connections_.remove(longest->id());
+        const auto chosen = connections_.most_idle();
+        if (!chosen) return false;
+        chosen->end({Code::unavailable, "the server makes room for others"});
+        serve(chosen->id());  // which removes it
         ++evicted_;
         return true;
     }
@@ -208,66 +248,30 @@ class Server::Core final : public ServerShared {
         while (connections_.size() != 0 && Clock::now() < end) std::this_thread::sleep_for(std::chrono::milliseconds(2));
     }
 
-    // A call that goes on is told when its time is over.
-    void watch_deadline(const std::shared_ptr<ConnectedCall>& call) {
-        const auto deadline = call->info().deadline;
-        if (!deadline || call->has_ended()) return;
-        const std::lock_guard lock(deadlines_mutex_);
-        const bool first = deadlines_.empty() || *deadline < deadlines_.top().first;
-        deadlines_.emplace(*deadline, call);
-        if (first) set_timer(std::min(*deadline, next_look_));
-    }
-
-    void set_timer(Clock::time_point time) {
-        itimerspec when{};
-        when.it_value = timespec_of(time);
-        timerfd_settime(timer_.number, TFD_TIMER_ABSTIME, &when, nullptr);
-    }
-
     void on_time() {
-        hear(timer_.number);
         const auto now = Clock::now();
-        std::vector<std::shared_ptr<ConnectedCall>> late;
-        bool look = false;
-        {
-            const std::lock_guard lock(deadlines_mutex_);
-            while (!deadlines_.empty() && deadlines_.top().first <= now) {
-                if (auto call = deadlines_.top().second.lock()) late.push_back(std::move(call));
-                deadlines_.pop();
-            }
-            look = now >= next_look_;
-            if (look) next_look_ = now + kLookAfterEvery;
-            set_timer(deadlines_.empty() ? next_look_ : std::min(next_look_, deadlines_.top().first));
-        }
-        wait_again(timer_.number, EPOLLIN, kTimer);
-        for (const auto& call : late) call->expire();
-        if (!look) return;
-        for (std::size_t i = 0; i < listeners_.size() && !stopping_; ++i) {
-            wait_again(listeners_[i].socket, EPOLLIN, kFirstListener + i);
-        }
+        const Deadlines::Due due = deadlines_.on_time(now);
+        wait_again(deadlines_.descriptor(), EPOLLIN, kTimer);
+        for (const auto& call : due.late) call->expire();
+        if (!due.look) return;
+        for (std::uint64_t i = 0; i < listeners_.size(); ++i) accept_again(i);
         for (const auto& connection : connections_.all()) {
             if (!connection->look_after(now)) connection->kill();  // whoever hears of it removes it
         }
     }
 
-    using Deadline = std::pair<Clock::time_point, std::weak_ptr<ConnectedCall>>;
-    struct Later {
-        bool operator()(const Deadline& one, const Deadline& other) const { return one.first > other.first; }
-    };
-
     const std::shared_ptr<TlsContext> tls_;
     const std::size_t turns_;
     WorkQueue work_;
     Dispatcher dispatcher_;
-    const Descriptor epoll_, wake_, help_, timer_;
+    Deadlines deadlines_;
+    const Descriptor epoll_, wake_, help_;
     std::vector<Listener> listeners_;
     std::vector<std::thread> threads_;
+    std::mutex stop_mutex_;
     std::atomic<bool> stopping_{false}, ended_{false};
     Connections connections_;
     std::atomic<std::uint64_t> next_id_{kFirstConnection}, accepted_{0}, evicted_{0};
-    std::mutex deadlines_mutex_;  // over what follows
-    std::priority_queue<Deadline, std::vector<Deadline>, Later> deadlines_;
-    Clock::time_point next_look_;
 };
 
 Server::Server(const ServerLimits& limits, std::shared_ptr<const Guard> guard, std::shared_ptr<TlsContext> tls)

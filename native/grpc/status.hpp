@@ -37,6 +37,9 @@ struct Status {
     std::string message;
 };
 
+// What is told of a status at most; clients refuse headers that are much longer.
+constexpr std::size_t kMaxStatusBytes = 4096;
+
 // `grpc-message` as it is sent: all but printable ASCII as %XX.
 std::string percent_encoded(std::string_view text);
 // And back. What is no %XX stays as it is, as gRPC wants it.

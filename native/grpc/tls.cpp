@@ -130,7 +130,7 @@ class FileContext final : public TlsContext {
         if (!files.key.empty()) key_.emplace(files.key, WatchedFile::Kind::secret);
         if (!files.ca.empty()) ca_.emplace(files.ca, WatchedFile::Kind::open);
         if (certificate_.has_value() != key_.has_value())
-            throw InvalidInput("expected a certificate and its key, got one of both");
+            throw InvalidInput("a certificate and its key must be given together");
         if (is_server && !certificate_) throw InvalidInput("expected the certificate of a server, got none");
         context_ = load();
     }

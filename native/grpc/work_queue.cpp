@@ -11,6 +11,8 @@ namespace {
 
 constexpr double kFirstGuess = 2.0;  // nanoseconds for a byte
 constexpr double kInertia = 16;
+// What took longer by far was held up by something else, with the machine or by a shard, and says little about the next one.
+constexpr double kMostAtOnce = 16;
 // Work for less says more about threads than about bytes.
 constexpr std::size_t kLeastBytes = 4096;
 // Guesses are too high while many come at once and take the processors from those who work. So a call is refused only if it
@@ -65,6 +67,13 @@ void WorkQueue::help() {
     work_off(std::move(first), lock);
 }
 
+void WorkQueue::drop() {
+    std::deque<Work> dropped;  // goes without the lock
+    const std::lock_guard lock(mutex_);
+    waiting_.swap(dropped);
+    waiting_bytes_ = 0;
+}
+
 // False: it was refused, without the lock.
 bool WorkQueue::stand_in_line(Work work, std::unique_lock<std::mutex>& lock) {
     const std::chrono::nanoseconds own = estimate(work.bytes);
@@ -88,8 +97,10 @@ void WorkQueue::work_off(Work work, std::unique_lock<std::mutex>& lock) {
     ++at_work_;
     for (;;) {
         bytes_at_work_ += work.bytes;
+        // What nobody stands behind is tried however long it takes by the estimate: a wrong one would never be mended else.
+        const bool try_anyway = waiting_.empty();
         lock.unlock();
-        run(work);
+        run(work, try_anyway);
         const std::size_t done = work.bytes;
         work = {};  // what it holds goes without the lock
         lock.lock();
@@ -102,10 +113,10 @@ void WorkQueue::work_off(Work work, std::unique_lock<std::mutex>& lock) {
     --at_work_;
 }
 
-void WorkQueue::run(const Work& work) {
+void WorkQueue::run(const Work& work, bool try_anyway) {
     const auto began = Clock::now();
     const auto deadline = work.call->info().deadline;
-    const bool too_late = deadline && *deadline - began < estimate(work.bytes) * kSurePart / kOfParts;
+    const bool too_late = !try_anyway && deadline && *deadline - began < estimate(work.bytes) * kSurePart / kOfParts;
     if (work.call->has_ended() || too_late) {
         work.call->finish({Code::deadline_exceeded, "expected a turn before the deadline, got none in time"});
         const std::lock_guard lock(mutex_);
@@ -119,7 +130,7 @@ void WorkQueue::run(const Work& work) {
 // Threads that learn at the same time may lose what one of them learned.
 void WorkQueue::learn(std::size_t bytes, std::chrono::nanoseconds took) {
     const double before = nanoseconds_per_byte_.load(std::memory_order_relaxed);
-    const double now = static_cast<double>(took.count()) / static_cast<double>(bytes);
+    const double now = std::min(static_cast<double>(took.count()) / static_cast<double>(bytes), kMostAtOnce * before);
     nanoseconds_per_byte_.store(before + (now - before) / kInertia, std::memory_order_relaxed);
 }
 

@@ -19,7 +19,7 @@ namespace persia::grpc {
 struct Work {
     ServerCallPtr call;
     std::size_t bytes = 0;
-    std::function<void()> run;
+    std::function<void()> run;  // throws nothing
 };
 
 // There are as many turns as may be at work. Whoever brings work and gets a turn does the work itself, and then that of those
@@ -36,6 +36,8 @@ class WorkQueue {
     bool put(Work work);
     // Does what waits, if there is a turn for it.
     void help();
+    // Lets go of what waits: nobody will do it.
+    void drop();
 
     std::size_t waiting() const;
     struct Counts {
@@ -50,7 +52,7 @@ class WorkQueue {
   private:
     bool stand_in_line(Work work, std::unique_lock<std::mutex>& lock);
     void work_off(Work work, std::unique_lock<std::mutex>& lock);
-    void run(const Work& work);
+    void run(const Work& work, bool try_anyway);
     void learn(std::size_t bytes, std::chrono::nanoseconds took);
 
     const std::size_t turns_;

@@ -1,22 +1,17 @@
 #include "routing/ask.hpp"
 
 #include <algorithm>
-#include <chrono>
 #include <utility>
 
+#include "grpc/call_failed.hpp"
 #include "grpc/wait.hpp"
 
 namespace persia::routing {
 
-namespace {
-
-// How late a signal may be heard that came just before a wait.
-constexpr std::chrono::milliseconds kSignals{500};
-
-}  // namespace
-
-Call::Call(std::shared_ptr<ReplicaSet> service, std::string path, grpc::OutgoingMessage message, Check check)
-    : path_(std::move(path)), message_(std::move(message)), check_(std::move(check)), attempts_(std::move(service)) {}
+Call::Call(std::shared_ptr<ReplicaSet> service, std::string path, grpc::OutgoingMessage message, Check check,
+           AnswerMemory memory)
+    : path_(std::move(path)), message_(std::move(message)), check_(std::move(check)), memory_(std::move(memory)),
+      attempts_(std::move(service)) {}
 
 Call::~Call() { cancel(); }
 Call::Call(Call&&) noexcept = default;
@@ -40,6 +35,13 @@ Clock::time_point Call::advance(Clock::time_point now, Clock::time_point end, co
 }
 
 void Call::ask(const std::shared_ptr<Replica>& replica, Clock::time_point now, Clock::time_point end) {
+    grpc::Reservation memory(memory_.budget);
+    if (!memory.grow_to(memory_.bytes)) {
+        if (!active_.empty()) return;  // it would have been a hedge
+        const grpc::CallFailed none = grpc::no_memory_for_answer(memory_.bytes);
+        error_ = CallError{none.status, none.pushback};
+        return;
+    }
     attempts_.began(replica);
     Replica::Taken taken = replica->take_connection();
     if (!taken.connection) {
@@ -47,7 +49,8 @@ void Call::ask(const std::shared_ptr<Replica>& replica, Clock::time_point now, C
         reply.status = grpc::Status(grpc::Code::unavailable, std::move(taken.failure));
         return fail(replica, taken.generation, reply, now);
     }
-    taken.connection->begin({.path = path_, .message = message_, .token = replica->token(), .deadline = end});
+    const std::string token = replica->token();
+    taken.connection->begin({.path = path_, .message = message_, .token = token, .deadline = end, .memory = std::move(memory)});
     active_.push_back({replica, taken.generation, std::move(taken.connection)});
 }
 
@@ -127,7 +130,7 @@ void Asking::finish(const OnWait& on_wait) {
     std::vector<grpc::ClientConnection*> connections;
     Clock::time_point heard = Clock::now();
     for (Clock::time_point now = heard; !is_over();) {
-        Clock::time_point wake = now + kSignals;
+        Clock::time_point wake = now + on_wait.every;
         for (Call& call : calls_) {
             if (!call.has_ended()) wake = std::min(wake, call.advance(now, end_, policy_));
         }
@@ -141,9 +144,9 @@ void Asking::finish(const OnWait& on_wait) {
         bool any = false;
         for (Call& call : calls_) any = call.collect(now) || any;
         const bool interrupted = !any && now < wake;
-        if (on_wait && (interrupted || now - heard >= kSignals)) {
+        if (on_wait.look && (interrupted || now - heard >= on_wait.every)) {
             heard = now;
-            on_wait();
+            on_wait.look();
         }
     }
     give_up();

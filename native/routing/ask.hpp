@@ -1,6 +1,7 @@
 // Asks several services at once, each of which may have replicas: retries, hedges, and keeps to the caller's time.
 #pragma once
 
+#include <chrono>
 #include <functional>
 #include <memory>
 #include <optional>
@@ -9,11 +10,24 @@
 #include <vector>
 
 #include "grpc/client_connection.hpp"
+#include "grpc/memory_budget.hpp"
 #include "grpc/message.hpp"
 #include "routing/attempts.hpp"
 #include "routing/replica_set.hpp"
 
 namespace persia::routing {
+
+// How large an answer is about, and of which budget its memory is taken, before anybody is asked for it; null: of none.
+struct AnswerMemory {
+    std::shared_ptr<grpc::MemoryBudget> budget = {};
+    std::size_t bytes = 0;
+};
+
+// What somebody does now and then who waits for long, and when a signal has come; what it throws ends the wait.
+struct OnWait {
+    std::function<void()> look = {};
+    Clock::duration every = std::chrono::milliseconds(500);
+};
 
 // One call to one service. Afterwards it has either an answer or an error.
 // Thread safety: for one thread at a time.
@@ -24,7 +38,8 @@ class Call {
     using Check = std::function<std::string(std::span<const std::byte> message)>;
 
     // path: `/package.Service/Method`. message: may be sent more than once.
-    Call(std::shared_ptr<ReplicaSet> service, std::string path, grpc::OutgoingMessage message, Check check);
+    Call(std::shared_ptr<ReplicaSet> service, std::string path, grpc::OutgoingMessage message, Check check,
+         AnswerMemory memory = {});
     ~Call();
     Call(Call&&) noexcept;
     Call& operator=(Call&&) noexcept;
@@ -64,6 +79,7 @@ class Call {
     std::string path_;
     grpc::OutgoingMessage message_;
     Check check_;
+    AnswerMemory memory_;
     Attempts attempts_;
     std::vector<Active> active_;
     grpc::ReceivedMessage answer_;
@@ -79,9 +95,6 @@ class Asking {
         all,   // one error is enough: the other calls may then have neither answer nor error
         each,  // the others go on
     };
-    // Called now and then while it waits for long, and when a signal has come; what it throws ends the wait.
-    using OnWait = std::function<void()>;
-
     // end: when the calls are given up.
     Asking(std::vector<Call> calls, Clock::time_point end, const RetryPolicy& policy, Need need = Need::all);
     ~Asking();  // gives up what is under way

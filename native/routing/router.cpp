@@ -51,14 +51,13 @@ std::shared_ptr<const Settled> Router::settled() const {
     return settled_;
 }
 
-std::unique_ptr<Lookup> Router::begin(const Batch& batch, double seconds,
-                                      const std::function<void(std::size_t bytes)>& reserve) const {
+std::unique_ptr<Lookup> Router::begin(const Batch& batch, double seconds, std::shared_ptr<grpc::MemoryBudget> budget) const {
     // What is left when a shard is given up must do for an answer without it.
     const Clock::time_point end =
         Clock::now() + duration_of(options_.zeros_for_missing_shards ? kShareWithout * seconds : seconds);
     Plan plan = make_plan(batch, *slots_, static_cast<std::uint32_t>(std::min<std::size_t>(shards_.size(), kMaxShards + 1)));
-    std::unique_ptr<Lookup> lookup(new Lookup(shared_from_this(), std::move(plan), end));
-    lookup->make_room(reserve);
+    std::unique_ptr<Lookup> lookup(new Lookup(shared_from_this(), std::move(plan), end, std::move(budget)));
+    lookup->make_room();
     lookup->ask();
     return lookup;
 }
@@ -92,15 +91,16 @@ bool Router::can_do_without(const CallError& error) const {
            (error.status.code == grpc::Code::unavailable || error.status.code == grpc::Code::deadline_exceeded);
 }
 
-Lookup::Lookup(std::shared_ptr<const Router> router, Plan plan, Clock::time_point end)
-    : router_(std::move(router)), plan_(std::make_shared<const Plan>(std::move(plan))), end_(end) {
+Lookup::Lookup(std::shared_ptr<const Router> router, Plan plan, Clock::time_point end,
+               std::shared_ptr<grpc::MemoryBudget> budget)
+    : router_(std::move(router)), plan_(std::make_shared<const Plan>(std::move(plan))), end_(end), budget_(std::move(budget)) {
     for (std::size_t i = 0; i < plan_->shards.size(); ++i) {
         const PlannedRequest& request = plan_->shards[i];
         if (const std::size_t size = request.view().answer_size(); size != 0) asked_.push_back({i, size, request.parts.size()});
     }
 }
 
-void Lookup::make_room(const std::function<void(std::size_t bytes)>& reserve) {
+void Lookup::make_room() {
     auto room = std::make_shared<Room>();
     room->shapes.reserve(3 * plan_->features.size());
     for (const PlannedFeature& feature : plan_->features) {
@@ -108,7 +108,9 @@ void Lookup::make_room(const std::function<void(std::size_t bytes)>& reserve) {
         room->size += shape.size();
         room->shapes.insert(room->shapes.end(), {shape.samples, shape.ids, shape.numbers});
     }
-    if (reserve) reserve(room->size * sizeof(std::uint16_t));
+    room->memory = grpc::Reservation(budget_);
+    const std::size_t bytes = room->size * sizeof(std::uint16_t);
+    if (!room->memory.grow_to(bytes)) throw grpc::no_memory_for_answer(bytes);
     room->numbers = std::make_unique_for_overwrite<std::uint16_t[]>(room->size);
     room_ = std::move(room);
 }
@@ -119,6 +121,7 @@ void Lookup::ask() {
     calls.reserve(asked_.size());
     for (Asked& asked : asked_) {
         asked.answered = false;
+        asked.message = {};  // of an attempt before
         const wire::ShardPlace place{static_cast<std::uint32_t>(asked.shard), count};
         auto check = [this, &asked](std::span<const std::byte> message) -> std::string {
             try {
@@ -129,7 +132,8 @@ void Lookup::ask() {
             return router_->why_no_answer(asked, asked.response);
         };
         calls.emplace_back(router_->shards_[asked.shard], kLookup,
-                           wire::encode_lookup_request(place, plan_->shards[asked.shard].view(), plan_), std::move(check));
+                           wire::encode_lookup_request(place, plan_->shards[asked.shard].view(), plan_), std::move(check),
+                           AnswerMemory{budget_, wire::most_response_bytes(asked.parts, asked.answer_size)});
     }
     const bool all = !router_->options_.zeros_for_missing_shards;
     began_ = Clock::now();
@@ -137,7 +141,7 @@ void Lookup::ask() {
     asking_->begin();
 }
 
-LookupResult Lookup::finish(const Asking::OnWait& on_wait) {
+LookupResult Lookup::finish(const OnWait& on_wait) {
     const Clock::time_point first = began_;
     for (int attempt = 1;; ++attempt) {
         asking_->finish(on_wait);

@@ -3,7 +3,6 @@
 
 #include <cstddef>
 #include <cstdint>
-#include <functional>
 #include <memory>
 #include <mutex>
 #include <optional>
@@ -36,6 +35,7 @@ struct Room {
     std::unique_ptr<std::uint16_t[]> numbers;  // f16, one tensor after the other; there when the lookup is finished
     std::size_t size = 0;                      // of the numbers
     std::vector<std::uint32_t> shapes;         // of each tensor three, as ForwardResponse has them
+    grpc::Reservation memory;                  // of the numbers
 
     std::span<const std::uint16_t> all() const { return {numbers.get(), size}; }
 };
@@ -63,7 +63,7 @@ class Lookup {
 
     // Waits for the answers, and fills the room. Throws grpc::CallFailed: UNAVAILABLE for a shard that does not answer,
     // DEADLINE_EXCEEDED, or what a server has refused it with. REQUIRES: it was not called before.
-    LookupResult finish(const Asking::OnWait& on_wait = {});
+    LookupResult finish(const OnWait& on_wait = {});
 
   private:
     friend class Router;
@@ -78,9 +78,9 @@ class Lookup {
         bool answered = false;
     };
 
-    Lookup(std::shared_ptr<const Router> router, Plan plan, Clock::time_point end);
+    Lookup(std::shared_ptr<const Router> router, Plan plan, Clock::time_point end, std::shared_ptr<grpc::MemoryBudget> budget);
 
-    void make_room(const std::function<void(std::size_t bytes)>& reserve);
+    void make_room();
     void ask();
     void take_answers();
     bool are_of_one_checkpoint() const;
@@ -89,6 +89,7 @@ class Lookup {
     const std::shared_ptr<const Router> router_;
     const std::shared_ptr<const Plan> plan_;
     const Clock::time_point end_;
+    const std::shared_ptr<grpc::MemoryBudget> budget_;  // null: there is none
     std::shared_ptr<const Room> room_;
     std::vector<Asked> asked_;  // those shards that have something to answer
     std::optional<Asking> asking_;
@@ -106,11 +107,11 @@ class Router : public std::enable_shared_from_this<Router> {
     // shards: in order.
     Router(std::shared_ptr<const Slots> slots, std::vector<std::shared_ptr<ReplicaSet>> shards, const RouterOptions& options);
 
-    // Plans, and sends the requests. seconds: that it may take. reserve: is told how much memory the tensors take before they
-    // do; what it throws ends the lookup. Throws InvalidInput, FeatureError, TooLarge for a batch that does not fit the slots
-    // or a limit.
+    // Plans, and sends the requests. seconds: that it may take. budget: of which memory is taken for the tensors, and for the
+    // answers of the shards; null: of none. Throws InvalidInput, FeatureError, TooLarge for a batch that does not fit the slots
+    // or a limit, and grpc::CallFailed where the tensors do not fit what is left of the budget.
     std::unique_ptr<Lookup> begin(const Batch& batch, double seconds,
-                                  const std::function<void(std::size_t bytes)>& reserve = {}) const;
+                                  std::shared_ptr<grpc::MemoryBudget> budget = nullptr) const;
 
     void settle(Settled settled);
     std::shared_ptr<const Settled> settled() const;

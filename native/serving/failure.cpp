@@ -27,7 +27,7 @@ Failure current_failure() {
         throw;
     } catch (const grpc::CallFailed& error) {
         Failure failure{error.status, {}};
-        if (error.pushback) failure.trailers.emplace_back("grpc-retry-pushback-ms", std::to_string(error.pushback->count()));
+        if (error.pushback) failure.trailers = grpc::pushback_for(*error.pushback);
         return failure;
     } catch (const InvalidInput& error) {
         return {{Code::invalid_argument, error.what()}, {}};
@@ -38,7 +38,7 @@ Failure current_failure() {
     } catch (const DecodeError& error) {
         return {{Code::invalid_argument, error.what()}, {}};
     } catch (const std::bad_alloc&) {
-        return {{Code::resource_exhausted, "expected memory for the answer, got none of the system"}, {}};
+        return {{Code::resource_exhausted, "the system has no memory for the answer"}, {}};
     } catch (const std::exception& error) {
         return internal(error.what());
     } catch (...) {

@@ -22,12 +22,8 @@ constexpr auto kRelaxed = std::memory_order_relaxed;  // each figure stands for 
 constexpr std::size_t kPlanFactor = 4;
 // A lookup waits for shards, and so is more work than its bytes say.
 constexpr std::size_t kWaitBytes = 256 << 10;
-
-// Tensors until they are sent, and what they take of the server's memory.
-struct Tensors {
-    grpc::Reservation reservation;
-    std::shared_ptr<const routing::Room> room;
-};
+// How often it looks meanwhile whether its caller still waits.
+constexpr std::chrono::milliseconds kLook{10};
 
 // REQUIRES: the message outlives the batch.
 Batch decode(const wire::ForwardRequest& request) {
@@ -36,7 +32,7 @@ Batch decode(const wire::ForwardRequest& request) {
                            (request.batch.empty() ? "neither" : "both"));
     }
     Batch batch = request.ids.empty() ? decode_batch(request.batch) : decode_ids(request.ids);
-    if (!batch.has_ids) throw InvalidInput("expected a batch with id features, got one without");
+    if (!batch.has_ids) throw InvalidInput("the batch has no id features");
     return batch;
 }
 
@@ -78,22 +74,22 @@ grpc::OutgoingMessage ForwardMethod::answer(grpc::ServerCall& call, const grpc::
         const double left = std::chrono::duration<double>(*deadline - grpc::Clock::now()).count();
         seconds = request.timeout_ms != 0 ? std::min(seconds, left) : left;
     }
-    const auto tensors = std::make_shared<Tensors>();
     grpc::Reservation planning;
     reserve(call, planning, kPlanFactor * message.size());
     const Batch batch = decode(request);
-    const auto lookup = router_->begin(batch, seconds, [&](std::size_t bytes) { reserve(call, tensors->reservation, bytes); });
-    routing::LookupResult result = lookup->finish([&] {
+    const auto lookup = router_->begin(batch, seconds, planning.budget());
+    const auto stop_for_nobody = [&] {
         if (call.has_ended()) throw grpc::CallFailed({Code::cancelled, "nobody waits for the answer any more"});
-    });
+    };
+    routing::LookupResult result = lookup->finish({.look = stop_for_nobody, .every = kLook});
     counts_->add(result);
-    tensors->room = lookup->room();
+    const auto& room = lookup->room();
     const wire::ForwardFacts facts{std::move(result.versions),
                                    result.misses,
                                    {result.missing_shards.begin(), result.missing_shards.end()},
                                    embedding_config_id_,
                                    result.checkpoint_id};
-    return wire::encode_forward_response(facts, result.counts, tensors->room->all(), tensors->room->shapes, tensors);
+    return wire::encode_forward_response(facts, result.counts, room->all(), room->shapes, room);
 }
 
 std::size_t ForwardMethod::work_of(const grpc::ReceivedMessage& message) const {

@@ -85,7 +85,7 @@ grpc::OutgoingMessage LookupMethod::answer(grpc::ServerCall& call, const grpc::R
 
 const Table& LookupMethod::open_table() const {
     if (const Table* table = context_->table()) return *table;
-    throw grpc::CallFailed({Code::unavailable, "expected a shard that is ready, got one that is " + context_->state()});
+    throw grpc::CallFailed({Code::unavailable, "the shard is not ready, it is " + context_->state()});
 }
 
 std::size_t LookupMethod::work_of(const grpc::ReceivedMessage& message) const {

@@ -105,7 +105,7 @@ void BatchEncoder::add_feature(std::string_view name, std::size_t batch_size, Sa
     check_name(name);
     const std::size_t ids = count_ids(name, batch_size, sample_of);
     std::string key(name);
-    if (names_.contains(key)) throw FeatureError(key, "expected each feature once in a batch, got it twice");
+    if (names_.contains(key)) throw FeatureError(key, "the batch has this feature twice");
     find_distinct(batch_size, ids, sample_of);
     features_.push_back(write_feature(name, batch_size, ids, sample_of));
     names_.insert(std::move(key));

@@ -5,6 +5,7 @@
 #include <cstring>
 
 #if defined(__x86_64__)
+#include <cpuid.h>
 #include <immintrin.h>
 #define PERSIA_F16C __attribute__((target("avx,f16c")))
 #endif
@@ -41,7 +42,13 @@ float from_half_one(std::uint16_t half) {
 
 #if defined(__x86_64__)
 
-const bool kHasF16c = __builtin_cpu_supports("avx") != 0 && __builtin_cpu_supports("f16c") != 0;
+// Not every compiler has the name of it for __builtin_cpu_supports().
+bool has_f16c() {
+    unsigned a = 0, b = 0, c = 0, d = 0;
+    return __builtin_cpu_supports("avx") != 0 && __get_cpuid(1, &a, &b, &c, &d) != 0 && (c & bit_F16C) != 0;
+}
+
+const bool kHasF16c = has_f16c();
 
 PERSIA_F16C std::size_t to_half_f16c(const float* in, std::uint16_t* out, std::size_t n) {
     const __m256 largest = _mm256_set1_ps(kLargest);

@@ -54,7 +54,7 @@ Slots::Slots(std::vector<Slot> slots, unsigned prefix_bits) : slots_(std::move(s
         if (slot.weighted && !slot.summation) throw FeatureError(slot.name, "expected weights of pooled rows only");
         if (slot.keep_last && slot.summation) throw FeatureError(slot.name, "expected to keep the last ids of raw rows only");
         most_signs_per_id_ = std::max(most_signs_per_id_, slot.signs_per_id());
-        if (!by_name_.emplace(slot.name, i).second) throw FeatureError(slot.name, "expected each slot once, got it twice");
+        if (!by_name_.emplace(slot.name, i).second) throw FeatureError(slot.name, "the embedding config has this slot twice");
     }
 }
 

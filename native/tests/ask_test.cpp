@@ -249,7 +249,7 @@ TEST(who_asks_is_heard_while_it_waits) {
     const auto interrupted = [&] {
         if (++times == 2) throw std::runtime_error("interrupted");
     };
-    CHECK_THROWS(asking.finish(interrupted), std::runtime_error);
+    CHECK_THROWS(asking.finish({.look = interrupted}), std::runtime_error);
 }
 
 TEST(large_questions_and_answers_are_whole) {

@@ -101,13 +101,18 @@ TEST(the_line_is_bounded) {
 TEST(a_closed_queue_takes_nothing) {
     const auto queue = std::make_shared<CallQueue>();
     const auto method = queue->method(false);
-    give(*method, std::make_shared<FakeCall>(), "");
+    const auto out = std::make_shared<FakeCall>(), in_line = std::make_shared<FakeCall>(), late = std::make_shared<FakeCall>();
+    give(*method, out, "");
     {
         const auto item = queue->next(kNoTime);
+        give(*method, in_line, "");
         queue->close();
     }
     CHECK(queue->closed());
     CHECK(!queue->next(kPatience));
+    give(*method, late, "");
+    CHECK(!out->ended);  // whoever has it answers it
+    for (const auto& call : {in_line, late}) CHECK(call->status.code == grpc::Code::unavailable);
 }
 
 }  // namespace

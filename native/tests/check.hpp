@@ -1,7 +1,9 @@
-// A test is TEST(name) { CHECK(...); }. The executable runs all of its tests and fails if one CHECK did.
+// A test is TEST(name) { CHECK(...); }. The executable runs all of its tests, or those whose names have its argument in them,
+// and fails if one CHECK did.
 #pragma once
 
 #include <cstdio>
+#include <cstring>
 #include <exception>
 #include <vector>
 
@@ -49,8 +51,10 @@ inline void that(bool ok, const char* expression, const char* file, int line) {
         check::that(thrown, #expression " throws " #Exception, __FILE__, __LINE__); \
     } while (false)
 
-int main() {
+int main(int count, char** arguments) {
+    std::setvbuf(stdout, nullptr, _IOLBF, 0);  // so that what hangs is known
     for (const check::Test& test : check::tests()) {
+        if (count > 1 && std::strstr(test.name, arguments[1]) == nullptr) continue;
         const int before = check::failures;
         try {
             test.run();

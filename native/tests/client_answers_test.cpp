@@ -201,20 +201,23 @@ TEST(an_answer_that_is_too_large_says_how_large_and_takes_no_memory) {
 }
 
 TEST(the_memory_of_answers_has_a_bound) {
-    ClientLimits limits;
-    limits.budget = std::make_shared<MemoryBudget>(1'000'000);
-    Client first(limits), second(limits);
-    first.peer.answer(first.ask(), framed(some_text(900'000)));
-    second.peer.answer(second.ask(), framed(some_text(900'000)));
+    const auto budget = std::make_shared<MemoryBudget>(1'000'000);
+    Client first, second;
+    first.peer.answer(first.ask("question", {}, Reservation(budget)), framed(some_text(900'000)));
+    second.peer.answer(second.ask("question", {}, Reservation(budget)), framed(some_text(900'000)));
     {
         const Reply kept = reply_to(first);
-        CHECK(kept.status.ok() && limits.budget->used() >= 900'000);
+        CHECK(kept.status.ok() && budget->used() >= 900'000);
         CHECK(reply_to(second).status.code == Code::resource_exhausted);
     }
-    CHECK(limits.budget->used() == 0);
+    CHECK(budget->used() == 0);
     second.peer.go_on();
-    second.peer.answer(second.ask(), framed(some_text(900'000)));
+    Reservation memory(budget);
+    CHECK(memory.grow_to(950'000));
+    second.peer.answer(second.ask("question", {}, std::move(memory)), framed(some_text(900'000)));
+    CHECK(budget->used() == 950'000);  // it was taken before
     CHECK(reply_to(second).status.ok());
+    CHECK(budget->used() == 0);
 }
 
 TEST(what_comes_before_the_headers_of_an_answer_is_no_answer) {

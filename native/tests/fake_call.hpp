@@ -19,7 +19,10 @@ class FakeCall final : public grpc::ServerCall {
     }
 
     const grpc::CallInfo& info() const override { return call_info; }
-    bool has_ended() const override { return ended; }
+    bool has_ended() const override {
+        ++looks;
+        return ended;
+    }
     void send(grpc::OutgoingMessage message) override { sent = std::move(message); }
     void add_trailer(std::string key, std::string value) override { added.emplace_back(std::move(key), std::move(value)); }
     void finish(grpc::Status how, grpc::Metadata with) override {
@@ -41,6 +44,7 @@ class FakeCall final : public grpc::ServerCall {
 
     grpc::CallInfo call_info;
     std::atomic<bool> ended = false;
+    mutable std::atomic<int> looks = 0;  // of those who want to know that
     std::optional<grpc::OutgoingMessage> sent;
     grpc::Status status;
     grpc::Metadata trailers, added;

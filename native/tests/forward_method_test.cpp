@@ -40,6 +40,15 @@ Bytes ids_of(const Bytes& batch) {
     return {out.view().begin(), out.view().end()};
 }
 
+// A request for ten times so many rows, each of five numbers.
+constexpr std::size_t kRowBytes = 5 * sizeof(float);
+Bytes request_for_rows(std::uint64_t tens, std::uint32_t timeout_ms = 0) {
+    Samples samples;
+    for (std::uint64_t i = 0; i < tens; ++i) samples.push_back(range(10 * i, 10 * i + 10));
+    const Bytes ids = ids_of(encoded({{"raw", samples}}));
+    return joined(wire::encode_forward_request({.ids = ids, .timeout_ms = timeout_ms}, nullptr));
+}
+
 std::string refusal(Middleware& middleware, const Bytes& message, Code code) {
     const auto call = call_with(*middleware.method, message);
     CHECK(call->ended && !call->sent && call->status.code == code);
@@ -82,8 +91,7 @@ TEST(requests_that_are_wrong_are_refused) {
     CHECK(refusal(middleware, request_of(Bytes(5)), Code::invalid_argument).starts_with("at byte "));
     CHECK(refusal(middleware, request_of(encoded({{"other", {{1}}}})), Code::invalid_argument) ==
           "'other': the embedding config has no slot of this name");
-    CHECK(refusal(middleware, request_of(encoded({})), Code::invalid_argument) ==
-          "expected a batch with id features, got one without");
+    CHECK(refusal(middleware, request_of(encoded({})), Code::invalid_argument) == "the batch has no id features");
     CHECK(middleware.counts->calls().totals().by_code[static_cast<std::size_t>(Code::invalid_argument)] == 6);
 }
 
@@ -115,6 +123,40 @@ TEST(a_lookup_that_nobody_waits_for_any_more_ends) {
     CHECK(middleware.counts->calls().totals().dropped == 1);
 }
 
+TEST(shards_need_not_go_on_when_a_client_has_gone) {
+    const Middleware middleware;
+    const Served silent(kLookupPath, std::make_shared<Silent>());
+    for (const auto& set : middleware.shards.sets) set->set_replicas({ready_replica(silent.address())});
+    const Served served(kForwardPath, middleware.method);
+    for (const bool resets : {true, false}) {
+        const std::uint64_t before = silent.server().counts().cancelled;
+        auto taken = ready_replica(served.address())->take_connection();
+        grpc::OutgoingMessage message;
+        message.append(request_of(batches_of_tests()[0]));
+        taken.connection->begin({.path = kForwardPath, .message = std::move(message)});
+        while (silent.server().counts().calls < 2) {
+            taken.connection->advance();
+            std::this_thread::yield();
+        }
+        if (resets) {
+            taken.connection->cancel();
+        } else {
+            taken.connection.reset();  // the connection is lost
+        }
+        while (silent.server().counts().cancelled < before + 2 || silent.server().counts().calls != 0)
+            std::this_thread::yield();
+    }
+    CHECK(silent.server().counts().finished == silent.server().counts().cancelled);
+}
+
+TEST(a_lookup_looks_often_whether_its_caller_still_waits) {
+    Middleware middleware;
+    const Served silent(kLookupPath, std::make_shared<Silent>());
+    for (const auto& set : middleware.shards.sets) set->set_replicas({ready_replica(silent.address())});
+    const auto call = call_with(*middleware.method, request_of(batches_of_tests()[0], 300));
+    CHECK(call->status.code == Code::deadline_exceeded && call->looks > 3);
+}
+
 TEST(memory_for_tensors_is_taken_of_the_servers) {
     Middleware middleware;
     const Bytes batch = encoded({{"raw", Samples(1000, {1, 2})}});  // 120 kB of tensors
@@ -128,6 +170,68 @@ TEST(memory_for_tensors_is_taken_of_the_servers) {
     CHECK(budget->used() == 0);
     const auto refused = call_with(*middleware.method, request_of(batch), std::make_shared<grpc::MemoryBudget>(100'000));
     CHECK(refused->status.code == Code::resource_exhausted && refused->trailers.size() == 1);
+}
+
+TEST(memory_for_what_shards_send_is_taken_of_the_servers_before_they_are_asked) {
+    Middleware middleware;
+    const Served silent(kLookupPath, std::make_shared<Silent>());
+    for (const auto& set : middleware.shards.sets) set->set_replicas({ready_replica(silent.address())});
+    const Bytes message = request_for_rows(2'000, 100);
+    std::size_t most = 0;
+    const auto budget = std::make_shared<grpc::MemoryBudget>(10'000'000);
+    std::thread asker([&] { call_with(*middleware.method, message, budget); });
+    while (silent.server().counts().calls < 2) std::this_thread::yield();
+    most = budget->used();
+    asker.join();
+    CHECK(most > 20'000 * kRowBytes + 4 * message.size());
+    CHECK(budget->used() == 0);
+
+    const std::uint64_t asked = silent.server().counts().accepted;
+    const auto refused = call_with(*middleware.method, message, std::make_shared<grpc::MemoryBudget>(most / 2));
+    CHECK(refused->status.code == Code::resource_exhausted && refused->trailers.size() == 1);
+    CHECK(refused->trailers.front().first == "grpc-retry-pushback-ms");
+    CHECK(silent.server().counts().accepted == asked);
+}
+
+TEST(shards_that_send_more_than_they_were_asked_for_find_a_bound) {
+    Middleware middleware(1);
+    middleware.shards.spoilers[0]->spoil = [](Bytes answer) {
+        const Bytes more = bytes_of_hex("fa01808080080000");  // field 31, of 16 MiB
+        answer.insert(answer.end(), more.begin(), more.end() - 1);
+        answer.resize(answer.size() + (16 << 20));
+        return answer;
+    };
+    const auto budget = std::make_shared<grpc::MemoryBudget>(10'000'000);
+    CHECK(call_with(*middleware.method, request_for_rows(10), budget)->status.code == Code::resource_exhausted);
+    CHECK(budget->used() == 0);
+}
+
+TEST(many_large_lookups_at_a_time_are_answered_or_refused) {
+    const Middleware middleware;
+    grpc::ServerLimits limits;
+    limits.workers = 8;
+    limits.max_memory_bytes = 4'000'000;
+    const Served served(kForwardPath, middleware.method, limits);
+    const Bytes message = request_for_rows(2'000);
+    const auto replica = ready_replica(served.address());
+    constexpr int kCallers = 16, kCalls = 20;
+    std::atomic<int> answered = 0, refused = 0, other = 0;
+    std::vector<std::thread> callers;
+    for (int i = 0; i < kCallers; ++i) {
+        callers.emplace_back([&] {
+            for (int call = 0; call < kCalls; ++call) {
+                grpc::OutgoingMessage request;
+                request.append(message);
+                const grpc::Reply reply = replica->call(kForwardPath, std::move(request), kLong);
+                const bool overloaded = reply.status.code == Code::resource_exhausted && reply.pushback;
+                ++(reply.status.ok() ? answered : overloaded ? refused : other);
+            }
+        });
+    }
+    for (std::thread& caller : callers) caller.join();
+    CHECK(answered > 0 && refused > 0 && other == 0);
+    while (served.server().counts().calls != 0) std::this_thread::yield();
+    CHECK(served.server().counts().memory_bytes == 0);
 }
 
 TEST(missing_shards_are_told_and_counted) {

@@ -217,8 +217,10 @@ struct Client {
         : peer(says_settings, std::move(settings)), connection(plain_transport(peer.theirs()), "127.0.0.1:5000", limits) {}
 
     // Returns the stream that the call has, if the server knows of it.
-    std::int32_t ask(std::string message = "question", std::optional<Clock::time_point> deadline = {}) {
-        connection.begin({.path = kPath, .message = OutgoingMessage(std::move(message)), .deadline = deadline});
+    std::int32_t ask(std::string message = "question", std::optional<Clock::time_point> deadline = {},
+                     Reservation memory = {}) {
+        connection.begin(
+            {.path = kPath, .message = OutgoingMessage(std::move(message)), .deadline = deadline, .memory = std::move(memory)});
         peer.receive();
         return peer.streams.empty() ? 0 : peer.streams.rbegin()->first;
     }

@@ -51,9 +51,9 @@ TEST(a_shard_that_is_not_ready_says_what_it_does) {
     OneShard shard;
     const Bytes message = plain_message(request_for(AnswerKind::rows, 4, {0}));
     shard.context->close();
-    CHECK(refusal(shard, message, Code::unavailable) == "expected a shard that is ready, got one that is starting");
+    CHECK(refusal(shard, message, Code::unavailable) == "the shard is not ready, it is starting");
     shard.context->set_state("loading /checkpoint");
-    CHECK(refusal(shard, message, Code::unavailable) == "expected a shard that is ready, got one that is loading /checkpoint");
+    CHECK(refusal(shard, message, Code::unavailable) == "the shard is not ready, it is loading /checkpoint");
     shard.context->open(*shard.table, kCheckpoint);
     CHECK(call_with(*shard.method, message)->status.ok());
 }
@@ -94,6 +94,16 @@ TEST(an_answer_takes_of_the_servers_memory_until_it_is_sent) {
     }
     CHECK(budget->used() == 0);
     CHECK(call_with(*shard.method, message, budget)->status.ok());
+}
+
+TEST(a_small_answer_does_so_too) {
+    OneShard shard;
+    const auto budget = std::make_shared<grpc::MemoryBudget>(100'000);
+    {
+        const auto call = call_with(*shard.method, plain_message(request_for(AnswerKind::rows, 4, {0})), budget);
+        CHECK(call->status.ok() && budget->used() >= 16);
+    }
+    CHECK(budget->used() == 0);
 }
 
 TEST(the_copy_of_columns_that_are_not_aligned_counts_as_well) {

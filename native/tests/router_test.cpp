@@ -94,11 +94,13 @@ TEST(a_batch_that_does_not_fit_is_refused_before_anybody_is_asked) {
     const Bytes unknown = encoded({{"other", {{1}}}});
     CHECK_THROWS(router->begin(decode_batch(unknown), kLong), FeatureError);
     const Bytes batch = batches_of_tests()[0];
-    const auto no_memory = [](std::size_t bytes) {
-        CHECK(bytes == sizeof(std::uint16_t) * (3 * 4 + 3 * 10 * 6));
-        throw TooLarge("no memory");
-    };
-    CHECK_THROWS(router->begin(decode_batch(batch), kLong, no_memory), TooLarge);
+    constexpr std::size_t kTensors = sizeof(std::uint16_t) * (3 * 4 + 3 * 10 * 6);
+    CHECK_THROWS(router->begin(decode_batch(batch), kLong, std::make_shared<grpc::MemoryBudget>(kTensors - 1)),
+                 grpc::CallFailed);
+    const auto budget = std::make_shared<grpc::MemoryBudget>(kTensors);
+    const auto lookup = router->begin(decode_batch(batch), kLong, budget);
+    CHECK(budget->used() == kTensors);
+    CHECK_THROWS(lookup->finish(), grpc::CallFailed);  // there is nothing left for what the shard would send
     CHECK(shards.shards[0]->context->totals().lookups == 0);
 }
 
@@ -196,5 +198,5 @@ TEST(what_is_thrown_while_it_waits_ends_a_lookup) {
     shards.sets[0]->set_replicas({ready_replica(silent.address())});
     const Bytes batch = batches_of_tests()[0];
     const auto lookup = shards.router()->begin(decode_batch(batch), kLong);
-    CHECK_THROWS(lookup->finish([] { throw TooLarge("enough"); }), TooLarge);
+    CHECK_THROWS(lookup->finish({.look = [] { throw TooLarge("enough"); }}), TooLarge);
 }

@@ -25,7 +25,7 @@ TEST(files_that_are_of_no_use_are_refused_by_name) {
     const std::string key = folder.write("key.pem", made.key);
     CHECK(refusal({certificate, key, ca}) == "nothing is wrong");
     CHECK(has(refusal({"", "", ca}), "expected the certificate of a server, got none"));
-    CHECK(has(refusal({certificate, "", ca}), "expected a certificate and its key, got one of both"));
+    CHECK(has(refusal({certificate, "", ca}), "a certificate and its key must be given together"));
     CHECK(has(refusal({folder.at("none.pem"), key, ca}), "none.pem: No such file or directory"));
     CHECK(has(refusal({certificate, folder.at(""), ca}), ": Is a directory"));
     CHECK(has(refusal({key, key, ca}), "key.pem: expected certificates in PEM, got no `-----BEGIN CERTIFICATE-----`"));

@@ -104,6 +104,11 @@ grpc::OutgoingMessage encode_lookup_response(const LookupFacts& facts, std::span
     return message.take();
 }
 
+std::size_t most_response_bytes(std::size_t parts, std::size_t numbers) {
+    constexpr std::size_t kFacts = 128;  // and the heads of the columns
+    return kFacts + parts * sizeof(RunMisses) + numbers * sizeof(float);
+}
+
 LookupResponse::LookupResponse(std::span<const std::byte> message) {
     FieldReader fields(message);
     while (fields.next()) {

@@ -61,6 +61,9 @@ struct LookupFacts {
 grpc::OutgoingMessage encode_lookup_response(const LookupFacts& facts, std::span<const RunMisses> by_part,
                                              std::span<const std::byte> numbers, std::shared_ptr<const void> owner);
 
+// How large such a message is at most, with so many parts and numbers.
+std::size_t most_response_bytes(std::size_t parts, std::size_t numbers);
+
 class LookupResponse {
   public:
     LookupResponse() = default;

@@ -16,6 +16,14 @@ constexpr std::size_t kMaxVarintBytes = 10;
 // Below this bytes are copied: a piece of its own costs more on its way to the socket.
 constexpr std::size_t kWorthLending = 4 << 10;
 
+// Bytes that were copied, and what they were copied from.
+struct Kept {
+    Kept(std::string what, std::shared_ptr<const void> of) : bytes(std::move(what)), owner(std::move(of)) {}
+
+    const std::string bytes;
+    const std::shared_ptr<const void> owner;
+};
+
 std::size_t varint_size(std::uint64_t value) { return (static_cast<std::size_t>(std::bit_width(value | 1)) + 6) / 7; }
 
 // Reads the varint at `at`, and goes beyond it.
@@ -156,6 +164,11 @@ void MessageWriter::lend(std::uint32_t field, std::span<const std::byte> value, 
 }
 
 grpc::OutgoingMessage MessageWriter::take() {
+    if (message_.size() == 0 && owner_ != nullptr) {  // which lives until the message is sent, also if nothing was lent
+        const auto kept = std::make_shared<Kept>(std::exchange(small_, {}), std::move(owner_));
+        message_.append(std::as_bytes(std::span(kept->bytes)), kept);
+        return std::exchange(message_, {});
+    }
     if (message_.size() == 0) return grpc::OutgoingMessage(std::exchange(small_, {}));
     message_.append(std::as_bytes(std::span(small_)));
     small_.clear();

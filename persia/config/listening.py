@@ -32,15 +32,15 @@ def check_listen(address: str, security: SecurityConfig) -> None:
     encrypts, asks = security.certificate is not None, security.tokens is not None
     if not encrypts and not asks:
         raise ConfigError(
-            f"expected TLS or tokens where other machines reach a server, got neither for the listener on {address}: "
+            f"other machines can reach the listener on {address}, which has neither TLS nor tokens: "
             "write `certificate` and `key` (`persia-launcher certificates` makes some for a trial), or `tokens`, "
             "or `insecure: true` if everybody who reaches it may ask it anything",
             "$.security",
         )
     if not encrypts:
         _warn(
-            f"the listener on {address} takes tokens in plain text: who sees the traffic can use them. Write `certificate` and "
-            "`key`, unless something else encrypts it (a service mesh, a tunnel)"
+            f"the listener on {address} takes tokens in plain text: everybody who sees the traffic can use them. Write "
+            "`certificate` and `key`, unless something else encrypts it (a service mesh, a tunnel)"
         )
     elif not asks and security.client_ca is None:
         _warn(

@@ -128,7 +128,7 @@ def _take(state: Path) -> None:
     """Makes the directory, if need be, and locks it until this process ends. Raises Unavailable, OSError."""
     state.mkdir(parents=True, exist_ok=True)
     if lock_file(state / "up.lock") is None:
-        raise Unavailable(f"expected a --state directory of its own, got one that another `up` uses: {state}")
+        raise Unavailable(f"another `up` uses the state directory {state}: stop it, or choose another --state")
 
 
 def _run(plan: DeploymentPlan) -> None:

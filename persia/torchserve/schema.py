@@ -15,7 +15,7 @@ from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
 
 from persia.rpc.wire import MAX_MESSAGE_BYTES
 
-__all__ = ["management_call", "new_message", "open_channel", "predictions_call"]
+__all__ = ["management_call", "message_class", "new_message", "open_channel", "predictions_call"]
 
 _Field = descriptor_pb2.FieldDescriptorProto
 _STRING, _BYTES, _INT32, _BOOL = _Field.TYPE_STRING, _Field.TYPE_BYTES, _Field.TYPE_INT32, _Field.TYPE_BOOL
@@ -26,19 +26,30 @@ _MESSAGES: dict[str, dict[str, tuple[int, Any]]] = {
     "PredictionsRequest": {"model_name": (1, _STRING), "model_version": (2, _STRING), "input": (3, _INPUT)},
     "PredictionResponse": {"prediction": (1, _BYTES)},
     "ManagementResponse": {"msg": (1, _STRING)},
-    "DescribeModelRequest": {"model_name": (1, _STRING), "model_version": (2, _STRING)},
+    "TorchServeHealthResponse": {"health": (1, _STRING)},
+    "DescribeModelRequest": {"model_name": (1, _STRING), "model_version": (2, _STRING), "customized": (3, _BOOL)},
     "ListModelsRequest": {"limit": (1, _INT32), "next_page_token": (2, _INT32)},
     "RegisterModelRequest": {
+        "batch_size": (1, _INT32),
+        "handler": (2, _STRING),
         "initial_workers": (3, _INT32),
+        "max_batch_delay": (4, _INT32),
         "model_name": (5, _STRING),
+        "response_timeout": (6, _INT32),
+        "runtime": (7, _STRING),
         "synchronous": (8, _BOOL),
         "url": (9, _STRING),
+        "s3_sse_kms": (10, _BOOL),
+        "startup_timeout": (11, _INT32),
     },
     "ScaleWorkerRequest": {
         "model_name": (1, _STRING),
         "model_version": (2, _STRING),
         "max_worker": (3, _INT32),
         "min_worker": (4, _INT32),
+        "number_gpu": (5, _INT32),
+        "synchronous": (6, _BOOL),
+        "timeout": (7, _INT32),
     },
     "SetDefaultRequest": {"model_name": (1, _STRING), "model_version": (2, _STRING)},
     "UnregisterModelRequest": {"model_name": (1, _STRING), "model_version": (2, _STRING)},
@@ -71,6 +82,11 @@ _CLASSES = _classes()
 def new_message(name: str, **fields: Any) -> Any:
     """A message of TorchServe's, such as PredictionsRequest(model_name=..., input={...: bytes})."""
     return _CLASSES[name](**fields)
+
+
+def message_class(name: str) -> Any:
+    """The class of a message, such as `RegisterModelRequest`, for those who answer."""
+    return _CLASSES[name]
 
 
 def open_channel(address: str, module: Any = grpc) -> Any:

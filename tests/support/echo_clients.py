@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -56,19 +57,29 @@ class Begun(Protocol):
     def result(self) -> Answer: ...
 
 
-class Client(Protocol):
+class Client(ABC):
     """One channel. All calls go over it."""
 
     sends_gzip: bool
 
+    @abstractmethod
     def __init__(self, address: str, certificates: Path | None) -> None: ...
 
+    @abstractmethod
     def begin(self, request: Request) -> Begun: ...
-    def call(self, request: Request) -> Answer: ...
+
+    def call(self, request: Request) -> Answer:
+        return self.begin(request).result()
+
     def echoes(self, path: str, size: int) -> bool:
         """Whether a message of that size comes back as it went."""
+        sent = payload(size)
+        return self.call(Request(path, sent)).message == sent
 
-    def __enter__(self) -> Self: ...
+    def __enter__(self) -> Self:
+        return self
+
+    @abstractmethod
     def __exit__(self, *_: object) -> None: ...
 
 
@@ -101,7 +112,7 @@ def failed_of_grpcio(error: Any) -> Failed:
     return Failed(error.code().value[0], error.details() or "", dict(error.trailing_metadata() or ()))
 
 
-class GrpcioClient:
+class GrpcioClient(Client):
     """grpcio, in threads."""
 
     sends_gzip = True
@@ -115,16 +126,6 @@ class GrpcioClient:
         if request.streams:
             return _GrpcioStream(channel.unary_stream(request.path)(request.message, **arguments))
         return _GrpcioCall(channel.unary_unary(request.path).future(request.message, **arguments))
-
-    def call(self, request: Request) -> Answer:
-        return self.begin(request).result()
-
-    def echoes(self, path: str, size: int) -> bool:
-        sent = payload(size)
-        return self.call(Request(path, sent)).message == sent
-
-    def __enter__(self) -> Self:
-        return self
 
     def __exit__(self, *_: object) -> None:
         self._channel.close()

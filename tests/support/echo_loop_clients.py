@@ -15,18 +15,17 @@ import grpc.aio
 from grpclib.client import Channel, UnaryStreamMethod, UnaryUnaryMethod
 from grpclib.config import Configuration
 from grpclib.exceptions import GRPCError
-from typing_extensions import Self
 
 from tests.support.echo_clients import (
     UNLIMITED,
     Answer,
     Begun,
+    Client,
     Failed,
     Request,
     failed_of_grpcio,
     grpcio_arguments,
     grpcio_credentials,
-    payload,
 )
 from tests.support.servers import PATIENCE
 
@@ -63,7 +62,7 @@ class _Later:
         return answer
 
 
-class LoopClient:
+class LoopClient(Client):
     """What a client with coroutines needs to look like one without."""
 
     def __init__(self, open_channel: Callable[[], Coroutine[Any, Any, Any]]) -> None:
@@ -82,16 +81,6 @@ class LoopClient:
 
     def begin(self, request: Request) -> Begun:
         return self._loop.begin(self._ask(request))
-
-    def call(self, request: Request) -> Answer:
-        return self.begin(request).result()
-
-    def echoes(self, path: str, size: int) -> bool:
-        sent = payload(size)
-        return self.call(Request(path, sent)).message == sent
-
-    def __enter__(self) -> Self:
-        return self
 
     def __exit__(self, *_: object) -> None:
         self._stack.close()

@@ -13,16 +13,15 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from typing_extensions import Self
 
-from tests.support.echo_clients import Answer, Begun, Failed, Request, Value
+from tests.support.echo_clients import Answer, Begun, Client, Failed, Request, Value
 from tests.support.places import ROOT, TESTS
 from tests.support.servers import PATIENCE
 
 MODULES = ROOT / "build" / "node" / "node_modules"
 
 
-class NodeClient:
+class NodeClient(Client):
     """Skips the test where node or the package is missing."""
 
     sends_gzip = True
@@ -33,12 +32,8 @@ class NodeClient:
             pytest.skip("needs node")
         if not (MODULES / "@grpc" / "grpc-js").is_dir():
             pytest.skip(f"needs @grpc/grpc-js in {MODULES}: make node")
-        command = [
-            node,
-            str(TESTS / "support" / "node" / "client.mjs"),
-            address,
-            *([str(certificates)] if certificates else []),
-        ]
+        script = TESTS / "support" / "node" / "client.mjs"
+        command = [node, str(script), address, *([str(certificates)] if certificates else [])]
         environment = os.environ | {"PERSIA_NODE_MODULES": str(MODULES)}
         pipe = subprocess.PIPE
         self._process = subprocess.Popen(command, stdin=pipe, stdout=pipe, env=environment, text=True)
@@ -50,9 +45,6 @@ class NodeClient:
 
     def begin(self, request: Request) -> Begun:
         return self._ask(request, message=b64encode(request.message).decode())
-
-    def call(self, request: Request) -> Answer:
-        return self.begin(request).result()
 
     def echoes(self, path: str, size: int) -> bool:
         return bool(self._ask(Request(path), size=size).line()["same"])
@@ -79,9 +71,6 @@ class NodeClient:
             self._waiting.pop(answer["id"]).set_result(answer)
         for future in self._waiting.values():
             future.set_exception(AssertionError("node has ended"))
-
-    def __enter__(self) -> Self:
-        return self
 
     def __exit__(self, *_: object) -> None:
         assert self._process.stdin is not None and self._process.stdout is not None

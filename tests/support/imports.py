@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import ast
+import functools
 from collections.abc import Iterator
 from pathlib import Path
 
 from tests.support.places import ROOT
 
-LEAVES = ("client", "embedding_server", "handlers", "middleware")
+LEAVES = ("client", "embedding_server", "handlers", "middleware", "model_server")
 PACKAGES = ("persia", *LEAVES)
 SOURCES = sorted(path for package in PACKAGES for path in (ROOT / package).rglob("*.py"))
 
@@ -34,5 +35,6 @@ def imports_of(source: str, package: str) -> Iterator[str]:
         yield from (f"persia.{name}" if name.split(".")[0] in LEAVES else name for name in names)
 
 
+@functools.cache
 def imported_by(path: Path) -> set[str]:
     return set(imports_of(path.read_text(), module_of(path.parent / "__init__.py")))

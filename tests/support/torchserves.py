@@ -22,6 +22,7 @@ from tests.support.golden import GOLDEN, arrays_of
 from tests.support.places import ROOT
 from tests.support.servers import PATIENCE, wait_until
 
+LATE_TORCH = {"PYTHONPATH": str(Path(__file__).parent / "late_torch")}  # in the environment of a TorchServe
 HANDLERS = Path(__file__).parent / "torchserve_handlers"
 LAUNCHER = Path(sys.executable).with_name("persia-launcher")
 MIX = GOLDEN / "mix"
@@ -85,7 +86,7 @@ class TorchServeRun:
             *arguments,
         ]
         with self.log_path.open("wb") as log:
-            self.process = subprocess.Popen(command, stdout=log, stderr=log, env=environment or os.environ)
+            self.process = subprocess.Popen(command, stdout=log, stderr=log, env={**(environment or os.environ), **LATE_TORCH})
 
     def log(self) -> str:
         return self.log_path.read_text()
@@ -159,7 +160,8 @@ class TorchServeRun:
 def launch(*arguments: str) -> subprocess.CompletedProcess[str]:
     """A launcher of which is expected that it ends by itself."""
     ports = ["--port", "0", "--management-port", "0"]
-    return subprocess.run([str(LAUNCHER), "torchserve", *ports, *arguments], capture_output=True, text=True, timeout=PATIENCE)
+    command, environment = [str(LAUNCHER), "torchserve", *ports, *arguments], {**os.environ, **LATE_TORCH}
+    return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=PATIENCE)
 
 
 def scores_of_golden() -> np.ndarray:

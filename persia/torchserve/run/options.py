@@ -120,7 +120,7 @@ class Directories:
             raise InvalidInput(f"expected a shorter path for the sockets of the workers than {self.temp}")
         # What is in it will be deleted, and nobody else may enter.
         if self.state.is_dir() and not self.lock.exists() and any(self.state.iterdir()):
-            raise InvalidInput(f"expected a state directory of its own, got one that holds other things: {self.state}")
+            raise InvalidInput(f"the state directory {self.state} has files of others in it: choose an empty or new directory")
         self.state.mkdir(mode=0o700, parents=True, exist_ok=True)
         self.lock.touch(0o600)  # before all else: whoever is killed here finds a directory of its own the next time
         for directory in (self.state, self.temp, self.logs):

@@ -179,8 +179,10 @@ class TorchServe:
     def _take_lock(self) -> None:
         self._lock = lock_file(self.directories.lock)
         if self._lock is None:
-            other = "another TorchServe uses, maybe one that still drains"
-            raise Unavailable(f"expected a state directory of its own, got one that {other}: {self.directories.lock}")
+            raise Unavailable(
+                "another TorchServe, maybe one that still drains, uses the state directory: wait for its end, or choose "
+                f"another --state ({self.directories.lock} is locked)"
+            )
 
     def _check_room(self) -> None:
         """On a full disk the JVM ends without a word. Raises OSError."""

@@ -89,7 +89,7 @@ def test_lookups_find_what_is_written_by_name(tmp_path: Path, config_file: Path)
 
 
 FAULTS = {
-    "unknown": (("user", [1], rows(1, 8)), "'user': expected a slot of the embedding config, .* did you mean 'user_id'?"),
+    "unknown": (("user", [1], rows(1, 8)), "'user': the embedding config has no slot of this name: did you mean 'user_id'?"),
     "unlike any": (("zzz", [1], rows(1, 8)), "'zzz': .* its slots are bought, clicked, query, seen, user_id"),
     "another dim": (("bought", [1], rows(1, 8)), "'bought': expected rows of dim 16, as in the embedding config, got 8"),
     "a hash stack": (

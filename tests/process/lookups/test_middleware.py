@@ -107,7 +107,7 @@ HOSTILE = {
     "labels only": (
         bytes.fromhex("00000000 00000000 01000000 00000000 02000000 01000000 0000803f")
         + bytes.fromhex("01000000 0100000000000000 01000000 0100000000000000 00 00000000 00 00 00"),
-        "expected a batch with id features, got one without",
+        "the batch has no id features",
     ),
     "remote reference": (bytes.fromhex("00000000 02000000"), "a reference to features on another server (tag 2)"),
     "tensor on a GPU": (

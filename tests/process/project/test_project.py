@@ -8,8 +8,6 @@ import subprocess
 import sys
 from pathlib import Path
 
-import pytest
-
 from tests.support.imports import LEAVES, SOURCES, module_of
 from tests.support.places import ROOT
 
@@ -22,12 +20,21 @@ def is_light(module: str) -> bool:
     return not module.endswith(("_pb2", "_pb2_grpc")) and module.split(".")[1:2] not in [[name] for name in HEAVY]
 
 
-@pytest.mark.parametrize("name", [name for name in map(module_of, SOURCES) if is_light(name)])
-def test_light_modules_load_neither_grpc_nor_torch(name: str) -> None:
-    code = f"import {name}, sys; print(*sys.modules, sep='\\n')"
-    modules = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True).stdout.splitlines()
-    assert name in modules
-    assert {"grpc", "torch"}.isdisjoint(modules)
+# All in one process: where all of them together load neither, none of them does.
+IMPORT_ALL = """
+import sys
+for name in sys.argv[1:]:
+    __import__(name)
+    heavy = {"grpc", "torch"} & sys.modules.keys()
+    assert not heavy, f"{name} loads {heavy}"
+"""
+
+
+def test_light_modules_load_neither_grpc_nor_torch() -> None:
+    names = [name for name in map(module_of, SOURCES) if is_light(name)]
+    assert len(names) > 50
+    run = subprocess.run([sys.executable, "-c", IMPORT_ALL, *names], capture_output=True, text=True)
+    assert run.returncode == 0, run.stderr
 
 
 def test_reading_a_checkpoint_waits_for_no_import_that_it_does_not_need() -> None:

@@ -53,14 +53,18 @@ def test_a_port_that_is_taken_is_named(health: tuple[Health, str]) -> None:
         Health(health[1])
 
 
-def test_a_worker_that_dies_is_told_until_there_is_another(torchserve: TorchServeRun, store: Path) -> None:
+def test_a_worker_that_dies_is_told_until_there_is_another(torchserve: TorchServeRun, store: Path, tmp_path: Path) -> None:
     address = torchserve.said(r"health on (\S+),")[1]
+    gate = tmp_path / "gate"
+    gate.touch()
     with torchserve.management() as management:
-        model = management.register(make_archive(store, "mortal"))
+        model = management.register(make_archive(store, "mortal", handler="loads_when_told", persia={"gate": str(gate)}))
         assert status(address, "mortal") == status(address, "mortal/1.0") == Response.SERVING
+        gate.unlink()
         os.kill(model.workers[0]["pid"], signal.SIGKILL)
         wait_until(lambda: status(address, "mortal") == Response.NOT_SERVING, "its death is told")
         assert status(address, "probe") == Response.SERVING
+        gate.touch()
         wait_until(lambda: status(address, "mortal") == Response.SERVING, "it is back")
         management.unregister("mortal")
         assert status(address, "mortal") == Response.SERVICE_UNKNOWN

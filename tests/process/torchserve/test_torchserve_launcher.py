@@ -150,7 +150,7 @@ def test_a_launcher_that_is_killed_takes_torchserve_along_and_the_next_one_clear
         java = run.wait_ready().java()
         (left,) = (tmp_path / "s" / "tmp" / "models").iterdir()
         second = launch("--model-store", str(tmp_path / "store"), "--state", str(tmp_path / "s"))
-        assert second.returncode == 2 and "a state directory of its own" in second.stderr
+        assert second.returncode == 2 and "uses the state directory" in second.stderr
         os.kill(java, signal.SIGSTOP)  # so that it does not clear up by itself
         run.process.kill()
         run.process.wait(PATIENCE)
@@ -199,7 +199,7 @@ def test_a_directory_that_holds_other_things_is_not_taken_for_its_state(tmp_path
     (theirs / "tmp" / "thesis").write_text("three years")
     (theirs / "lock").touch()  # other programs have one too
     run = launch("--model-store", str(tmp_path / "store"), "--state", str(theirs))
-    assert run.returncode == 2 and f"one that holds other things: {theirs}" in run.stderr
+    assert run.returncode == 2 and f"the state directory {theirs} has files of others in it" in run.stderr
     assert theirs.stat().st_mode & 0o777 == 0o755
     assert [path.relative_to(theirs) for path in sorted(theirs.rglob("*"))] == [Path("lock"), Path("tmp"), Path("tmp/thesis")]
 

@@ -67,7 +67,7 @@ def test_a_large_batch_takes_a_third_of_its_bytes() -> None:
 
 
 def test_a_batch_without_ids_has_no_id_part() -> None:
-    with pytest.raises(InvalidInput, match="expected a batch with id features"):
+    with pytest.raises(InvalidInput, match="the batch has no id features"):
         decode_batch(bytes.fromhex("00000000 00000000 00000000 00 00")).encode_ids()
 
 

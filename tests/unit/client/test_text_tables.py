@@ -123,7 +123,7 @@ def test_lines_of_json_that_say_what_is_what(tmp_path: Path) -> None:
         (['{"a": 1}', '{"a": 18446744073709551616}'], "line 2, column 'a': expected integers from"),
         (['{"features": {"a": 1}}', '{"a": 1}'], "line 2: expected an object of the form of line 1"),
         (['{"features": {"a": 1}, "dense": 3}'], "line 1, column 'dense': expected an object, got 3"),
-        (['{"features": {"a": 1}, "dense": {"a": 3}}'], "line 1, column 'a': expected each column once"),
+        (['{"features": {"a": 1}, "dense": {"a": 3}}'], "line 1, column 'a': the table has this column twice"),
         (['{"features": {"a": 0.5}}'], "'a': expected ids that are integers or strings, got float64"),
         ([""], "at least one sample"),
     ],

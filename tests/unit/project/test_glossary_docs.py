@@ -14,9 +14,9 @@ TERMS = [term for term, _ in ENTRIES]
 # What a stranger meets in names, messages and documents, and cannot look up anywhere else.
 NEEDED = """
     archive, base, budget, bypass, byte batch, checkpoint, column, context, dense half, directions, embedding config,
-    feature, fold, group, hedge, journal, layer, lookup, manifest, marker, middleware, packet, part, pin, plan, prefix,
+    feature, fold, group, hedge, journal, layer, ledger, lookup, manifest, marker, middleware, packet, part, pin, plan, prefix,
     probe, publish, pushback, raw slot, replica, router, row, set aside, shard, sign, signature, slot, snapshot, start
-    number, swap, table, time to live, topology, turn, version, window
+    number, swap, table, time to live, tombstone, topology, turn, version, window
 """
 
 

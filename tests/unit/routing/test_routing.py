@@ -291,7 +291,7 @@ def test_slots_that_are_none(slot: tuple[str, int, int, bool, bool, int, int, in
 
 def test_slots_that_do_not_go_together() -> None:
     slot = ("a", 1, 1, True, False, 0, 0, 0)
-    with pytest.raises(FeatureError, match="each slot once"):
+    with pytest.raises(FeatureError, match="has this slot twice"):
         _core.Slots([slot, slot], 8)
     for bits in (0, 64):
         with pytest.raises(InvalidInput, match=f"1 to 63 prefix bits, got {bits}"):

@@ -98,7 +98,7 @@ def test_open_to_others_must_be_written_out(address: str) -> None:
     with pytest.raises(ConfigError) as caught:
         check_listen(address, SecurityConfig())
     text = str(caught.value)
-    assert f"for the listener on {address}: " in text and text.endswith("at `$.security`")
+    assert f"listener on {address}, which has neither TLS nor tokens: " in text and text.endswith("at `$.security`")
     for way_out in ("`certificate` and `key` (`persia-launcher certificates`", "or `tokens`", "or `insecure: true`"):
         assert way_out in text
     check_listen(address, OPEN)

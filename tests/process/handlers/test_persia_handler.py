@@ -135,7 +135,7 @@ def test_a_model_without_memory_is_told_apart_from_one_that_fails(served: TorchS
 
 def test_a_wrong_feature_is_named(served: TorchServeRun) -> None:
     batch = PersiaBatch([IDTypeFeature("nobody", [np.array([1], np.uint64)])], requires_grad=False)
-    with served.client("persia") as client, pytest.raises(InvalidInput, match="'nobody': expected a feature"):
+    with served.client("persia") as client, pytest.raises(InvalidInput, match="'nobody': the embedding config has no slot"):
         client.predict(batch)
 
 

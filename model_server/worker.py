@@ -1,0 +1,224 @@
+"""A worker's process: it loads one handler under TorchServe's contract, and answers the batches that its server sends.
+
+Handlers import `ts.*` from the package torchserve, which also finds them and makes what they are given: the context, the
+metrics, the envelope. Here is the loop around them, for which TorchServe's own worker takes some 40 us a request.
+"""
+
+from __future__ import annotations
+
+import argparse
+import io
+import json
+import logging
+import os
+import socket
+import sys
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import ts
+from ts.metrics.metric_cache_yaml_impl import MetricsCacheYamlImpl
+from ts.model_loader import ModelLoaderFactory
+from ts.service import Service
+from ts.utils.util import PredictionException
+
+from persia._core.inference import WorkerChannel
+
+METRICS = os.path.join(os.path.dirname(ts.__file__), "configs", "metrics.yaml")
+
+log = logging.getLogger(__name__)
+
+# What the server understands of a request: its id, its headers, and its inputs: name, content type and value.
+Request = tuple[str, dict[str, Any], list[tuple[str, str, bytearray]]]
+
+
+class Prediction(NamedTuple):
+    """What goes back for one request."""
+
+    request_id: str
+    content_type: str
+    status: int
+    reason: str
+    headers: dict[str, str]
+    body: Any
+
+
+class Failure(Exception):
+    """A whole batch fails."""
+
+    def __init__(self, code: int, message: str) -> None:
+        super().__init__(message)
+        self.code = code
+        self.message = message
+
+
+def decode(content_type: str, value: bytearray, decodes: bool) -> Any:
+    """The value of an input as handlers get it: JSON and text decoded, unless they cannot be; anything else as its bytes."""
+    if not decodes:
+        return value
+    try:
+        if content_type == "application/json":
+            return json.loads(value.decode("utf-8"))
+        if content_type.startswith("text"):
+            return value.decode("utf-8")
+    except ValueError:
+        log.warning("an input of type %s could not be decoded: the handler gets its bytes", content_type, exc_info=True)
+    return value
+
+
+def body_of(answer: Any) -> Any:
+    """The bytes of an answer, as TorchServe encodes what handlers return. Raises Failure for what it does not encode."""
+    if isinstance(answer, (bytes, bytearray)):
+        return answer
+    if isinstance(answer, str):
+        return answer.encode("utf-8")
+    torch = sys.modules.get("torch")
+    if torch is not None and isinstance(answer, torch.Tensor):
+        saved = io.BytesIO()
+        torch.save(answer, saved)
+        return saved.getbuffer()
+    try:
+        return json.dumps(answer, indent=2).encode("utf-8")
+    except TypeError:
+        log.warning("an answer of type %s cannot be sent", type(answer).__name__, exc_info=True)
+        raise Failure(503, "Unsupported model output data type.") from None
+
+
+class Worker:
+    """The loop. One thread uses it."""
+
+    def __init__(self, connection: socket.socket) -> None:
+        self._socket = connection
+        self._channel = WorkerChannel(connection.fileno())
+        self._decodes = os.environ.get("TS_DECODE_INPUT_REQUEST", "true") == "true"
+        self._service: Any = None
+        self._handle: Callable[[list[dict[str, Any]], Any], Any] = _not_loaded
+        from ts.context import RequestProcessor
+
+        self._headers_of = RequestProcessor
+
+    def run(self) -> int:
+        """Returns the exit code of the process, when the server has closed the connection or the model could not be loaded."""
+        while (command := self._channel.command()) is not None:
+            if command == "I":
+                self._answer(self._channel.batch())
+            elif command == "L" and not self._load():
+                return 1
+        return 0
+
+    def _load(self) -> bool:
+        channel = self._channel
+        name, directory, batch_size, handler = channel.text(), channel.text(), channel.number(), channel.text()
+        gpu, envelope, limits_pixels = channel.number(), channel.text(), bool(channel.byte())
+        metrics = MetricsCacheYamlImpl(config_file_path=os.environ.get("TS_METRICS_CONFIG", METRICS))
+        metrics.initialize_cache()
+        metrics.model_name = name
+        code, message = 200, f"loaded model {name}"
+        try:
+            self._service = ModelLoaderFactory.get_model_loader().load(
+                name,
+                directory,
+                handler or None,
+                gpu if gpu >= 0 else None,
+                batch_size,
+                envelope or None,
+                limits_pixels,
+                metrics,
+            )
+        except MemoryError:
+            log.exception("the model %s does not fit into memory", name)
+            code, message = 507, "System out of memory"
+        except Exception as error:
+            log.exception("the model %s could not be loaded", name)
+            code, message = (507, "System out of memory") if "CUDA" in str(error) else (500, _summary(error))
+        else:
+            self._use(self._service)
+        channel.reply(code, message, [])
+        return code == 200
+
+    def _use(self, service: Service) -> None:
+        self._handle = service._entry_point
+        # Handlers that stream write to it themselves: ts.handler_utils.utils.send_intermediate_predict_response.
+        service.context.cl_socket = self._socket
+
+    def _answer(self, requests: list[Request]) -> None:
+        ids = {index: request[0] for index, request in enumerate(requests)}
+        try:
+            answers = self._answers(requests, ids)
+            predictions = [self._prediction(index, ids[index], answer) for index, answer in enumerate(answers)]
+        except Failure as failure:
+            self._channel.reply(failure.code, failure.message, [])
+        else:
+            self._channel.reply(200, "Prediction success", predictions)
+
+    def _answers(self, requests: list[Request], ids: dict[int, str]) -> list[Any]:
+        """What the handler returns. Raises Failure for whatever goes wrong in it."""
+        context = self._service.context
+        inputs = []
+        processors = []
+        for _, headers, values in requests:
+            inputs.append({name: decode(content_type, value, self._decodes) for name, content_type, value in values})
+            types = {name: {"content-type": content_type} for name, content_type, _ in values}
+            processors.append(self._headers_of({**types, **headers}))
+        context.request_ids = ids
+        context.request_processor = processors
+        context.metrics.request_ids = ids
+        try:
+            answers = self._handle(inputs, context)
+        except MemoryError:
+            log.exception("the handler ran out of memory")
+            raise Failure(507, "Out of resources") from None
+        except PredictionException as error:
+            log.error("the handler refuses: %s", error.message)
+            raise Failure(error.error_code, error.message) from None
+        except Exception as error:
+            log.exception("the handler failed")
+            if "CUDA" in str(error):
+                raise Failure(507, "Out of resources") from None
+            raise Failure(503, "Prediction failed") from None
+        if not isinstance(answers, list):
+            log.warning("expected a list of the handler, got %s", type(answers).__name__)
+            raise Failure(503, "Invalid model predict output")
+        if len(answers) != len(inputs):
+            log.warning("expected %d answers of the handler, got %d", len(inputs), len(answers))
+            raise Failure(503, "number of batch response mismatched")
+        return answers
+
+    def _prediction(self, index: int, request_id: str, answer: Any) -> Prediction:
+        processor = self._service.context.request_processor[index]
+        headers = processor.get_response_headers()
+        if headers.get("ts_stream_next") == "true":  # this is the last part
+            headers["ts_stream_next"] = "false"
+        status, reason = processor.get_response_status_code(), processor.get_response_status_phrase()
+        return Prediction(
+            request_id,
+            headers.get("content-type") or "",
+            200 if status is None else status,
+            reason or "",
+            headers,
+            body_of(answer),
+        )
+
+
+def _not_loaded(_inputs: list[dict[str, Any]], _context: Any) -> Any:
+    raise Failure(500, "expected a batch for a model that is loaded, got one before")
+
+
+def _summary(error: Exception) -> str:
+    return f"{type(error).__name__}: {error}"
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """The process: `python -m persia.model_server.worker --socket FD`."""
+    parser = argparse.ArgumentParser(prog="persia.model_server.worker", description=__doc__)
+    parser.add_argument(
+        "--socket", type=int, required=True, help="the descriptor of a connected socket, which the server has left open"
+    )
+    options = parser.parse_args(arguments)
+    logging.basicConfig(stream=sys.stdout, format="%(message)s", level=logging.INFO)
+    with socket.socket(fileno=options.socket) as connection:
+        return Worker(connection).run()
+
+
+if __name__ == "__main__":
+    sys.exit(main())

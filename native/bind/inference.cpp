@@ -1,0 +1,126 @@
+// Models of a model server and their workers, as the server's Python sees them.
+#include <nanobind/nanobind.h>
+#include <nanobind/stl/map.h>
+#include <nanobind/stl/shared_ptr.h>
+#include <nanobind/stl/string.h>
+#include <nanobind/stl/vector.h>
+
+#include <algorithm>
+#include <chrono>
+#include <cstdint>
+#include <map>
+#include <memory>
+#include <string>
+#include <utility>
+
+#include "bind.hpp"
+#include "inference/models.hpp"
+#include "inference/predictions_method.hpp"
+#include "release.hpp"
+
+namespace nb = nanobind;
+
+namespace persia::bind {
+
+namespace {
+
+using inference::Model;
+using inference::ModelLimits;
+using inference::Models;
+using inference::ModelVersion;
+using inference::Worker;
+using net::Reactor;
+
+std::chrono::milliseconds milliseconds_of(double seconds) {
+    return std::chrono::milliseconds(static_cast<std::int64_t>(std::max(seconds, 0.0) * 1e3));
+}
+
+const char* name_of(Worker::Ending ending) {
+    switch (ending) {
+        case Worker::Ending::none:
+            return "";
+        case Worker::Ending::retired:
+            return "retired";
+        case Worker::Ending::timed_out:
+            return "timed out";
+        case Worker::Ending::lost:
+            break;
+    }
+    return "lost";
+}
+
+std::shared_ptr<ModelVersion> make_version(std::shared_ptr<Reactor> reactor, std::string name, std::string version,
+                                           std::size_t batch_size, double max_batch_delay, std::size_t queue_size,
+                                           std::size_t max_body_bytes, double response_timeout) {
+    ModelLimits limits;
+    limits.batch_size = std::max<std::size_t>(1, batch_size);
+    limits.max_batch_delay = milliseconds_of(max_batch_delay);
+    limits.queue_size = queue_size;
+    limits.worker.max_body_bytes = max_body_bytes;
+    limits.worker.response_timeout = milliseconds_of(response_timeout);
+    return std::make_shared<ModelVersion>(std::move(name), std::move(version), limits, *reactor);
+}
+
+nb::dict counts_of(const ModelVersion& self) {
+    const ModelVersion::Counts counts = self.counts();
+    nb::dict all;
+    all["queued"] = counts.queued;
+    all["at_work"] = counts.at_work;
+    all["workers"] = counts.workers;
+    all["refused"] = counts.refused;
+    all["expired"] = counts.expired;
+    return all;
+}
+
+}  // namespace
+
+void inference_models(nb::module_& module) {
+    nb::class_<Reactor>(module, "Reactor")
+        .def(nb::new_([](std::size_t threads) {
+                 auto reactor = std::make_shared<Reactor>();
+                 reactor->start(threads);
+                 return reactor;
+             }),
+             nb::arg("threads"))
+        .def("stop", &Reactor::stop, nb::call_guard<Released>());
+    nb::class_<Worker>(module, "Worker")
+        .def("retire", &Worker::retire, nb::call_guard<Released>())
+        .def("end", &Worker::end, nb::arg("why"), nb::call_guard<Released>())
+        .def(
+            "wait",
+            [](const Worker& self, double seconds) {
+                const Released released;
+                return name_of(self.wait(milliseconds_of(seconds)));
+            },
+            nb::arg("seconds"));
+    nb::class_<ModelVersion>(module, "ModelVersion")
+        .def(nb::new_(&make_version), nb::arg("reactor"), nb::arg("name"), nb::arg("version"), nb::kw_only(),
+             nb::arg("batch_size"), nb::arg("max_batch_delay"), nb::arg("queue_size"), nb::arg("max_body_bytes"),
+             nb::arg("response_timeout"), nb::keep_alive<0, 1>())
+        .def("expect_workers", &ModelVersion::expect_workers, nb::arg("count"), nb::call_guard<Released>())
+        .def("add_worker", &ModelVersion::add_worker, nb::arg("socket"), nb::call_guard<Released>())
+        .def(
+            "wait_until_idle",
+            [](const ModelVersion& self, double seconds) {
+                const Released released;
+                return self.wait_until_idle(milliseconds_of(seconds));
+            },
+            nb::arg("seconds"))
+        .def("counts", counts_of);
+    nb::class_<Models>(module, "Models")
+        .def(nb::new_([] { return std::make_shared<Models>(); }))
+        .def(
+            "set",
+            [](Models& self, const std::string& name, std::map<std::string, std::shared_ptr<ModelVersion>> versions,
+               std::string default_version) { self.set(name, Model{std::move(versions), std::move(default_version)}); },
+            nb::arg("name"), nb::arg("versions"), nb::arg("default_version"))
+        .def("remove", &Models::remove, nb::arg("name"));
+    module.def(
+        "predictions_method",
+        [](std::shared_ptr<Models> models, bool streams) -> std::shared_ptr<grpc::Method> {
+            return std::make_shared<inference::PredictionsMethod>(std::move(models), streams);
+        },
+        nb::arg("models"), nb::arg("streams") = false);
+}
+
+}  // namespace persia::bind

@@ -1,0 +1,67 @@
+// A request of HTTP/1.1 and its answer, as those who answer see them.
+#pragma once
+
+#include <chrono>
+#include <cstddef>
+#include <memory>
+#include <string>
+
+#include "grpc/message.hpp"
+#include "http/form.hpp"
+#include "http/request_head.hpp"
+
+namespace persia::http {
+
+using Clock = std::chrono::steady_clock;
+
+struct Request {
+    RequestHead head;
+    Target target;
+    grpc::ReceivedMessage body;
+    std::string peer;  // `127.0.0.1:40312`, `unix:`
+    Clock::time_point arrived;
+
+    std::string_view text() const { return {reinterpret_cast<const char*>(body.bytes().data()), body.size()}; }
+};
+
+struct Response {
+    int status = 200;
+    std::string reason;  // empty: the usual words for the status
+    Headers headers;     // besides content-length, transfer-encoding and connection, which are the server's
+    grpc::OutgoingMessage body;
+    bool close = false;  // whether the connection ends with it
+};
+
+// Thread safety: any thread may call all of it. What is done for an exchange that has ended has no effect.
+class Exchange {
+  public:
+    virtual ~Exchange() = default;
+
+    virtual const Request& request() const = 0;
+    // Whether it was answered, or the client has gone.
+    virtual bool has_ended() const = 0;
+
+    virtual void respond(Response response) = 0;
+
+    // An answer whose length is not known yet: begin(), send() for each part, and end().
+    virtual void begin(Response head) = 0;
+    virtual void send(grpc::OutgoingMessage part) = 0;
+    virtual void end() = 0;
+};
+
+using ExchangePtr = std::shared_ptr<Exchange>;
+
+// Who answers. Thread safety: any thread may call all of it.
+class Service {
+  public:
+    virtual ~Service() = default;
+    // Answers now or later.
+    virtual void on_request(const ExchangePtr& exchange) = 0;
+    // What a client is told whose request is none, or is too large.
+    virtual Response refuse(const Refusal& refusal) const = 0;
+};
+
+// The usual words for a status: `Not Found`.
+std::string_view reason_of(int status);
+
+}  // namespace persia::http

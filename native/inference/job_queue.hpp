@@ -1,0 +1,63 @@
+// Jobs that wait for a worker: the urgent first, and each kind in the order in which it came.
+//
+// Thread safety: its owner's lock.
+#pragma once
+
+#include <algorithm>
+#include <cstddef>
+#include <deque>
+#include <iterator>
+#include <utility>
+#include <vector>
+
+#include "inference/job.hpp"
+
+namespace persia::inference {
+
+class JobQueue {
+  public:
+    void put(Job job) { (job.urgent ? urgent_ : others_).push_back(std::move(job)); }
+    // Goes before all others: it had its turn, and could not be sent.
+    void put_back(Job job) { urgent_.push_front(std::move(job)); }
+
+    std::size_t size() const { return urgent_.size() + others_.size(); }
+    bool empty() const { return urgent_.empty() && others_.empty(); }
+
+    // When the one that has waited for longest arrived. REQUIRES: not empty.
+    Clock::time_point oldest() const {
+        if (urgent_.empty()) return others_.front().arrived;
+        if (others_.empty()) return urgent_.front().arrived;
+        return std::min(urgent_.front().arrived, others_.front().arrived);
+    }
+
+    // Takes up to `most` jobs that somebody still waits for. Those that nobody waits for are left out; those whose time is over
+    // are put into `expired`, to be told so.
+    std::vector<Job> take(std::size_t most, Clock::time_point now, std::vector<Job>& expired) {
+        std::vector<Job> taken;
+        while (taken.size() < most && !empty()) {
+            std::deque<Job>& queue = urgent_.empty() ? others_ : urgent_;
+            Job job = std::move(queue.front());
+            queue.pop_front();
+            if (job.responder->has_ended()) continue;
+            if (job.deadline && *job.deadline <= now) {
+                expired.push_back(std::move(job));
+            } else {
+                taken.push_back(std::move(job));
+            }
+        }
+        return taken;
+    }
+
+    std::vector<Job> take_all() {
+        std::vector<Job> all(std::make_move_iterator(urgent_.begin()), std::make_move_iterator(urgent_.end()));
+        all.insert(all.end(), std::make_move_iterator(others_.begin()), std::make_move_iterator(others_.end()));
+        urgent_.clear();
+        others_.clear();
+        return all;
+    }
+
+  private:
+    std::deque<Job> urgent_, others_;
+};
+
+}  // namespace persia::inference

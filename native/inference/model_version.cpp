@@ -1,0 +1,196 @@
+#include "inference/model_version.hpp"
+
+#include <algorithm>
+#include <utility>
+
+namespace persia::inference {
+
+namespace {
+
+std::vector<double> seconds_bounds() {
+    return {0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30};
+}
+
+std::vector<double> size_bounds() { return {1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024}; }
+
+double seconds(std::chrono::nanoseconds time) { return std::chrono::duration<double>(time).count(); }
+
+}  // namespace
+
+// What is done outside of the lock.
+struct ModelVersion::Round {
+    std::shared_ptr<Worker> worker;
+    std::vector<Job> batch, expired;
+};
+
+ModelVersion::ModelVersion(std::string name, std::string version, const ModelLimits& limits, net::Reactor& reactor)
+    : name_(std::move(name)), version_(std::move(version)), limits_(limits), reactor_(reactor),
+      queue_seconds_(seconds_bounds()), batch_seconds_(seconds_bounds()), batch_sizes_(size_bounds()) {}
+
+void ModelVersion::submit(Job job) {
+    std::optional<Failure> refused;
+    {
+        const std::lock_guard lock(mutex_);
+        refused = refusal(job);
+        if (!refused) queue_.put(std::move(job));
+    }
+    if (refused) {
+        ++refused_;
+        return job.responder->on_failure(*refused);
+    }
+    hand_out();
+}
+
+void ModelVersion::expect_workers(std::size_t count) {
+    std::vector<Job> without;
+    {
+        const std::lock_guard lock(mutex_);
+        expected_workers_ = count;
+        if (count == 0 && workers_ == 0) without = queue_.take_all();
+        changed_.notify_all();
+    }
+    refused_ += without.size();
+    for (const Job& job : without) job.responder->on_failure(no_worker());
+}
+
+std::shared_ptr<Worker> ModelVersion::add_worker(int socket) {
+    auto worker = std::make_shared<Worker>(socket, limits_.worker, reactor_, weak_from_this());
+    worker->begin();
+    {
+        const std::lock_guard lock(mutex_);
+        ++workers_;
+    }
+    on_free(worker);
+    return worker;
+}
+
+bool ModelVersion::wait_until_idle(std::chrono::milliseconds timeout) const {
+    std::unique_lock lock(mutex_);
+    return changed_.wait_for(lock, timeout, [this] { return queue_.empty() && busy_.empty(); });
+}
+
+ModelVersion::Counts ModelVersion::counts() const {
+    const std::lock_guard lock(mutex_);
+    return {queue_.size(), busy_.size(), workers_, answered_, failed_, refused_, expired_};
+}
+
+void ModelVersion::on_free(const std::shared_ptr<Worker>& worker) {
+    {
+        const std::lock_guard lock(mutex_);
+        free_.push_back(worker);
+    }
+    hand_out();
+}
+
+void ModelVersion::on_lost(const std::shared_ptr<Worker>& worker) {
+    std::vector<Job> without;
+    {
+        const std::lock_guard lock(mutex_);
+        std::erase(free_, worker);
+        std::erase(busy_, worker);
+        --workers_;
+        if (workers_ == 0 && expected_workers_ == 0) without = queue_.take_all();
+        changed_.notify_all();
+    }
+    refused_ += without.size();
+    for (const Job& job : without) job.responder->on_failure(no_worker());
+}
+
+void ModelVersion::on_unsent(std::vector<Job> jobs) {
+    {
+        const std::lock_guard lock(mutex_);
+        std::for_each(jobs.rbegin(), jobs.rend(), [this](Job& job) { queue_.put_back(std::move(job)); });
+    }
+    hand_out();
+}
+
+void ModelVersion::on_batch_done(const std::shared_ptr<Worker>& worker, std::chrono::nanoseconds took) {
+    batch_seconds_.observe(seconds(took));
+    const std::lock_guard lock(mutex_);
+    std::erase(busy_, worker);
+    batch_takes_ = batch_takes_.count() == 0 ? took : (batch_takes_ * 7 + took) / 8;
+    changed_.notify_all();
+}
+
+// Gives what waits to the workers that are free.
+void ModelVersion::hand_out() {
+    for (;;) {
+        Round round;
+        const bool more = take_round(round);
+        expired_ += round.expired.size();
+        for (const Job& job : round.expired) {
+            job.responder->on_failure(
+                {Failure::Kind::expired, 408, "the deadline passed while the request waited for a worker", {}});
+        }
+        if (round.worker) round.worker->send(std::move(round.batch));
+        if (!more) return;
+    }
+}
+
+// False: there is nothing more to give.
+bool ModelVersion::take_round(Round& round) {
+    const std::lock_guard lock(mutex_);
+    if (free_.empty() || queue_.empty()) return false;
+    const auto now = Clock::now();
+    if (queue_.size() < limits_.batch_size && limits_.max_batch_delay.count() > 0) {
+        const auto until = queue_.oldest() + limits_.max_batch_delay;
+        if (now < until) {
+            wait_for_batch(until);
+            return false;
+        }
+    }
+    round.batch = queue_.take(limits_.batch_size, now, round.expired);
+    if (queue_.empty()) changed_.notify_all();
+    if (round.batch.empty()) return !queue_.empty();
+    round.worker = std::move(free_.back());
+    free_.pop_back();
+    busy_.push_back(round.worker);
+    for (const Job& job : round.batch) queue_seconds_.observe(seconds(now - job.arrived));
+    batch_sizes_.observe(static_cast<double>(round.batch.size()));
+    return true;
+}
+
+// With the lock.
+void ModelVersion::wait_for_batch(Clock::time_point until) {
+    if (std::exchange(waits_for_batch_, true)) return;
+    reactor_.at(until, [weak = weak_from_this()] {
+        const auto model = weak.lock();
+        if (!model) return;
+        {
+            const std::lock_guard lock(model->mutex_);
+            model->waits_for_batch_ = false;
+        }
+        model->hand_out();
+    });
+}
+
+// With the lock. nullopt: the job may wait.
+std::optional<Failure> ModelVersion::refusal(const Job& job) const {
+    if (workers_ == 0 && expected_workers_ == 0) return no_worker();
+    const auto batches_before = static_cast<long>(queue_.size() / limits_.batch_size + 1);
+    const auto wait = batch_takes_ * batches_before / static_cast<long>(std::max<std::size_t>(1, workers_));
+    const auto retry_after =
+        std::max(std::chrono::milliseconds(1), std::chrono::duration_cast<std::chrono::milliseconds>(wait));
+    if (queue_.size() >= limits_.queue_size) {
+        return Failure{
+            Failure::Kind::queue_full, 429,
+            "the queue of the model '" + name_ + "' is full: " + std::to_string(limits_.queue_size) + " requests wait",
+            retry_after};
+    }
+    if (job.deadline && free_.empty() && workers_ != 0 && job.arrived + wait > *job.deadline) {
+        return Failure{Failure::Kind::queue_full, 429,
+                       "the request would wait for longer than its deadline allows for a worker of the model '" + name_ + "'",
+                       retry_after};
+    }
+    return std::nullopt;
+}
+
+Failure ModelVersion::no_worker() const {
+    return {Failure::Kind::no_worker,
+            503,
+            "Model \"" + name_ + "\" Version " + version_ +
+                " has no worker to serve inference request. Please use scale workers API to add workers.",
+            {}};
+}
+
+}  // namespace persia::inference

@@ -1,0 +1,82 @@
+// One version of a model: its queue, its workers, and how batches are put together.
+#pragma once
+
+#include <atomic>
+#include <cstdint>
+#include <memory>
+#include <mutex>
+#include <string>
+#include <vector>
+
+#include "inference/histogram.hpp"
+#include "inference/job_queue.hpp"
+#include "inference/worker.hpp"
+
+namespace persia::inference {
+
+struct ModelLimits {
+    std::size_t batch_size = 1;
+    std::chrono::milliseconds max_batch_delay{100};  // since the first of a batch arrived
+    std::size_t queue_size = 100;
+    WorkerLimits worker;
+};
+
+// Thread safety: any thread may call all of it.
+class ModelVersion final : public Employer, public std::enable_shared_from_this<ModelVersion> {
+  public:
+    ModelVersion(std::string name, std::string version, const ModelLimits& limits, net::Reactor& reactor);
+
+    const std::string& name() const { return name_; }
+    const std::string& version() const { return version_; }
+    const ModelLimits& limits() const { return limits_; }
+
+    // The job's responder is told, now or later. Nothing is thrown.
+    void submit(Job job);
+
+    // How many workers it is to have, of which some may be on their way. 0: who waits is told that there is none.
+    void expect_workers(std::size_t count);
+    // Takes the socket. The worker has loaded the model.
+    std::shared_ptr<Worker> add_worker(int socket);
+
+    // Nothing waits and nothing is worked on, or so long has passed: then false.
+    bool wait_until_idle(std::chrono::milliseconds timeout) const;
+
+    struct Counts {
+        std::size_t queued, at_work, workers;  // now
+        std::uint64_t answered, failed, refused, expired;
+    };
+    Counts counts() const;
+    const Histogram& queue_seconds() const { return queue_seconds_; }
+    const Histogram& batch_seconds() const { return batch_seconds_; }
+    const Histogram& batch_sizes() const { return batch_sizes_; }
+
+  private:
+    struct Round;
+
+    void on_free(const std::shared_ptr<Worker>& worker) override;
+    void on_lost(const std::shared_ptr<Worker>& worker) override;
+    void on_unsent(std::vector<Job> jobs) override;
+    void on_batch_done(const std::shared_ptr<Worker>& worker, std::chrono::nanoseconds took) override;
+
+    void hand_out();
+    bool take_round(Round& round);
+    void wait_for_batch(Clock::time_point until);
+    std::optional<Failure> refusal(const Job& job) const;
+    Failure no_worker() const;
+
+    const std::string name_, version_;
+    const ModelLimits limits_;
+    net::Reactor& reactor_;
+    Histogram queue_seconds_, batch_seconds_, batch_sizes_;
+    std::atomic<std::uint64_t> answered_{0}, failed_{0}, refused_{0}, expired_{0};
+
+    mutable std::mutex mutex_;  // over what follows
+    mutable std::condition_variable changed_;
+    JobQueue queue_;
+    std::vector<std::shared_ptr<Worker>> free_, busy_;
+    std::size_t workers_ = 0, expected_workers_ = 0;
+    bool waits_for_batch_ = false;
+    std::chrono::nanoseconds batch_takes_{0};  // of late
+};
+
+}  // namespace persia::inference

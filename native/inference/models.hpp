@@ -1,0 +1,65 @@
+// The models of a server by their names, and which version of one a request gets.
+#pragma once
+
+#include <map>
+#include <memory>
+#include <mutex>
+#include <string>
+#include <variant>
+
+#include "inference/model_version.hpp"
+
+namespace persia::inference {
+
+// The versions that serve under a name.
+struct Model {
+    std::map<std::string, std::shared_ptr<ModelVersion>> versions;
+    std::string default_version;
+};
+
+// Why there is no version for a request.
+struct NotServed {
+    enum class Kind { model_not_found, version_not_found };
+
+    Kind kind;
+    std::string message;
+};
+
+// Thread safety: any thread may call all of it.
+class Models {
+  public:
+    void set(const std::string& name, Model model) {
+        auto made = std::make_shared<const Model>(std::move(model));
+        const std::lock_guard lock(mutex_);
+        models_.insert_or_assign(name, std::move(made));
+    }
+    void remove(const std::string& name) {
+        const std::lock_guard lock(mutex_);
+        models_.erase(name);
+    }
+
+    // version: empty: the default one.
+    std::variant<std::shared_ptr<ModelVersion>, NotServed> find(const std::string& name, const std::string& version) const {
+        const std::shared_ptr<const Model> model = get(name);
+        if (!model) return NotServed{NotServed::Kind::model_not_found, "Model not found: " + name};
+        const auto found = model->versions.find(version.empty() ? model->default_version : version);
+        if (found == model->versions.end()) {
+            return NotServed{NotServed::Kind::version_not_found,
+                             "Model version: " + version + " does not exist for model: " + name};
+        }
+        return found->second;
+    }
+
+    // Null: there is none of that name.
+    std::shared_ptr<const Model> get(const std::string& name) const {
+        const std::lock_guard lock(mutex_);
+        const auto found = models_.find(name);
+        return found == models_.end() ? nullptr : found->second;
+    }
+
+  private:
+    mutable std::mutex mutex_;
+    std::map<std::string, std::shared_ptr<const Model>, std::less<>> models_;
+};
+
+}  // namespace persia::inference

@@ -1,0 +1,262 @@
+#include "inference/worker.hpp"
+
+#include <sys/socket.h>
+#include <sys/uio.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <utility>
+
+#include "persia/error.hpp"
+
+namespace persia::inference {
+
+namespace {
+
+constexpr std::size_t kReadBytes = 64 << 10;
+constexpr std::size_t kPiecesAtOnce = 64;
+constexpr std::string_view kStreamHeader = "ts_stream_next";
+constexpr std::uint32_t kReadable = EPOLLIN | EPOLLRDHUP;
+
+bool has_more(const Prediction& prediction) {
+    return std::any_of(prediction.headers.begin(), prediction.headers.end(),
+                       [](const auto& header) { return header.first == kStreamHeader && header.second == "true"; });
+}
+
+void fail_all(std::vector<Job> jobs, const Failure& failure) {
+    for (const Job& job : jobs) job.responder->on_failure(failure);
+}
+
+}  // namespace
+
+Worker::Worker(int socket, const WorkerLimits& limits, net::Reactor& reactor, std::weak_ptr<Employer> employer)
+    : socket_(socket), limits_(limits), reactor_(reactor), employer_(std::move(employer)), reader_(limits.max_body_bytes) {}
+
+Worker::~Worker() { close(socket_); }
+
+void Worker::begin() {
+    key_ = reactor_.watch(shared_from_this());
+    reactor_.wait_for(key_, socket_, kReadable);
+}
+
+void Worker::send(std::vector<Job> batch) {
+    {
+        const std::lock_guard lock(mutex_);
+        batch_ = std::move(batch);
+        has_sent_ = false;
+        if (ending_ == Ending::none) {
+            std::vector<const WorkerRequest*> requests;
+            requests.reserve(batch_.size());
+            for (const Job& job : batch_) requests.push_back(&job.request);
+            unsent_ = encode_batch(requests).pieces();
+            std::reverse(unsent_.begin(), unsent_.end());
+            unsent_from_ = 0;
+            sent_ = Clock::now();
+            watch_time();
+            if (write_some()) {
+                if (!unsent_.empty()) reactor_.wait_for(key_, socket_, kReadable | EPOLLOUT);
+                return;
+            }
+        }
+    }
+    end_as(Ending::lost, "Worker died.");
+}
+
+void Worker::retire() {
+    {
+        const std::lock_guard lock(mutex_);
+        retiring_ = true;
+        if (!batch_.empty()) return;
+    }
+    end_as(Ending::retired, "");
+}
+
+void Worker::end(const std::string& why) { end_as(Ending::lost, why); }
+
+Worker::Ending Worker::wait(std::chrono::milliseconds timeout) const {
+    std::unique_lock lock(mutex_);
+    ended_.wait_for(lock, timeout, [this] { return ending_ != Ending::none; });
+    return ending_;
+}
+
+void Worker::on_ready(std::uint32_t) {
+    std::vector<WorkerReply> replies;
+    bool alive = true;
+    {
+        const std::lock_guard lock(mutex_);
+        if (ending_ != Ending::none) return;
+        alive = read_some(replies) && write_some();
+    }
+    for (WorkerReply& reply : replies) take_reply(std::move(reply));
+    if (!alive) return end_as(Ending::lost, "Worker died.");
+    const std::lock_guard lock(mutex_);
+    if (ending_ != Ending::none) return;
+    reactor_.wait_for(key_, socket_, kReadable | (unsent_.empty() ? 0U : EPOLLOUT));
+}
+
+// False: it is lost.
+bool Worker::write_some() {
+    while (!unsent_.empty()) {
+        iovec pieces[kPiecesAtOnce];
+        std::size_t count = 0;
+        for (auto piece = unsent_.rbegin(); piece != unsent_.rend() && count < kPiecesAtOnce; ++piece, ++count) {
+            const std::size_t from = count == 0 ? unsent_from_ : 0;
+            pieces[count] = {const_cast<std::byte*>(piece->bytes.data()) + from, piece->bytes.size() - from};
+        }
+        msghdr message{};
+        message.msg_iov = pieces;
+        message.msg_iovlen = count;
+        const ssize_t sent = sendmsg(socket_, &message, MSG_NOSIGNAL | MSG_DONTWAIT);
+        if (sent < 0) {
+            if (errno == EINTR) continue;
+            return errno == EAGAIN || errno == EWOULDBLOCK;
+        }
+        has_sent_ = true;
+        auto left = static_cast<std::size_t>(sent);
+        while (!unsent_.empty() && left >= unsent_.back().bytes.size() - unsent_from_) {
+            left -= unsent_.back().bytes.size() - unsent_from_;
+            unsent_.pop_back();
+            unsent_from_ = 0;
+        }
+        unsent_from_ += left;
+    }
+    return true;
+}
+
+// False: it is lost.
+bool Worker::read_some(std::vector<WorkerReply>& replies) {
+    std::byte buffer[kReadBytes];
+    for (;;) {
+        const auto room = reader_.room();
+        iovec into[2] = {{room.data(), room.size()}, {buffer, sizeof(buffer)}};
+        msghdr message{};
+        message.msg_iov = room.empty() ? into + 1 : into;
+        message.msg_iovlen = room.empty() ? 1 : 2;
+        const ssize_t got = recvmsg(socket_, &message, MSG_DONTWAIT);
+        if (got < 0 && errno == EINTR) continue;
+        if (got < 0) return errno == EAGAIN || errno == EWOULDBLOCK;
+        if (got == 0) return false;
+        const std::size_t in_room = std::min(room.size(), static_cast<std::size_t>(got));
+        std::span<const std::byte> rest(buffer, static_cast<std::size_t>(got) - in_room);
+        try {
+            if (in_room != 0) reader_.feed_room(in_room);
+            while (!rest.empty()) {
+                rest = rest.subspan(reader_.feed(rest));
+                if (reader_.complete()) replies.push_back(reader_.take());
+            }
+        } catch (const DecodeError&) {
+            return false;
+        }
+        if (static_cast<std::size_t>(got) < room.size() + sizeof(buffer)) return true;
+    }
+}
+
+void Worker::take_reply(WorkerReply reply) {
+    std::vector<std::pair<std::shared_ptr<Responder>, Prediction>> answered;
+    std::vector<Job> failed;
+    bool streams = false, done = false, asked = true;
+    {
+        const std::lock_guard lock(mutex_);
+        if (ending_ != Ending::none) return;
+        asked = !batch_.empty();
+        if (reply.code != 200) {
+            failed = std::exchange(batch_, {});
+        } else {
+            for (Prediction& prediction : reply.predictions) {
+                const auto found = std::find_if(batch_.begin(), batch_.end(),
+                                                [&](const Job& job) { return job.request.id == prediction.request_id; });
+                if (found == batch_.end()) continue;
+                if (has_more(prediction)) {
+                    streams = true;
+                    answered.emplace_back(found->responder, std::move(prediction));
+                } else {
+                    answered.emplace_back(std::move(found->responder), std::move(prediction));
+                    batch_.erase(found);
+                }
+            }
+            // Who is neither answered nor streamed to gets no answer from this worker any more.
+            if (!streams) failed = std::exchange(batch_, {});
+        }
+        done = batch_.empty();
+        if (!done) watch_time();
+    }
+    if (!asked) return end_as(Ending::lost, "Worker died.");  // it answers what nobody asked
+    // It goes on with the next batch while this one's answers are sent.
+    if (done) finish_batch();
+    for (auto& [responder, prediction] : answered) {
+        if (prediction.too_large) {
+            responder->on_failure({Failure::Kind::handler, 507, "the handler's answer is larger than max_response_size", {}});
+        } else {
+            const bool more = has_more(prediction);
+            responder->on_prediction(std::move(prediction), more);
+        }
+    }
+    const bool said_why = reply.code != 200;
+    fail_all(std::move(failed), {Failure::Kind::handler,
+                                 said_why ? reply.code : 503,
+                                 said_why ? reply.message : "number of batch response mismatched",
+                                 {}});
+}
+
+void Worker::finish_batch() {
+    std::chrono::nanoseconds took{};
+    bool is_retired = false;
+    {
+        const std::lock_guard lock(mutex_);
+        took = Clock::now() - sent_;
+        is_retired = retiring_;
+    }
+    const auto employer = employer_.lock();
+    if (employer) employer->on_batch_done(shared_from_this(), took);
+    if (is_retired) return end_as(Ending::retired, "");
+    if (employer) employer->on_free(shared_from_this());
+}
+
+void Worker::end_as(Ending ending, const std::string& why) {
+    std::vector<Job> lost;
+    bool heard_of_it = true;
+    {
+        const std::lock_guard lock(mutex_);
+        lost = std::exchange(batch_, {});
+        heard_of_it = has_sent_;
+        unsent_.clear();
+        if (ending_ != Ending::none && lost.empty()) return;
+        if (ending_ == Ending::none) ending_ = ending;
+    }
+    reactor_.forget(key_);
+    shutdown(socket_, SHUT_RDWR);
+    ended_.notify_all();
+    const auto employer = employer_.lock();
+    if (employer) employer->on_lost(shared_from_this());
+    if (!lost.empty() && employer && !heard_of_it) return employer->on_unsent(std::move(lost));
+    fail_all(std::move(lost), {Failure::Kind::worker_died, 500, why, {}});
+}
+
+// With the lock.
+void Worker::watch_time() {
+    if (limits_.response_timeout.count() == 0) return;
+    patience_ends_ = Clock::now() + limits_.response_timeout;
+    if (std::exchange(watches_time_, true)) return;
+    reactor_.at(patience_ends_, [weak = weak_from_this()] {
+        if (const auto worker = weak.lock()) worker->on_time();
+    });
+}
+
+void Worker::on_time() {
+    {
+        const std::lock_guard lock(mutex_);
+        watches_time_ = false;
+        if (batch_.empty() || ending_ != Ending::none) return;
+        if (Clock::now() < patience_ends_) {
+            watches_time_ = true;
+            reactor_.at(patience_ends_, [weak = weak_from_this()] {
+                if (const auto worker = weak.lock()) worker->on_time();
+            });
+            return;
+        }
+    }
+    end_as(Ending::timed_out, "Worker died.");
+}
+
+}  // namespace persia::inference

@@ -1,0 +1,90 @@
+// A process that runs a handler, as its model server sees it: batches go to it one at a time, and replies come back.
+#pragma once
+
+#include <condition_variable>
+#include <cstddef>
+#include <memory>
+#include <mutex>
+#include <string>
+#include <vector>
+
+#include "inference/job.hpp"
+#include "net/reactor.hpp"
+
+namespace persia::inference {
+
+class Worker;
+
+// Who gives a worker its work. Thread safety: any thread may call all of it.
+class Employer {
+  public:
+    virtual ~Employer() = default;
+    // It has done its batch, and could have another one.
+    virtual void on_free(const std::shared_ptr<Worker>& worker) = 0;
+    // It is of no more use.
+    virtual void on_lost(const std::shared_ptr<Worker>& worker) = 0;
+    // It was lost before it heard of these.
+    virtual void on_unsent(std::vector<Job> jobs) = 0;
+    // It has done a batch, which took so long. on_free() or on_lost() follows.
+    virtual void on_batch_done(const std::shared_ptr<Worker>& worker, std::chrono::nanoseconds took) = 0;
+};
+
+struct WorkerLimits {
+    std::size_t max_body_bytes = 6'553'500;
+    std::chrono::milliseconds response_timeout{120'000};  // after which a worker that does not answer is given up; 0: never
+};
+
+// Thread safety: any thread may call all of it.
+class Worker final : public net::Watched, public std::enable_shared_from_this<Worker> {
+  public:
+    // Takes the socket, and closes it.
+    Worker(int socket, const WorkerLimits& limits, net::Reactor& reactor, std::weak_ptr<Employer> employer);
+    ~Worker() override;
+
+    // From now on it is read.
+    void begin();
+
+    // REQUIRES: it is free, and the batch is not empty.
+    void send(std::vector<Job> batch);
+
+    // No more work: it ends when it has done its batch.
+    void retire();
+    // It ends at once, and what it works on fails.
+    void end(const std::string& why);
+
+    enum class Ending { none, retired, lost, timed_out };
+    // Waits until it has ended, for so long at most.
+    Ending wait(std::chrono::milliseconds timeout) const;
+
+    int socket() const override { return socket_; }
+
+  private:
+    void on_ready(std::uint32_t events) override;
+    bool write_some();
+    bool read_some(std::vector<WorkerReply>& replies);
+    void take_reply(WorkerReply reply);
+    void finish_batch();
+    void end_as(Ending ending, const std::string& why);
+    void watch_time();
+    void on_time();
+
+    const int socket_;
+    const WorkerLimits limits_;
+    net::Reactor& reactor_;
+    const std::weak_ptr<Employer> employer_;
+    net::Reactor::Key key_ = 0;
+
+    mutable std::mutex mutex_;  // over what follows
+    mutable std::condition_variable ended_;
+    Ending ending_ = Ending::none;
+    bool retiring_ = false;
+    std::vector<Job> batch_;  // those of it that are not answered
+    Clock::time_point sent_, patience_ends_;
+    bool watches_time_ = false;
+    std::vector<grpc::OutgoingMessage::Piece> unsent_;  // in reverse
+    std::size_t unsent_from_ = 0;                       // of the last of them
+    bool has_sent_ = false;                             // something of the batch
+    ReplyReader reader_;
+};
+
+}  // namespace persia::inference

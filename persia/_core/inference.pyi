@@ -1,0 +1,116 @@
+"""Models of a model server and their workers, and HTTP for them."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from typing_extensions import Buffer
+
+from .net import Method
+from .security import TlsContext
+
+class Reactor:
+    """Threads that wait for workers and clients. Any thread may use it."""
+
+    def __init__(self, threads: int) -> None: ...
+    def stop(self) -> None: ...
+
+class Worker:
+    """A process that runs a handler, at the other end of a socket. Any thread may use it."""
+
+    def retire(self) -> None:
+        """It ends when it has done what it works on."""
+    def end(self, why: str) -> None: ...
+    def wait(self, seconds: float) -> str:
+        """How it has ended: "retired", "lost", "timed out"; "": it has not, after so many seconds."""
+
+class ModelVersion:
+    """A version's queue and workers. Any thread may use it."""
+
+    def __init__(
+        self,
+        reactor: Reactor,
+        name: str,
+        version: str,
+        *,
+        batch_size: int,
+        max_batch_delay: float,
+        queue_size: int,
+        max_body_bytes: int,
+        response_timeout: float,
+    ) -> None: ...
+    def expect_workers(self, count: int) -> None:
+        """How many it is to have. 0: requests are refused rather than wait."""
+    def add_worker(self, socket: int) -> Worker:
+        """Takes the descriptor of a socket to a process that has loaded the model."""
+    def wait_until_idle(self, seconds: float) -> bool: ...
+    def counts(self) -> dict[str, int]:
+        """Now: queued, at_work, workers; since the start: refused, expired."""
+
+class Models:
+    """What predictions are answered from. Any thread may use it."""
+
+    def set(self, name: str, versions: dict[str, ModelVersion], default_version: str) -> None: ...
+    def remove(self, name: str) -> None: ...
+
+def predictions_method(models: Models, streams: bool = False) -> Method:
+    """`InferenceAPIsService.Predictions`, or `StreamPredictions`."""
+
+class WorkerChannel:
+    """The worker's end of the socket. One thread uses it."""
+
+    def __init__(self, socket: int) -> None: ...
+    def command(self) -> str | None:
+        """`L`, `I`, or None: the server has closed the connection."""
+    def number(self) -> int: ...
+    def byte(self) -> int: ...
+    def text(self) -> str | None: ...
+    def batch(self) -> list[tuple[str, dict[str, Any], list[tuple[str, str, bytearray]]]]: ...
+    def reply(self, code: int, message: str, predictions: Sequence[Any]) -> None: ...
+
+class Exchange:
+    """A request over HTTP, and its answer. Any thread may use it."""
+
+    @property
+    def method(self) -> str: ...
+    @property
+    def path(self) -> str: ...
+    @property
+    def segments(self) -> list[str]: ...
+    @property
+    def query(self) -> list[tuple[str, str]]: ...
+    @property
+    def headers(self) -> list[tuple[str, str]]: ...
+    @property
+    def peer(self) -> str: ...
+    @property
+    def body(self) -> bytes: ...
+    @property
+    def has_ended(self) -> bool: ...
+    def respond(self, status: int, headers: Sequence[tuple[str, str]], body: Buffer, close: bool = False) -> None: ...
+
+class ExchangeQueue:
+    """Requests that Python answers. Any thread may use it."""
+
+    def __init__(self, most: int = 1024) -> None: ...
+    def next(self, seconds: float) -> Exchange | None: ...
+    def close(self) -> None: ...
+    @property
+    def closed(self) -> bool: ...
+
+class HttpServer:
+    """An HTTP/1.1 server. Any thread may use it."""
+
+    def __init__(
+        self,
+        reactor: Reactor,
+        others: ExchangeQueue,
+        *,
+        models: Models | None = None,
+        max_body_bytes: int = ...,
+        max_connections: int = ...,
+        tls: TlsContext | None = None,
+    ) -> None: ...
+    def listen(self, address: str) -> str: ...
+    def stop(self, seconds: float) -> None: ...
+    @property
+    def connections(self) -> int: ...
