@@ -149,9 +149,11 @@ class GrpclibClient(LoopClient):
 
     async def _close(self) -> None:
         protocol: Any = self._channel._protocol
+        # close() only says that it is to be closed: what it still has to send goes first, and the loop must not end before.
+        transport = getattr(protocol and protocol.connection, "_transport", None)
+        socket = transport.get_extra_info("socket") if transport is not None else None
         self._channel.close()
-        # It is only said to close: what it still has to send goes first, and the loop must not end before.
-        while protocol is not None and not protocol.handler.connection_lost:
+        while socket is not None and socket.fileno() != -1:
             await asyncio.sleep(0.001)
 
     async def _ask(self, request: Request) -> Answer:

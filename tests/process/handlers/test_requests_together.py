@@ -93,7 +93,7 @@ def user_batch(*ids: int) -> bytes:
 WRONG_OVER_HTTP: list[tuple[bytes, str, int, str]] = [
     (b"\1\0\0", "application/octet-stream", 400, "at byte 0: expected 4 bytes of dense tensors"),
     (b"{", "application/json", 400, "Expecting property name"),
-    (b'{"features": {"nobody": [1]}}', "application/json", 400, "'nobody': expected a feature"),
+    (b'{"features": {"nobody": [1]}}', "application/json", 400, "'nobody': the embedding config has no slot of this name"),
     (b"", "application/octet-stream", 400, "expected a byte batch as `batch` in the input"),
 ]
 

@@ -161,7 +161,7 @@ three = np.array([1, 2, 3], U64)
             "expected 1 samples, the batch size, got 2",
         ),
         (lambda: PersiaBatch([IDTypeFeature("bad", [three])], batch_size=3), "expected 3 samples, the batch size, got 1"),
-        (lambda: PersiaBatch([IDTypeFeature("bad", [three])] * 2), "each feature once"),
+        (lambda: PersiaBatch([IDTypeFeature("bad", [three])] * 2), "the batch has this feature twice"),
         (lambda: dense(np.zeros((3, 2))), "expected 2 samples, the batch size, got 3"),
         (lambda: dense(np.zeros((2, 2), np.complex64)), "got complex64"),
         (lambda: dense(np.zeros((2, 2), np.uint32)), "got uint32"),
@@ -276,7 +276,7 @@ def test_the_first_generation_checks_too() -> None:
     with pytest.raises(FeatureError, match="expected 2 samples, the batch size, got 3"):
         batch.add_sparse([("f", ids([1], [2], [3]))])
     batch.add_sparse([("f", ids([1], [2]))])
-    with pytest.raises(FeatureError, match="each feature once"):
+    with pytest.raises(FeatureError, match="the batch has this feature twice"):
         batch.add_sparse([("f", ids([1], [2]))])
 
 

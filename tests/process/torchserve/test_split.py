@@ -102,7 +102,7 @@ def test_another_salt_deals_the_keys_out_anew() -> None:
         (lambda: SplitClient({"1.0": Fake(1)}, {"1.0": 1}, shadow="2.0"), "one of the versions 1.0, got '2.0'"),
         (lambda: SplitClient({"1.0": Fake(1)}, {"1.0": 1}).predict(b"", version="2.0"), "one of the versions 1.0, got '2.0'"),
         (lambda: SplitClient({"1.0": Fake(1)}, {"1.0": 1}).predict(b""), "either the key .* or the version"),
-        (lambda: SplitClient({"1.0": Fake(1)}, {"1.0": 1}).shadow_results(), "a client with a shadow"),
+        (lambda: SplitClient({"1.0": Fake(1)}, {"1.0": 1}).shadow_results(), "the client has no shadow"),
     ],
 )
 def test_mistakes_are_named(make: Callable[[], Any], message: str) -> None:
