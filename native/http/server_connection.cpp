@@ -131,7 +131,6 @@ bool ServerConnection::read_some(std::uint32_t events) {
 ExchangePtr ServerConnection::take_in() {
     if (!body_) begin_request();
     if (!body_) return nullptr;
-    input_.erase(0, body_->feed(input_));
     if (body_->refusal()) {
         refuse(*body_->refusal());
         return nullptr;
@@ -139,7 +138,7 @@ ExchangePtr ServerConnection::take_in() {
     return body_->complete() ? finish_request() : nullptr;
 }
 
-// With the lock. Its head, if it is there.
+// With the lock. Its head, if it is there, and what has come of its body with it.
 void ServerConnection::begin_request() {
     // An empty line before a request is one that clients of old sent behind the one before.
     while (input_.starts_with("\r\n")) input_.erase(0, 2);
@@ -154,6 +153,7 @@ void ServerConnection::begin_request() {
     if (head_.expects_continue && head_.has_body() && !body_->refusal() && input_.empty()) {
         put(text_message("HTTP/1.1 100 Continue\r\n\r\n"));
     }
+    input_.erase(0, body_->feed(input_));
 }
 
 ExchangePtr ServerConnection::finish_request() {
