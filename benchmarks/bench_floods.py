@@ -26,6 +26,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import grpc
 
@@ -150,7 +151,7 @@ def flood(address: tuple[str, int], name: str, connections: int, connects: float
 def latencies(address: str, seconds: float) -> tuple[float, float]:
     """p50 and p99 of a caller that asks without a pause, in milliseconds."""
     with grpc.insecure_channel(address) as channel:
-        call = channel.unary_unary(PATH)
+        call: Any = channel.unary_unary(PATH)
         took: list[float] = []
         for _ in range(50):
             call(b"", timeout=30)

@@ -9,7 +9,9 @@ import threading
 import time
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from persia.errors import PersiaError
 from persia.torchserve.management import Management
@@ -96,6 +98,7 @@ class Watch:
             self._tell(seen)
 
     def _tell(self, seen: Sequence[Model]) -> None:
+        seen = [_of_living_workers(model) for model in seen]
         fit = fitness(self._wanted, seen)
         self._health.tell(fit)
         ready = all(fit.values()) and all(model.all_ready for model in seen)
@@ -151,3 +154,13 @@ class Watch:
         except (PersiaError, OSError) as error:
             return {"problem": str(error), "known": known}
         return {"problem": "", "known": known}
+
+
+def _of_living_workers(model: Model) -> Model:
+    """TorchServe may call a worker READY that has died, until it next sends it a request."""
+    dead = [worker for worker in model.workers if worker.get("status") == "READY" and not _lives(worker)]
+    return replace(model, ready=model.ready - len(dead))
+
+
+def _lives(worker: Mapping[str, Any]) -> bool:
+    return Path(f"/proc/{worker['pid']}").exists()

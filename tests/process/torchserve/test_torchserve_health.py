@@ -6,6 +6,7 @@ import asyncio
 import os
 import signal
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import grpc
@@ -13,7 +14,7 @@ import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from persia.client.predict import AsyncClient
-from persia.errors import Unavailable
+from persia.errors import PersiaError, Unavailable
 from persia.torchserve.run.health import Health
 from tests.support.servers import PATIENCE, wait_until
 from tests.support.torchserves import TorchServeRun, make_archive
@@ -65,6 +66,9 @@ def test_a_worker_that_dies_is_told_until_there_is_another(torchserve: TorchServ
         wait_until(lambda: status(address, "mortal") == Response.NOT_SERVING, "its death is told")
         assert status(address, "probe") == Response.SERVING
         gate.touch()
+        # A TorchServe that has not seen its worker die sees it when it asks it, and starts another one.
+        with suppress(PersiaError), torchserve.client("mortal") as client:
+            client.predict(b"nap 0")
         wait_until(lambda: status(address, "mortal") == Response.SERVING, "it is back")
         management.unregister("mortal")
         assert status(address, "mortal") == Response.SERVICE_UNKNOWN
