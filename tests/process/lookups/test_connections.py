@@ -90,7 +90,7 @@ def test_without_file_descriptors_it_is_a_typed_error(tmp_path: Path) -> None:
             with contextlib.suppress(OSError):
                 while True:  # lower ones that others have closed meanwhile
                     used.append(os.dup(0))
-            begun = [router.native.begin(batch, 1) for _ in range(5)]  # each takes connections, and few are there
+            begun = [router.native.begin(batch, 1) for _ in range(50)]  # each takes connections, and few are there
             with pytest.raises(Unavailable, match="Too many open files"):
                 begun[-1].finish()
             del begun
