@@ -22,6 +22,7 @@
 #include "persia/error.hpp"
 #include "release.hpp"
 #include "serving/health.hpp"
+#include "times.hpp"
 
 namespace nb = nanobind;
 
@@ -35,12 +36,6 @@ using grpc::Method;
 using grpc::OutgoingMessage;
 using grpc::Server;
 using grpc::ServerLimits;
-
-constexpr double kMillisecond = 1e-3;
-
-std::chrono::milliseconds milliseconds_of(double seconds) {
-    return std::chrono::milliseconds(static_cast<std::int64_t>(std::max(seconds, 0.0) / kMillisecond));
-}
 
 // The bytes of a message, without a copy, through the buffer protocol.
 struct PyMessage {

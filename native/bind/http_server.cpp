@@ -17,6 +17,7 @@
 #include "bind.hpp"
 #include "inference/rest_service.hpp"
 #include "release.hpp"
+#include "times.hpp"
 
 namespace nb = nanobind;
 
@@ -29,10 +30,6 @@ using http::ExchangeQueue;
 using http::Server;
 using inference::Models;
 using inference::RestService;
-
-std::chrono::milliseconds milliseconds_of(double seconds) {
-    return std::chrono::milliseconds(static_cast<std::int64_t>(std::max(seconds, 0.0) * 1e3));
-}
 
 struct PyExchange {
     ExchangePtr exchange;

@@ -17,6 +17,7 @@
 #include "inference/models.hpp"
 #include "inference/predictions_method.hpp"
 #include "release.hpp"
+#include "times.hpp"
 
 namespace nb = nanobind;
 
@@ -30,10 +31,6 @@ using inference::Models;
 using inference::ModelVersion;
 using inference::Worker;
 using net::Reactor;
-
-std::chrono::milliseconds milliseconds_of(double seconds) {
-    return std::chrono::milliseconds(static_cast<std::int64_t>(std::max(seconds, 0.0) * 1e3));
-}
 
 const char* name_of(Worker::Ending ending) {
     switch (ending) {

@@ -14,6 +14,10 @@ inline grpc::Clock::duration duration_of(double seconds) {
         std::chrono::duration<double>(std::clamp(seconds, 0.0, kLongestSeconds)));
 }
 
+inline std::chrono::milliseconds milliseconds_of(double seconds) {
+    return std::chrono::duration_cast<std::chrono::milliseconds>(duration_of(seconds));
+}
+
 // As time.monotonic() has it.
 inline double seconds_of(grpc::Clock::time_point time) {
     return std::chrono::duration<double>(time.time_since_epoch()).count();

@@ -15,12 +15,6 @@ int hex_digit(char c) {
     return letter >= 'a' && letter <= 'f' ? letter - 'a' + 10 : -1;
 }
 
-std::string_view trimmed(std::string_view text) {
-    const std::size_t begin = text.find_first_not_of(" \t");
-    if (begin == std::string_view::npos) return {};
-    return text.substr(begin, text.find_last_not_of(" \t") - begin + 1);
-}
-
 // Calls `take(key, value)` for each pair; false: one of them is not encoded as it should be.
 template <class Take>
 bool for_each_pair(std::string_view text, Take take) {

@@ -25,12 +25,6 @@ bool is_target_char(char c) { return static_cast<unsigned char>(c) > 0x20 && c !
 
 char lower(char c) { return c >= 'A' && c <= 'Z' ? static_cast<char>(c - 'A' + 'a') : c; }
 
-std::string_view trimmed(std::string_view text) {
-    const std::size_t begin = text.find_first_not_of(" \t");
-    if (begin == std::string_view::npos) return {};
-    return text.substr(begin, text.find_last_not_of(" \t") - begin + 1);
-}
-
 // A part of a message about the request, in quotes; what cannot be printed is left out.
 std::string quoted(std::string_view text) {
     constexpr std::size_t kMost = 60;
@@ -149,6 +143,12 @@ std::optional<Refusal> parse_header(std::string_view line, RequestHead& head, Fr
 }
 
 }  // namespace
+
+std::string_view trimmed(std::string_view text) {
+    const std::size_t begin = text.find_first_not_of(" \t");
+    if (begin == std::string_view::npos) return {};
+    return text.substr(begin, text.find_last_not_of(" \t") - begin + 1);
+}
 
 bool equal_ignoring_case(std::string_view one, std::string_view other) {
     return std::equal(one.begin(), one.end(), other.begin(), other.end(), [](char a, char b) { return lower(a) == lower(b); });

@@ -24,6 +24,8 @@ using Headers = std::vector<std::pair<std::string, std::string>>;
 // The value of the last header of that name, in whatever case; null: there is none.
 const std::string* find(const Headers& headers, std::string_view name);
 bool equal_ignoring_case(std::string_view one, std::string_view other);
+// Without the blanks around it.
+std::string_view trimmed(std::string_view text);
 
 // Why a request is not served: an HTTP status, and words for who sent it.
 struct Refusal {

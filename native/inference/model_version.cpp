@@ -5,18 +5,6 @@
 
 namespace persia::inference {
 
-namespace {
-
-std::vector<double> seconds_bounds() {
-    return {0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30};
-}
-
-std::vector<double> size_bounds() { return {1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024}; }
-
-double seconds(std::chrono::nanoseconds time) { return std::chrono::duration<double>(time).count(); }
-
-}  // namespace
-
 // What is done outside of the lock.
 struct ModelVersion::Round {
     std::shared_ptr<Worker> worker;
@@ -24,8 +12,7 @@ struct ModelVersion::Round {
 };
 
 ModelVersion::ModelVersion(std::string name, std::string version, const ModelLimits& limits, net::Reactor& reactor)
-    : name_(std::move(name)), version_(std::move(version)), limits_(limits), reactor_(reactor),
-      queue_seconds_(seconds_bounds()), batch_seconds_(seconds_bounds()), batch_sizes_(size_bounds()) {}
+    : name_(std::move(name)), version_(std::move(version)), limits_(limits), reactor_(reactor) {}
 
 void ModelVersion::submit(Job job) {
     std::optional<Failure> refused;
@@ -71,7 +58,7 @@ bool ModelVersion::wait_until_idle(std::chrono::milliseconds timeout) const {
 
 ModelVersion::Counts ModelVersion::counts() const {
     const std::lock_guard lock(mutex_);
-    return {queue_.size(), busy_.size(), workers_, answered_, failed_, refused_, expired_};
+    return {queue_.size(), busy_.size(), workers_, refused_, expired_};
 }
 
 void ModelVersion::on_free(const std::shared_ptr<Worker>& worker) {
@@ -105,7 +92,6 @@ void ModelVersion::on_unsent(std::vector<Job> jobs) {
 }
 
 void ModelVersion::on_batch_done(const std::shared_ptr<Worker>& worker, std::chrono::nanoseconds took) {
-    batch_seconds_.observe(seconds(took));
     const std::lock_guard lock(mutex_);
     std::erase(busy_, worker);
     batch_takes_ = batch_takes_.count() == 0 ? took : (batch_takes_ * 7 + took) / 8;
@@ -145,8 +131,6 @@ bool ModelVersion::take_round(Round& round) {
     round.worker = std::move(free_.back());
     free_.pop_back();
     busy_.push_back(round.worker);
-    for (const Job& job : round.batch) queue_seconds_.observe(seconds(now - job.arrived));
-    batch_sizes_.observe(static_cast<double>(round.batch.size()));
     return true;
 }
 

@@ -8,7 +8,6 @@
 #include <string>
 #include <vector>
 
-#include "inference/histogram.hpp"
 #include "inference/job_queue.hpp"
 #include "inference/worker.hpp"
 
@@ -43,12 +42,9 @@ class ModelVersion final : public Employer, public std::enable_shared_from_this<
 
     struct Counts {
         std::size_t queued, at_work, workers;  // now
-        std::uint64_t answered, failed, refused, expired;
+        std::uint64_t refused, expired;        // since the start
     };
     Counts counts() const;
-    const Histogram& queue_seconds() const { return queue_seconds_; }
-    const Histogram& batch_seconds() const { return batch_seconds_; }
-    const Histogram& batch_sizes() const { return batch_sizes_; }
 
   private:
     struct Round;
@@ -67,8 +63,7 @@ class ModelVersion final : public Employer, public std::enable_shared_from_this<
     const std::string name_, version_;
     const ModelLimits limits_;
     net::Reactor& reactor_;
-    Histogram queue_seconds_, batch_seconds_, batch_sizes_;
-    std::atomic<std::uint64_t> answered_{0}, failed_{0}, refused_{0}, expired_{0};
+    std::atomic<std::uint64_t> refused_{0}, expired_{0};
 
     mutable std::mutex mutex_;  // over what follows
     mutable std::condition_variable changed_;
