@@ -162,7 +162,7 @@ ifneq ($(CLANG),)
 	$(call native_build,build/fuzz,address$(comma)undefined,http2_fuzzer,-DPERSIA_FUZZER=ON -DCMAKE_CXX_COMPILER=$(CLANG))
 	mkdir -p build/fuzz/corpus
 	$(UNRANDOMISED) build/fuzz/http2_fuzzer -runs=$(MUTANTS) -max_len=65536 -rss_limit_mb=2048 -timeout=10 \
-		-print_final_stats=1 -verbosity=0 -artifact_prefix=build/fuzz/ build/fuzz/corpus
+		-print_final_stats=1 -print_funcs=0 -verbosity=0 -artifact_prefix=build/fuzz/ build/fuzz/corpus
 else
 	@echo 'No clang++ is installed: the fuzzer that follows the coverage is left out.'
 endif

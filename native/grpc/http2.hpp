@@ -94,6 +94,8 @@ class Http2 {
     // A frame begins that has no data of a call: for limits on those who send many of them. If it begins a call,
     // on_stream_began follows.
     virtual void on_idle_frame() = 0;
+    // A frame was wrong, or began a stream beyond those that are allowed.
+    virtual void on_frame_refused() {}
     // The last frame of an answer was put before the socket. Called while flush() runs.
     virtual void on_answer_sent(std::int32_t /*stream*/) {}
     // DATA of a stream was put before the socket; so many bytes of its messages are left. Called while flush() runs.

@@ -98,6 +98,10 @@ struct Http2Callbacks {
         });
     }
 
+    static int on_frame_refused(nghttp2_session*, const nghttp2_frame*, int, void* self) {
+        return guarded(self, [](Http2& http2) { http2.on_frame_refused(); });
+    }
+
     static int on_frame_sent(nghttp2_session* session, const nghttp2_frame* frame, void* self) {
         return guarded(self, [&](Http2& http2) {
             const bool ends = frame->hd.type == NGHTTP2_HEADERS && (frame->hd.flags & NGHTTP2_FLAG_END_STREAM) != 0;
@@ -197,6 +201,7 @@ struct Http2Callbacks {
             nghttp2_session_callbacks_set_on_header_callback(made, on_header);
             nghttp2_session_callbacks_set_on_data_chunk_recv_callback(made, on_data_chunk);
             nghttp2_session_callbacks_set_on_frame_recv_callback(made, on_frame);
+            nghttp2_session_callbacks_set_on_invalid_frame_recv_callback(made, on_frame_refused);
             nghttp2_session_callbacks_set_on_frame_send_callback(made, on_frame_sent);
             nghttp2_session_callbacks_set_on_frame_not_send_callback(made, on_frame_not_sent);
             nghttp2_session_callbacks_set_on_stream_close_callback(made, on_stream_close);

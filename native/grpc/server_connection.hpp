@@ -67,6 +67,7 @@ class ServerConnection final : public std::enable_shared_from_this<ServerConnect
     void on_goaway(std::int32_t last_stream, std::uint32_t error) override;
     void on_ping(bool acknowledged) override;
     void on_idle_frame() override;
+    void on_frame_refused() override;
     void on_answer_sent(std::int32_t stream) override;
     void on_data_sent(std::int32_t stream, std::size_t unsent) override;
     std::span<std::byte> room_of(std::int32_t stream) override;
@@ -78,6 +79,7 @@ class ServerConnection final : public std::enable_shared_from_this<ServerConnect
     }
     void put_event(CallEvent event);
     void flush_now();
+    void stop_if_too_much();
     std::size_t taken() const;
     void look_after_requests(Clock::time_point now);
     bool send_away();

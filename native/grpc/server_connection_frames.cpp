@@ -136,7 +136,7 @@ void ServerConnection::on_stream_closed(std::int32_t stream, std::uint32_t /*err
     } else {
         flood_limits_.on_call_given_up();
     }
-    if (!flood_limits_.too_much().empty()) stop_reading();
+    stop_if_too_much();
     if (call->method_ != nullptr && call->method_->watches_end()) {
         put_event({call, CallEvent::Kind::call_end, {}});
     }
@@ -155,6 +155,17 @@ void ServerConnection::on_ping(bool acknowledged) {
 void ServerConnection::on_idle_frame() {
     greeted_ = true;
     flood_limits_.on_idle_frame();
+    stop_if_too_much();
+}
+
+// Which costs as much as a call that was begun, and brings as little as one that is given up.
+void ServerConnection::on_frame_refused() {
+    flood_limits_.on_call_given_up();
+    stop_if_too_much();
+}
+
+// The rest of what has come would only be more of the same.
+void ServerConnection::stop_if_too_much() {
     if (!flood_limits_.too_much().empty()) stop_reading();
 }
 
