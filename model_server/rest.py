@@ -10,7 +10,7 @@ from typing import Any
 from persia._core.inference import Exchange, ExchangeQueue
 
 from .management import Management
-from .refusals import NoSuchMethod, NoSuchPath, Refusal
+from .refusals import BadRequest, NoSuchMethod, NoSuchPath, Refusal, WorkflowNotFound
 from .rest_models import NO_SUCH_METHOD, RestModels
 
 __all__ = ["RestManagement"]
@@ -68,6 +68,12 @@ class RestManagement:
                 return (200, {"status": "Healthy"}) if healthy else (500, {"status": "Unhealthy"})
             case _, []:
                 raise NoSuchMethod(NO_SUCH_METHOD)
+            case "GET", ["workflows"] if self._manages:
+                return 200, {"workflows": []}
+            case _, ["workflows", *_] if self._manages:
+                raise BadRequest("Registering new workflows is disabled.")
+            case _, ["wfpredict", name, *_]:
+                raise WorkflowNotFound(name)
             case _ if not self._manages:
                 raise NoSuchPath(_NO_SUCH_PATH)
             case "GET", ["v1", "models", name]:
