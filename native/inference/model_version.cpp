@@ -181,8 +181,8 @@ std::optional<Failure> ModelVersion::refusal(const Job& job) const {
 Failure ModelVersion::no_worker(const Job& job) const {
     return {Failure::Kind::no_worker,
             503,
-            "Model \"" + name_ + (job.names_version ? "\" Version " + version_ : "\"") +
-                " has no worker to serve inference request. Please use scale workers API to add workers. If this is a "
+            "Model \"" + name_ + (job.names_version ? "\" Version " + version_ : "") +
+                "\" has no worker to serve inference request. Please use scale workers API to add workers. If this is a "
                 "sequence inference, please check if it is closed, or expired; or exceeds maxSequenceJobQueueSize",
             {}};
 }
