@@ -194,6 +194,22 @@ class Registry:
             defaults = [versions[self._default[name]] for name, versions in self._versions.items()]
         return all(sum(worker.is_ready for worker in one.workers) >= one.min_workers for one in defaults)
 
+    def is_loaded(self, name: str, version: str | None) -> bool:
+        """Whether a worker has loaded the version. Raises Refusal."""
+        return any(worker.is_ready for worker in self._find(name, version).workers)
+
+    def tensors_of(self, name: str, version: str | None) -> tuple[list[str], bytes]:
+        """The numbers of the model's versions, and what the version says of its tensors; empty: nothing yet. Raises Refusal."""
+        found = self._find(name, version)
+        with self._lock:
+            versions = sorted(self._versions.get(name, ()))
+        return versions, next((told for worker in found.workers if (told := worker.metadata)), b"")
+
+    def names(self) -> list[str]:
+        """Of the models."""
+        with self._lock:
+            return sorted(self._versions)
+
     def close(self, seconds: float) -> None:
         """Ends all workers, after what they work on, and removes what was unpacked."""
         with self._lock:

@@ -11,6 +11,8 @@ from typing import Any
 from persia._core.inference import Exchange, ExchangeQueue
 
 from .management import Done, Management
+from .open_inference.rest_api import answer_rest
+from .open_inference.served import ServedModels
 from .refusals import BadRequest, Refusal
 from .registry import Registration
 
@@ -46,6 +48,7 @@ class RestManagement:
     def __init__(self, management: Management, line: ExchangeQueue, manages: bool, threads: int = 4) -> None:
         """manages: whether models may be managed here, or only asked for their health."""
         self._management = management
+        self._open_inference = ServedModels(management.registry)
         self._line = line
         self._manages = manages
         self._threads = [threading.Thread(target=self._run, name=f"rest-{i}", daemon=True) for i in range(threads)]
@@ -82,11 +85,14 @@ class RestManagement:
                 return (200, {"status": "Healthy"}) if healthy else (500, {"status": "Unhealthy"})
             case _, []:
                 raise NoSuchMethod(_NO_SUCH_METHOD)
+            case method, ["v2", *rest]:
+                return answer_rest(self._open_inference, method, rest)
+            case "GET", ["v1", "models"]:
+                return 200, {"models": self._management.registry.names()}
+            case "GET", ["v1", "models", name]:
+                return 200, {"name": name, "ready": self._open_inference.is_model_ready(name, None)}
             case _ if not self._manages:
                 raise NoSuchPath(_NO_SUCH_PATH)
-            case "GET", ["v1", "models", name]:
-                described = self._management.described(name, None)
-                return 200, {"name": name, "ready": any(worker["status"] == "READY" for worker in described[0]["workers"])}
             case method, ["models"]:
                 return self._models(exchange, method)
             case "PUT", ["models", name, version, "set-default"]:

@@ -11,6 +11,8 @@ from persia.errors import InvalidInput
 from persia.serving.server import Server
 
 from .management import Management
+from .open_inference.grpc_service import SERVICES, add_open_inference
+from .open_inference.served import ServedModels
 from .refusals import Refusal
 from .registry import Registration, Registry, ServerDefaults
 from .rest import RestManagement
@@ -57,8 +59,9 @@ class ModelServer:
             HttpServer(self._reactor, self._lines[0], models=models, max_body_bytes=most),
             HttpServer(self._reactor, self._lines[1], max_body_bytes=most),
         )
-        self._grpc = (Server([INFERENCE]), Server([MANAGEMENT]))
+        self._grpc = (Server([INFERENCE, *SERVICES]), Server([MANAGEMENT]))
         add_inference(self._grpc[0], models, management)
+        add_open_inference(self._grpc[0], models, ServedModels(self.registry))
         add_management(self._grpc[1], management)
         self.addresses = {
             "inference": self._http[0].listen(settings.inference),
