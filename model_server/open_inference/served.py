@@ -31,11 +31,17 @@ class ServedModels:
 
     def is_model_ready(self, name: str, version: str | None) -> bool:
         """Whether a worker has loaded it. Raises ModelNotFound, VersionNotFound."""
-        return self._registry.is_loaded(name, version)
+        return any(worker.is_ready for worker in self._registry.find(name, version).workers)
+
+    def names(self) -> list[str]:
+        """Of the models, in order."""
+        return list(self._registry.default_versions())
 
     def metadata(self, name: str, version: str | None) -> dict[str, Any]:
         """Raises ModelNotFound, VersionNotFound, and Unavailable as long as no worker has loaded the model."""
-        versions, told = self._registry.tensors_of(name, version)
+        workers = self._registry.find(name, version).workers
+        told = next((metadata for worker in workers if (metadata := worker.metadata)), b"")
         if not told:
             raise Unavailable(f"expected a worker that has loaded the model {name!r}, got none yet: ask when it is ready")
+        versions = [one.facts.archive.version for one in self._registry.versions(name)]
         return metadata_as_json(name, versions, decode_metadata(told))

@@ -69,7 +69,10 @@ void ModelInferMethod::on_message(const grpc::ServerCallPtr& call, grpc::Receive
         return call->finish({Code::invalid_argument, error.what()});
     }
     if (wanted.model.empty()) return call->finish({Code::invalid_argument, "expected the name of a model, got none"});
-    auto found = models_->find(wanted.model, wanted.version);
+    const auto found = models_->route(wanted.model, wanted.version, [&call](const std::string& name) {
+        const std::string* value = grpc::find(call->info().metadata, name);
+        return value == nullptr ? std::string_view() : std::string_view(*value);
+    });
     if (const auto* not_served = std::get_if<NotServed>(&found)) return call->finish({Code::not_found, not_served->message});
     Job job;
     job.request = {
@@ -77,7 +80,7 @@ void ModelInferMethod::on_message(const grpc::ServerCallPtr& call, grpc::Receive
     job.responder = std::make_shared<InferResponder>(call);
     job.arrived = call->info().arrived;
     job.deadline = call->info().deadline;
-    std::get<std::shared_ptr<ModelVersion>>(found)->submit(std::move(job));
+    std::get<Destination>(found).submit(std::move(job));
 }
 
 }  // namespace persia::inference

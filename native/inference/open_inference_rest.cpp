@@ -58,7 +58,10 @@ void infer(const Models& models, const http::ExchangePtr& exchange, const InferR
         return exchange->respond(
             error_response(415, "expected a body that is not compressed, got Content-Encoding: " + *encoding));
     }
-    auto found = models.find(route.model, route.version);
+    const auto found = models.route(route.model, route.version, [&request](const std::string& name) {
+        const std::string* value = http::find(request.head.headers, name);
+        return value == nullptr ? std::string_view() : std::string_view(*value);
+    });
     if (const auto* not_served = std::get_if<NotServed>(&found)) {
         return exchange->respond(error_response(404, not_served->message));
     }
@@ -74,7 +77,7 @@ void infer(const Models& models, const http::ExchangePtr& exchange, const InferR
     job.request.headers.emplace_back(kOpenInferenceHeader, "rest");
     job.responder = std::make_shared<RestResponder>(exchange, std::move(id), kManners);
     job.arrived = request.arrived;
-    std::get<std::shared_ptr<ModelVersion>>(found)->submit(std::move(job));
+    std::get<Destination>(found).submit(std::move(job));
 }
 
 }  // namespace persia::inference

@@ -49,7 +49,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ModelServerRun]
     store = directory / "store"
     make_mar(store, "echo", handler=HANDLERS / "echo_tensors.py", config="batchSize: 4\nmaxBatchDelay: 100\n")
     make_mar(store, "body", "2.0", handler=HANDLERS / "body.py", config=DECLARED)
-    models = "echo-1.0.mar body-2.0.mar"
+    models = "echo-1.0.mar,body-2.0.mar"
     with ModelServerRun(directory, store, "--models", models, "--enable-model-api") as run:
         run.wait_ready()
         yield run

@@ -39,7 +39,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ModelServerRun]
     save_exported(store / "exported.pt2")
     save_onnx(store / "net.onnx")
     models = [make_bare_mar(store, "declared", store / "scripted.pt", DECLARED), "scripted.pt", "named=optionals.pt"]
-    with ModelServerRun(directory, store, "--models", " ".join([*models, "exported.pt2", "net.onnx"])) as run:
+    with ModelServerRun(directory, store, "--models", *models, "exported.pt2", "net.onnx") as run:
         run.wait_ready()
         yield run
 
