@@ -10,9 +10,9 @@
 #include <string_view>
 #include <variant>
 
+#include "base/error.hpp"
 #include "batch.hpp"
 #include "bind.hpp"
-#include "persia/error.hpp"
 
 namespace nb = nanobind;
 

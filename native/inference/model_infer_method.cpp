@@ -4,10 +4,10 @@
 #include <utility>
 #include <variant>
 
+#include "base/error.hpp"
 #include "inference/call_failure.hpp"
 #include "inference/open_inference_rest.hpp"
 #include "inference/request_ids.hpp"
-#include "persia/error.hpp"
 #include "wire/protobuf.hpp"
 
 namespace persia::inference {

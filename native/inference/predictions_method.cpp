@@ -3,9 +3,9 @@
 #include <string_view>
 #include <utility>
 
+#include "base/error.hpp"
 #include "inference/call_failure.hpp"
 #include "inference/request_ids.hpp"
-#include "persia/error.hpp"
 #include "wire/protobuf.hpp"
 
 namespace persia::inference {

@@ -6,8 +6,8 @@
 #include <string>
 #include <vector>
 
+#include "base/error.hpp"
 #include "check.hpp"
-#include "persia/error.hpp"
 #include "wire/protobuf.hpp"
 
 using namespace persia;
