@@ -10,12 +10,15 @@ from persia.config.listening import is_local
 from persia.errors import InvalidInput
 from persia.serving.server import Server
 
+from .keeper import Keeper
 from .management import Management
 from .refusals import Refusal
-from .registry import Registration, Registry, ServerDefaults
+from .registration import Registration, ServerDefaults
+from .registry import Registry
 from .rest import RestManagement
 from .rpc import INFERENCE, MANAGEMENT, add_inference, add_management
 from .settings import Settings
+from .state import StateDirectory
 
 __all__ = ["ModelServer"]
 
@@ -27,8 +30,8 @@ THREADS = 2
 class ModelServer:
     """Listens when it is made, answers after start()."""
 
-    def __init__(self, settings: Settings) -> None:
-        """Raises Unavailable, InvalidInput, OSError."""
+    def __init__(self, settings: Settings, state: StateDirectory | None = None) -> None:
+        """state: where changes are kept; None: nowhere. Raises ConfigError, Unavailable, InvalidInput, OSError."""
         for place in (settings.inference, settings.management, settings.grpc_inference, settings.grpc_management):
             if not is_local(place):
                 raise InvalidInput(
@@ -38,19 +41,10 @@ class ModelServer:
         self._settings = settings
         self._reactor = Reactor(THREADS)
         models = Models()
-        defaults = ServerDefaults(
-            store=settings.store,
-            response_timeout=settings.response_timeout,
-            startup_timeout=settings.startup_timeout,
-            unregister_timeout=settings.unregister_timeout,
-            job_queue_size=settings.job_queue_size,
-            max_response_bytes=settings.max_response_size,
-            default_workers=settings.default_workers or 0,
-            default_handler=settings.default_handler,
-            envelope=settings.envelope,
-        )
-        self.registry = Registry(models, self._reactor, defaults)
-        management = Management(self.registry, settings.api_enabled)
+        self.registry = Registry(models, self._reactor, _defaults(settings, state))
+        self._keeper = Keeper(state, self.registry) if state is not None else None
+        keep = self._keeper.keep if self._keeper is not None else lambda: None
+        management = Management(self.registry, settings.api_enabled, keep)
         self._lines = (ExchangeQueue(), ExchangeQueue())
         most = settings.max_request_size
         self._http = (
@@ -78,13 +72,15 @@ class ModelServer:
             server.start()
             server.set_serving(True)
 
-    def load(self, wanted: Sequence[Registration]) -> None:
-        """Models that are there from the start. One that cannot be had is logged, and the others go on."""
-        for registration in wanted:
+    def load(self, named: Sequence[Registration]) -> None:
+        """The models that are there from the start. One that cannot be had is logged, and the others go on."""
+        for wanted in named if self._keeper is None else self._keeper.plan(named):
             try:
-                self._management.register(registration, synchronous=False)
+                self._management.register(wanted, synchronous=False)
             except Refusal as refusal:
-                log.error("the model %s was not loaded: %s", registration.url, refusal)
+                log.error("the model %s was not loaded: %s", wanted.url, refusal)
+        if self._keeper is not None:
+            self._keeper.restored()
 
     def stop(self, seconds: float) -> None:
         """Lets what runs finish for so long."""
@@ -98,3 +94,27 @@ class ModelServer:
             rest.close()
         self.registry.close(seconds)
         self._reactor.stop()
+
+
+def _defaults(settings: Settings, state: StateDirectory | None) -> ServerDefaults:
+    of_state = {} if state is None else {"requirements_cache": state.requirements}
+    return ServerDefaults(
+        store=settings.store,
+        allowed_urls=settings.allowed_urls,
+        response_timeout=settings.response_timeout,
+        startup_timeout=settings.startup_timeout,
+        unregister_timeout=settings.unregister_timeout,
+        job_queue_size=settings.job_queue_size,
+        max_response_bytes=settings.max_response_size,
+        default_workers=settings.default_workers or 0,
+        default_handler=settings.default_handler,
+        envelope=settings.envelope,
+        per_model=settings.per_model,
+        installs_requirements=settings.installs_requirements,
+        gpus=settings.gpus or 0,
+        first_worker=settings.first_worker,
+        hidden_variables=settings.hidden_variables,
+        decodes_inputs=settings.decodes_inputs,
+        limits_image_pixels=settings.limits_image_pixels,
+        **of_state,
+    )

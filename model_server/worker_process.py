@@ -13,7 +13,7 @@ import threading
 import time
 from collections.abc import Callable, Mapping
 from concurrent.futures import Future
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime, timezone
 from pathlib import Path
 
@@ -21,12 +21,13 @@ from persia._core.inference import ModelVersion, Worker
 
 from .refusals import OutOfMemory, WorkerFailed
 
-__all__ = ["WorkerPlan", "WorkerProcess"]
+__all__ = ["WorkerPlan", "WorkerProcess", "resident_bytes"]
 
 log = logging.getLogger(__name__)
 
 # Seconds before each new start after a death, as TorchServe has them; the last goes on.
 BACK_OFF = (0, 1, 1, 2, 3, 5, 8, 13, 21, 34, 55)
+_LOOK_SECONDS = 0.2  # between two looks at the memory of a worker that has a limit
 _GOODBYE_SECONDS = 5.0  # that a process has to end by itself
 
 
@@ -41,16 +42,26 @@ class WorkerPlan:
     startup_seconds: float
     retry_seconds: float  # in which a worker that cannot start is tried again
     python: str = sys.executable
-    environment: Mapping[str, str] | None = None
+    environment: Mapping[str, str] = field(default_factory=lambda: dict(os.environ))
+    packages: Path | None = None  # that go before those of `python`
     envelope: str = ""
+    limits_image_pixels: bool = True
+    memory_limit: int = 0  # bytes; 0: none
 
 
 class WorkerProcess:
     """Thread safety: any thread may use it. A thread of its own watches the process."""
 
     def __init__(
-        self, number: int, plan: WorkerPlan, model: ModelVersion, gpu: int | None, on_given_up: Callable[[], None]
+        self,
+        number: int,
+        plan: WorkerPlan,
+        model: ModelVersion,
+        gpu: int | None,
+        on_given_up: Callable[[WorkerProcess], None],
+        is_patient: bool,
     ) -> None:
+        """is_patient: a first start that fails is tried again, as those after a death are."""
         self.id = str(number)
         self.gpu = gpu
         self.started = datetime.now(timezone.utc)
@@ -62,7 +73,7 @@ class WorkerProcess:
         self._worker: Worker | None = None
         self._stopping = threading.Event()
         self._first_start: Future[None] = Future()
-        self._thread = threading.Thread(target=self._run, name=f"worker-{number}", daemon=True)
+        self._thread = threading.Thread(target=self._run, args=(is_patient,), name=f"worker-{number}", daemon=True)
 
     def __repr__(self) -> str:
         return f"WorkerProcess({self.id}, pid={self.pid}, ready={self.is_ready})"
@@ -101,7 +112,7 @@ class WorkerProcess:
         self._thread.join(seconds)
         return not self._thread.is_alive()
 
-    def _run(self) -> None:
+    def _run(self, is_patient: bool) -> None:
         failures = 0
         first_failure = 0.0
         while not self._stopping.is_set():
@@ -109,7 +120,7 @@ class WorkerProcess:
                 worker = self._start()
             except Exception as error:
                 log.warning("worker %s of %s could not start: %s", self.id, self._plan.model_name, error)
-                if not self._first_start.done():  # the registration fails, and takes the worker away
+                if not is_patient and not self._first_start.done():  # who waits for it takes it away
                     self._first_start.set_exception(error if isinstance(error, WorkerFailed) else WorkerFailed(str(error)))
                     break
             else:
@@ -124,7 +135,7 @@ class WorkerProcess:
             first_failure = now if failures == 0 else first_failure
             if now - first_failure > self._plan.retry_seconds:
                 log.error("worker %s of %s is given up after %d starts", self.id, self._plan.model_name, failures)
-                self._on_given_up()
+                self._on_given_up(self)
                 break
             self._stopping.wait(BACK_OFF[min(failures, len(BACK_OFF) - 1)])
             failures += 1
@@ -140,15 +151,17 @@ class WorkerProcess:
                 process = self._spawn(theirs)
             with self._lock:
                 self._process = process
+            if self._stopping.is_set():  # who stops it may have come before there was a process
+                _kill(process)
             try:
                 code, message = self._load(ours)
             except (OSError, EOFError) as error:
                 _kill(process)
-                raise self._failed(f"the worker {_ending(process)} while it loaded the model") from error
+                raise WorkerFailed(f"the worker {_ending(process)} while it loaded the model") from error
             if code == 507:
                 raise OutOfMemory(message)
             if code != 200:
-                raise self._failed(message)
+                raise WorkerFailed(message)
             worker = self._model.add_worker(ours.detach())
         with self._lock:
             self._worker = worker
@@ -156,13 +169,11 @@ class WorkerProcess:
             worker.retire()
         return worker
 
-    def _failed(self, why: str) -> WorkerFailed:
-        return WorkerFailed(f"Failed to start workers for model {self._plan.model_name}: {why}")
-
     def _spawn(self, theirs: socket.socket) -> subprocess.Popen[bytes]:
         plan = self._plan
-        environment = dict(os.environ if plan.environment is None else plan.environment)
-        environment["PYTHONPATH"] = os.pathsep.join(filter(None, (str(plan.directory), environment.get("PYTHONPATH"))))
+        environment = dict(plan.environment)
+        places = (str(plan.directory), str(plan.packages or ""), environment.get("PYTHONPATH"))
+        environment["PYTHONPATH"] = os.pathsep.join(filter(None, places))
         return subprocess.Popen(
             [plan.python, "-u", "-m", "persia.model_server.worker", "--socket", str(theirs.fileno())],
             cwd=plan.directory,
@@ -173,7 +184,9 @@ class WorkerProcess:
 
     def _load(self, ours: socket.socket) -> tuple[int, str]:
         plan = self._plan
-        ours.settimeout(plan.startup_seconds or None)
+        if plan.startup_seconds <= 0:
+            raise WorkerFailed("the archive or the registration gives it 0 seconds to load the model")
+        ours.settimeout(plan.startup_seconds)
         ours.sendall(
             b"L"
             + _text(plan.model_name)
@@ -182,7 +195,7 @@ class WorkerProcess:
             + _text(plan.handler)
             + struct.pack("!i", -1 if self.gpu is None else self.gpu)
             + _text(plan.envelope)
-            + b"\1"
+            + (b"\1" if plan.limits_image_pixels else b"\0")
         )
         code, length = struct.unpack("!ii", _exactly(ours, 8))
         message = _exactly(ours, length + 4)[:length].decode()
@@ -191,15 +204,20 @@ class WorkerProcess:
 
     def _wait(self, worker: Worker) -> str:
         """How it has ended."""
-        ending = ""
+        limit, ending = self._plan.memory_limit, ""
         while not ending:
-            ending = worker.wait(60.0)
+            ending = worker.wait(_LOOK_SECONDS if limit else 60.0)
+            if limit and not ending and (grown := resident_bytes(self.pid)) > limit:
+                log.error(
+                    "worker %s of %s is ended: it has %d bytes, and may have %d", self.id, self._plan.model_name, grown, limit
+                )
+                worker.end(f"the worker has grown beyond its memoryLimitMiB of {limit >> 20}")
         with self._lock:
             self._worker = None
         process = self._process
         if process is not None:
             # A handler that never returns would keep the process alive.
-            (process.kill if ending == "timed out" else process.terminate)()
+            (process.terminate if ending == "retired" else process.kill)()
             self._end_process()
             if ending == "lost":
                 ending = _ending(process)
@@ -213,6 +231,15 @@ class WorkerProcess:
             process.wait(_GOODBYE_SECONDS)
         except subprocess.TimeoutExpired:
             _kill(process)
+
+
+def resident_bytes(pid: int | None) -> int:
+    """The memory of a process; 0: there is no such process."""
+    try:
+        pages = int(Path(f"/proc/{pid}/statm").read_text().split()[1])
+    except (OSError, IndexError):
+        return 0
+    return pages * os.sysconf("SC_PAGE_SIZE")
 
 
 def _kill(process: subprocess.Popen[bytes]) -> None:

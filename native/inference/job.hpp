@@ -46,6 +46,7 @@ struct Job {
     Clock::time_point arrived;
     std::optional<Clock::time_point> deadline;
     bool urgent = false;  // goes before those that are not
+    bool alone = false;   // shares no batch: it asks the handler for something else than predictions
 };
 
 }  // namespace persia::inference

@@ -36,14 +36,16 @@ class JobQueue {
         std::vector<Job> taken;
         while (taken.size() < most && !empty()) {
             std::deque<Job>& queue = urgent_.empty() ? others_ : urgent_;
+            if (queue.front().alone && !taken.empty()) break;
             Job job = std::move(queue.front());
             queue.pop_front();
             if (job.responder->has_ended()) continue;
             if (job.deadline && *job.deadline <= now) {
                 expired.push_back(std::move(job));
-            } else {
-                taken.push_back(std::move(job));
+                continue;
             }
+            taken.push_back(std::move(job));
+            if (taken.back().alone) break;
         }
         return taken;
     }

@@ -4,8 +4,8 @@
 #include <string_view>
 #include <utility>
 
+#include "base/error.hpp"
 #include "inference/request_ids.hpp"
-#include "persia/error.hpp"
 #include "wire/protobuf.hpp"
 
 namespace persia::inference {
@@ -113,14 +113,17 @@ void PredictionsMethod::on_message(const grpc::ServerCallPtr& call, grpc::Receiv
         return call->finish({Code::invalid_argument, error.what()});
     }
     if (request.model.empty()) return call->finish({Code::invalid_argument, "Parameter model_name is required."});
-    auto found = models_->find(request.model, request.version);
+    const auto found = models_->route(request.model, request.version, [&call](const std::string& name) {
+        const std::string* value = grpc::find(call->info().metadata, name);
+        return value == nullptr ? std::string_view() : std::string_view(*value);
+    });
     if (const auto* not_served = std::get_if<NotServed>(&found)) return call->finish({Code::not_found, not_served->message});
     Job job;
     job.request = {new_request_id(), {}, std::move(request.inputs), owner};
     job.responder = std::make_shared<CallResponder>(call, streams_);
     job.arrived = call->info().arrived;
     job.deadline = call->info().deadline;
-    std::get<std::shared_ptr<ModelVersion>>(found)->submit(std::move(job));
+    std::get<Destination>(found).submit(std::move(job));
 }
 
 Code code_of_status(int http_status) {

@@ -217,7 +217,10 @@ void predict(const Models& models, const ExchangePtr& exchange, Route route) {
     if (route.model.empty()) {
         return exchange->respond(error_response(400, "BadRequestException", "Parameter model_name is required."));
     }
-    auto found = models.find(route.model, route.version);
+    const auto found = models.route(route.model, route.version, [&request](const std::string& name) {
+        const std::string* value = http::find(request.head.headers, name);
+        return value == nullptr ? std::string_view() : std::string_view(*value);
+    });
     if (const auto* not_served = std::get_if<NotServed>(&found)) {
         const bool no_model = not_served->kind == NotServed::Kind::model_not_found;
         return exchange->respond(
@@ -230,7 +233,7 @@ void predict(const Models& models, const ExchangePtr& exchange, Route route) {
     job.request.headers.emplace_back("explain", route.explain ? "True" : "False");
     job.responder = std::make_shared<RestResponder>(exchange, std::move(id));
     job.arrived = request.arrived;
-    std::get<std::shared_ptr<ModelVersion>>(found)->submit(std::move(job));
+    std::get<Destination>(found).submit(std::move(job));
 }
 
 }  // namespace

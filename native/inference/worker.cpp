@@ -8,7 +8,7 @@
 #include <cerrno>
 #include <utility>
 
-#include "persia/error.hpp"
+#include "base/error.hpp"
 
 namespace persia::inference {
 

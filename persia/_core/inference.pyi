@@ -37,19 +37,33 @@ class ModelVersion:
         queue_size: int,
         max_body_bytes: int,
         response_timeout: float,
+        client_timeout: float = 0.0,
+        only_idle: bool = False,
     ) -> None: ...
     def expect_workers(self, count: int) -> None:
         """How many it is to have. 0: requests are refused rather than wait."""
     def add_worker(self, socket: int) -> Worker:
         """Takes the descriptor of a socket to a process that has loaded the model."""
     def wait_until_idle(self, seconds: float) -> bool: ...
+    def ask(self, headers: Sequence[tuple[str, str]], seconds: float) -> tuple[bytes, str, str]:
+        """A request without inputs: the answer's body, and of a failure its kind, such as "no worker", and its words."""
     def counts(self) -> dict[str, int]:
         """Now: queued, at_work, workers; since the start: refused, expired."""
 
 class Models:
     """What predictions are answered from. Any thread may use it."""
 
-    def set(self, name: str, versions: dict[str, ModelVersion], default_version: str) -> None: ...
+    def set(
+        self,
+        name: str,
+        versions: dict[str, ModelVersion],
+        default_version: str,
+        *,
+        weights: dict[str, float] = ...,
+        sticky_by: str = "",
+        shadow: str = "",
+        shadow_share: float = 1.0,
+    ) -> None: ...
     def remove(self, name: str) -> None: ...
 
 def predictions_method(models: Models, streams: bool = False) -> Method:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import signal
 import subprocess
 import sys
@@ -25,7 +26,12 @@ LAUNCHER = Path(sys.executable).with_name("persia-launcher")
 
 
 def make_mar(
-    store: Path, name: str, version: str = "1.0", handler: Path = HANDLERS / "probe.py", config: str | None = None
+    store: Path,
+    name: str,
+    version: str = "1.0",
+    handler: Path = HANDLERS / "probe.py",
+    config: str | None = None,
+    requirements: str | None = None,
 ) -> str:
     """A new archive in the store, as torch-model-archiver would make it. Returns its name."""
     store.mkdir(parents=True, exist_ok=True)
@@ -36,6 +42,9 @@ def make_mar(
         if config is not None:
             archive.writestr("model-config.yaml", config)
             model["configFile"] = "model-config.yaml"
+        if requirements is not None:
+            archive.writestr("requirements.txt", requirements)
+            model["requirementsFile"] = "requirements.txt"
         archive.writestr(
             "MAR-INF/MANIFEST.json", json.dumps({"runtime": "python", "model": model, "archiverVersion": "0.12.0"})
         )
@@ -75,8 +84,18 @@ def ask(url: str, data: bytes | None = None, method: str | None = None, headers:
 class ModelServerRun:
     """`persia-launcher model-server` on free ports. With `with`, it is stopped at the end, and killed if it must."""
 
-    def __init__(self, directory: Path, store: Path, *arguments: str, workers: int = 1, **properties: object) -> None:
+    def __init__(
+        self,
+        directory: Path,
+        store: Path,
+        *arguments: str,
+        workers: int = 1,
+        environment: Mapping[str, str] | None = None,
+        **properties: object,
+    ) -> None:
+        """environment: besides that of the tests."""
         directory.mkdir(parents=True, exist_ok=True)
+        self.store = store
         config = directory / "config.properties"
         places: dict[str, object] = {
             "inference_address": "http://127.0.0.1:0",
@@ -90,7 +109,9 @@ class ModelServerRun:
         self.log_path = directory / "server.log"
         command = [str(LAUNCHER), "model-server", "--ts-config", str(config), "--model-store", str(store), *arguments]
         with self.log_path.open("w") as log:
-            self.process = subprocess.Popen(command, stdout=log, stderr=subprocess.STDOUT, cwd=directory)
+            self.process = subprocess.Popen(
+                command, stdout=log, stderr=subprocess.STDOUT, cwd=directory, env={**os.environ, **(environment or {})}
+            )
         try:
             wait_until(
                 lambda: "Model server started." in self.log() or self.process.poll() is not None, "the model server starts"
