@@ -10,6 +10,8 @@ from typing import Any
 from persia._core.inference import Exchange, ExchangeQueue
 
 from .management import Management
+from .open_inference.rest_api import answer_rest
+from .open_inference.served import ServedModels
 from .refusals import BadRequest, NoSuchMethod, NoSuchPath, Refusal, WorkflowNotFound
 from .rest_models import NO_SUCH_METHOD, RestModels
 
@@ -33,6 +35,7 @@ class RestManagement:
         """manages: whether models may be managed here, or only asked for their health."""
         self._management = management
         self._models = RestModels(management)
+        self._open_inference = ServedModels(management.registry)
         self._line = line
         self._manages = manages
         self._threads = [threading.Thread(target=self._run, name=f"rest-{i}", daemon=True) for i in range(threads)]
@@ -74,11 +77,14 @@ class RestManagement:
                 raise BadRequest("Registering new workflows is disabled.")
             case _, ["wfpredict", name, *_]:
                 raise WorkflowNotFound(name)
+            case method, ["v2", *rest]:
+                return answer_rest(self._open_inference, method, rest)
+            case "GET", ["v1", "models"]:
+                return 200, {"models": self._open_inference.names()}
+            case "GET", ["v1", "models", name]:
+                return 200, {"name": name, "ready": self._open_inference.is_model_ready(name, None)}
             case _ if not self._manages:
                 raise NoSuchPath(_NO_SUCH_PATH)
-            case "GET", ["v1", "models", name]:
-                described = self._management.described(name, None)
-                return 200, {"name": name, "ready": any(worker["status"] == "READY" for worker in described[0]["workers"])}
             case _, ["models"]:
                 return self._models.models(exchange)
             case _, ["models", name, version, "set-default"]:
