@@ -20,6 +20,7 @@ from typing import Any, NamedTuple
 import yaml
 
 from .downloads import fetch, is_url
+from .open_inference.plain_models import TENSOR_HANDLER, is_plain_model, lay_out
 from .refusals import ArchiveUnreadable, NotFound
 
 __all__ = ["Archive", "Found", "find_archive", "open_archive", "remove_unpacked"]
@@ -75,7 +76,7 @@ def open_archive(path: Path, url: str, into: Path, default_handler: str | None =
             directory.symlink_to(path.resolve(), target_is_directory=True)
         else:
             directory.mkdir(parents=True)
-            _unpack(path, directory)
+            (lay_out if is_plain_model(path) else _unpack)(path, directory)
         return _read(directory, path, url, default_handler)
     except BaseException:
         remove_unpacked(directory)
@@ -92,6 +93,8 @@ def remove_unpacked(directory: Path) -> None:
 
 def _unpack(path: Path, directory: Path) -> None:
     try:
+        if not zipfile.is_zipfile(path) and not tarfile.is_tarfile(path):
+            raise ArchiveUnreadable(f"{path.name} is no archive: expected a zip, as .mar is, or a tar")
         if zipfile.is_zipfile(path):
             with zipfile.ZipFile(path) as archive:
                 for member in archive.infolist():
@@ -133,7 +136,7 @@ def _read(directory: Path, path: Path, url: str, default_handler: str | None) ->
     model = manifest.get("model") if isinstance(manifest, dict) else None
     if not isinstance(model, dict) or not model.get("modelName"):
         raise ArchiveUnreadable(f"Model name is not defined: expected model.modelName in {_MANIFEST} of {path.name}")
-    handler = model.get("handler") or default_handler
+    handler = model.get("handler") or default_handler or (TENSOR_HANDLER if model.get("serializedFile") else None)
     if not handler:
         raise ArchiveUnreadable(f"Model handler is not defined: expected model.handler in {_MANIFEST} of {path.name}")
     requirements = model.get("requirementsFile")

@@ -10,7 +10,9 @@ from typing import Any
 from persia._core.inference import Exchange, ExchangeQueue
 
 from .management import Management
-from .refusals import NoSuchMethod, NoSuchPath, Refusal
+from .open_inference.rest_api import answer_rest
+from .open_inference.served import ServedModels
+from .refusals import BadRequest, NoSuchMethod, NoSuchPath, Refusal, WorkflowNotFound
 from .rest_models import NO_SUCH_METHOD, RestModels
 
 __all__ = ["RestManagement"]
@@ -33,6 +35,7 @@ class RestManagement:
         """manages: whether models may be managed here, or only asked for their health."""
         self._management = management
         self._models = RestModels(management)
+        self._open_inference = ServedModels(management.registry)
         self._line = line
         self._manages = manages
         self._threads = [threading.Thread(target=self._run, name=f"rest-{i}", daemon=True) for i in range(threads)]
@@ -68,11 +71,20 @@ class RestManagement:
                 return (200, {"status": "Healthy"}) if healthy else (500, {"status": "Unhealthy"})
             case _, []:
                 raise NoSuchMethod(NO_SUCH_METHOD)
+            case "GET", ["workflows"] if self._manages:
+                return 200, {"workflows": []}
+            case _, ["workflows", *_] if self._manages:
+                raise BadRequest("Registering new workflows is disabled.")
+            case _, ["wfpredict", name, *_]:
+                raise WorkflowNotFound(name)
+            case method, ["v2", *rest]:
+                return answer_rest(self._open_inference, method, rest)
+            case "GET", ["v1", "models"]:
+                return 200, {"models": self._open_inference.names()}
+            case "GET", ["v1", "models", name]:
+                return 200, {"name": name, "ready": self._open_inference.is_model_ready(name, None)}
             case _ if not self._manages:
                 raise NoSuchPath(_NO_SUCH_PATH)
-            case "GET", ["v1", "models", name]:
-                described = self._management.described(name, None)
-                return 200, {"name": name, "ready": any(worker["status"] == "READY" for worker in described[0]["workers"])}
             case _, ["models"]:
                 return self._models.models(exchange)
             case _, ["models", name, version, "set-default"]:

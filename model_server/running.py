@@ -12,6 +12,8 @@ from persia.serving.server import Server
 
 from .keeper import Keeper
 from .management import Management
+from .open_inference.grpc_service import SERVICES, add_open_inference
+from .open_inference.served import ServedModels
 from .refusals import Refusal
 from .registration import Registration, ServerDefaults
 from .registry import Registry
@@ -51,8 +53,9 @@ class ModelServer:
             HttpServer(self._reactor, self._lines[0], models=models, max_body_bytes=most),
             HttpServer(self._reactor, self._lines[1], max_body_bytes=most),
         )
-        self._grpc = (Server([INFERENCE]), Server([MANAGEMENT]))
+        self._grpc = (Server([INFERENCE, *SERVICES]), Server([MANAGEMENT]))
         add_inference(self._grpc[0], models, management)
+        add_open_inference(self._grpc[0], models, ServedModels(self.registry))
         add_management(self._grpc[1], management)
         self.addresses = {
             "inference": self._http[0].listen(settings.inference),

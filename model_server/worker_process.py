@@ -72,7 +72,7 @@ class WorkerProcess:
         self._process: subprocess.Popen[bytes] | None = None
         self._worker: Worker | None = None
         self._stopping = threading.Event()
-        self._first_start: Future[None] = Future()
+        self._first_start: Future[bytes] = Future()
         self._thread = threading.Thread(target=self._run, args=(is_patient,), name=f"worker-{number}", daemon=True)
 
     def __repr__(self) -> str:
@@ -97,6 +97,12 @@ class WorkerProcess:
         """Whether it has loaded the model."""
         return self._worker is not None
 
+    @property
+    def metadata(self) -> bytes:
+        """What the model says of its tensors, since it was loaded for the first time; empty: nothing yet."""
+        start = self._first_start
+        return start.result() if start.done() and start.exception() is None else b""
+
     def stop(self, drain: bool = True) -> None:
         """Lets it finish what it works on, or not. Returns at once; join() waits."""
         self._stopping.set()
@@ -117,7 +123,7 @@ class WorkerProcess:
         first_failure = 0.0
         while not self._stopping.is_set():
             try:
-                worker = self._start()
+                worker, metadata = self._start()
             except Exception as error:
                 log.warning("worker %s of %s could not start: %s", self.id, self._plan.model_name, error)
                 if not is_patient and not self._first_start.done():  # who waits for it takes it away
@@ -125,7 +131,7 @@ class WorkerProcess:
                     break
             else:
                 if not self._first_start.done():
-                    self._first_start.set_result(None)
+                    self._first_start.set_result(metadata)
                 failures = 0
                 ending = self._wait(worker)
                 if ending == "retired":
@@ -140,11 +146,14 @@ class WorkerProcess:
             self._stopping.wait(BACK_OFF[min(failures, len(BACK_OFF) - 1)])
             failures += 1
         if not self._first_start.done():
-            self._first_start.set_result(None)
+            self._first_start.set_result(b"")
         self._end_process()
 
-    def _start(self) -> Worker:
-        """A process that has loaded the model, among the model's workers. Raises WorkerFailed, OutOfMemory, OSError."""
+    def _start(self) -> tuple[Worker, bytes]:
+        """A process that has loaded the model, among the model's workers, and what the model says of its tensors.
+
+        Raises WorkerFailed, OutOfMemory, OSError.
+        """
         ours, theirs = socket.socketpair()
         with ours:
             with theirs:
@@ -154,7 +163,7 @@ class WorkerProcess:
             if self._stopping.is_set():  # who stops it may have come before there was a process
                 _kill(process)
             try:
-                code, message = self._load(ours)
+                code, message, metadata = self._load(ours)
             except (OSError, EOFError) as error:
                 _kill(process)
                 raise WorkerFailed(f"the worker {_ending(process)} while it loaded the model") from error
@@ -167,7 +176,7 @@ class WorkerProcess:
             self._worker = worker
         if self._stopping.is_set():
             worker.retire()
-        return worker
+        return worker, metadata
 
     def _spawn(self, theirs: socket.socket) -> subprocess.Popen[bytes]:
         plan = self._plan
@@ -182,7 +191,7 @@ class WorkerProcess:
             stdin=subprocess.DEVNULL,
         )
 
-    def _load(self, ours: socket.socket) -> tuple[int, str]:
+    def _load(self, ours: socket.socket) -> tuple[int, str, bytes]:
         plan = self._plan
         if plan.startup_seconds <= 0:
             raise WorkerFailed("the archive or the registration gives it 0 seconds to load the model")
@@ -197,10 +206,10 @@ class WorkerProcess:
             + _text(plan.envelope)
             + (b"\1" if plan.limits_image_pixels else b"\0")
         )
-        code, length = struct.unpack("!ii", _exactly(ours, 8))
-        message = _exactly(ours, length + 4)[:length].decode()
+        code, message = _number(ours), _sized(ours).decode()
+        metadata = _told_metadata(ours)
         ours.settimeout(None)
-        return code, message
+        return code, message, metadata
 
     def _wait(self, worker: Worker) -> str:
         """How it has ended."""
@@ -258,6 +267,30 @@ def _ending(process: subprocess.Popen[bytes]) -> str:
 def _text(text: str) -> bytes:
     encoded = text.encode()
     return struct.pack("!i", len(encoded)) + encoded
+
+
+def _number(connection: socket.socket) -> int:
+    number: int = struct.unpack("!i", _exactly(connection, 4))[0]
+    return number
+
+
+def _sized(connection: socket.socket) -> bytes:
+    """Bytes with their length before them."""
+    return _exactly(connection, _number(connection))
+
+
+def _told_metadata(connection: socket.socket) -> bytes:
+    """What the rest of a worker's reply has as the body of its only prediction; empty: there is none."""
+    metadata = b""
+    while (length := _number(connection)) >= 0:
+        _exactly(connection, length)  # a request's id
+        _sized(connection)  # its content type
+        _number(connection)  # its status
+        _sized(connection)  # its reason
+        for _ in range(2 * _number(connection)):  # its headers
+            _sized(connection)
+        metadata = _sized(connection)
+    return metadata
 
 
 def _exactly(connection: socket.socket, count: int) -> bytes:

@@ -16,6 +16,7 @@
 #include <variant>
 
 #include "bind.hpp"
+#include "inference/model_infer_method.hpp"
 #include "inference/models.hpp"
 #include "inference/predictions_method.hpp"
 #include "inference/question.hpp"
@@ -161,6 +162,12 @@ void inference_models(nb::module_& module) {
             return std::make_shared<inference::PredictionsMethod>(std::move(models), streams);
         },
         nb::arg("models"), nb::arg("streams") = false);
+    module.def(
+        "model_infer_method",
+        [](std::shared_ptr<Models> models) -> std::shared_ptr<grpc::Method> {
+            return std::make_shared<inference::ModelInferMethod>(std::move(models));
+        },
+        nb::arg("models"));
 }
 
 }  // namespace persia::bind

@@ -1,10 +1,10 @@
 #include "inference/predictions_method.hpp"
 
-#include <atomic>
 #include <string_view>
 #include <utility>
 
 #include "base/error.hpp"
+#include "inference/call_failure.hpp"
 #include "inference/request_ids.hpp"
 #include "wire/protobuf.hpp"
 
@@ -13,11 +13,8 @@ namespace persia::inference {
 namespace {
 
 using grpc::Code;
-using grpc::Status;
 using wire::tag_of;
 using wire::WireType;
-
-constexpr std::string_view kPushback = "grpc-retry-pushback-ms";
 
 std::string text_of(std::span<const std::byte> bytes) { return {reinterpret_cast<const char*>(bytes.data()), bytes.size()}; }
 
@@ -47,22 +44,6 @@ Request request_of(std::span<const std::byte> message) {
     return request;
 }
 
-Status status_of(const Failure& failure) {
-    switch (failure.kind) {
-        case Failure::Kind::no_worker:
-            return {Code::unavailable, failure.message};
-        case Failure::Kind::queue_full:
-            return {Code::resource_exhausted, failure.message};
-        case Failure::Kind::expired:
-            return {Code::deadline_exceeded, failure.message};
-        case Failure::Kind::worker_died:
-            return {Code::internal, failure.message};
-        case Failure::Kind::handler:
-            break;
-    }
-    return {code_of_status(failure.status), failure.message};
-}
-
 // Answers a call with what a handler says.
 class CallResponder final : public Responder {
   public:
@@ -82,11 +63,8 @@ class CallResponder final : public Responder {
     }
 
     void on_failure(const Failure& failure) override {
-        const Status status = status_of(failure);
-        if (status.ok()) return reply_error();
-        grpc::Metadata trailers;
-        if (failure.retry_after.count() != 0) trailers.emplace_back(kPushback, std::to_string(failure.retry_after.count()));
-        call_->finish(status, std::move(trailers));
+        const bool failed_with_success = failure.kind == Failure::Kind::handler && code_of_status(failure.status) == Code::ok;
+        failed_with_success ? reply_error() : finish_with(*call_, failure);
     }
 
   private:
@@ -121,43 +99,10 @@ void PredictionsMethod::on_message(const grpc::ServerCallPtr& call, grpc::Receiv
     Job job;
     job.request = {new_request_id(), {}, std::move(request.inputs), owner};
     job.responder = std::make_shared<CallResponder>(call, streams_);
+    job.names_version = !request.version.empty();
     job.arrived = call->info().arrived;
     job.deadline = call->info().deadline;
     std::get<Destination>(found).submit(std::move(job));
-}
-
-Code code_of_status(int http_status) {
-    switch (http_status) {
-        case 400:
-            return Code::invalid_argument;
-        case 401:
-            return Code::unauthenticated;
-        case 403:
-            return Code::permission_denied;
-        case 404:
-            return Code::not_found;
-        case 409:
-            return Code::aborted;
-        case 413:
-        case 429:
-            return Code::resource_exhausted;
-        case 416:
-            return Code::out_of_range;
-        case 499:
-            return Code::cancelled;
-        case 501:
-            return Code::unimplemented;
-        case 503:
-            return Code::unavailable;
-        case 504:
-            return Code::deadline_exceeded;
-        default:
-            break;
-    }
-    if (http_status >= 200 && http_status < 300) return Code::ok;
-    if (http_status >= 400 && http_status < 500) return Code::failed_precondition;
-    if (http_status >= 500 && http_status < 600) return Code::internal;
-    return Code::unknown;
 }
 
 }  // namespace persia::inference

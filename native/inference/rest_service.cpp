@@ -1,20 +1,21 @@
 #include "inference/rest_service.hpp"
 
-#include <cstdio>
 #include <optional>
 #include <string_view>
 #include <utility>
 #include <variant>
 
 #include "http/form.hpp"
+#include "inference/json_text.hpp"
+#include "inference/open_inference_rest.hpp"
 #include "inference/request_ids.hpp"
+#include "inference/rest_responder.hpp"
 
 namespace persia::inference {
 
 namespace {
 
 using http::ExchangePtr;
-using http::Headers;
 using http::Response;
 
 // What a path asks for, of which model.
@@ -24,38 +25,6 @@ struct Route {
     bool query_is_input = false;  // SageMaker's
     bool has_url_path = true;
 };
-
-std::string json_quoted(std::string_view text) {
-    std::string quoted = "\"";
-    for (const char c : text) {
-        switch (c) {
-            case '"':
-                quoted += "\\\"";
-                break;
-            case '\\':
-                quoted += "\\\\";
-                break;
-            case '\n':
-                quoted += "\\n";
-                break;
-            case '\r':
-                quoted += "\\r";
-                break;
-            case '\t':
-                quoted += "\\t";
-                break;
-            default:
-                if (static_cast<unsigned char>(c) < 0x20) {
-                    char escape[8];
-                    std::snprintf(escape, sizeof(escape), "\\u%04x", static_cast<unsigned>(c));
-                    quoted += escape;
-                } else {
-                    quoted += c;
-                }
-        }
-    }
-    return quoted + '"';
-}
 
 std::string joined(const std::vector<std::string>& segments, std::size_t from) {
     std::string path;
@@ -78,9 +47,9 @@ std::optional<Route> route_of(const http::Target& target) {
     const auto& segments = target.segments;
     if (segments.empty()) return std::nullopt;
     const bool explains = segments[0] == "explanations";
-    if (segments[0] == "predictions" || explains) {
+    if (segments.size() > 1 && (segments[0] == "predictions" || explains)) {
         Route route;
-        if (segments.size() > 1) route.model = segments[1];
+        route.model = segments[1];
         if (segments.size() > 2) route.version = segments[2];
         route.url_path = joined(segments, 3);
         route.explain = explains;
@@ -130,28 +99,13 @@ std::variant<std::vector<Input>, http::Refusal> inputs_of(const http::Request& r
     return inputs;
 }
 
-Headers with_standing(Headers headers, const std::string& request_id) {
-    headers.emplace_back("x-request-id", request_id);
-    headers.emplace_back("Pragma", "no-cache");
-    headers.emplace_back("Cache-Control", "no-cache; no-store, must-revalidate, private");
-    headers.emplace_back("Expires", "Thu, 01 Jan 1970 00:00:00 UTC");
-    return headers;
-}
-
-grpc::OutgoingMessage body_of(Prediction& prediction) {
-    grpc::OutgoingMessage body;
-    body.append(prediction.body, std::move(prediction.owner));
-    return body;
-}
-
 Response failure_response(const Failure& failure) {
     switch (failure.kind) {
         case Failure::Kind::no_worker:
             return error_response(503, "ServiceUnavailableException", failure.message);
         case Failure::Kind::queue_full: {
             Response response = error_response(429, "ServiceUnavailableException", failure.message);
-            const auto seconds = (failure.retry_after.count() + 999) / 1000;
-            response.headers.emplace_back("Retry-After", std::to_string(seconds));
+            response.headers.emplace_back("Retry-After", retry_after_seconds(failure));
             return response;
         }
         case Failure::Kind::expired:
@@ -163,44 +117,7 @@ Response failure_response(const Failure& failure) {
     return error_response(failure.status == 413 ? 507 : failure.status, "InternalServerException", failure.message);
 }
 
-// Answers a request with what a handler says.
-class RestResponder final : public Responder {
-  public:
-    RestResponder(ExchangePtr exchange, std::string request_id)
-        : exchange_(std::move(exchange)), request_id_(std::move(request_id)) {}
-
-    bool has_ended() const override { return exchange_->has_ended(); }
-
-    void on_prediction(Prediction prediction, bool more) override {
-        const bool first = !std::exchange(began_, true);
-        if (first) {
-            Response response{prediction.status,
-                              prediction.reason,
-                              with_standing(std::move(prediction.headers), request_id_),
-                              {},
-                              prediction.status >= 400};
-            if (!more) {
-                response.body = body_of(prediction);
-                return exchange_->respond(std::move(response));
-            }
-            exchange_->begin(std::move(response));
-        }
-        exchange_->send(body_of(prediction));
-        if (!more) exchange_->end();
-    }
-
-    void on_failure(const Failure& failure) override {
-        if (began_) return exchange_->end();  // what was said cannot be taken back
-        Response response = failure_response(failure);
-        response.headers = with_standing(std::move(response.headers), request_id_);
-        exchange_->respond(std::move(response));
-    }
-
-  private:
-    const ExchangePtr exchange_;
-    const std::string request_id_;
-    bool began_ = false;
-};
+const RestManners kManners{failure_response, true};
 
 void predict(const Models& models, const ExchangePtr& exchange, Route route) {
     const http::Request& request = exchange->request();
@@ -231,7 +148,8 @@ void predict(const Models& models, const ExchangePtr& exchange, Route route) {
     job.request = {id, request.head.headers, std::get<std::vector<Input>>(std::move(inputs)), exchange};
     if (route.has_url_path) job.request.headers.emplace_back("url_path", std::move(route.url_path));
     job.request.headers.emplace_back("explain", route.explain ? "True" : "False");
-    job.responder = std::make_shared<RestResponder>(exchange, std::move(id));
+    job.responder = std::make_shared<RestResponder>(exchange, std::move(id), kManners);
+    job.names_version = !route.version.empty();
     job.arrived = request.arrived;
     std::get<Destination>(found).submit(std::move(job));
 }
@@ -250,6 +168,7 @@ Response error_response(int status, const std::string& type, const std::string& 
 void RestService::on_request(const ExchangePtr& exchange) {
     if (models_) {
         if (auto route = route_of(exchange->request().target)) return predict(*models_, exchange, std::move(*route));
+        if (auto route = open_inference_route(exchange->request())) return infer(*models_, exchange, *route);
     }
     if (!others_->put(exchange)) {
         exchange->respond(

@@ -133,6 +133,14 @@ void MessageWriter::bytes(std::uint32_t field, std::span<const std::byte> value)
     append(value);
 }
 
+void MessageWriter::element(std::uint32_t field, std::span<const std::byte> value) {
+    put_length(field, value.size());
+    if (value.size() < kWorthLending) return append(value);
+    message_.append(std::as_bytes(std::span(small_)));
+    small_.clear();
+    message_.append(value, owner_);
+}
+
 void MessageWriter::packed(std::uint32_t field, std::span<const std::uint64_t> values) {
     if (values.empty()) return;
     std::size_t length = 0;

@@ -69,6 +69,27 @@ class Models:
 def predictions_method(models: Models, streams: bool = False) -> Method:
     """`InferenceAPIsService.Predictions`, or `StreamPredictions`."""
 
+def model_infer_method(models: Models) -> Method:
+    """`GRPCInferenceService.ModelInfer` of the Open Inference Protocol."""
+
+_Parameters = dict[str, bool | int | float | str]
+_ReadInput = tuple[str, str, tuple[int, ...], _Parameters, int, bytes | list[bytes]]
+
+def read_infer_request(
+    message: Buffer,
+) -> tuple[str, str, str, _Parameters, list[_ReadInput], list[tuple[str, _Parameters]], list[tuple[int, int]]]:
+    """A ModelInferRequest: model, version, id, parameters; the inputs; the outputs that are asked for; where raw tensors lie.
+
+    An input: name, datatype, shape, parameters, and the field of its contents with its elements: numbers as bytes,
+    little-endian and as wide as the field has them; field 0: it has none. A raw tensor: where it begins in the message, and
+    its size. Raises DecodeError, InvalidInput.
+    """
+
+_WrittenOutput = tuple[str, str, tuple[int, ...], int, Buffer | list[bytes]]
+
+def write_infer_response(model: str, version: str, id: str, outputs: Sequence[_WrittenOutput], raw: Sequence[Buffer]) -> bytes:
+    """A ModelInferResponse. Outputs are as the inputs that are read, without parameters."""
+
 class WorkerChannel:
     """The worker's end of the socket. One thread uses it."""
 
