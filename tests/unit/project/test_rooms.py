@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 import persia
-from tests.support.imports import LEAVES, PACKAGES, SOURCES, imported_by, imports_of, module_of
+from tests.support.imports import LEAVES, PACKAGES, SOURCES, imported_by, imports_of, module_of, nodes_of
 from tests.support.places import ROOT
 
 WITH_TORCH = ("dense", "export", "handlers", "tensors", "text", "torchserve.archive")
@@ -48,7 +48,7 @@ def test_imports_are_understood() -> None:
         "from ..batch import z",
         "if x: import torch.nn",
     ]
-    assert set(imports_of("\n".join(forms), "persia.middleware")) == {
+    assert set(imports_of(ast.walk(ast.parse("\n".join(forms))), "persia.middleware")) == {
         "persia.client.infer",
         "persia.handlers",
         "persia.handlers.x",
@@ -138,10 +138,6 @@ def test_no_arrow_leads_back() -> None:
     assert above == {}
 
 
-def nodes_of(path: Path) -> list[ast.AST]:
-    return list(ast.walk(ast.parse(path.read_text())))
-
-
 def lines_of(function: ast.FunctionDef | ast.AsyncFunctionDef) -> int:
     """Without its decorators and its docstring, which say what it is for."""
     docstring = function.body[0] if ast.get_docstring(function) is not None else None
@@ -209,5 +205,5 @@ def test_every_requirement_has_a_pinned_version() -> None:
 @pytest.mark.parametrize("path", SOURCES, ids=module_of)
 def test_no_process_is_forked_with_handlers_of_grpc(path: Path) -> None:
     """With a preexec_fn, subprocess forks as os.fork does, and gRPC's handlers for that were seen to wait for ever."""
-    calls = (node for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.Call))
+    calls = (node for node in nodes_of(path) if isinstance(node, ast.Call))
     assert not [call.lineno for call in calls if any(keyword.arg == "preexec_fn" for keyword in call.keywords)]
