@@ -45,8 +45,9 @@ struct Job {
     std::shared_ptr<Responder> responder;
     Clock::time_point arrived;
     std::optional<Clock::time_point> deadline;
-    bool urgent = false;  // goes before those that are not
-    bool alone = false;   // shares no batch: it asks the handler for something else than predictions
+    bool names_version = false;  // the caller did, rather than ask the default one
+    bool urgent = false;         // goes before those that are not
+    bool alone = false;          // shares no batch: it asks the handler for something else than predictions
 };
 
 }  // namespace persia::inference

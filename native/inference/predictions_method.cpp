@@ -99,6 +99,7 @@ void PredictionsMethod::on_message(const grpc::ServerCallPtr& call, grpc::Receiv
     Job job;
     job.request = {new_request_id(), {}, std::move(request.inputs), owner};
     job.responder = std::make_shared<CallResponder>(call, streams_);
+    job.names_version = !request.version.empty();
     job.arrived = call->info().arrived;
     job.deadline = call->info().deadline;
     std::get<Destination>(found).submit(std::move(job));
