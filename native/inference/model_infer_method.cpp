@@ -79,6 +79,7 @@ void ModelInferMethod::on_message(const grpc::ServerCallPtr& call, grpc::Receive
         new_request_id(), {{"explain", "False"}, {kOpenInferenceHeader, "grpc"}}, {{"body", "", owner->bytes()}}, owner};
     job.responder = std::make_shared<InferResponder>(call);
     job.arrived = call->info().arrived;
+    job.names_version = !wanted.version.empty();
     job.deadline = call->info().deadline;
     std::get<Destination>(found).submit(std::move(job));
 }

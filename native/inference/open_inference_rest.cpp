@@ -77,6 +77,7 @@ void infer(const Models& models, const http::ExchangePtr& exchange, const InferR
     job.request.headers.emplace_back(kOpenInferenceHeader, "rest");
     job.responder = std::make_shared<RestResponder>(exchange, std::move(id), kManners);
     job.arrived = request.arrived;
+    job.names_version = !route.version.empty();
     std::get<Destination>(found).submit(std::move(job));
 }
 
