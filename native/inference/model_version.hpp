@@ -70,8 +70,9 @@ class ModelVersion final : public Employer, public std::enable_shared_from_this<
     mutable std::mutex mutex_;  // over what follows
     mutable std::condition_variable changed_;
     JobQueue queue_;
-    std::vector<std::shared_ptr<Worker>> free_, busy_;
-    std::size_t workers_ = 0, expected_workers_ = 0;
+    std::vector<std::shared_ptr<Worker>> workers_;      // all that are not lost
+    std::vector<std::shared_ptr<Worker>> free_, busy_;  // of these
+    std::size_t expected_workers_ = 0;
     bool waits_for_batch_ = false;
     std::chrono::nanoseconds batch_takes_{0};  // of late
 };

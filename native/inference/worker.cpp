@@ -215,20 +215,22 @@ void Worker::finish_batch() {
 
 void Worker::end_as(Ending ending, const std::string& why) {
     std::vector<Job> lost;
-    bool heard_of_it = true;
+    bool heard_of_it = true, is_first = false;
     {
         const std::lock_guard lock(mutex_);
         lost = std::exchange(batch_, {});
         heard_of_it = has_sent_;
         unsent_.clear();
-        if (ending_ != Ending::none && lost.empty()) return;
-        if (ending_ == Ending::none) ending_ = ending;
+        is_first = ending_ == Ending::none;
+        if (is_first) ending_ = ending;
     }
-    reactor_.forget(key_);
-    shutdown(socket_, SHUT_RDWR);
-    ended_.notify_all();
     const auto employer = employer_.lock();
-    if (employer) employer->on_lost(shared_from_this());
+    if (is_first) {
+        reactor_.forget(key_);
+        shutdown(socket_, SHUT_RDWR);
+        ended_.notify_all();
+        if (employer) employer->on_lost(shared_from_this());
+    }
     if (!lost.empty() && employer && !heard_of_it) return employer->on_unsent(std::move(lost));
     fail_all(std::move(lost), {Failure::Kind::worker_died, 500, why, {}});
 }

@@ -21,7 +21,7 @@ class Employer {
     virtual ~Employer() = default;
     // It has done its batch, and could have another one.
     virtual void on_free(const std::shared_ptr<Worker>& worker) = 0;
-    // It is of no more use.
+    // It is of no more use. Told once.
     virtual void on_lost(const std::shared_ptr<Worker>& worker) = 0;
     // It was lost before it heard of these.
     virtual void on_unsent(std::vector<Job> jobs) = 0;
