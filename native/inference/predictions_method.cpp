@@ -4,7 +4,7 @@
 #include <string_view>
 #include <utility>
 
-#include "inference/request_ids.hpp"
+#include "inference/request_wishes.hpp"
 #include "persia/error.hpp"
 #include "wire/protobuf.hpp"
 
@@ -115,11 +115,16 @@ void PredictionsMethod::on_message(const grpc::ServerCallPtr& call, grpc::Receiv
     if (request.model.empty()) return call->finish({Code::invalid_argument, "Parameter model_name is required."});
     auto found = models_->find(request.model, request.version);
     if (const auto* not_served = std::get_if<NotServed>(&found)) return call->finish({Code::not_found, not_served->message});
+    const auto& metadata = call->info().metadata;
+    auto wishes = wishes_of(grpc::find(metadata, kRequestId), grpc::find(metadata, kPriority), grpc::find(metadata, kTimeout));
+    if (auto* problem = std::get_if<std::string>(&wishes)) return call->finish({Code::invalid_argument, std::move(*problem)});
     Job job;
-    job.request = {new_request_id(), {}, std::move(request.inputs), owner};
+    job.request = {{}, {}, std::move(request.inputs), owner};
     job.responder = std::make_shared<CallResponder>(call, streams_);
     job.arrived = call->info().arrived;
-    job.deadline = call->info().deadline;
+    job.totals = models_->totals(request.model, request.version);
+    apply(std::get<RequestWishes>(std::move(wishes)), call->info().deadline, job);
+    call->add_trailer(std::string(kRequestId), job.request.id);
     std::get<std::shared_ptr<ModelVersion>>(found)->submit(std::move(job));
 }
 

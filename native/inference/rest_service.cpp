@@ -1,5 +1,6 @@
 #include "inference/rest_service.hpp"
 
+#include <atomic>
 #include <cstdio>
 #include <optional>
 #include <string_view>
@@ -7,7 +8,7 @@
 #include <variant>
 
 #include "http/form.hpp"
-#include "inference/request_ids.hpp"
+#include "inference/request_wishes.hpp"
 
 namespace persia::inference {
 
@@ -172,7 +173,7 @@ class RestResponder final : public Responder {
     bool has_ended() const override { return exchange_->has_ended(); }
 
     void on_prediction(Prediction prediction, bool more) override {
-        const bool first = !std::exchange(began_, true);
+        const bool first = !began_.exchange(true);
         if (first) {
             Response response{prediction.status,
                               prediction.reason,
@@ -190,7 +191,7 @@ class RestResponder final : public Responder {
     }
 
     void on_failure(const Failure& failure) override {
-        if (began_) return exchange_->end();  // what was said cannot be taken back
+        if (began_.exchange(true)) return exchange_->end();  // what was said cannot be taken back
         Response response = failure_response(failure);
         response.headers = with_standing(std::move(response.headers), request_id_);
         exchange_->respond(std::move(response));
@@ -199,11 +200,26 @@ class RestResponder final : public Responder {
   private:
     const ExchangePtr exchange_;
     const std::string request_id_;
-    bool began_ = false;
+    std::atomic<bool> began_{false};  // it may be late when a handler answers
 };
 
-void predict(const Models& models, const ExchangePtr& exchange, Route route) {
+// Tells who waits that it is over, unless the answer has begun by then.
+void watch_deadline(net::Reactor& reactor, Clock::time_point deadline, const std::shared_ptr<Responder>& responder) {
+    reactor.at(deadline, [weak = std::weak_ptr(responder)] {
+        const auto waiting = weak.lock();
+        if (waiting && !waiting->has_ended()) {
+            waiting->on_failure({Failure::Kind::expired, 408, "the deadline passed before the handler answered", {}});
+        }
+    });
+}
+
+void predict(const Models& models, const ExchangePtr& exchange, Route route, net::Reactor& reactor) {
     const http::Request& request = exchange->request();
+    const Headers& headers = request.head.headers;
+    auto wishes = wishes_of(http::find(headers, kRequestId), http::find(headers, kPriority), http::find(headers, kTimeout));
+    if (const auto* problem = std::get_if<std::string>(&wishes)) {
+        return exchange->respond(error_response(400, "BadRequestException", *problem));
+    }
     auto inputs = inputs_of(request, route);
     if (const auto* refusal = std::get_if<http::Refusal>(&inputs)) {
         return exchange->respond(error_response(refusal->status, "BadRequestException", refusal->message));
@@ -224,12 +240,14 @@ void predict(const Models& models, const ExchangePtr& exchange, Route route) {
             error_response(404, no_model ? "ModelNotFoundException" : "ModelVersionNotFoundException", not_served->message));
     }
     Job job;
-    std::string id = new_request_id();
-    job.request = {id, request.head.headers, std::get<std::vector<Input>>(std::move(inputs)), exchange};
+    job.request = {{}, headers, std::get<std::vector<Input>>(std::move(inputs)), exchange};
     if (route.has_url_path) job.request.headers.emplace_back("url_path", std::move(route.url_path));
     job.request.headers.emplace_back("explain", route.explain ? "True" : "False");
-    job.responder = std::make_shared<RestResponder>(exchange, std::move(id));
     job.arrived = request.arrived;
+    job.totals = models.totals(route.model, route.version);
+    apply(std::get<RequestWishes>(std::move(wishes)), std::nullopt, job);
+    job.responder = std::make_shared<RestResponder>(exchange, job.request.id);
+    if (job.deadline) watch_deadline(reactor, *job.deadline, job.responder);
     std::get<std::shared_ptr<ModelVersion>>(found)->submit(std::move(job));
 }
 
@@ -245,13 +263,29 @@ Response error_response(int status, const std::string& type, const std::string& 
 }
 
 void RestService::on_request(const ExchangePtr& exchange) {
-    if (models_) {
-        if (auto route = route_of(exchange->request().target)) return predict(*models_, exchange, std::move(*route));
+    if (is_preflight(exchange->request().head)) return exchange->respond({200, "", {}, {}, false});
+    if (parts_.models) {
+        if (auto route = route_of(exchange->request().target)) {
+            return predict(*parts_.models, exchange, std::move(*route), reactor_);
+        }
     }
-    if (!others_->put(exchange)) {
+    if (!parts_.others->put(exchange)) {
         exchange->respond(
             error_response(503, "ServiceUnavailableException", "too many requests wait for the management: try again later"));
     }
+}
+
+std::variant<std::string, http::Response> RestService::admit(const http::RequestHead& head,
+                                                             std::string_view certificate) const {
+    return parts_.access.admit(head, certificate);
+}
+
+void RestService::complete(const http::Answered& answered, Response& response) const {
+    if (http::find(response.headers, kRequestId) == nullptr) {
+        response.headers.emplace_back(kRequestId, request_id_of(http::find(answered.head.headers, kRequestId)));
+    }
+    parts_.access.put_cors(response);
+    if (parts_.traffic) parts_.traffic->on_answer(answered, response);
 }
 
 http::Response RestService::refuse(const http::Refusal& refusal) const {
