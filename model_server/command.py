@@ -11,10 +11,12 @@ from pathlib import Path
 import click
 
 from persia.cli.failures import give_up
+from persia.config import SecurityConfig, load_global_config
 from persia.errors import ConfigError, InvalidInput, Unavailable
 from persia.serving.process import DRAIN_SECONDS, set_up
 from persia.system.signals import StopSignal
 
+from .log_files import open_logs
 from .registry import Registration
 from .running import ModelServer
 from .settings import Settings, read_settings
@@ -33,13 +35,16 @@ PROGRAM = "model-server"
 @click.option("--start", is_flag=True, hidden=True)
 @click.option("--foreground", is_flag=True, hidden=True)
 @click.option("--ncs", "--no-config-snapshots", is_flag=True, hidden=True)
-@click.option("--disable-token-auth", is_flag=True, hidden=True)
+@click.option("--disable-token-auth", is_flag=True, help="Callers need none of TorchServe's keys.")
+@click.option("--global-config", type=click.Path(), help="For its section `security`, instead of $PERSIA_GLOBAL_CONFIG.")
 @click.option("--log-level", default="info", type=click.Choice(["debug", "info", "warning", "error"], case_sensitive=False))
 def model_server(
     ts_config: Path | None,
     model_store: Path | None,
     models: tuple[str, ...],
     enable_model_api: bool,
+    disable_token_auth: bool,
+    global_config: str | None,
     log_level: str,
     **_flags: bool,
 ) -> None:
@@ -49,12 +54,19 @@ def model_server(
     try:
         config = Path(os.environ["TS_CONFIG_FILE"]) if "TS_CONFIG_FILE" in os.environ else ts_config
         settings = read_settings(config)
+        security = security_of(global_config)
+        log_location = open_logs(os.environ)
     except (ConfigError, OSError) as error:
         give_up(PROGRAM, str(error))
-    settings = replace(settings, store=model_store or settings.store, api_enabled=enable_model_api or settings.api_enabled)
+    settings = replace(
+        settings,
+        store=model_store or settings.store,
+        api_enabled=enable_model_api or settings.api_enabled,
+        access=replace(settings.access, tokens=settings.access.tokens and not disable_token_auth),
+    )
     try:
-        server = ModelServer(settings)
-    except (InvalidInput, Unavailable, OSError) as error:
+        server = ModelServer(settings, security, log_location)
+    except (ConfigError, InvalidInput, Unavailable, OSError) as error:
         give_up(PROGRAM, str(error))
     server.start()
     signal.serving()
@@ -66,6 +78,13 @@ def model_server(
     log.info("stopping")
     server.stop(DRAIN_SECONDS)
     sys.exit(0)
+
+
+def security_of(path: str | None) -> SecurityConfig:
+    """The section `security`; without a config, it asks for nothing. Raises ConfigError, OSError."""
+    if path is None and not os.environ.get("PERSIA_GLOBAL_CONFIG"):
+        return SecurityConfig()
+    return load_global_config(path).security
 
 
 def wanted_at_start(settings: Settings, models: tuple[str, ...]) -> list[Registration]:

@@ -11,6 +11,7 @@ __all__ = [
     "BadRequest",
     "DefaultVersion",
     "Duplicate",
+    "InvalidKey",
     "ModelNotFound",
     "NotFound",
     "OutOfMemory",
@@ -38,6 +39,12 @@ class ArchiveUnreadable(Refusal):
     """An archive is none, or misses what it must have."""
 
     status, kind, code = 400, "InvalidModelException", "INVALID_ARGUMENT"
+
+
+class InvalidKey(Refusal):
+    """A key is none, or there is none of that kind."""
+
+    status, kind, code = 400, "InvalidKeyException", "PERMISSION_DENIED"
 
 
 class NotFound(Refusal):

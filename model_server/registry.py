@@ -25,6 +25,7 @@ from .refusals import (
     Refusal,
     VersionNotFound,
 )
+from .worker_output import WorkerOutput
 from .worker_process import WorkerPlan, WorkerProcess
 
 __all__ = ["Registration", "Registry", "ServerDefaults"]
@@ -48,6 +49,7 @@ class ServerDefaults:
     default_workers: int = 0
     default_handler: str | None = None
     envelope: str = ""
+    output: WorkerOutput | None = None
 
 
 @dataclass(frozen=True)
@@ -188,6 +190,11 @@ class Registry:
             all_of_them = list(versions.values())
         return [_description(name, one) for one in all_of_them]
 
+    def served(self) -> list[tuple[str, str, ModelVersion]]:
+        """Names, versions, and what the native core has of each."""
+        with self._lock:
+            return [(name, number, one.native) for name, versions in self._versions.items() for number, one in versions.items()]
+
     def is_ready(self) -> bool:
         """Whether every default version has the workers that it is to have."""
         with self._lock:
@@ -263,6 +270,8 @@ class Registry:
             float(startup),
             float(retry),
             envelope=defaults.envelope,
+            version=archive.version,
+            output=defaults.output,
         )
         described = {
             "modelName": name,

@@ -1,21 +1,30 @@
-"""A whole model server: listeners, the line of requests for Python, and the models."""
+"""A whole model server: listeners, the lines of requests for Python, and the models."""
 
 from __future__ import annotations
 
 import logging
+import os
+import socket
 from collections.abc import Sequence
+from pathlib import Path
 
-from persia._core.inference import ExchangeQueue, HttpServer, Models, Reactor
-from persia.config.listening import is_local
-from persia.errors import InvalidInput
-from persia.serving.server import Server
+from persia._core.inference import Models, Reactor, Traffic
+from persia.config.security import SecurityConfig
+from persia.security import Refreshing
 
+from .handler_metrics import OWN_NAMES, HandlerMetrics, read_names
+from .listeners import Listeners
 from .management import Management
+from .metrics import Metrics
+from .protection import Protection
 from .refusals import Refusal
 from .registry import Registration, Registry, ServerDefaults
 from .rest import RestManagement
-from .rpc import INFERENCE, MANAGEMENT, add_inference, add_management
+from .rest_metrics import RestMetrics
+from .rpc import add_inference, add_management
 from .settings import Settings
+from .system_metrics import SystemMetrics
+from .worker_output import WorkerOutput
 
 __all__ = ["ModelServer"]
 
@@ -27,56 +36,39 @@ THREADS = 2
 class ModelServer:
     """Listens when it is made, answers after start()."""
 
-    def __init__(self, settings: Settings) -> None:
-        """Raises Unavailable, InvalidInput, OSError."""
-        for place in (settings.inference, settings.management, settings.grpc_inference, settings.grpc_management):
-            if not is_local(place):
-                raise InvalidInput(
-                    f"other machines can reach the listener on {place}, and the model server asks nobody for a token yet: "
-                    "listen on 127.0.0.1, [::1] or unix:/path, and put a proxy before it that knows who calls"
-                )
-        self._settings = settings
-        self._reactor = Reactor(THREADS)
+    def __init__(self, settings: Settings, security: SecurityConfig, log_location: Path | None = None) -> None:
+        """log_location: where the access log is written; None: nowhere.
+
+        Raises Unavailable, InvalidInput, ConfigError, OSError.
+        """
+        hostname = socket.gethostname()
         models = Models()
-        defaults = ServerDefaults(
-            store=settings.store,
-            response_timeout=settings.response_timeout,
-            startup_timeout=settings.startup_timeout,
-            unregister_timeout=settings.unregister_timeout,
-            job_queue_size=settings.job_queue_size,
-            max_response_bytes=settings.max_response_size,
-            default_workers=settings.default_workers or 0,
-            default_handler=settings.default_handler,
-            envelope=settings.envelope,
-        )
-        self.registry = Registry(models, self._reactor, defaults)
-        management = Management(self.registry, settings.api_enabled)
-        self._lines = (ExchangeQueue(), ExchangeQueue())
-        most = settings.max_request_size
-        self._http = (
-            HttpServer(self._reactor, self._lines[0], models=models, max_body_bytes=most),
-            HttpServer(self._reactor, self._lines[1], max_body_bytes=most),
-        )
-        self._grpc = (Server([INFERENCE]), Server([MANAGEMENT]))
-        add_inference(self._grpc[0], models, management)
-        add_management(self._grpc[1], management)
-        self.addresses = {
-            "inference": self._http[0].listen(settings.inference),
-            "management": self._http[1].listen(settings.management),
-            "grpc_inference": self._grpc[0].listen(settings.grpc_inference),
-            "grpc_management": self._grpc[1].listen(settings.grpc_management),
-        }
-        self._management = management
+        traffic = Traffic(None if log_location is None else str(log_location / "access_log.log"))
+        handlers = HandlerMetrics(_names_of(settings), hostname)
+        self._protection = Protection(settings.access, security)
+        self._files = Refreshing(self._protection)
+        self._reactor = Reactor(THREADS)
+        self._output = WorkerOutput(handlers)
+        self.registry = Registry(models, self._reactor, _defaults_of(settings, self._output))
+        system = SystemMetrics(hostname) if settings.metrics.of_system else None
+        self._metrics = Metrics(hostname, models, self.registry.served, traffic, handlers, system)
+        self._management = Management(self.registry, settings.api_enabled)
+        self._listeners = Listeners(settings, self._protection, self._reactor, models, traffic)
+        add_inference(self._listeners.grpc["grpc_inference"], models, self._management)
+        add_management(self._listeners.grpc["grpc_management"], self._management)
+        self.addresses = self._listeners.listen()
+        self._protection.open()
 
     def start(self) -> None:
         """Answers from now on."""
-        self._rest = (
-            RestManagement(self._management, self._lines[0], manages=False),
-            RestManagement(self._management, self._lines[1], manages=True),
-        )
-        for server in self._grpc:
-            server.start()
-            server.set_serving(True)
+        self._files.start()
+        lines = self._listeners.lines
+        self._rest: list[RestManagement | RestMetrics] = [
+            RestManagement(self._management, lines["inference"], manages=False),
+            RestManagement(self._management, lines["management"], manages=True, keys=self._protection.keys),
+            RestMetrics(self._metrics, lines["metrics"]),
+        ]
+        self._listeners.start()
 
     def load(self, wanted: Sequence[Registration]) -> None:
         """Models that are there from the start. One that cannot be had is logged, and the others go on."""
@@ -88,13 +80,36 @@ class ModelServer:
 
     def stop(self, seconds: float) -> None:
         """Lets what runs finish for so long."""
-        for server in self._grpc:
-            server.leave()
-        for http in self._http:
-            http.stop(seconds)
-        for server in self._grpc:
-            server.stop(seconds)
+        self._listeners.stop(seconds)
         for rest in self._rest:
             rest.close()
         self.registry.close(seconds)
+        self._output.close()
         self._reactor.stop()
+        self._files.close()
+        self._protection.close()
+
+
+def _names_of(settings: Settings) -> frozenset[str] | None:
+    """The metrics of handlers that are shown; None: all of them."""
+    metrics = settings.metrics
+    if metrics.detects:
+        return None
+    return OWN_NAMES if metrics.config is None else OWN_NAMES | read_names(metrics.config)
+
+
+def _defaults_of(settings: Settings, output: WorkerOutput) -> ServerDefaults:
+    if settings.metrics.config is not None:
+        os.environ["TS_METRICS_CONFIG"] = str(settings.metrics.config.resolve())  # workers look for it there
+    return ServerDefaults(
+        store=settings.store,
+        response_timeout=settings.response_timeout,
+        startup_timeout=settings.startup_timeout,
+        unregister_timeout=settings.unregister_timeout,
+        job_queue_size=settings.job_queue_size,
+        max_response_bytes=settings.max_response_size,
+        default_workers=settings.default_workers or 0,
+        default_handler=settings.default_handler,
+        envelope=settings.envelope,
+        output=output,
+    )

@@ -5,11 +5,15 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from persia.errors import ConfigError
 from persia.torchserve.java_properties import read_properties
+
+from .access_settings import AccessSettings, read_access
+from .metrics_settings import MetricsSettings, read_metrics
+from .properties import Properties
 
 __all__ = ["Settings", "read_settings"]
 
@@ -37,6 +41,8 @@ class Settings:
     default_workers: int | None = None
     default_handler: str | None = None
     envelope: str = ""
+    access: AccessSettings = field(default_factory=AccessSettings)
+    metrics: MetricsSettings = field(default_factory=MetricsSettings)
 
 
 def read_settings(path: Path | None, environment: Mapping[str, str] = os.environ) -> Settings:
@@ -51,6 +57,7 @@ def read_settings(path: Path | None, environment: Mapping[str, str] = os.environ
                 values[name[len(_PREFIX) :].lower()] = (value, f"${name}")
     values = {key: value for key, value in values.items() if value[0]}
     default = Settings()
+    properties = Properties(path, environment)
 
     def number(key: str, otherwise: int) -> int:
         value, place = values.get(key, (str(otherwise), ""))
@@ -80,6 +87,8 @@ def read_settings(path: Path | None, environment: Mapping[str, str] = os.environ
         default_workers=workers,
         default_handler=text("default_service_handler"),
         envelope=text("service_envelope") or "",
+        access=read_access(properties),
+        metrics=read_metrics(properties),
     )
 
 
@@ -92,10 +101,6 @@ def _http(values: Mapping[str, tuple[str, str]], key: str, default: str) -> str:
     matched = _ADDRESS.fullmatch(value)
     if matched is None:
         raise ConfigError(f"{place}: expected an address such as http://127.0.0.1:8080 or unix:/path for {key}, got {value!r}")
-    if matched["scheme"] == "https":
-        raise ConfigError(
-            f"{place}: expected http for {key}, got https: the section `security` of global_config.yaml has the keys"
-        )
     return f"{matched['host']}:{matched['port'] or 80}"
 
 

@@ -13,6 +13,7 @@ import logging
 import os
 import socket
 import sys
+import time
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -23,6 +24,8 @@ from ts.service import Service
 from ts.utils.util import PredictionException
 
 from persia._core.inference import WorkerChannel
+
+from .worker_metrics import MetricLines, WorkerMetrics
 
 METRICS = os.path.join(os.path.dirname(ts.__file__), "configs", "metrics.yaml")
 
@@ -84,11 +87,26 @@ def body_of(answer: Any) -> Any:
         raise Failure(503, "Unsupported model output data type.") from None
 
 
+class RequestIds(logging.Filter):
+    """Puts the ids of the requests that are worked on before each line of the log."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.current: dict[int, str] = {}
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        """Takes every line."""
+        record.request_ids = f"[{','.join(self.current.values())}] " if self.current else ""
+        return True
+
+
 class Worker:
     """The loop. One thread uses it."""
 
-    def __init__(self, connection: socket.socket) -> None:
+    def __init__(self, connection: socket.socket, metrics: WorkerMetrics, ids: RequestIds) -> None:
         self._socket = connection
+        self._ids = ids
+        self._metrics = metrics
         self._channel = WorkerChannel(connection.fileno())
         self._decodes = os.environ.get("TS_DECODE_INPUT_REQUEST", "true") == "true"
         self._service: Any = None
@@ -104,6 +122,7 @@ class Worker:
                 self._answer(self._channel.batch())
             elif command == "L" and not self._load():
                 return 1
+            self._metrics.tell()
         return 0
 
     def _load(self) -> bool:
@@ -113,6 +132,7 @@ class Worker:
         metrics = MetricsCacheYamlImpl(config_file_path=os.environ.get("TS_METRICS_CONFIG", METRICS))
         metrics.initialize_cache()
         metrics.model_name = name
+        self._metrics.set_model(name or "")
         code, message = 200, f"loaded model {name}"
         try:
             self._service = ModelLoaderFactory.get_model_loader().load(
@@ -154,6 +174,7 @@ class Worker:
     def _answers(self, requests: list[Request], ids: dict[int, str]) -> list[Any]:
         """What the handler returns. Raises Failure for whatever goes wrong in it."""
         context = self._service.context
+        self._ids.current = ids
         inputs = []
         processors = []
         for _, headers, values in requests:
@@ -163,8 +184,10 @@ class Worker:
         context.request_ids = ids
         context.request_processor = processors
         context.metrics.request_ids = ids
+        began = time.monotonic()
         try:
             answers = self._handle(inputs, context)
+            self._metrics.add_handled(time.monotonic() - began)
         except MemoryError:
             log.exception("the handler ran out of memory")
             raise Failure(507, "Out of resources") from None
@@ -214,10 +237,16 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument(
         "--socket", type=int, required=True, help="the descriptor of a connected socket, which the server has left open"
     )
+    parser.add_argument("--metrics", type=int, help="the descriptor of a pipe for metrics")
     options = parser.parse_args(arguments)
-    logging.basicConfig(stream=sys.stdout, format="%(message)s", level=logging.INFO)
+    logging.basicConfig(stream=sys.stdout, format="%(request_ids)s%(message)s", level=logging.INFO)
     with socket.socket(fileno=options.socket) as connection:
-        return Worker(connection).run()
+        metrics = WorkerMetrics(options.metrics, connection)
+        ids = RequestIds()
+        for handler in logging.getLogger().handlers:
+            handler.addFilter(MetricLines(metrics))
+            handler.addFilter(ids)
+        return Worker(connection, metrics, ids).run()
 
 
 if __name__ == "__main__":

@@ -20,6 +20,7 @@ from pathlib import Path
 from persia._core.inference import ModelVersion, Worker
 
 from .refusals import OutOfMemory, WorkerFailed
+from .worker_output import WorkerOutput
 
 __all__ = ["WorkerPlan", "WorkerProcess"]
 
@@ -43,6 +44,8 @@ class WorkerPlan:
     python: str = sys.executable
     environment: Mapping[str, str] | None = None
     envelope: str = ""
+    version: str = ""
+    output: WorkerOutput | None = None  # where it writes; None: where the server does
 
 
 class WorkerProcess:
@@ -163,13 +166,24 @@ class WorkerProcess:
         plan = self._plan
         environment = dict(os.environ if plan.environment is None else plan.environment)
         environment["PYTHONPATH"] = os.pathsep.join(filter(None, (str(plan.directory), environment.get("PYTHONPATH"))))
-        return subprocess.Popen(
-            [plan.python, "-u", "-m", "persia.model_server.worker", "--socket", str(theirs.fileno())],
-            cwd=plan.directory,
-            env=environment,
-            pass_fds=[theirs.fileno()],
-            stdin=subprocess.DEVNULL,
-        )
+        command = [plan.python, "-u", "-m", "persia.model_server.worker", "--socket", str(theirs.fileno())]
+        if plan.output is None:
+            return subprocess.Popen(
+                command, cwd=plan.directory, env=environment, pass_fds=[theirs.fileno()], stdin=subprocess.DEVNULL
+            )
+        pipes = plan.output.open(plan.model_name, plan.version, self.id)
+        try:
+            return subprocess.Popen(
+                [*command, "--metrics", str(pipes.metrics)],
+                cwd=plan.directory,
+                env=environment,
+                pass_fds=[theirs.fileno(), pipes.metrics],
+                stdin=subprocess.DEVNULL,
+                stdout=pipes.output,
+                stderr=subprocess.STDOUT,
+            )
+        finally:
+            pipes.close()
 
     def _load(self, ours: socket.socket) -> tuple[int, str]:
         plan = self._plan

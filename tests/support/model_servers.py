@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import signal
 import subprocess
 import sys
@@ -75,7 +76,16 @@ def ask(url: str, data: bytes | None = None, method: str | None = None, headers:
 class ModelServerRun:
     """`persia-launcher model-server` on free ports. With `with`, it is stopped at the end, and killed if it must."""
 
-    def __init__(self, directory: Path, store: Path, *arguments: str, workers: int = 1, **properties: object) -> None:
+    def __init__(
+        self,
+        directory: Path,
+        store: Path,
+        *arguments: str,
+        workers: int = 1,
+        environment: Mapping[str, str] | None = None,
+        **properties: object,
+    ) -> None:
+        """environment: beside that of the test. properties: keys of config.properties; None: the key is left out."""
         directory.mkdir(parents=True, exist_ok=True)
         config = directory / "config.properties"
         places: dict[str, object] = {
@@ -83,14 +93,19 @@ class ModelServerRun:
             "management_address": "http://127.0.0.1:0",
             "grpc_inference_port": 0,
             "grpc_management_port": 0,
+            "metrics_address": "http://127.0.0.1:0",
+            "disable_token_authorization": "true",
         }
         if "--models" in arguments:
             places["default_workers_per_model"] = workers
-        config.write_text("".join(f"{key}={value}\n" for key, value in {**places, **properties}.items()))
+        values = {**places, **properties}
+        config.write_text("".join(f"{key}={value}\n" for key, value in values.items() if value is not None))
         self.log_path = directory / "server.log"
         command = [str(LAUNCHER), "model-server", "--ts-config", str(config), "--model-store", str(store), *arguments]
         with self.log_path.open("w") as log:
-            self.process = subprocess.Popen(command, stdout=log, stderr=subprocess.STDOUT, cwd=directory)
+            self.process = subprocess.Popen(
+                command, stdout=log, stderr=subprocess.STDOUT, cwd=directory, env={**os.environ, **(environment or {})}
+            )
         try:
             wait_until(
                 lambda: "Model server started." in self.log() or self.process.poll() is not None, "the model server starts"
@@ -129,6 +144,10 @@ class ModelServerRun:
 
     def inference(self, path: str) -> str:
         return f"http://{self.places['inference']}/{path}"
+
+    def metrics(self, query: str = "") -> str:
+        """The page of metrics."""
+        return ask(f"http://{self.places['metrics']}/metrics{query}").body.decode()
 
     def management(self, path: str) -> str:
         return f"http://{self.places['management']}/{path}"

@@ -36,8 +36,12 @@ def handle(data: Any, context: Any) -> Any:
             answers.append(json.dumps({"model": context.model_name, "dir": os.path.basename(os.getcwd())}))
         elif command == "pid":
             answers.append(str(os.getpid()))
+        elif command == "id":
+            answers.append(context.get_request_id(index))
+        elif command == "print":
+            answers.append(str(sys.stdout.write(f"{rest}\n")))
         elif command == "sleep":
-            time.sleep(float(rest))
+            time.sleep(float(rest.split()[0]))
             answers.append("slept")
         elif command == "touch":
             with open(rest, "w"):
