@@ -15,7 +15,7 @@ from persia.dense.outputs import named_outputs
 from persia.errors import InvalidInput, PersiaError
 from persia.torchserve.scores import FORMAT, JSON, NPY, NPZ, RAW, SCORES, encode_named_scores, encode_scores
 
-__all__ = ["answer_of", "format_of", "json_lines"]
+__all__ = ["answer_of", "arrays_of", "format_of", "json_lines"]
 
 FORMATS = (JSON, NPY, NPZ, RAW)
 
@@ -45,9 +45,7 @@ def answer_of(answer: Any, request: Mapping[str, Any], non_finite: str = "error"
         raise InvalidInput(
             f"expected json, npy or npz as `{FORMAT}` of a model with the outputs {', '.join(map(str, outputs))}, got raw"
         )
-    arrays = {name: _array(tensor) for name, tensor in outputs.items()}
-    if non_finite == "error":
-        _check_finite(arrays)
+    arrays = arrays_of(outputs, non_finite)
     if asked == JSON:
         return json_lines(arrays[None].reshape(-1).tolist()) if alone else _json_object(arrays)
     if asked == RAW:
@@ -55,6 +53,14 @@ def answer_of(answer: Any, request: Mapping[str, Any], non_finite: str = "error"
     if asked == NPY and alone:
         return encode_scores(arrays[None])
     return encode_named_scores({SCORES if name is None else name: array for name, array in arrays.items()})
+
+
+def arrays_of(outputs: Mapping[str | None, torch.Tensor], non_finite: str = "error") -> _Arrays:
+    """The outputs that named_outputs() gave. non_finite: the setting `non_finite_scores`. Raises PersiaError."""
+    arrays = {name: _array(tensor) for name, tensor in outputs.items()}
+    if non_finite == "error":
+        _check_finite(arrays)
+    return arrays
 
 
 def json_lines(numbers: list[float]) -> bytes:

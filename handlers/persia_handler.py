@@ -35,6 +35,9 @@ from persia.handlers.inputs import RequestFeatures, as_inputs, wants_details, wa
 from persia.handlers.outcomes import Outcomes
 from persia.handlers.refusals import exception_of, with_refusals
 from persia.handlers.scored_before import ScoredBefore
+from persia.handlers.tensor_answers import answer_tensors
+from persia.handlers.tensor_requests import metadata_of
+from persia.open_inference.tensors import ModelMetadata, Tensor, TensorRequest
 from persia.signature_check import SignatureCheck
 from persia.torch_errors import last_line, out_of_memory
 from persia.torchserve.details import detail_headers, with_details
@@ -124,6 +127,16 @@ class PersiaHandler(BaseHandler):  # type: ignore[misc]  # TorchServe has no typ
                 raise PredictionException(f"out of memory: {last_line(error)}", 413) from error
             log.exception("the model failed")
             raise PredictionException(f"the model failed: {last_line(error)}", 500) from error
+
+    def tensor_metadata(self) -> ModelMetadata:
+        """What the model takes and answers by the Open Inference Protocol."""
+        return metadata_of(self.signature)
+
+    def infer_tensors(self, requests: Sequence[TensorRequest], context: Any) -> list[list[Tensor] | PersiaError]:
+        """The outputs of each request by the Open Inference Protocol, or the error that it alone is refused with."""
+        self.context = context
+        answers: list[list[Tensor] | PersiaError] = answer_tensors(self, requests)
+        return answers
 
     def outcomes_of(self, data: list[dict[str, Any]]) -> list[bytes | PersiaError]:
         """An answer for each request, empty for one that is late, or the error that it alone is refused with."""

@@ -7,19 +7,23 @@ directory they are unpacked into, are refused.
 from __future__ import annotations
 
 import json
+import re
 import shutil
 import tarfile
 import uuid
 import zipfile
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
-from typing import Any
+from typing import Any, NamedTuple
 
 import yaml
 
+from .downloads import fetch, is_url
+from .open_inference.plain_models import TENSOR_HANDLER, is_plain_model, lay_out
 from .refusals import ArchiveUnreadable, NotFound
 
-__all__ = ["Archive", "find_archive", "open_archive"]
+__all__ = ["Archive", "Found", "find_archive", "open_archive", "remove_unpacked"]
 
 _MANIFEST = "MAR-INF/MANIFEST.json"
 
@@ -38,23 +42,30 @@ class Archive:
     config: dict[str, Any] = field(default_factory=dict)
 
 
-def find_archive(url: str, store: Path | None) -> Path:
-    """The file or directory that a registration names. Raises NotFound.
+class Found(NamedTuple):
+    """Where an archive lies, and whether it was fetched there for this registration."""
 
-    Only what lies in the model store is found: a name, or a path whose last part is a name of the store.
+    path: Path
+    is_fetched: bool = False
+
+
+def find_archive(url: str, store: Path | None, allowed: Sequence[re.Pattern[str]] = ()) -> Found:
+    """The file or directory that a registration names: in the model store, or fetched into it. Raises Refusal.
+
+    url: a name, a path whose last part is a name of the store, or a URL that one of `allowed` matches.
     """
+    if store is None:
+        raise NotFound("Model store has not been configured.")
     if not url:
         raise NotFound("empty url")
     if ".." in PurePosixPath(url).parts:
         raise NotFound(f"Relative path is not allowed in url: {url}")
-    if "://" in url:
-        raise NotFound(f"Given URL {url} does not match any allowed URL(s)")
-    if store is None:
-        raise NotFound("Model store has not been configured.")
+    if is_url(url):
+        return Found(fetch(url, store, allowed), is_fetched=True)
     path = store / PurePosixPath(url).name
     if not path.exists():
-        raise NotFound(f"Model not found at: {path}")
-    return path
+        raise NotFound(f"Model not found at: {url}")
+    return Found(path)
 
 
 def open_archive(path: Path, url: str, into: Path, default_handler: str | None = None) -> Archive:
@@ -65,7 +76,7 @@ def open_archive(path: Path, url: str, into: Path, default_handler: str | None =
             directory.symlink_to(path.resolve(), target_is_directory=True)
         else:
             directory.mkdir(parents=True)
-            _unpack(path, directory)
+            (lay_out if is_plain_model(path) else _unpack)(path, directory)
         return _read(directory, path, url, default_handler)
     except BaseException:
         remove_unpacked(directory)
@@ -123,7 +134,7 @@ def _read(directory: Path, path: Path, url: str, default_handler: str | None) ->
     model = manifest.get("model") if isinstance(manifest, dict) else None
     if not isinstance(model, dict) or not model.get("modelName"):
         raise ArchiveUnreadable(f"Model name is not defined: expected model.modelName in {_MANIFEST} of {path.name}")
-    handler = model.get("handler") or default_handler
+    handler = model.get("handler") or default_handler or (TENSOR_HANDLER if model.get("serializedFile") else None)
     if not handler:
         raise ArchiveUnreadable(f"Model handler is not defined: expected model.handler in {_MANIFEST} of {path.name}")
     requirements = model.get("requirementsFile")

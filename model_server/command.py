@@ -5,7 +5,9 @@ from __future__ import annotations
 import logging
 import os
 import sys
+from collections.abc import Sequence
 from dataclasses import replace
+from importlib.metadata import version
 from pathlib import Path
 
 import click
@@ -16,27 +18,60 @@ from persia.errors import ConfigError, InvalidInput, Unavailable
 from persia.serving.process import DRAIN_SECONDS, set_up
 from persia.system.signals import StopSignal
 
+from .background import Background, report, stop_server
+from .devices import count_gpus
 from .log_files import open_logs
-from .registry import Registration
 from .running import ModelServer
-from .settings import Settings, read_settings
+from .settings import Settings, config_file, read_settings
+from .startup import named_models, of_snapshot
+from .state import StateDirectory
 
 __all__ = ["model_server"]
 
 log = logging.getLogger("persia.model_server")
 PROGRAM = "model-server"
 
+# Options of torchserve that mean nothing here, and why.
+_WITHOUT_EFFECT = {
+    "log_config": "--log-config is for Java's log4j: --log-level says how much is logged here",
+    "cpp_log_config": "--cpp-log-config is for a C++ backend, and handlers are Python here",
+    "plugins_path": "--plugins-path names plugins in Java, and there is no Java here",
+    "workflow_store": "--workflow-store: workflows (.war) are not served here",
+}
 
-@click.command()
+
+class TorchServeCommand(click.Command):
+    """Takes `--models a.mar b=b.mar` as torchserve does, which click would want as `--models a.mar --models b=b.mar`."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        spread: list[str] = []
+        takes_more = False
+        for argument in args:
+            if argument.startswith("-"):
+                takes_more = argument == "--models"
+            elif takes_more and spread[-1] != "--models":
+                spread.append("--models")
+            spread.append(argument)
+        return super().parse_args(ctx, spread)
+
+
+@click.command(cls=TorchServeCommand)
 @click.option("--ts-config", type=click.Path(path_type=Path), help="A config.properties; $TS_CONFIG_FILE goes before it.")
 @click.option("--model-store", type=click.Path(path_type=Path, file_okay=False, exists=True), help="Where archives lie.")
-@click.option("--models", multiple=True, help="`all`, `x.mar` or `name=x.mar`, of the store. May be repeated.")
+@click.option("--models", multiple=True, help="`all`, or `x.mar` and `name=x.mar` of the store, with blanks between them.")
 @click.option("--enable-model-api", is_flag=True, help="Models may be registered and unregistered while it serves.")
-@click.option("--start", is_flag=True, hidden=True)
-@click.option("--foreground", is_flag=True, hidden=True)
-@click.option("--ncs", "--no-config-snapshots", is_flag=True, hidden=True)
-@click.option("--disable-token-auth", is_flag=True, help="Callers need none of TorchServe's keys.")
+@click.option("--state", type=click.Path(path_type=Path, file_okay=False), help="Where changes made over the API are kept.")
+@click.option("--start", "starts", is_flag=True, help="In the background, unless with --foreground.")
+@click.option("--stop", "stops", is_flag=True, help="Ends the server that --start has started; --foreground waits for it.")
+@click.option("--foreground", is_flag=True, help="Stay in the foreground, which is so anyway without --start.")
+@click.option("--version", "-v", "asks_version", is_flag=True, help="Say which one this is.")
+@click.option("--ncs", "--no-config-snapshots", is_flag=True, help="As it always is: no snapshots are written.")
+@click.option("--disable-token-auth", "--dt", is_flag=True, help="Callers need none of TorchServe's keys.")
 @click.option("--global-config", type=click.Path(), help="For its section `security`, instead of $PERSIA_GLOBAL_CONFIG.")
+@click.option("--log-config", hidden=True)
+@click.option("--cpp-log-config", hidden=True)
+@click.option("--plugins-path", "--ppath", hidden=True)
+@click.option("--workflow-store", hidden=True)
 @click.option("--log-level", default="info", type=click.Choice(["debug", "info", "warning", "error"], case_sensitive=False))
 def model_server(
     ts_config: Path | None,
@@ -45,59 +80,71 @@ def model_server(
     enable_model_api: bool,
     disable_token_auth: bool,
     global_config: str | None,
+    state: Path | None,
+    starts: bool,
+    stops: bool,
+    foreground: bool,
+    asks_version: bool,
     log_level: str,
-    **_flags: bool,
+    **others: str | bool | None,
 ) -> None:
     """Serves TorchServe's archives (.mar) with TorchServe's APIs: gRPC and REST, predictions and management."""
-    signal = StopSignal()
-    set_up(log, log_level)
+    if asks_version:
+        click.echo(f"persia-serve {version('persia-serve')}, a model server with the APIs of TorchServe 0.12.0")
+        return
     try:
-        config = Path(os.environ["TS_CONFIG_FILE"]) if "TS_CONFIG_FILE" in os.environ else ts_config
-        settings = read_settings(config)
-        security = security_of(global_config)
-        log_location = open_logs(os.environ)
-    except (ConfigError, OSError) as error:
+        if stops:
+            click.echo(stop_server(waits=foreground))
+            return
+        told: int | None = None
+        if starts:
+            background = Background()
+            if not foreground and (told := background.detach()) is None:
+                return
+            background.note()
+        set_up(log, log_level)
+        settings = _settings(ts_config, model_store, enable_model_api, disable_token_auth)
+        for note in (*settings.notes, *(words for option, words in _WITHOUT_EFFECT.items() if others[option])):
+            log.warning("%s", note)
+        _serve(settings, _security(global_config), models, state, told)
+    except (ConfigError, InvalidInput, Unavailable, OSError) as error:
         give_up(PROGRAM, str(error))
-    settings = replace(
+
+
+def _settings(ts_config: Path | None, model_store: Path | None, enable_model_api: bool, disable_token_auth: bool) -> Settings:
+    """The command line goes before the file. Raises ConfigError, OSError."""
+    settings = read_settings(config_file(ts_config))
+    return replace(
         settings,
         store=model_store or settings.store,
         api_enabled=enable_model_api or settings.api_enabled,
+        gpus=count_gpus() if settings.gpus is None else settings.gpus,
         access=replace(settings.access, tokens=settings.access.tokens and not disable_token_auth),
     )
-    try:
-        server = ModelServer(settings, security, log_location)
-    except (ConfigError, InvalidInput, Unavailable, OSError) as error:
-        give_up(PROGRAM, str(error))
-    server.start()
-    signal.serving()
-    server.load(wanted_at_start(settings, models))
-    for name, address in server.addresses.items():
-        log.info("%s listens at %s", name, address)
-    print("Model server started.", flush=True)
-    signal.wait()
-    log.info("stopping")
-    server.stop(DRAIN_SECONDS)
-    sys.exit(0)
 
 
-def security_of(path: str | None) -> SecurityConfig:
+def _security(path: str | None) -> SecurityConfig:
     """The section `security`; without a config, it asks for nothing. Raises ConfigError, OSError."""
     if path is None and not os.environ.get("PERSIA_GLOBAL_CONFIG"):
         return SecurityConfig()
     return load_global_config(path).security
 
 
-def wanted_at_start(settings: Settings, models: tuple[str, ...]) -> list[Registration]:
-    """What `--models` and `load_models` name: all of the store, or archives by name, with or without a name of their own."""
-    named = [part.strip() for given in (models or (settings.load_models,)) for part in given.replace(",", " ").split()]
-    if named == ["all"]:
-        store = settings.store
-        named = (
-            sorted(path.name for path in store.iterdir() if path.name.endswith((".mar", ".tar.gz", ".tgz"))) if store else []
-        )
-    workers = settings.default_workers if settings.default_workers is not None else os.cpu_count() or 1
-    wanted = []
-    for part in named:
-        name, _, url = part.rpartition("=")
-        wanted.append(Registration(url=url, model_name=name or None, initial_workers=workers, at_start=True))
-    return wanted
+def _serve(settings: Settings, security: SecurityConfig, models: Sequence[str], state: Path | None, told: int | None) -> None:
+    """Until a signal comes. told: who waits to hear that it listens. Raises PersiaError, OSError."""
+    signal = StopSignal()
+    snapshot = of_snapshot(settings.snapshot) if settings.snapshot else None
+    logs = open_logs(os.environ)
+    server = ModelServer(settings, security, StateDirectory(state) if state is not None else None, logs)
+    server.load(named_models(settings, models, settings.gpus or 0) if snapshot is None else snapshot)
+    server.start()
+    signal.serving()
+    for name, address in server.addresses.items():
+        log.info("%s listens at %s", name, address)
+    print("Model server started.", flush=True)
+    if told is not None:
+        report(told)
+    signal.wait()
+    log.info("stopping")
+    server.stop(DRAIN_SECONDS)
+    sys.exit(0)

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from persia._core.inference import ExchangeQueue, HttpServer, Models, Reactor, Traffic
+from persia._core.inference import Answers, ExchangeQueue, HttpServer, Models, Reactor
 from persia.serving.server import Server
 
+from .open_inference.grpc_service import SERVICES
 from .protection import Protection
 from .rpc import INFERENCE, MANAGEMENT
 from .settings import Settings
@@ -15,18 +16,18 @@ __all__ = ["Listeners"]
 class Listeners:
     """`lines`: what the native core leaves to Python, by the listener over which it came. `grpc`: the servers by name."""
 
-    def __init__(self, settings: Settings, protection: Protection, reactor: Reactor, models: Models, traffic: Traffic) -> None:
+    def __init__(self, settings: Settings, protection: Protection, reactor: Reactor, models: Models, answers: Answers) -> None:
         """Raises ConfigError."""
         self._settings = settings
         self._protection = protection
         self._reactor = reactor
-        self._traffic = traffic
+        self._answers = answers
         self.lines = {name: ExchangeQueue() for name in ("inference", "management", "metrics")}
         self._http = {"inference": self._http_server("inference", models), "management": self._http_server("management")}
         if settings.metrics.offered:
             self._http["metrics"] = self._http_server("metrics")
         self.grpc = {
-            "grpc_inference": self._grpc_server("grpc_inference", INFERENCE),
+            "grpc_inference": self._grpc_server("grpc_inference", INFERENCE, *SERVICES),
             "grpc_management": self._grpc_server("grpc_management", MANAGEMENT),
         }
 
@@ -67,13 +68,13 @@ class Listeners:
             models=models,
             guard=self._protection.guard(listener),
             key_guard=self._protection.key_guard if listener == "management" else None,
-            traffic=self._traffic,
+            answers=self._answers,
             cors=self._settings.access.cors,
             max_body_bytes=self._settings.max_request_size,
             tls=self._protection.tls(listener),
         )
 
-    def _grpc_server(self, listener: str, service: str) -> Server:
-        server = Server([service], guard=self._protection.guard(listener), tls=self._protection.tls(listener))
-        server.native.set_observer(self._traffic)
+    def _grpc_server(self, listener: str, *services: str) -> Server:
+        server = Server(services, guard=self._protection.guard(listener), tls=self._protection.tls(listener))
+        server.native.set_observer(self._answers)
         return server

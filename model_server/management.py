@@ -1,20 +1,28 @@
 """TorchServe's management operations, whichever wire they come over: each takes its parameters, and says a sentence or a page.
 
-Registrations and scalings that need not be waited for go on in threads of their own.
+Registrations and scalings that need not be waited for go on while their workers start.
 """
 
 from __future__ import annotations
 
+import json
 import logging
-import threading
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
-from .refusals import BadRequest, Refusal
-from .registry import Registration, Registry
+from .descriptions import described
+from .refusals import BadRequest, NoWorker, Refusal, WorkerFailed
+from .registration import Registration
+from .registry import Registry
+from .served_version import ServedVersion
+from .traffic import parse_traffic
 
-__all__ = ["Done", "Management"]
+__all__ = ["ALL_VERSIONS", "Done", "Management"]
 
 log = logging.getLogger(__name__)
+
+MOST_LISTED = 100
+ALL_VERSIONS = "all"
 
 
 class Done(NamedTuple):
@@ -27,70 +35,132 @@ class Done(NamedTuple):
 class Management:
     """Thread safety: any thread may use it."""
 
-    def __init__(self, registry: Registry, api_enabled: bool) -> None:
+    def __init__(self, registry: Registry, api_enabled: bool, on_change: Callable[[], None] = lambda: None) -> None:
+        """api_enabled: whether models may be registered and unregistered. on_change: is called after each change."""
         self.registry = registry
-        self.api_enabled = api_enabled  # whether models may be registered and unregistered
+        self.api_enabled = api_enabled
+        self._on_change = on_change
 
     def register(self, wanted: Registration, synchronous: bool) -> Done:
         """Raises Refusal; then the model is not registered."""
-        name, version, workers = self.registry.register(wanted)
+        version = self.registry.register(wanted)
+        name, number, workers = version.facts.name, version.facts.archive.version, version.wanted[0]
+        if workers:
+            try:
+                _start(version, number, synchronous)
+            except Refusal:
+                self._take_back(name, number)
+                raise
+        if wanted.is_default:
+            self.registry.set_default(name, number)
+        self._on_change()
         if workers == 0:
             sentence = (
-                f'Model "{name}" Version: {version} registered with 0 initial workers. '
+                f'Model "{name}" Version: {number} registered with 0 initial workers. '
                 "Use scale workers API to add workers for the model."
             )
             return Done(200, sentence)
         if not synchronous:
-            self._later(name, version)
             return Done(202, "Processing worker updates...")
-        try:
-            self.registry.start_workers(name, version)
-        except Refusal:
-            self._forget(name, version)
-            raise
-        return Done(200, f'Model "{name}" Version: {version} registered with {workers} initial workers')
+        return Done(200, f'Model "{name}" Version: {number} registered with {workers} initial workers')
 
-    def scale(self, name: str, version: str | None, least: int | None, most: int | None, synchronous: bool) -> Done:
-        """Raises Refusal."""
-        self.registry.scale(name, version, least, most)
+    def scale(self, name: str, version: str | None, least: int, most: int | None, synchronous: bool) -> Done:
+        """most: None: as many as at least. Raises Refusal."""
+        most = least if most is None else most
+        if most < least:
+            raise BadRequest("max_worker cannot be less than min_worker.")
+        found = self.registry.find(name, version)
+        if least < 0:
+            raise _not_started(WorkerFailed, name, version)
+        found.scale(least, most)
+        _start(found, version, synchronous)
+        self._on_change()
         if not synchronous:
-            self._later(name, version)
             return Done(202, "Processing worker updates...")
-        self.registry.start_workers(name, version)
         of_version = f", version: {version}" if version else ""
-        return Done(200, f"Workers scaled to {1 if least is None else least} for model: {name}{of_version}")
+        return Done(200, f"Workers scaled to {least} for model: {name}{of_version}")
 
     def unregister(self, name: str, version: str | None) -> Done:
         """Raises Refusal."""
-        self.registry.unregister(name, version)
+        try:
+            self.registry.unregister(name, version)
+        finally:
+            self._on_change()
         return Done(200, f'Model "{name}" unregistered')
 
     def set_default(self, name: str, version: str) -> Done:
         """Raises Refusal."""
         self.registry.set_default(name, version)
+        self._on_change()
         return Done(200, f'Default version successfully updated for model "{name}" to "{version}"')
 
-    def described(self, name: str, version: str | None) -> list[dict[str, Any]]:
+    def set_traffic(self, name: str, asked: Mapping[str, str]) -> dict[str, Any]:
+        """How requests that name no version are dealt out from now on; asked: empty: to the default one. Raises Refusal."""
+        versions = {one.facts.archive.version for one in self.registry.versions(name)}
+        self.registry.set_traffic(name, parse_traffic(name, asked, versions))
+        self._on_change()
+        return self.traffic(name)
+
+    def traffic(self, name: str) -> dict[str, Any]:
         """Raises Refusal."""
-        return self.registry.described(name, version)
+        return self.registry.traffic(name).described()
+
+    def described(self, name: str, version: str | None) -> list[dict[str, Any]]:
+        """One version, the default one, or with "all" every one. Raises Refusal."""
+        if version == ALL_VERSIONS:
+            return [described(one) for one in self.registry.versions(name)]
+        return [described(self.registry.find(name, version))]
+
+    def customized(self, name: str, version: str | None, headers: Sequence[tuple[str, str]]) -> list[dict[str, Any]]:
+        """A version, with what its handler says of itself. Raises Refusal."""
+        found = self.registry.find(name, version)
+        seconds = float(found.facts.settings.response_timeout)
+        body, failure, words = found.native.ask([*headers, ("describe", "True")], seconds)
+        if failure == "no worker":
+            raise NoWorker(
+                f'Model "{name}" has no worker to serve describe request. Please use scale workers API to add workers.'
+            )
+        if failure:
+            raise Refusal(words)
+        description = described(found)
+        if body:
+            description["customizedMetadata"] = _as_json(body)
+        return [description]
 
     def listed(self, limit: int, start: int) -> dict[str, Any]:
-        """A page of models."""
-        return self.registry.listed(limit, start)
+        """A page of models, as TorchServe lists them."""
+        limit = MOST_LISTED if limit > MOST_LISTED or limit < 0 else limit
+        start = max(0, start)
+        models = self.registry.default_versions()
+        page: dict[str, Any] = {}
+        if start + limit <= len(models):
+            page["nextPageToken"] = str(start + limit)
+        chosen = list(models.items())[start : start + limit]
+        page["models"] = [{"modelName": name, "modelUrl": version.facts.archive.url} for name, version in chosen]
+        return page
 
-    def _later(self, name: str, version: str | None) -> None:
-        def start() -> None:
-            try:
-                self.registry.start_workers(name, version)
-            except Refusal as refusal:
-                log.error("workers of %s did not start: %s", name, refusal)
-
-        threading.Thread(target=start, name=f"scale-{name}", daemon=True).start()
-
-    def _forget(self, name: str, version: str) -> None:
+    def _take_back(self, name: str, version: str) -> None:
         try:
             self.registry.unregister(name, version)
-        except BadRequest:
-            raise
         except Refusal as refusal:
-            log.warning("%s, which failed to load, stays registered: %s", name, refusal)
+            log.warning("%s %s, which failed to load, stays registered: %s", name, version, refusal)
+
+
+def _start(version: ServedVersion, asked: str | None, synchronous: bool) -> None:
+    """Raises WorkerFailed in TorchServe's words; the log has the reason."""
+    try:
+        version.start_workers(is_patient=not synchronous)
+    except WorkerFailed as failure:
+        raise _not_started(type(failure), version.facts.name, asked) from failure
+
+
+def _not_started(kind: type[WorkerFailed], name: str, asked: str | None) -> WorkerFailed:
+    """asked: the version that was asked for, for which TorchServe says `null` if it was none."""
+    return kind(f"Failed to start workers for model {name} version: {asked or 'null'}")
+
+
+def _as_json(body: bytes) -> Any:
+    try:
+        return json.loads(body)
+    except ValueError:
+        return body.decode(errors="replace")

@@ -5,11 +5,12 @@ The server's own tell where the time of requests goes, by model and version: in 
 
 from __future__ import annotations
 
+import socket
 import threading
 from collections.abc import Callable, Collection, Iterable
 from typing import Any
 
-from persia._core.inference import Models, ModelVersion, Traffic
+from persia._core.inference import Answers, Models, ModelVersion
 
 from .handler_metrics import HandlerMetrics
 from .prometheus_text import Family, Sample, histogram_samples, text_of
@@ -37,19 +38,19 @@ class Metrics:
 
     def __init__(
         self,
-        hostname: str,
         models: Models,
         served: Callable[[], Iterable[Served]],
-        traffic: Traffic,
+        answers: Answers,
         handlers: HandlerMetrics,
-        system: SystemMetrics | None,
+        of_system: bool,
     ) -> None:
-        self._hostname = hostname
+        """of_system: whether the machine is shown as well."""
+        self._hostname = socket.gethostname()
         self._models = models
         self._served = served
-        self._traffic = traffic
+        self._answers = answers
         self._handlers = handlers
-        self._system = system
+        self._system = SystemMetrics(self._hostname) if of_system else None
         self._lock = threading.Lock()
 
     def text(self, names: Collection[str]) -> str:
@@ -66,7 +67,7 @@ class Metrics:
         labels = {"Level": "Host", "Hostname": self._hostname}
         return [
             _torchserve(f"Requests{kind}", "counter", "Count", [Sample(labels, count)])
-            for kind, count in self._traffic.counts().items()
+            for kind, count in self._answers.counts().items()
         ]
 
     def _asked(self) -> list[Family]:

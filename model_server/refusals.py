@@ -9,13 +9,20 @@ from persia.errors import PersiaError
 __all__ = [
     "ArchiveUnreadable",
     "BadRequest",
+    "CleaningTimedOut",
     "DefaultVersion",
+    "DownloadFailed",
     "Duplicate",
+    "FileExists",
     "InvalidKey",
     "ModelNotFound",
+    "NoSuchMethod",
+    "NoSuchPath",
+    "NoWorker",
     "NotFound",
     "OutOfMemory",
     "Refusal",
+    "RequirementsFailed",
     "VersionNotFound",
     "WorkerFailed",
 ]
@@ -47,6 +54,31 @@ class InvalidKey(Refusal):
     status, kind, code = 400, "InvalidKeyException", "PERMISSION_DENIED"
 
 
+class RequirementsFailed(Refusal):
+    """The packages that an archive asks for could not be installed."""
+
+    status, kind, code = 400, "ModelException", "INVALID_ARGUMENT"
+
+    def __init__(self, model: str, why: str) -> None:
+        super().__init__(f"Custom pip package installation failed for model {model}: {why}")
+
+
+class DownloadFailed(Refusal):
+    """An archive could not be fetched."""
+
+    status, kind, code = 400, "DownloadArchiveException", "INVALID_ARGUMENT"
+
+    def __init__(self, url: str) -> None:
+        super().__init__(f"Failed to download archive from: {url}")
+
+
+class FileExists(Refusal):
+    """The model store has a file of that name already."""
+
+    def __init__(self, name: str) -> None:
+        super().__init__(f"Model file already exists {name}")
+
+
 class NotFound(Refusal):
     """An archive is not where it is looked for."""
 
@@ -76,6 +108,33 @@ class DefaultVersion(Refusal):
     """The default version cannot go while others stay."""
 
     status, kind, code = 403, "InvalidModelVersionException", "FAILED_PRECONDITION"
+
+
+class CleaningTimedOut(Refusal):
+    """A version that was unregistered did not end in time."""
+
+    status, kind, code = 408, "RequestTimeoutException", "DEADLINE_EXCEEDED"
+
+    def __init__(self, name: str) -> None:
+        super().__init__(f"Timed out while cleaning resources: {name}")
+
+
+class NoSuchPath(Refusal):
+    """Nothing is there."""
+
+    status, kind, code = 404, "ResourceNotFoundException", "NOT_FOUND"
+
+
+class NoSuchMethod(Refusal):
+    """It is there for other methods."""
+
+    status, kind, code = 405, "MethodNotAllowedException", "UNIMPLEMENTED"
+
+
+class NoWorker(Refusal):
+    """Nobody is there to be asked."""
+
+    status, kind, code = 503, "ServiceUnavailableException", "UNAVAILABLE"
 
 
 class WorkerFailed(Refusal):

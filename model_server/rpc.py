@@ -11,8 +11,9 @@ from persia.errors import AccessDenied
 from persia.serving.server import Server
 from persia.torchserve.schema import message_class, new_message
 
-from .management import Done, Management
-from .registry import Registration
+from .management import ALL_VERSIONS, Done, Management
+from .refusals import BadRequest
+from .registration import Registration
 
 __all__ = ["INFERENCE", "MANAGEMENT", "add_inference", "add_management"]
 
@@ -35,7 +36,7 @@ def add_inference(server: Server, models: Models, management: Management) -> Non
 def add_management(server: Server, management: Management) -> None:
     """The six operations. Duplicates and default versions, which TorchServe refuses without a word, get a code and words."""
     operations: dict[str, Callable[[Any], str]] = {
-        "DescribeModel": lambda request: _pretty(management.described(request.model_name, request.model_version or None)),
+        "DescribeModel": lambda request: _pretty(_described(management, request)),
         "ListModels": lambda request: _pretty(management.listed(request.limit, request.next_page_token)),
         "RegisterModel": lambda request: _register(management, request).sentence,
         "ScaleWorker": lambda request: _scale(management, request).sentence,
@@ -50,8 +51,17 @@ def _answering(operation: Callable[[Any], str]) -> Callable[[Any], Any]:
     return lambda request: new_message("ManagementResponse", msg=operation(request))
 
 
+def _described(management: Management, request: Any) -> Any:
+    version = request.model_version or None
+    if request.customized and version != ALL_VERSIONS:
+        return management.customized(request.model_name, version, [])
+    return management.described(request.model_name, version)
+
+
 def _register(management: Management, request: Any) -> Done:
     _require_api(management)
+    if not request.url:
+        raise BadRequest("Parameter url is required.")
     wanted = Registration(
         url=request.url,
         model_name=request.model_name or None,

@@ -1,4 +1,4 @@
-"""A whole model server: listeners, the lines of requests for Python, and the models."""
+"""A whole model server: listeners, the line of requests for Python, and the models."""
 
 from __future__ import annotations
 
@@ -8,22 +8,26 @@ import socket
 from collections.abc import Sequence
 from pathlib import Path
 
-from persia._core.inference import Models, Reactor, Traffic
+from persia._core.inference import Answers, Models, Reactor
 from persia.config.security import SecurityConfig
 from persia.security import Refreshing
 
 from .handler_metrics import OWN_NAMES, HandlerMetrics, read_names
+from .keeper import Keeper
 from .listeners import Listeners
 from .management import Management
 from .metrics import Metrics
+from .open_inference.grpc_service import add_open_inference
+from .open_inference.served import ServedModels
 from .protection import Protection
 from .refusals import Refusal
-from .registry import Registration, Registry, ServerDefaults
+from .registration import Registration, ServerDefaults
+from .registry import Registry
 from .rest import RestManagement
 from .rest_metrics import RestMetrics
 from .rpc import add_inference, add_management
 from .settings import Settings
-from .system_metrics import SystemMetrics
+from .state import StateDirectory
 from .worker_output import WorkerOutput
 
 __all__ = ["ModelServer"]
@@ -36,26 +40,30 @@ THREADS = 2
 class ModelServer:
     """Listens when it is made, answers after start()."""
 
-    def __init__(self, settings: Settings, security: SecurityConfig, log_location: Path | None = None) -> None:
-        """log_location: where the access log is written; None: nowhere.
+    def __init__(
+        self, settings: Settings, security: SecurityConfig, state: StateDirectory | None = None, logs: Path | None = None
+    ) -> None:
+        """state: where changes are kept; None: nowhere. logs: where the access log is written; None: nowhere.
 
-        Raises Unavailable, InvalidInput, ConfigError, OSError.
+        Raises ConfigError, Unavailable, InvalidInput, OSError.
         """
-        hostname = socket.gethostname()
         models = Models()
-        traffic = Traffic(None if log_location is None else str(log_location / "access_log.log"))
-        handlers = HandlerMetrics(_names_of(settings), hostname)
+        answers = Answers(None if logs is None else str(logs / "access_log.log"))
+        handlers = HandlerMetrics(_names_of(settings), socket.gethostname())
         self._protection = Protection(settings.access, security)
         self._files = Refreshing(self._protection)
         self._reactor = Reactor(THREADS)
         self._output = WorkerOutput(handlers)
-        self.registry = Registry(models, self._reactor, _defaults_of(settings, self._output))
-        system = SystemMetrics(hostname) if settings.metrics.of_system else None
-        self._metrics = Metrics(hostname, models, self.registry.served, traffic, handlers, system)
-        self._management = Management(self.registry, settings.api_enabled)
-        self._listeners = Listeners(settings, self._protection, self._reactor, models, traffic)
-        add_inference(self._listeners.grpc["grpc_inference"], models, self._management)
-        add_management(self._listeners.grpc["grpc_management"], self._management)
+        self.registry = Registry(models, self._reactor, _defaults(settings, state, self._output))
+        self._metrics = Metrics(models, self.registry.served, answers, handlers, settings.metrics.of_system)
+        self._keeper = Keeper(state, self.registry) if state is not None else None
+        keep = self._keeper.keep if self._keeper is not None else lambda: None
+        self._management = Management(self.registry, settings.api_enabled, keep)
+        self._listeners = Listeners(settings, self._protection, self._reactor, models, answers)
+        inference, management = self._listeners.grpc["grpc_inference"], self._listeners.grpc["grpc_management"]
+        add_inference(inference, models, self._management)
+        add_open_inference(inference, models, ServedModels(self.registry))
+        add_management(management, self._management)
         self.addresses = self._listeners.listen()
         self._protection.open()
 
@@ -70,13 +78,15 @@ class ModelServer:
         ]
         self._listeners.start()
 
-    def load(self, wanted: Sequence[Registration]) -> None:
-        """Models that are there from the start. One that cannot be had is logged, and the others go on."""
-        for registration in wanted:
+    def load(self, named: Sequence[Registration]) -> None:
+        """The models that are there from the start. One that cannot be had is logged, and the others go on."""
+        for wanted in named if self._keeper is None else self._keeper.plan(named):
             try:
-                self._management.register(registration, synchronous=False)
+                self._management.register(wanted, synchronous=False)
             except Refusal as refusal:
-                log.error("the model %s was not loaded: %s", registration.url, refusal)
+                log.error("the model %s was not loaded: %s", wanted.url, refusal)
+        if self._keeper is not None:
+            self._keeper.restored()
 
     def stop(self, seconds: float) -> None:
         """Lets what runs finish for so long."""
@@ -98,11 +108,13 @@ def _names_of(settings: Settings) -> frozenset[str] | None:
     return OWN_NAMES if metrics.config is None else OWN_NAMES | read_names(metrics.config)
 
 
-def _defaults_of(settings: Settings, output: WorkerOutput) -> ServerDefaults:
+def _defaults(settings: Settings, state: StateDirectory | None, output: WorkerOutput) -> ServerDefaults:
     if settings.metrics.config is not None:
         os.environ["TS_METRICS_CONFIG"] = str(settings.metrics.config.resolve())  # workers look for it there
+    of_state = {} if state is None else {"requirements_cache": state.requirements}
     return ServerDefaults(
         store=settings.store,
+        allowed_urls=settings.allowed_urls,
         response_timeout=settings.response_timeout,
         startup_timeout=settings.startup_timeout,
         unregister_timeout=settings.unregister_timeout,
@@ -111,5 +123,13 @@ def _defaults_of(settings: Settings, output: WorkerOutput) -> ServerDefaults:
         default_workers=settings.default_workers or 0,
         default_handler=settings.default_handler,
         envelope=settings.envelope,
+        per_model=settings.per_model,
+        installs_requirements=settings.installs_requirements,
+        gpus=settings.gpus or 0,
+        first_worker=settings.first_worker,
+        hidden_variables=settings.hidden_variables,
+        decodes_inputs=settings.decodes_inputs,
+        limits_image_pixels=settings.limits_image_pixels,
         output=output,
+        **of_state,
     )

@@ -7,23 +7,21 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-
-from persia.errors import ConfigError
-from persia.torchserve.java_properties import read_properties
+from typing import Any
 
 from .access_settings import AccessSettings, read_access
 from .metrics_settings import MetricsSettings, read_metrics
 from .properties import Properties
+from .property_keys import note_on
 
-__all__ = ["Settings", "read_settings"]
+__all__ = ["Settings", "config_file", "read_settings"]
 
-_ADDRESS = re.compile(r"(?P<scheme>https?)://(?P<host>\[[^\]]+\]|[^:/]*)(?::(?P<port>\d+))?/?$")
-_PREFIX = "TS_"
+FOREVER = 2_000_000  # seconds, as long as a socket waits
 
 
 @dataclass(frozen=True)
 class Settings:
-    """Addresses are `host:port` or `unix:/path`."""
+    """Addresses are `host:port` or `unix:/path`. `notes`: what of the file has no effect, for the log."""
 
     inference: str = "127.0.0.1:8080"
     management: str = "127.0.0.1:8081"
@@ -31,7 +29,10 @@ class Settings:
     grpc_management: str = "127.0.0.1:7071"
     store: Path | None = None
     load_models: str = ""
+    snapshot: Mapping[str, Any] = field(default_factory=dict)
+    per_model: Mapping[str, Any] = field(default_factory=dict)  # model: version: its defaults, of `models={...}`
     api_enabled: bool = False
+    allowed_urls: tuple[re.Pattern[str], ...] = ()  # beside the model store
     response_timeout: int = 120
     startup_timeout: int = 120
     unregister_timeout: int = 120
@@ -41,69 +42,63 @@ class Settings:
     default_workers: int | None = None
     default_handler: str | None = None
     envelope: str = ""
+    installs_requirements: bool = False
+    gpus: int | None = None  # None: as many as the machine has
+    first_worker: int = 9000
+    hidden_variables: re.Pattern[str] | None = None  # of the environment, that workers do not see
+    decodes_inputs: bool = True
+    limits_image_pixels: bool = True
     access: AccessSettings = field(default_factory=AccessSettings)
     metrics: MetricsSettings = field(default_factory=MetricsSettings)
+    notes: tuple[str, ...] = ()
+
+
+def config_file(given: Path | None, environment: Mapping[str, str] = os.environ) -> Path | None:
+    """The file that counts: the environment's, else the command line's, else one in the working directory."""
+    if "TS_CONFIG_FILE" in environment:
+        return Path(environment["TS_CONFIG_FILE"])
+    here = Path("config.properties")
+    return given or (here if here.is_file() else None)
 
 
 def read_settings(path: Path | None, environment: Mapping[str, str] = os.environ) -> Settings:
     """Raises ConfigError, OSError."""
-    values: dict[str, tuple[str, str]] = {}  # and where each is from
-    if path is not None:
-        for entry in read_properties(path):
-            values[entry.key] = (_filled(entry.value, environment).strip(), f"{path}, line {entry.line}")
-    if values.get("enable_envvars_config", ("", ""))[0].lower() == "true":
-        for name, value in environment.items():
-            if name.startswith(_PREFIX):
-                values[name[len(_PREFIX) :].lower()] = (value, f"${name}")
-    values = {key: value for key, value in values.items() if value[0]}
-    default = Settings()
     properties = Properties(path, environment)
-
-    def number(key: str, otherwise: int) -> int:
-        value, place = values.get(key, (str(otherwise), ""))
-        if not value.isdigit():
-            raise ConfigError(f"{place}: expected a number for {key}, got {value!r}")
-        return int(value)
-
-    def text(key: str) -> str | None:
-        return values[key][0] if key in values else None
-
-    store = text("model_store")
-    workers = number("default_workers_per_model", 0) if "default_workers_per_model" in values else None
-    return Settings(
-        inference=_http(values, "inference_address", default.inference),
-        management=_http(values, "management_address", default.management),
-        grpc_inference=f"{text('grpc_inference_address') or '127.0.0.1'}:{number('grpc_inference_port', 7070)}",
-        grpc_management=f"{text('grpc_management_address') or '127.0.0.1'}:{number('grpc_management_port', 7071)}",
-        store=Path(store) if store else None,
-        load_models=text("load_models") or "",
-        api_enabled=(text("enable_model_api") or "").lower() == "true",
-        response_timeout=number("default_response_timeout", default.response_timeout),
-        startup_timeout=number("default_startup_timeout", default.startup_timeout),
-        unregister_timeout=number("unregister_model_timeout", default.unregister_timeout),
-        job_queue_size=number("job_queue_size", default.job_queue_size),
-        max_request_size=number("max_request_size", default.max_request_size),
-        max_response_size=number("max_response_size", default.max_response_size),
-        default_workers=workers,
-        default_handler=text("default_service_handler"),
-        envelope=text("service_envelope") or "",
-        access=read_access(properties),
-        metrics=read_metrics(properties),
-    )
-
-
-def _http(values: Mapping[str, tuple[str, str]], key: str, default: str) -> str:
-    if key not in values:
-        return default
-    value, place = values[key]
-    if value.startswith("unix:"):
-        return value
-    matched = _ADDRESS.fullmatch(value)
-    if matched is None:
-        raise ConfigError(f"{place}: expected an address such as http://127.0.0.1:8080 or unix:/path for {key}, got {value!r}")
-    return f"{matched['host']}:{matched['port'] or 80}"
+    default = Settings()
+    debug = properties.flag("debug")  # for a debugger in a handler: nothing times out
+    store = properties.text("model_store")
+    settings: dict[str, Any] = {
+        "inference": properties.address("inference_address", default.inference),
+        "management": properties.address("management_address", default.management),
+        "grpc_inference": _grpc(properties, "grpc_inference", 7070),
+        "grpc_management": _grpc(properties, "grpc_management", 7071),
+        "store": Path(store) if store else None,
+        "load_models": properties.text("load_models") or "",
+        "snapshot": properties.mapping("model_snapshot"),
+        "per_model": properties.mapping("models"),
+        "api_enabled": properties.flag("enable_model_api"),
+        "allowed_urls": properties.patterns("allowed_urls"),
+        "response_timeout": FOREVER if debug else properties.number("default_response_timeout", default.response_timeout),
+        "startup_timeout": FOREVER if debug else properties.number("default_startup_timeout", default.startup_timeout),
+        "unregister_timeout": properties.number("unregister_model_timeout", default.unregister_timeout),
+        "job_queue_size": properties.number("job_queue_size", default.job_queue_size),
+        "max_request_size": properties.number("max_request_size", default.max_request_size),
+        "max_response_size": properties.number("max_response_size", default.max_response_size),
+        "default_workers": properties.optional_number("default_workers_per_model"),
+        "default_handler": properties.text("default_service_handler"),
+        "envelope": properties.text("service_envelope") or "",
+        "installs_requirements": properties.flag("install_py_dep_per_model"),
+        "gpus": properties.optional_number("number_of_gpu"),
+        "first_worker": properties.number("initial_worker_port", default.first_worker),
+        "hidden_variables": properties.pattern("blacklist_env_vars"),
+        "decodes_inputs": properties.flag("decode_input_request", True),
+        "limits_image_pixels": properties.flag("limit_max_image_pixels", True),
+        "access": read_access(properties),
+        "metrics": read_metrics(properties),
+    }
+    notes = (f"{place}: {note_on(key, properties.asked)}" for key, place in properties.unused().items())
+    return Settings(**settings, notes=tuple(notes))
 
 
-def _filled(value: str, environment: Mapping[str, str]) -> str:
-    """With the environment's values in place of `$$NAME$$`."""
-    return re.sub(r"\$\$(\w+)\$\$", lambda match: environment.get(match[1], match[0]), value)
+def _grpc(properties: Properties, listener: str, port: int) -> str:
+    return f"{properties.text(f'{listener}_address') or '127.0.0.1'}:{properties.number(f'{listener}_port', port)}"

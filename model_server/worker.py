@@ -15,7 +15,7 @@ import socket
 import sys
 import time
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any
 
 import ts
 from ts.metrics.metric_cache_yaml_impl import MetricsCacheYamlImpl
@@ -25,34 +25,16 @@ from ts.utils.util import PredictionException
 
 from persia._core.inference import WorkerChannel
 
+from .open_inference.answering import Answering
+from .open_inference.calls import PROTOCOL
+from .open_inference.handlers import ServedHandler
+from .open_inference.metadata import encode_metadata
+from .worker_messages import Failure, Prediction, Request
 from .worker_metrics import MetricLines, WorkerMetrics
 
 METRICS = os.path.join(os.path.dirname(ts.__file__), "configs", "metrics.yaml")
 
 log = logging.getLogger(__name__)
-
-# What the server understands of a request: its id, its headers, and its inputs: name, content type and value.
-Request = tuple[str, dict[str, Any], list[tuple[str, str, bytearray]]]
-
-
-class Prediction(NamedTuple):
-    """What goes back for one request."""
-
-    request_id: str
-    content_type: str
-    status: int
-    reason: str
-    headers: dict[str, str]
-    body: Any
-
-
-class Failure(Exception):
-    """A whole batch fails."""
-
-    def __init__(self, code: int, message: str) -> None:
-        super().__init__(message)
-        self.code = code
-        self.message = message
 
 
 def decode(content_type: str, value: bytearray, decodes: bool) -> Any:
@@ -92,11 +74,11 @@ class RequestIds(logging.Filter):
 
     def __init__(self) -> None:
         super().__init__()
-        self.current: dict[int, str] = {}
+        self.current: list[str] = []
 
     def filter(self, record: logging.LogRecord) -> bool:
         """Takes every line."""
-        record.request_ids = f"[{','.join(self.current.values())}] " if self.current else ""
+        record.request_ids = f"[{','.join(self.current)}] " if self.current else ""
         return True
 
 
@@ -105,8 +87,8 @@ class Worker:
 
     def __init__(self, connection: socket.socket, metrics: WorkerMetrics, ids: RequestIds) -> None:
         self._socket = connection
-        self._ids = ids
         self._metrics = metrics
+        self._ids = ids
         self._channel = WorkerChannel(connection.fileno())
         self._decodes = os.environ.get("TS_DECODE_INPUT_REQUEST", "true") == "true"
         self._service: Any = None
@@ -133,7 +115,7 @@ class Worker:
         metrics.initialize_cache()
         metrics.model_name = name
         self._metrics.set_model(name or "")
-        code, message = 200, f"loaded model {name}"
+        code, message, told = 200, f"loaded model {name}", []
         try:
             self._service = ModelLoaderFactory.get_model_loader().load(
                 name,
@@ -145,36 +127,48 @@ class Worker:
                 limits_pixels,
                 metrics,
             )
+            told = [Prediction("", "application/json", 200, "", {}, self._use(self._service))]
         except MemoryError:
             log.exception("the model %s does not fit into memory", name)
             code, message = 507, "System out of memory"
         except Exception as error:
             log.exception("the model %s could not be loaded", name)
             code, message = (507, "System out of memory") if "CUDA" in str(error) else (500, _summary(error))
-        else:
-            self._use(self._service)
-        channel.reply(code, message, [])
+        channel.reply(code, message, told)
         return code == 200
 
-    def _use(self, service: Service) -> None:
+    def _use(self, service: Service) -> bytes:
+        """Returns what the model says of its tensors, which goes back with the word that it is loaded."""
         self._handle = service._entry_point
+        handler = ServedHandler(service)
+        self._open_inference = Answering(handler, self._predictions)
         # Handlers that stream write to it themselves: ts.handler_utils.utils.send_intermediate_predict_response.
         service.context.cl_socket = self._socket
+        return encode_metadata(handler.metadata())
 
     def _answer(self, requests: list[Request]) -> None:
-        ids = {index: request[0] for index, request in enumerate(requests)}
+        self._ids.current = [request[0] for request in requests]
+        began = time.monotonic()
         try:
-            answers = self._answers(requests, ids)
-            predictions = [self._prediction(index, ids[index], answer) for index, answer in enumerate(answers)]
+            if any(PROTOCOL in headers for _, headers, _ in requests):
+                predictions = self._open_inference.answer(requests)
+            else:
+                predictions = self._predictions(requests)
         except Failure as failure:
             self._channel.reply(failure.code, failure.message, [])
         else:
+            self._metrics.add_handled(time.monotonic() - began)
             self._channel.reply(200, "Prediction success", predictions)
+
+    def _predictions(self, requests: list[Request]) -> list[Prediction]:
+        """What the handler answers to requests of TorchServe's own protocols. Raises Failure."""
+        ids = {index: request[0] for index, request in enumerate(requests)}
+        answers = self._answers(requests, ids)
+        return [self._prediction(index, ids[index], answer) for index, answer in enumerate(answers)]
 
     def _answers(self, requests: list[Request], ids: dict[int, str]) -> list[Any]:
         """What the handler returns. Raises Failure for whatever goes wrong in it."""
         context = self._service.context
-        self._ids.current = ids
         inputs = []
         processors = []
         for _, headers, values in requests:
@@ -184,10 +178,8 @@ class Worker:
         context.request_ids = ids
         context.request_processor = processors
         context.metrics.request_ids = ids
-        began = time.monotonic()
         try:
             answers = self._handle(inputs, context)
-            self._metrics.add_handled(time.monotonic() - began)
         except MemoryError:
             log.exception("the handler ran out of memory")
             raise Failure(507, "Out of resources") from None
@@ -241,8 +233,7 @@ def main(arguments: list[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     logging.basicConfig(stream=sys.stdout, format="%(request_ids)s%(message)s", level=logging.INFO)
     with socket.socket(fileno=options.socket) as connection:
-        metrics = WorkerMetrics(options.metrics, connection)
-        ids = RequestIds()
+        metrics, ids = WorkerMetrics(options.metrics, connection), RequestIds()
         for handler in logging.getLogger().handlers:
             handler.addFilter(MetricLines(metrics))
             handler.addFilter(ids)

@@ -13,21 +13,23 @@ import threading
 import time
 from collections.abc import Callable, Mapping
 from concurrent.futures import Future
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime, timezone
 from pathlib import Path
+from typing import Any
 
 from persia._core.inference import ModelVersion, Worker
 
 from .refusals import OutOfMemory, WorkerFailed
 from .worker_output import WorkerOutput
 
-__all__ = ["WorkerPlan", "WorkerProcess"]
+__all__ = ["WorkerPlan", "WorkerProcess", "resident_bytes"]
 
 log = logging.getLogger(__name__)
 
 # Seconds before each new start after a death, as TorchServe has them; the last goes on.
 BACK_OFF = (0, 1, 1, 2, 3, 5, 8, 13, 21, 34, 55)
+_LOOK_SECONDS = 0.2  # between two looks at the memory of a worker that has a limit
 _GOODBYE_SECONDS = 5.0  # that a process has to end by itself
 
 
@@ -42,8 +44,11 @@ class WorkerPlan:
     startup_seconds: float
     retry_seconds: float  # in which a worker that cannot start is tried again
     python: str = sys.executable
-    environment: Mapping[str, str] | None = None
+    environment: Mapping[str, str] = field(default_factory=lambda: dict(os.environ))
+    packages: Path | None = None  # that go before those of `python`
     envelope: str = ""
+    limits_image_pixels: bool = True
+    memory_limit: int = 0  # bytes; 0: none
     version: str = ""
     output: WorkerOutput | None = None  # where it writes; None: where the server does
 
@@ -52,8 +57,15 @@ class WorkerProcess:
     """Thread safety: any thread may use it. A thread of its own watches the process."""
 
     def __init__(
-        self, number: int, plan: WorkerPlan, model: ModelVersion, gpu: int | None, on_given_up: Callable[[], None]
+        self,
+        number: int,
+        plan: WorkerPlan,
+        model: ModelVersion,
+        gpu: int | None,
+        on_given_up: Callable[[WorkerProcess], None],
+        is_patient: bool,
     ) -> None:
+        """is_patient: a first start that fails is tried again, as those after a death are."""
         self.id = str(number)
         self.gpu = gpu
         self.started = datetime.now(timezone.utc)
@@ -64,8 +76,8 @@ class WorkerProcess:
         self._process: subprocess.Popen[bytes] | None = None
         self._worker: Worker | None = None
         self._stopping = threading.Event()
-        self._first_start: Future[None] = Future()
-        self._thread = threading.Thread(target=self._run, name=f"worker-{number}", daemon=True)
+        self._first_start: Future[bytes] = Future()
+        self._thread = threading.Thread(target=self._run, args=(is_patient,), name=f"worker-{number}", daemon=True)
 
     def __repr__(self) -> str:
         return f"WorkerProcess({self.id}, pid={self.pid}, ready={self.is_ready})"
@@ -89,6 +101,12 @@ class WorkerProcess:
         """Whether it has loaded the model."""
         return self._worker is not None
 
+    @property
+    def metadata(self) -> bytes:
+        """What the model says of its tensors, since it was loaded for the first time; empty: nothing yet."""
+        start = self._first_start
+        return start.result() if start.done() and start.exception() is None else b""
+
     def stop(self, drain: bool = True) -> None:
         """Lets it finish what it works on, or not. Returns at once; join() waits."""
         self._stopping.set()
@@ -104,20 +122,20 @@ class WorkerProcess:
         self._thread.join(seconds)
         return not self._thread.is_alive()
 
-    def _run(self) -> None:
+    def _run(self, is_patient: bool) -> None:
         failures = 0
         first_failure = 0.0
         while not self._stopping.is_set():
             try:
-                worker = self._start()
+                worker, metadata = self._start()
             except Exception as error:
                 log.warning("worker %s of %s could not start: %s", self.id, self._plan.model_name, error)
-                if not self._first_start.done():  # the registration fails, and takes the worker away
+                if not is_patient and not self._first_start.done():  # who waits for it takes it away
                     self._first_start.set_exception(error if isinstance(error, WorkerFailed) else WorkerFailed(str(error)))
                     break
             else:
                 if not self._first_start.done():
-                    self._first_start.set_result(None)
+                    self._first_start.set_result(metadata)
                 failures = 0
                 ending = self._wait(worker)
                 if ending == "retired":
@@ -127,67 +145,69 @@ class WorkerProcess:
             first_failure = now if failures == 0 else first_failure
             if now - first_failure > self._plan.retry_seconds:
                 log.error("worker %s of %s is given up after %d starts", self.id, self._plan.model_name, failures)
-                self._on_given_up()
+                self._on_given_up(self)
                 break
             self._stopping.wait(BACK_OFF[min(failures, len(BACK_OFF) - 1)])
             failures += 1
         if not self._first_start.done():
-            self._first_start.set_result(None)
+            self._first_start.set_result(b"")
         self._end_process()
 
-    def _start(self) -> Worker:
-        """A process that has loaded the model, among the model's workers. Raises WorkerFailed, OutOfMemory, OSError."""
+    def _start(self) -> tuple[Worker, bytes]:
+        """A process that has loaded the model, among the model's workers, and what the model says of its tensors.
+
+        Raises WorkerFailed, OutOfMemory, OSError.
+        """
         ours, theirs = socket.socketpair()
         with ours:
             with theirs:
                 process = self._spawn(theirs)
             with self._lock:
                 self._process = process
+            if self._stopping.is_set():  # who stops it may have come before there was a process
+                _kill(process)
             try:
-                code, message = self._load(ours)
+                code, message, metadata = self._load(ours)
             except (OSError, EOFError) as error:
                 _kill(process)
-                raise self._failed(f"the worker {_ending(process)} while it loaded the model") from error
+                raise WorkerFailed(f"the worker {_ending(process)} while it loaded the model") from error
             if code == 507:
                 raise OutOfMemory(message)
             if code != 200:
-                raise self._failed(message)
+                raise WorkerFailed(message)
             worker = self._model.add_worker(ours.detach())
         with self._lock:
             self._worker = worker
         if self._stopping.is_set():
             worker.retire()
-        return worker
-
-    def _failed(self, why: str) -> WorkerFailed:
-        return WorkerFailed(f"Failed to start workers for model {self._plan.model_name}: {why}")
+        return worker, metadata
 
     def _spawn(self, theirs: socket.socket) -> subprocess.Popen[bytes]:
         plan = self._plan
-        environment = dict(os.environ if plan.environment is None else plan.environment)
-        environment["PYTHONPATH"] = os.pathsep.join(filter(None, (str(plan.directory), environment.get("PYTHONPATH"))))
+        environment = dict(plan.environment)
+        places = (str(plan.directory), str(plan.packages or ""), environment.get("PYTHONPATH"))
+        environment["PYTHONPATH"] = os.pathsep.join(filter(None, places))
         command = [plan.python, "-u", "-m", "persia.model_server.worker", "--socket", str(theirs.fileno())]
+        place: dict[str, Any] = {"cwd": plan.directory, "env": environment, "stdin": subprocess.DEVNULL}
         if plan.output is None:
-            return subprocess.Popen(
-                command, cwd=plan.directory, env=environment, pass_fds=[theirs.fileno()], stdin=subprocess.DEVNULL
-            )
+            return subprocess.Popen(command, pass_fds=[theirs.fileno()], **place)
         pipes = plan.output.open(plan.model_name, plan.version, self.id)
         try:
             return subprocess.Popen(
                 [*command, "--metrics", str(pipes.metrics)],
-                cwd=plan.directory,
-                env=environment,
                 pass_fds=[theirs.fileno(), pipes.metrics],
-                stdin=subprocess.DEVNULL,
                 stdout=pipes.output,
                 stderr=subprocess.STDOUT,
+                **place,
             )
         finally:
             pipes.close()
 
-    def _load(self, ours: socket.socket) -> tuple[int, str]:
+    def _load(self, ours: socket.socket) -> tuple[int, str, bytes]:
         plan = self._plan
-        ours.settimeout(plan.startup_seconds or None)
+        if plan.startup_seconds <= 0:
+            raise WorkerFailed("the archive or the registration gives it 0 seconds to load the model")
+        ours.settimeout(plan.startup_seconds)
         ours.sendall(
             b"L"
             + _text(plan.model_name)
@@ -196,24 +216,29 @@ class WorkerProcess:
             + _text(plan.handler)
             + struct.pack("!i", -1 if self.gpu is None else self.gpu)
             + _text(plan.envelope)
-            + b"\1"
+            + (b"\1" if plan.limits_image_pixels else b"\0")
         )
-        code, length = struct.unpack("!ii", _exactly(ours, 8))
-        message = _exactly(ours, length + 4)[:length].decode()
+        code, message = _number(ours), _sized(ours).decode()
+        metadata = _told_metadata(ours)
         ours.settimeout(None)
-        return code, message
+        return code, message, metadata
 
     def _wait(self, worker: Worker) -> str:
         """How it has ended."""
-        ending = ""
+        limit, ending = self._plan.memory_limit, ""
         while not ending:
-            ending = worker.wait(60.0)
+            ending = worker.wait(_LOOK_SECONDS if limit else 60.0)
+            if limit and not ending and (grown := resident_bytes(self.pid)) > limit:
+                log.error(
+                    "worker %s of %s is ended: it has %d bytes, and may have %d", self.id, self._plan.model_name, grown, limit
+                )
+                worker.end(f"the worker has grown beyond its memoryLimitMiB of {limit >> 20}")
         with self._lock:
             self._worker = None
         process = self._process
         if process is not None:
             # A handler that never returns would keep the process alive.
-            (process.kill if ending == "timed out" else process.terminate)()
+            (process.terminate if ending == "retired" else process.kill)()
             self._end_process()
             if ending == "lost":
                 ending = _ending(process)
@@ -227,6 +252,15 @@ class WorkerProcess:
             process.wait(_GOODBYE_SECONDS)
         except subprocess.TimeoutExpired:
             _kill(process)
+
+
+def resident_bytes(pid: int | None) -> int:
+    """The memory of a process; 0: there is no such process."""
+    try:
+        pages = int(Path(f"/proc/{pid}/statm").read_text().split()[1])
+    except (OSError, IndexError):
+        return 0
+    return pages * os.sysconf("SC_PAGE_SIZE")
 
 
 def _kill(process: subprocess.Popen[bytes]) -> None:
@@ -245,6 +279,30 @@ def _ending(process: subprocess.Popen[bytes]) -> str:
 def _text(text: str) -> bytes:
     encoded = text.encode()
     return struct.pack("!i", len(encoded)) + encoded
+
+
+def _number(connection: socket.socket) -> int:
+    number: int = struct.unpack("!i", _exactly(connection, 4))[0]
+    return number
+
+
+def _sized(connection: socket.socket) -> bytes:
+    """Bytes with their length before them."""
+    return _exactly(connection, _number(connection))
+
+
+def _told_metadata(connection: socket.socket) -> bytes:
+    """What the rest of a worker's reply has as the body of its only prediction; empty: there is none."""
+    metadata = b""
+    while (length := _number(connection)) >= 0:
+        _exactly(connection, length)  # a request's id
+        _sized(connection)  # its content type
+        _number(connection)  # its status
+        _sized(connection)  # its reason
+        for _ in range(2 * _number(connection)):  # its headers
+            _sized(connection)
+        metadata = _sized(connection)
+    return metadata
 
 
 def _exactly(connection: socket.socket, count: int) -> bytes:

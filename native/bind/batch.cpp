@@ -10,11 +10,11 @@
 #include <tuple>
 
 #include "arrays.hpp"
+#include "base/error.hpp"
+#include "batch/batch.hpp"
+#include "batch/id_part.hpp"
+#include "batch/weights.hpp"
 #include "bind.hpp"
-#include "persia/batch.hpp"
-#include "persia/error.hpp"
-#include "persia/id_part.hpp"
-#include "persia/weights.hpp"
 #include "release.hpp"
 
 namespace nb = nanobind;

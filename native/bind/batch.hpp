@@ -6,7 +6,7 @@
 #include <cstddef>
 #include <span>
 
-#include "persia/batch.hpp"
+#include "batch/batch.hpp"
 #include "release.hpp"
 
 namespace persia::bind {

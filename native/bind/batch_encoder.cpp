@@ -8,10 +8,10 @@
 #include <vector>
 
 #include "arrays.hpp"
+#include "base/error.hpp"
 #include "batch.hpp"
+#include "batch/encode_batch.hpp"
 #include "exclusive.hpp"
-#include "persia/encode_batch.hpp"
-#include "persia/error.hpp"
 #include "release.hpp"
 
 namespace nb = nanobind;

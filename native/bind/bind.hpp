@@ -30,5 +30,6 @@ void inference_models(nanobind::module_& module);
 void inference_figures(nanobind::module_& module);
 void worker_channel(nanobind::module_& module);
 void http_server(nanobind::module_& module);
+void infer_messages(nanobind::module_& module);
 
 }  // namespace persia::bind

@@ -7,9 +7,9 @@
 #include <utility>
 #include <vector>
 
+#include "base/error.hpp"
 #include "bind.hpp"
 #include "grpc/certificates.hpp"
-#include "persia/error.hpp"
 
 namespace nb = nanobind;
 

@@ -1,7 +1,7 @@
 #include "bind.hpp"
 
+#include "base/error.hpp"
 #include "grpc/call_failed.hpp"
-#include "persia/error.hpp"
 
 namespace nb = nanobind;
 

@@ -5,7 +5,7 @@
 #include <concepts>
 #include <utility>
 
-#include "persia/error.hpp"
+#include "base/error.hpp"
 
 namespace persia::bind {
 

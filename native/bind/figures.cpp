@@ -14,8 +14,8 @@
 #include <vector>
 
 #include "bind.hpp"
+#include "inference/answers.hpp"
 #include "inference/keys.hpp"
-#include "inference/traffic.hpp"
 #include "release.hpp"
 
 namespace nb = nanobind;
@@ -25,17 +25,17 @@ namespace persia::bind {
 namespace {
 
 using inference::AccessLog;
+using inference::Answers;
 using inference::Key;
 using inference::Keys;
-using inference::Traffic;
 
-std::shared_ptr<Traffic> make_traffic(const std::optional<std::string>& access_log) {
+std::shared_ptr<Answers> make_answers(const std::optional<std::string>& access_log) {
     const Released released;
-    return std::make_shared<Traffic>(access_log ? std::make_unique<AccessLog>(*access_log) : nullptr);
+    return std::make_shared<Answers>(access_log ? std::make_unique<AccessLog>(*access_log) : nullptr);
 }
 
-nb::dict counts_of(const Traffic& self) {
-    const Traffic::Counts counts = self.counts();
+nb::dict counts_of(const Answers& self) {
+    const Answers::Counts counts = self.counts();
     nb::dict all;
     all["2XX"] = counts.good;
     all["4XX"] = counts.client_errors;
@@ -62,8 +62,8 @@ void set_keys(Keys& self, const std::vector<std::pair<std::string, std::optional
 }  // namespace
 
 void inference_figures(nb::module_& module) {
-    nb::class_<Traffic, grpc::CallObserver>(module, "Traffic")
-        .def(nb::new_(&make_traffic), nb::arg("access_log").none() = nb::none())
+    nb::class_<Answers, grpc::CallObserver>(module, "Answers")
+        .def(nb::new_(&make_answers), nb::arg("access_log").none() = nb::none())
         .def("counts", counts_of);
     nb::class_<Keys, grpc::Guard>(module, "Keys")
         .def(nb::new_([](std::string holder, bool needs_certificate) {

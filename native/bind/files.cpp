@@ -11,11 +11,11 @@
 #include <vector>
 
 #include "arrays.hpp"
+#include "base/error.hpp"
+#include "base/hash.hpp"
 #include "bind.hpp"
 #include "exclusive.hpp"
-#include "persia/error.hpp"
-#include "persia/hash.hpp"
-#include "persia/row_files.hpp"
+#include "files/row_files.hpp"
 #include "release.hpp"
 
 namespace nb = nanobind;

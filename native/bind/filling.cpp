@@ -11,14 +11,14 @@
 #include <vector>
 
 #include "arrays.hpp"
+#include "base/error.hpp"
+#include "base/hash.hpp"
 #include "bind.hpp"
+#include "files/row_files.hpp"
 #include "layer.hpp"
-#include "persia/error.hpp"
-#include "persia/expiry.hpp"
-#include "persia/hash.hpp"
-#include "persia/row_files.hpp"
-#include "persia/table.hpp"
 #include "release.hpp"
+#include "table/expiry.hpp"
+#include "table/table.hpp"
 
 namespace nb = nanobind;
 

@@ -15,11 +15,11 @@
 #include <string>
 #include <utility>
 
+#include "base/error.hpp"
 #include "batch.hpp"
 #include "bind.hpp"
 #include "grpc/call_queue.hpp"
 #include "grpc/constant_method.hpp"
-#include "persia/error.hpp"
 #include "release.hpp"
 #include "serving/health.hpp"
 #include "times.hpp"

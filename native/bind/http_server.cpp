@@ -30,9 +30,9 @@ namespace {
 using http::ExchangePtr;
 using http::ExchangeQueue;
 using http::Server;
+using inference::Answers;
 using inference::Models;
 using inference::RestService;
-using inference::Traffic;
 
 struct PyExchange {
     ExchangePtr exchange;
@@ -85,7 +85,7 @@ void http_server(nb::module_& module) {
         .def(
             "__init__",
             [](Server* self, net::Reactor& reactor, std::shared_ptr<ExchangeQueue> others, std::shared_ptr<Models> models,
-               std::shared_ptr<grpc::Guard> guard, std::shared_ptr<grpc::Guard> key_guard, std::shared_ptr<Traffic> traffic,
+               std::shared_ptr<grpc::Guard> guard, std::shared_ptr<grpc::Guard> key_guard, std::shared_ptr<Answers> answers,
                std::tuple<std::string, std::string, std::string> cors, std::size_t max_body_bytes, std::size_t max_connections,
                std::shared_ptr<grpc::TlsContext> tls) {
                 http::ServerLimits limits;
@@ -93,12 +93,12 @@ void http_server(nb::module_& module) {
                 limits.max_connections = max_connections;
                 inference::RestAccess access{std::move(guard), std::move(key_guard),
                                              std::make_from_tuple<inference::Cors>(std::move(cors))};
-                inference::RestParts parts{std::move(models), std::move(others), std::move(access), std::move(traffic)};
+                inference::RestParts parts{std::move(models), std::move(others), std::move(access), std::move(answers)};
                 new (self) Server(limits, reactor, std::make_shared<RestService>(std::move(parts), reactor), std::move(tls));
             },
             nb::arg("reactor"), nb::arg("others"), nb::kw_only(), nb::arg("models").none() = nb::none(),
             nb::arg("guard").none() = nb::none(), nb::arg("key_guard").none() = nb::none(),
-            nb::arg("traffic").none() = nb::none(), nb::arg("cors") = std::tuple<std::string, std::string, std::string>(),
+            nb::arg("answers").none() = nb::none(), nb::arg("cors") = std::tuple<std::string, std::string, std::string>(),
             nb::arg("max_body_bytes") = 6'553'500, nb::arg("max_connections") = 16'384, nb::arg("tls").none() = nb::none(),
             nb::keep_alive<1, 2>())
         .def("listen", &Server::listen, nb::arg("address"))

@@ -6,8 +6,8 @@
 #include <string_view>
 #include <utility>
 
-#include "persia/error.hpp"
-#include "persia/table.hpp"
+#include "base/error.hpp"
+#include "table/table.hpp"
 
 namespace persia::bind {
 

@@ -26,5 +26,6 @@ NB_MODULE(_core, module) {
     persia::bind::inference_figures(inference);
     persia::bind::worker_channel(inference);
     persia::bind::http_server(inference);
+    persia::bind::infer_messages(inference);
     persia::bind::row_scan(module);
 }

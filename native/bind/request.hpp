@@ -3,7 +3,7 @@
 
 #include <nanobind/nanobind.h>
 
-#include "persia/plan.hpp"
+#include "plan/plan.hpp"
 
 namespace persia::bind {
 

@@ -16,11 +16,11 @@
 #include <vector>
 
 #include "arrays.hpp"
+#include "base/bytes.hpp"
 #include "batch.hpp"
+#include "batch/id_part.hpp"
 #include "bind.hpp"
 #include "grpc/call_failed.hpp"
-#include "persia/bytes.hpp"
-#include "persia/id_part.hpp"
 #include "release.hpp"
 #include "routing/id_set.hpp"
 #include "routing/router.hpp"

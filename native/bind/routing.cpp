@@ -10,11 +10,11 @@
 #include <tuple>
 
 #include "arrays.hpp"
+#include "base/error.hpp"
 #include "batch.hpp"
 #include "bind.hpp"
-#include "persia/error.hpp"
-#include "persia/plan.hpp"
-#include "persia/plan_counts.hpp"
+#include "plan/assemble.hpp"
+#include "plan/plan_counts.hpp"
 #include "release.hpp"
 #include "request.hpp"
 

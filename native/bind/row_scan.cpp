@@ -1,4 +1,4 @@
-#include "persia/row_scan.hpp"
+#include "files/row_scan.hpp"
 
 #include <nanobind/stl/filesystem.h>
 

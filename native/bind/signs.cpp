@@ -4,10 +4,10 @@
 #include "arrays.hpp"
 #include "bind.hpp"
 
+#include "base/error.hpp"
+#include "base/hash.hpp"
+#include "base/hash_string.hpp"
 #include "batch.hpp"
-#include "persia/error.hpp"
-#include "persia/hash.hpp"
-#include "persia/hash_string.hpp"
 #include "release.hpp"
 
 namespace nb = nanobind;

@@ -1,4 +1,4 @@
-#include "persia/table.hpp"
+#include "table/table.hpp"
 
 #include <nanobind/stl/map.h>
 #include <nanobind/stl/optional.h>
@@ -16,11 +16,11 @@
 #include <utility>
 
 #include "arrays.hpp"
+#include "base/error.hpp"
 #include "bind.hpp"
 #include "layer.hpp"
-#include "persia/error.hpp"
-#include "persia/shard_request.hpp"
 #include "release.hpp"
+#include "table/shard_request.hpp"
 
 namespace nb = nanobind;
 

@@ -17,9 +17,9 @@
 #include <string_view>
 #include <vector>
 
+#include "base/error.hpp"
 #include "batch.hpp"
 #include "bind.hpp"
-#include "persia/error.hpp"
 #include "release.hpp"
 
 namespace nb = nanobind;

@@ -7,9 +7,9 @@
 #include <string>
 #include <utility>
 
+#include "base/error.hpp"
 #include "grpc/metadata.hpp"
 #include "grpc/status.hpp"
-#include "persia/error.hpp"
 
 namespace persia::grpc {
 

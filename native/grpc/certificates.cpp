@@ -8,9 +8,9 @@
 #include <string_view>
 #include <utility>
 
+#include "base/error.hpp"
 #include "grpc/openssl.hpp"
 #include "grpc/pem.hpp"
-#include "persia/error.hpp"
 
 namespace persia::grpc {
 

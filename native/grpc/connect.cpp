@@ -12,7 +12,7 @@
 #include <string_view>
 #include <system_error>
 
-#include "persia/error.hpp"
+#include "base/error.hpp"
 
 namespace persia::grpc {
 

@@ -12,8 +12,8 @@
 #include <string>
 #include <system_error>
 
+#include "base/error.hpp"
 #include "grpc/metadata.hpp"
-#include "persia/error.hpp"
 
 namespace persia::grpc {
 

@@ -54,6 +54,7 @@ void Dispatcher::give_out(ServerConnection& connection, std::vector<CallEvent> e
         if (const std::size_t bytes = work_of(event); bytes < kQuickBytes) {
             tell(std::move(event));
         } else {
+            before_long_work_();
             work_.submit(work_for(std::move(event), bytes));
         }
         return;
@@ -76,7 +77,9 @@ void Dispatcher::give_out(ServerConnection& connection, std::vector<CallEvent> e
     for (std::size_t i = 0; i + 1 < rest.size(); ++i) {
         if (work_.put(std::move(rest[i]))) call_for_help_();
     }
-    if (!rest.empty()) work_.submit(std::move(rest.back()));
+    if (rest.empty()) return;
+    before_long_work_();
+    work_.submit(std::move(rest.back()));
 }
 
 void Dispatcher::tell(CallEvent event) {

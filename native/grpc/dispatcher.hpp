@@ -16,9 +16,12 @@ class Dispatcher {
   public:
     using CallPtr = std::shared_ptr<ConnectedCall>;
 
-    // call_for_help: there is work in line that nobody is at. watch_deadline: a call goes on.
-    Dispatcher(WorkQueue& work, std::function<void()> call_for_help, std::function<void(const CallPtr&)> watch_deadline)
-        : work_(work), call_for_help_(std::move(call_for_help)), watch_deadline_(std::move(watch_deadline)) {}
+    // before_long_work: this thread is about to do what takes a while. call_for_help: there is work in line that nobody is at.
+    // watch_deadline: a call goes on.
+    Dispatcher(WorkQueue& work, std::function<void()> before_long_work, std::function<void()> call_for_help,
+               std::function<void(const CallPtr&)> watch_deadline)
+        : work_(work), before_long_work_(std::move(before_long_work)), call_for_help_(std::move(call_for_help)),
+          watch_deadline_(std::move(watch_deadline)) {}
 
     // Gives events to the methods of their calls. Returns when those are answered that this thread answers.
     void give_out(ServerConnection& connection, std::vector<CallEvent> events);
@@ -28,7 +31,7 @@ class Dispatcher {
     Work work_for(CallEvent event, std::size_t bytes);
 
     WorkQueue& work_;
-    const std::function<void()> call_for_help_;
+    const std::function<void()> before_long_work_, call_for_help_;
     const std::function<void(const CallPtr&)> watch_deadline_;
 };
 

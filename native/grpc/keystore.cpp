@@ -2,7 +2,7 @@
 
 #include <openssl/pkcs12.h>
 
-#include "persia/error.hpp"
+#include "base/error.hpp"
 
 namespace persia::grpc {
 

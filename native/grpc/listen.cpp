@@ -13,7 +13,7 @@
 #include <system_error>
 #include <utility>
 
-#include "persia/error.hpp"
+#include "base/error.hpp"
 
 namespace persia::grpc {
 

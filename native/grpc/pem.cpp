@@ -5,7 +5,7 @@
 
 #include <ctime>
 
-#include "persia/error.hpp"
+#include "base/error.hpp"
 
 namespace persia::grpc {
 

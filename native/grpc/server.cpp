@@ -7,6 +7,7 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <array>
 #include <cerrno>
 #include <cstdio>
 #include <cstring>
@@ -17,6 +18,7 @@
 #include "grpc/deadlines.hpp"
 #include "grpc/descriptors.hpp"
 #include "grpc/dispatcher.hpp"
+#include "grpc/lead.hpp"
 #include "grpc/listen.hpp"
 #include "grpc/server_connection.hpp"
 #include "grpc/work_queue.hpp"
@@ -42,7 +44,7 @@ class Server::Core final : public ServerShared {
         : ServerShared(all_limits, std::move(who_may)), tls_(std::move(tls)), turns_(turns(all_limits)),
           work_(turns_, all_limits.longest_queue),
           dispatcher_(
-              work_, [this] { ring(help_.number); }, [this](const auto& call) { watch_deadline(call); }),
+              work_, [this] { lead_.give_up(); }, [this] { ring(help_.number); }, [this](const auto& call) { watch_deadline(call); }),
           deadlines_(kLookAfterEvery), epoll_(epoll_create1(EPOLL_CLOEXEC), "epoll"),
           wake_(eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK), "eventfd"),
           help_(eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK | EFD_SEMAPHORE), "eventfd") {
@@ -144,20 +146,36 @@ class Server::Core final : public ServerShared {
         listeners_.clear();
     }
 
+    // A thread keeps the lead for what is done sooner than somebody else is woken, as long as nothing else is to be done.
     void run() {
         while (!ended_) {
-            epoll_event event{};
-            const int count = epoll_wait(epoll_.number, &event, 1, -1);
-            if (count <= 0 || ended_) continue;
+            lead_.take();
+            const std::uint64_t about = next_event();
+            if (ended_) break;
             try {
-                handle(event.data.u64);
+                handle(about);
             } catch (const std::exception& error) {  // there is no memory; the connection that asked for it ends
                 std::fprintf(stderr, "a thread of the server goes on after: %s\n", error.what());
             }
         }
+        lead_.give_up();
+    }
+
+    // REQUIRES: this thread has the lead, which it keeps unless there is more to be done.
+    std::uint64_t next_event() {
+        if (left_over_ != 0) return std::exchange(left_over_, 0);
+        std::array<epoll_event, 2> events{};
+        int count = 0;
+        while (count <= 0) count = epoll_wait(epoll_.number, events.data(), events.size(), -1);
+        if (count > 1) {
+            left_over_ = events[1].data.u64;
+            lead_.give_up();
+        }
+        return events[0].data.u64;
     }
 
     void handle(std::uint64_t about) {
+        if (about < kFirstConnection) lead_.give_up();
         if (about >= kFirstConnection) {
             serve(about);
         } else if (about >= kFirstListener) {
@@ -172,10 +190,12 @@ class Server::Core final : public ServerShared {
     void serve(std::uint64_t id) {
         const std::shared_ptr<ServerConnection> connection = connections_.find(id);
         if (!connection) return;
+        if (!connection->has_greeted()) lead_.give_up();  // a handshake takes a while
         try {
             for (bool more = true; more;) {
                 ServerConnection::Served served = connection->serve();
                 more = served.has_more;
+                if (more) lead_.give_up();
                 // From now on another thread may read on: the methods do not hold it up.
                 if (!served.alive) connections_.remove(id);
                 dispatcher_.give_out(*connection, std::move(served.events));
@@ -257,6 +277,8 @@ class Server::Core final : public ServerShared {
     Dispatcher dispatcher_;
     Deadlines deadlines_;
     const Descriptor epoll_, wake_, help_;
+    Lead lead_;
+    std::uint64_t left_over_ = 0;  // an event that came with another one; whoever has the lead takes it
     std::vector<Listener> listeners_;
     std::vector<std::thread> threads_;
     std::mutex stop_mutex_;

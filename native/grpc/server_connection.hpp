@@ -1,6 +1,7 @@
 // One client of a server, and its calls.
 #pragma once
 
+#include <atomic>
 #include <chrono>
 #include <cstdint>
 #include <memory>
@@ -22,6 +23,7 @@ class ServerConnection final : public std::enable_shared_from_this<ServerConnect
     ServerConnection(std::uint64_t id, ServerShared& shared, std::unique_ptr<Transport> transport, std::string peer);
 
     std::uint64_t id() const { return id_; }
+    bool has_greeted() const { return greeted_; }
     int socket() const { return Http2::socket(); }
 
     struct Served {
@@ -101,7 +103,7 @@ class ServerConnection final : public std::enable_shared_from_this<ServerConnect
     Clock::time_point idle_since_, last_heard_, last_progress_;
     std::size_t progress_ = 0;  // what the client had taken then
     std::optional<Clock::time_point> pinged_, said_all_since_;
-    bool greeted_ = false;  // it has said that it speaks HTTP/2
+    std::atomic<bool> greeted_{false};  // it has said that it speaks HTTP/2
     bool draining_ = false, drained_ = false;
 };
 

@@ -10,12 +10,12 @@
 #include <utility>
 #include <vector>
 
+#include "base/error.hpp"
 #include "grpc/keystore.hpp"
 #include "grpc/openssl.hpp"
 #include "grpc/pem.hpp"
 #include "grpc/tls_transport.hpp"
 #include "grpc/watched_file.hpp"
-#include "persia/error.hpp"
 
 namespace persia::grpc {
 

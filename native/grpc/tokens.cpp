@@ -3,8 +3,8 @@
 #include <openssl/crypto.h>
 #include <strings.h>
 
+#include "base/error.hpp"
 #include "grpc/openssl.hpp"
-#include "persia/error.hpp"
 
 namespace persia::grpc {
 

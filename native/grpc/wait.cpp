@@ -55,14 +55,19 @@ struct Waiting {
     SpinPolicy& policy;
 };
 
-void spin(Connections connections, Clock::time_point end, Clock::duration spin_for, const SpinPolicy& policy) {
+// Whether it did at all.
+bool spin(Connections connections, Clock::time_point end, Clock::duration spin_for, SpinPolicy& policy) {
+    const bool tries = policy.tries_again();
+    bool spun = false;
     while (std::ranges::none_of(connections, has_ended)) {
         const auto began = first_began(connections);
-        if (!began || !policy.should_spin(*began, end, spin_for, Clock::now())) return;
+        if (!began || !policy.should_spin(*began, end, spin_for, Clock::now(), tries)) break;
+        spun = true;
         rest_a_moment();
         sched_yield();  // to a server that waits for this very processor
         for (ClientConnection* connection : connections) connection->advance();
     }
+    return spun;
 }
 
 timespec until(Clock::time_point end, Clock::time_point now) {
@@ -135,11 +140,11 @@ SpinPolicy& SpinPolicy::of_process() {
 }
 
 bool SpinPolicy::should_spin(Clock::time_point began, Clock::time_point end, Clock::duration spin_for,
-                             Clock::time_point now) const {
+                             Clock::time_point now, bool tries) const {
     // Where others wait, or nobody else can run meanwhile, there is other work to do.
     if (!beside_others_ || waiting_.load(std::memory_order_relaxed) != 1) return false;
     const Clock::time_point until = std::min(began + std::min<Clock::duration>(spin_for, kLongestSpin), end);
-    return now < until && began + typical() <= until;
+    return now < until && (tries || began + typical() <= until);
 }
 
 // Threads that learn at the same time may lose what one of them learned.
@@ -154,13 +159,13 @@ void SpinPolicy::learn_no_answer(Clock::duration waited) { learn_answer(std::max
 void wait_any(Connections connections, Clock::time_point end, Clock::duration spin_for, Wanted wanted, SpinPolicy& policy) {
     if (std::ranges::any_of(connections, has_ended)) return;  // it was learned from when it ended
     const Waiting waiting(policy);
-    spin(connections, end, spin_for, policy);
+    const bool spun = spin(connections, end, spin_for, policy);
     if (wanted == Wanted::all && connections.size() > 1 && connections.back()->state() == State::pending) {
         sleep_for_all(connections, end);
     } else {
         sleep(connections, end);
     }
-    learn(connections, policy, Clock::now());
+    if (spun) learn(connections, policy, Clock::now());
 }
 
 }  // namespace persia::grpc

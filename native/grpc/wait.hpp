@@ -26,21 +26,29 @@ class SpinPolicy {
     void begin_wait() { waiting_.fetch_add(1, std::memory_order_relaxed); }
     void end_wait() { waiting_.fetch_sub(1, std::memory_order_relaxed); }
 
+    // Once for each wait: whether it spins even if answers are known to take longer. To sleep makes them take longer, as the
+    // system then runs servers one after the other on one processor, so what is known has to be tried again now and then.
+    bool tries_again() { return waits_.fetch_add(1, std::memory_order_relaxed) % kTryEvery == kTryEvery - 1; }
+
     // Whether a thread that waits until `end` for calls, the first of which began at `began`, looks again at once; for
     // `spin_for` at most since then.
-    bool should_spin(Clock::time_point began, Clock::time_point end, Clock::duration spin_for, Clock::time_point now) const;
+    bool should_spin(Clock::time_point began, Clock::time_point end, Clock::duration spin_for, Clock::time_point now,
+                     bool tries = false) const;
 
-    // Each answer once.
+    // Each answer once, of those waits that began to spin.
     void learn_answer(Clock::duration took);
     // The first answer takes longer than this. It says something where that is longer than usual.
     void learn_no_answer(Clock::duration waited);
 
-    // How long answers take, of late.
+    // How long answers take, of late, if whoever waits for them spins.
     Clock::duration typical() const { return Clock::duration(typical_.load(std::memory_order_relaxed)); }
 
   private:
+    static constexpr std::uint32_t kTryEvery = 16;
+
     const bool beside_others_;
     std::atomic<int> waiting_ = 0;
+    std::atomic<std::uint32_t> waits_ = 0;
     std::atomic<Clock::rep> typical_ = 0;
 };
 

@@ -10,7 +10,7 @@
 #include <ctime>
 #include <system_error>
 
-#include "persia/error.hpp"
+#include "base/error.hpp"
 
 namespace persia::grpc {
 

@@ -53,6 +53,7 @@ struct Job {
     Clock::time_point arrived;
     std::optional<Clock::time_point> deadline;
     bool urgent = false;                            // goes before those that are not
+    bool alone = false;                             // shares no batch: it asks the handler for something else than predictions
     std::shared_ptr<AskedTotals> totals = nullptr;  // it counts there; null: nowhere
 };
 

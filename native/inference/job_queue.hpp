@@ -36,13 +36,15 @@ class JobQueue {
     std::vector<Job> take(std::size_t most, Clock::time_point now, std::vector<Job>& expired) {
         std::vector<Job> taken;
         while (taken.size() < most && !empty()) {
+            if (next_queue().front().alone && !taken.empty()) break;
             Job job = next();
             if (job.responder->has_ended()) continue;
             if (job.deadline && *job.deadline <= now) {
                 expired.push_back(std::move(job));
-            } else {
-                taken.push_back(std::move(job));
+                continue;
             }
+            taken.push_back(std::move(job));
+            if (taken.back().alone) break;
         }
         return taken;
     }
@@ -58,11 +60,16 @@ class JobQueue {
   private:
     static constexpr std::size_t kMostBeforeOthers = 4;
 
+    // Of which the next one is. REQUIRES: not empty.
+    std::deque<Job>& next_queue() {
+        const bool urgent = others_.empty() || (!urgent_.empty() && before_others_ < kMostBeforeOthers);
+        return urgent ? urgent_ : others_;
+    }
+
     // REQUIRES: not empty.
     Job next() {
-        const bool urgent = others_.empty() || (!urgent_.empty() && before_others_ < kMostBeforeOthers);
-        before_others_ = urgent && !others_.empty() ? before_others_ + 1 : 0;
-        std::deque<Job>& queue = urgent ? urgent_ : others_;
+        std::deque<Job>& queue = next_queue();
+        before_others_ = &queue == &urgent_ && !others_.empty() ? before_others_ + 1 : 0;
         Job job = std::move(queue.front());
         queue.pop_front();
         return job;

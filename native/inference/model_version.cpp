@@ -17,6 +17,10 @@ ModelVersion::ModelVersion(std::string name, std::string version, const ModelLim
 void ModelVersion::submit(Job job) {
     std::optional<Failure> refused;
     if (job.totals) job.totals->requests.fetch_add(1, std::memory_order_relaxed);
+    if (limits_.client_timeout.count() != 0) {
+        const auto latest = job.arrived + limits_.client_timeout;
+        job.deadline = std::min(job.deadline.value_or(latest), latest);
+    }
     {
         const std::lock_guard lock(mutex_);
         refused = refusal(job);
@@ -171,6 +175,10 @@ std::optional<Failure> ModelVersion::refusal(const Job& job) const {
             Failure::Kind::queue_full, 429,
             "the queue of the model '" + name_ + "' is full: " + std::to_string(limits_.queue_size) + " requests wait",
             retry_after};
+    }
+    if (limits_.only_idle && free_.size() <= queue_.size()) {
+        return Failure{Failure::Kind::queue_full, 429,
+                       "no worker of the model '" + name_ + "' is idle, and it takes no request that would wait", retry_after};
     }
     if (job.deadline && free_.empty() && workers_ != 0 && job.arrived + wait > *job.deadline) {
         return Failure{Failure::Kind::queue_full, 429,

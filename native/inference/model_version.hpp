@@ -18,6 +18,8 @@ struct ModelLimits {
     std::size_t batch_size = 1;
     std::chrono::milliseconds max_batch_delay{100};  // since the first of a batch arrived
     std::size_t queue_size = 100;
+    std::chrono::milliseconds client_timeout{0};  // the longest that a caller is taken to wait; 0: as long as it says
+    bool only_idle = false;                       // a request is refused unless a worker is free for it
     WorkerLimits worker;
 };
 

@@ -1,14 +1,18 @@
 // The models of a server by their names, and which version of one a request gets.
 #pragma once
 
+#include <functional>
 #include <map>
 #include <memory>
 #include <mutex>
 #include <string>
+#include <string_view>
 #include <utility>
 #include <variant>
 
+#include "inference/destination.hpp"
 #include "inference/model_version.hpp"
+#include "inference/traffic.hpp"
 
 namespace persia::inference {
 
@@ -16,6 +20,7 @@ namespace persia::inference {
 struct Model {
     std::map<std::string, std::shared_ptr<ModelVersion>> versions;
     std::string default_version;
+    Traffic traffic;  // of requests that name no version
 };
 
 // Why there is no version for a request.
@@ -39,16 +44,36 @@ class Models {
         models_.erase(name);
     }
 
-    // version: empty: the default one.
-    std::variant<std::shared_ptr<ModelVersion>, NotServed> find(const std::string& name, const std::string& version) const {
+    // The value of a header by its name in lower case; empty: there is none.
+    using HeaderOf = std::function<std::string_view(const std::string&)>;
+
+    // version: empty: the one that the model's traffic chooses.
+    std::variant<Destination, NotServed> route(const std::string& name, const std::string& version,
+                                               const HeaderOf& header) const {
         const std::shared_ptr<const Model> model = get(name);
         if (!model) return NotServed{NotServed::Kind::model_not_found, "Model not found: " + name};
-        const auto found = model->versions.find(version.empty() ? model->default_version : version);
+        const Traffic& traffic = model->traffic;
+        const bool chooses = version.empty() && !traffic.weights.empty();
+        const std::string_view key = chooses && !traffic.sticky_by.empty() ? header(traffic.sticky_by) : std::string_view();
+        const std::string& number = chooses ? traffic.choose(key) : version.empty() ? model->default_version : version;
+        const auto found = model->versions.find(number);
         if (found == model->versions.end()) {
             return NotServed{NotServed::Kind::version_not_found,
                              "Model version: " + version + " does not exist for model: " + name};
         }
-        return found->second;
+        Destination destination{found->second};
+        if (version.empty() && !traffic.shadow.empty() && traffic.shadow != number && traffic.copies()) {
+            const auto shadow = model->versions.find(traffic.shadow);
+            if (shadow != model->versions.end()) destination.shadow = shadow->second;
+        }
+        return destination;
+    }
+
+    // As route(), for those who have no headers and give no copies away.
+    std::variant<std::shared_ptr<ModelVersion>, NotServed> find(const std::string& name, const std::string& version) const {
+        auto routed = route(name, version, [](const std::string&) { return std::string_view(); });
+        if (auto* not_served = std::get_if<NotServed>(&routed)) return std::move(*not_served);
+        return std::get<Destination>(std::move(routed)).version;
     }
 
     // Null: there is none of that name.

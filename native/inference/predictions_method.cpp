@@ -1,11 +1,11 @@
 #include "inference/predictions_method.hpp"
 
-#include <atomic>
 #include <string_view>
 #include <utility>
 
+#include "base/error.hpp"
+#include "inference/call_failure.hpp"
 #include "inference/request_wishes.hpp"
-#include "persia/error.hpp"
 #include "wire/protobuf.hpp"
 
 namespace persia::inference {
@@ -13,11 +13,8 @@ namespace persia::inference {
 namespace {
 
 using grpc::Code;
-using grpc::Status;
 using wire::tag_of;
 using wire::WireType;
-
-constexpr std::string_view kPushback = "grpc-retry-pushback-ms";
 
 std::string text_of(std::span<const std::byte> bytes) { return {reinterpret_cast<const char*>(bytes.data()), bytes.size()}; }
 
@@ -47,22 +44,6 @@ Request request_of(std::span<const std::byte> message) {
     return request;
 }
 
-Status status_of(const Failure& failure) {
-    switch (failure.kind) {
-        case Failure::Kind::no_worker:
-            return {Code::unavailable, failure.message};
-        case Failure::Kind::queue_full:
-            return {Code::resource_exhausted, failure.message};
-        case Failure::Kind::expired:
-            return {Code::deadline_exceeded, failure.message};
-        case Failure::Kind::worker_died:
-            return {Code::internal, failure.message};
-        case Failure::Kind::handler:
-            break;
-    }
-    return {code_of_status(failure.status), failure.message};
-}
-
 // Answers a call with what a handler says.
 class CallResponder final : public Responder {
   public:
@@ -82,11 +63,8 @@ class CallResponder final : public Responder {
     }
 
     void on_failure(const Failure& failure) override {
-        const Status status = status_of(failure);
-        if (status.ok()) return reply_error();
-        grpc::Metadata trailers;
-        if (failure.retry_after.count() != 0) trailers.emplace_back(kPushback, std::to_string(failure.retry_after.count()));
-        call_->finish(status, std::move(trailers));
+        const bool failed_with_success = failure.kind == Failure::Kind::handler && code_of_status(failure.status) == Code::ok;
+        failed_with_success ? reply_error() : finish_with(*call_, failure);
     }
 
   private:
@@ -113,7 +91,10 @@ void PredictionsMethod::on_message(const grpc::ServerCallPtr& call, grpc::Receiv
         return call->finish({Code::invalid_argument, error.what()});
     }
     if (request.model.empty()) return call->finish({Code::invalid_argument, "Parameter model_name is required."});
-    auto found = models_->find(request.model, request.version);
+    const auto found = models_->route(request.model, request.version, [&call](const std::string& name) {
+        const std::string* value = grpc::find(call->info().metadata, name);
+        return value == nullptr ? std::string_view() : std::string_view(*value);
+    });
     if (const auto* not_served = std::get_if<NotServed>(&found)) return call->finish({Code::not_found, not_served->message});
     const auto& metadata = call->info().metadata;
     auto wishes = wishes_of(grpc::find(metadata, kRequestId), grpc::find(metadata, kPriority), grpc::find(metadata, kTimeout));
@@ -125,41 +106,7 @@ void PredictionsMethod::on_message(const grpc::ServerCallPtr& call, grpc::Receiv
     job.totals = models_->totals(request.model, request.version);
     apply(std::get<RequestWishes>(std::move(wishes)), call->info().deadline, job);
     call->add_trailer(std::string(kRequestId), job.request.id);
-    std::get<std::shared_ptr<ModelVersion>>(found)->submit(std::move(job));
-}
-
-Code code_of_status(int http_status) {
-    switch (http_status) {
-        case 400:
-            return Code::invalid_argument;
-        case 401:
-            return Code::unauthenticated;
-        case 403:
-            return Code::permission_denied;
-        case 404:
-            return Code::not_found;
-        case 409:
-            return Code::aborted;
-        case 413:
-        case 429:
-            return Code::resource_exhausted;
-        case 416:
-            return Code::out_of_range;
-        case 499:
-            return Code::cancelled;
-        case 501:
-            return Code::unimplemented;
-        case 503:
-            return Code::unavailable;
-        case 504:
-            return Code::deadline_exceeded;
-        default:
-            break;
-    }
-    if (http_status >= 200 && http_status < 300) return Code::ok;
-    if (http_status >= 400 && http_status < 500) return Code::failed_precondition;
-    if (http_status >= 500 && http_status < 600) return Code::internal;
-    return Code::unknown;
+    std::get<Destination>(found).submit(std::move(job));
 }
 
 }  // namespace persia::inference

@@ -22,7 +22,4 @@ class PredictionsMethod final : public grpc::Method {
     const bool streams_;
 };
 
-// gRPC's code for what a handler means by an HTTP status, by TorchServe's table.
-grpc::Code code_of_status(int http_status);
-
 }  // namespace persia::inference

@@ -1,21 +1,21 @@
 #include "inference/rest_service.hpp"
 
-#include <atomic>
-#include <cstdio>
 #include <optional>
 #include <string_view>
 #include <utility>
 #include <variant>
 
 #include "http/form.hpp"
+#include "inference/json_text.hpp"
+#include "inference/open_inference_rest.hpp"
 #include "inference/request_wishes.hpp"
+#include "inference/rest_responder.hpp"
 
 namespace persia::inference {
 
 namespace {
 
 using http::ExchangePtr;
-using http::Headers;
 using http::Response;
 
 // What a path asks for, of which model.
@@ -25,38 +25,6 @@ struct Route {
     bool query_is_input = false;  // SageMaker's
     bool has_url_path = true;
 };
-
-std::string json_quoted(std::string_view text) {
-    std::string quoted = "\"";
-    for (const char c : text) {
-        switch (c) {
-            case '"':
-                quoted += "\\\"";
-                break;
-            case '\\':
-                quoted += "\\\\";
-                break;
-            case '\n':
-                quoted += "\\n";
-                break;
-            case '\r':
-                quoted += "\\r";
-                break;
-            case '\t':
-                quoted += "\\t";
-                break;
-            default:
-                if (static_cast<unsigned char>(c) < 0x20) {
-                    char escape[8];
-                    std::snprintf(escape, sizeof(escape), "\\u%04x", static_cast<unsigned>(c));
-                    quoted += escape;
-                } else {
-                    quoted += c;
-                }
-        }
-    }
-    return quoted + '"';
-}
 
 std::string joined(const std::vector<std::string>& segments, std::size_t from) {
     std::string path;
@@ -131,28 +99,13 @@ std::variant<std::vector<Input>, http::Refusal> inputs_of(const http::Request& r
     return inputs;
 }
 
-Headers with_standing(Headers headers, const std::string& request_id) {
-    headers.emplace_back("x-request-id", request_id);
-    headers.emplace_back("Pragma", "no-cache");
-    headers.emplace_back("Cache-Control", "no-cache; no-store, must-revalidate, private");
-    headers.emplace_back("Expires", "Thu, 01 Jan 1970 00:00:00 UTC");
-    return headers;
-}
-
-grpc::OutgoingMessage body_of(Prediction& prediction) {
-    grpc::OutgoingMessage body;
-    body.append(prediction.body, std::move(prediction.owner));
-    return body;
-}
-
 Response failure_response(const Failure& failure) {
     switch (failure.kind) {
         case Failure::Kind::no_worker:
             return error_response(503, "ServiceUnavailableException", failure.message);
         case Failure::Kind::queue_full: {
             Response response = error_response(429, "ServiceUnavailableException", failure.message);
-            const auto seconds = (failure.retry_after.count() + 999) / 1000;
-            response.headers.emplace_back("Retry-After", std::to_string(seconds));
+            response.headers.emplace_back("Retry-After", retry_after_seconds(failure));
             return response;
         }
         case Failure::Kind::expired:
@@ -164,58 +117,11 @@ Response failure_response(const Failure& failure) {
     return error_response(failure.status == 413 ? 507 : failure.status, "InternalServerException", failure.message);
 }
 
-// Answers a request with what a handler says.
-class RestResponder final : public Responder {
-  public:
-    RestResponder(ExchangePtr exchange, std::string request_id)
-        : exchange_(std::move(exchange)), request_id_(std::move(request_id)) {}
-
-    bool has_ended() const override { return exchange_->has_ended(); }
-
-    void on_prediction(Prediction prediction, bool more) override {
-        const bool first = !began_.exchange(true);
-        if (first) {
-            Response response{prediction.status,
-                              prediction.reason,
-                              with_standing(std::move(prediction.headers), request_id_),
-                              {},
-                              prediction.status >= 400};
-            if (!more) {
-                response.body = body_of(prediction);
-                return exchange_->respond(std::move(response));
-            }
-            exchange_->begin(std::move(response));
-        }
-        exchange_->send(body_of(prediction));
-        if (!more) exchange_->end();
-    }
-
-    void on_failure(const Failure& failure) override {
-        if (began_.exchange(true)) return exchange_->end();  // what was said cannot be taken back
-        Response response = failure_response(failure);
-        response.headers = with_standing(std::move(response.headers), request_id_);
-        exchange_->respond(std::move(response));
-    }
-
-  private:
-    const ExchangePtr exchange_;
-    const std::string request_id_;
-    std::atomic<bool> began_{false};  // it may be late when a handler answers
-};
-
-// Tells who waits that it is over, unless the answer has begun by then.
-void watch_deadline(net::Reactor& reactor, Clock::time_point deadline, const std::shared_ptr<Responder>& responder) {
-    reactor.at(deadline, [weak = std::weak_ptr(responder)] {
-        const auto waiting = weak.lock();
-        if (waiting && !waiting->has_ended()) {
-            waiting->on_failure({Failure::Kind::expired, 408, "the deadline passed before the handler answered", {}});
-        }
-    });
-}
+const RestManners kManners{failure_response, true};
 
 void predict(const Models& models, const ExchangePtr& exchange, Route route, net::Reactor& reactor) {
     const http::Request& request = exchange->request();
-    const Headers& headers = request.head.headers;
+    const http::Headers& headers = request.head.headers;
     auto wishes = wishes_of(http::find(headers, kRequestId), http::find(headers, kPriority), http::find(headers, kTimeout));
     if (const auto* problem = std::get_if<std::string>(&wishes)) {
         return exchange->respond(error_response(400, "BadRequestException", *problem));
@@ -233,7 +139,10 @@ void predict(const Models& models, const ExchangePtr& exchange, Route route, net
     if (route.model.empty()) {
         return exchange->respond(error_response(400, "BadRequestException", "Parameter model_name is required."));
     }
-    auto found = models.find(route.model, route.version);
+    const auto found = models.route(route.model, route.version, [&request](const std::string& name) {
+        const std::string* value = http::find(request.head.headers, name);
+        return value == nullptr ? std::string_view() : std::string_view(*value);
+    });
     if (const auto* not_served = std::get_if<NotServed>(&found)) {
         const bool no_model = not_served->kind == NotServed::Kind::model_not_found;
         return exchange->respond(
@@ -246,9 +155,9 @@ void predict(const Models& models, const ExchangePtr& exchange, Route route, net
     job.arrived = request.arrived;
     job.totals = models.totals(route.model, route.version);
     apply(std::get<RequestWishes>(std::move(wishes)), std::nullopt, job);
-    job.responder = std::make_shared<RestResponder>(exchange, job.request.id);
+    job.responder = std::make_shared<RestResponder>(exchange, job.request.id, kManners);
     if (job.deadline) watch_deadline(reactor, *job.deadline, job.responder);
-    std::get<std::shared_ptr<ModelVersion>>(found)->submit(std::move(job));
+    std::get<Destination>(found).submit(std::move(job));
 }
 
 }  // namespace
@@ -265,9 +174,9 @@ Response error_response(int status, const std::string& type, const std::string& 
 void RestService::on_request(const ExchangePtr& exchange) {
     if (is_preflight(exchange->request().head)) return exchange->respond({200, "", {}, {}, false});
     if (parts_.models) {
-        if (auto route = route_of(exchange->request().target)) {
-            return predict(*parts_.models, exchange, std::move(*route), reactor_);
-        }
+        const Models& models = *parts_.models;
+        if (auto route = route_of(exchange->request().target)) return predict(models, exchange, std::move(*route), reactor_);
+        if (auto route = open_inference_route(exchange->request())) return infer(models, exchange, *route, reactor_);
     }
     if (!parts_.others->put(exchange)) {
         exchange->respond(
@@ -285,7 +194,7 @@ void RestService::complete(const http::Answered& answered, Response& response) c
         response.headers.emplace_back(kRequestId, request_id_of(http::find(answered.head.headers, kRequestId)));
     }
     parts_.access.put_cors(response);
-    if (parts_.traffic) parts_.traffic->on_answer(answered, response);
+    if (parts_.answers) parts_.answers->on_answer(answered, response);
 }
 
 http::Response RestService::refuse(const http::Refusal& refusal) const {

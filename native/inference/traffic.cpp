@@ -1,70 +1,52 @@
 #include "inference/traffic.hpp"
 
-#include "inference/request_wishes.hpp"
+#include <cmath>
+#include <cstdint>
+#include <limits>
+#include <random>
 
 namespace persia::inference {
 
 namespace {
 
-constexpr auto kRelaxed = std::memory_order_relaxed;
+std::uint64_t mixed(std::uint64_t value) {  // splitmix64
+    value += 0x9e3779b97f4a7c15;
+    value = (value ^ (value >> 30)) * 0xbf58476d1ce4e5b9;
+    value = (value ^ (value >> 27)) * 0x94d049bb133111eb;
+    return value ^ (value >> 31);
+}
 
-std::string_view id_of(const std::string* header) { return header == nullptr ? std::string_view() : *header; }
+std::uint64_t hash_of(std::string_view text, std::uint64_t seed) {
+    std::uint64_t hash = 0xcbf29ce484222325 ^ seed;  // FNV-1a
+    for (const char c : text) hash = (hash ^ static_cast<unsigned char>(c)) * 0x100000001b3;
+    return mixed(hash);
+}
+
+std::uint64_t random_bits() {
+    thread_local std::uint64_t state = std::random_device{}() * std::uint64_t{0x100000001} ^ std::random_device{}();
+    return mixed(state++);
+}
+
+// Over 0, and under 1.
+double fraction(std::uint64_t bits) { return (static_cast<double>(bits >> 11) + 0.5) / 9007199254740992.0; }
 
 }  // namespace
 
-void Traffic::on_end(const grpc::CallInfo& call, grpc::Code code, const grpc::Metadata& trailers) {
-    count(status_of_code(code));
-    if (!log_) return;
-    log_->add({call.peer, "gRPC", std::string_view(call.path).substr(1), "HTTP/2.0", static_cast<int>(code),
-               grpc::Clock::now() - call.arrived, id_of(grpc::find(trailers, kRequestId))});
-}
-
-void Traffic::on_answer(const http::Answered& answered, const http::Response& response) {
-    count(response.status);
-    if (!log_) return;
-    const http::RequestHead& head = answered.head;
-    log_->add({answered.peer, head.method, head.target, head.is_http_1_0 ? "HTTP/1.0" : "HTTP/1.1", response.status,
-               http::Clock::now() - answered.since, id_of(http::find(response.headers, kRequestId))});
-}
-
-Traffic::Counts Traffic::counts() const {
-    return {good_.load(kRelaxed), client_errors_.load(kRelaxed), server_errors_.load(kRelaxed)};
-}
-
-void Traffic::count(int status) {
-    (status < 400 ? good_ : status < 500 ? client_errors_ : server_errors_).fetch_add(1, kRelaxed);
-}
-
-int status_of_code(grpc::Code code) {
-    switch (code) {
-        case grpc::Code::ok:
-            return 200;
-        case grpc::Code::invalid_argument:
-        case grpc::Code::failed_precondition:
-        case grpc::Code::out_of_range:
-            return 400;
-        case grpc::Code::unauthenticated:
-            return 401;
-        case grpc::Code::permission_denied:
-            return 403;
-        case grpc::Code::not_found:
-            return 404;
-        case grpc::Code::already_exists:
-        case grpc::Code::aborted:
-            return 409;
-        case grpc::Code::resource_exhausted:
-            return 429;
-        case grpc::Code::cancelled:
-            return 499;
-        case grpc::Code::unimplemented:
-            return 501;
-        case grpc::Code::unavailable:
-            return 503;
-        case grpc::Code::deadline_exceeded:
-            return 504;
-        default:
-            return 500;
+const std::string& Traffic::choose(std::string_view key) const {
+    // Each version draws a number for the key, and divides it by its weight; the smallest wins.
+    const std::uint64_t seed = key.empty() ? random_bits() : hash_of(key, 0);
+    const std::string* chosen = nullptr;
+    double smallest = std::numeric_limits<double>::infinity();
+    for (const auto& [version, weight] : weights) {
+        const double place = weight > 0 ? -std::log(fraction(hash_of(version, seed))) / weight : smallest;
+        if (chosen == nullptr || place < smallest) {
+            smallest = place;
+            chosen = &version;
+        }
     }
+    return *chosen;
 }
+
+bool Traffic::copies() const { return shadow_share >= 1 || fraction(random_bits()) < shadow_share; }
 
 }  // namespace persia::inference

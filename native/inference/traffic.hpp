@@ -1,40 +1,23 @@
-// All answers of a model server, over whichever protocol: how they came out, and a line of the access log for each.
+// How the requests of a model are dealt out among its versions: by weight, and copied to a candidate that nobody waits for.
 #pragma once
 
-#include <atomic>
-#include <cstdint>
-#include <memory>
+#include <map>
 #include <string>
 #include <string_view>
 
-#include "grpc/server_call.hpp"
-#include "http/exchange.hpp"
-#include "inference/access_log.hpp"
-
 namespace persia::inference {
 
-// Thread safety: any thread may call all of it.
-class Traffic final : public grpc::CallObserver {
-  public:
-    // log: null: none is written.
-    explicit Traffic(std::unique_ptr<AccessLog> log) : log_(std::move(log)) {}
+struct Traffic {
+    std::map<std::string, double> weights;  // of versions; empty: the default version gets every request
+    std::string sticky_by;                  // the name of a header, in lower case; empty: each request draws anew
+    std::string shadow;                     // the version that gets copies; empty: none does
+    double shadow_share = 1;                // of the requests, up to 1
 
-    void on_end(const grpc::CallInfo& call, grpc::Code code, const grpc::Metadata& trailers) override;
-    void on_answer(const http::Answered& answered, const http::Response& response);
-
-    struct Counts {
-        std::uint64_t good, client_errors, server_errors;
-    };
-    Counts counts() const;
-
-  private:
-    void count(int status);
-
-    const std::unique_ptr<AccessLog> log_;
-    std::atomic<std::uint64_t> good_{0}, client_errors_{0}, server_errors_{0};
+    // One of `weights`, of which some are over 0. Requests of one key get the same one, and where a weight changes only those
+    // keys move that must. An empty key: at random. REQUIRES: weights are not empty.
+    const std::string& choose(std::string_view key) const;
+    // Whether the next request is one of those that the shadow gets. REQUIRES: there is a shadow.
+    bool copies() const;
 };
-
-// HTTP's status for a code of gRPC's, as gRPC's own gateways have it.
-int status_of_code(grpc::Code code);
 
 }  // namespace persia::inference

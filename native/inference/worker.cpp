@@ -9,8 +9,8 @@
 #include <unordered_set>
 #include <utility>
 
+#include "base/error.hpp"
 #include "inference/request_ids.hpp"
-#include "persia/error.hpp"
 
 namespace persia::inference {
 

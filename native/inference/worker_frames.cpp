@@ -3,7 +3,7 @@
 #include <algorithm>
 #include <cstring>
 
-#include "persia/error.hpp"
+#include "base/error.hpp"
 
 namespace persia::inference {
 

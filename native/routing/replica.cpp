@@ -3,9 +3,9 @@
 #include <algorithm>
 #include <utility>
 
+#include "base/error.hpp"
 #include "grpc/connect.hpp"
 #include "grpc/wait.hpp"
-#include "persia/error.hpp"
 
 namespace persia::routing {
 

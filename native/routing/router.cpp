@@ -5,9 +5,10 @@
 #include <cstdio>
 #include <utility>
 
+#include "base/error.hpp"
 #include "grpc/call_failed.hpp"
-#include "persia/error.hpp"
-#include "persia/plan_counts.hpp"
+#include "plan/assemble.hpp"
+#include "plan/plan_counts.hpp"
 
 namespace persia::routing {
 

@@ -10,10 +10,10 @@
 #include <string>
 #include <vector>
 
-#include "persia/batch.hpp"
-#include "persia/feature_counts.hpp"
-#include "persia/plan.hpp"
+#include "batch/batch.hpp"
+#include "plan/plan.hpp"
 #include "routing/ask.hpp"
+#include "table/feature_counts.hpp"
 #include "wire/lookup.hpp"
 
 namespace persia::routing {

@@ -5,8 +5,8 @@
 #include <new>
 #include <string>
 
+#include "base/error.hpp"
 #include "grpc/call_failed.hpp"
-#include "persia/error.hpp"
 
 namespace persia::serving {
 

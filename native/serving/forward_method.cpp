@@ -5,9 +5,9 @@
 #include <string>
 #include <utility>
 
+#include "base/error.hpp"
+#include "batch/id_part.hpp"
 #include "grpc/call_failed.hpp"
-#include "persia/error.hpp"
-#include "persia/id_part.hpp"
 #include "serving/failure.hpp"
 #include "serving/reserve.hpp"
 

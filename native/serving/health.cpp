@@ -4,7 +4,7 @@
 #include <unordered_map>
 #include <utility>
 
-#include "persia/error.hpp"
+#include "base/error.hpp"
 #include "wire/protobuf.hpp"
 
 namespace persia::serving {

@@ -9,10 +9,10 @@
 #include <string>
 #include <vector>
 
-#include "persia/feature_counts.hpp"
-#include "persia/shard_request.hpp"
-#include "persia/table.hpp"
 #include "serving/call_counts.hpp"
+#include "table/feature_counts.hpp"
+#include "table/shard_request.hpp"
+#include "table/table.hpp"
 #include "wire/lookup.hpp"
 
 namespace persia::serving {

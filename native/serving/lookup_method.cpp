@@ -5,8 +5,8 @@
 #include <utility>
 #include <vector>
 
+#include "base/error.hpp"
 #include "grpc/call_failed.hpp"
-#include "persia/error.hpp"
 #include "serving/failure.hpp"
 #include "serving/reserve.hpp"
 #include "wire/lookup.hpp"

@@ -1,14 +1,14 @@
-#include "persia/batch.hpp"
+#include "batch/batch.hpp"
 
 #include <functional>
 #include <string>
 #include <vector>
 
+#include "base/bytes.hpp"
+#include "base/error.hpp"
+#include "base/utf8.hpp"
+#include "batch/encode_batch.hpp"
 #include "check.hpp"
-#include "persia/bytes.hpp"
-#include "persia/encode_batch.hpp"
-#include "persia/error.hpp"
-#include "persia/utf8.hpp"
 
 using namespace persia;
 

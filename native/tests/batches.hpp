@@ -6,8 +6,8 @@
 #include <string>
 #include <vector>
 
-#include "persia/batch.hpp"
-#include "persia/encode_batch.hpp"
+#include "batch/batch.hpp"
+#include "batch/encode_batch.hpp"
 
 namespace persia {
 

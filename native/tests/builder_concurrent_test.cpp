@@ -4,8 +4,8 @@
 #include <thread>
 #include <vector>
 
+#include "base/error.hpp"
 #include "check.hpp"
-#include "persia/error.hpp"
 #include "tables.hpp"
 
 using namespace persia;

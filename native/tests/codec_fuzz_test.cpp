@@ -16,12 +16,12 @@
 #include <string>
 #include <vector>
 
+#include "base/bytes.hpp"
+#include "base/error.hpp"
+#include "batch/batch.hpp"
+#include "batch/id_part.hpp"
 #include "check.hpp"
-#include "persia/batch.hpp"
-#include "persia/bytes.hpp"
-#include "persia/error.hpp"
-#include "persia/id_part.hpp"
-#include "persia/row_files.hpp"
+#include "files/row_files.hpp"
 
 namespace {
 

@@ -1,4 +1,4 @@
-#include "persia/expiry.hpp"
+#include "table/expiry.hpp"
 
 #include <bit>
 #include <cmath>
@@ -7,7 +7,7 @@
 #include <unordered_map>
 
 #include "check.hpp"
-#include "persia/finite.hpp"
+#include "files/finite.hpp"
 #include "tables.hpp"
 
 using namespace persia;

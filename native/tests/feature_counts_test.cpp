@@ -1,14 +1,14 @@
 // What is counted for each feature, by what a batch asks and by what shards say of it.
-#include "persia/feature_counts.hpp"
+#include "table/feature_counts.hpp"
 
 #include <stdexcept>
 #include <string>
 #include <vector>
 
+#include "base/error.hpp"
 #include "batches.hpp"
 #include "check.hpp"
-#include "persia/error.hpp"
-#include "persia/plan_counts.hpp"
+#include "plan/plan_counts.hpp"
 
 using namespace persia;
 

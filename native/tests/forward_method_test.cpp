@@ -5,8 +5,8 @@
 #include <string>
 #include <thread>
 
+#include "batch/id_part.hpp"
 #include "check.hpp"
-#include "persia/id_part.hpp"
 #include "shard_servers.hpp"
 
 using namespace persia;

@@ -1,4 +1,4 @@
-#include "persia/half.hpp"
+#include "base/half.hpp"
 
 #include <bit>
 #include <cmath>

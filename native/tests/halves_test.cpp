@@ -5,9 +5,9 @@
 #include <random>
 #include <vector>
 
+#include "base/half.hpp"
 #include "check.hpp"
-#include "persia/half.hpp"
-#include "persia/shard_request.hpp"
+#include "table/shard_request.hpp"
 #include "tables.hpp"
 
 using namespace persia;

@@ -1,13 +1,13 @@
 // The hash of strings, in memory of exactly their size; test_string_hash.py has the values of all lengths.
-#include "persia/hash_string.hpp"
+#include "base/hash_string.hpp"
 
 #include <cstring>
 #include <memory>
 #include <set>
 #include <string>
 
+#include "base/hash.hpp"
 #include "check.hpp"
-#include "persia/hash.hpp"
 
 using namespace persia;
 

@@ -1,4 +1,4 @@
-#include "persia/hash.hpp"
+#include "base/hash.hpp"
 
 #include <cstdint>
 #include <random>

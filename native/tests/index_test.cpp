@@ -1,4 +1,4 @@
-#include "persia/index.hpp"
+#include "table/index.hpp"
 
 #include <random>
 #include <unordered_map>

@@ -1,13 +1,13 @@
 // From a batch to tensors: what a plan asks, what a shard refuses, and what becomes of the answers.
-#include "persia/plan.hpp"
+#include "plan/assemble.hpp"
 
 #include <cmath>
 #include <optional>
 #include <vector>
 
+#include "base/error.hpp"
+#include "base/half.hpp"
 #include "check.hpp"
-#include "persia/error.hpp"
-#include "persia/half.hpp"
 #include "tables.hpp"
 
 using namespace persia;

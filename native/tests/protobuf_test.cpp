@@ -3,9 +3,9 @@
 #include <string>
 #include <vector>
 
+#include "base/error.hpp"
 #include "check.hpp"
 #include "messages.hpp"
-#include "persia/error.hpp"
 
 using namespace persia;
 using namespace persia::wire;

@@ -5,9 +5,9 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include "base/error.hpp"
 #include "check.hpp"
 #include "grpc_service.hpp"
-#include "persia/error.hpp"
 
 using namespace persia;
 using namespace persia::routing;

@@ -6,11 +6,11 @@
 #include <string>
 #include <vector>
 
+#include "base/error.hpp"
+#include "base/half.hpp"
 #include "batches.hpp"
 #include "check.hpp"
-#include "persia/error.hpp"
-#include "persia/half.hpp"
-#include "persia/plan.hpp"
+#include "plan/assemble.hpp"
 #include "tables.hpp"
 
 using namespace persia;

@@ -1,4 +1,4 @@
-#include "persia/row_files.hpp"
+#include "files/row_files.hpp"
 
 #include <unistd.h>
 
@@ -10,9 +10,9 @@
 #include <string>
 #include <vector>
 
+#include "base/bytes.hpp"
+#include "base/error.hpp"
 #include "check.hpp"
-#include "persia/bytes.hpp"
-#include "persia/error.hpp"
 
 using namespace persia;
 namespace fs = std::filesystem;

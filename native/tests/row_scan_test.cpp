@@ -1,4 +1,4 @@
-#include "persia/row_scan.hpp"
+#include "files/row_scan.hpp"
 
 #include <unistd.h>
 
@@ -7,9 +7,9 @@
 #include <string>
 #include <vector>
 
+#include "base/error.hpp"
 #include "check.hpp"
-#include "persia/error.hpp"
-#include "persia/row_files.hpp"
+#include "files/row_files.hpp"
 
 using namespace persia;
 namespace fs = std::filesystem;

@@ -12,6 +12,7 @@
 #include "batches.hpp"
 #include "grpc/server.hpp"
 #include "one_shard.hpp"
+#include "plan/assemble.hpp"
 #include "routing/router.hpp"
 
 namespace persia {

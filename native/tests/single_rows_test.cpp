@@ -5,10 +5,10 @@
 #include <utility>
 #include <vector>
 
+#include "base/half.hpp"
 #include "batches.hpp"
 #include "check.hpp"
-#include "persia/half.hpp"
-#include "persia/plan.hpp"
+#include "plan/assemble.hpp"
 #include "tables.hpp"
 
 using namespace persia;

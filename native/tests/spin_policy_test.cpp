@@ -55,6 +55,19 @@ TEST(who_has_no_time_to_spin_sleeps) {
     CHECK(!should_spin(policy, 0us, 0us) && !should_spin(policy, 1us, 0us));
 }
 
+// As long as it sleeps, answers take longer: what it knows is of waits that spin, so it has to spin to learn more.
+TEST(who_waits_for_slow_answers_tries_again_now_and_then) {
+    Alone policy;
+    learn(policy, kSpin + 10us, kLong);
+    int tries = 0;
+    for (int i = 0; i < kLong; ++i) tries += policy.tries_again() ? 1 : 0;
+    CHECK(tries > 1 && tries < kLong / 10);
+    CHECK(policy.should_spin(kBegan, Clock::time_point::max(), kSpin, kBegan, true));
+    CHECK(!policy.should_spin(kBegan, Clock::time_point::max(), kSpin, kBegan + kSpin, true));
+    policy.begin_wait();
+    CHECK(!policy.should_spin(kBegan, Clock::time_point::max(), kSpin, kBegan, true));  // beside another one
+}
+
 TEST(a_time_beyond_all_clocks_is_long) {
     const Alone policy;
     CHECK(should_spin(policy, 1h, Clock::duration::max()));

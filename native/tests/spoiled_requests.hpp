@@ -10,10 +10,10 @@
 #include <string>
 #include <vector>
 
+#include "base/error.hpp"
+#include "base/half.hpp"
 #include "batches.hpp"
-#include "persia/error.hpp"
-#include "persia/half.hpp"
-#include "persia/plan.hpp"
+#include "plan/plan.hpp"
 #include "tables.hpp"
 
 namespace persia {

@@ -1,4 +1,4 @@
-#include "persia/table.hpp"
+#include "table/table.hpp"
 
 #include <cmath>
 #include <cstring>
@@ -6,8 +6,8 @@
 #include <set>
 #include <vector>
 
+#include "base/error.hpp"
 #include "check.hpp"
-#include "persia/error.hpp"
 #include "tables.hpp"
 
 using namespace persia;

@@ -6,8 +6,8 @@
 #include <utility>
 #include <vector>
 
-#include "persia/shard_request.hpp"
-#include "persia/table.hpp"
+#include "table/shard_request.hpp"
+#include "table/table.hpp"
 
 namespace persia {
 

@@ -1,8 +1,8 @@
 // Files of certificates and keys: which are refused, and what is said of them.
 #include <string>
 
+#include "base/error.hpp"
 #include "certified.hpp"
-#include "persia/error.hpp"
 
 using namespace certified;
 

@@ -1,8 +1,8 @@
 // Certificates that change while connections live.
 #include <string>
 
+#include "base/error.hpp"
 #include "certified.hpp"
-#include "persia/error.hpp"
 
 using namespace certified;
 

@@ -5,8 +5,8 @@
 #include <string>
 #include <vector>
 
+#include "base/error.hpp"
 #include "certified.hpp"
-#include "persia/error.hpp"
 
 using namespace certified;
 using Outcome = Transport::Outcome;

@@ -4,9 +4,9 @@
 #include <fstream>
 #include <string>
 
+#include "base/error.hpp"
 #include "certified.hpp"
 #include "grpc/guard.hpp"
-#include "persia/error.hpp"
 
 using certified::Folder;
 using certified::has;

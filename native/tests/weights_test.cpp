@@ -1,5 +1,5 @@
 // Weights of ids: from a byte batch and an id part to what rows are multiplied with; and which ids of a raw slot are kept.
-#include "persia/weights.hpp"
+#include "batch/weights.hpp"
 
 #include <cmath>
 #include <limits>
@@ -7,11 +7,12 @@
 #include <string>
 #include <vector>
 
+#include "base/error.hpp"
+#include "batch/id_part.hpp"
 #include "batches.hpp"
 #include "check.hpp"
-#include "persia/error.hpp"
-#include "persia/id_part.hpp"
-#include "persia/plan.hpp"
+#include "plan/factors.hpp"
+#include "plan/plan.hpp"
 
 using namespace persia;
 

@@ -4,9 +4,9 @@
 #include <iterator>
 #include <string>
 
+#include "base/error.hpp"
 #include "check.hpp"
 #include "messages.hpp"
-#include "persia/error.hpp"
 
 using namespace persia;
 using namespace persia::wire;

@@ -3,9 +3,9 @@
 #include <cstdio>
 #include <vector>
 
+#include "base/error.hpp"
 #include "check.hpp"
 #include "one_shard.hpp"
-#include "persia/error.hpp"
 #include "wire/forward.hpp"
 
 using namespace persia;

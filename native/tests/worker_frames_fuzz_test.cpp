@@ -9,7 +9,7 @@
 
 #include "check.hpp"
 #include "inference/worker_frames.hpp"
-#include "persia/error.hpp"
+#include "base/error.hpp"
 #include "spoiled_requests.hpp"
 
 using namespace persia::inference;

@@ -5,8 +5,8 @@
 #include <random>
 #include <string>
 
+#include "base/error.hpp"
 #include "check.hpp"
-#include "persia/error.hpp"
 
 using namespace persia::inference;
 

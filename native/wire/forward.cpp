@@ -3,7 +3,7 @@
 #include <algorithm>
 #include <utility>
 
-#include "persia/plan.hpp"
+#include "plan/plan.hpp"
 
 namespace persia::wire {
 

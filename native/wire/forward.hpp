@@ -11,7 +11,7 @@
 #include <vector>
 
 #include "grpc/message.hpp"
-#include "persia/snapshot.hpp"
+#include "table/snapshot.hpp"
 #include "wire/protobuf.hpp"
 
 namespace persia::wire {

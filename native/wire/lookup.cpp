@@ -4,7 +4,7 @@
 #include <string>
 #include <utility>
 
-#include "persia/error.hpp"
+#include "base/error.hpp"
 
 namespace persia::wire {
 

@@ -9,7 +9,7 @@
 #include <span>
 
 #include "grpc/message.hpp"
-#include "persia/shard_request.hpp"
+#include "table/shard_request.hpp"
 #include "wire/protobuf.hpp"
 
 namespace persia::wire {

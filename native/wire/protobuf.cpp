@@ -4,7 +4,7 @@
 #include <limits>
 #include <utility>
 
-#include "persia/error.hpp"
+#include "base/error.hpp"
 
 namespace persia::wire {
 
@@ -131,6 +131,14 @@ void MessageWriter::bytes(std::uint32_t field, std::span<const std::byte> value)
     if (value.empty()) return;
     put_length(field, value.size());
     append(value);
+}
+
+void MessageWriter::element(std::uint32_t field, std::span<const std::byte> value) {
+    put_length(field, value.size());
+    if (value.size() < kWorthLending) return append(value);
+    message_.append(std::as_bytes(std::span(small_)));
+    small_.clear();
+    message_.append(value, owner_);
 }
 
 void MessageWriter::packed(std::uint32_t field, std::span<const std::uint64_t> values) {

@@ -98,6 +98,8 @@ class MessageWriter {
     void varint(std::uint32_t field, std::uint64_t value);
     void fixed64(std::uint32_t field, std::uint64_t value);
     void bytes(std::uint32_t field, std::span<const std::byte> value);  // copied
+    // One of a repeated field, which counts if it is empty, too. Lent if it is large; without an owner the caller keeps it.
+    void element(std::uint32_t field, std::span<const std::byte> value);
     void packed(std::uint32_t field, std::span<const std::uint64_t> values);
 
     // Numbers as they are, aligned in the message. Lent if there are many, else copied.

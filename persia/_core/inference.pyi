@@ -37,12 +37,16 @@ class ModelVersion:
         queue_size: int,
         max_body_bytes: int,
         response_timeout: float,
+        client_timeout: float = 0.0,
+        only_idle: bool = False,
     ) -> None: ...
     def expect_workers(self, count: int) -> None:
         """How many it is to have. 0: requests are refused rather than wait."""
     def add_worker(self, socket: int) -> Worker:
         """Takes the descriptor of a socket to a process that has loaded the model."""
     def wait_until_idle(self, seconds: float) -> bool: ...
+    def ask(self, headers: Sequence[tuple[str, str]], seconds: float) -> tuple[bytes, str, str]:
+        """A request without inputs: the answer's body, and of a failure its kind, such as "no worker", and its words."""
     def counts(self) -> dict[str, int]:
         """Now: queued, at_work, workers; since the start: refused, expired."""
     def figures(self) -> dict[str, Any]:
@@ -54,12 +58,22 @@ class ModelVersion:
 class Models:
     """What predictions are answered from. Any thread may use it."""
 
-    def set(self, name: str, versions: dict[str, ModelVersion], default_version: str) -> None: ...
+    def set(
+        self,
+        name: str,
+        versions: dict[str, ModelVersion],
+        default_version: str,
+        *,
+        weights: dict[str, float] = ...,
+        sticky_by: str = "",
+        shadow: str = "",
+        shadow_share: float = 1.0,
+    ) -> None: ...
     def remove(self, name: str) -> None: ...
     def asked(self) -> list[tuple[str, str, int, int, int]]:
         """Model, version as asked for (empty: none), requests, microseconds of all together, and of these in the queue."""
 
-class Traffic(CallObserver):
+class Answers(CallObserver):
     """All answers over HTTP and gRPC: counted, and written to an access log. Any thread may use it."""
 
     def __init__(self, access_log: str | None = None) -> None:
@@ -76,6 +90,27 @@ class Keys(Guard):
 
 def predictions_method(models: Models, streams: bool = False) -> Method:
     """`InferenceAPIsService.Predictions`, or `StreamPredictions`."""
+
+def model_infer_method(models: Models) -> Method:
+    """`GRPCInferenceService.ModelInfer` of the Open Inference Protocol."""
+
+_Parameters = dict[str, bool | int | float | str]
+_ReadInput = tuple[str, str, tuple[int, ...], _Parameters, int, bytes | list[bytes]]
+
+def read_infer_request(
+    message: Buffer,
+) -> tuple[str, str, str, _Parameters, list[_ReadInput], list[tuple[str, _Parameters]], list[tuple[int, int]]]:
+    """A ModelInferRequest: model, version, id, parameters; the inputs; the outputs that are asked for; where raw tensors lie.
+
+    An input: name, datatype, shape, parameters, and the field of its contents with its elements: numbers as bytes,
+    little-endian and as wide as the field has them; field 0: it has none. A raw tensor: where it begins in the message, and
+    its size. Raises DecodeError, InvalidInput.
+    """
+
+_WrittenOutput = tuple[str, str, tuple[int, ...], int, Buffer | list[bytes]]
+
+def write_infer_response(model: str, version: str, id: str, outputs: Sequence[_WrittenOutput], raw: Sequence[Buffer]) -> bytes:
+    """A ModelInferResponse. Outputs are as the inputs that are read, without parameters."""
 
 class WorkerChannel:
     """The worker's end of the socket. One thread uses it."""
@@ -133,7 +168,7 @@ class HttpServer:
         models: Models | None = None,
         guard: Guard | None = None,
         key_guard: Guard | None = None,
-        traffic: Traffic | None = None,
+        answers: Answers | None = None,
         cors: tuple[str, str, str] = ...,
         max_body_bytes: int = ...,
         max_connections: int = ...,

@@ -28,7 +28,11 @@ _PROCESSOR_FLAGS = {"AVX2": "avx2", "AVX512": "avx512f", "AVX512_VNNI": "avx512_
 
 
 class CompiledModel(DenseModel):
-    """A lone sample is scored with a copy of itself. So each output must have a row for each sample."""
+    """A lone sample is scored with a copy of itself. So each output must have a row for each sample.
+
+    Attributes:
+        inputs: How many tensors it takes.
+    """
 
     def __init__(self, path: Path, device: torch.device) -> None:
         """Raises InvalidInput if the package was compiled for another machine or device, and what torch raises."""
@@ -36,7 +40,8 @@ class CompiledModel(DenseModel):
         os.environ[_CHECK_INPUTS] = "1"
         index = device.index if device.type == "cuda" else -1
         self._loader = torch._inductor.aoti_load_package(str(path), device_index=index).loader
-        _, outputs = self._loader.get_call_spec()
+        inputs, outputs = self._loader.get_call_spec()
+        self.inputs = treespec_loads(inputs).num_leaves
         self._outputs = treespec_loads(outputs)  # once: a package that is called reads this anew each time, for 100 us
 
     def __call__(self, dense: Tensors, embeddings: Tensors) -> Any:

@@ -18,7 +18,7 @@ from persia.errors import InvalidInput, NotFound
 from .model import DenseModel, Tensors
 from .onnx_names import check_order, places_of
 
-__all__ = ["OnnxModel"]
+__all__ = ["OnnxModel", "open_session"]
 
 _TYPES = {"tensor(float16)": "float16", "tensor(float)": "float32", "tensor(double)": "float64", "tensor(bool)": "bool"} | {
     f"tensor({name})": name for name in ("int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "uint64")
@@ -28,17 +28,7 @@ _TYPES = {"tensor(float16)": "float16", "tensor(float)": "float32", "tensor(doub
 class OnnxModel(DenseModel):
     def __init__(self, path: Path, device: torch.device) -> None:
         """Raises NotFound without ONNX Runtime, InvalidInput for names that mislead, and what it raises if it cannot load."""
-        try:
-            import onnxruntime
-        except ModuleNotFoundError as error:
-            raise NotFound(f"an ONNX model needs {error.name}: pip install 'persia-serve[onnx]'") from error
-        options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = torch.get_num_threads()
-        options.log_severity_level = 3
-        wanted = [("CUDAExecutionProvider", {"device_id": device.index or 0})] if device.type == "cuda" else []
-        offered = onnxruntime.get_available_providers()
-        providers = [*(provider for provider in wanted if provider[0] in offered), "CPUExecutionProvider"]
-        self._session = onnxruntime.InferenceSession(str(path), options, providers=providers)
+        self._session = open_session(path, device)
         self._device = device
         self._inputs = [(entry.name, _TYPES.get(entry.type, entry.type)) for entry in self._session.get_inputs()]
         self._outputs = [entry.name for entry in self._session.get_outputs()]
@@ -75,6 +65,21 @@ class OnnxModel(DenseModel):
                     f"the ONNX model takes {names}, got {len(dense)} dense tensors, {len(embeddings)} embeddings"
                 )
         return [lists[which][i] for which, i in self._places]
+
+
+def open_session(path: Path, device: torch.device) -> Any:
+    """An InferenceSession. Raises NotFound without ONNX Runtime, and what it raises if it cannot load the file."""
+    try:
+        import onnxruntime
+    except ModuleNotFoundError as error:
+        raise NotFound(f"an ONNX model needs {error.name}: pip install 'persia-serve[onnx]'") from error
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = torch.get_num_threads()
+    options.log_severity_level = 3
+    wanted = [("CUDAExecutionProvider", {"device_id": device.index or 0})] if device.type == "cuda" else []
+    offered = onnxruntime.get_available_providers()
+    providers = [*(provider for provider in wanted if provider[0] in offered), "CPUExecutionProvider"]
+    return onnxruntime.InferenceSession(str(path), options, providers=providers)
 
 
 def _as(dtype: str, tensor: torch.Tensor, name: str) -> npt.NDArray[Any]:

@@ -26,7 +26,12 @@ LAUNCHER = Path(sys.executable).with_name("persia-launcher")
 
 
 def make_mar(
-    store: Path, name: str, version: str = "1.0", handler: Path = HANDLERS / "probe.py", config: str | None = None
+    store: Path,
+    name: str,
+    version: str = "1.0",
+    handler: Path = HANDLERS / "probe.py",
+    config: str | None = None,
+    requirements: str | None = None,
 ) -> str:
     """A new archive in the store, as torch-model-archiver would make it. Returns its name."""
     store.mkdir(parents=True, exist_ok=True)
@@ -37,6 +42,9 @@ def make_mar(
         if config is not None:
             archive.writestr("model-config.yaml", config)
             model["configFile"] = "model-config.yaml"
+        if requirements is not None:
+            archive.writestr("requirements.txt", requirements)
+            model["requirementsFile"] = "requirements.txt"
         archive.writestr(
             "MAR-INF/MANIFEST.json", json.dumps({"runtime": "python", "model": model, "archiverVersion": "0.12.0"})
         )
@@ -85,8 +93,9 @@ class ModelServerRun:
         environment: Mapping[str, str] | None = None,
         **properties: object,
     ) -> None:
-        """environment: beside that of the test. properties: keys of config.properties; None: the key is left out."""
+        """environment: besides that of the tests. properties: keys of config.properties; None: the key is left out."""
         directory.mkdir(parents=True, exist_ok=True)
+        self.store = store
         config = directory / "config.properties"
         places: dict[str, object] = {
             "inference_address": "http://127.0.0.1:0",

@@ -94,7 +94,7 @@ def test_a_model_lives_and_goes_over_grpc(server: ModelServerRun) -> None:
         ("url=../probe-1.0.mar", 404, "Relative path is not allowed in url: ../probe-1.0.mar"),
         ("url=http://127.0.0.1/x.mar", 404, "does not match any allowed URL(s)"),
         ("url=probe-1.0.mar&runtime=python4", 400, "Invalid RuntimeType value: python4"),
-        ("url=fails_to_load-1.0.mar&initial_workers=1", 500, "Failed to start workers for model fails_to_load: RuntimeError"),
+        ("url=fails_to_load-1.0.mar&initial_workers=1", 500, "Failed to start workers for model fails_to_load version: 1.0"),
     ],
 )
 def test_registrations_that_fail(server: ModelServerRun, query: str, status: int, words: str) -> None:

@@ -1,0 +1,82 @@
+"""`--start` and `--stop` as `torchserve` has them: a server in the background, and the file by which it is found."""
+
+from __future__ import annotations
+
+import os
+import select
+import signal
+import sys
+import tempfile
+from pathlib import Path
+
+from persia.errors import Unavailable
+from persia.system.lock import lock_file
+
+__all__ = ["Background", "report", "stop_server"]
+
+STOP_SECONDS = 60.0
+
+
+def _pid_file() -> Path:
+    return Path(tempfile.gettempdir(), f".persia_model_server.{os.getuid()}.pid")
+
+
+class Background:
+    """The right to be the one server that `--start` has started. It ends with the process."""
+
+    def __init__(self) -> None:
+        """Raises Unavailable if there is one already, OSError."""
+        self._lock = lock_file(_pid_file())
+        if self._lock is None:
+            raise Unavailable("a model server is already running: `persia-launcher model-server --stop` ends it")
+        os.ftruncate(self._lock, 0)  # whoever it named has ended
+
+    def detach(self) -> int | None:
+        """Goes on in a new process, in the background, and returns there where to report().
+
+        In the old process it returns None when the new one has reported, and ends the old one if the new one ends instead.
+        """
+        heard, told = os.pipe()
+        pid = os.fork()
+        if pid == 0:
+            os.close(heard)
+            os.setsid()
+            return told
+        os.close(told)
+        started = os.read(heard, 1)
+        os.close(heard)
+        if not started:
+            _, status = os.waitpid(pid, 0)
+            sys.exit(os.waitstatus_to_exitcode(status) or 1)
+        return None
+
+    def note(self) -> None:
+        """Writes which process it is."""
+        assert self._lock is not None
+        os.pwrite(self._lock, str(os.getpid()).encode(), 0)
+
+
+def report(told: int) -> None:
+    """The server listens."""
+    os.write(told, b"1")
+    os.close(told)
+
+
+def stop_server(waits: bool) -> str:
+    """Asks the server that `--start` has started to end; the sentence to print. Raises Unavailable, OSError."""
+    path = _pid_file()
+    unlocked = lock_file(path)
+    if unlocked is not None:
+        os.close(unlocked)
+        return "The model server is not running."
+    pid = int(path.read_text() or 0)
+    if pid == 0:
+        raise Unavailable("the model server is about to start: try again when it has said that it is started")
+    process = os.pidfd_open(pid)
+    try:
+        signal.pidfd_send_signal(process, signal.SIGTERM)
+        if waits and not select.select([process], [], [], STOP_SECONDS)[0]:
+            raise Unavailable(f"the model server, process {pid}, has not ended within {STOP_SECONDS:.0f} s")
+    finally:
+        os.close(process)
+    return "The model server has stopped." if waits else "The model server stops."

@@ -1,0 +1,83 @@
+"""Archives that a registration names by a URL: copied or fetched into the model store, from where the server allows it."""
+
+from __future__ import annotations
+
+import logging
+import os
+import re
+import shutil
+import urllib.error
+import urllib.request
+from collections.abc import Sequence
+from contextlib import suppress
+from pathlib import Path, PurePosixPath
+from typing import IO, Any
+from urllib.parse import unquote, urlsplit
+
+from persia.system.durable import replacing
+
+from .refusals import DownloadFailed, FileExists, NotFound
+
+__all__ = ["fetch", "is_url", "name_of", "remove_fetched"]
+
+log = logging.getLogger(__name__)
+
+_SCHEMES = ("file", "http", "https")
+_SECONDS = 60.0  # without a byte
+
+
+def is_url(url: str) -> bool:
+    """Whether it names an archive outside of the model store."""
+    return "://" in url
+
+
+def fetch(url: str, store: Path, allowed: Sequence[re.Pattern[str]]) -> Path:
+    """The new file in the store. Raises NotFound for URLs that are not allowed, FileExists, DownloadFailed.
+
+    A server that answers with a redirection is followed to URLs that are allowed themselves.
+    """
+    _check(url, allowed)
+    name = name_of(url)
+    if not name:
+        raise DownloadFailed(url)
+    path = store / name
+    if path.exists():
+        raise FileExists(name)
+    opener = urllib.request.build_opener(_CheckedRedirects(allowed))
+    try:
+        with opener.open(url, timeout=_SECONDS) as source, replacing(path) as temporary:
+            with temporary.open("xb") as file:
+                shutil.copyfileobj(source, file)
+            if path.exists():  # another registration was faster
+                raise FileExists(name)
+    except (OSError, ValueError, urllib.error.URLError) as error:
+        log.error("the archive %s could not be fetched: %s", url, error)
+        raise DownloadFailed(url) from error
+    return path
+
+
+def name_of(url: str) -> str:
+    """Of the file in the store that an archive is fetched into."""
+    return PurePosixPath(unquote(urlsplit(url).path)).name
+
+
+def remove_fetched(path: Path) -> None:
+    """Of an archive that is served no more."""
+    with suppress(FileNotFoundError):
+        os.unlink(path)
+
+
+def _check(url: str, allowed: Sequence[re.Pattern[str]]) -> None:
+    if urlsplit(url).scheme.lower() not in _SCHEMES or not any(pattern.fullmatch(url) for pattern in allowed):
+        raise NotFound(f"Given URL {url} does not match any allowed URL(s)")
+
+
+class _CheckedRedirects(urllib.request.HTTPRedirectHandler):
+    def __init__(self, allowed: Sequence[re.Pattern[str]]) -> None:
+        self._allowed = allowed
+
+    def redirect_request(
+        self, req: urllib.request.Request, fp: IO[bytes], code: int, msg: str, headers: Any, newurl: str
+    ) -> urllib.request.Request | None:
+        _check(newurl, self._allowed)
+        return super().redirect_request(req, fp, code, msg, headers, newurl)

@@ -1,0 +1,59 @@
+"""Restores what a state directory has kept when the server starts, and keeps what changes from then on."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Sequence
+
+from .refusals import Refusal
+from .registration import Registration
+from .registry import Registry
+from .state import KeptState, Model, StateDirectory, kept, registrations, traffic_of
+
+__all__ = ["Keeper"]
+
+log = logging.getLogger(__name__)
+
+
+class Keeper:
+    """Thread safety: any thread may call keep()."""
+
+    def __init__(self, directory: StateDirectory, registry: Registry) -> None:
+        """Raises ConfigError, OSError."""
+        self._directory = directory
+        self._registry = registry
+        self._left = directory.read()
+        self._brought = list(self._left.brought)
+        self._lost: dict[str, Model] = {}  # that could not be restored: they are tried again at the next start
+        self._is_restored = False
+        self._lock = threading.Lock()
+
+    def plan(self, named: Sequence[Registration]) -> list[Registration]:
+        """What is to be registered at the start: what was left, and of what is named now that which is new."""
+        new = [one for one in named if one.url not in self._brought]
+        self._brought += [one.url for one in new]
+        return [*registrations(self._left), *new]
+
+    def restored(self) -> None:
+        """The plan was carried out, as far as it could be; from now on changes are kept."""
+        for name, traffic in traffic_of(self._left).items():
+            try:
+                self._registry.set_traffic(name, traffic)
+            except Refusal as refusal:
+                log.error("how the requests of %s were dealt out is not restored: %s", name, refusal)
+        there = self._registry.kept()
+        self._lost = {name: model for name, model in self._left.models.items() if name not in there}
+        self._is_restored = True
+        self.keep()
+
+    def keep(self) -> None:
+        """On return the state is on disk. If the disk takes nothing, the log says so: the change holds until a restart."""
+        if not self._is_restored:
+            return
+        with self._lock:
+            models = {name: kept(model) for name, model in self._registry.kept().items()}
+            try:
+                self._directory.write(KeptState(self._lost | models, self._brought))
+            except OSError as error:
+                log.error("the state could not be kept, and a restart will undo the last change: %s", error)

@@ -1,0 +1,89 @@
+"""The packages that an archive asks for with a requirements.txt: installed once for each content, and kept.
+
+TorchServe installs them again for each registration. Here the same requirements, for the same Python, are found again where
+they were installed before. What pip is told by the environment (PIP_INDEX_URL, PIP_FIND_LINKS, PIP_NO_INDEX) holds here, too.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import os
+import subprocess
+import sys
+import sysconfig
+import tempfile
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from persia.system.lock import locked
+
+from .refusals import RequirementsFailed
+
+__all__ = ["Installed", "install"]
+
+log = logging.getLogger(__name__)
+
+_INSTALL = ("-m", "pip", "install", "--disable-pip-version-check", "--no-input")
+_PACKAGES = ("*.whl", "*.tar.gz", "*.zip")
+_LINES_OF_PIP = 20
+
+
+@dataclass(frozen=True)
+class Installed:
+    """What the workers of a model are started with: a Python, and a directory of packages that goes before its own."""
+
+    python: str = sys.executable
+    packages: Path | None = None
+
+
+def install(model: str, directory: Path, requirements: Path, cache: Path, venv: bool) -> Installed:
+    """Raises RequirementsFailed. venv: the packages get a Python environment of their own, that sees the server's as well."""
+    if not requirements.is_file():
+        raise RequirementsFailed(model, f"the archive has no file {requirements.name}")
+    place = cache / _key(requirements, directory, venv)
+    cache.mkdir(parents=True, exist_ok=True)
+    with locked(place.with_suffix(".lock")):
+        if not place.is_dir():
+            log.info("installing the requirements of %s into %s", model, place)
+            with tempfile.TemporaryDirectory(dir=cache, prefix="new-") as scratch:
+                new = Path(scratch, "installed")
+                (_make_venv if venv else _make_packages)(model, new, place, directory, requirements)
+                new.rename(place)
+    return Installed(python=str(place / "bin" / "python")) if venv else Installed(packages=place)
+
+
+def _key(requirements: Path, directory: Path, venv: bool) -> str:
+    """Of everything that decides what is installed: the requirements, packages in the archive, and this Python."""
+    content = hashlib.sha256(repr((sys.executable, sysconfig.get_platform(), sys.version, venv)).encode())
+    packages = sorted(path for pattern in _PACKAGES for path in directory.rglob(pattern))
+    for path in (requirements, *packages):
+        content.update(path.name.encode() + b"\0" + hashlib.sha256(path.read_bytes()).digest())
+    return content.hexdigest()
+
+
+def _make_packages(model: str, new: Path, _place: Path, directory: Path, requirements: Path) -> None:
+    _run_pip(model, directory, [sys.executable, *_INSTALL, "--target", str(new), "--requirement", str(requirements)])
+    new.mkdir(exist_ok=True)  # requirements may be empty
+
+
+def _make_venv(model: str, new: Path, place: Path, directory: Path, requirements: Path) -> None:
+    """A link to Python, the packages, and a file that lets it see those of the server."""
+    _run_pip(model, directory, [sys.executable, "-m", "venv", "--without-pip", str(new)])
+    packages = next(new.glob("lib/python*/site-packages"))
+    _run_pip(model, directory, [sys.executable, *_INSTALL, "--target", str(packages), "--requirement", str(requirements)])
+    own = [path for path in sys.path if path.endswith(("site-packages", "dist-packages"))]
+    lines = [f"import site; site.addsitedir({path!r})" for path in own]
+    (packages / "of_the_server.pth").write_text("\n".join(lines) + "\n")
+    config = new / "pyvenv.cfg"
+    config.write_text(config.read_text().replace(str(new), str(place)))
+
+
+def _run_pip(model: str, directory: Path, command: Sequence[str]) -> None:
+    environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
+    ended = subprocess.run(command, cwd=directory, env=environment, capture_output=True, text=True)
+    if ended.returncode != 0:
+        said = "\n".join((ended.stdout + ended.stderr).splitlines()[-_LINES_OF_PIP:])
+        log.error("the requirements of %s could not be installed:\n%s", model, said)
+        raise RequirementsFailed(model, "see the server's log")

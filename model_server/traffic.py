@@ -1,0 +1,87 @@
+"""How the requests of a model are dealt out among its versions: by weight, and copied to a candidate."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from .refusals import BadRequest, VersionNotFound
+
+__all__ = ["Traffic", "parse_traffic"]
+
+_MOST_WEIGHT = 1_000_000
+_KEYS = ("weights", "sticky_by", "shadow", "shadow_share")
+
+
+@dataclass(frozen=True)
+class Traffic:
+    """Of requests that name no version. Without weights the default version gets all of them.
+
+    sticky_by: a header or a gRPC metadata key; requests with the same value of it get the same version.
+    shadow: a version that gets copies of a share of the requests, which nobody waits for.
+    """
+
+    weights: Mapping[str, int] = field(default_factory=dict)
+    sticky_by: str = ""
+    shadow: str = ""
+    shadow_share: float = 1.0
+
+    def __bool__(self) -> bool:
+        return bool(self.weights or self.shadow)
+
+    def without(self, version: str) -> Traffic:
+        """As it goes on when a version is gone."""
+        weights = {name: weight for name, weight in self.weights.items() if name != version}
+        if not any(weights.values()):
+            weights = {}
+        return replace(self, weights=weights, shadow="" if self.shadow == version else self.shadow)
+
+    def described(self) -> dict[str, Any]:
+        """As the management says it, and takes it."""
+        return {
+            "weights": dict(self.weights),
+            "sticky_by": self.sticky_by,
+            "shadow": self.shadow,
+            "shadow_share": self.shadow_share,
+        }
+
+
+def parse_traffic(name: str, asked: Mapping[str, str], versions: Collection[str]) -> Traffic:
+    """asked: `weights` such as `1.0:90,2.0:10`, `sticky_by`, `shadow`, `shadow_share`. Raises BadRequest, VersionNotFound."""
+    if unknown := sorted(set(asked) - set(_KEYS)):
+        raise BadRequest(f"expected {', '.join(_KEYS)}, got {unknown[0]}")
+    traffic = Traffic(
+        weights=_weights(asked.get("weights", "")),
+        sticky_by=asked.get("sticky_by", "").lower(),
+        shadow=asked.get("shadow", ""),
+        shadow_share=_share(asked.get("shadow_share", "1")),
+    )
+    for version in (*traffic.weights, *([traffic.shadow] if traffic.shadow else [])):
+        if version not in versions:
+            raise VersionNotFound(f"Model version: {version} does not exist for model: {name}")
+    return traffic
+
+
+def _weights(text: str) -> dict[str, int]:
+    weights: dict[str, int] = {}
+    for part in filter(None, (part.strip() for part in text.split(","))):
+        version, _, weight = part.rpartition(":")
+        if not version or version in weights or not weight.isdecimal() or int(weight) > _MOST_WEIGHT:
+            raise BadRequest(
+                f"expected weights such as 1.0:90,2.0:10, each version once and up to {_MOST_WEIGHT}, got {part!r}"
+            )
+        weights[version] = int(weight)
+    if weights and not any(weights.values()):
+        raise BadRequest(f"expected at least one version with a weight over 0, got {text!r}")
+    return weights
+
+
+def _share(text: str) -> float:
+    try:
+        share = float(text)
+    except ValueError:
+        share = -1.0
+    if not 0 < share <= 1:
+        raise BadRequest(f"expected a shadow_share over 0 and up to 1, got {text!r}")
+    return share

@@ -1,0 +1,61 @@
+#include "inference/rest_responder.hpp"
+
+#include <utility>
+
+namespace persia::inference {
+
+namespace {
+
+Headers with_standing(Headers headers, const std::string& request_id) {
+    headers.emplace_back("x-request-id", request_id);
+    headers.emplace_back("Pragma", "no-cache");
+    headers.emplace_back("Cache-Control", "no-cache; no-store, must-revalidate, private");
+    headers.emplace_back("Expires", "Thu, 01 Jan 1970 00:00:00 UTC");
+    return headers;
+}
+
+grpc::OutgoingMessage body_of(Prediction& prediction) {
+    grpc::OutgoingMessage body;
+    body.append(prediction.body, std::move(prediction.owner));
+    return body;
+}
+
+}  // namespace
+
+void RestResponder::on_prediction(Prediction prediction, bool more) {
+    const bool first = !began_.exchange(true);
+    if (first) {
+        http::Response response{prediction.status,
+                                prediction.reason,
+                                with_standing(std::move(prediction.headers), request_id_),
+                                {},
+                                manners_.errors_close && prediction.status >= 400};
+        if (!more) {
+            response.body = body_of(prediction);
+            return exchange_->respond(std::move(response));
+        }
+        exchange_->begin(std::move(response));
+    }
+    exchange_->send(body_of(prediction));
+    if (!more) exchange_->end();
+}
+
+void RestResponder::on_failure(const Failure& failure) {
+    if (began_.exchange(true)) return exchange_->end();  // what was said cannot be taken back
+    http::Response response = manners_.failure(failure);
+    response.headers = with_standing(std::move(response.headers), request_id_);
+    exchange_->respond(std::move(response));
+}
+
+void watch_deadline(net::Reactor& reactor, Clock::time_point deadline, const std::shared_ptr<Responder>& responder) {
+    reactor.at(deadline, [weak = std::weak_ptr(responder)] {
+        const auto waiting = weak.lock();
+        if (waiting && !waiting->has_ended()) {
+            waiting->on_failure({Failure::Kind::expired, 408, "the deadline passed before the handler answered", {}});
+        }
+    });
+}
+
+std::string retry_after_seconds(const Failure& failure) { return std::to_string((failure.retry_after.count() + 999) / 1000); }
+
+}  // namespace persia::inference

@@ -1,0 +1,67 @@
+// What the embedding configuration says about each feature, as the routing kernels need it; and the way from id to sign.
+//
+// Thread safety: plain values, read-only once built.
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <string_view>
+#include <unordered_map>
+#include <vector>
+
+#include "base/hash.hpp"
+
+namespace persia {
+
+struct Slot {
+    std::string name;
+    std::uint32_t dim = 0;
+    std::uint32_t sample_fixed_size = 10;  // columns of a raw tensor
+    bool summation = true;                 // pooled (batch, dim), or raw (batch, sample_fixed_size, dim + 1)
+    bool sqrt_scaling = false;  // by the number of ids of a sample; of a raw tensor by that of its hash stack's rounds
+    bool mean = false;          // summation only, and without sqrt_scaling
+    bool weighted = false;      // summation only: ids come with weights
+    bool keep_last = false;     // raw only: of too many ids of a sample the last ones count
+    std::uint32_t hash_stack_rounds = 0;  // 0: ids are looked up as they are
+    std::uint64_t hash_stack_size = 0;    // rows per round
+    std::uint64_t prefix = 0;             // of the slot's group, in the high bits
+    std::uint32_t feature = 0;            // feature_id() of the name; Slots fills it in
+
+    // How many signs stand for one id.
+    std::uint32_t signs_per_id() const { return hash_stack_rounds == 0 ? 1 : hash_stack_rounds; }
+};
+
+class Slots {
+  public:
+    // Throws InvalidInput for a prefix_bits outside 1..63, a dim or fixed size of 0, a name twice, an empty hash stack.
+    Slots(std::vector<Slot> slots, unsigned prefix_bits);
+
+    // Null if there is none of this name.
+    const Slot* find(std::string_view name) const;
+
+    // The slot whose name is most like this one, for messages about names that are misspelled. Null if none is like it.
+    const Slot* nearest(std::string_view name) const;
+
+    // The remainder is by 2^k - 1, not 2^k: so Persia's trainers wrote their rows.
+    std::uint64_t sign_of(std::uint64_t id, std::uint64_t prefix) const {
+        return (id < modulus_ ? id : id % modulus_) + prefix;
+    }
+
+    const std::vector<Slot>& all() const { return slots_; }
+
+    // Of the slot that makes the most of them.
+    std::uint32_t most_signs_per_id() const { return most_signs_per_id_; }
+
+  private:
+    struct NameHash {
+        using is_transparent = void;
+        std::size_t operator()(std::string_view name) const { return std::hash<std::string_view>{}(name); }
+    };
+
+    std::vector<Slot> slots_;
+    std::unordered_map<std::string, std::size_t, NameHash, std::equal_to<>> by_name_;
+    std::uint64_t modulus_;
+    std::uint32_t most_signs_per_id_ = 1;
+};
+
+}  // namespace persia

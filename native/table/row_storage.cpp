@@ -1,0 +1,106 @@
+#include "table/row_storage.hpp"
+
+#include <algorithm>
+#include <bit>
+#include <cmath>
+#include <cstring>
+#include <string>
+
+#include "base/error.hpp"
+#include "base/half.hpp"
+
+namespace persia {
+
+static_assert(std::endian::native == std::endian::little, "rows are copied from files as they are");
+
+namespace {
+
+constexpr float kInt8Steps = 127.0F;
+constexpr std::uint32_t kPiece = 64;  // numbers that are converted at a time, on the stack
+
+float value_at(const std::byte* values, std::uint32_t i) {
+    float value;
+    std::memcpy(&value, values + std::size_t{i} * sizeof(float), sizeof(float));
+    return value;
+}
+
+void store_half(const std::byte* values, std::uint32_t dim, std::byte* row) {
+    float piece[kPiece];
+    std::uint16_t half[kPiece];
+    for (std::uint32_t begin = 0; begin < dim; begin += kPiece) {
+        const std::size_t n = std::min(kPiece, dim - begin);
+        std::memcpy(piece, values + std::size_t{begin} * sizeof(float), n * sizeof(float));
+        to_half(piece, half, n);
+        std::memcpy(row + std::size_t{begin} * sizeof(half[0]), half, n * sizeof(half[0]));
+    }
+}
+
+void store_int8(const std::byte* values, std::uint32_t dim, std::byte* row) {
+    float largest = 0;
+    for (std::uint32_t i = 0; i < dim; ++i) {
+        const float magnitude = std::fabs(value_at(values, i));
+        if (std::isfinite(magnitude)) largest = std::max(largest, magnitude);
+    }
+    const float scale = largest / kInt8Steps;
+    std::memcpy(row, &scale, sizeof(scale));
+    auto* steps = reinterpret_cast<std::int8_t*>(row + sizeof(scale));
+    for (std::uint32_t i = 0; i < dim; ++i) {
+        const float value = value_at(values, i);
+        const float step = scale > 0 ? std::clamp(std::nearbyint(value / scale), -kInt8Steps, kInt8Steps) : 0.0F;
+        steps[i] = std::isnan(step) ? std::int8_t{0} : static_cast<std::int8_t>(step);
+    }
+}
+
+}  // namespace
+
+RowStorage row_storage_named(std::string_view name) {
+    if (name == "f32") return RowStorage::f32;
+    if (name == "f16") return RowStorage::f16;
+    if (name == "int8") return RowStorage::int8;
+    throw InvalidInput("expected a row storage of f32, f16 or int8, got " + std::string(name));
+}
+
+void store_row(RowStorage storage, const std::byte* values, std::uint32_t dim, std::byte* row) {
+    switch (storage) {
+        case RowStorage::f32:
+            std::memcpy(row, values, std::size_t{dim} * sizeof(float));
+            return;
+        case RowStorage::f16:
+            store_half(values, dim, row);
+            return;
+        case RowStorage::int8:
+            store_int8(values, dim, row);
+            return;
+    }
+}
+
+void load_row(RowStorage storage, const std::byte* row, std::uint32_t dim, float* out) {
+    if (storage == RowStorage::f32) {
+        std::memcpy(out, row, std::size_t{dim} * sizeof(float));
+        return;
+    }
+    std::fill_n(out, dim, 0.0F);
+    add_row(storage, row, dim, out);
+}
+
+void add_row(RowStorage storage, const std::byte* row, std::uint32_t dim, float* sum) {
+    switch (storage) {
+        case RowStorage::f32: {
+            const auto* values = reinterpret_cast<const float*>(row);
+            for (std::uint32_t i = 0; i < dim; ++i) sum[i] += values[i];
+            return;
+        }
+        case RowStorage::f16:
+            add_half(reinterpret_cast<const std::uint16_t*>(row), sum, dim);
+            return;
+        case RowStorage::int8: {
+            float scale;
+            std::memcpy(&scale, row, sizeof(scale));
+            const auto* steps = reinterpret_cast<const std::int8_t*>(row + sizeof(scale));
+            for (std::uint32_t i = 0; i < dim; ++i) sum[i] += scale * static_cast<float>(steps[i]);
+            return;
+        }
+    }
+}
+
+}  // namespace persia

@@ -1,0 +1,75 @@
+// The sign table of one shard while it serves: snapshots for readers, layers for updates, and a thread that folds layers into
+// the base.
+//
+// Publishing a layer swaps one pointer, so readers wait for no more than that and never see half a layer. The folding thread
+// moves the oldest layer into the base, in place, under these invariants:
+//   1. It starts only when every snapshot in use holds that layer. So whoever could meet a sign of the layer in the base
+//      finds it in the layer first, and never reads a row or an index entry that is being written.
+//   2. Once it is done, a snapshot without the layer is published. The layer goes when the last snapshot that holds it does.
+//   3. Eviction is a layer of deletions, put under all others, and folded like them.
+// Snapshots are taken apart by the folding thread, so that no reader pays for giving memory back.
+//
+// Thread safety: every method may be called from any thread.
+#pragma once
+
+#include <cstdint>
+#include <map>
+#include <memory>
+#include <optional>
+#include <string>
+#include <thread>
+
+#include "table/eviction.hpp"
+#include "table/snapshot.hpp"
+#include "table/table_builder.hpp"
+
+namespace persia {
+
+struct TableStatus {
+    std::uint64_t version = 0;
+    std::uint64_t base_rows = 0;
+    std::map<std::uint32_t, std::uint64_t> base_rows_by_dim;
+    std::uint64_t layer_rows = 0;  // rows and deletions that wait to be folded
+    std::size_t layers = 0;
+    std::uint64_t evicted = 0;  // rows, since the start
+    std::size_t snapshots = 0;  // in use, the current one included
+    std::size_t base_bytes = 0;
+    std::size_t layer_bytes = 0;
+    std::optional<std::string> fold_error;  // why the last fold failed; its layer stays, and is served from where it is
+};
+
+class Table {
+  public:
+    // Takes the rows out of the builder.
+    explicit Table(TableBuilder& builder);
+    ~Table();
+    Table(const Table&) = delete;
+    Table& operator=(const Table&) = delete;
+
+    // The newest version, for as long as the pointer lives. It may outlive the table. Never waits for a fold.
+    std::shared_ptr<const Snapshot> pin() const;
+
+    // Makes the layer the newest; returns its version. REQUIRES: the layer has this table's row storage (else InvalidInput).
+    std::uint64_t publish(Layer&& layer);
+
+    // Waits until no layer is left, or until `seconds` are over (false). A snapshot that is held without end holds this up.
+    bool wait_folded(double seconds) const;
+
+    TableStatus status() const;
+    const TableOptions& options() const { return options_; }
+
+  private:
+    struct State;
+
+    void fold_loop();
+    void fold_oldest(const Snapshot& now);
+    void end_fold(Base base, std::shared_ptr<Layer> deletions, bool succeeded) noexcept;
+    void merge_layers(const Snapshot& now);
+
+    TableOptions options_;
+    std::shared_ptr<State> state_;
+    EvictionClock clock_;  // the folding thread's
+    std::thread folder_;
+};
+
+}  // namespace persia

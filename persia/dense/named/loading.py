@@ -1,0 +1,62 @@
+"""Opens a model of any kind to be called with tensors by name."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+
+from persia.dense.kinds import Kind, kind_of
+from persia.errors import InvalidInput, PersiaError
+from persia.open_inference.declared import Declared
+from persia.torch_deprecations import torch_deprecations_ignored
+
+from .model import NamedModel
+
+__all__ = ["load_named"]
+
+
+def load_named(path: Path, device: torch.device, declared: Declared) -> NamedModel:
+    """Raises InvalidInput if the file is no model, or none that loads; NotFound if a package is missing; OSError."""
+    kind = kind_of(path)
+    try:
+        with torch_deprecations_ignored():
+            return _LOADERS[kind](path, device, declared)
+    except PersiaError:
+        raise
+    except Exception as error:  # torch raises RuntimeError, ValueError and others; ONNX Runtime has its own
+        reason = str(error).strip().partition("\n")[0].partition(". ")[0]
+        raise InvalidInput(f"{path} is a model of {kind.value}, which does not load: {reason}") from error
+
+
+def _scripted(path: Path, device: torch.device, declared: Declared) -> NamedModel:
+    from .scripted import ScriptedModel
+
+    return ScriptedModel(path, device, declared)
+
+
+def _exported(path: Path, device: torch.device, declared: Declared) -> NamedModel:
+    from .exported import ExportedModel  # torch.export takes a second to import
+
+    return ExportedModel(path, device, declared)
+
+
+def _compiled(path: Path, device: torch.device, declared: Declared) -> NamedModel:
+    from .compiled import CompiledModel
+
+    return CompiledModel(path, device, declared)
+
+
+def _onnx(path: Path, device: torch.device, declared: Declared) -> NamedModel:
+    from .onnx import OnnxModel
+
+    return OnnxModel(path, device, declared)
+
+
+_LOADERS: dict[Kind, Callable[[Path, torch.device, Declared], NamedModel]] = {
+    Kind.TORCHSCRIPT: _scripted,
+    Kind.EXPORTED: _exported,
+    Kind.COMPILED: _compiled,
+    Kind.ONNX: _onnx,
+}

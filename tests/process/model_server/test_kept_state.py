@@ -1,0 +1,90 @@
+"""What was changed over the API survives a restart, and a kill."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.support.model_servers import HANDLERS, ModelServerRun, ask, make_mar
+from tests.support.servers import PATIENCE
+
+INNER = HANDLERS / "inner.py"
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Path:
+    store = tmp_path / "store"
+    for version in ("1.0", "2.0"):
+        make_mar(store, "a", version, INNER)
+    make_mar(store, "b", handler=INNER)
+    return store
+
+
+def serve(tmp_path: Path, store: Path, *models: str) -> ModelServerRun:
+    named = ["--models", *models] if models else []
+    return ModelServerRun(tmp_path, store, "--enable-model-api", "--state", str(tmp_path / "state"), *named)
+
+
+def change(server: ModelServerRun, method: str, path: str) -> Any:
+    answer = ask(server.management(path), b"" if method == "POST" else None, method)
+    assert answer.status == 200, answer
+    return answer.json
+
+
+def described(server: ModelServerRun, name: str) -> list[tuple[str, int, int, int]]:
+    versions = ask(server.management(f"models/{name}/all")).json
+    return [(one["modelVersion"], one["minWorkers"], len(one["workers"]), one["batchSize"]) for one in versions]
+
+
+def test_changes_survive_a_kill(tmp_path: Path, store: Path) -> None:
+    with serve(tmp_path, store) as server:
+        change(server, "POST", "models?url=a-1.0.mar&initial_workers=1&batch_size=3")
+        change(server, "POST", "models?url=a-2.0.mar&initial_workers=1")
+        change(server, "POST", "models?url=b-1.0.mar&initial_workers=1&model_name=renamed")
+        change(server, "PUT", "models/a/2.0?min_worker=2&synchronous=true")
+        change(server, "PUT", "models/a/2.0/set-default")
+        change(server, "PUT", "models/a/traffic?weights=1.0:1,2.0:3&sticky_by=x-user&shadow=1.0")
+        change(server, "DELETE", "models/renamed")
+        server.process.kill()
+        server.process.wait(PATIENCE)
+    with serve(tmp_path, store) as server:
+        server.wait_ready()
+        assert [one["modelName"] for one in ask(server.management("models")).json["models"]] == ["a"]
+        assert described(server, "a") == [("1.0", 1, 1, 3), ("2.0", 2, 2, 1)]
+        assert ask(server.management("models/a")).json[0]["modelVersion"] == "2.0"
+        assert ask(server.management("models/a/traffic")).json["weights"] == {"1.0": 1, "2.0": 3}
+
+
+def test_a_model_of_the_command_line_that_was_unregistered_stays_away(tmp_path: Path, store: Path) -> None:
+    with serve(tmp_path, store, "a-1.0.mar") as server:
+        server.wait_ready()
+        change(server, "DELETE", "models/a")
+    with serve(tmp_path, store, "a-1.0.mar", "b-1.0.mar") as server:
+        assert [one["modelName"] for one in ask(server.management("models")).json["models"]] == ["b"]
+
+
+def test_a_model_whose_archive_is_missing_comes_back_with_it(tmp_path: Path, store: Path) -> None:
+    with serve(tmp_path, store) as server:
+        change(server, "POST", "models?url=b-1.0.mar&initial_workers=1")
+    (store / "b-1.0.mar").rename(tmp_path / "away.mar")
+    with serve(tmp_path, store) as server:
+        assert ask(server.management("models")).json == {"models": []}
+        change(server, "POST", "models?url=a-1.0.mar")
+    (tmp_path / "away.mar").rename(store / "b-1.0.mar")
+    with serve(tmp_path, store) as server:
+        server.wait_ready()
+        assert described(server, "b") == [("1.0", 1, 1, 1)] and described(server, "a") == [("1.0", 0, 0, 1)]
+
+
+def test_a_broken_state_is_no_server(tmp_path: Path, store: Path) -> None:
+    (tmp_path / "state").mkdir()
+    (tmp_path / "state" / "models.json").write_text("{")
+    with pytest.raises(AssertionError, match="mend the file, or remove it to start with --models alone"):
+        serve(tmp_path, store)
+
+
+def test_a_state_has_one_server(tmp_path: Path, store: Path) -> None:
+    with serve(tmp_path, store), pytest.raises(AssertionError, match="which another model server has"):
+        ModelServerRun(tmp_path / "other", store, "--state", str(tmp_path / "state"))

@@ -1,0 +1,137 @@
+"""The operations of TorchServe's own suite, asked in order of a real TorchServe and of ours, over both wires.
+
+What differs has to stand in a table of docs/model-server.md, and what stands there has to differ.
+"""
+
+from __future__ import annotations
+
+import http.server
+import json
+import re
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import grpc
+import pytest
+
+from persia.torchserve.schema import management_call, new_message, open_channel
+from tests.support.model_servers import ModelServerRun, ask, make_mar
+from tests.support.peer_cases import ARCHIVES, CASES, Case
+from tests.support.places import ROOT
+from tests.support.plain_torchserves import PlainTorchServe
+from tests.support.servers import PATIENCE
+
+TABLE = (ROOT / "docs" / "model-server.md").read_text().partition("## The peer's own cases\n")[2].partition("\n## ")[0]
+ROWS = re.findall(r"^\| (\d+) \| (REST|gRPC) \| (.*?) \| (.*?) \| (.+?) \|$", TABLE, re.MULTILINE)
+ALLOWED = {(int(number), wire): (torchserve, ours) for number, wire, torchserve, ours, _ in ROWS}
+ANYTHING_ALLOWED = "file://.*|http(s)?://.*"
+
+
+class Side(NamedTuple):
+    """A server that is asked. rest: where its management listens."""
+
+    rest: str
+    channel: grpc.Channel
+    store: Path
+
+
+class NothingThere(http.server.BaseHTTPRequestHandler):
+    """Answers that nothing is there, and writes no log."""
+
+    def do_GET(self) -> None:
+        self.send_error(404)
+
+    def log_message(self, format: str, *args: Any) -> None:
+        pass
+
+
+@pytest.fixture(scope="module")
+def web_server() -> Iterator[str]:
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), NothingThere) as server:
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        yield f"http://127.0.0.1:{server.server_address[1]}"
+        server.shutdown()
+        thread.join()
+
+
+def store_of(directory: Path) -> Path:
+    store = directory / "store"
+    for name in ARCHIVES:
+        (store / make_mar(store, name)).rename(store / f"{name}.mar")
+    return store
+
+
+@pytest.fixture(scope="module")
+def sides(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Side, Side]]:
+    theirs, ours = tmp_path_factory.mktemp("torchserve"), tmp_path_factory.mktemp("model_server")
+    with (
+        PlainTorchServe(theirs, store_of(theirs), allowed_urls=ANYTHING_ALLOWED) as torchserve,
+        ModelServerRun(ours, store_of(ours), "--enable-model-api", allowed_urls=".*") as run,
+    ):
+        torchserve.wait_started()
+        with (
+            open_channel(torchserve.grpc_management) as their_channel,
+            open_channel(run.places["grpc_management"]) as our_channel,
+        ):
+            yield (
+                Side(f"http://{torchserve.management}", their_channel, theirs / "store"),
+                Side(run.management("").rstrip("/"), our_channel, ours / "store"),
+            )
+
+
+def plain(text: str, side: Side) -> str:
+    """Without what is another one in each run."""
+    text = text.replace(str(side.store), "STORE")
+    text = re.sub(r'"(startTime)": "[^"]+"', r'"\1": ""', text)
+    return re.sub(r'"(memoryUsage|pid)": -?\d+', r'"\1": 0', text)
+
+
+def over_rest(side: Side, case: Case, host: str) -> str:
+    answer = ask(f"{side.rest}/{case.path.replace('HOST', host)}", None, case.method)
+    return f"{answer.status}: {plain(answer.body.decode(), side)}"
+
+
+def over_grpc(side: Side, case: Case, host: str) -> str:
+    """Of the words of an error their first line: TorchServe adds the class of its Java exception in another one."""
+    operation, fields = case.rpc(host)
+    request = new_message(f"{operation}Request", **fields)
+    try:
+        said = management_call(side.channel, operation)(request, timeout=PATIENCE).msg
+    except grpc.RpcError as error:
+        return f"{error.code().name}: {plain((error.details() or '').partition(chr(10))[0], side)}"
+    return f"OK: {plain(said, side)}"
+
+
+def models_of(side: Side) -> str:
+    return plain(ask(f"{side.rest}/models?limit=100").body.decode(), side)
+
+
+def brief(answer: str) -> str:
+    """As a table has it: a code, and the sentence of what is JSON."""
+    code, _, body = answer.partition(": ")
+    try:
+        told = json.loads(body)
+    except ValueError:
+        return answer.strip()
+    if isinstance(told, dict) and "message" in told:
+        return f"{code} {told['type']}: {told['message']}"
+    return f"{code}: {told['status']}" if isinstance(told, dict) and "status" in told else f"{code}: {json.dumps(told)}"
+
+
+@pytest.mark.parametrize("wire", ["REST", "gRPC"])
+def test_the_peers_cases(sides: tuple[Side, Side], web_server: str, wire: str) -> None:
+    asking = over_rest if wire == "REST" else over_grpc
+    different: dict[tuple[int, str], tuple[str, str]] = {}
+    lists: dict[int, list[str]] = {}
+    for case in CASES:
+        theirs, ours = (asking(side, case, web_server) for side in sides)
+        if theirs != ours:
+            different[case.number, wire] = (brief(theirs), brief(ours))
+        listed = [models_of(side) for side in sides]
+        if listed[0] != listed[1]:
+            lists[case.number] = listed
+    assert different == {key: told for key, told in ALLOWED.items() if key[1] == wire}
+    assert lists == {}

@@ -1,0 +1,20 @@
+"""Takes requests of the Open Inference Protocol as TorchServe passes them on, and answers what it got."""
+
+import json
+from typing import Any
+
+
+def handle(data: Any, context: Any) -> Any:
+    if data is None:
+        return None
+    answers: list[Any] = []
+    for inputs in data:
+        body = inputs["body"]
+        if not isinstance(body, dict):
+            answers.append(f"got {type(body).__name__}: {bytes(body).decode()}")
+        elif body.get("parameters", {}).get("do") == "words":
+            answers.append(["no", "tensors"])
+        else:
+            outputs = [{**one, "name": "of " + one["name"]} for one in body["inputs"]]
+            answers.append(json.dumps({"model_name": "body", "id": body.get("id"), "outputs": outputs}))
+    return answers
