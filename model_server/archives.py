@@ -93,6 +93,8 @@ def remove_unpacked(directory: Path) -> None:
 
 def _unpack(path: Path, directory: Path) -> None:
     try:
+        if not zipfile.is_zipfile(path) and not tarfile.is_tarfile(path):
+            raise ArchiveUnreadable(f"{path.name} is no archive: expected a zip, as .mar is, or a tar")
         if zipfile.is_zipfile(path):
             with zipfile.ZipFile(path) as archive:
                 for member in archive.infolist():

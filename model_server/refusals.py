@@ -25,6 +25,7 @@ __all__ = [
     "RequirementsFailed",
     "VersionNotFound",
     "WorkerFailed",
+    "WorkflowNotFound",
 ]
 
 
@@ -117,6 +118,15 @@ class CleaningTimedOut(Refusal):
 
     def __init__(self, name: str) -> None:
         super().__init__(f"Timed out while cleaning resources: {name}")
+
+
+class WorkflowNotFound(Refusal):
+    """Workflows are not served, so there is never one."""
+
+    status, kind, code = 404, "WorkflowNotFoundException", "NOT_FOUND"
+
+    def __init__(self, name: str) -> None:
+        super().__init__(f"Workflow not found: {name}")
 
 
 class NoSuchPath(Refusal):

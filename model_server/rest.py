@@ -13,7 +13,7 @@ from .keys import Keys
 from .management import Management
 from .open_inference.rest_api import answer_rest
 from .open_inference.served import ServedModels
-from .refusals import NoSuchMethod, NoSuchPath, Refusal
+from .refusals import BadRequest, NoSuchMethod, NoSuchPath, Refusal, WorkflowNotFound
 from .rest_models import NO_SUCH_METHOD, RestModels
 
 __all__ = ["RestManagement"]
@@ -66,6 +66,12 @@ class RestManagement:
                 return (200, {"status": "Healthy"}) if healthy else (500, {"status": "Unhealthy"})
             case _, []:
                 raise NoSuchMethod(NO_SUCH_METHOD)
+            case "GET", ["workflows"] if self._manages:
+                return 200, {"workflows": []}
+            case _, ["workflows", *_] if self._manages:
+                raise BadRequest("Registering new workflows is disabled.")
+            case _, ["wfpredict", name, *_]:
+                raise WorkflowNotFound(name)
             case method, ["v2", *rest]:
                 return answer_rest(self._open_inference, method, rest)
             case "GET", ["v1", "models"]:

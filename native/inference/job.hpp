@@ -52,6 +52,7 @@ struct Job {
     std::shared_ptr<Responder> responder;
     Clock::time_point arrived;
     std::optional<Clock::time_point> deadline;
+    bool names_version = false;                     // the caller did, rather than ask the default one
     bool urgent = false;                            // goes before those that are not
     bool alone = false;                             // shares no batch: it asks the handler for something else than predictions
     std::shared_ptr<AskedTotals> totals = nullptr;  // it counts there; null: nowhere

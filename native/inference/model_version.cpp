@@ -42,7 +42,7 @@ void ModelVersion::expect_workers(std::size_t count) {
         changed_.notify_all();
     }
     refused_ += without.size();
-    for (const Job& job : without) job.responder->on_failure(no_worker());
+    for (const Job& job : without) job.responder->on_failure(no_worker(job));
 }
 
 std::shared_ptr<Worker> ModelVersion::add_worker(int socket) {
@@ -85,7 +85,7 @@ void ModelVersion::on_lost(const std::shared_ptr<Worker>& worker) {
         changed_.notify_all();
     }
     refused_ += without.size();
-    for (const Job& job : without) job.responder->on_failure(no_worker());
+    for (const Job& job : without) job.responder->on_failure(no_worker(job));
 }
 
 void ModelVersion::on_unsent(std::vector<Job> jobs) {
@@ -165,7 +165,7 @@ void ModelVersion::wait_for_batch(Clock::time_point until) {
 
 // With the lock. nullopt: the job may wait.
 std::optional<Failure> ModelVersion::refusal(const Job& job) const {
-    if (workers_ == 0 && expected_workers_ == 0) return no_worker();
+    if (workers_ == 0 && expected_workers_ == 0) return no_worker(job);
     const auto batches_before = static_cast<long>(queue_.size() / limits_.batch_size + 1);
     const auto wait = batch_takes_ * batches_before / static_cast<long>(std::max<std::size_t>(1, workers_));
     const auto retry_after =
@@ -188,11 +188,13 @@ std::optional<Failure> ModelVersion::refusal(const Job& job) const {
     return std::nullopt;
 }
 
-Failure ModelVersion::no_worker() const {
+// In TorchServe's words.
+Failure ModelVersion::no_worker(const Job& job) const {
     return {Failure::Kind::no_worker,
             503,
-            "Model \"" + name_ + "\" Version " + version_ +
-                " has no worker to serve inference request. Please use scale workers API to add workers.",
+            "Model \"" + name_ + (job.names_version ? "\" Version " + version_ : "") +
+                "\" has no worker to serve inference request. Please use scale workers API to add workers. If this is a "
+                "sequence inference, please check if it is closed, or expired; or exceeds maxSequenceJobQueueSize",
             {}};
 }
 

@@ -63,7 +63,7 @@ class ModelVersion final : public Employer, public std::enable_shared_from_this<
     bool take_round(Round& round);
     void wait_for_batch(Clock::time_point until);
     std::optional<Failure> refusal(const Job& job) const;
-    Failure no_worker() const;
+    Failure no_worker(const Job& job) const;
 
     const std::string name_, version_;
     const ModelLimits limits_;

@@ -102,6 +102,7 @@ void PredictionsMethod::on_message(const grpc::ServerCallPtr& call, grpc::Receiv
     Job job;
     job.request = {{}, {}, std::move(request.inputs), owner};
     job.responder = std::make_shared<CallResponder>(call, streams_);
+    job.names_version = !request.version.empty();
     job.arrived = call->info().arrived;
     job.totals = models_->totals(request.model, request.version);
     apply(std::get<RequestWishes>(std::move(wishes)), call->info().deadline, job);

@@ -47,9 +47,9 @@ std::optional<Route> route_of(const http::Target& target) {
     const auto& segments = target.segments;
     if (segments.empty()) return std::nullopt;
     const bool explains = segments[0] == "explanations";
-    if (segments[0] == "predictions" || explains) {
+    if (segments.size() > 1 && (segments[0] == "predictions" || explains)) {
         Route route;
-        if (segments.size() > 1) route.model = segments[1];
+        route.model = segments[1];
         if (segments.size() > 2) route.version = segments[2];
         route.url_path = joined(segments, 3);
         route.explain = explains;
@@ -152,6 +152,7 @@ void predict(const Models& models, const ExchangePtr& exchange, Route route, net
     job.request = {{}, headers, std::get<std::vector<Input>>(std::move(inputs)), exchange};
     if (route.has_url_path) job.request.headers.emplace_back("url_path", std::move(route.url_path));
     job.request.headers.emplace_back("explain", route.explain ? "True" : "False");
+    job.names_version = !route.version.empty();
     job.arrived = request.arrived;
     job.totals = models.totals(route.model, route.version);
     apply(std::get<RequestWishes>(std::move(wishes)), std::nullopt, job);

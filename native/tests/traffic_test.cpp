@@ -62,7 +62,9 @@ TEST(a_header_chooses_and_an_asked_version_is_asked) {
     std::map<std::shared_ptr<ModelVersion>, int> counts;
     for (int i = 0; i < 100; ++i) {
         const std::string user = std::to_string(i);
-        const auto header = [&](const std::string& name) { return std::string_view(name == "x-user" ? user : ""); };
+        const auto header = [&](const std::string& name) {
+            return name == "x-user" ? std::string_view(user) : std::string_view();
+        };
         const auto first = std::get<Destination>(models.route("m", "", header));
         CHECK(std::get<Destination>(models.route("m", "", header)).version == first.version);
         CHECK(std::get<Destination>(models.route("m", "1.0", header)).version == one.model);

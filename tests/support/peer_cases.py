@@ -1,5 +1,7 @@
 """82 operations of management, in the order in which TorchServe's own test suite asks for them, for both of its wires.
 
+And more requests over REST, of both listeners, that its users send.
+
 Archives stand in for those of the suite: small ones, under the same names.
 """
 
@@ -9,7 +11,7 @@ from collections.abc import Mapping
 from typing import Any, NamedTuple
 from urllib.parse import parse_qsl, urlsplit
 
-__all__ = ["ARCHIVES", "CASES", "Case"]
+__all__ = ["ARCHIVES", "CASES", "MORE_CASES", "Case", "MoreCase"]
 
 ARCHIVES = ("squeezenet1_1", "mnist", "densenet161", "resnet-152-batch", "resnet-18")
 
@@ -138,3 +140,90 @@ def _field(key: str, value: str) -> Any:
 
 
 CASES = [Case(number, *line.split()) for number, line in enumerate(_CASES.strip().splitlines())]
+
+
+# Listener, method, path, and a body.
+_MORE_CASES = """
+inference GET ping
+inference GET /
+management GET /
+inference GET nothing
+management GET nothing
+management GET models/a/b/c
+management PATCH models
+management PUT models
+management POST models/other
+management GET models/none/all
+management POST models?url=missing.mar
+management POST models?url=../other.mar
+management POST models?url=/etc/hosts
+management POST models?url=no_archive.mar
+management POST models?url=fails_to_load.mar&initial_workers=1
+management DELETE models/fails_to_load
+management POST models?url=other.mar&initial_workers=1
+management POST models?url=other.mar
+management POST models?url=other-2.mar
+management GET models
+management GET models/other
+management GET models/other/all
+management GET models/other/2.0
+management GET models/other/2.0?customized=true
+management GET models/other/all?customized=true
+management DELETE models/other/1.0
+management PUT models/other/2.0?min_worker=1&max_worker=2&synchronous=true
+management PUT models/other?model_version=7
+management PUT models/other?min_worker=0&synchronous=true
+management PUT models/other/2.0/set-default
+inference POST predictions/other/1.0 echo
+inference OPTIONS nothing
+management POST models?url=configured.mar
+management GET models/configured
+management POST models?url=inner.mar&initial_workers=1
+management GET models/inner?customized=true
+management GET v1/models/inner
+management GET v1/models/none
+inference POST predictions
+inference POST predictions/none echo
+inference POST predictions/inner/9.9 echo
+inference POST predictions/inner echo
+inference GET predictions/inner?data=x
+inference DELETE predictions/inner
+inference POST explanations/inner echo
+inference POST v1/models/inner:predict echo
+inference POST v1/models/none:predict echo
+inference POST v1/models/inner:other echo
+inference POST models/inner/invoke echo
+inference POST invocations echo
+inference PUT models/inner
+inference GET models
+inference GET models/inner
+inference GET metrics
+management POST predictions/inner echo
+management GET models?limit=2
+management GET workflows
+inference GET wfpredict/any
+management DELETE models/none/1.0
+management DELETE models/inner/1.0
+management DELETE models/configured
+management DELETE models/other/1.0
+management DELETE models/other
+management POST models {'url': 'other.mar', 'synchronous': 'true', initial_workers: '1', "batch_size": 3, max_batch_delay: 7}
+management GET models/other
+management DELETE models/other
+management POST models {}
+management POST models []
+management GET models
+"""
+
+
+class MoreCase(NamedTuple):
+    """listener: `inference` or `management`. A body for `models` is JSON."""
+
+    number: int
+    listener: str
+    method: str
+    path: str
+    body: str = ""
+
+
+MORE_CASES = [MoreCase(number, *line.split(" ", 3)) for number, line in enumerate(_MORE_CASES.strip().splitlines(), 100)]

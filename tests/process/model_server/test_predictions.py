@@ -115,7 +115,8 @@ def test_unknown_models_and_versions(server: ModelServerRun) -> None:
     answer = ask(server.inference("predictions/probe/9.9"), b"echo")
     assert answer.json["message"] == "Model version: 9.9 does not exist for model: probe"
     assert server.failure("", do="echo") == (grpc.StatusCode.INVALID_ARGUMENT, "Parameter model_name is required.")
-    assert ask(server.inference("predictions"), b"x").json["message"] == "Parameter model_name is required."
+    assert ask(server.inference("predictions"), b"x").status == 404
+    assert ask(server.inference("invocations"), b"x").json["message"] == "Parameter model_name is required."
     assert ask(server.inference("nothing/here"), b"x").json["type"] == "ResourceNotFoundException"
 
 
