@@ -32,7 +32,7 @@ CONCURRENT := $(basename $(notdir $(wildcard native/tests/*concurrent*_test.cpp)
 UNRANDOMISED = $(shell [ "$$(cat /proc/sys/vm/mmap_rnd_bits 2>/dev/null || echo 0)" -gt 28 ] && \
 	setarch -R true 2>/dev/null && echo setarch -R)
 
-.PHONY: help setup build real-model node test test-unit coverage demo crash-test drift-soak homes-test lint format docs native-test fuzz bench wheel proto lock clean
+.PHONY: help setup build real-model node clients test test-unit coverage demo crash-test drift-soak homes-test lint format docs native-test fuzz bench wheel proto lock clean
 
 help:  ## list the verbs
 	@sed -nE 's/^([a-z-]+):.*## (.*)/  make \1	\2/p' $(firstword $(MAKEFILE_LIST)) | expand -t 22
@@ -67,6 +67,10 @@ node:  ## install gRPC's package for JavaScript into build/node, for the tests t
 	mkdir -p build/node
 	cp tests/support/node/package.json tests/support/node/package-lock.json build/node
 	npm ci --prefix build/node --silent --no-audit --no-fund --ignore-scripts
+
+clients: setup  ## install tritonclient and KServe's SDK into build/clients, for the tests that ask our servers with them
+	[ -x build/clients/bin/python ] || $(PYTHON) -m venv build/clients
+	build/clients/bin/python -m pip install --quiet --requirement tests/support/inference_clients/requirements.txt
 
 test: build  ## run the Python tests; ARGS=... goes to pytest
 	$(PY) -m pytest -n $(JOBS) --dist loadfile --no-loadscope-reorder $(ARGS)

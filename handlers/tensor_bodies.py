@@ -33,7 +33,8 @@ def answer_to_body(inputs: Mapping[str, Any], model: NamedModel, name: str, vers
         if not isinstance(body, dict) or not ({_INSTANCES, "inputs"} & body.keys()):
             raise InvalidInput("expected a JSON object with `inputs` or `instances` as the body")
         if _INSTANCES in body:
-            return _predictions(model(_columns(body[_INSTANCES], model.metadata.inputs)))
+            rows = body[_INSTANCES]
+            return _predictions(model(_columns(rows, model.metadata.inputs)), len(rows), model.metadata.outputs)
         asked = read_request(msgspec.json.encode(body))
         return asked.answer(name, version, asked.request.chosen(model(asked.request.tensors))).body
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
@@ -86,17 +87,16 @@ def _shape_of(rows: list[Any]) -> tuple[list[int], Any]:
     return shape, one
 
 
-def _predictions(outputs: Sequence[Tensor]) -> bytes:
-    """Rows again: of a lone output its rows, of several an object with that of each."""
+def _predictions(outputs: Sequence[Tensor], rows: int, specs: Sequence[TensorSpec]) -> bytes:
+    """Of a lone output its rows; of several an object with that of each for each row, if all of them have rows."""
     columns = {tensor.name: _nested(elements_to_json(tensor), tensor.shape) for tensor in outputs}
     if len(columns) == 1:
         return msgspec.json.encode({"predictions": next(iter(columns.values()))})
-    sizes = {len(column) if isinstance(column, list) else -1 for column in columns.values()}
-    if len(sizes) != 1 or sizes == {-1}:
+    fixed = {spec.name for spec in specs if spec.shape is not None and spec.shape[:1] != (-1,)}
+    if any(tensor.shape[:1] != (rows,) or tensor.name in fixed for tensor in outputs):
         return msgspec.json.encode({"predictions": columns})
-    return msgspec.json.encode(
-        {"predictions": [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)]}
-    )
+    by_row = [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)]
+    return msgspec.json.encode({"predictions": by_row})
 
 
 def _nested(elements: list[Any], shape: Sequence[int]) -> Any:

@@ -24,7 +24,7 @@ class AccessSettings:
     certificate: str = ""
     key: str = ""
     keystore: str = ""
-    keystore_password: str = ""
+    keystore_password: str = "changeit"  # Java's
     cors: tuple[str, str, str] = ("", "", "")  # origin, methods, headers
 
 

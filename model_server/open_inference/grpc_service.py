@@ -25,7 +25,7 @@ def add_open_inference(server: Server, models: Models, served: ServedModels) -> 
         "ServerReady": (v2_pb2.ServerReadyRequest, lambda _: v2_pb2.ServerReadyResponse(ready=served.is_ready())),
         "ModelReady": (
             v2_pb2.ModelReadyRequest,
-            lambda asked: v2_pb2.ModelReadyResponse(ready=served.is_model_ready(asked.name, asked.version or None)),
+            lambda asked: v2_pb2.ModelReadyResponse(ready=served.is_there_and_ready(asked.name, asked.version or None)),
         ),
         "ServerMetadata": (v2_pb2.ServerMetadataRequest, lambda _: v2_pb2.ServerMetadataResponse(**served.server())),
         "ModelMetadata": (

@@ -7,6 +7,7 @@ from typing import Any
 import persia
 from persia.errors import Unavailable
 
+from ..refusals import ModelNotFound, VersionNotFound
 from ..registry import Registry
 from .metadata import decode_metadata, metadata_as_json
 
@@ -28,6 +29,13 @@ class ServedModels:
     def is_ready(self) -> bool:
         """Whether all models are."""
         return self._registry.is_ready()
+
+    def is_there_and_ready(self, name: str, version: str | None) -> bool:
+        """As is_model_ready(), but a model that there is not is one that is not ready."""
+        try:
+            return self.is_model_ready(name, version)
+        except (ModelNotFound, VersionNotFound):
+            return False
 
     def is_model_ready(self, name: str, version: str | None) -> bool:
         """Whether a worker has loaded it. Raises ModelNotFound, VersionNotFound."""

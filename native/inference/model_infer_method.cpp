@@ -81,6 +81,7 @@ void ModelInferMethod::on_message(const grpc::ServerCallPtr& call, grpc::Receive
     job.request = {{}, {{"explain", "False"}, {kOpenInferenceHeader, "grpc"}}, {{"body", "", owner->bytes()}}, owner};
     job.responder = std::make_shared<InferResponder>(call);
     job.arrived = call->info().arrived;
+    job.names_version = !wanted.version.empty();
     job.totals = models_->totals(wanted.model, wanted.version);
     apply(std::get<RequestWishes>(std::move(wishes)), call->info().deadline, job);
     call->add_trailer(std::string(kRequestId), job.request.id);

@@ -78,6 +78,7 @@ void infer(const Models& models, const http::ExchangePtr& exchange, const InferR
     job.request.headers.emplace_back("explain", route.explain ? "True" : "False");
     job.request.headers.emplace_back(kOpenInferenceHeader, "rest");
     job.arrived = request.arrived;
+    job.names_version = !route.version.empty();
     job.totals = models.totals(route.model, route.version);
     apply(std::get<RequestWishes>(std::move(wishes)), std::nullopt, job);
     job.responder = std::make_shared<RestResponder>(exchange, job.request.id, kManners);

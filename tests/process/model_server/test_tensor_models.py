@@ -130,6 +130,12 @@ def test_rows_as_kserve_had_them_before(server: ModelServerRun) -> None:
     kind = {"Content-Type": "application/json"}
     answer = ask(server.inference("v1/models/declared:predict"), json.dumps(rows).encode(), headers=kind)
     assert answer.json == {"predictions": {"scores": [[5.0], [110.0]], "count": [2]}}
+    rows = {"instances": [{"rows_0": [1, 2]}, {"rows_0": [3, 4]}]}
+    answer = ask(server.inference("v1/models/named:predict"), json.dumps(rows).encode(), headers=kind)
+    assert answer.json["predictions"] == [
+        {"output0": [1, 2], "output1": [2, 4]},
+        {"output0": [3, 4], "output1": [6, 8]},
+    ]
     answer = ask(server.inference("predictions/declared"), json.dumps({"inputs": [X, SCALE]}).encode(), headers=kind)
     assert answer.json["outputs"][0]["data"] == [5.0, 110.0]
     for body in (b'{"instances": []}', b'{"instances": [1]}', b"[]", b"no json", b'{"inputs": []}'):
