@@ -35,8 +35,9 @@ _LEAST_LENGTH = 8
 class Keys(ABC):
     """`guards`: who has a key, by its kind. Thread safety: any thread may use it."""
 
-    def __init__(self, needs_certificate: bool) -> None:
-        """needs_certificate: beside the key."""
+    def __init__(self, file: Path, needs_certificate: bool) -> None:
+        """file: where they stand. needs_certificate: beside the key."""
+        self.file = file
         self.guards = {kind: NativeKeys(f"{kind} key", needs_certificate) for kind in (INFERENCE, MANAGEMENT, API)}
 
     @abstractmethod
@@ -57,16 +58,10 @@ class MadeKeys(Keys):
 
     def __init__(self, file: Path, minutes: int, needs_certificate: bool) -> None:
         """minutes: until keys come to their end, unless they are renewed."""
-        super().__init__(needs_certificate)
-        self._file = file
+        super().__init__(file, needs_certificate)
         self._lifetime = timedelta(minutes=minutes)
         self._lock = threading.Lock()  # over what follows
         self._entries: dict[str, dict[str, str]] = {}
-
-    @property
-    def file(self) -> Path:
-        """Where they stand."""
-        return self._file
 
     def open(self) -> None:
         """Makes them: from now on somebody is let in. Raises OSError."""
@@ -83,8 +78,8 @@ class MadeKeys(Keys):
         """Nobody is let in with these keys any more, so nobody shall find them; another server's stay."""
         with self._lock:
             try:
-                if json.loads(self._file.read_text()) == self._entries:
-                    self._file.unlink()
+                if json.loads(self.file.read_text()) == self._entries:
+                    self.file.unlink()
             except (OSError, ValueError):
                 return
 
@@ -94,7 +89,7 @@ class MadeKeys(Keys):
             self._entries[kind] = {"key": secrets.token_urlsafe(_BYTES)}
             if kind != API:
                 self._entries[kind][_ENDS] = ends.isoformat().replace("+00:00", "Z")
-        with replacing(self._file) as temporary:
+        with replacing(self.file) as temporary:
             descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
             with open(descriptor, "w", encoding="ascii") as file:
                 json.dump(self._entries, file, indent=2)
@@ -106,8 +101,7 @@ class GivenKeys(Keys):
 
     def __init__(self, file: Path, needs_certificate: bool) -> None:
         """Raises ConfigError, InvalidInput, OSError."""
-        super().__init__(needs_certificate)
-        self._file = file
+        super().__init__(file, needs_certificate)
         self._version = self._version_now()
         self._use(self._read())
         self._problem = ""
@@ -128,19 +122,19 @@ class GivenKeys(Keys):
 
     def _read(self) -> Mapping[str, Any]:
         try:
-            entries = json.loads(read_secret(str(self._file)))
+            entries = json.loads(read_secret(str(self.file)))
         except ValueError as error:
-            raise ConfigError(f"expected JSON with keys, got other text: {error}", str(self._file)) from None
+            raise ConfigError(f"expected JSON with keys, got other text: {error}", str(self.file)) from None
         if not isinstance(entries, dict) or not {INFERENCE, MANAGEMENT} <= entries.keys():
-            raise ConfigError(f"expected an object with {INFERENCE!r} and {MANAGEMENT!r}, got another one", str(self._file))
+            raise ConfigError(f"expected an object with {INFERENCE!r} and {MANAGEMENT!r}, got another one", str(self.file))
         for kind, entry in entries.items():
             if kind in self.guards:
-                _check(kind, entry, str(self._file))
+                _check(kind, entry, str(self.file))
         return entries
 
     def _version_now(self) -> tuple[int, ...] | None:
         try:
-            status = self._file.stat()
+            status = self.file.stat()
         except OSError:
             return None
         return status.st_ino, status.st_size, status.st_mtime_ns, status.st_mode, status.st_uid

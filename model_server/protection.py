@@ -31,8 +31,8 @@ _KINDS = {"inference": INFERENCE, "grpc_inference": INFERENCE, "management": MAN
 class Protection:
     """`keys`: None: TorchServe's do not count here."""
 
-    def __init__(self, access: AccessSettings, security: SecurityConfig) -> None:
-        """Nobody has a key before open(). Raises ConfigError."""
+    def __init__(self, access: AccessSettings, security: SecurityConfig, directory: Path) -> None:
+        """directory: where keys are written that the server makes. Nobody has one before open(). Raises ConfigError."""
         self._access = access
         self._security = security
         self._section = ServerSecurity(security)
@@ -42,7 +42,7 @@ class Protection:
         if access.tokens and not security.tokens:
             needs_certificate = bool(security.client_ca)
             if access.token_file is None:
-                self.keys = MadeKeys(Path(KEY_FILE).absolute(), access.token_minutes, needs_certificate)
+                self.keys = MadeKeys((directory / KEY_FILE).absolute(), access.token_minutes, needs_certificate)
             else:
                 given = access.token_file
                 self.keys = made_of_files(lambda: GivenKeys(given, needs_certificate), str(given))
@@ -93,6 +93,11 @@ class Protection:
         problems = [problem for context in self._contexts.values() if (problem := context.refresh())]
         problems += self._section.refresh()
         return problems + (self.keys.refresh() if self.keys is not None else [])
+
+    @property
+    def key_file(self) -> str:
+        """Where TorchServe's keys stand; empty: they do not count here."""
+        return "" if self.keys is None else str(self.keys.file)
 
     def open(self) -> None:
         """Makes the keys that the server itself makes: when it listens, so that it takes no other server's away.

@@ -11,6 +11,8 @@ from pathlib import Path
 from persia._core.inference import Answers, Models, Reactor
 from persia.config.security import SecurityConfig
 from persia.security import Refreshing
+from persia.system.address import host_and_port
+from persia.torchserve.ready_line import ReadyLine
 
 from .handler_metrics import OWN_NAMES, HandlerMetrics, read_names
 from .keeper import Keeper
@@ -50,7 +52,7 @@ class ModelServer:
         models = Models()
         answers = Answers(None if logs is None else str(logs / "access_log.log"))
         handlers = HandlerMetrics(_names_of(settings), socket.gethostname())
-        self._protection = Protection(settings.access, security)
+        self._protection = Protection(settings.access, security, Path() if state is None else state.path)
         self._files = Refreshing(self._protection)
         self._reactor = Reactor(THREADS)
         self._output = WorkerOutput(handlers)
@@ -78,6 +80,20 @@ class ModelServer:
         ]
         self._listeners.start()
 
+    def ready_line(self) -> ReadyLine:
+        """As TorchServe's launcher says it, so that whoever waits for one of them can wait for the other. REQUIRES: it is."""
+        versions = self.registry.default_versions()
+        return ReadyLine.of(
+            self.addresses["grpc_inference"],
+            self.addresses["grpc_management"],
+            http_port=_port(self.addresses["inference"]),
+            http_management_port=_port(self.addresses["management"]),
+            token_file=self._protection.key_file,
+            logs="stderr",
+            health=self.addresses["grpc_inference"],
+            models=[f"{name} {version.facts.archive.version}" for name, version in versions.items()],
+        )
+
     def load(self, named: Sequence[Registration]) -> None:
         """The models that are there from the start. One that cannot be had is logged, and the others go on."""
         for wanted in named if self._keeper is None else self._keeper.plan(named):
@@ -98,6 +114,11 @@ class ModelServer:
         self._reactor.stop()
         self._files.close()
         self._protection.close()
+
+
+def _port(address: str) -> int | None:
+    """None: it is a unix socket."""
+    return None if address.startswith("unix:") else int(host_and_port(address)[1])
 
 
 def _names_of(settings: Settings) -> frozenset[str] | None:
