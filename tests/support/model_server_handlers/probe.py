@@ -55,10 +55,8 @@ def handle(data: Any, context: Any) -> Any:
             os._exit(3)
         elif command == "exit":
             sys.exit(4)
-        elif command == "none":
-            return None
-        elif command == "few":
-            return []
+        elif command in ("none", "few"):
+            return None if command == "none" else []
         elif command == "object":
             answers.append(object())
         elif command == "status":
