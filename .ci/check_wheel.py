@@ -14,7 +14,7 @@ IMPORT_ALL = """
 import importlib, pkgutil, sys
 import persia
 assert persia.__file__.startswith(sys.prefix), persia.__file__
-leaves = {"client", "embedding_server", "handlers", "middleware"}
+leaves = {"client", "embedding_server", "handlers", "middleware", "model_server"}
 missing = leaves - {module.name for module in pkgutil.iter_modules(persia.__path__)}
 assert not missing, f"not in the wheel: {missing}"
 names = [module.name for module in pkgutil.walk_packages(persia.__path__, "persia.")]

@@ -21,7 +21,7 @@ from typing import Any
 
 import numpy as np
 
-from persia._core import EmbReader, Slots, decode_batch, make_plan, summarize_emb, write_emb
+from persia._core import EmbReader, Slot, Slots, decode_batch, make_plan, summarize_emb, write_emb
 from persia.batch import IDTypeFeature, NonIDTypeFeature, PersiaBatch
 from persia.signs import add_prefix, shard_of
 
@@ -125,7 +125,7 @@ def run(options: argparse.Namespace) -> dict[str, list[float]]:
         features = [IDTypeFeature(name, samples) for name, samples in given.items()]
         return PersiaBatch(features, [NonIDTypeFeature(dense)], requires_grad=False).to_bytes()
 
-    slots = Slots([(name, 16, 10, True, False, 0, 0, (i + 1) << 56) for i, name in enumerate(names)], 8)
+    slots = Slots([Slot(name, 16, prefix=(i + 1) << 56) for i, name in enumerate(names)], 8)
     raw = from_csr()
     assert raw == from_lists(lists()) == encode_in_python(lists(), dense) and decode_in_python(raw) == signs.size
 

@@ -115,9 +115,7 @@ def infer(
     """
     with one_line_failures():
         if split_by is not None:
-            if split is None or not inputs:
-                raise InvalidInput("expected --split and --input beside --split-by")
-            keys = tuple(dict.fromkeys([*keys, split_by]))
+            keys = _with_split_key(keys, split_by, split, inputs)
         if output is not None:
             check_output(output, keys)
         if inputs:
@@ -144,12 +142,23 @@ def infer(
             write_scores(output, outputs, found)
             click.echo(f"{output}: {shapes_of(outputs)}", err=True)
         _show(outputs, show, found)
-        counts = IdCounts(answer.details for answer in answers)
-        for line in counts.lines():
-            click.echo(line, err=True)
         # Random ids are nobody's, and may well all be new.
-        if inputs and not allow_new_ids and (problem := counts.problem()):
-            raise InvalidInput(problem)
+        _tell_of_ids(answers, may_be_new=allow_new_ids or not inputs)
+
+
+def _with_split_key(keys: Sequence[str], split_by: str, split: str | None, inputs: Sequence[Path]) -> tuple[str, ...]:
+    if split is None or not inputs:
+        raise InvalidInput("expected --split and --input beside --split-by")
+    return tuple(dict.fromkeys([*keys, split_by]))
+
+
+def _tell_of_ids(answers: Sequence[Prediction], may_be_new: bool) -> None:
+    """Says how the ids of each feature fared. Raises InvalidInput if those of a feature are all new, and may not be."""
+    counts = IdCounts(answer.details for answer in answers)
+    for line in counts.lines():
+        click.echo(line, err=True)
+    if not may_be_new and (problem := counts.problem()):
+        raise InvalidInput(problem)
 
 
 def _requests_of_files(

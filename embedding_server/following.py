@@ -14,6 +14,7 @@ from .expiry import Expiring
 from .non_finite import NonFiniteTally
 from .options import ShardOptions
 from .updates.applier import Applier
+from .updates.finder import Finder
 from .updates.journal import Journal
 from .updates.pruning import Pruner
 from .updates.thread import UpdateThread
@@ -44,7 +45,7 @@ def make_updates(
     root = options.incremental_dir
     assert root is not None
     applier = Applier(table, options.storage, options.place, expiring, non_finite)
-    return UpdateThread(Updater(applier, root, journal, bounds, _make_pruner(root, options)), root)
+    return UpdateThread(Updater(applier, Finder(root), journal, bounds, _make_pruner(root, options)), root)
 
 
 def _make_pruner(root: Path, options: ShardOptions) -> Pruner | None:

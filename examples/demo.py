@@ -114,7 +114,7 @@ class Demo:
             middleware=f"127.0.0.1:{self.middleware}",
             model_store=self.directory / "store",
             models=["ctr=ctr-1.0.mar"],
-            torchserve_arguments=arguments,
+            front_arguments=arguments,
         )
 
     def scores(self, token_file: str) -> str:

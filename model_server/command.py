@@ -27,6 +27,7 @@ __all__ = ["model_server"]
 
 log = logging.getLogger("persia.model_server")
 PROGRAM = "model-server"
+_LOOK_SECONDS = 0.05
 
 # Options of torchserve that mean nothing here, and why.
 _WITHOUT_EFFECT = {
@@ -129,6 +130,11 @@ def _serve(settings: Settings, models: Sequence[str], state: Path | None, told: 
     print("Model server started.", flush=True)
     if told is not None:
         report(told)
+    while not server.registry.is_ready():
+        if signal.wait_for(_LOOK_SECONDS):
+            break
+    else:
+        log.info("%s", server.ready_line())
     signal.wait()
     log.info("stopping")
     server.stop(DRAIN_SECONDS)

@@ -9,6 +9,8 @@ from persia._core.inference import ExchangeQueue, HttpServer, Models, Reactor
 from persia.config.listening import is_local
 from persia.errors import InvalidInput
 from persia.serving.server import Server
+from persia.system.address import host_and_port
+from persia.torchserve.ready_line import ReadyLine
 
 from .keeper import Keeper
 from .management import Management
@@ -75,6 +77,20 @@ class ModelServer:
             server.start()
             server.set_serving(True)
 
+    def ready_line(self) -> ReadyLine:
+        """As TorchServe's launcher says it, so that whoever waits for one of them can wait for the other. REQUIRES: it is."""
+        versions = self.registry.default_versions()
+        return ReadyLine.of(
+            self.addresses["grpc_inference"],
+            self.addresses["grpc_management"],
+            http_port=_port(self.addresses["inference"]),
+            http_management_port=_port(self.addresses["management"]),
+            token_file="",
+            logs="stderr",
+            health=self.addresses["grpc_inference"],
+            models=[f"{name} {version.facts.archive.version}" for name, version in versions.items()],
+        )
+
     def load(self, named: Sequence[Registration]) -> None:
         """The models that are there from the start. One that cannot be had is logged, and the others go on."""
         for wanted in named if self._keeper is None else self._keeper.plan(named):
@@ -97,6 +113,11 @@ class ModelServer:
             rest.close()
         self.registry.close(seconds)
         self._reactor.stop()
+
+
+def _port(address: str) -> int | None:
+    """None: it is a unix socket."""
+    return None if address.startswith("unix:") else int(host_and_port(address)[1])
 
 
 def _defaults(settings: Settings, state: StateDirectory | None) -> ServerDefaults:

@@ -40,7 +40,6 @@ __all__ = ["EmbeddingBatch", "Features", "InferCtx", "Preparable"]
 
 log = logging.getLogger(__name__)
 
-_SAY_SECONDS = 5.0  # between two lines about what is waited for
 _LOOK_SECONDS = 0.01
 
 _Tensors = list[Tensor]
@@ -90,6 +89,7 @@ class InferCtx:
         global_config: _Path | None = None,
         timeout: float | None = None,
         expects: Iterable[SlotLike] | None = None,
+        options: RouterOptions | None = None,
     ) -> None:
         """Nothing is connected yet: it does not matter what is started first.
 
@@ -104,6 +104,7 @@ class InferCtx:
             timeout: Seconds for a lookup; else as configured (10).
             expects: The slots that lookups need, instead of those of the embedding config: persia.signature.FeatureSignature or
                 persia.config.Slot. Where the config that lookups go by has others, they raise ConfigError. More slots are fine.
+            options: Of lookups, instead of what the global config says.
 
         Raises:
             ConfigError: A config file is wrong, or the config that it routes by itself with has other slots than expected.
@@ -111,7 +112,7 @@ class InferCtx:
         """
         path = global_config if global_config is not None else os.environ.get(GLOBAL_CONFIG_VARIABLE)
         config = load_global_config(path) if path else GlobalConfig()
-        self._options = RouterOptions.of(config.embedding_worker_config, ClientSecurity(config.security))
+        self._options = options or RouterOptions.of(config.embedding_worker_config, ClientSecurity(config.security))
         self._timeout = self._options.timeout if timeout is None else timeout
         if not self._timeout > 0:
             raise InvalidInput(f"expected a timeout over 0 seconds, got {timeout}")
@@ -189,24 +190,25 @@ class InferCtx:
         """Dense tensors, embeddings, and labels or None; for the first generation's batches without the labels."""
         return batch.prepared()
 
-    def wait_for_serving(self, timeout: float | None = None) -> None:
+    def wait_for_serving(self, timeout: float | None = None, *, say_every: float = 5.0) -> None:
         """Waits until lookups can be answered, and says in the log what it waits for.
 
         Args:
             timeout: Seconds; None: for ever.
+            say_every: Seconds between two lines about what it waits for.
 
         Raises:
             DeadlineExceeded: Not in time; says what is missing.
         """
         end = float("inf") if timeout is None else time.monotonic() + timeout
-        say = time.monotonic() + _SAY_SECONDS
+        say = time.monotonic() + say_every
         while missing := self._why_not_ready(end):
             now = time.monotonic()
             if now >= end:
                 raise DeadlineExceeded(f"expected to be served within {timeout} s, still waiting for {missing}")
             if now >= say:
                 log.warning("waiting for %s", missing)
-                say = now + _SAY_SECONDS
+                say = now + say_every
             time.sleep(min(_LOOK_SECONDS, end - now))
 
     def close(self) -> None:

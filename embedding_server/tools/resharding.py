@@ -17,7 +17,7 @@ from persia.formats.layout import ENDS, emb_files, shard_directory
 from persia.formats.marker import Marker
 from persia.formats.sign_files import read_sign_file
 from persia.signs import shard_of
-from persia.writers.buckets import F32, U64
+from persia.writers.buckets import F32, MEMORY, U64
 from persia.writers.checkpoint import CheckpointWriter
 
 AGES = 4  # what EmbReader tells: the quarter of the order of use that a row is in
@@ -37,6 +37,7 @@ def reshard(
     shards: int,
     files_per_shard: int | None = None,
     workers: int = 4,
+    memory: int = MEMORY,
     overwrite: bool = False,
     progress: Callable[[str, int, int], None] = lambda step, done, total: None,
 ) -> Resharded:
@@ -45,7 +46,6 @@ def reshard(
     Optimizer state is left out. The datetime of the root's marker stays; those of the shards are the earliest of the source's
     bounds, as any packet of the source's time may change rows of any shard of the target. The order of use is kept in
     quarters of each file of the source, which is what a server makes of it; within a quarter rows stand as in the source.
-    Memory is bounded as for write_checkpoint.
 
     Args:
         source: a finished checkpoint.
@@ -53,6 +53,7 @@ def reshard(
         shards: how many embedding servers it is for.
         files_per_shard: as many as in the source, if None.
         workers: how many files are written at a time.
+        memory: as for write_checkpoint.
         overwrite: a finished checkpoint in `target` is removed, when all of the source has been read.
         progress: called with a step's name, and with how many of its files are done.
 
@@ -73,7 +74,9 @@ def reshard(
     new = Marker(shards, files_per_shard or marker.num_internal_shards, marker.seconds, marker.nanos)
     of_shards = msgspec.structs.replace(new, seconds=checkpoint.bounds.earliest, nanos=0)
     rows = elsewhere = 0
-    with CheckpointWriter(target, new, of_shards=of_shards, overwrite=overwrite, workers=workers, ages=AGES) as writer:
+    with CheckpointWriter(
+        target, new, of_shards=of_shards, overwrite=overwrite, workers=workers, memory=memory, ages=AGES
+    ) as writer:
         for number, (file, shard) in enumerate(files, 1):
             for signs, block, ages in _blocks(file):
                 mine = shard_of(signs, marker.num_shards) == shard

@@ -5,14 +5,14 @@ from __future__ import annotations
 import os
 import re
 import time
-from collections.abc import Container
+from collections.abc import Callable, Container
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from persia.formats.layout import PACKET_LIKE, SHARD_LIKE
 from persia.formats.packet import REST_NS, Packet, look_into
 
-__all__ = ["Finder", "Findings"]
+__all__ = ["FULL_SCAN_SECONDS", "Finder", "Findings"]
 
 # How often all directories are looked at, also those that rest: files may be added to an old packet, and disks may lie.
 FULL_SCAN_SECONDS = 10.0
@@ -40,8 +40,8 @@ class _Shard:
 class Finder:
     """What lies below one directory of packets. For one thread."""
 
-    def __init__(self, root: Path) -> None:
-        self._root = root
+    def __init__(self, root: Path, clock: Callable[[], float] = time.monotonic) -> None:
+        self._root, self._clock = root, clock
         self._shards: dict[str, _Shard] = {}
         self._looked_at_all = float("-inf")
 
@@ -51,7 +51,7 @@ class Finder:
         Raises OSError if the root cannot be read.
         """
         findings = Findings()
-        everything = time.monotonic() - self._looked_at_all >= FULL_SCAN_SECONDS
+        everything = self._clock() - self._looked_at_all >= FULL_SCAN_SECONDS
         entries = directories_in(self._root, SHARD_LIKE)
         for path in self._shards.keys() - {entry.path for entry in entries}:
             shard = self._shards[path]  # if it comes back, it may be with other packets
@@ -67,7 +67,7 @@ class Finder:
                 continue
             _look(entry.path, shard, sorted(shard.names if everything else shard.active), findings)
         if everything:
-            self._looked_at_all = time.monotonic()
+            self._looked_at_all = self._clock()
         return findings
 
     def rest(self, packet: Packet) -> None:

@@ -22,10 +22,6 @@ from .journal_lock import JournalLock
 
 __all__ = ["Entry", "Journal", "State", "read_journal"]
 
-# Of packets that are gone and in no checkpoint, a restart names so many. Who deletes packets without ever making a
-# checkpoint shall not have a journal that grows for ever.
-GONE_KEPT = 1000
-
 
 class Entry(msgspec.Struct, frozen=True):
     """A packet that was applied, and the files that it had then."""
@@ -94,8 +90,18 @@ def _line(line: Line) -> bytes:
 class Journal:
     """One writer. What append() and say() wrote is on disk when they return."""
 
-    def __init__(self, path: Path, *, shared: bool = False) -> None:
-        """shared: another server may want the same name; then the next free one is taken. Raises CorruptFile, OSError."""
+    def __init__(self, path: Path, *, shared: bool = False, gone_kept: int = 1000, compact_after: int = 1000) -> None:
+        """Raises CorruptFile, OSError.
+
+        Args:
+            path: Its file.
+            shared: Another server may want the same name; then the next free one is taken.
+            gone_kept: Of packets that are gone and in no checkpoint, a restart names so many. Who deletes packets without ever
+                making a checkpoint shall not have a journal that grows for ever.
+            compact_after: So many more packets than are there may stand in the journal before it is to be compacted.
+        """
+        self.compact_after = compact_after
+        self._gone_kept = gone_kept
         self._lock = JournalLock(path) if shared else None
         self.path = path
         self._state: State | None = None
@@ -137,7 +143,7 @@ class Journal:
         bounds = Bounds() if state is None else state.bounds
         absent = [entry for packet, entry in earlier.items() if packet not in here]
         gone = [entry for entry in absent if not bounds.has_packet(entry.packet, entry.seconds)]
-        gone = sorted(gone, key=lambda entry: entry.seconds)[-GONE_KEPT:]
+        gone = sorted(gone, key=lambda entry: entry.seconds)[-self._gone_kept :]
         rest = [entry for packet, entry in earlier.items() if packet in here and packet not in now]
         kept: list[Line] = [*gone, *rest, *([state] if state else []), *now.values()]
         if len(kept) == len(lines):

@@ -18,9 +18,6 @@ __all__ = ["JournalKeeper"]
 
 log = logging.getLogger(__name__)
 
-# So many more packets than are there may stand in the journal before it is written anew.
-COMPACT_AFTER = 1000
-
 
 class JournalKeeper:
     """For one thread."""
@@ -52,7 +49,7 @@ class JournalKeeper:
     def forgot(self, packets: int, ledger: Ledger) -> None:
         """So many packets are gone from the ledger: when they are many, the journal forgets them as well."""
         self._forgotten += packets
-        if packets and self._forgotten > COMPACT_AFTER + len(ledger.applied):
+        if packets and self._forgotten > self._journal.compact_after + len(ledger.applied):
             self.compact(ledger)
 
     def compact(self, ledger: Ledger) -> None:

@@ -33,9 +33,11 @@ PRUNE_AT_ONCE = 500
 class Updater:
     """Owns the packets of one table. Methods are for one thread at a time; attributes that are counted or told, for any."""
 
-    def __init__(self, applier: Applier, root: Path, journal: Journal, bounds: Bounds, pruner: Pruner | None = None) -> None:
+    def __init__(
+        self, applier: Applier, finder: Finder, journal: Journal, bounds: Bounds, pruner: Pruner | None = None
+    ) -> None:
         """bounds: which packets the table's checkpoint has; pruner: None if no packet is to be deleted."""
-        self._applier, self._finder, self._pruner = applier, Finder(root), pruner
+        self._applier, self._finder, self._pruner = applier, finder, pruner
         self.ledger = Ledger(bounds, {entry.packet: set(entry.files) for entry in journal.entries})
         self.problems = Problems(log)
         self._keeper = JournalKeeper(journal, bounds, self.problems)

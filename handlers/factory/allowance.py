@@ -13,7 +13,8 @@ MAX_BYTES = 256 << 20  # of its arrays, unpacked
 class Allowance:
     """Of one request."""
 
-    def __init__(self) -> None:
+    def __init__(self, most_bytes: int = MAX_BYTES) -> None:
+        self._most_bytes = most_bytes
         self.values = 0
         self.array_bytes = 0
 
@@ -28,13 +29,13 @@ class Allowance:
         self.array_bytes += array_bytes
         if self.values > MAX_VALUES:
             raise TooLarge(f"expected at most {MAX_VALUES} values in a request, got more, with what its py/id repeat")
-        check_array_bytes(self.array_bytes)
+        check_array_bytes(self.array_bytes, self._most_bytes)
 
 
-def check_array_bytes(size: int) -> None:
+def check_array_bytes(size: int, most_bytes: int) -> None:
     """Raises TooLarge."""
-    if size > MAX_BYTES:
+    if size > most_bytes:
         raise TooLarge(
-            f"expected arrays of at most {MAX_BYTES} bytes in a request, unpacked and with what its py/id repeat, "
+            f"expected arrays of at most {most_bytes} bytes in a request, unpacked and with what its py/id repeat, "
             f"got {size} or more: send several requests"
         )

@@ -21,7 +21,7 @@ import yaml
 from persia.cli.failures import one_line_failures
 from persia.errors import ConfigError, InvalidInput
 
-from .packed_files import PackedFile, check_all, files_of_tar, files_of_zip
+from .packed_files import MAX_UNPACKED, PackedFile, check_all, files_of_tar, files_of_zip
 
 __all__ = ["extra_files_of", "unpack", "unpack_extra_files"]
 
@@ -72,18 +72,18 @@ def extra_files_of(config: Any, file: str = _CONFIG) -> list[str]:
     return names
 
 
-def unpack(archive: Path, directory: Path) -> None:
+def unpack(archive: Path, directory: Path, most_bytes: int = MAX_UNPACKED) -> None:
     """Unpacks a tar, compressed or not, or a zip, whatever its name says. A file that is there already stays as it is.
 
     What is no archive, and is not called one, stays where it lies.
 
     Raises InvalidInput for a broken archive, and before anything is written for one with a file that would lie outside;
-    TooLarge.
+    TooLarge for files of more bytes.
     """
     with _opened(archive) as files:
         if files is None:
             return
-        check_all(files, archive.name, directory)
+        check_all(files, archive.name, directory, most_bytes)
         for file in files:
             _write(file, directory)
 

@@ -13,26 +13,26 @@ from typing import Any
 from persia.errors import InvalidInput
 
 from . import jsonpickle_arrays as arrays
-from .allowance import Allowance
+from .allowance import MAX_BYTES, Allowance
 
 __all__ = ["read_json_value", "read_jsonpickle"]
 
 _TAG = "py/"
 
 
-def read_jsonpickle(text: str | bytes | bytearray) -> Any:
-    """What was encoded. Plain JSON is jsonpickle's text, too. Raises InvalidInput, TooLarge."""
+def read_jsonpickle(text: str | bytes | bytearray, most_bytes: int = MAX_BYTES) -> Any:
+    """What was encoded. Plain JSON is jsonpickle's text, too. Raises InvalidInput; TooLarge for arrays of more bytes."""
     try:
         parsed = json.loads(text)
     except (ValueError, RecursionError) as error:
         raise InvalidInput(f"expected JSON, or the text of jsonpickle.encode, got {_start(text)}: {error}") from error
-    return read_json_value(parsed)
+    return read_json_value(parsed, most_bytes)
 
 
-def read_json_value(parsed: Any) -> Any:
+def read_json_value(parsed: Any, most_bytes: int = MAX_BYTES) -> Any:
     """As read_jsonpickle, of JSON that is parsed already."""
     try:
-        return _Reader().read(parsed)
+        return _Reader(Allowance(most_bytes)).read(parsed)
     except RecursionError as error:
         raise InvalidInput("expected fewer lists and objects in one another") from error
 
@@ -44,9 +44,9 @@ def _start(text: str | bytes | bytearray) -> str:
 class _Reader:
     """Reads one text. `seen` are the values that `py/id` counts, as jsonpickle since 2.0 does, each with what it used up."""
 
-    def __init__(self) -> None:
+    def __init__(self, allowance: Allowance) -> None:
         self.seen: list[tuple[Any, int, int] | None] = []
-        self.allowance = Allowance()
+        self.allowance = allowance
         self.countable = True
 
     def read(self, value: Any) -> Any:

@@ -39,7 +39,7 @@ class PackedFile:
     problem: str | None = None
 
 
-def check_all(files: Sequence[PackedFile], archive: str, directory: Path) -> None:
+def check_all(files: Sequence[PackedFile], archive: str, directory: Path, most_bytes: int = MAX_UNPACKED) -> None:
     """Whether all can be unpacked into the directory. Raises InvalidInput for the first file that is refused, TooLarge."""
     children = {parent: file.name for file in files for parent in PurePosixPath(file.name).parents if parent.parts}
     for file in files:
@@ -50,8 +50,8 @@ def check_all(files: Sequence[PackedFile], archive: str, directory: Path) -> Non
             raise InvalidInput(
                 f"expected files that lie in the archive {archive}, got {file.name!r}, which {problem}: nothing is unpacked"
             )
-    if (size := sum(file.size for file in files)) > MAX_UNPACKED:
-        raise TooLarge(f"expected {archive} to have files of at most {MAX_UNPACKED} bytes, got {size}: nothing is unpacked")
+    if (size := sum(file.size for file in files)) > most_bytes:
+        raise TooLarge(f"expected {archive} to have files of at most {most_bytes} bytes, got {size}: nothing is unpacked")
 
 
 def files_of_tar(archive: tarfile.TarFile) -> list[PackedFile]:

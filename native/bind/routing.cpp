@@ -1,13 +1,11 @@
 #include <nanobind/stl/optional.h>
 #include <nanobind/stl/string.h>
-#include <nanobind/stl/tuple.h>
 #include <nanobind/stl/unique_ptr.h>
 #include <nanobind/stl/vector.h>
 
 #include <cstring>
 #include <optional>
 #include <string>
-#include <tuple>
 
 #include "arrays.hpp"
 #include "base/error.hpp"
@@ -26,26 +24,6 @@ namespace {
 
 constexpr nb::dlpack::dtype kHalf{static_cast<std::uint8_t>(nb::dlpack::dtype_code::Float), 16, 1};
 constexpr std::size_t kPartColumns = sizeof(RequestPart) / sizeof(std::uint32_t);
-
-// (name, dim, sample_fixed_size, summation, sqrt_scaling, hash_stack_rounds, hash_stack_size, prefix)
-using SlotTuple =
-    std::tuple<std::string, std::uint32_t, std::uint32_t, bool, bool, std::uint32_t, std::uint64_t, std::uint64_t>;
-
-// (mean, weighted, keep_last)
-using MoreTuple = std::tuple<bool, bool, bool>;
-
-void make_slots(Slots* self, const std::vector<SlotTuple>& tuples, unsigned prefix_bits, const std::vector<MoreTuple>& more) {
-    if (!more.empty() && more.size() != tuples.size()) {
-        throw InvalidInput("expected more of each of " + std::to_string(tuples.size()) + " slots, or of none, got it of " +
-                           std::to_string(more.size()));
-    }
-    std::vector<Slot> slots;
-    for (const auto& [name, dim, fixed, summation, sqrt, rounds, size, prefix] : tuples) {
-        const auto [mean, weighted, keep_last] = more.empty() ? MoreTuple{} : more[slots.size()];
-        slots.push_back({name, dim, fixed, summation, sqrt, mean, weighted, keep_last, rounds, size, prefix});
-    }
-    new (self) Slots(std::move(slots), prefix_bits);
-}
 
 nb::list requests_of(nb::handle_t<Plan> self) {
     nb::list requests;
@@ -198,8 +176,6 @@ nb::list totals_of(const FeatureCounts& self) {
 }  // namespace
 
 void routing(nb::module_& module) {
-    nb::class_<Slots>(module, "Slots")
-        .def("__init__", make_slots, nb::arg("slots"), nb::arg("prefix_bits"), nb::arg("more") = std::vector<MoreTuple>());
     nb::class_<FeatureCounts>(module, "FeatureCounts")
         .def(nb::init<std::vector<std::string>>(), nb::arg("names"))
         .def("totals", totals_of);

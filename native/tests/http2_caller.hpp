@@ -7,36 +7,16 @@
 #include <cstring>
 #include <map>
 #include <optional>
-#include <span>
 #include <string>
 #include <string_view>
 #include <utility>
 #include <vector>
 
 #include "grpc/http2.hpp"
-#include "grpc/message.hpp"
-#include "grpc/metadata.hpp"
+#include "http2_end.hpp"
 #include "raw_socket.hpp"
 
 namespace persia::grpc {
-
-inline std::string text_of(std::span<const std::byte> bytes) {
-    return {reinterpret_cast<const char*>(bytes.data()), bytes.size()};
-}
-
-// As a message travels.
-inline std::string framed(std::string_view message) {
-    std::byte prefix[kPrefixBytes];
-    put_prefix(prefix, message.size());
-    return text_of(prefix) + std::string(message);
-}
-
-// So many bytes, no two of which next to each other are the same.
-inline std::string some_text(std::size_t size) {
-    std::string text(size, '\0');
-    for (std::size_t i = 0; i < size; ++i) text[i] = static_cast<char>(i * 7 + i / 251);
-    return text;
-}
 
 // A frame of HTTP/2, right or wrong. length: as it is said; by itself: as it is.
 inline std::string frame(int type, int flags, std::uint32_t stream, std::string_view body,
@@ -61,19 +41,11 @@ inline const std::string kPreface = "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 // HTTP/2 of a client, as bytes that come and go.
 class Http2Caller {
   public:
-    struct Stream {
-        Headers headers;  // and trailers
-        std::string body;
-        bool ended = false;
-        std::optional<std::uint32_t> reset, closed;
-
-        std::string header(std::string_view name) const {
-            const std::string* value = find(headers, name);
-            return value == nullptr ? std::string() : *value;
-        }
+    struct Stream : HeardStream {
         // The message of a unary answer.
         std::string message() const { return body.size() < kPrefixBytes ? std::string() : body.substr(kPrefixBytes); }
 
+        std::optional<std::uint32_t> closed;
         std::string to_send;
         std::size_t sent = 0;
         bool ends = true, waits = false;
@@ -83,9 +55,7 @@ class Http2Caller {
     explicit Http2Caller(std::uint32_t window = 65'535, bool stays_shut = false) {
         nghttp2_session_callbacks* callbacks = nullptr;
         nghttp2_session_callbacks_new(&callbacks);
-        nghttp2_session_callbacks_set_on_header_callback(callbacks, on_header);
-        nghttp2_session_callbacks_set_on_data_chunk_recv_callback(callbacks, on_data);
-        nghttp2_session_callbacks_set_on_frame_recv_callback(callbacks, on_frame);
+        note_what_comes<Http2Caller>(callbacks);
         nghttp2_session_callbacks_set_on_stream_close_callback(callbacks, on_close);
         nghttp2_option* option = nullptr;
         nghttp2_option_new(&option);
@@ -113,7 +83,7 @@ class Http2Caller {
         return begin(headers_of(path, more), std::move(body), ends);
     }
     std::int32_t begin(const Headers& headers, std::string body, bool ends = true) {
-        const auto all = views(headers);
+        const auto all = views_of(headers);
         nghttp2_data_provider provider{{}, read};
         const std::int32_t stream = nghttp2_submit_request(session_, nullptr, all.data(), all.size(), &provider, nullptr);
         Stream& made = streams[stream];
@@ -133,17 +103,15 @@ class Http2Caller {
     void ping() { nghttp2_submit_ping(session_, NGHTTP2_FLAG_NONE, nullptr); }
 
     // What is to be sent. A session that has ended says nothing.
-    std::string bytes() {
-        std::string all;
-        const std::uint8_t* data = nullptr;
-        for (;;) {
-            const ssize_t size = nghttp2_session_mem_send(session_, &data);
-            if (size <= 0) return all;
-            all.append(reinterpret_cast<const char*>(data), static_cast<std::size_t>(size));
-        }
-    }
+    std::string bytes() { return bytes_of(session_); }
     void take(std::string_view bytes) {
         nghttp2_session_mem_recv(session_, reinterpret_cast<const std::uint8_t*>(bytes.data()), bytes.size());
+    }
+
+    void on_goaway(const nghttp2_goaway& got) {
+        goaway = got.error_code;
+        last_stream = got.last_stream_id;
+        goaway_words.assign(reinterpret_cast<const char*>(got.opaque_data), got.opaque_data_len);
     }
 
     std::map<std::int32_t, Stream> streams;
@@ -153,40 +121,6 @@ class Http2Caller {
     std::int32_t last_stream = 0;  // that the server has taken, by its GOAWAY
 
   private:
-    static std::vector<nghttp2_nv> views(const Headers& headers) {
-        std::vector<nghttp2_nv> all;
-        for (const auto& [name, value] : headers) {
-            all.push_back({reinterpret_cast<std::uint8_t*>(const_cast<char*>(name.data())),
-                           reinterpret_cast<std::uint8_t*>(const_cast<char*>(value.data())), name.size(), value.size(),
-                           NGHTTP2_NV_FLAG_NONE});
-        }
-        return all;
-    }
-    static int on_header(nghttp2_session*, const nghttp2_frame* got, const std::uint8_t* name, std::size_t name_size,
-                         const std::uint8_t* value, std::size_t value_size, std::uint8_t, void* self) {
-        static_cast<Http2Caller*>(self)->streams[got->hd.stream_id].headers.emplace_back(
-            std::string(reinterpret_cast<const char*>(name), name_size),
-            std::string(reinterpret_cast<const char*>(value), value_size));
-        return 0;
-    }
-    static int on_data(nghttp2_session*, std::uint8_t, std::int32_t stream, const std::uint8_t* data, std::size_t size,
-                       void* self) {
-        static_cast<Http2Caller*>(self)->streams[stream].body.append(reinterpret_cast<const char*>(data), size);
-        return 0;
-    }
-    static int on_frame(nghttp2_session*, const nghttp2_frame* got, void* self) {
-        auto& caller = *static_cast<Http2Caller*>(self);
-        if (got->hd.type == NGHTTP2_RST_STREAM) caller.streams[got->hd.stream_id].reset = got->rst_stream.error_code;
-        if (got->hd.type == NGHTTP2_PING && (got->hd.flags & NGHTTP2_FLAG_ACK) != 0) ++caller.pongs;
-        if (got->hd.type == NGHTTP2_GOAWAY) {
-            caller.goaway = got->goaway.error_code;
-            caller.last_stream = got->goaway.last_stream_id;
-            caller.goaway_words.assign(reinterpret_cast<const char*>(got->goaway.opaque_data), got->goaway.opaque_data_len);
-        }
-        const bool can_end = got->hd.type == NGHTTP2_HEADERS || got->hd.type == NGHTTP2_DATA;
-        if (can_end && (got->hd.flags & NGHTTP2_FLAG_END_STREAM) != 0) caller.streams[got->hd.stream_id].ended = true;
-        return 0;
-    }
     static int on_close(nghttp2_session*, std::int32_t stream, std::uint32_t error, void* self) {
         static_cast<Http2Caller*>(self)->streams[stream].closed = error;
         return 0;

@@ -13,7 +13,6 @@
 #include <map>
 #include <memory>
 #include <optional>
-#include <span>
 #include <stdexcept>
 #include <string>
 #include <string_view>
@@ -21,45 +20,17 @@
 #include <vector>
 
 #include "grpc/client_connection.hpp"
-#include "grpc/message.hpp"
 #include "grpc/wait.hpp"
+#include "http2_end.hpp"
 
 namespace persia::grpc {
-
-inline std::string text_of(std::span<const std::byte> bytes) {
-    return {reinterpret_cast<const char*>(bytes.data()), bytes.size()};
-}
-
-// As a message travels.
-inline std::string framed(std::string_view message) {
-    std::byte prefix[kPrefixBytes];
-    put_prefix(prefix, message.size());
-    return text_of(prefix) + std::string(message);
-}
-
-// So many bytes, no two of which next to each other are the same.
-inline std::string some_text(std::size_t size) {
-    std::string text(size, '\0');
-    for (std::size_t i = 0; i < size; ++i) text[i] = static_cast<char>(i * 7 + i / 251);
-    return text;
-}
 
 inline const Headers kAnswer = {{":status", "200"}, {"content-type", "application/grpc"}};
 inline const Headers kFine = {{"grpc-status", "0"}};
 
 class Http2Peer {
   public:
-    struct Stream {
-        Headers headers;
-        std::string body;
-        bool ended = false;
-        std::optional<std::uint32_t> reset;
-
-        std::string header(std::string_view name) const {
-            const std::string* value = find(headers, name);
-            return value == nullptr ? std::string() : *value;
-        }
-
+    struct Stream : HeardStream {
         std::string answer;
         std::size_t sent = 0;
         Headers trailers;
@@ -73,9 +44,7 @@ class Http2Peer {
         theirs_ = ends[1];
         nghttp2_session_callbacks* callbacks = nullptr;
         nghttp2_session_callbacks_new(&callbacks);
-        nghttp2_session_callbacks_set_on_header_callback(callbacks, on_header);
-        nghttp2_session_callbacks_set_on_data_chunk_recv_callback(callbacks, on_data);
-        nghttp2_session_callbacks_set_on_frame_recv_callback(callbacks, on_frame);
+        note_what_comes<Http2Peer>(callbacks);
         nghttp2_session_server_new(&session_, callbacks, this);
         nghttp2_session_callbacks_del(callbacks);
         if (says_settings) nghttp2_submit_settings(session_, NGHTTP2_FLAG_NONE, settings.data(), settings.size());
@@ -99,16 +68,8 @@ class Http2Peer {
             nghttp2_session_mem_recv(session_, reinterpret_cast<const std::uint8_t*>(buffer), static_cast<std::size_t>(got));
         }
     }
-    // What is to be sent, as bytes.
-    std::string bytes() {
-        std::string all;
-        const std::uint8_t* data = nullptr;
-        for (;;) {
-            const ssize_t size = nghttp2_session_mem_send(session_, &data);
-            if (size <= 0) return all;
-            all.append(reinterpret_cast<const char*>(data), static_cast<std::size_t>(size));
-        }
-    }
+    // What is to be sent.
+    std::string bytes() { return bytes_of(session_); }
     // Sends any bytes, as far as the socket takes them. False: it does not take all of them.
     bool send(std::string_view bytes) {
         return ::send(ours_, bytes.data(), bytes.size(), MSG_NOSIGNAL) == static_cast<ssize_t>(bytes.size());
@@ -134,13 +95,13 @@ class Http2Peer {
         Stream& out = streams[stream];
         out.answer = std::move(body);
         out.trailers = trailers;
-        const auto all = views(headers);
+        const auto all = views_of(headers);
         nghttp2_data_provider provider{{}, read};
         nghttp2_submit_response(session_, stream, all.data(), all.size(), &provider);
     }
     // Headers that are the end.
     void refuse(std::int32_t stream, const Headers& headers) {
-        const auto all = views(headers);
+        const auto all = views_of(headers);
         nghttp2_submit_response(session_, stream, all.data(), all.size(), nullptr);
     }
     void reset(std::int32_t stream, std::uint32_t error) {
@@ -150,43 +111,13 @@ class Http2Peer {
         nghttp2_submit_goaway(session_, NGHTTP2_FLAG_NONE, last_stream, error, nullptr, 0);
     }
     void ping() { nghttp2_submit_ping(session_, NGHTTP2_FLAG_NONE, nullptr); }
+    void on_goaway(const nghttp2_goaway&) {}
 
     std::map<std::int32_t, Stream> streams;
     int pongs = 0;
     std::size_t received = 0;  // bytes
 
   private:
-    static std::vector<nghttp2_nv> views(const Headers& headers) {
-        std::vector<nghttp2_nv> all;
-        for (const auto& [name, value] : headers) {
-            all.push_back({reinterpret_cast<std::uint8_t*>(const_cast<char*>(name.data())),
-                           reinterpret_cast<std::uint8_t*>(const_cast<char*>(value.data())), name.size(), value.size(),
-                           NGHTTP2_NV_FLAG_NONE});
-        }
-        return all;
-    }
-
-    static int on_header(nghttp2_session*, const nghttp2_frame* frame, const std::uint8_t* name, std::size_t name_size,
-                         const std::uint8_t* value, std::size_t value_size, std::uint8_t, void* self) {
-        static_cast<Http2Peer*>(self)->streams[frame->hd.stream_id].headers.emplace_back(
-            std::string(reinterpret_cast<const char*>(name), name_size),
-            std::string(reinterpret_cast<const char*>(value), value_size));
-        return 0;
-    }
-    static int on_data(nghttp2_session*, std::uint8_t, std::int32_t stream, const std::uint8_t* data, std::size_t size,
-                       void* self) {
-        static_cast<Http2Peer*>(self)->streams[stream].body.append(reinterpret_cast<const char*>(data), size);
-        return 0;
-    }
-    static int on_frame(nghttp2_session*, const nghttp2_frame* frame, void* self) {
-        auto& peer = *static_cast<Http2Peer*>(self);
-        const bool acknowledges = (frame->hd.flags & NGHTTP2_FLAG_ACK) != 0;
-        if (frame->hd.type == NGHTTP2_RST_STREAM) peer.streams[frame->hd.stream_id].reset = frame->rst_stream.error_code;
-        if (frame->hd.type == NGHTTP2_PING && acknowledges) ++peer.pongs;
-        const bool can_end = frame->hd.type == NGHTTP2_HEADERS || frame->hd.type == NGHTTP2_DATA;
-        if (can_end && (frame->hd.flags & NGHTTP2_FLAG_END_STREAM) != 0) peer.streams[frame->hd.stream_id].ended = true;
-        return 0;
-    }
     static ssize_t read(nghttp2_session* session, std::int32_t stream, std::uint8_t* to, std::size_t room, std::uint32_t* flags,
                         nghttp2_data_source*, void* self) {
         Stream& out = static_cast<Http2Peer*>(self)->streams[stream];
@@ -197,7 +128,7 @@ class Http2Peer {
             *flags |= NGHTTP2_DATA_FLAG_EOF;
             if (!out.trailers.empty()) {
                 *flags |= NGHTTP2_DATA_FLAG_NO_END_STREAM;
-                const auto all = views(out.trailers);
+                const auto all = views_of(out.trailers);
                 nghttp2_submit_trailer(session, stream, all.data(), all.size());
             }
         }

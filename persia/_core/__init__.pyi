@@ -181,17 +181,27 @@ def write_inc(path: _Path, blocks: _Blocks, unix_seconds: int) -> None: ...
 
 # Routing
 
-class Slots:
+class Slot:
     def __init__(
         self,
-        slots: Sequence[tuple[str, int, int, bool, bool, int, int, int]],
-        prefix_bits: int,
-        more: Sequence[tuple[bool, bool, bool]] = ...,
+        name: str,
+        dim: int,
+        *,
+        sample_fixed_size: int = 10,
+        summation: bool = True,
+        sqrt_scaling: bool = False,
+        mean: bool = False,
+        weighted: bool = False,
+        keep_last: bool = False,
+        hash_stack_rounds: int = 0,
+        hash_stack_size: int = 0,
+        prefix: int = 0,
     ) -> None:
-        """slots: name, dim, sample_fixed_size, summation, sqrt_scaling, hash_stack_rounds, hash_stack_size, prefix.
+        """What the planner needs to know of a slot of an embedding config. Slots looks whether it can be one."""
 
-        more: of each, mean, weighted, keep_last.
-        """
+class Slots:
+    def __init__(self, slots: Sequence[Slot], prefix_bits: int) -> None:
+        """Raises InvalidInput for prefix_bits outside 1 to 63, FeatureError for a slot that cannot be one, or a name twice."""
 
 class ShardRequest:
     """What one shard is asked, in columns; read-only views that keep the plan alive."""

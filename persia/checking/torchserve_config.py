@@ -161,7 +161,8 @@ def _port_of(value: str) -> str | None:
     match = _ADDRESS.fullmatch(value)
     if match is None:
         return value if _number(value) > 0 else None
-    return match[4] or match[3] or str(_WEB_PORTS[match[1]])
+    port = match[4] or match[3] or str(_WEB_PORTS[match[1]])
+    return port if port != "0" else None
 
 
 def _check_certificates(report: Report, given: Mapping[str, Entry], values: Mapping[str, str]) -> None:

@@ -29,7 +29,7 @@ def check_arguments(plan: DeploymentPlan) -> list[str]:
     arguments += ["--ports-must-be-free", "--problems-only", "--time-limit", str(SECONDS)]
     if plan.model_store is not None:
         arguments += ["--model-store", str(plan.model_store), "--models", ",".join(plan.models) or "all"]
-        given = plan.torchserve
+        given = plan.given
         for option, port in (("--port", given.port), ("--management-port", given.management_port)):
             if port is not None:
                 arguments += [option, str(port)]

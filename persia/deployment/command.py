@@ -23,6 +23,7 @@ from persia.config import (
 from persia.deployment.check import passes_check
 from persia.deployment.child import Interrupted
 from persia.deployment.deployment import Deployment
+from persia.deployment.front import Front
 from persia.deployment.plan import DeploymentPlan, check_local
 from persia.errors import PersiaError, Unavailable
 from persia.security import ClientSecurity
@@ -49,13 +50,19 @@ _WATCH_SECONDS = 0.2
 @click.option(
     "--model-store",
     type=click.Path(exists=True, file_okay=False, path_type=Path),
-    help="TorchServe's; without it TorchServe is not started.",
+    help="Of the front; without it no front is started.",
+)
+@click.option(
+    "--front",
+    type=click.Choice([front.value for front in Front]),
+    default=Front.TORCHSERVE.value,
+    help="Which server takes requests and has handlers answer them.",
 )
 @click.option("--models", default="all", help="Archives of the store to load, with commas between them.")
 @click.option(
     "--state",
     type=click.Path(path_type=Path),
-    help="For logs, TorchServe's tokens, and which models it has: the next start restores them; else a temporary directory.",
+    help="For logs, the front's tokens, and which models it has: the next start restores them; else a temporary directory.",
 )
 @click.option("--forget-state", is_flag=True, help="Start with --models alone, whatever was registered, scaled or chosen.")
 @click.option(
@@ -65,9 +72,9 @@ _WATCH_SECONDS = 0.2
     "[default: if the global config has enable_metrics, free ports, which are kept in --state/targets.json]",
 )
 @click.option(
-    "--ts-config", type=click.Path(exists=True, dir_okay=False, path_type=Path), help="A config.properties, for TorchServe."
+    "--ts-config", type=click.Path(exists=True, dir_okay=False, path_type=Path), help="A config.properties, for the front."
 )
-@click.argument("torchserve", nargs=-1)
+@click.argument("front_arguments", nargs=-1)
 def up(
     global_config: Path | None,
     embedding_config: Path | None,
@@ -75,17 +82,18 @@ def up(
     checked: bool,
     middleware_port: int,
     model_store: Path | None,
+    front: str,
     models: str,
     state: Path | None,
     forget_state: bool,
     metrics_port_base: int | None,
     ts_config: Path | None,
-    torchserve: tuple[str, ...],
+    front_arguments: tuple[str, ...],
 ) -> None:
-    """Starts embedding servers, the middleware and TorchServe, watches them, and stops them on Ctrl-C.
+    """Starts embedding servers, the middleware and a home for handlers, watches them, and stops them on Ctrl-C.
 
     The embedding servers are those that the global config names, which must be on this machine (127.0.0.1). What dies is
-    started again. What stands after `--` goes to `persia-launcher torchserve`.
+    started again. What stands after `--` goes to `persia-launcher torchserve`, or to the other --front.
     """
     set_up(log, "info")
     try:
@@ -108,14 +116,15 @@ def up(
             middleware=f"127.0.0.1:{middleware_port or free_ports(1, range(25_000, 32_768))[0]}",
             model_store=model_store and model_store.resolve(),
             models=models.split(","),
-            torchserve_arguments=torchserve,
+            front=Front(front),
+            front_arguments=front_arguments,
             metrics=config.common_config.metrics_config.enable_metrics or metrics_port_base is not None,
             metrics_port_base=metrics_port_base,
             ts_config=ts_config and ts_config.resolve(),
             security=ClientSecurity(config.security),
         )
         if forget_state:
-            (plan.torchserve_state / MODELS_FILE).unlink(missing_ok=True)
+            (plan.front_state / MODELS_FILE).unlink(missing_ok=True)
     except (PersiaError, OSError) as error:
         give_up(PROGRAM, str(error))
     if checked and not passes_check(plan):

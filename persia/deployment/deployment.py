@@ -41,7 +41,7 @@ class Deployment:
     say: Callable[[str], None]
     pause: Callable[[float], bool]  # see Child.wait_ready
     children: list[Child] = field(default_factory=list)
-    torchserve: Child | None = None
+    front: Child | None = None
     metrics_ports: Mapping[str, int] = field(default_factory=dict)  # by the name of a process
 
     def start(self) -> None:
@@ -55,7 +55,7 @@ class Deployment:
         # An older deployment's servers would be taken for ours.
         check_free([*(address for address, _, _ in places.values()), plan.middleware])
         if plan.model_store is not None:
-            own_directory(plan.torchserve_state)
+            own_directory(plan.front_state)
         if plan.metrics:
             self._allot_metrics(places)
         else:
@@ -69,24 +69,24 @@ class Deployment:
         self._serve(MIDDLEWARE, "middleware", plan.middleware, 0, 1).wait_ready(START_SECONDS, self.pause)
         self.say(f"the middleware is ready on {plan.middleware}{self._scraped(MIDDLEWARE)}")
         if plan.model_store is not None:
-            self._start_torchserve(plan.model_store)
+            self._start_front(plan.model_store)
 
     def watch(self) -> None:
         """Starts again what has died, and says when it is back."""
         for child in self.children:
             if child.watch():
-                self.say(f"{child.name} is ready again" if child is not self.torchserve else self._torchserve_line())
+                self.say(f"{child.name} is ready again" if child is not self.front else self._front_line())
 
     def stop(self) -> None:
         """In reverse: who asks goes before who is asked."""
         for child in reversed(self.children):
-            child.stop(STOP_SECONDS + (self.plan.drain_seconds if child is self.torchserve else 0.0))
+            child.stop(STOP_SECONDS + (self.plan.given.drain_seconds if child is self.front else 0.0))
 
     def endpoints(self) -> tuple[str, str, str]:
-        """TorchServe's addresses for inference and management, and its token file, "" without tokens. REQUIRES: it is ready."""
+        """The front's addresses for inference and management, and its token file, "" without tokens. REQUIRES: it is ready."""
         ready = self._ready()
         if ready is None:
-            raise Unavailable("TorchServe is not ready")
+            raise Unavailable(f"{self.plan.front.title} is not ready")
         return ready.inference, ready.management, ready.token_file
 
     def _serve(self, name: str, command: str, address: str, index: int, count: int) -> Child:
@@ -119,32 +119,33 @@ class Deployment:
         ports = [str(self.metrics_ports[name]) for name in names if name in self.metrics_ports]
         return f", metrics on port{'s' if len(ports) > 1 else ''} {', '.join(ports)}" if ports else ""
 
-    def _start_torchserve(self, store: Path) -> None:
+    def _start_front(self, store: Path) -> None:
+        plan = self.plan
         # In one place for all of its lives: so callers find the tokens of the next one where they have read the last one's.
-        arguments = ["torchserve", "--model-store", str(store), "--state", str(self.plan.torchserve_state)]
-        if self.plan.ts_config is not None:
-            arguments += ["--ts-config", str(self.plan.ts_config)]
-        arguments += self.plan.torchserve_arguments
-        if self.plan.models:
-            arguments += ["--models", ",".join(self.plan.models)]
+        arguments = [plan.front.value, "--model-store", str(store), "--state", str(plan.front_state)]
+        if plan.ts_config is not None:
+            arguments += ["--ts-config", str(plan.ts_config)]
+        arguments += plan.front_arguments
+        if plan.models:
+            arguments += ["--models", ",".join(plan.models)]
         environment = {
-            SERVICE_VARIABLE: self.plan.middleware,
-            "PERSIA_GLOBAL_CONFIG": str(self.plan.global_config),
-            "PERSIA_EMBEDDING_CONFIG": str(self.plan.embedding_config),
+            SERVICE_VARIABLE: plan.middleware,
+            "PERSIA_GLOBAL_CONFIG": str(plan.global_config),
+            "PERSIA_EMBEDDING_CONFIG": str(plan.embedding_config),
         }
-        log_path = self.plan.state / "torchserve.log"
-        child = Child("torchserve", _launcher(arguments), log_path, lambda: self._ready() is not None, environment)
-        self.torchserve = child
+        log_path = plan.state / f"{plan.front.value}.log"
+        child = Child(plan.front.value, _launcher(arguments), log_path, lambda: self._ready() is not None, environment)
+        self.front = child
         self._add(child).wait_ready(START_SECONDS, self.pause)
-        self.say(self._torchserve_line())
+        self.say(self._front_line())
 
-    def _torchserve_line(self) -> str:
+    def _front_line(self) -> str:
         ready = self._ready()
         assert ready is not None
-        return f"TorchServe is {ready}"
+        return f"{self.plan.front.title} is {ready}"
 
     def _ready(self) -> ReadyLine | None:
-        return find_ready_line(self.torchserve.said()) if self.torchserve is not None else None
+        return find_ready_line(self.front.said()) if self.front is not None else None
 
     def _add(self, child: Child) -> Child:
         self.children.append(child)
@@ -168,7 +169,7 @@ def _is_free(port: int) -> bool:
 
 
 def own_directory(path: Path) -> None:
-    """Makes TorchServe's state directory known as such: who looks for its tokens there is to wait, though it starts last."""
+    """Makes the front's state directory known as such: who looks for its tokens there is to wait, though it starts last."""
     path.mkdir(mode=0o700, parents=True, exist_ok=True)
     if not any(path.iterdir()):
         (path / LOCK_FILE).touch(0o600)

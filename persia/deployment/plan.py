@@ -7,10 +7,11 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
+from persia.deployment.front import Front
 from persia.errors import InvalidInput
 from persia.security import ClientSecurity
 from persia.system.address import host_and_port, is_loopback
-from persia.torchserve.run.command import GivenArguments, read_arguments
+from persia.torchserve.run.command import GivenArguments
 
 __all__ = ["DeploymentPlan", "check_local"]
 
@@ -24,27 +25,23 @@ class DeploymentPlan:
     embedding_config: Path
     servers: Sequence[Sequence[str]]  # for each shard its replicas
     middleware: str
-    model_store: Path | None = None  # None: without TorchServe
+    model_store: Path | None = None  # None: without a home for handlers
     models: Sequence[str] = ()
-    torchserve_arguments: Sequence[str] = ()
+    front: Front = Front.TORCHSERVE
+    front_arguments: Sequence[str] = ()
     ts_config: Path | None = None
     metrics: bool = False  # whether servers and middleware offer them
     security: ClientSecurity | None = None  # of servers and middleware
     metrics_port_base: int | None = None  # None: ports that are kept in `state`
 
     @property
-    def torchserve_state(self) -> Path:
-        return self.state / "ts"
+    def front_state(self) -> Path:
+        return self.state / self.front.state_name
 
     @cached_property
-    def torchserve(self) -> GivenArguments:
-        """What its own arguments say."""
-        return read_arguments(self.torchserve_arguments)
-
-    @property
-    def drain_seconds(self) -> float:
-        """How long TorchServe may take for requests that run, when it is stopped."""
-        return self.torchserve.drain_seconds
+    def given(self) -> GivenArguments:
+        """What the front's own arguments say."""
+        return self.front.given(self.front_arguments)
 
 
 def check_local(addresses: Sequence[str]) -> None:

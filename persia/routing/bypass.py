@@ -25,9 +25,8 @@ __all__ = ["BypassRouter"]
 
 log = logging.getLogger(__name__)
 
-# How long lookups go to the middleware after the embedding servers themselves could not be asked, and after one of them let a
-# lookup wait for nothing: the middleware may reach what is cut off from here.
-_LOST_SECONDS = 0.5
+# How long lookups go to the middleware after an embedding server let one wait for nothing: the middleware may reach what is cut
+# off from here.
 _HANGS_SECONDS = 10.0
 # Of several middlewares the one that told its topology is followed, until it has been silent for so long.
 _SILENT_SECONDS = 5.0
@@ -107,7 +106,7 @@ class BypassRouter:
                     self._rest(bypass, _HANGS_SECONDS, error)
                 raise
             except Unavailable as error:
-                self._rest(bypass, _LOST_SECONDS, error)
+                self._rest(bypass, self._options.bypass_rest, error)
             except InvalidInput:
                 # Unless it was closed meanwhile, the batch does not fit the config: it may be an old one.
                 if self._bypass is bypass and self._middleware.why_not_ready():

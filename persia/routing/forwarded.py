@@ -43,7 +43,8 @@ class MiddlewareClient:
         """
         self.options = options
         self._expected_slots = ExpectedSlots(expects) if expects is not None else None
-        self._service = PerProcess(lambda: Service("the middleware", self._make_probe(on_probe), addresses, options.security))
+        probe, security, times = self._make_probe(on_probe), options.security, options.watch
+        self._service = PerProcess(lambda: Service("the middleware", probe, addresses, security, times=times))
 
     @property
     def service(self) -> Service:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Protocol
 
@@ -14,6 +14,7 @@ import numpy.typing as npt
 from persia import _core
 from persia.config.global_config import EmbeddingWorkerConfig
 from persia.feature_lookup import FeatureLookup
+from persia.rpc.prober import WatchTimes
 from persia.security import ClientSecurity
 
 __all__ = [
@@ -43,6 +44,8 @@ class RouterOptions:
     clients_ask_shards: bool = True  # where they reach them, instead of a middleware
     mixed_checkpoints: str = "old"  # or "error", as the config file has it
     security: ClientSecurity | None = None  # None: in plain text, and without a token
+    watch: WatchTimes = field(default_factory=WatchTimes)
+    bypass_rest: float = 0.5  # that lookups go to the middleware after an embedding server could not be asked
 
     @classmethod
     def of(cls, config: EmbeddingWorkerConfig, security: ClientSecurity | None = None) -> RouterOptions:

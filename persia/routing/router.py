@@ -129,7 +129,7 @@ class Router:
     def _open(self) -> _Opened:
         shards = shard_services(
             self.servers,
-            self.options.security,
+            self.options,
             None if self._known_starts is None else self._is_known_start,
             self.checkpoint_choice.settle,
         )

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 from persia import _core
+from persia.routing.lookup import RouterOptions
 from persia.rpc.prober import Health, Probe
 from persia.rpc.service import Service
 from persia.rpc.wire import SHARD_STATUS
-from persia.security import ClientSecurity
 from persia.v1 import embedding_pb2 as pb
 
 __all__ = ["IsKnownStart", "shard_services"]
@@ -21,7 +21,7 @@ _NOTHING = pb.StatusRequest().SerializeToString()
 
 def shard_services(
     servers: Sequence[Sequence[str]],
-    security: ClientSecurity | None = None,
+    options: RouterOptions,
     is_known_start: IsKnownStart | None = None,
     on_change: Callable[[], None] = lambda: None,
 ) -> list[Service]:
@@ -29,13 +29,13 @@ def shard_services(
 
     Args:
         servers: For each shard, in order, the `host:port` of its replicas.
-        security: As for a Service.
+        options: How they are spoken to and watched.
         is_known_start: None: whoever says that it is this shard is one of ours.
         on_change: As for a Service.
     """
     count = len(servers)
     return [
-        Service(f"shard {i} of {count}", _probe(i, count, is_known_start), one, security, on_change)
+        Service(f"shard {i} of {count}", _probe(i, count, is_known_start), one, options.security, on_change, options.watch)
         for i, one in enumerate(servers)
     ]
 

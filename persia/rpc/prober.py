@@ -11,19 +11,26 @@ from dataclasses import dataclass
 from persia import _core
 from persia.errors import DeadlineExceeded, PersiaError
 
-__all__ = ["Health", "Probe", "Prober"]
+__all__ = ["Health", "Probe", "Prober", "WatchTimes"]
 
 log = logging.getLogger(__name__)
 
-# How often a server is asked how it is: while all is well, and while it is not. A lost connection asks at once.
-_WELL_SECONDS = 1.0
-_ILL_SECONDS = 0.05
-# After so long nobody expects it back soon.
-_LONG_ILL_SECONDS = 30.0
-_GONE_SECONDS = 0.5
-_PROBE_SECONDS = 1.0
-# Until after the next probe of one that did not answer this one.
-_HANGS_SECONDS = _WELL_SECONDS + _PROBE_SECONDS + 1.0
+
+@dataclass(frozen=True)
+class WatchTimes:
+    """How often servers are asked how they are, and name servers what names stand for. In seconds."""
+
+    well: float = 1.0  # between two probes of a server that is well; one that loses a connection is asked at once
+    ill: float = 0.05  # between two probes of a server that is not well
+    long_ill: float = 30.0  # until nobody expects it back soon
+    gone: float = 0.5  # between two probes of one that is not expected back soon
+    answer: float = 1.0  # that a server has for the answer to a probe
+    names: float = 5.0  # between two questions what a name stands for
+
+    @property
+    def hangs(self) -> float:
+        """Until after the next probe of a server that did not answer this one."""
+        return self.well + self.answer + 1.0
 
 
 @dataclass(frozen=True)
@@ -47,9 +54,9 @@ Probe = Callable[[_core.net.Replica, float], Health]
 class Prober:
     """Has a thread that probes the replica until the replica is closed."""
 
-    def __init__(self, replica: _core.net.Replica, probe: Probe, on_change: Callable[[], None]) -> None:
+    def __init__(self, replica: _core.net.Replica, probe: Probe, on_change: Callable[[], None], times: WatchTimes) -> None:
         """on_change: called when it became well, ceased to be, or has another checkpoint; not because it was closed."""
-        self._replica, self._probe, self._on_change = replica, probe, on_change
+        self._replica, self._probe, self._on_change, self._times = replica, probe, on_change, times
         threading.Thread(target=self._watch, name=f"probe {replica.address}", daemon=True).start()
 
     def _watch(self) -> None:
@@ -66,16 +73,16 @@ class Prober:
 
     def _pause(self) -> float:
         if self._replica.well:
-            return _WELL_SECONDS
-        gone = time.monotonic() - self._replica.unusable_since > _LONG_ILL_SECONDS
-        return _GONE_SECONDS if gone else _ILL_SECONDS
+            return self._times.well
+        gone = time.monotonic() - self._replica.unusable_since > self._times.long_ill
+        return self._times.gone if gone else self._times.ill
 
     def _ask(self, before: _core.net.ReplicaHealth) -> Health:
         try:
-            return self._probe(self._replica, _PROBE_SECONDS)
+            return self._probe(self._replica, self._times.answer)
         except DeadlineExceeded as error:
             if before.ready:  # too busy for a word is not gone
-                self._replica.mark_hanging(_HANGS_SECONDS)
+                self._replica.mark_hanging(self._times.hangs)
                 return _with_state(before, before.ready, before.state, before.refused)
             return _with_state(before, False, str(error))
         except PersiaError as error:

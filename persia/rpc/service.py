@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable, Sequence
 
 from persia import _core
-from persia.rpc.prober import Health, Probe, Prober
+from persia.rpc.prober import Health, Probe, Prober, WatchTimes
 from persia.security import ClientSecurity, Refreshing
 from persia.system.address import host_and_port, join_address
 
@@ -18,7 +18,6 @@ __all__ = ["Service", "native_replica"]
 
 log = logging.getLogger(__name__)
 
-_RESOLVE_SECONDS = 5.0
 _LOOK_SECONDS = 0.5
 _UNIX = "unix:"
 
@@ -35,6 +34,7 @@ class Service:
         addresses: Sequence[str],
         security: ClientSecurity | None = None,
         on_change: Callable[[], None] = lambda: None,
+        times: WatchTimes | None = None,
     ) -> None:
         """A service that is watched from now on.
 
@@ -44,10 +44,11 @@ class Service:
             addresses: `host:port` or `unix:/path`. Those that are names are resolved now and then, in a thread.
             security: How they are spoken to; None: in plain text, and without a token.
             on_change: As for a Prober.
+            times: How often they are asked; None: as often as is usual.
         """
         self.name, self.addresses = name, tuple(addresses)
         self.native = _core.net.ReplicaSet(name, [])
-        self._security, self._on_change = security, on_change
+        self._security, self._on_change, self._times = security, on_change, times or WatchTimes()
         files = Refreshing(security) if security is not None else None
 
         def ask(replica: _core.net.Replica, seconds: float) -> Health:
@@ -112,7 +113,7 @@ class Service:
         if (host, port) not in self._replicas:
             replica = native_replica(address, name, self._security)
             self._replicas[host, port] = replica
-            Prober(replica, self._probe, self._on_change)
+            Prober(replica, self._probe, self._on_change, self._times)
 
     def _follow(self, names: list[str]) -> None:
         """Keeps the replicas of names what the names stand for."""
@@ -132,7 +133,7 @@ class Service:
 
     def _pause(self) -> None:
         """In small steps: names are looked up at once when nobody is left that can be used."""
-        end = time.monotonic() + _RESOLVE_SECONDS
+        end = time.monotonic() + self._times.names
         while not self._closed and time.monotonic() < end:
             time.sleep(_LOOK_SECONDS)
             if not self.usable:

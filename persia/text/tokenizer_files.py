@@ -15,7 +15,7 @@ from .tokenizer_building import built_by_transformers, byte_bpe_of, of_tokenizer
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
 
-__all__ = ["TOKENIZER_FILES", "has_tokenizer", "load_backend", "tokenizer_files_of"]
+__all__ = ["TOKENIZER_FILES", "has_tokenizer", "load_backend"]
 
 log = logging.getLogger(__name__)
 
@@ -45,13 +45,6 @@ _WORDPIECE_KINDS = ("bert", "convbert", "distilbert", "electra", "layoutlm", "lx
 _BYTE_BPE_KINDS = ("roberta", "longformer", "bart", "led", "mvp")
 # Classes that say nothing of what is in tokenizer.json.
 _ANY_CLASSES = ("PreTrainedTokenizer", "TokenizersBackend")
-
-
-def tokenizer_files_of(directory: Path) -> list[Path]:
-    """Those that an archive needs. Raises NotFound if they make no tokenizer."""
-    files = [directory / name for name in TOKENIZER_FILES if (directory / name).exists()]
-    _check_there(directory)
-    return files
 
 
 def load_backend(directory: Path, config: Mapping[str, Any], said: Mapping[str, Any], do_lower_case: Any = None) -> Tokenizer:

@@ -20,7 +20,6 @@ from persia.torchserve.tokens import Tokens
 
 __all__ = ["Management", "Model"]
 
-PAGE = 100  # models; the protocol's default of 0 gets an empty list
 POLL_SECONDS = 0.05
 
 # Registering starts workers, which import torch and load the model; so it may take long where other calls do not.
@@ -40,7 +39,9 @@ class Management:
     machine, a change is noted when the call returns; else half a second later.
     """
 
-    def __init__(self, address: str, tokens: Tokens | None = None, timeout: float = 10.0) -> None:
+    def __init__(self, address: str, tokens: Tokens | None = None, timeout: float = 10.0, page: int = 100) -> None:
+        """page: how many models are listed at once; TorchServe takes 0 for none."""
+        self._page = page
         self._channel = open_channel(address)
         self._tokens = tokens or Tokens()
         self._timeout = timeout
@@ -60,7 +61,7 @@ class Management:
         names: list[str] = []
         page = 0
         while True:
-            answer = json.loads(self._call("ListModels", limit=PAGE, next_page_token=page))
+            answer = json.loads(self._call("ListModels", limit=self._page, next_page_token=page))
             names += [entry["modelName"] for entry in answer["models"]]
             page = int(answer.get("nextPageToken") or 0)
             if not page:

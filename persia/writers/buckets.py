@@ -15,13 +15,13 @@ import numpy.typing as npt
 U64 = npt.NDArray[np.uint64]
 F32 = npt.NDArray[np.float32]
 
-MEMORY = 256 << 20
+MEMORY = 256 << 20  # bytes of rows
 
 
 class Buckets:
     """Keeps rows in the order in which they came to a bucket. Not for use by two threads at a time until all are in."""
 
-    def __init__(self, count: int, spill_to: Path, memory: int = MEMORY) -> None:
+    def __init__(self, count: int, spill_to: Path, memory: int) -> None:
         self._kept: list[list[tuple[U64, F32]]] = [[] for _ in range(count)]
         self._spilled: list[list[tuple[int, int, int]]] = [[] for _ in range(count)]  # place in the file, rows, dim
         self._spill_to = spill_to

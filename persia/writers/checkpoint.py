@@ -31,9 +31,8 @@ from persia.formats.sign_files import write_sign_file
 from persia.signs import farmhash64
 from persia.system.durable import is_temporary, sync_directory, write_file
 
-from . import buckets
 from .arrays import check_lifetimes, check_signs
-from .buckets import F32, U64, Buckets
+from .buckets import F32, MEMORY, U64, Buckets
 from .named import ConfigLike, SignMaker
 
 MAX_FILES = 1 << 20
@@ -54,10 +53,9 @@ def write_checkpoint(
     overwrite: bool = False,
     allow_non_finite: bool = False,
     workers: int = 4,
+    memory: int = MEMORY,
 ) -> None:
     """Writes the rows to their shards, and says that the checkpoint is complete when all of it is on disk.
-
-    Memory: what is beyond 256 MiB goes through a temporary file in `directory`, so the disk needs room for the rows twice.
 
     Args:
         directory: made if need be. What an unfinished checkpoint left in it is removed, too; other files stay. It may not
@@ -73,6 +71,8 @@ def write_checkpoint(
         overwrite: a finished checkpoint in `directory` is removed, when all rows have come, rather than being an error.
         allow_non_finite: rows with NaN or infinite numbers are written rather than being an error.
         workers: how many files are written at a time.
+        memory: bytes for rows. What is beyond goes through a temporary file in `directory`, so the disk needs room for them
+            twice.
 
     Raises:
         FeatureError: no such slot, another dim, a hash stack, or ids that share a row but not its numbers.
@@ -84,7 +84,7 @@ def write_checkpoint(
     nanoseconds = time.time_ns() if datetime is None else _nanoseconds(datetime)
     marker = Marker(shards, files_per_shard, *divmod(nanoseconds, 1_000_000_000))
     signer = SignMaker(embedding_config, allow_non_finite=allow_non_finite)
-    with CheckpointWriter(Path(directory), marker, overwrite=overwrite, workers=workers) as writer:
+    with CheckpointWriter(Path(directory), marker, overwrite=overwrite, workers=workers, memory=memory) as writer:
         for block in blocks:
             writer.add(*(signer.named_block(*block) if len(block) == 3 else signer.block(*block)))
         for rows in ttl:
@@ -103,6 +103,7 @@ class CheckpointWriter:
         *,
         overwrite: bool,
         workers: int,
+        memory: int = MEMORY,
         ages: int = 1,
         of_shards: Marker | None = None,
     ) -> None:
@@ -124,7 +125,7 @@ class CheckpointWriter:
         _check_nothing_is_in_the_way(directory, marker.num_shards)
         sync_directory(directory.parent)
         self._ends: list[tuple[U64, U64]] = []
-        self._buckets = Buckets(self._files * ages, directory, buckets.MEMORY)
+        self._buckets = Buckets(self._files * ages, directory, memory)
 
     def __enter__(self) -> CheckpointWriter:
         return self

@@ -45,6 +45,7 @@ class IncrementalDumper:
         seconds: float = 10.0,
         embedding_config: ConfigLike | None = None,
         allow_non_finite: bool = False,
+        rows_per_file: int = 1 << 18,
         clock: Clock | None = None,
     ) -> None:
         """Makes the directory if need be, and goes on where the last writer of this shard stopped.
@@ -56,6 +57,7 @@ class IncrementalDumper:
             seconds: between the first commit and the packet, at most.
             embedding_config: the embedding config or its file, with which commit_feature makes signs.
             allow_non_finite: rows with NaN or infinite numbers are written rather than being an error.
+            rows_per_file: a packet with more rows has several files.
             clock: the system's, if None.
 
         Raises:
@@ -64,15 +66,15 @@ class IncrementalDumper:
             Unavailable: another dumper, of any process, is writing for this shard.
             OSError: the directory cannot be written.
         """
-        if not 0 <= shard_index <= 65_535 or buffer_size < 1 or not seconds > 0:
-            expected = "expected shard_index from 0 to 65535, buffer_size >= 1 and seconds > 0"
-            raise InvalidInput(f"{expected}, got {shard_index}, {buffer_size} and {seconds}")
+        if not 0 <= shard_index <= 65_535 or buffer_size < 1 or not seconds > 0 or rows_per_file < 1:
+            expected = "expected shard_index from 0 to 65535, buffer_size >= 1, seconds > 0 and rows_per_file >= 1"
+            raise InvalidInput(f"{expected}, got {shard_index}, {buffer_size}, {seconds} and {rows_per_file}")
         self._signer = SignMaker(embedding_config, allow_non_finite=allow_non_finite)
         self._buffer_size = buffer_size
         self._seconds = seconds
         self._clock = SystemClock() if clock is None else clock
         self._writing = threading.Lock()  # taken before `_changed`, and held while a packet is written
-        self._writer = PacketWriter(Path(incremental_dir), shard_index)
+        self._writer = PacketWriter(Path(incremental_dir), shard_index, rows_per_file)
         self._changed = threading.Condition()  # holds what follows
         self._buffer = RowBuffer()
         self._due = 0.0  # when the thread is to write, if the buffer is not empty

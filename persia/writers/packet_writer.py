@@ -22,8 +22,6 @@ from persia.system.durable import sync_directory, write_file
 from .buckets import F32, U64
 from .row_buffer import Change
 
-ROWS_PER_FILE = 1 << 18
-
 _log = logging.getLogger(__name__)
 
 
@@ -35,8 +33,8 @@ class PacketWriter:
     at again. And there it is on the file system of its place, wherever `s{i}` may be mounted.
     """
 
-    def __init__(self, incremental_dir: Path, shard: int) -> None:
-        self._shard = shard
+    def __init__(self, incremental_dir: Path, shard: int, rows_per_file: int) -> None:
+        self._shard, self._rows_per_file = shard, rows_per_file
         self._directory = shard_directory(incremental_dir, shard)
         self._work = self._directory / DRAFTS
         self._work.mkdir(parents=True, exist_ok=True)
@@ -101,7 +99,7 @@ class PacketWriter:
         """A file with rows is always there, be it without any: whoever looks only at these sees a packet."""
         files = []
         blocks = [(change.signs, change.rows) for change in changes if change.rows is not None]
-        for number, part in enumerate(_parts(blocks, ROWS_PER_FILE)):
+        for number, part in enumerate(_parts(blocks, self._rows_per_file)):
             path = draft / f"{self._shard}_{number}{ROWS}"
             write_inc(path, part, seconds)
             files.append(describe_file(path, sum(len(signs) for signs, _ in part)))

@@ -13,7 +13,7 @@ import pytest
 from persia import _core
 from persia.embedding_server.shard import ShardOptions, ShardServer
 from persia.errors import CorruptFile
-from persia.writers import IncrementalDumper, packet_writer, verify_packet, write_checkpoint
+from persia.writers import IncrementalDumper, verify_packet, write_checkpoint
 from tests.support.persia_packets import CONFIG, DIM, MIX, START, Follower, finish
 from tests.support.reference import read_emb
 from tests.support.servers import PATIENCE, EmbeddingServer
@@ -108,10 +108,9 @@ def test_fault_13_signs_that_change_while_they_wait(packets: Path) -> None:
     assert Follower(packets).values(ALL.tolist()) == [2.0] * 2 + [1.0] * 98
 
 
-def test_fault_14_the_second_changes_while_a_packet_is_written(packets: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_fault_14_the_second_changes_while_a_packet_is_written(packets: Path) -> None:
     """Persia names the directory anew for each file, and marks only one of two; here a packet has one name and one time."""
-    monkeypatch.setattr(packet_writer, "ROWS_PER_FILE", 10)
-    with IncrementalDumper(packets, clock=RunningClock(START)) as dumper:
+    with IncrementalDumper(packets, rows_per_file=10, clock=RunningClock(START)) as dumper:
         dumper.commit(*block(ALL.tolist(), dim=DIM))
     (packet,) = packets_in(packets / "s0")
     info = verify_packet(packet)

@@ -116,12 +116,12 @@ def test_while_a_checkpoint_is_overwritten_there_is_none(tmp_path: Path) -> None
 
 CHECKPOINT_IN_LITTLE_ROOM = """
 import resource, sys
-from persia.writers import buckets, write_checkpoint
+from persia.writers import write_checkpoint
 from tests.support.written import block
-buckets.MEMORY = int(sys.argv[2])
 resource.setrlimit(resource.RLIMIT_FSIZE, (50_000, resource.RLIM_INFINITY))
 try:
-    write_checkpoint(sys.argv[1], [block(range(k, k + 1000)) for k in range(0, 10_000, 1000)], shards=2, files_per_shard=1)
+    blocks = [block(range(k, k + 1000)) for k in range(0, 10_000, 1000)]
+    write_checkpoint(sys.argv[1], blocks, shards=2, files_per_shard=1, memory=int(sys.argv[2]))
 except OSError as error:
     print(error)
 """

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ast
 import functools
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from tests.support.places import ROOT
@@ -21,9 +21,15 @@ def module_of(path: Path) -> str:
     return ".".join(parts if parts[0] == "persia" else ("persia", *parts))
 
 
-def imports_of(source: str, package: str) -> Iterator[str]:
-    """Every module that the source names in an import, wherever it stands, by its name when installed."""
-    for node in ast.walk(ast.parse(source)):
+@functools.cache
+def nodes_of(path: Path) -> list[ast.AST]:
+    """All of a file, whose reading takes longer than every test of it."""
+    return list(ast.walk(ast.parse(path.read_text())))
+
+
+def imports_of(nodes: Iterable[ast.AST], package: str) -> Iterator[str]:
+    """Every module that is named in an import, wherever it stands, by its name when installed."""
+    for node in nodes:
         if isinstance(node, ast.Import):
             names = [alias.name for alias in node.names]
         elif isinstance(node, ast.ImportFrom):
@@ -37,4 +43,4 @@ def imports_of(source: str, package: str) -> Iterator[str]:
 
 @functools.cache
 def imported_by(path: Path) -> set[str]:
-    return set(imports_of(path.read_text(), module_of(path.parent / "__init__.py")))
+    return set(imports_of(nodes_of(path), module_of(path.parent / "__init__.py")))

@@ -7,18 +7,19 @@ from typing import Any
 
 import pytest
 
-from persia.rpc import service
+from persia.rpc.prober import WatchTimes
+
+OFTEN = WatchTimes(well=0.05, names=0.05)
 
 
 class Names:
-    """What a name stands for in this process; looked up often."""
+    """What a name stands for in this process."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
         self._name = name
         self.addresses: list[str] = []
         self._real = socket.getaddrinfo
         monkeypatch.setattr(socket, "getaddrinfo", self._look_up)
-        monkeypatch.setattr(service, "_RESOLVE_SECONDS", 0.05)
 
     def _look_up(self, host: Any, port: Any, *arguments: Any, **options: Any) -> Any:
         if host != self._name:

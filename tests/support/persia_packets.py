@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import time
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 
 from persia import _core
 from persia.embedding_server.updates.applier import Applier
+from persia.embedding_server.updates.finder import Finder
 from persia.embedding_server.updates.journal import Journal
 from persia.embedding_server.updates.pruning import Pruner
 from persia.embedding_server.updates.thread import UpdateThread
@@ -57,14 +60,24 @@ def values(server: EmbeddingServer, signs: list[int]) -> list[float]:
 class Follower:
     """What a server has of a directory of packets. Another one of the same directory is the server after a restart."""
 
-    def __init__(self, root: Path, since: int | Bounds = 0, pruner: Pruner | None = None) -> None:
+    def __init__(
+        self,
+        root: Path,
+        since: int | Bounds = 0,
+        pruner: Pruner | None = None,
+        clock: Callable[[], float] = time.monotonic,
+        gone_kept: int = 1000,
+        compact_after: int = 1000,
+    ) -> None:
+        """clock: by which all is looked at now and then. gone_kept, compact_after: of its journal."""
         self.table = _core.Table(_core.TableBuilder())
-        self.journal = Journal(root / ".applied" / "replica_0_of_1.jsonl")
+        path = root / ".applied" / "replica_0_of_1.jsonl"
+        self.journal = Journal(path, gone_kept=gone_kept, compact_after=compact_after)
         bounds = since if isinstance(since, Bounds) else Bounds(since)
         self.pruner = pruner
         applier = Applier(self.table, "f32", (0, 1))
         self.expiring = applier.expiring
-        self.updater = Updater(applier, root, self.journal, bounds, pruner)
+        self.updater = Updater(applier, Finder(root, clock), self.journal, bounds, pruner)
         self.thread = UpdateThread(self.updater, root)
         self.scan = self.updater.scan
         self.updater.catch_up()

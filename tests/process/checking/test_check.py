@@ -84,7 +84,7 @@ def test_up_asks_for_the_ports_that_torchserve_will_have(torchserve: tuple[str, 
         servers=[["127.0.0.1:1"]],
         middleware="127.0.0.1:5",
     )
-    whole = replace(plan, model_store=Path("store"), models=["all"], torchserve_arguments=torchserve)
+    whole = replace(plan, model_store=Path("store"), models=["all"], front_arguments=torchserve)
     arguments = check_arguments(whole)
     at = arguments.index("--models") + 2
     assert (arguments[at:], "--ports-must-be-free" in arguments) == (ports, True)

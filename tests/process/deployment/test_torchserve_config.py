@@ -153,6 +153,7 @@ def test_each_mistake_has_its_line(
         "inference_address=unix:/tmp/a\nmanagement_address=unix:/tmp/b\n",
         "metrics_address=http://127.0.0.1:8080\nenable_metrics_api=false\n",
         "grpc_inference_port=0\ngrpc_management_port=0\n",
+        "inference_address=http://127.0.0.1:0\nmanagement_address=http://127.0.0.1:0\nmetrics_address=http://127.0.0.1:0\n",
         "job_queue_size : 7\nASYNC=1\n".replace("ASYNC=1", "async_logging TRUE"),
         "default_service_handler=$$HOME$$\n",
     ],

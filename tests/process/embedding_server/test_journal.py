@@ -110,9 +110,8 @@ def test_a_restart_leaves_one_line_a_packet(path: Path) -> None:
 
 
 def test_packets_that_are_gone_are_named_by_every_restart_until_a_checkpoint_has_them(
-    path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+    path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr("persia.embedding_server.updates.journal.GONE_KEPT", 3)
     packets = path.parent.parent
     for second in range(1, 7):
         finish(write_packet(packets, second, [second], 1.0))
@@ -122,7 +121,7 @@ def test_packets_that_are_gone_are_named_by_every_restart_until_a_checkpoint_has
 
     def named(since: int = 0) -> list[int]:
         caplog.clear()
-        Follower(packets, since)
+        Follower(packets, since, gone_kept=3)
         return [
             int(match[1]) for record in caplog.records if (match := re.search(r"(\d) was applied.*is gone", record.message))
         ]

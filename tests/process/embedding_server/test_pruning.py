@@ -179,11 +179,10 @@ def test_what_a_killed_run_left_is_cleared_away(packets: Path) -> None:
     assert not grave.exists()
 
 
-def test_months_of_packets_are_not_kept_in_mind(packets: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_months_of_packets_are_not_kept_in_mind(packets: Path) -> None:
     """Neither in memory nor in the journal."""
-    monkeypatch.setattr("persia.embedding_server.updates.journal_keeper.COMPACT_AFTER", 10)
-    monkeypatch.setattr("persia.embedding_server.updates.journal.GONE_KEPT", 5)
-    follower = follow(packets, AGED, checkpoint=10_000)
+    pruner = Pruner(packets, 1, AGED, lambda: Bounds(PAST + 10_000))
+    follower = Follower(packets, pruner=pruner, compact_after=10, gone_kept=5)
     for second in range(200):
         write_old(packets, second, [second % 7], float(second))
         follower.scan()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from threading import Event
 
@@ -11,25 +12,20 @@ import pytest
 from typing_extensions import Self
 
 from persia.ctx import InferCtx
-from persia.rpc import prober
+from persia.routing.lookup import RouterOptions
 from persia.rpc.wire import DIRECTIONS, FORWARD, MIDDLEWARE_STATUS
 from persia.serving.server import Server
 from persia.v1 import embedding_pb2
 from persia.v1 import middleware_pb2 as pb
 from tests.support.middlewares import Deployment, Middleware
-from tests.support.names import Names
+from tests.support.names import OFTEN, Names
 from tests.support.persia_packets import CONFIG, MIX
 from tests.support.proxies import Spoiler
 from tests.support.replicas import GOLDEN_BATCH, assert_golden
 from tests.support.servers import PATIENCE, EmbeddingServer, free_port, wait_until
 
 BATCH = GOLDEN_BATCH.read_bytes()
-
-
-@pytest.fixture(autouse=True)
-def often(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(prober, "_WELL_SECONDS", 0.05)
-    monkeypatch.setattr(prober, "_PROBE_SECONDS", PATIENCE)
+PATIENT = RouterOptions(watch=replace(OFTEN, answer=PATIENCE))
 
 
 class Guide:
@@ -87,7 +83,7 @@ def look(context: InferCtx) -> bool:
 def test_wrong_directions_are_not_followed(guide: Guide, deployment: Deployment, wrong: pb.DirectionsResponse) -> None:
     wrong.embedding_config = wrong.embedding_config or guide.directions.embedding_config
     guide.directions = wrong
-    with InferCtx([guide.address], timeout=PATIENCE) as context:
+    with InferCtx([guide.address], timeout=PATIENCE, options=PATIENT) as context:
         for _ in range(3):
             before, guide.asked = deployment.middleware.lookups(), 0
             assert look(context)
@@ -100,7 +96,7 @@ def test_where_directions_change_the_old_ones_are_not_followed_any_more(guide: G
         before = deployment.middleware.lookups()
         return look(context) and deployment.middleware.lookups() == before
 
-    with InferCtx([guide.address]) as context:
+    with InferCtx([guide.address], options=PATIENT) as context:
         wait_until(skips, "the shards are asked")
         guide.directions = pb.DirectionsResponse(
             embedding_config=guide.directions.embedding_config, shards=[pb.ShardDirections(addresses=["127.0.0.1:1"])]
@@ -129,7 +125,7 @@ def test_an_answer_of_another_server_is_no_answer(tmp_path: Path, monkeypatch: p
         EmbeddingServer(tmp_path, CONFIG, checkpoint=MIX / "ckpt", arguments=("--port", str(port))) as server,
         Spoiler(server.wait_ready(), f"127.0.0.2:{port}") as other,
         Middleware(tmp_path, CONFIG, [f"localhost:{port}"]).wait_ready() as middleware,
-        InferCtx([middleware.address]) as context,
+        InferCtx([middleware.address], options=PATIENT) as context,
     ):
         other.spoil = of_another_server
         wait_until(lambda: look(context) and other.lookups >= 3, "lookups are tried, and more than once")
@@ -146,5 +142,5 @@ def test_a_batch_that_does_not_fit_the_directions_is_left_to_the_middleware(guid
     config = json.loads(guide.directions.embedding_config)
     config["slots_config"].popitem()  # as of a middleware that has got another config since
     guide.directions.embedding_config = json.dumps(config).encode()
-    with InferCtx([guide.address]) as context:
+    with InferCtx([guide.address], options=PATIENT) as context:
         wait_until(lambda: look(context) and guide.asked > 3, "lookups are answered while the directions are followed")

@@ -145,11 +145,10 @@ def test_a_context_may_come_before_its_servers(tmp_path: Path, caplog: pytest.Lo
             assert_golden(context)
 
 
-def test_waiting_says_what_for(caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("persia.ctx._SAY_SECONDS", 0.1)
+def test_waiting_says_what_for(caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.WARNING, "persia.ctx")
     with InferCtx([f"127.0.0.1:{free_port()}"]) as context, pytest.raises(DeadlineExceeded):
-        context.wait_for_serving(1.0)
+        context.wait_for_serving(1.0, say_every=0.1)
     assert re.search(r"waiting for .*127\.0\.0\.1", caplog.text)
 
 

@@ -6,6 +6,7 @@ import contextlib
 import logging
 import threading
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,11 +18,10 @@ from persia.errors import DeadlineExceeded, PersiaError
 from persia.routing import bypass
 from persia.routing.bypass import BypassRouter
 from persia.routing.lookup import RouterOptions
-from persia.rpc import prober
 from persia.v1 import middleware_pb2 as pb
 from tests.support.load import Load
 from tests.support.middlewares import Middleware
-from tests.support.names import Names
+from tests.support.names import OFTEN, Names
 from tests.support.persia_packets import CONFIG, MIX
 from tests.support.proxies import Forwarder
 from tests.support.replicas import GOLDEN_BATCH, Replicas, assert_golden
@@ -31,12 +31,7 @@ from tests.support.servers import PATIENCE, EmbeddingServer, free_port, wait_unt
 NAME = "localhost"
 BATCH = GOLDEN_BATCH.read_bytes()
 WITH_METRICS = ("--metrics-port", "0")
-
-
-@pytest.fixture(autouse=True)
-def short_times(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(prober, "_WELL_SECONDS", 0.05)
-    monkeypatch.setattr(bypass, "_LOST_SECONDS", 0.05)
+SHORT = RouterOptions(watch=OFTEN, bypass_rest=0.05)
 
 
 @pytest.fixture(scope="module")
@@ -63,7 +58,7 @@ def named(address: str) -> str:
 def test_lookups_go_on_without_the_middleware(double: Replicas, tmp_path: Path) -> None:
     with (
         Middleware(tmp_path, CONFIG, double.addresses, arguments=WITH_METRICS).wait_ready() as middleware,
-        InferCtx([middleware.address]) as context,
+        InferCtx([middleware.address], options=SHORT) as context,
     ):
         wait_until(lambda: skips(middleware, context), "the shards are asked")
         middleware.kill()
@@ -78,7 +73,7 @@ def test_shards_out_of_reach_are_left_to_the_middleware(
     servers = [[named(address) for address in replicas] for replicas in double.addresses]
     with (
         Middleware(tmp_path, CONFIG, servers, arguments=WITH_METRICS).wait_ready() as middleware,
-        InferCtx([middleware.address]) as context,
+        InferCtx([middleware.address], options=SHORT) as context,
     ):
         for count in range(1, 50):
             look(context)
@@ -100,7 +95,7 @@ def test_another_server_at_the_same_address_is_never_asked(
             tmp_path / "other", CONFIG, checkpoint=MIX / "ckpt_mid", arguments=("--host", "127.0.0.2", *arguments)
         ).wait_ready(),
         Middleware(tmp_path, CONFIG, [f"{NAME}:{port}"], arguments=WITH_METRICS).wait_ready() as middleware,
-        InferCtx([middleware.address]) as context,
+        InferCtx([middleware.address], options=SHORT) as context,
     ):
         for _ in range(50):
             look(context)
@@ -115,7 +110,7 @@ def test_replicas_may_be_killed_one_after_the_other(tmp_path: Path) -> None:
     with (
         Replicas(tmp_path, each=2) as servers,
         Middleware(tmp_path, CONFIG, servers.addresses, arguments=WITH_METRICS).wait_ready() as middleware,
-        InferCtx([middleware.address]) as context,
+        InferCtx([middleware.address], options=SHORT) as context,
     ):
         wait_until(lambda: skips(middleware, context), "the shards are asked")
         with Load(lambda: look(context)) as load:
@@ -139,7 +134,7 @@ def test_a_middleware_may_come_back_with_other_servers(double: Replicas, tmp_pat
         Middleware(
             tmp_path, CONFIG, double.addresses, arguments=(*WITH_METRICS, "--port", str(free_port()))
         ).wait_ready() as middleware,
-        InferCtx([middleware.address]) as context,
+        InferCtx([middleware.address], options=SHORT) as context,
     ):
         wait_until(lambda: skips(middleware, context), "the shards are asked")
         with Load(lambda: len(context.get_embedding_from_bytes(BATCH).lookup.versions)) as load:
@@ -156,11 +151,9 @@ def test_a_middleware_may_come_back_with_other_servers(double: Replicas, tmp_pat
 
 def test_a_middleware_may_come_back_and_want_to_be_asked_itself(double: Replicas, tmp_path: Path) -> None:
     arguments = (*WITH_METRICS, "--port", str(free_port()))
-    impatient = tmp_path / "impatient.yml"
-    impatient.write_text(yaml.safe_dump({"embedding_worker_config": {"wait_for_shard_ms": 1}}))
     with (
         Middleware(tmp_path, CONFIG, double.addresses, arguments=arguments).wait_ready() as middleware,
-        InferCtx([middleware.address], global_config=impatient) as context,
+        InferCtx([middleware.address], options=replace(SHORT, wait_for_shard=0.001)) as context,
     ):
         context.wait_for_serving()
         wait_until(lambda: skips(middleware, context), "the shards are asked")
@@ -177,14 +170,14 @@ def test_a_middleware_may_come_back_and_want_to_be_asked_itself(double: Replicas
 
 
 def test_what_hangs_on_the_way_is_left_to_the_middleware(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(prober, "_PROBE_SECONDS", 0.2)
+    options = replace(SHORT, watch=replace(OFTEN, answer=0.2))
     names, port = Names(monkeypatch, NAME), free_port()
     names.addresses = ["127.0.0.2"]
     with (
         EmbeddingServer(tmp_path, CONFIG, checkpoint=MIX / "ckpt", arguments=("--port", str(port))),
         Forwarder(f"127.0.0.1:{port}", port=port) as way,
         Middleware(tmp_path, CONFIG, [f"{NAME}:{port}"], arguments=WITH_METRICS).wait_ready() as middleware,
-        InferCtx([middleware.address]) as context,
+        InferCtx([middleware.address], options=options) as context,
     ):
         wait_until(lambda: skips(middleware, context), "the shard is asked")
         way.flows.clear()
@@ -215,7 +208,7 @@ def test_closed_under_load_it_ends_with_typed_errors_and_leaves_no_thread(double
     before = set(threading.enumerate())
     with Middleware(tmp_path, CONFIG, double.addresses).wait_ready() as middleware:
         for _ in range(5):
-            with InferCtx([middleware.address]) as context, Load(lambda: look(context), threads=8) as load:
+            with InferCtx([middleware.address], options=SHORT) as context, Load(lambda: look(context), threads=8) as load:
                 load.wait_for_more()
                 context.close()
                 wait_until(lambda: len(load.failures) > 20, "lookups fail")

@@ -13,7 +13,7 @@ from persia.config import load_embedding_config
 from persia.errors import Unavailable
 from persia.routing.lookup import RouterOptions
 from persia.routing.router import Router
-from tests.support.names import Names
+from tests.support.names import OFTEN, Names
 from tests.support.persia_packets import CONFIG, MIX
 from tests.support.proxies import Forwarder
 from tests.support.replicas import Replicas, assert_golden, golden_batch, load_of, router_of
@@ -68,7 +68,7 @@ def test_a_name_stands_for_several_servers_that_change(
         arguments = ("--host", host, "--port", str(port))
         return EmbeddingServer(tmp_path / host, CONFIG, checkpoint=MIX / "ckpt", arguments=arguments)
 
-    router = Router(load_embedding_config(CONFIG), [[f"{NAME}:{port}"]], RouterOptions(wait_for_shard=60))
+    router = Router(load_embedding_config(CONFIG), [[f"{NAME}:{port}"]], RouterOptions(wait_for_shard=60, watch=OFTEN))
     try:
         with start("127.0.0.1") as first, start("127.0.0.2") as second:
             wait_until(lambda: "no such name" in router.why_not_ready(), "it says what is wrong with the name")

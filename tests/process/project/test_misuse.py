@@ -39,7 +39,7 @@ def layer_of(*signs: int) -> _core.Layer:
 
 def plan_of(sample: np.ndarray, rounds: int = 0) -> _core.Plan:
     batch = PersiaBatch([IDTypeFeature("a", [sample, sample])])
-    slots = _core.Slots([("a", 4, 10, True, False, rounds, 1000 if rounds else 0, 0)], 8)
+    slots = _core.Slots([_core.Slot("a", 4, hash_stack_rounds=rounds, hash_stack_size=1000)], 8)
     return _core.make_plan(_core.decode_batch(batch.to_bytes()), slots, 1)
 
 
@@ -210,7 +210,7 @@ def test_an_empty_answer_is_not_a_missing_one() -> None:
 
 
 def test_empty_samples_cannot_ask_for_more_memory_than_the_limit() -> None:
-    slots = _core.Slots([(f"f{i}", 64, 1000, False, False, 0, 0, 0) for i in range(3)], 8)
+    slots = _core.Slots([_core.Slot(f"f{i}", 64, sample_fixed_size=1000, summation=False) for i in range(3)], 8)
     empty = np.zeros(65_001, np.int64)
     features = [IDTypeFeature(f"f{i}", np.zeros(0, np.uint64), empty) for i in range(3)]
     with pytest.raises(TooLarge, match="numbers in all tensors of a batch, got more at 'f0'"):

@@ -266,10 +266,10 @@ def test_a_new_version_that_loses_its_workers_gives_way_to_the_old_one(managemen
     management.unregister("back")
 
 
-def test_all_models_are_listed_however_many_fit_a_page(management: Management, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_all_models_are_listed_however_many_fit_a_page(torchserve: TorchServeRun, management: Management) -> None:
     all_at_once = [model.name for model in management.list()]
-    monkeypatch.setattr("persia.torchserve.management.PAGE", 1)
-    assert [model.name for model in management.list()] == all_at_once
+    with Management(torchserve.management_address, Tokens(file=torchserve.token_file), PATIENCE, page=1) as paging:
+        assert [model.name for model in paging.list()] == all_at_once
     assert {"golden", "probe", "shapes"} <= set(all_at_once)
 
 

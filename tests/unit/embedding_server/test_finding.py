@@ -11,7 +11,9 @@ from typing import Any
 import pytest
 
 from persia.embedding_server.updates import finder
+from persia.embedding_server.updates.finder import FULL_SCAN_SECONDS
 from tests.support.persia_packets import START, Follower, finish, write_file, write_packet
+from tests.support.stepped_clock import SteppedClock
 
 LONG_AGO = (1_600_000_000, 1_600_000_000)
 LATER = (1_600_000_001, 1_600_000_001)
@@ -29,12 +31,17 @@ def rest(packets: Path, since: tuple[int, int] = LATER) -> None:
 
 
 @pytest.fixture
-def follower(packets: Path) -> Follower:
+def clock() -> SteppedClock:
+    return SteppedClock()
+
+
+@pytest.fixture
+def follower(packets: Path, clock: SteppedClock) -> Follower:
     """Has three packets that rest, and has looked at all of them a moment ago."""
     for second in (1, 2, 3):
         finish(write_packet(packets, second, [second], 1.0))
     rest(packets, LONG_AGO)
-    return Follower(packets)
+    return Follower(packets, clock=clock.monotonic)
 
 
 @pytest.fixture
@@ -70,9 +77,11 @@ def test_a_new_packet_costs_no_look_at_the_old_ones(packets: Path, follower: Fol
     assert not {f"inc_2026010100000{second}" for second in (1, 2, 3)} & set(looks)
 
 
-def test_a_look_at_everything_does_not_look_into_what_rests(follower: Follower, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_look_at_everything_does_not_look_into_what_rests(
+    follower: Follower, clock: SteppedClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
     follower.scan()
-    monkeypatch.setattr(finder, "FULL_SCAN_SECONDS", 0.0)
+    clock.elapsed += FULL_SCAN_SECONDS
     monkeypatch.setattr(finder, "look_into", pytest.fail)
     follower.scan()
 
@@ -105,39 +114,38 @@ def test_a_broken_packet_that_is_mended_in_place_is_found_by_the_next_scan(packe
 
 
 def test_files_that_are_added_to_an_old_packet_are_found_some_time(
-    packets: Path, follower: Follower, looks: list[str], monkeypatch: pytest.MonkeyPatch
+    packets: Path, follower: Follower, clock: SteppedClock, looks: list[str]
 ) -> None:
     write_packet(packets, 2, [7], 7.0, name="0_1.inc")
     os.utime(packets / "s0", LONG_AGO)
     follower.scan()
     assert follower.values([7]) == [0]
-    monkeypatch.setattr(finder, "FULL_SCAN_SECONDS", 0.0)
+    clock.elapsed += FULL_SCAN_SECONDS
     follower.scan()
     assert follower.values([7]) == [7]
 
 
 def test_a_packet_whose_shard_shows_no_change_is_found_some_time(
-    packets: Path, follower: Follower, monkeypatch: pytest.MonkeyPatch
+    packets: Path, follower: Follower, clock: SteppedClock
 ) -> None:
     finish(write_packet(packets, 4, [4], 4.0))
     rest(packets, LONG_AGO)
     follower.scan()
     assert follower.values([4]) == [0]
-    monkeypatch.setattr(finder, "FULL_SCAN_SECONDS", 0.0)
+    clock.elapsed += FULL_SCAN_SECONDS
     follower.scan()
     assert follower.values([4]) == [4]
 
 
 def test_a_broken_file_that_is_added_to_an_old_packet_and_mended(
-    packets: Path, follower: Follower, monkeypatch: pytest.MonkeyPatch
+    packets: Path, follower: Follower, clock: SteppedClock
 ) -> None:
     """From then on the packet is looked at by every scan."""
     file = write_packet(packets, 2, [7], 7.0, name="0_1.inc") / "0_1.inc"
     os.truncate(file, 20)
     rest(packets)
-    with monkeypatch.context() as patch:
-        patch.setattr(finder, "FULL_SCAN_SECONDS", 0.0)
-        follower.scan()
+    clock.elapsed += FULL_SCAN_SECONDS
+    follower.scan()
     assert len(follower.updater.ledger.set_aside()) == 1
     write_file(file, START + 2, [7], 7.0)
     rest(packets)

@@ -24,7 +24,7 @@ from persia.embedding_server.tools.resharding import reshard
 from persia.errors import CorruptFile
 from persia.formats.checkpoint import open_checkpoint
 from persia.signs import shard_of
-from persia.writers import IncrementalDumper, buckets, write_checkpoint
+from persia.writers import IncrementalDumper, write_checkpoint
 from tests.support.golden import GOLDEN
 from tests.support.reference import read_emb
 from tests.support.stepped_clock import SteppedClock
@@ -156,8 +156,7 @@ def test_a_directory_that_is_not_there(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(("shards", "files"), [(1, None), (3, None), (2, 1), (5, 7)])
-def test_reshard(shards: int, files: int | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(buckets, "MEMORY", 10_000)
+def test_reshard(shards: int, files: int | None, tmp_path: Path) -> None:
     more = ["--files", files] if files else []
     result = run(commands.checkpoint, "reshard", GOLDEN_CHECKPOINT, tmp_path / "out", "--shards", shards, *more)
     given = read_checkpoint(GOLDEN_CHECKPOINT)
@@ -176,8 +175,10 @@ def test_reshard(shards: int, files: int | None, tmp_path: Path, monkeypatch: py
         assert (shard_of(signs, shards) == int(path.parent.name[1:])).all()
 
 
-def test_the_order_of_use_survives_resharding(tmp_path: Path) -> None:
-    reshard(GOLDEN_CHECKPOINT, tmp_path / "out", shards=1, files_per_shard=1)
+@pytest.mark.parametrize("memory", [10_000, 1 << 20])
+def test_the_order_of_use_survives_resharding(memory: int, tmp_path: Path) -> None:
+    reshard(GOLDEN_CHECKPOINT, tmp_path / "out", shards=1, files_per_shard=1, memory=memory)
+    assert read_checkpoint(tmp_path / "out") == read_checkpoint(GOLDEN_CHECKPOINT)
     (written,) = (tmp_path / "out").glob("s0/*.emb")
     quarter: dict[int, int] = {}
     for path in GOLDEN_CHECKPOINT.glob("s*/*.emb"):

@@ -16,7 +16,7 @@ from ts.context import Context, RequestProcessor
 from ts.utils.util import PredictionException
 
 from persia.errors import PersiaError, TooLarge
-from persia.handlers.factory import allowance
+from persia.handlers.factory.inputs import value_of
 from persia.handlers.factory.jsonpickle_writing import write_jsonpickle
 from persia.torch_deprecations import torch_deprecations_ignored
 from tests.support.factory_handlers import asked, linear, started
@@ -180,17 +180,17 @@ def compressed(archive: bytes) -> bytes:
     return packed.getvalue()
 
 
-def test_a_saved_tensor_that_needs_too_much_memory_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(allowance, "MAX_BYTES", 100_000)
+def test_a_saved_tensor_that_needs_too_much_memory_is_refused(tmp_path: Path) -> None:
     handler = started(tmp_path, torch.nn.Identity, lambda x: x, len)
     assert asked(handler, saved(torch.ones(3)), compressed(saved(torch.ones(4)))).values == [3, 4]
+    for body in (saved(torch.ones(1).expand(30_000)), compressed(saved(torch.zeros(30_000))), saved(torch.zeros(30_000))):
+        with pytest.raises(TooLarge, match="arrays of at most 100000 bytes in a request"):
+            value_of({"body": body}, 100_000)
     seen: list[Any] = []
     handler = started(tmp_path, torch.nn.Identity, seen.append)
-    for body in (saved(torch.ones(1).expand(30_000)), compressed(saved(torch.zeros(30_000))), saved(torch.zeros(30_000))):
-        with pytest.raises(PredictionException, match="arrays of at most 100000 bytes in a request") as caught:
-            asked(handler, body)
-        assert caught.value.error_code == 413
-    assert not seen
+    with pytest.raises(PredictionException, match=f"arrays of at most {256 << 20} bytes in a request") as caught:
+        asked(handler, saved(torch.ones(1).expand(1 << 30)))
+    assert caught.value.error_code == 413 and not seen
 
 
 def test_a_zip_that_is_broken_is_refused(tmp_path: Path) -> None:

@@ -18,7 +18,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from persia.errors import InvalidInput, TooLarge
-from persia.handlers.factory import allowance
 from persia.handlers.factory.allowance import MAX_VALUES
 from persia.handlers.factory.jsonpickle_reading import read_json_value, read_jsonpickle
 from persia.handlers.factory.jsonpickle_writing import write_jsonpickle
@@ -254,24 +253,22 @@ def packed_zeros(size: int) -> dict[str, Any]:
     return {"py/object": "numpy.ndarray", "dtype": "uint8", "values": data, "shape": [size]}
 
 
-def test_the_arrays_of_a_request_are_limited_together(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(allowance, "MAX_BYTES", 1000)
-    assert len(read_json_value([packed_zeros(400)] * 2)) == 2
+def test_the_arrays_of_a_request_are_limited_together() -> None:
+    assert len(read_json_value([packed_zeros(400)] * 2, 1000)) == 2
     with pytest.raises(TooLarge, match="arrays of at most 1000 bytes in a request"):
-        read_json_value([packed_zeros(400)] * 3)
+        read_json_value([packed_zeros(400)] * 3, 1000)
     view = {"py/object": "numpy.ndarray", "dtype": "uint8", "base": packed_zeros(400), "shape": [400]}
     with pytest.raises(TooLarge, match="arrays of at most 1000 bytes"):
-        read_json_value([view, view])
+        read_json_value([view, view], 1000)
 
 
 @pytest.mark.parametrize("array", [np.zeros(400, np.uint8), torch.zeros(100)], ids=["numpy", "torch"])
-def test_a_reference_to_an_array_counts_as_the_array(array: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(allowance, "MAX_BYTES", 1000)
-    assert len(read_jsonpickle(write_jsonpickle([array] * 2))) == 2
+def test_a_reference_to_an_array_counts_as_the_array(array: Any) -> None:
+    assert len(read_jsonpickle(write_jsonpickle([array] * 2), 1000)) == 2
     holder = [array]
     for value in ([array] * 3, [holder] * 3):
         with pytest.raises(TooLarge, match="arrays of at most 1000 bytes"):
-            read_jsonpickle(write_jsonpickle(value))
+            read_jsonpickle(write_jsonpickle(value), 1000)
 
 
 @pytest.mark.parametrize("opening", ["[", '{"a":', '{"py/tuple":[', '{"py/set":['])

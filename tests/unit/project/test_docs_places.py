@@ -11,7 +11,7 @@ import pytest
 from tests.support.places import ROOT
 
 PAGES = {path: path.read_text() for path in [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]}
-PRODUCT = ("persia", "native", "embedding_server", "middleware", "handlers", "client")
+PRODUCT = ("persia", "native", "embedding_server", "middleware", "model_server", "handlers", "client")
 FOLDERS = (*PRODUCT, "tests", "benchmarks", "examples", "protos", "base", "deploy")
 PLACE = re.compile(rf"`((?:{'|'.join(FOLDERS)})/[\w./-]*\w)`")
 # A number and an arrow, if there are any, names of functions, files, and what happens there, each after two spaces or more.

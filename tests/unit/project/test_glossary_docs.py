@@ -22,7 +22,7 @@ NEEDED = """
 
 def everything_else() -> str:
     """All that is written and coded, in small letters, with names taken apart into words."""
-    folders = ["docs", "persia", "native", "embedding_server", "middleware", "handlers", "client"]
+    folders = ["docs", "persia", "native", "embedding_server", "middleware", "model_server", "handlers", "client"]
     files = [path for folder in folders for path in (ROOT / folder).rglob("*") if path.suffix in {".md", ".py", ".cpp", ".hpp"}]
     text = "\n".join(path.read_text() for path in files).replace(GLOSSARY, "")
     return re.sub(r"[\s_-]+", " ", re.sub(r"(?<=[a-z])(?=[A-Z])", " ", text)).lower()

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 import persia
-from tests.support.imports import LEAVES, PACKAGES, SOURCES, imported_by, imports_of, module_of
+from tests.support.imports import LEAVES, PACKAGES, SOURCES, imported_by, imports_of, module_of, nodes_of
 from tests.support.places import ROOT
 
 WITH_TORCH = ("dense", "export", "handlers", "tensors", "text", "torchserve.archive")
@@ -48,7 +48,7 @@ def test_imports_are_understood() -> None:
         "from ..batch import z",
         "if x: import torch.nn",
     ]
-    assert set(imports_of("\n".join(forms), "persia.middleware")) == {
+    assert set(imports_of(ast.walk(ast.parse("\n".join(forms))), "persia.middleware")) == {
         "persia.client.infer",
         "persia.handlers",
         "persia.handlers.x",
@@ -138,14 +138,11 @@ def test_no_arrow_leads_back() -> None:
     assert above == {}
 
 
-def nodes_of(path: Path) -> list[ast.AST]:
-    return list(ast.walk(ast.parse(path.read_text())))
-
-
 def lines_of(function: ast.FunctionDef | ast.AsyncFunctionDef) -> int:
-    """Those of what it does: without its signature and its docstring, which say what it is for."""
-    body = function.body[1:] if ast.get_docstring(function) is not None and len(function.body) > 1 else function.body
-    return (function.end_lineno or 0) - body[0].lineno + 1
+    """Without its decorators and its docstring, which say what it is for."""
+    docstring = function.body[0] if ast.get_docstring(function) is not None else None
+    said = (docstring.end_lineno or 0) - docstring.lineno + 1 if docstring is not None else 0
+    return (function.end_lineno or 0) - function.lineno + 1 - said
 
 
 def attributes_of(kind: ast.ClassDef) -> set[str]:
@@ -189,6 +186,15 @@ def test_no_native_file_is_longer_than_300_lines() -> None:
     assert {path: lines for path in NATIVE_FILES if (lines := path.read_text().count("\n")) > 300} == {}
 
 
+def test_no_test_changes_a_constant_of_the_product() -> None:
+    """What a test wants otherwise is an argument with a default."""
+    changes = re.compile(
+        r"""setattr\(\s*(?:[\w.]+,\s*"|"[\w.]+\.)_?[A-Z][A-Z0-9_]+"|^ *[a-z]\w*\.[A-Z][A-Z0-9_]+ =""", re.MULTILINE
+    )
+    tests = {path: path.read_text() for path in (ROOT / "tests").rglob("*.py")}
+    assert {str(path.relative_to(ROOT)): found for path, text in tests.items() if (found := changes.findall(text))} == {}
+
+
 def test_every_requirement_has_a_pinned_version() -> None:
     pinned = set(re.findall(r"^([\w.-]+)==", (ROOT / "constraints.txt").read_text(), re.MULTILINE))
     required = re.findall(r'"([\w.-]+)>=[\d.]+"', (ROOT / "pyproject.toml").read_text())
@@ -199,5 +205,5 @@ def test_every_requirement_has_a_pinned_version() -> None:
 @pytest.mark.parametrize("path", SOURCES, ids=module_of)
 def test_no_process_is_forked_with_handlers_of_grpc(path: Path) -> None:
     """With a preexec_fn, subprocess forks as os.fork does, and gRPC's handlers for that were seen to wait for ever."""
-    calls = (node for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.Call))
+    calls = (node for node in nodes_of(path) if isinstance(node, ast.Call))
     assert not [call.lineno for call in calls if any(keyword.arg == "preexec_fn" for keyword in call.keywords)]

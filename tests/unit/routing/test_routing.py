@@ -278,21 +278,25 @@ def test_an_answer_over_the_limit() -> None:
 @pytest.mark.parametrize(
     ("slot", "problem"),
     [
-        (("a", 0, 1, True, False, 0, 0, 0), "a dim of 1 to 65535, got 0"),
-        (("a", 65536, 1, True, False, 0, 0, 0), "a dim of 1 to 65535, got 65536"),
-        (("a", 1, 0, True, False, 0, 0, 0), "a sample_fixed_size of 1 to 65535, got 0"),
-        (("a", 1, 1, True, False, 1, 0, 0), "an embedding_size of at least 1"),
+        (_core.Slot("a", 0), "a dim of 1 to 65535, got 0"),
+        (_core.Slot("a", 65536), "a dim of 1 to 65535, got 65536"),
+        (_core.Slot("a", 1, sample_fixed_size=0), "a sample_fixed_size of 1 to 65535, got 0"),
+        (_core.Slot("a", 1, hash_stack_rounds=1), "an embedding_size of at least 1"),
     ],
 )
-def test_slots_that_are_none(slot: tuple[str, int, int, bool, bool, int, int, int], problem: str) -> None:
+def test_slots_that_are_none(slot: _core.Slot, problem: str) -> None:
     with pytest.raises(FeatureError, match=problem):
         _core.Slots([slot], 8)
 
 
 def test_slots_that_do_not_go_together() -> None:
-    slot = ("a", 1, 1, True, False, 0, 0, 0)
+    slot = _core.Slot("a", 1)
     with pytest.raises(FeatureError, match="has this slot twice"):
         _core.Slots([slot, slot], 8)
     for bits in (0, 64):
         with pytest.raises(InvalidInput, match=f"1 to 63 prefix bits, got {bits}"):
             _core.Slots([slot], bits)
+
+
+def test_slots_say_which_they_are() -> None:
+    assert repr(make_slots(config_of({"a": POOLED, "b": RAW}))) == "Slots([Slot('a', dim=4), Slot('b', dim=4, raw)])"

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from persia._core import Batch, Layer, Slots, Table, TableBuilder, answer, decode_batch, make_plan, write_emb, write_inc
+from persia._core import Batch, Layer, Slot, Slots, Table, TableBuilder, answer, decode_batch, make_plan, write_emb, write_inc
 from persia.batch import IDTypeFeature, PersiaBatch
 from persia.errors import CorruptFile, FeatureError, InvalidInput, TooLarge
 from tests.support.routing_reference import assemble
@@ -121,7 +121,7 @@ def test_a_request_may_lie_anywhere_and_is_checked() -> None:
 
 
 def test_views_of_a_plan_keep_it_alive() -> None:
-    slots = Slots([("f", 4, 10, True, False, 0, 0, 0)], 8)
+    slots = Slots([Slot("f", 4)], 8)
     (request,) = make_plan(batch_of([1, 2], [2]), slots, 1).requests
     gc.collect()
     signs, parts = request.signs, request.parts
@@ -132,7 +132,7 @@ def test_views_of_a_plan_keep_it_alive() -> None:
 
 
 def test_a_missing_answer_is_zeros_and_a_wrong_one_an_error() -> None:
-    plan = make_plan(batch_of([1, 2], [2]), Slots([("f", 4, 10, True, False, 0, 0, 0)], 8), 1)
+    plan = make_plan(batch_of([1, 2], [2]), Slots([Slot("f", 4)], 8), 1)
     (tensor,) = assemble(plan, [None])
     assert tensor.shape == (2, 4) and tensor.dtype == np.float16 and not tensor.any()
     with pytest.raises(InvalidInput, match="expected the answers of 1 shards, got 2"):
@@ -143,7 +143,7 @@ def test_a_missing_answer_is_zeros_and_a_wrong_one_an_error() -> None:
 
 def test_an_unknown_feature_is_named() -> None:
     with pytest.raises(FeatureError, match=r"'nobody': the embedding config has no slot of this name$"):
-        make_plan(batch_of([1], name="nobody"), Slots([("f", 4, 10, True, False, 0, 0, 0)], 8), 1)
+        make_plan(batch_of([1], name="nobody"), Slots([Slot("f", 4)], 8), 1)
 
 
 @pytest.mark.parametrize(
@@ -159,7 +159,7 @@ def test_an_unknown_feature_is_named() -> None:
     ],
 )
 def test_an_unknown_feature_is_told_the_name_that_is_most_like_its_own(name: str, meant: str | None) -> None:
-    slots = Slots([(known, 4, 10, True, False, 0, 0, 0) for known in ("user", "city", "country")], 8)
+    slots = Slots([Slot(known, 4) for known in ("user", "city", "country")], 8)
     with pytest.raises(FeatureError) as caught:
         make_plan(batch_of([1], name=name), slots, 1)
     advice = "" if meant is None else f": did you mean '{meant}'?"

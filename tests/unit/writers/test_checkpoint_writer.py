@@ -72,9 +72,8 @@ def test_round_trip(
         new = np.array(sorted(signs - seen), np.uint64)
         arrays.append((new, (value + np.arange(len(new) * dim)).reshape(-1, dim).astype("f")))
         seen |= signs
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(buckets, "MEMORY", memory)  # from there on rows take the way through the disk
-        write_checkpoint(directory, iter(arrays), shards=shards, files_per_shard=files)
+    # Beyond the memory rows take the way through the disk.
+    write_checkpoint(directory, iter(arrays), shards=shards, files_per_shard=files, memory=memory)
     given = rows_of(arrays)
     assert read_checkpoint(directory) == given
     order = {sign: place for place, sign in enumerate(given)}

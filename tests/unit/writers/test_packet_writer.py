@@ -20,7 +20,7 @@ from persia._core import IncReader, write_inc
 from persia.embedding_server.updates.applier import load_packet
 from persia.errors import CorruptFile, InvalidInput, Unavailable
 from persia.formats.packet import Packet, look_into, packet_name
-from persia.writers import IncrementalDumper, PacketInfo, packet_writer, read_manifest, verify_packet
+from persia.writers import IncrementalDumper, PacketInfo, read_manifest, verify_packet
 from tests.support.golden import golden
 from tests.support.stepped_clock import SteppedClock
 from tests.support.written import block, packets_in, read_packet, replay, rows_of
@@ -55,10 +55,9 @@ def numbers_of(packets: list[PacketInfo]) -> list[int | None]:
     return [packet.manifest.sequence if packet.manifest else None for packet in packets]
 
 
-def test_the_files_of_a_packet(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(packet_writer, "ROWS_PER_FILE", 3)
+def test_the_files_of_a_packet(tmp_path: Path) -> None:
     blocks = [block([1, 2], dim=4), block([3, 4, 5, 6, 7], dim=2)]
-    with IncrementalDumper(tmp_path, shard_index=5, clock=SteppedClock(NOON + 0.9)) as dumper:
+    with IncrementalDumper(tmp_path, shard_index=5, rows_per_file=3, clock=SteppedClock(NOON + 0.9)) as dumper:
         for signs, rows in blocks:
             dumper.commit(signs, rows)
     (packet,) = packets_in(tmp_path / "s5")

@@ -1,0 +1,49 @@
+"""A deployment whose handlers live in the model server: the same archive, client and commands as with TorchServe."""
+
+from __future__ import annotations
+
+import os
+import signal
+from pathlib import Path
+
+import numpy as np
+
+from persia.client.predict import Client
+from persia.torchserve.archive.handler_files import PERSIA_HANDLER
+from persia.torchserve.management import Management
+from tests.support.servers import wait_until
+from tests.support.stacks import MIX, Up
+from tests.support.torchserves import make_archive
+
+BATCH = (MIX / "golden" / "batch16_0.bin").read_bytes()
+ANY_PORTS = """\
+inference_address=http://127.0.0.1:0
+management_address=http://127.0.0.1:0
+metrics_address=http://127.0.0.1:0
+grpc_inference_port=0
+grpc_management_port=0
+disable_token_authorization=true
+default_workers_per_model=1
+enable_model_api=true
+"""
+
+
+def test_up_starts_the_model_server_in_the_place_of_torchserve(tmp_path: Path) -> None:
+    store, config = tmp_path / "store", tmp_path / "config.properties"
+    make_archive(store, "mix", handler=PERSIA_HANDLER)
+    config.write_text(ANY_PORTS)
+    arguments = ["--middleware-port", "0", "--shards", "2", "--model-store", str(store), "--ts-config", str(config)]
+    with Up(tmp_path, *arguments, "--front", "model-server") as up:
+        line = r"the model server is ready: inference on (\S+), management on (\S+), .*no tokens, .*models: mix 1\.0"
+        inference, management = up.said(line).groups()
+        with Client("mix", inference) as client:
+            scores = client.predict(BATCH)
+        assert scores.shape[0] == 16 and np.isfinite(scores).all()
+        with Management(management) as managed:
+            assert [(model.version, len(model.workers)) for model in managed.describe("mix")] == [("1.0", 1)]
+        assert "java" not in "".join(up.children().values())
+        (server,) = (pid for pid, command in up.children().items() if " model-server " in command)
+        os.kill(server, signal.SIGKILL)
+        wait_until(lambda: up.log.read_text().count("the model server is ready") == 2, "it is back")
+        assert (up.state / "model-server.log").exists() and not (up.state / "ts").exists()
+    assert up.process.returncode == 0, up.log.read_text()
