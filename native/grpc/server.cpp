@@ -42,9 +42,9 @@ class Server::Core final : public ServerShared {
   public:
     Core(const ServerLimits& all_limits, std::shared_ptr<const Guard> who_may, std::shared_ptr<TlsContext> tls)
         : ServerShared(all_limits, std::move(who_may)), tls_(std::move(tls)), turns_(turns(all_limits)),
-          work_(turns_, all_limits.longest_queue),
-          dispatcher_(
-              work_, [this] { lead_.give_up(); }, [this] { ring(help_.number); }, [this](const auto& call) { watch_deadline(call); }),
+          work_(turns_, all_limits.longest_queue), dispatcher_(
+                                                       work_, [this] { lead_.give_up(); }, [this] { ring(help_.number); },
+                                                       [this](const auto& call) { watch_deadline(call); }),
           deadlines_(kLookAfterEvery), epoll_(epoll_create1(EPOLL_CLOEXEC), "epoll"),
           wake_(eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK), "eventfd"),
           help_(eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK | EFD_SEMAPHORE), "eventfd") {

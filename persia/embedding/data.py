@@ -1,21 +1,4 @@
 """The older name of persia.batch."""
 
-from persia.batch import (
-    MAX_BATCH_SIZE,
-    IDTypeFeature,
-    IDTypeFeatureWithSingleID,
-    Label,
-    NdarrayDataBase,
-    NonIDTypeFeature,
-    PersiaBatch,
-)
-
-__all__ = [
-    "MAX_BATCH_SIZE",
-    "IDTypeFeature",
-    "IDTypeFeatureWithSingleID",
-    "Label",
-    "NdarrayDataBase",
-    "NonIDTypeFeature",
-    "PersiaBatch",
-]
+from persia.batch import *  # noqa: F403
+from persia.batch import __all__ as __all__

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from tests.support.golden import GOLDEN, arrays_of
-from tests.support.servers import EmbeddingServer
+from tests.support.in_process import LocalDeployment
 from tests.support.torchserves import PERSIA_HANDLER, TorchServeRun, assert_close, make_archive
 
 # The checkpoint, and what it answers. golden/mix of the last one: test_persia_handler.
@@ -28,20 +28,8 @@ def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[TorchServeRun]:
     models = []
     with ExitStack() as stack:
         for model, checkpoint, _ in CASES:
-            config = GOLDEN / model / "embedding_config.yml"
-            shards = [
-                stack.enter_context(
-                    EmbeddingServer(
-                        directory / f"{model}-{checkpoint}-{index}",
-                        config,
-                        checkpoint=GOLDEN / model / checkpoint,
-                        index=index,
-                        count=2,
-                    )
-                )
-                for index in range(2)
-            ]
-            settings = {"addresses": [shard.address for shard in shards], "embedding_config": str(config)}
+            shards = stack.enter_context(LocalDeployment(GOLDEN / model, 2, checkpoint))
+            settings = {"addresses": shards.addresses, "embedding_config": str(shards.embedding_config)}
             dense = GOLDEN / model / checkpoint / "jit_dense.pt"
             name = f"{model}-{checkpoint}"
             models.append(make_archive(directory / "store", name, handler=PERSIA_HANDLER, model=dense, persia=settings))

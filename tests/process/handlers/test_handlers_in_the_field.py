@@ -15,7 +15,7 @@ import yaml
 
 from tests.process.torchserve.test_guide_client import SEND_FILE, scores_that_the_client_prints
 from tests.support.golden import arrays_of, golden
-from tests.support.middlewares import Deployment
+from tests.support.in_process import LocalDeployment
 from tests.support.places import DATA
 from tests.support.torchserves import MIX, TorchServeRun, assert_close, make_archive
 
@@ -62,9 +62,8 @@ def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[TorchServeRun]:
     handler.write_text(GUIDE_HANDLER)
     models.append(make_archive(store, "guide", handler=handler, model=dense))
     models.append(make_archive(store, GUIDE_MODEL, handler=handler, model=directory / "sums.pth"))
-    with Deployment(directory, model_with_the_guides_features(tmp_path_factory.mktemp("model")), 2) as deployment:
-        deployment.middleware.wait_ready()
-        environment = {**os.environ, "EMBEDDING_WORKER_SERVICE": deployment.middleware.address}
+    with LocalDeployment(model_with_the_guides_features(tmp_path_factory.mktemp("model")), 2) as deployment:
+        environment = {**os.environ, "EMBEDDING_WORKER_SERVICE": deployment.middleware}
         with TorchServeRun(directory, store, ["--models", ",".join(models), "--no-tokens"], environment) as run:
             yield run.wait_ready()
 
