@@ -89,6 +89,8 @@ class ServedVersion:
     def end(self, seconds: float) -> bool:
         """Lets the workers finish, for so long at most, and ends them. Whether all had finished."""
         until = time.monotonic() + seconds
+        if not any(worker.is_ready for worker in self.workers):
+            self.native.expect_workers(0)  # nobody would answer what waits
         finished = self.native.wait_until_idle(seconds)
         with self._lock:
             self._has_ended = True

@@ -209,24 +209,15 @@ class Server::Core final : public ServerShared {
 
     void accept_from(std::uint64_t index) {
         if (stopping_) return;
-        const int listener = listeners_[index].socket;
-        for (;;) {
-            sockaddr_storage address{};
-            socklen_t size = sizeof(address);
-            const int made = accept4(listener, reinterpret_cast<sockaddr*>(&address), &size, SOCK_NONBLOCK | SOCK_CLOEXEC);
-            if (made < 0) {
-                if (errno == EINTR || errno == ECONNABORTED) continue;
-                // Out of descriptors: who is idle makes room for the next one. Nobody is: it is tried again at the next look.
-                if ((errno == EMFILE || errno == ENFILE) && !evict()) return;
-                break;
-            }
+        const auto take = [&](int made, std::string peer) {
             try {
-                admit(made, text_of(address, size), listeners_[index].is_unix());
+                admit(made, std::move(peer), listeners_[index].is_unix());
             } catch (const std::bad_alloc&) {
-                break;  // the socket is closed, or will be when it is heard of
+                return false;  // the socket is closed, or will be when it is heard of
             }
-        }
-        accept_again(index);
+            return true;
+        };
+        if (accept_all(listeners_[index], take, [this] { return evict(); })) accept_again(index);
     }
 
     void accept_again(std::uint64_t index) {
@@ -292,7 +283,7 @@ class Server::Core final : public ServerShared {
     std::vector<std::thread> threads_;
     std::mutex stop_mutex_;
     std::atomic<bool> stopping_{false}, ended_{false};
-    Connections connections_;
+    Connections<ServerConnection> connections_;
     std::atomic<std::uint64_t> next_id_{kFirstConnection}, accepted_{0}, evicted_{0};
 };
 
@@ -304,6 +295,8 @@ Server::~Server() { core_->stop(std::chrono::milliseconds(0)); }
 void Server::add(std::string path, std::shared_ptr<Method> method) {
     core_->methods.insert_or_assign(std::move(path), std::move(method));
 }
+
+void Server::set_observer(std::shared_ptr<CallObserver> observer) { core_->observer = std::move(observer); }
 
 std::string Server::listen(const std::string& address) { return core_->listen(address); }
 

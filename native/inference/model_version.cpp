@@ -16,6 +16,7 @@ ModelVersion::ModelVersion(std::string name, std::string version, const ModelLim
 
 void ModelVersion::submit(Job job) {
     std::optional<Failure> refused;
+    if (job.totals) job.totals->requests.fetch_add(1, std::memory_order_relaxed);
     if (limits_.client_timeout.count() != 0) {
         const auto latest = job.arrived + limits_.client_timeout;
         job.deadline = std::min(job.deadline.value_or(latest), latest);
@@ -94,6 +95,16 @@ void ModelVersion::on_unsent(std::vector<Job> jobs) {
         std::for_each(jobs.rbegin(), jobs.rend(), [this](Job& job) { queue_.put_back(std::move(job)); });
     }
     hand_out();
+}
+
+void ModelVersion::on_answered(const Job& job, Clock::time_point sent, Clock::time_point replied) {
+    figures_.add(job.arrived, sent, replied);
+    if (!job.totals) return;
+    const auto microseconds = [&job](Clock::time_point until) {
+        return static_cast<std::uint64_t>(std::chrono::duration_cast<std::chrono::microseconds>(until - job.arrived).count());
+    };
+    job.totals->microseconds.fetch_add(microseconds(replied), std::memory_order_relaxed);
+    job.totals->queue_microseconds.fetch_add(microseconds(sent), std::memory_order_relaxed);
 }
 
 void ModelVersion::on_batch_done(const std::shared_ptr<Worker>& worker, std::chrono::nanoseconds took) {

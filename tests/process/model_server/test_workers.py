@@ -32,6 +32,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ModelServerRun]
     make_mar(store, "plain", handler=INNER, config="minWorkers: 1\nmaxWorkers: 1\ndeviceType: cpu\n")
     make_mar(store, "grows", handler=INNER, config="minWorkers: 2\nmaxWorkers: 2\nmemoryLimitMiB: 600\n")
     make_mar(store, "fails_to_load", config="minWorkers: 1\nmaxWorkers: 1\nmaxRetryTimeoutInSec: 1\n")
+    make_mar(store, "fails_to_load_on", config="minWorkers: 1\nmaxWorkers: 1\n")
     environment = {"SECRET_KEY": "shown", "OTHER": "seen"}
     with ModelServerRun(
         directory,
@@ -87,6 +88,20 @@ def test_a_worker_that_fails_is_tried_again_until_it_is_given_up(server: ModelSe
     assert ask(server.inference("ping")).status == 500  # it was to have a worker
     assert ask(server.management("models/fails_to_load"), None, "DELETE").status == 200
     assert ask(server.inference("ping")).status == 200
+
+
+def test_who_waits_for_a_worker_that_does_not_come_is_told_when_the_model_goes(server: ModelServerRun) -> None:
+    ask(server.management("models?url=fails_to_load_on-1.0.mar&synchronous=false"), b"", "POST")
+    with ThreadPoolExecutor(1) as pool:
+        waiting = pool.submit(server.failure, "fails_to_load_on", do="x")
+
+        def waits() -> bool:
+            (described,) = ask(server.management("models/fails_to_load_on")).json
+            return bool(described["jobQueueStatus"]["pendingRequests"])
+
+        wait_until(waits, "the request waits")
+        assert ask(server.management("models/fails_to_load_on"), None, "DELETE").status == 200
+        assert waiting.result()[0] is grpc.StatusCode.UNAVAILABLE
 
 
 def test_a_model_that_starts_can_be_unregistered(server: ModelServerRun) -> None:
