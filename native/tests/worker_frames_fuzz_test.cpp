@@ -7,9 +7,9 @@
 #include <string>
 #include <vector>
 
+#include "base/error.hpp"
 #include "check.hpp"
 #include "inference/worker_frames.hpp"
-#include "base/error.hpp"
 #include "spoiled_requests.hpp"
 
 using namespace persia::inference;
