@@ -25,7 +25,7 @@ LEAVES := client embedding_server handlers middleware model_server
 TYPED := tests $(sort $(shell find .ci base benchmarks examples -name '*.py' 2>/dev/null))
 NATIVE := CMakeLists.txt $(sort $(shell find native -type f -not -path "native/tests/*"))
 FORMATTED := $(sort $(shell find native -name '*.cpp' -o -name '*.hpp'))
-FUZZED := grpc_fuzz_test wire_fuzz_test
+FUZZED := grpc_fuzz_test http_fuzz_test wire_fuzz_test worker_frames_fuzz_test
 CLANG := $(firstword $(foreach name,clang++ clang++-14 clang++-15 clang++-16 clang++-17 clang++-18 clang++-19,$(shell command -v $(name))))
 CONCURRENT := $(basename $(notdir $(wildcard native/tests/*concurrent*_test.cpp)))
 # gcc's sanitizers die at start where the kernel randomises more than 28 bits of an address.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import sys
 from collections.abc import Sequence
 from dataclasses import replace
@@ -12,12 +13,14 @@ from pathlib import Path
 import click
 
 from persia.cli.failures import give_up
+from persia.config import SecurityConfig, load_global_config
 from persia.errors import ConfigError, InvalidInput, Unavailable
 from persia.serving.process import DRAIN_SECONDS, set_up
 from persia.system.signals import StopSignal
 
 from .background import Background, report, stop_server
 from .devices import count_gpus
+from .log_files import open_logs
 from .running import ModelServer
 from .settings import Settings, config_file, read_settings
 from .startup import named_models, of_snapshot
@@ -64,7 +67,8 @@ class TorchServeCommand(click.Command):
 @click.option("--foreground", is_flag=True, help="Stay in the foreground, which is so anyway without --start.")
 @click.option("--version", "-v", "asks_version", is_flag=True, help="Say which one this is.")
 @click.option("--ncs", "--no-config-snapshots", is_flag=True, help="As it always is: no snapshots are written.")
-@click.option("--disable-token-auth", "--dt", is_flag=True, hidden=True)
+@click.option("--disable-token-auth", "--dt", is_flag=True, help="Callers need none of TorchServe's keys.")
+@click.option("--global-config", type=click.Path(), help="For its section `security`, instead of $PERSIA_GLOBAL_CONFIG.")
 @click.option("--log-config", hidden=True)
 @click.option("--cpp-log-config", hidden=True)
 @click.option("--plugins-path", "--ppath", hidden=True)
@@ -75,6 +79,8 @@ def model_server(
     model_store: Path | None,
     models: tuple[str, ...],
     enable_model_api: bool,
+    disable_token_auth: bool,
+    global_config: str | None,
     state: Path | None,
     starts: bool,
     stops: bool,
@@ -98,15 +104,15 @@ def model_server(
                 return
             background.note()
         set_up(log, log_level)
-        settings = _settings(ts_config, model_store, enable_model_api)
+        settings = _settings(ts_config, model_store, enable_model_api, disable_token_auth)
         for note in (*settings.notes, *(words for option, words in _WITHOUT_EFFECT.items() if others[option])):
             log.warning("%s", note)
-        _serve(settings, models, state, told)
+        _serve(settings, _security(global_config), models, state, told)
     except (ConfigError, InvalidInput, Unavailable, OSError) as error:
         give_up(PROGRAM, str(error))
 
 
-def _settings(ts_config: Path | None, model_store: Path | None, enable_model_api: bool) -> Settings:
+def _settings(ts_config: Path | None, model_store: Path | None, enable_model_api: bool, disable_token_auth: bool) -> Settings:
     """The command line goes before the file. Raises ConfigError, OSError."""
     settings = read_settings(config_file(ts_config))
     return replace(
@@ -114,14 +120,23 @@ def _settings(ts_config: Path | None, model_store: Path | None, enable_model_api
         store=model_store or settings.store,
         api_enabled=enable_model_api or settings.api_enabled,
         gpus=count_gpus() if settings.gpus is None else settings.gpus,
+        access=replace(settings.access, tokens=settings.access.tokens and not disable_token_auth),
     )
 
 
-def _serve(settings: Settings, models: Sequence[str], state: Path | None, told: int | None) -> None:
+def _security(path: str | None) -> SecurityConfig:
+    """The section `security`; without a config, it asks for nothing. Raises ConfigError, OSError."""
+    if path is None and not os.environ.get("PERSIA_GLOBAL_CONFIG"):
+        return SecurityConfig()
+    return load_global_config(path).security
+
+
+def _serve(settings: Settings, security: SecurityConfig, models: Sequence[str], state: Path | None, told: int | None) -> None:
     """Until a signal comes. told: who waits to hear that it listens. Raises PersiaError, OSError."""
     signal = StopSignal()
     snapshot = of_snapshot(settings.snapshot) if settings.snapshot else None
-    server = ModelServer(settings, StateDirectory(state) if state is not None else None)
+    logs = open_logs(os.environ)
+    server = ModelServer(settings, security, StateDirectory(state) if state is not None else None, logs)
     server.load(named_models(settings, models, settings.gpus or 0) if snapshot is None else snapshot)
     server.start()
     signal.serving()

@@ -88,6 +88,8 @@ class Hiring:
             envelope=defaults.envelope,
             limits_image_pixels=defaults.limits_image_pixels,
             memory_limit=settings.memory_limit_mib << 20,
+            version=archive.version,
+            output=defaults.output,
         )
 
     def _next_number(self) -> int:

@@ -125,9 +125,11 @@ class Properties:
         matched = _ADDRESS.fullmatch(value)
         if matched is None:
             raise self.wrong(key, "an address such as http://127.0.0.1:8080 or unix:/path")
-        if matched["scheme"] == "https":
-            raise self.wrong(key, "http; the section `security` of global_config.yaml has the keys")
         return f"{matched['host']}:{matched['port'] or 80}"
+
+    def is_https(self, key: str) -> bool:
+        """Whether an address of HTTP begins so."""
+        return (self.text(key) or "").startswith("https://")
 
     def _compiled(self, key: str, text: str) -> re.Pattern[str]:
         try:

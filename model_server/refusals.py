@@ -14,6 +14,7 @@ __all__ = [
     "DownloadFailed",
     "Duplicate",
     "FileExists",
+    "InvalidKey",
     "ModelNotFound",
     "NoSuchMethod",
     "NoSuchPath",
@@ -46,6 +47,12 @@ class ArchiveUnreadable(Refusal):
     """An archive is none, or misses what it must have."""
 
     status, kind, code = 400, "InvalidModelException", "INVALID_ARGUMENT"
+
+
+class InvalidKey(Refusal):
+    """A key is none, or there is none of that kind."""
+
+    status, kind, code = 400, "InvalidKeyException", "PERMISSION_DENIED"
 
 
 class RequirementsFailed(Refusal):

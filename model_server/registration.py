@@ -8,6 +8,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from .worker_output import WorkerOutput
+
 __all__ = ["Registration", "ServerDefaults"]
 
 REQUIREMENTS_CACHE = Path("~/.cache/persia-serve/requirements").expanduser()
@@ -35,6 +37,7 @@ class ServerDefaults:
     hidden_variables: re.Pattern[str] | None = None
     decodes_inputs: bool = True
     limits_image_pixels: bool = True
+    output: WorkerOutput | None = None  # what workers write to; None: what the server does
 
 
 @dataclass(frozen=True)

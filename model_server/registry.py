@@ -10,7 +10,7 @@ import threading
 from pathlib import Path
 from typing import NamedTuple
 
-from persia._core.inference import Models, Reactor
+from persia._core.inference import Models, ModelVersion, Reactor
 
 from .archives import Found, find_archive, open_archive, remove_unpacked
 from .downloads import name_of, remove_fetched
@@ -138,6 +138,10 @@ class Registry:
                 name: KeptModel(self._default[name], self._traffic[name], dict(versions))
                 for name, versions in self._versions.items()
             }
+
+    def served(self) -> list[tuple[str, str, ModelVersion]]:
+        """Names, versions, and what the native core has of each."""
+        return [(name, number, one.native) for name, kept in self.kept().items() for number, one in kept.versions.items()]
 
     def close(self, seconds: float) -> None:
         """Ends all workers, after what they work on, and removes what was unpacked."""

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import json
 import logging
-import threading
 from typing import Any
 
 from persia._core.inference import Exchange, ExchangeQueue
 
+from .exchanges import ExchangeThreads
+from .keys import Keys
 from .management import Management
 from .open_inference.rest_api import answer_rest
 from .open_inference.served import ServedModels
@@ -31,40 +32,34 @@ _NO_SUCH_PATH = "Requested resource is not found, please refer to API document."
 class RestManagement:
     """Answers what stands in a line, in threads of its own."""
 
-    def __init__(self, management: Management, line: ExchangeQueue, manages: bool, threads: int = 4) -> None:
-        """manages: whether models may be managed here, or only asked for their health."""
+    def __init__(
+        self, management: Management, line: ExchangeQueue, manages: bool, keys: Keys | None = None, threads: int = 4
+    ) -> None:
+        """manages: whether models may be managed here, or only asked for their health. keys: those that may be renewed."""
         self._management = management
         self._models = RestModels(management)
         self._open_inference = ServedModels(management.registry)
-        self._line = line
         self._manages = manages
-        self._threads = [threading.Thread(target=self._run, name=f"rest-{i}", daemon=True) for i in range(threads)]
-        for thread in self._threads:
-            thread.start()
+        self._keys = keys
+        self._threads = ExchangeThreads("rest", line, self._take, threads)
 
     def close(self) -> None:
         """Takes no more."""
-        self._line.close()
-        for thread in self._threads:
-            thread.join()
+        self._threads.close()
 
-    def _run(self) -> None:
-        while not self._line.closed:
-            exchange = self._line.next(1.0)
-            if exchange is None:
-                continue
-            try:
-                status, answer = self._answer(exchange)
-            except Refusal as refusal:
-                status, answer = refusal.status, {"code": refusal.status, "type": refusal.kind, "message": str(refusal)}
-            except Exception:
-                log.exception("internal error of %s %s", exchange.method, exchange.path)
-                status, answer = 500, {"code": 500, "type": "InternalServerException", "message": "see the server's log"}
-            body = (json.dumps(answer, indent=2, ensure_ascii=False) + "\n").encode()
-            exchange.respond(status, [_JSON, *_STANDING], body, close=status >= 400)
+    def _take(self, exchange: Exchange) -> None:
+        try:
+            status, answer = self._answer(exchange)
+        except Refusal as refusal:
+            status, answer = refusal.status, {"code": refusal.status, "type": refusal.kind, "message": str(refusal)}
+        except Exception:
+            log.exception("internal error of %s %s", exchange.method, exchange.path)
+            status, answer = 500, {"code": 500, "type": "InternalServerException", "message": "see the server's log"}
+        text = "" if answer is None else json.dumps(answer, indent=2, ensure_ascii=False)
+        exchange.respond(status, [_JSON, *_STANDING], f"{text}\n".encode(), close=status >= 400)
 
     def _answer(self, exchange: Exchange) -> tuple[int, Any]:
-        """The status, and what is sent as JSON. Raises Refusal."""
+        """The status, and what is sent as JSON; None: an empty line. Raises Refusal."""
         match exchange.method, exchange.segments:
             case _, ["ping"]:
                 healthy = self._management.registry.is_ready()
@@ -85,6 +80,9 @@ class RestManagement:
                 return 200, {"name": name, "ready": self._open_inference.is_model_ready(name, None)}
             case _ if not self._manages:
                 raise NoSuchPath(_NO_SUCH_PATH)
+            case _, ["token"] if self._keys is not None:
+                self._keys.renew(dict(reversed(exchange.query)).get("type"))
+                return 200, None
             case _, ["models"]:
                 return self._models.models(exchange)
             case _, ["models", name, version, "set-default"]:

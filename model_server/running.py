@@ -3,26 +3,34 @@
 from __future__ import annotations
 
 import logging
+import os
+import socket
 from collections.abc import Sequence
+from pathlib import Path
 
-from persia._core.inference import ExchangeQueue, HttpServer, Models, Reactor
-from persia.config.listening import is_local
-from persia.errors import InvalidInput
-from persia.serving.server import Server
+from persia._core.inference import Answers, Models, Reactor
+from persia.config.security import SecurityConfig
+from persia.security import Refreshing
 from persia.system.address import host_and_port
 from persia.torchserve.ready_line import ReadyLine
 
+from .handler_metrics import OWN_NAMES, HandlerMetrics, read_names
 from .keeper import Keeper
+from .listeners import Listeners
 from .management import Management
-from .open_inference.grpc_service import SERVICES, add_open_inference
+from .metrics import Metrics
+from .open_inference.grpc_service import add_open_inference
 from .open_inference.served import ServedModels
+from .protection import Protection
 from .refusals import Refusal
 from .registration import Registration, ServerDefaults
 from .registry import Registry
 from .rest import RestManagement
-from .rpc import INFERENCE, MANAGEMENT, add_inference, add_management
+from .rest_metrics import RestMetrics
+from .rpc import add_inference, add_management
 from .settings import Settings
 from .state import StateDirectory
+from .worker_output import WorkerOutput
 
 __all__ = ["ModelServer"]
 
@@ -34,48 +42,43 @@ THREADS = 2
 class ModelServer:
     """Listens when it is made, answers after start()."""
 
-    def __init__(self, settings: Settings, state: StateDirectory | None = None) -> None:
-        """state: where changes are kept; None: nowhere. Raises ConfigError, Unavailable, InvalidInput, OSError."""
-        for place in (settings.inference, settings.management, settings.grpc_inference, settings.grpc_management):
-            if not is_local(place):
-                raise InvalidInput(
-                    f"other machines can reach the listener on {place}, and the model server asks nobody for a token yet: "
-                    "listen on 127.0.0.1, [::1] or unix:/path, and put a proxy before it that knows who calls"
-                )
-        self._settings = settings
-        self._reactor = Reactor(THREADS)
+    def __init__(
+        self, settings: Settings, security: SecurityConfig, state: StateDirectory | None = None, logs: Path | None = None
+    ) -> None:
+        """state: where changes are kept; None: nowhere. logs: where the access log is written; None: nowhere.
+
+        Raises ConfigError, Unavailable, InvalidInput, OSError.
+        """
         models = Models()
-        self.registry = Registry(models, self._reactor, _defaults(settings, state))
+        answers = Answers(None if logs is None else str(logs / "access_log.log"))
+        handlers = HandlerMetrics(_names_of(settings), socket.gethostname())
+        self._protection = Protection(settings.access, security, Path() if state is None else state.path)
+        self._files = Refreshing(self._protection)
+        self._reactor = Reactor(THREADS)
+        self._output = WorkerOutput(handlers)
+        self.registry = Registry(models, self._reactor, _defaults(settings, state, self._output))
+        self._metrics = Metrics(models, self.registry.served, answers, handlers, settings.metrics.of_system)
         self._keeper = Keeper(state, self.registry) if state is not None else None
         keep = self._keeper.keep if self._keeper is not None else lambda: None
-        management = Management(self.registry, settings.api_enabled, keep)
-        self._lines = (ExchangeQueue(), ExchangeQueue())
-        most = settings.max_request_size
-        self._http = (
-            HttpServer(self._reactor, self._lines[0], models=models, max_body_bytes=most),
-            HttpServer(self._reactor, self._lines[1], max_body_bytes=most),
-        )
-        self._grpc = (Server([INFERENCE, *SERVICES]), Server([MANAGEMENT]))
-        add_inference(self._grpc[0], models, management)
-        add_open_inference(self._grpc[0], models, ServedModels(self.registry))
-        add_management(self._grpc[1], management)
-        self.addresses = {
-            "inference": self._http[0].listen(settings.inference),
-            "management": self._http[1].listen(settings.management),
-            "grpc_inference": self._grpc[0].listen(settings.grpc_inference),
-            "grpc_management": self._grpc[1].listen(settings.grpc_management),
-        }
-        self._management = management
+        self._management = Management(self.registry, settings.api_enabled, keep)
+        self._listeners = Listeners(settings, self._protection, self._reactor, models, answers)
+        inference, management = self._listeners.grpc["grpc_inference"], self._listeners.grpc["grpc_management"]
+        add_inference(inference, models, self._management)
+        add_open_inference(inference, models, ServedModels(self.registry))
+        add_management(management, self._management)
+        self.addresses = self._listeners.listen()
+        self._protection.open()
 
     def start(self) -> None:
         """Answers from now on."""
-        self._rest = (
-            RestManagement(self._management, self._lines[0], manages=False),
-            RestManagement(self._management, self._lines[1], manages=True),
-        )
-        for server in self._grpc:
-            server.start()
-            server.set_serving(True)
+        self._files.start()
+        lines = self._listeners.lines
+        self._rest: list[RestManagement | RestMetrics] = [
+            RestManagement(self._management, lines["inference"], manages=False),
+            RestManagement(self._management, lines["management"], manages=True, keys=self._protection.keys),
+            RestMetrics(self._metrics, lines["metrics"]),
+        ]
+        self._listeners.start()
 
     def ready_line(self) -> ReadyLine:
         """As TorchServe's launcher says it, so that whoever waits for one of them can wait for the other. REQUIRES: it is."""
@@ -85,7 +88,7 @@ class ModelServer:
             self.addresses["grpc_management"],
             http_port=_port(self.addresses["inference"]),
             http_management_port=_port(self.addresses["management"]),
-            token_file="",
+            token_file=self._protection.key_file,
             logs="stderr",
             health=self.addresses["grpc_inference"],
             models=[f"{name} {version.facts.archive.version}" for name, version in versions.items()],
@@ -103,16 +106,14 @@ class ModelServer:
 
     def stop(self, seconds: float) -> None:
         """Lets what runs finish for so long."""
-        for server in self._grpc:
-            server.leave()
-        for http in self._http:
-            http.stop(seconds)
-        for server in self._grpc:
-            server.stop(seconds)
+        self._listeners.stop(seconds)
         for rest in self._rest:
             rest.close()
         self.registry.close(seconds)
+        self._output.close()
         self._reactor.stop()
+        self._files.close()
+        self._protection.close()
 
 
 def _port(address: str) -> int | None:
@@ -120,7 +121,17 @@ def _port(address: str) -> int | None:
     return None if address.startswith("unix:") else int(host_and_port(address)[1])
 
 
-def _defaults(settings: Settings, state: StateDirectory | None) -> ServerDefaults:
+def _names_of(settings: Settings) -> frozenset[str] | None:
+    """The metrics of handlers that are shown; None: all of them."""
+    metrics = settings.metrics
+    if metrics.detects:
+        return None
+    return OWN_NAMES if metrics.config is None else OWN_NAMES | read_names(metrics.config)
+
+
+def _defaults(settings: Settings, state: StateDirectory | None, output: WorkerOutput) -> ServerDefaults:
+    if settings.metrics.config is not None:
+        os.environ["TS_METRICS_CONFIG"] = str(settings.metrics.config.resolve())  # workers look for it there
     of_state = {} if state is None else {"requirements_cache": state.requirements}
     return ServerDefaults(
         store=settings.store,
@@ -140,5 +151,6 @@ def _defaults(settings: Settings, state: StateDirectory | None) -> ServerDefault
         hidden_variables=settings.hidden_variables,
         decodes_inputs=settings.decodes_inputs,
         limits_image_pixels=settings.limits_image_pixels,
+        output=output,
         **of_state,
     )

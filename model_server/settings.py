@@ -9,6 +9,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from .access_settings import AccessSettings, read_access
+from .metrics_settings import MetricsSettings, read_metrics
 from .properties import Properties
 from .property_keys import note_on
 
@@ -46,6 +48,8 @@ class Settings:
     hidden_variables: re.Pattern[str] | None = None  # of the environment, that workers do not see
     decodes_inputs: bool = True
     limits_image_pixels: bool = True
+    access: AccessSettings = field(default_factory=AccessSettings)
+    metrics: MetricsSettings = field(default_factory=MetricsSettings)
     notes: tuple[str, ...] = ()
 
 
@@ -89,6 +93,8 @@ def read_settings(path: Path | None, environment: Mapping[str, str] = os.environ
         "hidden_variables": properties.pattern("blacklist_env_vars"),
         "decodes_inputs": properties.flag("decode_input_request", True),
         "limits_image_pixels": properties.flag("limit_max_image_pixels", True),
+        "access": read_access(properties),
+        "metrics": read_metrics(properties),
     }
     notes = (f"{place}: {note_on(key, properties.asked)}" for key, place in properties.unused().items())
     return Settings(**settings, notes=tuple(notes))

@@ -71,6 +71,7 @@ class StateDirectory:
     def __init__(self, path: Path) -> None:
         """Raises Unavailable if another server has it, OSError."""
         path.mkdir(parents=True, exist_ok=True)
+        self.path = path
         self.requirements = path / "requirements"
         self._file = path / STATE_FILE
         self._lock_file = lock_file(path / LOCK_FILE)

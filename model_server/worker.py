@@ -13,6 +13,7 @@ import logging
 import os
 import socket
 import sys
+import time
 from collections.abc import Callable
 from typing import Any
 
@@ -29,6 +30,7 @@ from .open_inference.calls import PROTOCOL
 from .open_inference.handlers import ServedHandler
 from .open_inference.metadata import encode_metadata
 from .worker_messages import Failure, Prediction, Request
+from .worker_metrics import MetricLines, WorkerMetrics
 
 METRICS = os.path.join(os.path.dirname(ts.__file__), "configs", "metrics.yaml")
 
@@ -67,11 +69,26 @@ def body_of(answer: Any) -> Any:
         raise Failure(503, "Unsupported model output data type.") from None
 
 
+class RequestIds(logging.Filter):
+    """Puts the ids of the requests that are worked on before each line of the log."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.current: list[str] = []
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        """Takes every line."""
+        record.request_ids = f"[{','.join(self.current)}] " if self.current else ""
+        return True
+
+
 class Worker:
     """The loop. One thread uses it."""
 
-    def __init__(self, connection: socket.socket) -> None:
+    def __init__(self, connection: socket.socket, metrics: WorkerMetrics, ids: RequestIds) -> None:
         self._socket = connection
+        self._metrics = metrics
+        self._ids = ids
         self._channel = WorkerChannel(connection.fileno())
         self._decodes = os.environ.get("TS_DECODE_INPUT_REQUEST", "true") == "true"
         self._service: Any = None
@@ -87,6 +104,7 @@ class Worker:
                 self._answer(self._channel.batch())
             elif command == "L" and not self._load():
                 return 1
+            self._metrics.tell()
         return 0
 
     def _load(self) -> bool:
@@ -96,6 +114,7 @@ class Worker:
         metrics = MetricsCacheYamlImpl(config_file_path=os.environ.get("TS_METRICS_CONFIG", METRICS))
         metrics.initialize_cache()
         metrics.model_name = name
+        self._metrics.set_model(name or "")
         code, message, told = 200, f"loaded model {name}", []
         try:
             self._service = ModelLoaderFactory.get_model_loader().load(
@@ -128,6 +147,8 @@ class Worker:
         return encode_metadata(handler.metadata())
 
     def _answer(self, requests: list[Request]) -> None:
+        self._ids.current = [request[0] for request in requests]
+        began = time.monotonic()
         try:
             if any(PROTOCOL in headers for _, headers, _ in requests):
                 predictions = self._open_inference.answer(requests)
@@ -136,6 +157,7 @@ class Worker:
         except Failure as failure:
             self._channel.reply(failure.code, failure.message, [])
         else:
+            self._metrics.add_handled(time.monotonic() - began)
             self._channel.reply(200, "Prediction success", predictions)
 
     def _predictions(self, requests: list[Request]) -> list[Prediction]:
@@ -207,10 +229,15 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument(
         "--socket", type=int, required=True, help="the descriptor of a connected socket, which the server has left open"
     )
+    parser.add_argument("--metrics", type=int, help="the descriptor of a pipe for metrics")
     options = parser.parse_args(arguments)
-    logging.basicConfig(stream=sys.stdout, format="%(message)s", level=logging.INFO)
+    logging.basicConfig(stream=sys.stdout, format="%(request_ids)s%(message)s", level=logging.INFO)
     with socket.socket(fileno=options.socket) as connection:
-        return Worker(connection).run()
+        metrics, ids = WorkerMetrics(options.metrics, connection), RequestIds()
+        for handler in logging.getLogger().handlers:
+            handler.addFilter(MetricLines(metrics))
+            handler.addFilter(ids)
+        return Worker(connection, metrics, ids).run()
 
 
 if __name__ == "__main__":

@@ -16,10 +16,12 @@ from concurrent.futures import Future
 from dataclasses import dataclass, field
 from datetime import datetime, timezone
 from pathlib import Path
+from typing import Any
 
 from persia._core.inference import ModelVersion, Worker
 
 from .refusals import OutOfMemory, WorkerFailed
+from .worker_output import WorkerOutput
 
 __all__ = ["WorkerPlan", "WorkerProcess", "resident_bytes"]
 
@@ -47,6 +49,8 @@ class WorkerPlan:
     envelope: str = ""
     limits_image_pixels: bool = True
     memory_limit: int = 0  # bytes; 0: none
+    version: str = ""
+    output: WorkerOutput | None = None  # where it writes; None: where the server does
 
 
 class WorkerProcess:
@@ -183,13 +187,21 @@ class WorkerProcess:
         environment = dict(plan.environment)
         places = (str(plan.directory), str(plan.packages or ""), environment.get("PYTHONPATH"))
         environment["PYTHONPATH"] = os.pathsep.join(filter(None, places))
-        return subprocess.Popen(
-            [plan.python, "-u", "-m", "persia.model_server.worker", "--socket", str(theirs.fileno())],
-            cwd=plan.directory,
-            env=environment,
-            pass_fds=[theirs.fileno()],
-            stdin=subprocess.DEVNULL,
-        )
+        command = [plan.python, "-u", "-m", "persia.model_server.worker", "--socket", str(theirs.fileno())]
+        place: dict[str, Any] = {"cwd": plan.directory, "env": environment, "stdin": subprocess.DEVNULL}
+        if plan.output is None:
+            return subprocess.Popen(command, pass_fds=[theirs.fileno()], **place)
+        pipes = plan.output.open(plan.model_name, plan.version, self.id)
+        try:
+            return subprocess.Popen(
+                [*command, "--metrics", str(pipes.metrics)],
+                pass_fds=[theirs.fileno(), pipes.metrics],
+                stdout=pipes.output,
+                stderr=subprocess.STDOUT,
+                **place,
+            )
+        finally:
+            pipes.close()
 
     def _load(self, ours: socket.socket) -> tuple[int, str, bytes]:
         plan = self._plan

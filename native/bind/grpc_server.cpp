@@ -167,6 +167,7 @@ void make_server(Server* self, std::size_t workers, std::size_t max_connections,
 
 void grpc_server(nb::module_& module) {
     nb::class_<Method>(module, "Method");
+    nb::class_<grpc::CallObserver>(module, "CallObserver");
     module.def(
         "constant_method",
         [](const nb::bytes& answer) -> std::shared_ptr<Method> {
@@ -204,6 +205,7 @@ void grpc_server(nb::module_& module) {
              nb::arg("max_memory_bytes") = std::size_t{2} << 30, nb::arg("max_message_bytes") = grpc::kMaxMessageBytes,
              nb::arg("guard").none() = nb::none(), nb::arg("tls").none() = nb::none())
         .def("add", &Server::add, nb::arg("path"), nb::arg("method"))
+        .def("set_observer", &Server::set_observer, nb::arg("observer"))
         .def("listen", &Server::listen, nb::arg("address"))
         .def("start", &Server::start)
         .def(

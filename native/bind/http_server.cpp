@@ -5,12 +5,14 @@
 #include <nanobind/stl/pair.h>
 #include <nanobind/stl/shared_ptr.h>
 #include <nanobind/stl/string.h>
+#include <nanobind/stl/tuple.h>
 #include <nanobind/stl/vector.h>
 
 #include <algorithm>
 #include <cstdint>
 #include <memory>
 #include <string>
+#include <tuple>
 #include <utility>
 
 #include "batch.hpp"
@@ -28,6 +30,7 @@ namespace {
 using http::ExchangePtr;
 using http::ExchangeQueue;
 using http::Server;
+using inference::Answers;
 using inference::Models;
 using inference::RestService;
 
@@ -65,6 +68,7 @@ void http_server(nb::module_& module) {
         .def_prop_ro("query", [](const PyExchange& self) { return self.request().target.query; })
         .def_prop_ro("headers", [](const PyExchange& self) { return self.request().head.headers; })
         .def_prop_ro("peer", [](const PyExchange& self) { return self.request().peer; })
+        .def_prop_ro("identity", [](const PyExchange& self) { return self.request().identity; })
         .def_prop_ro("body",
                      [](const PyExchange& self) {
                          const std::string_view text = self.request().text();
@@ -81,14 +85,20 @@ void http_server(nb::module_& module) {
         .def(
             "__init__",
             [](Server* self, net::Reactor& reactor, std::shared_ptr<ExchangeQueue> others, std::shared_ptr<Models> models,
-               std::size_t max_body_bytes, std::size_t max_connections, std::shared_ptr<grpc::TlsContext> tls) {
+               std::shared_ptr<grpc::Guard> guard, std::shared_ptr<grpc::Guard> key_guard, std::shared_ptr<Answers> answers,
+               std::tuple<std::string, std::string, std::string> cors, std::size_t max_body_bytes, std::size_t max_connections,
+               std::shared_ptr<grpc::TlsContext> tls) {
                 http::ServerLimits limits;
                 limits.max_body_bytes = max_body_bytes;
                 limits.max_connections = max_connections;
-                new (self) Server(limits, reactor, std::make_shared<RestService>(std::move(models), std::move(others)),
-                                  std::move(tls));
+                inference::RestAccess access{std::move(guard), std::move(key_guard),
+                                             std::make_from_tuple<inference::Cors>(std::move(cors))};
+                inference::RestParts parts{std::move(models), std::move(others), std::move(access), std::move(answers)};
+                new (self) Server(limits, reactor, std::make_shared<RestService>(std::move(parts), reactor), std::move(tls));
             },
             nb::arg("reactor"), nb::arg("others"), nb::kw_only(), nb::arg("models").none() = nb::none(),
+            nb::arg("guard").none() = nb::none(), nb::arg("key_guard").none() = nb::none(),
+            nb::arg("answers").none() = nb::none(), nb::arg("cors") = std::tuple<std::string, std::string, std::string>(),
             nb::arg("max_body_bytes") = 6'553'500, nb::arg("max_connections") = 16'384, nb::arg("tls").none() = nb::none(),
             nb::keep_alive<1, 2>())
         .def("listen", &Server::listen, nb::arg("address"))

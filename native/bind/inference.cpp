@@ -114,6 +114,28 @@ nb::dict counts_of(const ModelVersion& self) {
     return all;
 }
 
+nb::dict figures_of(const ModelVersion& self) {
+    const inference::VersionFigures::Totals totals = self.figures();
+    nb::dict all;
+    all["whole"] = totals.whole;
+    all["queue"] = totals.queue;
+    all["worker"] = totals.worker;
+    all["last_queue_seconds"] = totals.last_queue_seconds;
+    all["last_worker_seconds"] = totals.last_worker_seconds;
+    return all;
+}
+
+// For each model and version that were asked for: requests, and microseconds of all of them together, and in the queue.
+nb::list asked_of(const Models& self) {
+    constexpr auto kRelaxed = std::memory_order_relaxed;
+    nb::list all;
+    for (const auto& [asked, totals] : self.all_totals()) {
+        all.append(nb::make_tuple(asked.first, asked.second, totals->requests.load(kRelaxed),
+                                  totals->microseconds.load(kRelaxed), totals->queue_microseconds.load(kRelaxed)));
+    }
+    return all;
+}
+
 }  // namespace
 
 void inference_models(nb::module_& module) {
@@ -149,13 +171,16 @@ void inference_models(nb::module_& module) {
             },
             nb::arg("seconds"))
         .def("ask", ask_version, nb::arg("headers"), nb::arg("seconds"))
-        .def("counts", counts_of);
+        .def("counts", counts_of)
+        .def("figures", figures_of)
+        .def_static("bounds", [] { return inference::VersionFigures::bounds(); });
     nb::class_<Models>(module, "Models")
         .def(nb::new_([] { return std::make_shared<Models>(); }))
         .def("set", set_model, nb::arg("name"), nb::arg("versions"), nb::arg("default_version"), nb::kw_only(),
              nb::arg("weights") = std::map<std::string, double>(), nb::arg("sticky_by") = "", nb::arg("shadow") = "",
              nb::arg("shadow_share") = 1.0)
-        .def("remove", &Models::remove, nb::arg("name"));
+        .def("remove", &Models::remove, nb::arg("name"))
+        .def("asked", asked_of);
     module.def(
         "predictions_method",
         [](std::shared_ptr<Models> models, bool streams) -> std::shared_ptr<grpc::Method> {

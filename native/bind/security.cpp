@@ -23,9 +23,12 @@ using grpc::TlsContext;
 using grpc::TlsFiles;
 using grpc::Tokens;
 
-std::shared_ptr<TlsContext> server_tls(std::string certificate, std::string key, std::string client_ca) {
+std::shared_ptr<TlsContext> server_tls(std::string certificate, std::string key, std::string client_ca, std::string keystore,
+                                       std::string keystore_password, bool http1) {
     const Released released;
-    return TlsContext::for_server({std::move(certificate), std::move(key), std::move(client_ca)});
+    return TlsContext::for_server(
+        {std::move(certificate), std::move(key), std::move(client_ca), std::move(keystore), std::move(keystore_password)},
+        http1 ? grpc::TlsProtocol::http1 : grpc::TlsProtocol::http2);
 }
 
 std::shared_ptr<TlsContext> client_tls(std::string ca, std::string certificate, std::string key) {
@@ -61,8 +64,10 @@ constexpr const char* kRefresh =
 
 void security(nb::module_& module) {
     nb::class_<TlsContext>(module, "TlsContext", "Encrypted connections. Any thread may use it.")
-        .def_static("for_server", &server_tls, nb::arg("certificate"), nb::arg("key"), nb::arg("client_ca"),
-                    "client_ca: who must have signed a client's certificate; empty: none is asked for.")
+        .def_static("for_server", &server_tls, nb::arg("certificate"), nb::arg("key"), nb::arg("client_ca"), nb::kw_only(),
+                    nb::arg("keystore") = "", nb::arg("keystore_password") = "", nb::arg("http1") = false,
+                    "client_ca: who must have signed a client's certificate; empty: none is asked for. keystore: of PKCS12, in "
+                    "place of certificate and key. http1: clients speak HTTP/1.1 in place of HTTP/2.")
         .def_static("for_client", &client_tls, nb::arg("ca"), nb::arg("certificate"), nb::arg("key"),
                     "ca: empty: those of the system. certificate, key: empty: none is shown.")
         .def("refresh", &refresh<TlsContext>, kRefresh);

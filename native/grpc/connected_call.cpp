@@ -68,10 +68,7 @@ std::optional<Status> ConnectedCall::check(const ServerConnection& connection) {
     if (shared_->guard) {
         auto identity = shared_->guard->identity_of(authorization_, connection.transport().peer_name());
         authorization_.clear();
-        if (!identity) {
-            return Status(Code::unauthenticated,
-                          "the caller has shown neither a token that this server knows nor a certificate");
-        }
+        if (!identity) return shared_->guard->refusal();
         info_.identity = std::move(*identity);
     }
     const auto found = shared_->methods.find(info_.path);
@@ -123,6 +120,7 @@ void ConnectedCall::put_end(ServerConnection& connection, const Status& status, 
     } else {
         connection.submit_trailers_only(stream_, headers);
     }
+    if (shared_->observer && !ended_) shared_->observer->on_end(info_, status.code, trailers_);
     end(connection);
 }
 

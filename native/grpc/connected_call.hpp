@@ -37,6 +37,7 @@ struct ServerShared : std::enable_shared_from_this<ServerShared> {
     const std::shared_ptr<const Guard> guard;
     const std::shared_ptr<MemoryBudget> budget;
     std::map<std::string, std::shared_ptr<Method>, std::less<>> methods;  // as it was at the start, until the end
+    std::shared_ptr<CallObserver> observer;                               // null: nobody wants to know
 
     std::atomic<std::size_t> calls{0};
     std::atomic<std::uint64_t> finished{0}, refused{0}, expired{0}, cancelled{0};

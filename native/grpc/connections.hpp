@@ -7,16 +7,18 @@
 #include <mutex>
 #include <optional>
 #include <unordered_map>
+#include <utility>
 #include <vector>
-
-#include "grpc/server_connection.hpp"
 
 namespace persia::grpc {
 
+// Connection: has a number, id(), and says by idleness() who goes first when room is needed: nullopt: not this one.
+//
 // Thread safety: any thread may call all of it.
+template <class Connection>
 class Connections {
   public:
-    using Pointer = std::shared_ptr<ServerConnection>;
+    using Pointer = std::shared_ptr<Connection>;
 
     void add(Pointer connection) {
         const std::lock_guard lock(mutex_);
@@ -61,7 +63,7 @@ class Connections {
     // The one that may go when room is needed. Null: all are at work.
     Pointer most_idle() const {
         Pointer found;
-        std::optional<ServerConnection::Idleness> most;
+        decltype(std::declval<const Connection&>().idleness()) most;
         for (const Pointer& connection : all()) {
             const auto idleness = connection->idleness();
             if (!idleness || (most && *most <= *idleness)) continue;

@@ -6,6 +6,8 @@
 #include <string>
 #include <string_view>
 
+#include "grpc/status.hpp"
+
 namespace persia::grpc {
 
 // Thread safety: any thread may call it.
@@ -13,11 +15,16 @@ class Guard {
   public:
     virtual ~Guard() = default;
 
-    // The identity of who calls; nullopt: it is refused, as UNAUTHENTICATED. To be asked for each call, as certificates and
+    // The identity of who calls; nullopt: it is refused, with refusal(). To be asked for each call, as certificates and
     // tokens come to their ends while a connection lives.
     //
     // authorization: the header; empty: none. certificate: the name that the client has proved by it; empty: none.
     virtual std::optional<std::string> identity_of(std::string_view authorization, std::string_view certificate) const = 0;
+
+    // What those hear who are refused.
+    virtual Status refusal() const {
+        return {Code::unauthenticated, "the caller has shown neither a token that this server knows nor a certificate"};
+    }
 
     // Reads its files again if they have changed. Files that are wrong leave what was there. Returns what is wrong, or "".
     virtual std::string refresh() { return {}; }

@@ -3,6 +3,7 @@
 
 #include <sys/socket.h>
 
+#include <cerrno>
 #include <string>
 #include <vector>
 
@@ -21,5 +22,22 @@ Listener listen_at(const std::string& address);
 
 // `127.0.0.1:5000`, `[::1]:5000`, `unix:`.
 std::string text_of(const sockaddr_storage& address, socklen_t size);
+
+// Takes all who wait at a listener. take: gets a socket, which it closes, and the client's address; false: no more for now.
+// evict: makes room when descriptors have run out; false: nobody is idle. False: the listener is to be looked at again later,
+// but not as soon as somebody waits there, as somebody does.
+template <class Take, class Evict>
+bool accept_all(const Listener& listener, Take take, Evict evict) {
+    for (;;) {
+        sockaddr_storage address{};
+        socklen_t size = sizeof(address);
+        const int made = accept4(listener.socket, reinterpret_cast<sockaddr*>(&address), &size, SOCK_NONBLOCK | SOCK_CLOEXEC);
+        if (made >= 0) {
+            if (!take(made, text_of(address, size))) return true;
+        } else if (errno != EINTR && errno != ECONNABORTED) {
+            return (errno != EMFILE && errno != ENFILE) || evict();
+        }
+    }
+}
 
 }  // namespace persia::grpc

@@ -2,12 +2,10 @@
 
 #include <netinet/in.h>
 #include <netinet/tcp.h>
-#include <sys/epoll.h>
 #include <sys/eventfd.h>
 #include <unistd.h>
 
 #include <algorithm>
-#include <array>
 #include <cerrno>
 #include <cstdio>
 #include <cstring>
@@ -18,7 +16,7 @@
 #include "grpc/deadlines.hpp"
 #include "grpc/descriptors.hpp"
 #include "grpc/dispatcher.hpp"
-#include "grpc/lead.hpp"
+#include "grpc/events.hpp"
 #include "grpc/listen.hpp"
 #include "grpc/server_connection.hpp"
 #include "grpc/work_queue.hpp"
@@ -42,11 +40,11 @@ class Server::Core final : public ServerShared {
   public:
     Core(const ServerLimits& all_limits, std::shared_ptr<const Guard> who_may, std::shared_ptr<TlsContext> tls)
         : ServerShared(all_limits, std::move(who_may)), tls_(std::move(tls)), turns_(turns(all_limits)),
-          work_(turns_, all_limits.longest_queue), dispatcher_(
-                                                       work_, [this] { lead_.give_up(); }, [this] { ring(help_.number); },
-                                                       [this](const auto& call) { watch_deadline(call); }),
-          deadlines_(kLookAfterEvery), epoll_(epoll_create1(EPOLL_CLOEXEC), "epoll"),
-          wake_(eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK), "eventfd"),
+          work_(turns_, all_limits.longest_queue),
+          dispatcher_(
+              work_, [this] { events_.give_up_lead(); }, [this] { ring(help_.number); },
+              [this](const auto& call) { watch_deadline(call); }),
+          deadlines_(kLookAfterEvery), wake_(eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK), "eventfd"),
           help_(eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK | EFD_SEMAPHORE), "eventfd") {
         watch(wake_.number, EPOLLIN, kWake);  // all threads are woken
         watch(help_.number, EPOLLIN, kHelp);
@@ -123,7 +121,7 @@ class Server::Core final : public ServerShared {
     void watch_deadline(const std::shared_ptr<ConnectedCall>& call) override { deadlines_.watch(call); }
 
     void wait_for(const ServerConnection& connection, bool writable) override {
-        wait_again(connection.socket(), EPOLLIN | EPOLLRDHUP | (writable ? EPOLLOUT : 0U), connection.id());
+        events_.watch_again(connection.socket(), EPOLLIN | EPOLLRDHUP | (writable ? EPOLLOUT : 0U), connection.id());
     }
 
   private:
@@ -132,13 +130,7 @@ class Server::Core final : public ServerShared {
     }
 
     void watch(int descriptor, std::uint32_t events, std::uint64_t about) {
-        epoll_event event = event_of(events, about);
-        if (epoll_ctl(epoll_.number, EPOLL_CTL_ADD, descriptor, &event) != 0) fail("epoll");
-    }
-
-    void wait_again(int descriptor, std::uint32_t events, std::uint64_t about) {
-        epoll_event event = event_of(events | EPOLLONESHOT, about);
-        epoll_ctl(epoll_.number, EPOLL_CTL_MOD, descriptor, &event);  // fails only for one that was closed meanwhile
+        if (!events_.watch(descriptor, events, about)) fail("epoll");
     }
 
     void stop_listening() {
@@ -146,11 +138,9 @@ class Server::Core final : public ServerShared {
         listeners_.clear();
     }
 
-    // A thread keeps the lead for what is done sooner than somebody else is woken, as long as nothing else is to be done.
     void run() {
         while (!ended_) {
-            lead_.take();
-            const std::uint64_t about = next_event();
+            const std::uint64_t about = events_.next();
             if (ended_) break;
             try {
                 handle(about);
@@ -158,24 +148,11 @@ class Server::Core final : public ServerShared {
                 std::fprintf(stderr, "a thread of the server goes on after: %s\n", error.what());
             }
         }
-        lead_.give_up();
-    }
-
-    // REQUIRES: this thread has the lead, which it keeps unless there is more to be done.
-    std::uint64_t next_event() {
-        if (left_over_ != 0) return std::exchange(left_over_, 0);
-        std::array<epoll_event, 2> events{};
-        int count = 0;
-        while (count <= 0) count = epoll_wait(epoll_.number, events.data(), events.size(), -1);
-        if (count > 1) {
-            left_over_ = events[1].data.u64;
-            lead_.give_up();
-        }
-        return events[0].data.u64;
+        events_.give_up_lead();
     }
 
     void handle(std::uint64_t about) {
-        if (about < kFirstConnection) lead_.give_up();
+        if (about < kFirstConnection) events_.give_up_lead();
         if (about >= kFirstConnection) {
             serve(about);
         } else if (about >= kFirstListener) {
@@ -190,12 +167,12 @@ class Server::Core final : public ServerShared {
     void serve(std::uint64_t id) {
         const std::shared_ptr<ServerConnection> connection = connections_.find(id);
         if (!connection) return;
-        if (!connection->has_greeted()) lead_.give_up();  // a handshake takes a while
+        if (!connection->has_greeted()) events_.give_up_lead();  // a handshake takes a while
         try {
             for (bool more = true; more;) {
                 ServerConnection::Served served = connection->serve();
                 more = served.has_more;
-                if (more) lead_.give_up();
+                if (more) events_.give_up_lead();
                 // From now on another thread may read on: the methods do not hold it up.
                 if (!served.alive) connections_.remove(id);
                 dispatcher_.give_out(*connection, std::move(served.events));
@@ -209,28 +186,19 @@ class Server::Core final : public ServerShared {
 
     void accept_from(std::uint64_t index) {
         if (stopping_) return;
-        const int listener = listeners_[index].socket;
-        for (;;) {
-            sockaddr_storage address{};
-            socklen_t size = sizeof(address);
-            const int made = accept4(listener, reinterpret_cast<sockaddr*>(&address), &size, SOCK_NONBLOCK | SOCK_CLOEXEC);
-            if (made < 0) {
-                if (errno == EINTR || errno == ECONNABORTED) continue;
-                // Out of descriptors: who is idle makes room for the next one. Nobody is: it is tried again at the next look.
-                if ((errno == EMFILE || errno == ENFILE) && !evict()) return;
-                break;
-            }
+        const auto take = [&](int made, std::string peer) {
             try {
-                admit(made, text_of(address, size), listeners_[index].is_unix());
+                admit(made, std::move(peer), listeners_[index].is_unix());
             } catch (const std::bad_alloc&) {
-                break;  // the socket is closed, or will be when it is heard of
+                return false;  // the socket is closed, or will be when it is heard of
             }
-        }
-        accept_again(index);
+            return true;
+        };
+        if (accept_all(listeners_[index], take, [this] { return evict(); })) accept_again(index);
     }
 
     void accept_again(std::uint64_t index) {
-        if (!stopping_) wait_again(listeners_[index].socket, EPOLLIN, kFirstListener + index);
+        if (!stopping_) events_.watch_again(listeners_[index].socket, EPOLLIN, kFirstListener + index);
     }
 
     void admit(int made, std::string peer, bool is_unix) {
@@ -249,9 +217,8 @@ class Server::Core final : public ServerShared {
         if (connections_.size() >= limits.max_connections && !evict()) return;  // all are at work
         const auto connection = std::make_shared<ServerConnection>(next_id_++, *this, std::move(transport), std::move(peer));
         connections_.add(connection);
-        epoll_event event =
-            event_of(EPOLLIN | EPOLLRDHUP | EPOLLOUT | EPOLLONESHOT, connection->id());  // it has something to say
-        if (epoll_ctl(epoll_.number, EPOLL_CTL_ADD, made, &event) != 0) return connections_.remove(connection->id());
+        const std::uint32_t events = EPOLLIN | EPOLLRDHUP | EPOLLOUT | EPOLLONESHOT;  // it has something to say
+        if (!events_.watch(made, events, connection->id())) return connections_.remove(connection->id());
         if (stopping_) connection->begin_drain();  // it may have come too late to be told with the others
     }
 
@@ -271,7 +238,7 @@ class Server::Core final : public ServerShared {
     void on_time() {
         const auto now = Clock::now();
         const Deadlines::Due due = deadlines_.on_time(now);
-        wait_again(deadlines_.descriptor(), EPOLLIN, kTimer);
+        events_.watch_again(deadlines_.descriptor(), EPOLLIN, kTimer);
         for (const auto& call : due.late) call->expire();
         if (!due.look) return;
         for (std::uint64_t i = 0; i < listeners_.size(); ++i) accept_again(i);
@@ -285,14 +252,13 @@ class Server::Core final : public ServerShared {
     WorkQueue work_;
     Dispatcher dispatcher_;
     Deadlines deadlines_;
-    const Descriptor epoll_, wake_, help_;
-    Lead lead_;
-    std::uint64_t left_over_ = 0;  // an event that came with another one; whoever has the lead takes it
+    Events events_;
+    const Descriptor wake_, help_;
     std::vector<Listener> listeners_;
     std::vector<std::thread> threads_;
     std::mutex stop_mutex_;
     std::atomic<bool> stopping_{false}, ended_{false};
-    Connections connections_;
+    Connections<ServerConnection> connections_;
     std::atomic<std::uint64_t> next_id_{kFirstConnection}, accepted_{0}, evicted_{0};
 };
 
@@ -304,6 +270,8 @@ Server::~Server() { core_->stop(std::chrono::milliseconds(0)); }
 void Server::add(std::string path, std::shared_ptr<Method> method) {
     core_->methods.insert_or_assign(std::move(path), std::move(method));
 }
+
+void Server::set_observer(std::shared_ptr<CallObserver> observer) { core_->observer = std::move(observer); }
 
 std::string Server::listen(const std::string& address) { return core_->listen(address); }
 

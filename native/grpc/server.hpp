@@ -44,6 +44,7 @@ class Server {
 
     // REQUIRES: not started.
     void add(std::string path, std::shared_ptr<Method> method);
+    void set_observer(std::shared_ptr<CallObserver> observer);
 
     // `host:port` (a name, an address; an empty host, `0.0.0.0` or `[::]`: all), port 0 for any; or `unix:/path`. Several are
     // fine. Returns the address with its port. Throws IoError.

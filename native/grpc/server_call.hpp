@@ -54,6 +54,14 @@ class ServerCall {
 
 using ServerCallPtr = std::shared_ptr<ServerCall>;
 
+// Who hears how each call has ended that was answered or refused. Thread safety: any thread may call it.
+class CallObserver {
+  public:
+    virtual ~CallObserver() = default;
+    // REQUIRES: it is quick, as the connection's lock is held.
+    virtual void on_end(const CallInfo& call, Code code, const Metadata& trailers) = 0;
+};
+
 // What answers the calls of one path. Thread safety: all of it may be called by several threads at once, for one call as well.
 class Method {
   public:

@@ -6,10 +6,12 @@
 #include <cstring>
 #include <mutex>
 #include <optional>
+#include <string_view>
 #include <utility>
 #include <vector>
 
 #include "base/error.hpp"
+#include "grpc/keystore.hpp"
 #include "grpc/openssl.hpp"
 #include "grpc/pem.hpp"
 #include "grpc/tls_transport.hpp"
@@ -22,25 +24,28 @@ namespace {
 // HTTP/2 forbids the others of TLS 1.2. Those of 1.3 are fine as they are.
 constexpr const char* kCiphers = "ECDHE+AESGCM:ECDHE+CHACHA20";
 constexpr unsigned char kHttp2[] = {2, 'h', '2'};
+constexpr std::string_view kNames[] = {"h2", "http/1.1"};  // of the protocols, by ALPN
 constexpr std::size_t kReadBuffer = 64 << 10;
 
 void require(bool done, const char* what) {
     if (!done) throw InvalidInput(std::string("OpenSSL cannot ") + what + ": " + openssl_error());
 }
 
-int choose_http2(SSL*, const unsigned char** chosen, unsigned char* length, const unsigned char* offered, unsigned size,
-                 void*) {
+// name: a std::string_view.
+int choose(SSL*, const unsigned char** chosen, unsigned char* length, const unsigned char* offered, unsigned size, void* name) {
+    const auto& wanted = *static_cast<const std::string_view*>(name);
     for (unsigned at = 0; at < size; at += offered[at] + 1U) {
-        if (offered[at] == 2 && at + 2 < size && std::memcmp(offered + at + 1, "h2", 2) == 0) {
+        if (offered[at] == wanted.size() && at + wanted.size() < size &&
+            std::memcmp(offered + at + 1, wanted.data(), wanted.size()) == 0) {
             *chosen = offered + at + 1;
-            *length = 2;
+            *length = offered[at];
             return SSL_TLSEXT_ERR_OK;
         }
     }
     return SSL_TLSEXT_ERR_ALERT_FATAL;
 }
 
-SslContextPtr blank_context(bool is_server) {
+SslContextPtr blank_context(bool is_server, TlsProtocol protocol) {
     SslContextPtr context(SSL_CTX_new(is_server ? TLS_server_method() : TLS_client_method()));
     require(context != nullptr && SSL_CTX_set_min_proto_version(context.get(), TLS1_2_VERSION) == 1 &&
                 SSL_CTX_set_cipher_list(context.get(), kCiphers) == 1,
@@ -55,27 +60,41 @@ SslContextPtr blank_context(bool is_server) {
     SSL_CTX_set_read_ahead(context.get(), 1);
     SSL_CTX_set_default_read_buffer_len(context.get(), kReadBuffer);
     if (is_server) {
-        SSL_CTX_set_alpn_select_cb(context.get(), choose_http2, nullptr);
+        const auto& name = kNames[static_cast<std::size_t>(protocol)];
+        SSL_CTX_set_alpn_select_cb(context.get(), choose, const_cast<std::string_view*>(&name));
     } else {
         require(SSL_CTX_set_alpn_protos(context.get(), kHttp2, sizeof kHttp2) == 0, "set up ALPN");
     }
     return context;
 }
 
-void use_certificate(SSL_CTX* context, WatchedFile& certificate_file, WatchedFile& key_file) {
-    const std::vector<CertificatePtr> chain = certificates_of(certificate_file.read(), certificate_file.path());
+KeyedChain read_pair(WatchedFile& certificate_file, WatchedFile& key_file) {
+    KeyedChain pair;
+    pair.chain = certificates_of(certificate_file.read(), certificate_file.path());
     std::string pem = key_file.read();
-    const KeyPtr key = key_of(pem, key_file.path());
+    pair.key = key_of(pem, key_file.path());
     OPENSSL_cleanse(pem.data(), pem.size());
-    if (const std::string problem = date_problem(chain.front().get()); !problem.empty()) {
-        throw InvalidInput(certificate_file.path() + ": the certificate " + problem);
-    }
-    if (X509_check_private_key(chain.front().get(), key.get()) != 1) {
+    if (X509_check_private_key(pair.chain.front().get(), pair.key.get()) != 1) {
         ERR_clear_error();
         throw InvalidInput(key_file.path() + ": expected the key of the certificate in " + certificate_file.path() +
                            ", got another one's");
     }
-    require(SSL_CTX_use_certificate(context, chain.front().get()) == 1 && SSL_CTX_use_PrivateKey(context, key.get()) == 1,
+    return pair;
+}
+
+KeyedChain read_keystore(WatchedFile& file, const std::string& password) {
+    std::string bytes = file.read();
+    KeyedChain pair = keystore_content(bytes, file.path(), password);
+    OPENSSL_cleanse(bytes.data(), bytes.size());
+    return pair;
+}
+
+void use(SSL_CTX* context, const KeyedChain& pair, const std::string& path) {
+    const auto& chain = pair.chain;
+    if (const std::string problem = date_problem(chain.front().get()); !problem.empty()) {
+        throw InvalidInput(path + ": the certificate " + problem);
+    }
+    require(SSL_CTX_use_certificate(context, chain.front().get()) == 1 && SSL_CTX_use_PrivateKey(context, pair.key.get()) == 1,
             "use the certificate");
     for (std::size_t i = 1; i < chain.size(); ++i) {
         require(SSL_CTX_add1_chain_cert(context, chain[i].get()) == 1, "use the certificates between it and the CA");
@@ -125,13 +144,15 @@ class Taken {
 
 class FileContext final : public TlsContext {
   public:
-    FileContext(const TlsFiles& files, bool is_server) : is_server_(is_server) {
+    FileContext(const TlsFiles& files, bool is_server, TlsProtocol protocol)
+        : is_server_(is_server), protocol_(protocol), keystore_password_(files.keystore_password) {
+        if (!files.keystore.empty()) keystore_.emplace(files.keystore, WatchedFile::Kind::secret);
         if (!files.certificate.empty()) certificate_.emplace(files.certificate, WatchedFile::Kind::open);
         if (!files.key.empty()) key_.emplace(files.key, WatchedFile::Kind::secret);
         if (!files.ca.empty()) ca_.emplace(files.ca, WatchedFile::Kind::open);
         if (certificate_.has_value() != key_.has_value())
             throw InvalidInput("a certificate and its key must be given together");
-        if (is_server && !certificate_) throw InvalidInput("expected the certificate of a server, got none");
+        if (is_server && !certificate_ && !keystore_) throw InvalidInput("expected the certificate of a server, got none");
         context_ = load();
     }
 
@@ -168,12 +189,14 @@ class FileContext final : public TlsContext {
 
   private:
     bool have_changed() const {
-        return (certificate_ && certificate_->has_changed()) || (key_ && key_->has_changed()) || (ca_ && ca_->has_changed());
+        const auto has_changed = [](const std::optional<WatchedFile>& file) { return file && file->has_changed(); };
+        return has_changed(certificate_) || has_changed(key_) || has_changed(ca_) || has_changed(keystore_);
     }
 
     SslContextPtr load() {
-        SslContextPtr context = blank_context(is_server_);
-        if (certificate_) use_certificate(context.get(), *certificate_, *key_);
+        SslContextPtr context = blank_context(is_server_, protocol_);
+        if (certificate_) use(context.get(), read_pair(*certificate_, *key_), certificate_->path());
+        if (keystore_) use(context.get(), read_keystore(*keystore_, keystore_password_), keystore_->path());
         if (ca_) {
             trust(context.get(), *ca_, is_server_);
         } else if (!is_server_) {
@@ -192,25 +215,32 @@ class FileContext final : public TlsContext {
     }
 
     TlsDemands demands(const std::string& host) const {
-        return {is_server_, ca_ ? "the CA of " + ca_->path() : "one of the system's CAs", host};
+        const bool http2 = protocol_ == TlsProtocol::http2;
+        return {is_server_, http2, ca_ ? "the CA of " + ca_->path() : "one of the system's CAs", host};
     }
 
     const bool is_server_;
+    const TlsProtocol protocol_;
+    const std::string keystore_password_;
     std::mutex files_mutex_;
-    std::optional<WatchedFile> certificate_, key_, ca_;
+    std::optional<WatchedFile> certificate_, key_, ca_, keystore_;
     std::string problem_;
     std::mutex context_mutex_;
     SslContextPtr context_;
 };
 
-std::shared_ptr<TlsContext> context_of(const TlsFiles& files, bool is_server) {
+std::shared_ptr<TlsContext> context_of(const TlsFiles& files, bool is_server, TlsProtocol protocol) {
     start_openssl();
-    return std::make_shared<FileContext>(files, is_server);
+    return std::make_shared<FileContext>(files, is_server, protocol);
 }
 
 }  // namespace
 
-std::shared_ptr<TlsContext> TlsContext::for_server(const TlsFiles& files) { return context_of(files, true); }
-std::shared_ptr<TlsContext> TlsContext::for_client(const TlsFiles& files) { return context_of(files, false); }
+std::shared_ptr<TlsContext> TlsContext::for_server(const TlsFiles& files, TlsProtocol protocol) {
+    return context_of(files, true, protocol);
+}
+std::shared_ptr<TlsContext> TlsContext::for_client(const TlsFiles& files) {
+    return context_of(files, false, TlsProtocol::http2);
+}
 
 }  // namespace persia::grpc

@@ -1,4 +1,4 @@
-// Encrypted connections: TLS 1.2 and up, ALPN h2. Certificates are read again when their files change.
+// Encrypted connections: TLS 1.2 and up, with ALPN. Certificates are read again when their files change.
 //
 // Thread safety: any thread may use a context.
 #pragma once
@@ -14,12 +14,17 @@ struct TlsFiles {
     std::string certificate;  // PEM, with those between it and the CA; empty: none (a client's only)
     std::string key;          // PEM; refused if others than its owner and its group can read it
     std::string ca;  // PEM: who must have signed the other end's; empty: a server asks for none, a client has the system's
+    std::string keystore = {};  // PKCS12: in place of certificate and key; empty: none
+    std::string keystore_password = {};
 };
+
+// What is spoken over a connection: HTTP/2 wants both ends to say so, HTTP/1.1 goes without.
+enum class TlsProtocol { http2, http1 };
 
 class TlsContext {
   public:
     // Throws IoError, InvalidInput (with the file and what is wrong with it).
-    static std::shared_ptr<TlsContext> for_server(const TlsFiles& files);
+    static std::shared_ptr<TlsContext> for_server(const TlsFiles& files, TlsProtocol protocol = TlsProtocol::http2);
     static std::shared_ptr<TlsContext> for_client(const TlsFiles& files);
     virtual ~TlsContext() = default;
 

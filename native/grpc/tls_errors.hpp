@@ -10,8 +10,9 @@ namespace persia::grpc {
 // What one end of a connection has asked of the other.
 struct TlsDemands {
     bool is_server = false;
-    std::string ca;    // the file of who must have signed the other's certificate, or `the system's CAs`
-    std::string host;  // whose certificate a client expects
+    bool http2 = true;  // the other end must say that it speaks it
+    std::string ca;     // the file of who must have signed the other's certificate, or `the system's CAs`
+    std::string host;   // whose certificate a client expects
 };
 
 // REQUIRES: a call of OpenSSL's has just failed for good. Empties the thread's list of errors.

@@ -109,7 +109,7 @@ void TlsTransport::finish_handshake() {
     const unsigned char* protocol = nullptr;
     unsigned length = 0;
     SSL_get0_alpn_selected(ssl_.get(), &protocol, &length);
-    if (length != 2 || std::memcmp(protocol, "h2", 2) != 0) {
+    if (demands_.http2 && (length != 2 || std::memcmp(protocol, "h2", 2) != 0)) {
         SSL_shutdown(ssl_.get());
         return fail(no_http2_problem(demands_));
     }

@@ -35,6 +35,19 @@ std::string_view bearer_token(std::string_view authorization) {
     return trimmed(authorization.substr(kScheme.size()));
 }
 
+TokenDigest digest_of(std::string_view token) {
+    static const EVP_MD* const sha256 = EVP_MD_fetch(nullptr, "SHA256", nullptr);  // threads may want it to the very end
+    TokenDigest digest{};
+    if (sha256 == nullptr || EVP_Digest(token.data(), token.size(), digest.data(), nullptr, sha256, nullptr) != 1) {
+        throw InvalidInput("OpenSSL cannot compute SHA-256: " + openssl_error());
+    }
+    return digest;
+}
+
+bool are_same(const TokenDigest& one, const TokenDigest& other) {
+    return CRYPTO_memcmp(one.data(), other.data(), one.size()) == 0;
+}
+
 Tokens::Content::~Content() { OPENSSL_cleanse(first.data(), first.size()); }
 
 Tokens::Tokens(const std::string& path) : file_(path, WatchedFile::Kind::secret) {
@@ -48,10 +61,10 @@ Tokens::Tokens(const std::string& path) : file_(path, WatchedFile::Kind::secret)
 std::optional<TokenHolder> Tokens::holder_of(std::string_view token) const {
     if (token.empty()) return std::nullopt;
     const std::shared_ptr<const Content> now = content();
-    const Digest digest = digest_of(token);
+    const TokenDigest digest = digest_of(token);
     const Entry* found = nullptr;
     for (const Entry& entry : now->entries) {
-        if (CRYPTO_memcmp(entry.digest.data(), digest.data(), digest.size()) == 0) found = &entry;
+        if (are_same(entry.digest, digest)) found = &entry;
     }
     return found != nullptr ? std::optional(found->holder) : std::nullopt;
 }
@@ -76,15 +89,6 @@ std::string Tokens::refresh() {
         problem_ = error.what();
     }
     return problem_;
-}
-
-Tokens::Digest Tokens::digest_of(std::string_view token) {
-    static const EVP_MD* const sha256 = EVP_MD_fetch(nullptr, "SHA256", nullptr);  // threads may want it to the very end
-    Digest digest{};
-    if (sha256 == nullptr || EVP_Digest(token.data(), token.size(), digest.data(), nullptr, sha256, nullptr) != 1) {
-        throw InvalidInput("OpenSSL cannot compute SHA-256: " + openssl_error());
-    }
-    return digest;
 }
 
 std::shared_ptr<const Tokens::Content> Tokens::parse(std::string_view text, const std::string& path) {

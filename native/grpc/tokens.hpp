@@ -23,6 +23,11 @@ constexpr std::size_t kLeastTokenBytes = 16;  // shorter ones can be guessed
 // The token of `Bearer TOKEN`; empty: there is none.
 std::string_view bearer_token(std::string_view authorization);
 
+// Tokens are compared by it, so that neither their lengths nor how much of them is right shows.
+using TokenDigest = std::array<unsigned char, 32>;
+TokenDigest digest_of(std::string_view token);
+bool are_same(const TokenDigest& one, const TokenDigest& other);
+
 struct TokenHolder {
     std::string name;  // empty: the token has none
     std::size_t line;
@@ -45,9 +50,8 @@ class Tokens final : public TokenSource {
     std::string refresh();
 
   private:
-    using Digest = std::array<unsigned char, 32>;  // tokens are compared by it, so that their lengths do not show
     struct Entry {
-        Digest digest;
+        TokenDigest digest;
         TokenHolder holder;
     };
     struct Content {
@@ -57,7 +61,6 @@ class Tokens final : public TokenSource {
         ~Content();
     };
 
-    static Digest digest_of(std::string_view token);
     static std::shared_ptr<const Content> parse(std::string_view text, const std::string& path);
     std::shared_ptr<const Content> content() const;
     std::string emptiness() const;

@@ -139,8 +139,8 @@ SpinPolicy& SpinPolicy::of_process() {
     return policy;
 }
 
-bool SpinPolicy::should_spin(Clock::time_point began, Clock::time_point end, Clock::duration spin_for,
-                             Clock::time_point now, bool tries) const {
+bool SpinPolicy::should_spin(Clock::time_point began, Clock::time_point end, Clock::duration spin_for, Clock::time_point now,
+                             bool tries) const {
     // Where others wait, or nobody else can run meanwhile, there is other work to do.
     if (!beside_others_ || waiting_.load(std::memory_order_relaxed) != 1) return false;
     const Clock::time_point until = std::min(began + std::min<Clock::duration>(spin_for, kLongestSpin), end);

@@ -5,6 +5,8 @@
 #include <cstddef>
 #include <memory>
 #include <string>
+#include <string_view>
+#include <variant>
 
 #include "grpc/message.hpp"
 #include "http/form.hpp"
@@ -18,7 +20,8 @@ struct Request {
     RequestHead head;
     Target target;
     grpc::ReceivedMessage body;
-    std::string peer;  // `127.0.0.1:40312`, `unix:`
+    std::string peer;      // `127.0.0.1:40312`, `unix:`
+    std::string identity;  // by a certificate or a token; empty: nobody asked for one
     Clock::time_point arrived;
 
     std::string_view text() const { return {reinterpret_cast<const char*>(body.bytes().data()), body.size()}; }
@@ -51,14 +54,28 @@ class Exchange {
 
 using ExchangePtr = std::shared_ptr<Exchange>;
 
+// A request that is about to be told its answer.
+struct Answered {
+    const RequestHead& head;  // as far as it could be read
+    const std::string& peer;
+    Clock::time_point since;  // it came
+};
+
 // Who answers. Thread safety: any thread may call all of it.
 class Service {
   public:
     virtual ~Service() = default;
     // Answers now or later.
     virtual void on_request(const ExchangePtr& exchange) = 0;
+    // The identity of who asks, or what it is told instead of an answer. It is asked for before the body is taken in.
+    // certificate: the name that the client has proved by it; empty: none.
+    virtual std::variant<std::string, Response> admit(const RequestHead& /*head*/, std::string_view certificate) const {
+        return std::string(certificate);
+    }
     // What a client is told whose request is none, or is too large.
     virtual Response refuse(const Refusal& refusal) const = 0;
+    // What is to be added to each answer, before it is told. REQUIRES: it is quick, as the connection's lock is held.
+    virtual void complete(const Answered& /*answered*/, Response& /*response*/) const {}
 };
 
 // The usual words for a status: `Not Found`.

@@ -5,13 +5,12 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-#include <cerrno>
 #include <cstring>
 #include <mutex>
 #include <thread>
-#include <unordered_map>
 #include <utility>
 
+#include "grpc/connections.hpp"
 #include "grpc/listen.hpp"
 
 namespace persia::http {
@@ -52,17 +51,16 @@ class Server::Core final : public ServerShared, public std::enable_shared_from_t
             if (listener->listener.is_unix()) unlink(listener->listener.address.c_str() + std::strlen("unix:"));
             reactor.forget(listener->key);
         }
-        for (const auto& connection : all()) connection->drain();
+        for (const auto& connection : connections_.all()) connection->drain();
         const auto end = Clock::now() + patience;
-        while (size() != 0 && Clock::now() < end) std::this_thread::sleep_for(std::chrono::milliseconds(2));
-        for (const auto& connection : all()) connection->kill();
-        for (const auto key : keys()) forget(key);
+        while (connections_.size() != 0 && Clock::now() < end) std::this_thread::sleep_for(std::chrono::milliseconds(2));
+        for (const auto& connection : connections_.all()) {
+            connection->kill();
+            forget(connection->id());
+        }
     }
 
-    std::size_t size() const {
-        const std::lock_guard lock(mutex_);
-        return connections_.size();
-    }
+    std::size_t size() const { return connections_.size(); }
 
   private:
     struct Listener final : net::Watched {
@@ -79,64 +77,42 @@ class Server::Core final : public ServerShared, public std::enable_shared_from_t
     };
 
     void accept_from(const Listener& from) {
-        while (!stopping_) {
-            sockaddr_storage address{};
-            socklen_t size = sizeof(address);
-            const int made = accept4(from.socket(), reinterpret_cast<sockaddr*>(&address), &size, SOCK_NONBLOCK | SOCK_CLOEXEC);
-            if (made < 0) {
-                if (errno == EINTR || errno == ECONNABORTED) continue;
-                // Out of descriptors: who is idle makes room; else it is tried again at the next look.
-                if ((errno == EMFILE || errno == ENFILE) && !evict()) return;
-                break;
-            }
-            admit(made, grpc::text_of(address, size), from.listener.is_unix());
+        const auto take = [&](int made, std::string peer) {
+            admit(made, std::move(peer), from.listener.is_unix());
+            return true;
+        };
+        if (!stopping_ && grpc::accept_all(from.listener, take, [this] { return evict(); }) && !stopping_) {
+            reactor.wait_for(from.key, from.socket(), EPOLLIN);
         }
-        if (!stopping_) reactor.wait_for(from.key, from.socket(), EPOLLIN);
     }
 
     void admit(int made, std::string peer, bool is_unix) {
         const int yes = 1;
         setsockopt(made, IPPROTO_TCP, TCP_NODELAY, &yes, sizeof(yes));
         std::shared_ptr<ServerConnection> connection;
-        net::Reactor::Key key = 0;
         try {
             auto transport = tls_ && !is_unix ? tls_->accept(made) : grpc::plain_transport(made);
-            if (size() >= limits.max_connections && !evict()) return;
+            if (connections_.size() >= limits.max_connections && !evict()) return;
             connection = std::make_shared<ServerConnection>(shared_from_this(), std::move(transport), std::move(peer));
-            key = reactor.watch(connection);
+            connection->set_id(reactor.watch(connection));
         } catch (const std::exception&) {
             return;  // out of memory or descriptors; the socket is closed
         }
-        {
-            const std::lock_guard lock(mutex_);
-            connections_.emplace(key, connection);
-        }
-        connection->begin(key);
+        connections_.add(connection);
+        connection->begin();
     }
 
     bool evict() {
-        std::shared_ptr<ServerConnection> longest;
-        auto since = Clock::time_point::max();
-        for (const auto& connection : all()) {
-            const auto idle = connection->idle_since();
-            if (idle && *idle < since) {
-                since = *idle;
-                longest = connection;
-            }
-        }
-        if (!longest) return false;
-        longest->kill();  // whoever hears of it forgets it
+        const auto chosen = connections_.most_idle();
+        if (!chosen) return false;
+        chosen->kill();
+        forget(chosen->id());
         return true;
     }
 
     void forget(net::Reactor::Key key) {
         reactor.forget(key);
-        std::shared_ptr<ServerConnection> last;
-        const std::lock_guard lock(mutex_);
-        const auto found = connections_.find(key);
-        if (found == connections_.end()) return;
-        last = std::move(found->second);
-        connections_.erase(found);
+        connections_.remove(key);
     }
 
     void look_after_later() {
@@ -144,7 +120,7 @@ class Server::Core final : public ServerShared, public std::enable_shared_from_t
             const auto core = weak.lock();
             if (!core || core->stopping_) return;
             const auto now = Clock::now();
-            for (const auto& connection : core->all()) {
+            for (const auto& connection : core->connections_.all()) {
                 if (!connection->look_after(now)) connection->kill();
             }
             for (const auto& listener : core->listeners()) core->reactor.wait_for(listener->key, listener->socket(), EPOLLIN);
@@ -156,25 +132,12 @@ class Server::Core final : public ServerShared, public std::enable_shared_from_t
         const std::lock_guard lock(mutex_);
         return listeners_;
     }
-    std::vector<std::shared_ptr<ServerConnection>> all() const {
-        const std::lock_guard lock(mutex_);
-        std::vector<std::shared_ptr<ServerConnection>> all;
-        for (const auto& [key, connection] : connections_) all.push_back(connection);
-        return all;
-    }
-    std::vector<net::Reactor::Key> keys() const {
-        const std::lock_guard lock(mutex_);
-        std::vector<net::Reactor::Key> keys;
-        for (const auto& [key, connection] : connections_) keys.push_back(key);
-        return keys;
-    }
-
     const std::shared_ptr<Service> who_answers_;
     const std::shared_ptr<grpc::TlsContext> tls_;
     std::atomic<bool> stopping_{false};
+    grpc::Connections<ServerConnection> connections_;
     mutable std::mutex mutex_;  // over what follows
     std::vector<std::shared_ptr<Listener>> listeners_;
-    std::unordered_map<net::Reactor::Key, std::shared_ptr<ServerConnection>> connections_;
 };
 
 Server::Server(const ServerLimits& limits, net::Reactor& reactor, std::shared_ptr<Service> service,

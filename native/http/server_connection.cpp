@@ -36,15 +36,15 @@ bool is_the_servers(std::string_view name) {
 
 ServerConnection::ServerConnection(std::shared_ptr<ServerShared> shared, std::unique_ptr<grpc::Transport> transport,
                                    std::string peer)
-    : shared_(std::move(shared)), transport_(std::move(transport)), peer_(std::move(peer)), since_(Clock::now()) {}
+    : shared_(std::move(shared)), transport_(std::move(transport)), peer_(std::move(peer)), since_(Clock::now()),
+      request_since_(since_) {}
 
-void ServerConnection::begin(net::Reactor::Key key) {
+void ServerConnection::begin() {
     const std::lock_guard lock(mutex_);
-    key_ = key;
     shared_->reactor.wait_for(key_, socket(), EPOLLIN | EPOLLRDHUP | (transport_->wants_to_write() ? EPOLLOUT : 0U));
 }
 
-std::optional<Clock::time_point> ServerConnection::idle_since() const {
+std::optional<Clock::time_point> ServerConnection::idleness() const {
     const std::lock_guard lock(mutex_);
     if (answer_ || body_ || !input_.empty() || !unsent_.empty()) return std::nullopt;
     return since_;
@@ -56,7 +56,7 @@ bool ServerConnection::look_after(Clock::time_point now) const {
     if (closing_ && unsent_.empty()) return now - since_ < kLinger;
     if (!unsent_.empty() || body_) return now - since_ < limits.stuck;
     if (answer_) return true;
-    if (!input_.empty()) return now - request_since_ < limits.head;
+    if (!input_.empty() || !greeted_) return now - request_since_ < limits.head;
     return now - since_ < limits.idle;
 }
 
@@ -116,7 +116,7 @@ bool ServerConnection::read_some(std::uint32_t events) {
         if (result.outcome != grpc::Transport::Outcome::some) return false;
         if (closing_) continue;  // what it still sends is not wanted
         since_ = Clock::now();
-        if (input_.empty() && !body_) request_since_ = since_;
+        if (input_.empty() && !body_ && std::exchange(greeted_, true)) request_since_ = since_;
         const std::size_t in_room = std::min(room.size(), result.bytes);
         if (in_room != 0) body_->fed_room(in_room);
         std::string_view rest(buffer.data(), result.bytes - in_room);
@@ -148,6 +148,9 @@ void ServerConnection::begin_request() {
     }
     if (!end) return;
     if (const auto refusal = parse_head(std::string_view(input_).substr(0, *end), head_)) return refuse(*refusal);
+    auto admitted = shared_->service.admit(head_, transport_->peer_name());
+    if (auto* instead = std::get_if<Response>(&admitted)) return send_away(std::move(*instead));
+    identity_ = std::get<std::string>(std::move(admitted));
     input_.erase(0, *end);
     body_.emplace(head_, shared_->limits.max_body_bytes, shared_->budget);
     if (head_.expects_continue && head_.has_body() && !body_->refusal() && input_.empty()) {
@@ -163,14 +166,16 @@ ExchangePtr ServerConnection::finish_request() {
         return nullptr;
     }
     keep_alive_ = head_.keep_alive;
-    Request request{std::exchange(head_, {}), std::move(*target), body_->take(), peer_, Clock::now()};
+    Request request{std::exchange(head_, {}), std::move(*target), body_->take(), peer_, std::move(identity_), Clock::now()};
     body_.reset();
     answer_ = std::make_shared<Answer>(weak_from_this(), std::move(request));
     return answer_;
 }
 
-void ServerConnection::refuse(const Refusal& refusal) {
-    Response response = shared_->service.refuse(refusal);
+void ServerConnection::refuse(const Refusal& refusal) { send_away(shared_->service.refuse(refusal)); }
+
+// Nothing more is read of it.
+void ServerConnection::send_away(Response response) {
     response.close = true;
     put_head(response, Length::known);
     put(std::move(response.body));
@@ -180,7 +185,9 @@ void ServerConnection::refuse(const Refusal& refusal) {
 }
 
 // With the lock.
-void ServerConnection::put_head(const Response& response, Length length) {
+void ServerConnection::put_head(Response& response, Length length) {
+    const Request* request = answer_ ? &answer_->request() : nullptr;
+    shared_->service.complete({request ? request->head : head_, peer_, request ? request->arrived : request_since_}, response);
     if (length == Length::until_the_end) keep_alive_ = false;
     if (response.close || draining_) keep_alive_ = false;
     std::string head = "HTTP/1.1 " + std::to_string(response.status) + ' ' +

@@ -25,9 +25,9 @@ struct ServerLimits {
     std::size_t max_memory_bytes = std::size_t{1} << 30;  // of all requests that are under way
     std::size_t max_connections = 16'384;                 // idle ones make room
     std::size_t max_unsent_bytes = 256 << 20;             // of one client, which is given up beyond
-    std::chrono::milliseconds head{10'000};               // since the first byte of a request, until its head is there
-    std::chrono::milliseconds idle{75'000};               // between two requests
-    std::chrono::milliseconds stuck{60'000};              // in which nothing of a body comes, or of an answer is taken
+    std::chrono::milliseconds head{10'000};  // until a head is there: since its first byte, and of the first one from the begin
+    std::chrono::milliseconds idle{75'000};  // between two requests
+    std::chrono::milliseconds stuck{60'000};  // in which nothing of a body comes, or of an answer is taken
 };
 
 // What the connections of a server share.
@@ -45,10 +45,12 @@ class ServerConnection final : public net::Watched, public std::enable_shared_fr
     ServerConnection(std::shared_ptr<ServerShared> shared, std::unique_ptr<grpc::Transport> transport, std::string peer);
 
     int socket() const override { return transport_->socket(); }
-    void begin(net::Reactor::Key key);  // it is watched from now on
+    net::Reactor::Key id() const { return key_; }
+    void set_id(net::Reactor::Key key) { key_ = key; }  // by which it is watched. REQUIRES: before begin()
+    void begin();
 
     // Since when it waits for a request; nullopt: it has one.
-    std::optional<Clock::time_point> idle_since() const;
+    std::optional<Clock::time_point> idleness() const;
     // False: it has been silent for too long.
     bool look_after(Clock::time_point now) const;
     // No more requests after the one that it has.
@@ -65,8 +67,9 @@ class ServerConnection final : public net::Watched, public std::enable_shared_fr
     void begin_request();
     ExchangePtr finish_request();
     void refuse(const Refusal& refusal);
+    void send_away(Response response);
     enum class Length { known, in_chunks, until_the_end };
-    void put_head(const Response& response, Length length);
+    void put_head(Response& response, Length length);
     void put(grpc::OutgoingMessage message);
     void finish_answer();
     bool flush();
@@ -76,12 +79,14 @@ class ServerConnection final : public net::Watched, public std::enable_shared_fr
     const std::unique_ptr<grpc::Transport> transport_;
     const std::string peer_;
 
-    mutable std::mutex mutex_;  // over what follows
     net::Reactor::Key key_ = 0;
-    std::string input_;  // that no request has taken yet
+    mutable std::mutex mutex_;  // over what follows
+    std::string input_;         // that no request has taken yet
     RequestHead head_;
+    std::string identity_;            // of who sent it
     std::optional<BodyReader> body_;  // that is coming
     std::shared_ptr<Answer> answer_;  // of the request that it has
+    bool greeted_ = false;            // something of a request has come
     bool keep_alive_ = true, gone_ = false, draining_ = false, closing_ = false;
     bool serving_ = false;              // a thread is at it
     std::uint32_t pending_events_ = 0;  // that it has not seen yet

@@ -1,7 +1,9 @@
 // A request that waits for a handler's answer, and who gets that answer.
 #pragma once
 
+#include <atomic>
 #include <chrono>
+#include <cstdint>
 #include <memory>
 #include <optional>
 #include <string>
@@ -40,14 +42,20 @@ class Responder {
     virtual void on_failure(const Failure& failure) = 0;
 };
 
+// Of requests that named a model, and one of its versions or none. Thread safety: any thread may use it.
+struct AskedTotals {
+    std::atomic<std::uint64_t> requests{0}, microseconds{0}, queue_microseconds{0};
+};
+
 struct Job {
     WorkerRequest request;
     std::shared_ptr<Responder> responder;
     Clock::time_point arrived;
     std::optional<Clock::time_point> deadline;
-    bool names_version = false;  // the caller did, rather than ask the default one
-    bool urgent = false;         // goes before those that are not
-    bool alone = false;          // shares no batch: it asks the handler for something else than predictions
+    bool names_version = false;                     // the caller did, rather than ask the default one
+    bool urgent = false;                            // goes before those that are not
+    bool alone = false;                             // shares no batch: it asks the handler for something else than predictions
+    std::shared_ptr<AskedTotals> totals = nullptr;  // it counts there; null: nowhere
 };
 
 }  // namespace persia::inference

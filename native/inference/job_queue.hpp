@@ -1,4 +1,5 @@
-// Jobs that wait for a worker: the urgent first, and each kind in the order in which it came.
+// Jobs that wait for a worker: the urgent first, and each kind in the order in which it came. The others have their turn after
+// so many urgent ones.
 //
 // Thread safety: its owner's lock.
 #pragma once
@@ -35,10 +36,8 @@ class JobQueue {
     std::vector<Job> take(std::size_t most, Clock::time_point now, std::vector<Job>& expired) {
         std::vector<Job> taken;
         while (taken.size() < most && !empty()) {
-            std::deque<Job>& queue = urgent_.empty() ? others_ : urgent_;
-            if (queue.front().alone && !taken.empty()) break;
-            Job job = std::move(queue.front());
-            queue.pop_front();
+            if (next_queue().front().alone && !taken.empty()) break;
+            Job job = next();
             if (job.responder->has_ended()) continue;
             if (job.deadline && *job.deadline <= now) {
                 expired.push_back(std::move(job));
@@ -59,7 +58,25 @@ class JobQueue {
     }
 
   private:
+    static constexpr std::size_t kMostBeforeOthers = 4;
+
+    // Of which the next one is. REQUIRES: not empty.
+    std::deque<Job>& next_queue() {
+        const bool urgent = others_.empty() || (!urgent_.empty() && before_others_ < kMostBeforeOthers);
+        return urgent ? urgent_ : others_;
+    }
+
+    // REQUIRES: not empty.
+    Job next() {
+        std::deque<Job>& queue = next_queue();
+        before_others_ = &queue == &urgent_ && !others_.empty() ? before_others_ + 1 : 0;
+        Job job = std::move(queue.front());
+        queue.pop_front();
+        return job;
+    }
+
     std::deque<Job> urgent_, others_;
+    std::size_t before_others_ = 0;  // urgent jobs that were taken while others waited, since the last of those
 };
 
 }  // namespace persia::inference

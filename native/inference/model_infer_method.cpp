@@ -7,7 +7,7 @@
 #include "base/error.hpp"
 #include "inference/call_failure.hpp"
 #include "inference/open_inference_rest.hpp"
-#include "inference/request_ids.hpp"
+#include "inference/request_wishes.hpp"
 #include "wire/protobuf.hpp"
 
 namespace persia::inference {
@@ -74,13 +74,17 @@ void ModelInferMethod::on_message(const grpc::ServerCallPtr& call, grpc::Receive
         return value == nullptr ? std::string_view() : std::string_view(*value);
     });
     if (const auto* not_served = std::get_if<NotServed>(&found)) return call->finish({Code::not_found, not_served->message});
+    const auto& metadata = call->info().metadata;
+    auto wishes = wishes_of(grpc::find(metadata, kRequestId), grpc::find(metadata, kPriority), grpc::find(metadata, kTimeout));
+    if (auto* problem = std::get_if<std::string>(&wishes)) return call->finish({Code::invalid_argument, std::move(*problem)});
     Job job;
-    job.request = {
-        new_request_id(), {{"explain", "False"}, {kOpenInferenceHeader, "grpc"}}, {{"body", "", owner->bytes()}}, owner};
+    job.request = {{}, {{"explain", "False"}, {kOpenInferenceHeader, "grpc"}}, {{"body", "", owner->bytes()}}, owner};
     job.responder = std::make_shared<InferResponder>(call);
     job.arrived = call->info().arrived;
     job.names_version = !wanted.version.empty();
-    job.deadline = call->info().deadline;
+    job.totals = models_->totals(wanted.model, wanted.version);
+    apply(std::get<RequestWishes>(std::move(wishes)), call->info().deadline, job);
+    call->add_trailer(std::string(kRequestId), job.request.id);
     std::get<Destination>(found).submit(std::move(job));
 }
 

@@ -16,6 +16,7 @@ ModelVersion::ModelVersion(std::string name, std::string version, const ModelLim
 
 void ModelVersion::submit(Job job) {
     std::optional<Failure> refused;
+    if (job.totals) job.totals->requests.fetch_add(1, std::memory_order_relaxed);
     if (limits_.client_timeout.count() != 0) {
         const auto latest = job.arrived + limits_.client_timeout;
         job.deadline = std::min(job.deadline.value_or(latest), latest);
@@ -37,7 +38,7 @@ void ModelVersion::expect_workers(std::size_t count) {
     {
         const std::lock_guard lock(mutex_);
         expected_workers_ = count;
-        if (count == 0 && workers_ == 0) without = queue_.take_all();
+        if (count == 0 && workers_.empty()) without = queue_.take_all();
         changed_.notify_all();
     }
     refused_ += without.size();
@@ -46,11 +47,11 @@ void ModelVersion::expect_workers(std::size_t count) {
 
 std::shared_ptr<Worker> ModelVersion::add_worker(int socket) {
     auto worker = std::make_shared<Worker>(socket, limits_.worker, reactor_, weak_from_this());
-    worker->begin();
     {
         const std::lock_guard lock(mutex_);
-        ++workers_;
+        workers_.push_back(worker);
     }
+    worker->begin();
     on_free(worker);
     return worker;
 }
@@ -62,12 +63,13 @@ bool ModelVersion::wait_until_idle(std::chrono::milliseconds timeout) const {
 
 ModelVersion::Counts ModelVersion::counts() const {
     const std::lock_guard lock(mutex_);
-    return {queue_.size(), busy_.size(), workers_, refused_, expired_};
+    return {queue_.size(), busy_.size(), workers_.size(), refused_, expired_};
 }
 
 void ModelVersion::on_free(const std::shared_ptr<Worker>& worker) {
     {
         const std::lock_guard lock(mutex_);
+        if (std::ranges::find(workers_, worker) == workers_.end()) return;  // it was lost meanwhile
         free_.push_back(worker);
     }
     hand_out();
@@ -79,8 +81,8 @@ void ModelVersion::on_lost(const std::shared_ptr<Worker>& worker) {
         const std::lock_guard lock(mutex_);
         std::erase(free_, worker);
         std::erase(busy_, worker);
-        --workers_;
-        if (workers_ == 0 && expected_workers_ == 0) without = queue_.take_all();
+        std::erase(workers_, worker);
+        if (workers_.empty() && expected_workers_ == 0) without = queue_.take_all();
         changed_.notify_all();
     }
     refused_ += without.size();
@@ -93,6 +95,16 @@ void ModelVersion::on_unsent(std::vector<Job> jobs) {
         std::for_each(jobs.rbegin(), jobs.rend(), [this](Job& job) { queue_.put_back(std::move(job)); });
     }
     hand_out();
+}
+
+void ModelVersion::on_answered(const Job& job, Clock::time_point sent, Clock::time_point replied) {
+    figures_.add(job.arrived, sent, replied);
+    if (!job.totals) return;
+    const auto microseconds = [&job](Clock::time_point until) {
+        return static_cast<std::uint64_t>(std::chrono::duration_cast<std::chrono::microseconds>(until - job.arrived).count());
+    };
+    job.totals->microseconds.fetch_add(microseconds(replied), std::memory_order_relaxed);
+    job.totals->queue_microseconds.fetch_add(microseconds(sent), std::memory_order_relaxed);
 }
 
 void ModelVersion::on_batch_done(const std::shared_ptr<Worker>& worker, std::chrono::nanoseconds took) {
@@ -154,9 +166,9 @@ void ModelVersion::wait_for_batch(Clock::time_point until) {
 
 // With the lock. nullopt: the job may wait.
 std::optional<Failure> ModelVersion::refusal(const Job& job) const {
-    if (workers_ == 0 && expected_workers_ == 0) return no_worker(job);
+    if (workers_.empty() && expected_workers_ == 0) return no_worker(job);
     const auto batches_before = static_cast<long>(queue_.size() / limits_.batch_size + 1);
-    const auto wait = batch_takes_ * batches_before / static_cast<long>(std::max<std::size_t>(1, workers_));
+    const auto wait = batch_takes_ * batches_before / static_cast<long>(std::max<std::size_t>(1, workers_.size()));
     const auto retry_after =
         std::max(std::chrono::milliseconds(1), std::chrono::duration_cast<std::chrono::milliseconds>(wait));
     if (queue_.size() >= limits_.queue_size) {
@@ -169,7 +181,7 @@ std::optional<Failure> ModelVersion::refusal(const Job& job) const {
         return Failure{Failure::Kind::queue_full, 429,
                        "no worker of the model '" + name_ + "' is idle, and it takes no request that would wait", retry_after};
     }
-    if (job.deadline && free_.empty() && workers_ != 0 && job.arrived + wait > *job.deadline) {
+    if (job.deadline && free_.empty() && !workers_.empty() && job.arrived + wait > *job.deadline) {
         return Failure{Failure::Kind::queue_full, 429,
                        "the request would wait for longer than its deadline allows for a worker of the model '" + name_ + "'",
                        retry_after};

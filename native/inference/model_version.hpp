@@ -8,6 +8,7 @@
 #include <string>
 #include <vector>
 
+#include "inference/figures.hpp"
 #include "inference/job_queue.hpp"
 #include "inference/worker.hpp"
 
@@ -47,6 +48,7 @@ class ModelVersion final : public Employer, public std::enable_shared_from_this<
         std::uint64_t refused, expired;        // since the start
     };
     Counts counts() const;
+    VersionFigures::Totals figures() const { return figures_.totals(); }
 
   private:
     struct Round;
@@ -54,6 +56,7 @@ class ModelVersion final : public Employer, public std::enable_shared_from_this<
     void on_free(const std::shared_ptr<Worker>& worker) override;
     void on_lost(const std::shared_ptr<Worker>& worker) override;
     void on_unsent(std::vector<Job> jobs) override;
+    void on_answered(const Job& job, Clock::time_point sent, Clock::time_point replied) override;
     void on_batch_done(const std::shared_ptr<Worker>& worker, std::chrono::nanoseconds took) override;
 
     void hand_out();
@@ -66,12 +69,14 @@ class ModelVersion final : public Employer, public std::enable_shared_from_this<
     const ModelLimits limits_;
     net::Reactor& reactor_;
     std::atomic<std::uint64_t> refused_{0}, expired_{0};
+    VersionFigures figures_;
 
     mutable std::mutex mutex_;  // over what follows
     mutable std::condition_variable changed_;
     JobQueue queue_;
-    std::vector<std::shared_ptr<Worker>> free_, busy_;
-    std::size_t workers_ = 0, expected_workers_ = 0;
+    std::vector<std::shared_ptr<Worker>> workers_;      // all that are not lost
+    std::vector<std::shared_ptr<Worker>> free_, busy_;  // of these
+    std::size_t expected_workers_ = 0;
     bool waits_for_batch_ = false;
     std::chrono::nanoseconds batch_takes_{0};  // of late
 };

@@ -7,6 +7,7 @@
 #include <mutex>
 #include <string>
 #include <string_view>
+#include <utility>
 #include <variant>
 
 #include "inference/destination.hpp"
@@ -82,9 +83,24 @@ class Models {
         return found == models_.end() ? nullptr : found->second;
     }
 
+    // What is counted for requests that name this model, which is one of the server's, and this version; empty: none. It stays
+    // when versions come and go.
+    std::shared_ptr<AskedTotals> totals(const std::string& name, const std::string& version) const {
+        const std::lock_guard lock(mutex_);
+        std::shared_ptr<AskedTotals>& found = totals_[{name, version}];
+        if (!found) found = std::make_shared<AskedTotals>();
+        return found;
+    }
+    using Totals = std::map<std::pair<std::string, std::string>, std::shared_ptr<AskedTotals>>;
+    Totals all_totals() const {
+        const std::lock_guard lock(mutex_);
+        return totals_;
+    }
+
   private:
     mutable std::mutex mutex_;
     std::map<std::string, std::shared_ptr<const Model>, std::less<>> models_;
+    mutable Totals totals_;
 };
 
 }  // namespace persia::inference

@@ -4,7 +4,7 @@
 #include <variant>
 
 #include "inference/json_text.hpp"
-#include "inference/request_ids.hpp"
+#include "inference/request_wishes.hpp"
 #include "inference/rest_responder.hpp"
 
 namespace persia::inference {
@@ -51,7 +51,7 @@ std::optional<InferRoute> open_inference_route(const http::Request& request) {
     return InferRoute{segments[2], has_version ? segments[4] : "", verb == "explain"};
 }
 
-void infer(const Models& models, const http::ExchangePtr& exchange, const InferRoute& route) {
+void infer(const Models& models, const http::ExchangePtr& exchange, const InferRoute& route, net::Reactor& reactor) {
     const http::Request& request = exchange->request();
     const std::string* encoding = http::find(request.head.headers, "content-encoding");
     if (encoding != nullptr && !http::equal_ignoring_case(*encoding, "identity")) {
@@ -66,18 +66,23 @@ void infer(const Models& models, const http::ExchangePtr& exchange, const InferR
         return exchange->respond(error_response(404, not_served->message));
     }
     const std::string* type = http::find(request.head.headers, "content-type");
+    const http::Headers& headers = request.head.headers;
+    auto wishes = wishes_of(http::find(headers, kRequestId), http::find(headers, kPriority), http::find(headers, kTimeout));
+    if (const auto* problem = std::get_if<std::string>(&wishes)) return exchange->respond(error_response(400, *problem));
     Job job;
-    std::string id = new_request_id();
     const std::string_view body = request.text();
-    job.request = {id,
+    job.request = {{},
                    request.head.headers,
                    {{"body", type == nullptr ? "" : http::mime_type(*type), std::as_bytes(std::span(body))}},
                    exchange};
     job.request.headers.emplace_back("explain", route.explain ? "True" : "False");
     job.request.headers.emplace_back(kOpenInferenceHeader, "rest");
-    job.responder = std::make_shared<RestResponder>(exchange, std::move(id), kManners);
     job.arrived = request.arrived;
     job.names_version = !route.version.empty();
+    job.totals = models.totals(route.model, route.version);
+    apply(std::get<RequestWishes>(std::move(wishes)), std::nullopt, job);
+    job.responder = std::make_shared<RestResponder>(exchange, job.request.id, kManners);
+    if (job.deadline) watch_deadline(reactor, *job.deadline, job.responder);
     std::get<Destination>(found).submit(std::move(job));
 }
 

@@ -22,6 +22,6 @@ struct InferRoute {
 // nullopt: it is something else.
 std::optional<InferRoute> open_inference_route(const http::Request& request);
 
-void infer(const Models& models, const http::ExchangePtr& exchange, const InferRoute& route);
+void infer(const Models& models, const http::ExchangePtr& exchange, const InferRoute& route, net::Reactor& reactor);
 
 }  // namespace persia::inference

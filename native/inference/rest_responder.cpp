@@ -23,7 +23,7 @@ grpc::OutgoingMessage body_of(Prediction& prediction) {
 }  // namespace
 
 void RestResponder::on_prediction(Prediction prediction, bool more) {
-    const bool first = !std::exchange(began_, true);
+    const bool first = !began_.exchange(true);
     if (first) {
         http::Response response{prediction.status,
                                 prediction.reason,
@@ -41,10 +41,19 @@ void RestResponder::on_prediction(Prediction prediction, bool more) {
 }
 
 void RestResponder::on_failure(const Failure& failure) {
-    if (began_) return exchange_->end();  // what was said cannot be taken back
+    if (began_.exchange(true)) return exchange_->end();  // what was said cannot be taken back
     http::Response response = manners_.failure(failure);
     response.headers = with_standing(std::move(response.headers), request_id_);
     exchange_->respond(std::move(response));
+}
+
+void watch_deadline(net::Reactor& reactor, Clock::time_point deadline, const std::shared_ptr<Responder>& responder) {
+    reactor.at(deadline, [weak = std::weak_ptr(responder)] {
+        const auto waiting = weak.lock();
+        if (waiting && !waiting->has_ended()) {
+            waiting->on_failure({Failure::Kind::expired, 408, "the deadline passed before the handler answered", {}});
+        }
+    });
 }
 
 std::string retry_after_seconds(const Failure& failure) { return std::to_string((failure.retry_after.count() + 999) / 1000); }

@@ -1,10 +1,13 @@
 // Answers a request over HTTP with what a handler says.
 #pragma once
 
+#include <atomic>
+#include <memory>
 #include <string>
 
 #include "http/exchange.hpp"
 #include "inference/job.hpp"
+#include "net/reactor.hpp"
 
 namespace persia::inference {
 
@@ -27,8 +30,11 @@ class RestResponder final : public Responder {
     const http::ExchangePtr exchange_;
     const std::string request_id_;
     const RestManners manners_;
-    bool began_ = false;
+    std::atomic<bool> began_{false};  // it may be late when a handler answers
 };
+
+// Tells who waits that it is over, unless the answer has begun by then.
+void watch_deadline(net::Reactor& reactor, Clock::time_point deadline, const std::shared_ptr<Responder>& responder);
 
 // The seconds of a Retry-After header.
 std::string retry_after_seconds(const Failure& failure);

@@ -8,7 +8,7 @@
 #include "http/form.hpp"
 #include "inference/json_text.hpp"
 #include "inference/open_inference_rest.hpp"
-#include "inference/request_ids.hpp"
+#include "inference/request_wishes.hpp"
 #include "inference/rest_responder.hpp"
 
 namespace persia::inference {
@@ -119,8 +119,13 @@ Response failure_response(const Failure& failure) {
 
 const RestManners kManners{failure_response, true};
 
-void predict(const Models& models, const ExchangePtr& exchange, Route route) {
+void predict(const Models& models, const ExchangePtr& exchange, Route route, net::Reactor& reactor) {
     const http::Request& request = exchange->request();
+    const http::Headers& headers = request.head.headers;
+    auto wishes = wishes_of(http::find(headers, kRequestId), http::find(headers, kPriority), http::find(headers, kTimeout));
+    if (const auto* problem = std::get_if<std::string>(&wishes)) {
+        return exchange->respond(error_response(400, "BadRequestException", *problem));
+    }
     auto inputs = inputs_of(request, route);
     if (const auto* refusal = std::get_if<http::Refusal>(&inputs)) {
         return exchange->respond(error_response(refusal->status, "BadRequestException", refusal->message));
@@ -144,13 +149,15 @@ void predict(const Models& models, const ExchangePtr& exchange, Route route) {
             error_response(404, no_model ? "ModelNotFoundException" : "ModelVersionNotFoundException", not_served->message));
     }
     Job job;
-    std::string id = new_request_id();
-    job.request = {id, request.head.headers, std::get<std::vector<Input>>(std::move(inputs)), exchange};
+    job.request = {{}, headers, std::get<std::vector<Input>>(std::move(inputs)), exchange};
     if (route.has_url_path) job.request.headers.emplace_back("url_path", std::move(route.url_path));
     job.request.headers.emplace_back("explain", route.explain ? "True" : "False");
-    job.responder = std::make_shared<RestResponder>(exchange, std::move(id), kManners);
     job.names_version = !route.version.empty();
     job.arrived = request.arrived;
+    job.totals = models.totals(route.model, route.version);
+    apply(std::get<RequestWishes>(std::move(wishes)), std::nullopt, job);
+    job.responder = std::make_shared<RestResponder>(exchange, job.request.id, kManners);
+    if (job.deadline) watch_deadline(reactor, *job.deadline, job.responder);
     std::get<Destination>(found).submit(std::move(job));
 }
 
@@ -166,14 +173,29 @@ Response error_response(int status, const std::string& type, const std::string& 
 }
 
 void RestService::on_request(const ExchangePtr& exchange) {
-    if (models_) {
-        if (auto route = route_of(exchange->request().target)) return predict(*models_, exchange, std::move(*route));
-        if (auto route = open_inference_route(exchange->request())) return infer(*models_, exchange, *route);
+    if (is_preflight(exchange->request().head)) return exchange->respond({200, "", {}, {}, false});
+    if (parts_.models) {
+        const Models& models = *parts_.models;
+        if (auto route = route_of(exchange->request().target)) return predict(models, exchange, std::move(*route), reactor_);
+        if (auto route = open_inference_route(exchange->request())) return infer(models, exchange, *route, reactor_);
     }
-    if (!others_->put(exchange)) {
+    if (!parts_.others->put(exchange)) {
         exchange->respond(
             error_response(503, "ServiceUnavailableException", "too many requests wait for the management: try again later"));
     }
+}
+
+std::variant<std::string, http::Response> RestService::admit(const http::RequestHead& head,
+                                                             std::string_view certificate) const {
+    return parts_.access.admit(head, certificate);
+}
+
+void RestService::complete(const http::Answered& answered, Response& response) const {
+    if (http::find(response.headers, kRequestId) == nullptr) {
+        response.headers.emplace_back(kRequestId, request_id_of(http::find(answered.head.headers, kRequestId)));
+    }
+    parts_.access.put_cors(response);
+    if (parts_.answers) parts_.answers->on_answer(answered, response);
 }
 
 http::Response RestService::refuse(const http::Refusal& refusal) const {

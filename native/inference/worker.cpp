@@ -6,9 +6,11 @@
 
 #include <algorithm>
 #include <cerrno>
+#include <unordered_set>
 #include <utility>
 
 #include "base/error.hpp"
+#include "inference/request_ids.hpp"
 
 namespace persia::inference {
 
@@ -24,9 +26,26 @@ bool has_more(const Prediction& prediction) {
                        [](const auto& header) { return header.first == kStreamHeader && header.second == "true"; });
 }
 
-void fail_all(std::vector<Job> jobs, const Failure& failure) {
+void fail_all(const std::vector<Job>& jobs, const Failure& failure) {
     for (const Job& job : jobs) job.responder->on_failure(failure);
 }
+
+// Replies name requests by their ids, and callers may have given two of them the same one.
+void make_distinct(std::vector<Job>& batch) {
+    std::unordered_set<std::string_view> ids;
+    for (Job& job : batch) {
+        if (ids.insert(job.request.id).second) continue;
+        job.request.id = new_request_id();
+        ids.insert(job.request.id);
+    }
+}
+
+// What is told to whoever waits for it.
+struct Answer {
+    std::shared_ptr<Responder> responder;
+    Prediction prediction;
+    bool more;
+};
 
 }  // namespace
 
@@ -44,6 +63,7 @@ void Worker::send(std::vector<Job> batch) {
     {
         const std::lock_guard lock(mutex_);
         batch_ = std::move(batch);
+        if (batch_.size() > 1) make_distinct(batch_);
         has_sent_ = false;
         if (ending_ == Ending::none) {
             std::vector<const WorkerRequest*> requests;
@@ -153,13 +173,16 @@ bool Worker::read_some(std::vector<WorkerReply>& replies) {
 }
 
 void Worker::take_reply(WorkerReply reply) {
-    std::vector<std::pair<std::shared_ptr<Responder>, Prediction>> answered;
-    std::vector<Job> failed;
+    std::vector<Answer> answers;
+    std::vector<Job> answered, failed;
     bool streams = false, done = false, asked = true;
+    const auto replied = Clock::now();
+    Clock::time_point sent;
     {
         const std::lock_guard lock(mutex_);
         if (ending_ != Ending::none) return;
         asked = !batch_.empty();
+        sent = sent_;
         if (reply.code != 200) {
             failed = std::exchange(batch_, {});
         } else {
@@ -167,13 +190,12 @@ void Worker::take_reply(WorkerReply reply) {
                 const auto found = std::find_if(batch_.begin(), batch_.end(),
                                                 [&](const Job& job) { return job.request.id == prediction.request_id; });
                 if (found == batch_.end()) continue;
-                if (has_more(prediction)) {
-                    streams = true;
-                    answered.emplace_back(found->responder, std::move(prediction));
-                } else {
-                    answered.emplace_back(std::move(found->responder), std::move(prediction));
-                    batch_.erase(found);
-                }
+                const bool more = has_more(prediction);
+                answers.push_back({found->responder, std::move(prediction), more});
+                streams = streams || more;
+                if (more) continue;
+                answered.push_back(std::move(*found));
+                batch_.erase(found);
             }
             // Who is neither answered nor streamed to gets no answer from this worker any more.
             if (!streams) failed = std::exchange(batch_, {});
@@ -184,19 +206,24 @@ void Worker::take_reply(WorkerReply reply) {
     if (!asked) return end_as(Ending::lost, "Worker died.");  // it answers what nobody asked
     // It goes on with the next batch while this one's answers are sent.
     if (done) finish_batch();
-    for (auto& [responder, prediction] : answered) {
-        if (prediction.too_large) {
-            responder->on_failure({Failure::Kind::handler, 507, "the handler's answer is larger than max_response_size", {}});
+    if (const auto employer = employer_.lock()) {
+        for (const std::vector<Job>* jobs : {&answered, &failed}) {
+            for (const Job& job : *jobs) employer->on_answered(job, sent, replied);
+        }
+    }
+    for (Answer& answer : answers) {
+        if (answer.prediction.too_large) {
+            answer.responder->on_failure(
+                {Failure::Kind::handler, 507, "the handler's answer is larger than max_response_size", {}});
         } else {
-            const bool more = has_more(prediction);
-            responder->on_prediction(std::move(prediction), more);
+            answer.responder->on_prediction(std::move(answer.prediction), answer.more);
         }
     }
     const bool said_why = reply.code != 200;
-    fail_all(std::move(failed), {Failure::Kind::handler,
-                                 said_why ? reply.code : 503,
-                                 said_why ? reply.message : "number of batch response mismatched",
-                                 {}});
+    fail_all(failed, {Failure::Kind::handler,
+                      said_why ? reply.code : 503,
+                      said_why ? reply.message : "number of batch response mismatched",
+                      {}});
 }
 
 void Worker::finish_batch() {
@@ -215,22 +242,24 @@ void Worker::finish_batch() {
 
 void Worker::end_as(Ending ending, const std::string& why) {
     std::vector<Job> lost;
-    bool heard_of_it = true;
+    bool heard_of_it = true, is_first = false;
     {
         const std::lock_guard lock(mutex_);
         lost = std::exchange(batch_, {});
         heard_of_it = has_sent_;
         unsent_.clear();
-        if (ending_ != Ending::none && lost.empty()) return;
-        if (ending_ == Ending::none) ending_ = ending;
+        is_first = ending_ == Ending::none;
+        if (is_first) ending_ = ending;
     }
-    reactor_.forget(key_);
-    shutdown(socket_, SHUT_RDWR);
-    ended_.notify_all();
     const auto employer = employer_.lock();
-    if (employer) employer->on_lost(shared_from_this());
+    if (is_first) {
+        reactor_.forget(key_);
+        shutdown(socket_, SHUT_RDWR);
+        ended_.notify_all();
+        if (employer) employer->on_lost(shared_from_this());
+    }
     if (!lost.empty() && employer && !heard_of_it) return employer->on_unsent(std::move(lost));
-    fail_all(std::move(lost), {Failure::Kind::worker_died, 500, why, {}});
+    fail_all(lost, {Failure::Kind::worker_died, 500, why, {}});
 }
 
 // With the lock.

@@ -21,10 +21,12 @@ class Employer {
     virtual ~Employer() = default;
     // It has done its batch, and could have another one.
     virtual void on_free(const std::shared_ptr<Worker>& worker) = 0;
-    // It is of no more use.
+    // It is of no more use. Told once.
     virtual void on_lost(const std::shared_ptr<Worker>& worker) = 0;
     // It was lost before it heard of these.
     virtual void on_unsent(std::vector<Job> jobs) = 0;
+    // It has answered a job of the batch that it was sent then.
+    virtual void on_answered(const Job& job, Clock::time_point sent, Clock::time_point replied) = 0;
     // It has done a batch, which took so long. on_free() or on_lost() follows.
     virtual void on_batch_done(const std::shared_ptr<Worker>& worker, std::chrono::nanoseconds took) = 0;
 };

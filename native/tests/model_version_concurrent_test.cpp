@@ -195,6 +195,43 @@ TEST(a_worker_that_dies_costs_what_it_worked_on_and_no_more) {
     CHECK(waiting->bodies() == Ids{"answer"});
 }
 
+// It may end between the moment at which it is chosen and that at which it gets the batch.
+TEST(a_worker_that_is_lost_when_it_gets_a_batch_is_lost_once) {
+    struct Told final : Employer {
+        void on_free(const std::shared_ptr<Worker>&) override {}
+        void on_lost(const std::shared_ptr<Worker>&) override { ++lost; }
+        void on_unsent(std::vector<Job> jobs) override { unsent += jobs.size(); }
+        void on_batch_done(const std::shared_ptr<Worker>&, std::chrono::nanoseconds) override {}
+        std::size_t lost = 0, unsent = 0;
+    };
+    persia::net::Reactor reactor;
+    reactor.start(1);
+    const auto told = std::make_shared<Told>();
+    Process process;
+    const auto worker = std::make_shared<Worker>(process.server_end, WorkerLimits{}, reactor, told);
+    worker->begin();
+    worker->end("it is not wanted");
+    std::vector<Job> batch;
+    batch.push_back(job_of(std::make_shared<Caller>(), "a"));
+    worker->send(std::move(batch));
+    CHECK(told->lost == 1 && told->unsent == 1);
+    reactor.stop();
+}
+
+TEST(workers_that_die_at_once_are_counted_once) {
+    const Served served;
+    for (int i = 0; i < 200; ++i) {
+        Process process;
+        const auto caller = served.ask("a");
+        process.die();
+        const auto worker = served.hire(process);
+        CHECK(worker->wait(kLong) == Worker::Ending::lost);
+    }
+    const auto end = Clock::now() + kLong;
+    while (served.model->counts().workers != 0 && Clock::now() < end) std::this_thread::yield();
+    CHECK(served.model->counts().workers == 0 && served.model->counts().at_work == 0);
+}
+
 TEST(a_worker_that_says_what_nobody_asked_is_given_up) {
     const Served served;
     Process process, other;

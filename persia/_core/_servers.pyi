@@ -11,6 +11,9 @@ from persia._core.security import Guard, TlsContext
 class Method:
     """Answers calls in the native core."""
 
+class CallObserver:
+    """Hears how each call has ended."""
+
 class Server:
     """Bound by listen(); answers from start() on. Any thread may use it."""
 
@@ -36,6 +39,8 @@ class Server:
         """
     def add(self, path: str, method: Method) -> None:
         """Before start(). path: `/package.Service/Method`."""
+    def set_observer(self, observer: CallObserver) -> None:
+        """Before start()."""
     def listen(self, address: str) -> str:
         """`host:port`, port 0 for any free one, or `unix:/path`. Returns it with its port. InvalidInput, OSError."""
     def start(self) -> None: ...

@@ -5,8 +5,8 @@ from typing import Any
 
 from typing_extensions import Buffer
 
-from .net import Method
-from .security import TlsContext
+from .net import CallObserver, Method
+from .security import Guard, TlsContext
 
 class Reactor:
     """Threads that wait for workers and clients. Any thread may use it."""
@@ -49,6 +49,11 @@ class ModelVersion:
         """A request without inputs: the answer's body, and of a failure its kind, such as "no worker", and its words."""
     def counts(self) -> dict[str, int]:
         """Now: queued, at_work, workers; since the start: refused, expired."""
+    def figures(self) -> dict[str, Any]:
+        """HistogramTotals of answered requests: whole, queue, worker; of the last: last_queue_seconds, last_worker_seconds."""
+    @staticmethod
+    def bounds() -> list[float]:
+        """Those of its histograms, in seconds."""
 
 class Models:
     """What predictions are answered from. Any thread may use it."""
@@ -65,6 +70,23 @@ class Models:
         shadow_share: float = 1.0,
     ) -> None: ...
     def remove(self, name: str) -> None: ...
+    def asked(self) -> list[tuple[str, str, int, int, int]]:
+        """Model, version as asked for (empty: none), requests, microseconds of all together, and of these in the queue."""
+
+class Answers(CallObserver):
+    """All answers over HTTP and gRPC: counted, and written to an access log. Any thread may use it."""
+
+    def __init__(self, access_log: str | None = None) -> None:
+        """OSError."""
+    def counts(self) -> dict[str, int]:
+        """By the class of HTTP's status: 2XX, 4XX, 5XX."""
+
+class Keys(Guard):
+    """TorchServe's keys of one kind. Any thread may use it."""
+
+    def __init__(self, holder: str, needs_certificate: bool = False) -> None: ...
+    def set(self, keys: Sequence[tuple[str, float | None]]) -> None:
+        """Each with the seconds since 1970 until which it counts; None: it has no end."""
 
 def predictions_method(models: Models, streams: bool = False) -> Method:
     """`InferenceAPIsService.Predictions`, or `StreamPredictions`."""
@@ -118,6 +140,9 @@ class Exchange:
     @property
     def peer(self) -> str: ...
     @property
+    def identity(self) -> str:
+        """By a certificate or a token; empty: nobody asked for one."""
+    @property
     def body(self) -> bytes: ...
     @property
     def has_ended(self) -> bool: ...
@@ -141,6 +166,10 @@ class HttpServer:
         others: ExchangeQueue,
         *,
         models: Models | None = None,
+        guard: Guard | None = None,
+        key_guard: Guard | None = None,
+        answers: Answers | None = None,
+        cors: tuple[str, str, str] = ...,
         max_body_bytes: int = ...,
         max_connections: int = ...,
         tls: TlsContext | None = None,

@@ -7,6 +7,7 @@ import numpy as np
 import numpy.typing as npt
 
 from persia._core import Batch, FeatureCounts, Slots
+from persia._core._servers import CallObserver as CallObserver
 from persia._core._servers import CallQueue as CallQueue
 from persia._core._servers import CallTotals as CallTotals
 from persia._core._servers import ForwardCounts as ForwardCounts

@@ -10,8 +10,14 @@ class TlsContext:
     """Encrypted connections. Any thread may use it."""
 
     @staticmethod
-    def for_server(certificate: str, key: str, client_ca: str) -> TlsContext:
-        """client_ca: who must have signed a client's certificate; empty: none is asked for. InvalidInput, OSError."""
+    def for_server(
+        certificate: str, key: str, client_ca: str, *, keystore: str = "", keystore_password: str = "", http1: bool = False
+    ) -> TlsContext:
+        """What a server shows, and what it asks for.
+
+        client_ca: who must have signed a client's certificate; empty: none is asked for. keystore: of PKCS12, in place of
+        certificate and key. http1: clients speak HTTP/1.1 in place of HTTP/2. InvalidInput, OSError.
+        """
     @staticmethod
     def for_client(ca: str, certificate: str, key: str) -> TlsContext:
         """ca: empty: those of the system. certificate, key: empty: none is shown. InvalidInput, OSError."""

@@ -93,7 +93,7 @@ class ModelServerRun:
         environment: Mapping[str, str] | None = None,
         **properties: object,
     ) -> None:
-        """environment: besides that of the tests."""
+        """environment: besides that of the tests. properties: keys of config.properties; None: the key is left out."""
         directory.mkdir(parents=True, exist_ok=True)
         self.store = store
         config = directory / "config.properties"
@@ -102,10 +102,13 @@ class ModelServerRun:
             "management_address": "http://127.0.0.1:0",
             "grpc_inference_port": 0,
             "grpc_management_port": 0,
+            "metrics_address": "http://127.0.0.1:0",
+            "disable_token_authorization": "true",
         }
         if "--models" in arguments:
             places["default_workers_per_model"] = workers
-        config.write_text("".join(f"{key}={value}\n" for key, value in {**places, **properties}.items()))
+        values = {**places, **properties}
+        config.write_text("".join(f"{key}={value}\n" for key, value in values.items() if value is not None))
         self.log_path = directory / "server.log"
         command = [str(LAUNCHER), "model-server", "--ts-config", str(config), "--model-store", str(store), *arguments]
         with self.log_path.open("w") as log:
@@ -150,6 +153,10 @@ class ModelServerRun:
 
     def inference(self, path: str) -> str:
         return f"http://{self.places['inference']}/{path}"
+
+    def metrics(self, query: str = "") -> str:
+        """The page of metrics."""
+        return ask(f"http://{self.places['metrics']}/metrics{query}").body.decode()
 
     def management(self, path: str) -> str:
         return f"http://{self.places['management']}/{path}"

@@ -8,9 +8,12 @@ def handle(data: Any, context: Any) -> Any:
     if data is None:
         return None
     answers: list[Any] = []
-    for inputs in data:
+    for index, inputs in enumerate(data):
         body = inputs["body"]
-        if not isinstance(body, dict):
+        own = [name for name in context.get_all_request_header(index) if name.startswith(":")]
+        if own:
+            answers.append(f"got the server's own headers: {own}")
+        elif not isinstance(body, dict):
             answers.append(f"got {type(body).__name__}: {bytes(body).decode()}")
         elif body.get("parameters", {}).get("do") == "words":
             answers.append(["no", "tensors"])

@@ -36,8 +36,12 @@ def handle(data: Any, context: Any) -> Any:
             answers.append(json.dumps({"model": context.model_name, "dir": os.path.basename(os.getcwd())}))
         elif command == "pid":
             answers.append(str(os.getpid()))
+        elif command == "id":
+            answers.append(context.get_request_id(index))
+        elif command == "print":
+            answers.append(str(sys.stdout.write(f"{rest}\n")))
         elif command == "sleep":
-            time.sleep(float(rest))
+            time.sleep(float(rest.split()[0]))
             answers.append("slept")
         elif command == "touch":
             with open(rest, "w"):
@@ -51,10 +55,8 @@ def handle(data: Any, context: Any) -> Any:
             os._exit(3)
         elif command == "exit":
             sys.exit(4)
-        elif command == "none":
-            return None
-        elif command == "few":
-            return []
+        elif command in ("none", "few"):
+            return None if command == "none" else []
         elif command == "object":
             answers.append(object())
         elif command == "status":

@@ -1,0 +1,49 @@
+"""The files of TorchServe's logs, where LOG_LOCATION and METRICS_LOCATION say so.
+
+`ts_log.log` has the server's log, `model_log.log` what workers write, `access_log.log` a line for each answer, and
+`model_metrics.log` the metrics of handlers. Without LOG_LOCATION, the first two go to the server's own output, and without
+METRICS_LOCATION the last one goes nowhere.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from pathlib import Path
+
+__all__ = ["open_logs"]
+
+_FORMAT = "%(asctime)s [%(levelname)-5s] %(threadName)s %(name)s - %(message)s"
+_METRICS_FORMAT = "%(asctime)s - %(message)s"
+
+
+def open_logs(environment: Mapping[str, str]) -> Path | None:
+    """Where the access log belongs; None: nobody wants one. Raises OSError."""
+    metrics = _directory(environment, "METRICS_LOCATION")
+    if metrics is None:
+        logging.getLogger("model_metrics").setLevel(logging.WARNING)
+    else:
+        _write_to(metrics / "model_metrics.log", "model_metrics", _METRICS_FORMAT)
+    logs = _directory(environment, "LOG_LOCATION")
+    if logs is not None:
+        _write_to(logs / "ts_log.log", None, _FORMAT)
+        _write_to(logs / "model_log.log", "model_log", _FORMAT)
+    return logs
+
+
+def _directory(environment: Mapping[str, str], variable: str) -> Path | None:
+    location = environment.get(variable)
+    if not location:
+        return None
+    directory = Path(location)
+    directory.mkdir(parents=True, exist_ok=True)
+    return directory
+
+
+def _write_to(path: Path, name: str | None, form: str) -> None:
+    """name: of the logger whose lines go there alone; None: all other lines go there as well."""
+    handler = logging.FileHandler(path, encoding="utf-8")
+    handler.setFormatter(logging.Formatter(form))
+    logger = logging.getLogger(name)
+    logger.addHandler(handler)
+    logger.propagate = False

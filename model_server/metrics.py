@@ -1,0 +1,127 @@
+"""What Prometheus is shown: TorchServe's metrics under their names, those of handlers, and the server's own.
+
+The server's own tell where the time of requests goes, by model and version: in the queue, with the worker, in the handler.
+"""
+
+from __future__ import annotations
+
+import socket
+import threading
+from collections.abc import Callable, Collection, Iterable
+from typing import Any
+
+from persia._core.inference import Answers, Models, ModelVersion
+
+from .handler_metrics import HandlerMetrics
+from .prometheus_text import Family, Sample, histogram_samples, text_of
+from .system_metrics import SystemMetrics
+
+__all__ = ["Metrics", "Served"]
+
+# A name, a version, and what the native core has of it.
+Served = tuple[str, str, ModelVersion]
+
+_ASKED = (
+    ("ts_inference_requests_total", "Count"),
+    ("ts_inference_latency_microseconds", "Microseconds"),
+    ("ts_queue_latency_microseconds", "Microseconds"),
+)
+_OWN = (
+    ("whole", "persia_model_request_seconds", "From a request's arrival to its answer."),
+    ("queue", "persia_model_queue_seconds", "That requests waited for a worker."),
+    ("worker", "persia_model_worker_seconds", "From the hand-over of a request to its worker until the answer."),
+)
+
+
+class Metrics:
+    """Thread safety: any thread may use it."""
+
+    def __init__(
+        self,
+        models: Models,
+        served: Callable[[], Iterable[Served]],
+        answers: Answers,
+        handlers: HandlerMetrics,
+        of_system: bool,
+    ) -> None:
+        """of_system: whether the machine is shown as well."""
+        self._hostname = socket.gethostname()
+        self._models = models
+        self._served = served
+        self._answers = answers
+        self._handlers = handlers
+        self._system = SystemMetrics(self._hostname) if of_system else None
+        self._lock = threading.Lock()
+
+    def text(self, names: Collection[str]) -> str:
+        """names: of the metrics that are wanted; empty: all of them."""
+        with self._lock:
+            served = [(name, version, native, native.figures()) for name, version, native in self._served()]
+            families = [*self._of_answers(), *self._asked(), *self._last_times(served)]
+            if self._system is not None:
+                families += self._system.families()
+            families += [*self._handlers.families(), *self._own(served), *self._counts(served)]
+        return text_of(families, names)
+
+    def _of_answers(self) -> list[Family]:
+        labels = {"Level": "Host", "Hostname": self._hostname}
+        return [
+            _torchserve(f"Requests{kind}", "counter", "Count", [Sample(labels, count)])
+            for kind, count in self._answers.counts().items()
+        ]
+
+    def _asked(self) -> list[Family]:
+        asked = self._models.asked()
+        families = []
+        for number, (metric, unit) in enumerate(_ASKED):
+            samples = [
+                Sample({"model_name": name, "model_version": version or "default", "hostname": self._hostname}, totals[number])
+                for name, version, *totals in asked
+            ]
+            families.append(_torchserve(metric, "counter", unit, samples))
+        return families
+
+    def _last_times(self, served: list[Any]) -> list[Family]:
+        labels = {"Level": "Host", "Hostname": self._hostname}
+        figures = [figures for *_, figures in served]
+        return [
+            _torchserve(
+                name, "gauge", "Milliseconds", [Sample(labels, max(one[key] for one in figures) * 1000)] if figures else []
+            )
+            for name, key in (("QueueTime", "last_queue_seconds"), ("WorkerThreadTime", "last_worker_seconds"))
+        ]
+
+    def _own(self, served: list[Any]) -> list[Family]:
+        bounds = ModelVersion.bounds()
+        families = []
+        for key, name, words in _OWN:
+            samples: list[Sample] = []
+            for model, version, _, figures in served:
+                totals = figures[key]
+                samples += histogram_samples(
+                    {"model": model, "version": version}, bounds, [*totals.within, totals.beyond], totals.seconds
+                )
+            families.append(Family(name, words, "histogram", samples))
+        samples = []
+        for (model, version), values in self._handlers.handler_seconds().items():
+            counts = [int(count) for count in values[1:]]
+            samples += histogram_samples({"model": model, "version": version}, bounds, counts, values[0])
+        return [*families, Family("persia_model_handler_seconds", "That handlers took for a batch.", "histogram", samples)]
+
+    def _counts(self, served: list[Any]) -> list[Family]:
+        counts = [({"model": name, "version": version}, native.counts()) for name, version, native, _ in served]
+        wanted = (
+            ("queued", "persia_model_queued", "gauge", "Requests that wait for a worker."),
+            ("at_work", "persia_model_workers_busy", "gauge", "Workers that have a batch."),
+            ("workers", "persia_model_workers", "gauge", "Workers that have loaded the model."),
+            ("refused", "persia_model_refused_total", "counter", "Requests for which there was no room or no worker."),
+            ("expired", "persia_model_expired_total", "counter", "Requests whose deadline passed in the queue."),
+        )
+        return [
+            Family(name, words, kind, [Sample(labels, count[key]) for labels, count in counts])
+            for key, name, kind, words in wanted
+        ]
+
+
+def _torchserve(name: str, kind: str, unit: str, samples: list[Sample]) -> Family:
+    return Family(name, f"Torchserve prometheus {kind} metric with unit: {unit}", kind, samples)

@@ -1,0 +1,57 @@
+"""How busy and how full the machine is, under TorchServe's names."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+from .prometheus_text import Family, Sample
+
+__all__ = ["SystemMetrics"]
+
+_MEGABYTE = 1 << 20
+_GIGABYTE = 1 << 30
+
+
+class SystemMetrics:
+    """For one thread at a time."""
+
+    def __init__(self, hostname: str) -> None:
+        self._labels = {"Level": "Host", "Hostname": hostname}
+        self._last = _processor_times()
+
+    def families(self) -> list[Family]:
+        memory = _memory()
+        total, available = memory["MemTotal"], memory["MemAvailable"]
+        disk = shutil.disk_usage("/")
+        figures = (
+            ("CPUUtilization", "Percent", self._processors()),
+            ("MemoryUsed", "Megabytes", (total - available) / _MEGABYTE),
+            ("MemoryAvailable", "Megabytes", available / _MEGABYTE),
+            ("MemoryUtilization", "Percent", 100 * (total - available) / total),
+            ("DiskUsage", "Gigabytes", disk.used / _GIGABYTE),
+            ("DiskUtilization", "Percent", 100 * disk.used / disk.total),
+            ("DiskAvailable", "Gigabytes", disk.free / _GIGABYTE),
+        )
+        return [
+            Family(name, f"Torchserve prometheus gauge metric with unit: {unit}", "gauge", [Sample(self._labels, value)])
+            for name, unit, value in figures
+        ]
+
+    def _processors(self) -> float:
+        """The share of time in which they were at work, since the last look."""
+        before, self._last = self._last, _processor_times()
+        idle, whole = (now - then for now, then in zip(self._last, before, strict=True))
+        return 100 * (whole - idle) / whole if whole else 0.0
+
+
+def _processor_times() -> tuple[int, int]:
+    """Idle, and of all kinds."""
+    times = [int(part) for part in Path("/proc/stat").read_text().splitlines()[0].split()[1:]]
+    return times[3] + times[4], sum(times[:8])
+
+
+def _memory() -> dict[str, int]:
+    """In bytes."""
+    lines = (line.partition(":") for line in Path("/proc/meminfo").read_text().splitlines())
+    return {name: int(rest.split()[0]) << 10 for name, _, rest in lines}
