@@ -55,7 +55,6 @@ Worker::Worker(int socket, const WorkerLimits& limits, net::Reactor& reactor, st
 Worker::~Worker() { close(socket_); }
 
 void Worker::begin() {
-    const std::lock_guard lock(mutex_);  // one that has ended is told of before its key is known here
     key_ = reactor_.watch(shared_from_this());
     reactor_.wait_for(key_, socket_, kReadable);
 }
