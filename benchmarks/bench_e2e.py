@@ -224,6 +224,7 @@ def persia_home(venv: Path, model: Path, directory: Path) -> Home:
         home.wait(functools.partial(listen, ports))
     (directory / "config.properties").write_text(PROPERTIES.format(http, management, metrics, inference, rpc))
     environment |= {"EMBEDDING_WORKER_SERVICE": f"127.0.0.1:{worker}", "WORLD_SIZE": "1", "RANK": "0", "LOCAL_RANK": "0"}
+    environment["TEMP"] = str(directory)  # where TorchServe notes that it runs
     command: list[str | Path] = [venv / "bin" / "torchserve", "--start", "--foreground", "--ncs", "--model-store", store]
     home.start([*command, "--models", "all", "--ts-config", directory / "config.properties"], environment, directory)
     home.address = f"127.0.0.1:{inference}"
@@ -287,7 +288,7 @@ def ask_natively(home: Home, request: bytes, callers: int, seconds: float, scrat
     """By h2load, one call at a time on each of so many connections."""
     body = scratch / "request.bin"
     body.write_bytes(b"\0" + len(request).to_bytes(4, "big") + request)
-    command = ["h2load", "-D", f"{seconds:g}", "-c", str(callers), "-m", "1", "-d", str(body)]
+    command = ["h2load", "-D", f"{1e3 * seconds:.0f}ms", "-c", str(callers), "-m", "1", "-d", str(body)]
     command += ["-H", "content-type: application/grpc", "-H", "te: trailers", f"http://{home.address}{PREDICTIONS}"]
     said = subprocess.run(command, capture_output=True, text=True, check=True).stdout
     (rate,) = re.findall(r"([\d.]+) req/s", said)
