@@ -145,12 +145,17 @@ def _serve(settings: Settings, security: SecurityConfig, models: Sequence[str], 
     print("Model server started.", flush=True)
     if told is not None:
         report(told)
-    while not server.registry.is_ready():
-        if signal.wait_for(_LOOK_SECONDS):
-            break
-    else:
+    if _becomes_ready(server, signal):
         log.info("%s", server.ready_line())
-    signal.wait()
+        signal.wait()
     log.info("stopping")
     server.stop(DRAIN_SECONDS)
     sys.exit(0)
+
+
+def _becomes_ready(server: ModelServer, signal: StopSignal) -> bool:
+    """False: it is asked to end before."""
+    while not server.registry.is_ready():
+        if signal.wait_for(_LOOK_SECONDS):
+            return False
+    return True

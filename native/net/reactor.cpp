@@ -3,6 +3,7 @@
 #include <sys/eventfd.h>
 #include <sys/timerfd.h>
 
+#include <cerrno>
 #include <tuple>
 #include <utility>
 
@@ -43,24 +44,21 @@ void Reactor::stop() {
 }
 
 Reactor::Key Reactor::watch(std::shared_ptr<Watched> watched) {
-    const int socket = watched->socket();
-    Key key = 0;
-    {
-        const std::lock_guard lock(mutex_);
-        key = ++last_key_;
-        watched_.emplace(key, std::move(watched));
-    }
-    epoll_event event = grpc::event_of(EPOLLONESHOT, key);  // an end of the connection is told all the same
-    if (epoll_ctl(epoll_.number, EPOLL_CTL_ADD, socket, &event) != 0) {
-        forget(key);
-        grpc::fail("epoll");
-    }
+    const std::lock_guard lock(mutex_);
+    const Key key = ++last_key_;
+    watched_.emplace(key, std::move(watched));
     return key;
 }
 
+// The system learns of a socket here: whoever is added to its list is told of the end of a connection at once.
 void Reactor::wait_for(Key key, int socket, std::uint32_t events) {
     epoll_event event = grpc::event_of(events | EPOLLONESHOT, key);
-    epoll_ctl(epoll_.number, EPOLL_CTL_MOD, socket, &event);  // fails only for one that was closed meanwhile
+    if (epoll_ctl(epoll_.number, EPOLL_CTL_MOD, socket, &event) == 0 || errno != ENOENT) return;  // or it was closed meanwhile
+    if (epoll_ctl(epoll_.number, EPOLL_CTL_ADD, socket, &event) == 0 || errno == EEXIST) return;
+    constexpr auto kSoon = std::chrono::milliseconds(10);  // the system has no memory for it
+    at(Clock::now() + kSoon, [this, key, events] {
+        if (const auto watched = find(key)) wait_for(key, watched->socket(), events);
+    });
 }
 
 void Reactor::forget(Key key) {

@@ -48,7 +48,7 @@ class Reactor {
     // Returns when no thread tells anybody any more. What is watched is let go. REQUIRES: not called by one of its threads.
     void stop();
 
-    // Nobody is told before wait_for(). Throws IoError.
+    // Nobody is told before wait_for().
     Key watch(std::shared_ptr<Watched> watched);
     // Tells once when one of `events` has come. What is not watched any more is passed over.
     void wait_for(Key key, int socket, std::uint32_t events);

@@ -13,6 +13,7 @@ TEST(a_worker_that_is_lost_when_it_gets_a_batch_is_lost_once) {
         void on_free(const std::shared_ptr<Worker>&) override {}
         void on_lost(const std::shared_ptr<Worker>&) override { ++lost; }
         void on_unsent(std::vector<Job> jobs) override { unsent += jobs.size(); }
+        void on_answered(const Job&, Clock::time_point, Clock::time_point) override {}
         void on_batch_done(const std::shared_ptr<Worker>&, std::chrono::nanoseconds) override {}
         std::size_t lost = 0, unsent = 0;
     };

@@ -93,6 +93,23 @@ TEST(a_socket_is_told_of_to_one_thread_at_a_time) {
     CHECK(reader->ended.reaches(1));
 }
 
+TEST(who_does_not_wait_yet_is_not_told_of_the_end_of_its_connection) {
+    const Pair ended, other;
+    Reactor reactor;
+    reactor.start(1);
+    const auto first = std::make_shared<Reader>(reactor, ended);
+    const auto second = std::make_shared<Reader>(reactor, other);
+    shutdown(ended.ends[1], SHUT_RDWR);
+    first->key = reactor.watch(first);
+    second->key = reactor.watch(second);
+    reactor.wait_for(second->key, other.ends[0], EPOLLIN);
+    other.write();
+    CHECK(second->read.reaches(1));  // the one thread would have told the first one before
+    CHECK(first->ended.count() == 0);
+    reactor.wait_for(first->key, ended.ends[0], EPOLLIN);
+    CHECK(first->ended.reaches(1));
+}
+
 TEST(who_is_forgotten_is_not_told) {
     const Pair forgotten, other;
     Reactor reactor;

@@ -70,6 +70,12 @@ def test_a_start_that_fails_is_told_at_once(tmp_path: Path) -> None:
     assert run("--stop", cwd=tmp_path).stdout == "The model server is not running.\n"
 
 
+def test_a_server_ends_before_its_models_are_ready(tmp_path: Path) -> None:
+    make_mar(tmp_path / "store", "fails_to_load")
+    with ModelServerRun(tmp_path, tmp_path / "store", "--models", "all") as server:
+        assert server.stop() == 0
+
+
 def test_version(tmp_path: Path) -> None:
     assert "with the APIs of TorchServe 0.12.0" in run("--version", cwd=tmp_path).stdout
 
