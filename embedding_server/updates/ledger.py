@@ -1,12 +1,18 @@
 """What each packet is, and what is to be done with it: decisions alone, without a disk, a clock or a table.
 
-    complete ---look_at---> to be applied ---settle---> APPLIED, or OLD if the checkpoint has it
-                             |         ^                   |     |
-                           refuse      |                   |   forget: its directory is gone
-                             v         |                   |     v
-                          SET_ASIDE ---+-------------------+    GONE
-                            it changed, or the reason       it has new files
-                            may have passed
+    incomplete ---its marker---> complete ---look_at---> to be applied ---settle---> APPLIED, or OLD if the checkpoint has it
+                                                          |         ^                   |     |
+                                                        refuse      |                   |   forget: its directory is gone
+                                                          v         |                   |     v
+                                                       SET_ASIDE ---+-------------------+    GONE
+                                                         it changed, or the reason       it has new files
+                                                         may have passed
+
+    incomplete   it has no marker: look_into() of persia.formats.packet finds no files of it, and look_at() gives None
+    late         newer packets were applied before it came: newer_than() tells which, and their signs are left out of it
+    old          the checkpoint has it: is_in_checkpoint() asks Bounds.has(), and nothing of the packet is published
+    waits        it was set aside by refuse() for what stays wrong until its files change: look_at() gives None until then. If
+                 newer_than() raised TooLateError because of one that is GONE, it waits for the next start in the same way
 
 A packet that got a broken file after it was applied is APPLIED as it was then, and SET_ASIDE as it is now.
 

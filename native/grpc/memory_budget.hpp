@@ -1,4 +1,4 @@
-// A bound on the memory of all requests and answers of a process.
+// A bound on the memory of all requests and answers of a server. A process with several servers has a budget for each.
 //
 // Thread safety: any thread may call all of it.
 #pragma once

@@ -81,6 +81,7 @@ def markdown() -> str:
         lines += [f"\n### Ignored in {file}\n", "| key | why |", "|---|---|"]
         lines += [f"| `{key}` | {reason} |" for key, reason in ignored.items()]
         lines.append("")
+    lines.append(_MEMORY)
     return "\n".join(lines)
 
 
@@ -105,6 +106,21 @@ only booleans. Anchors and aliases work; merge keys (`<<`) and tags do not. A se
 Files of Persia work as they are. An old key name gives one `ConfigWarning`, and so does a key that has no meaning for
 inference. Both kinds are listed below; a key of an old section is listed under the new name of its section. A file that has
 both the old and the new name of a key is an error, unless both have the same value.
+"""
+
+_MEMORY = """\
+## Memory of requests
+
+No key sets how much memory requests and answers may take that are under way. Each listener has a budget of its own, and refuses
+calls beyond it with RESOURCE_EXHAUSTED, or with 503 over REST:
+
+| server | budgets |
+|---|---|
+| embedding server | 2 GiB |
+| middleware | 2 GiB, of which the answers of the shards are part |
+| model server | 2 GiB for each of its two listeners of gRPC, and 1 GiB for the requests of each of its three of REST |
+
+[Threads of a server](architecture.md#threads-of-a-server) says what a budget counts.
 """
 
 _GLOBAL = """\

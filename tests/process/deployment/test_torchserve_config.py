@@ -96,7 +96,9 @@ models={{\\
 
 
 def test_tokens_that_no_guide_speaks_of_are_said(tmp_path: Path) -> None:
-    assert "disable_token_authorization is missing" in run(tmp_path, "job_queue_size=5\n").stdout
+    said = run(tmp_path, "job_queue_size=5\n").stdout
+    assert "disable_token_authorization is missing" in said
+    assert "with 400 over REST and PERMISSION_DENIED over gRPC" in said
     assert "missing" not in run(tmp_path, "disable_token_authorization=false\n").stdout
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from persia._core import EmbReader, IncReader, decode_batch, decode_ids
+from persia.formats.marker import Marker, read_marker
 from persia.formats.sign_files import read_sign_file, write_sign_file
 from tests.support.places import ROOT
 
@@ -38,6 +39,14 @@ def test_checkpoint(tmp_path: Path) -> None:
     ((signs, dims, values, recency),) = EmbReader(tmp_path / "x.emb", recency=True)
     assert signs.tolist() == [7, 8] and dims.tolist() == [1, 1] and values.tolist() == [0.5, 1.5]
     assert recency.tolist() == [2, 0]
+
+
+def test_marker_of_a_checkpoint(tmp_path: Path) -> None:
+    (text,) = re.findall(r"^    (---\\n.*)$", (FORMATS / "checkpoint.md").read_text(), re.MULTILINE)
+    data = text.replace(r"\n", "\n").encode()
+    (tmp_path / "embedding_dump_done").write_bytes(data)
+    marker = Marker(num_shards=2, num_internal_shards=4, seconds=1_700_000_000, nanos=5)
+    assert read_marker(tmp_path) == marker and marker.to_bytes() == data
 
 
 def test_packet(tmp_path: Path) -> None:
