@@ -138,7 +138,7 @@ class Home:
     def stop(self) -> None:
         self.hold(False)
         for process in reversed(self._processes):
-            process.terminate()
+            os.killpg(process.pid, signal.SIGTERM)  # TorchServe's Java, too
             try:
                 process.wait(STOP_SECONDS)
             except subprocess.TimeoutExpired:
