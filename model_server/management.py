@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from .descriptions import described
+from .model_settings import check_workers
 from .refusals import BadRequest, NoWorker, Refusal, WorkerFailed
 from .registration import Registration
 from .registry import Registry
@@ -69,6 +70,7 @@ class Management:
         most = least if most is None else most
         if most < least:
             raise BadRequest("max_worker cannot be less than min_worker.")
+        check_workers(most)
         found = self.registry.find(name, version)
         if least < 0:
             raise _not_started(WorkerFailed, name, version)

@@ -8,12 +8,16 @@ from typing import Any
 
 from .archives import Archive
 from .model_config import ModelConfig
+from .refusals import BadRequest
 from .registration import Registration, ServerDefaults
 
-__all__ = ["ModelSettings", "settle"]
+__all__ = ["MOST_WORKERS", "ModelSettings", "check_workers", "settle"]
 
 # An archive with a config file settles these by itself, in TorchServe and here: they are what it means when it says nothing.
 _TIMEOUT_OF_ARCHIVE = 120
+
+
+MOST_WORKERS = 1000  # of a version; each is a process
 
 
 @dataclass(frozen=True)
@@ -55,6 +59,7 @@ def settle(name: str, archive: Archive, config: ModelConfig, wanted: Registratio
         asked = defaults.default_workers if wanted.initial_workers is None else wanted.initial_workers
         least = max(0, own.get("minWorkers", asked) if wanted.at_start else asked)
         most = max(least, own.get("maxWorkers", least) if wanted.at_start else least)
+    check_workers(most)
     has_gpus = defaults.gpus > 0 and config.device_type != "cpu"
     return ModelSettings(
         min_workers=least,
@@ -85,3 +90,9 @@ def _of_properties(per_model: Mapping[str, Any], name: str, version: str) -> Map
 
 def _first(*values: int | None) -> int:
     return next(value for value in values if value is not None)
+
+
+def check_workers(count: int) -> None:
+    """Raises BadRequest for more workers than a version may have."""
+    if count > MOST_WORKERS:
+        raise BadRequest(f"expected at most {MOST_WORKERS} workers of a version, got {count}")

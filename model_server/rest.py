@@ -56,7 +56,7 @@ class RestManagement:
             log.exception("internal error of %s %s", exchange.method, exchange.path)
             status, answer = 500, {"code": 500, "type": "InternalServerException", "message": "see the server's log"}
         text = "" if answer is None else json.dumps(answer, indent=2, ensure_ascii=False)
-        exchange.respond(status, [_JSON, *_STANDING], f"{text}\n".encode(), close=status >= 400)
+        exchange.respond(status, [_JSON, *_STANDING], f"{text}\n".encode(errors="backslashreplace"), close=status >= 400)
 
     def _answer(self, exchange: Exchange) -> tuple[int, Any]:
         """The status, and what is sent as JSON; None: an empty line. Raises Refusal."""

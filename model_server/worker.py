@@ -46,7 +46,7 @@ def decode(content_type: str, value: bytearray, decodes: bool) -> Any:
             return json.loads(value.decode("utf-8"))
         if content_type.startswith("text"):
             return value.decode("utf-8")
-    except ValueError:
+    except (ValueError, RecursionError):
         log.warning("an input of type %s could not be decoded: the handler gets its bytes", content_type, exc_info=True)
     return value
 
@@ -55,16 +55,14 @@ def body_of(answer: Any) -> Any:
     """The bytes of an answer, as TorchServe encodes what handlers return. Raises Failure for what it does not encode."""
     if isinstance(answer, (bytes, bytearray)):
         return answer
-    if isinstance(answer, str):
-        return answer.encode("utf-8")
     torch = sys.modules.get("torch")
     if torch is not None and isinstance(answer, torch.Tensor):
         saved = io.BytesIO()
         torch.save(answer, saved)
         return saved.getbuffer()
     try:
-        return json.dumps(answer, indent=2).encode("utf-8")
-    except TypeError:
+        return (answer if isinstance(answer, str) else json.dumps(answer, indent=2)).encode("utf-8")
+    except (TypeError, ValueError, RecursionError):
         log.warning("an answer of type %s cannot be sent", type(answer).__name__, exc_info=True)
         raise Failure(503, "Unsupported model output data type.") from None
 
@@ -154,11 +152,13 @@ class Worker:
                 predictions = self._open_inference.answer(requests)
             else:
                 predictions = self._predictions(requests)
+            self._channel.reply(200, "Prediction success", predictions)
+            self._metrics.add_handled(time.monotonic() - began)
         except Failure as failure:
             self._channel.reply(failure.code, failure.message, [])
-        else:
-            self._metrics.add_handled(time.monotonic() - began)
-            self._channel.reply(200, "Prediction success", predictions)
+        except (TypeError, ValueError, OverflowError, RecursionError):  # a status that is no number, for instance
+            log.exception("what the handler says cannot be sent")
+            self._channel.reply(503, "Invalid model predict output", [])
 
     def _predictions(self, requests: list[Request]) -> list[Prediction]:
         """What the handler answers to requests of TorchServe's own protocols. Raises Failure."""

@@ -13,7 +13,7 @@ import numpy.typing as npt
 from persia.errors import InvalidInput
 
 from .datatypes import BF16, BYTES, Datatype, datatype_of_name, to_bf16
-from .tensors import Tensor, bytes_array, check_shape
+from .tensors import MOST_DIMENSIONS, Tensor, bytes_array, check_shape
 
 __all__ = ["elements_to_json", "tensor_of_json"]
 
@@ -24,6 +24,8 @@ def tensor_of_json(name: str, datatype: str, shape: Sequence[int], data: bytes) 
     """data: JSON. A `null` among numbers with a fraction is NaN. Raises InvalidInput."""
     kind = datatype_of_name(datatype, name)
     depth = _depth_of(data)
+    if depth > MOST_DIMENSIONS:
+        raise InvalidInput(f"the tensor {name!r}: expected lists in at most {MOST_DIMENSIONS} levels as its data, got {depth}")
     try:
         elements = msgspec.json.decode(data, type=_list_type(_kind_of(kind), depth))
     except msgspec.ValidationError as error:

@@ -94,7 +94,7 @@ def read_request(body: bytes | bytearray | memoryview, json_length: str | None =
         view, binary = view[: int(json_length)], view[int(json_length) :]
     try:
         read = msgspec.json.decode(view, type=_Request)
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise InvalidInput(f"expected an inference request in JSON, with `inputs`: {error}") from None
     request = TensorRequest(
         _tensors(read.inputs, binary), tuple(wanted.name for wanted in read.outputs), read.parameters, read.id

@@ -16,6 +16,7 @@ from persia.errors import InvalidInput
 from .datatypes import BF16, BYTES, DATATYPES, datatype_of_dtype, datatype_of_name, from_bf16
 
 __all__ = [
+    "MOST_DIMENSIONS",
     "ModelMetadata",
     "Tensor",
     "TensorRequest",
@@ -26,6 +27,10 @@ __all__ = [
     "shown",
     "tensor_of_raw",
 ]
+
+MOST_DIMENSIONS = 32  # as many as every numpy has
+_MOST_ELEMENTS = 2**40
+_SHOWN = 80  # characters of a shape
 
 _LENGTH = struct.Struct("<I")  # before each element of BYTES
 
@@ -156,6 +161,11 @@ def check_shape(name: str, shape: Sequence[int], elements: int) -> None:
     """Raises InvalidInput where a shape is none, or has another number of elements."""
     if any(size < 0 for size in shape):
         raise InvalidInput(f"the tensor {name!r}: expected a shape of numbers from 0 on, got {list(shape)}")
+    if len(shape) > MOST_DIMENSIONS or math.prod(max(size, 1) for size in shape) > _MOST_ELEMENTS:
+        raise InvalidInput(
+            f"the tensor {name!r}: expected a shape of at most {MOST_DIMENSIONS} sizes, with up to {_MOST_ELEMENTS} elements, "
+            f"got {len(shape)} sizes: {str(list(shape))[:_SHOWN]}"
+        )
     if math.prod(shape) != elements:
         raise InvalidInput(
             f"the tensor {name!r}: expected {math.prod(shape)} elements, as the shape {list(shape)} has, got {elements}"

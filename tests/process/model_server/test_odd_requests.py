@@ -1,0 +1,82 @@
+"""Requests that nobody sends by mistake: they are refused or answered, and the worker and the other callers notice nothing."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+
+import pytest
+
+from tests.support.model_servers import HANDLERS, ModelServerRun, ask, make_mar
+
+JSON = {"Content-Type": "application/json"}
+HUGE = 1 << 62
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ModelServerRun]:
+    directory = tmp_path_factory.mktemp("odd")
+    store = directory / "store"
+    make_mar(store, "probe")
+    make_mar(store, "tensors", handler=HANDLERS / "echo_tensors.py")
+    make_mar(store, "many", config="minWorkers: 1000000000\nmaxWorkers: 1000000000\n")
+    models = ["--models", "probe-1.0.mar", "--models", "tensors-1.0.mar"]
+    with ModelServerRun(directory, store, *models, "--enable-model-api") as run:
+        run.wait_ready()
+        yield run
+
+
+@pytest.fixture
+def worker(server: ModelServerRun) -> Iterator[str]:
+    """The worker's process, which is the same afterwards."""
+    pid = server.predict("probe", do="pid")
+    yield pid
+    assert server.predict("probe", do="pid") == pid
+
+
+def test_headers_that_are_no_utf8_are_latin1(server: ModelServerRun, worker: str) -> None:
+    answer = ask(server.inference("predictions/probe"), b"headers", headers={"x-a": "\xff"})
+    assert {name.lower(): value for name, value in answer.json.items()}["x-a"] == "\xff"
+
+
+@pytest.mark.parametrize(
+    ("body", "headers", "status"),
+    [
+        (b"[" * 100_000 + b"]" * 100_000, JSON, 200),  # the handler gets its bytes
+        (json.dumps({"do": "echo \ud800"}).encode(), JSON, 503),
+        (b"\xff\xfe", {"Content-Type": "text/plain"}, 503),
+    ],
+)
+def test_bodies_that_nothing_can_be_made_of(
+    server: ModelServerRun, worker: str, body: bytes, headers: dict[str, str], status: int
+) -> None:
+    assert ask(server.inference("predictions/probe"), body, headers=headers).status == status
+
+
+@pytest.mark.parametrize("shape", [[0, HUGE], [1] * 65, [HUGE, HUGE]])
+def test_shapes_that_no_array_can_have(server: ModelServerRun, shape: list[int]) -> None:
+    data = [1] if 0 not in shape and HUGE not in shape else []
+    call = {"inputs": [{"name": "x", "datatype": "FP32", "shape": shape, "data": data}]}
+    answer = ask(server.inference("v2/models/tensors/infer"), json.dumps(call).encode(), headers=JSON)
+    assert answer.status == 400 and "the tensor 'x': expected" in answer.json["error"], answer.body
+
+
+def test_data_nested_too_deep(server: ModelServerRun) -> None:
+    data = "[" * 100_000 + "]" * 100_000
+    call = f'{{"inputs": [{{"name": "x", "datatype": "FP32", "shape": [1], "data": {data}}}]}}'
+    answer = ask(server.inference("v2/models/tensors/infer"), call.encode(), headers=JSON)
+    assert answer.status == 400, answer.body
+
+
+def test_management_goes_on_after_names_that_are_no_text(server: ModelServerRun) -> None:
+    for _ in range(5):  # there are four threads
+        answer = ask(server.management("models"), b'{"url": "\\ud800"}', "POST", JSON)
+        assert answer.status in (400, 404)
+    assert ask(server.management("models")).status == 200
+
+
+def test_more_workers_than_a_version_may_have(server: ModelServerRun) -> None:
+    answer = ask(server.management("models/probe?min_worker=1000000000"), method="PUT")
+    assert (answer.status, answer.json["message"]) == (400, "expected at most 1000 workers of a version, got 1000000000")
+    answer = ask(server.management("models?url=many-1.0.mar"), method="POST")
+    assert (answer.status, answer.json["message"]) == (400, "expected at most 1000 workers of a version, got 1000000000")
