@@ -152,8 +152,8 @@ class Worker:
                 predictions = self._open_inference.answer(requests)
             else:
                 predictions = self._predictions(requests)
-            self._channel.reply(200, "Prediction success", predictions)
             self._metrics.add_handled(time.monotonic() - began)
+            self._channel.reply(200, "Prediction success", predictions)
         except Failure as failure:
             self._channel.reply(failure.code, failure.message, [])
         except (TypeError, ValueError, OverflowError, RecursionError):  # a status that is no number, for instance
