@@ -9,7 +9,6 @@ __all__ = ["UNUSED", "note_on"]
 
 _JAVA = "it is a setting of TorchServe's Java, and there is no Java here"
 _ONE_FILE = "workers inherit the environment and the limits of the server: say it where the server is started"
-_LATER = "the model server does not have it yet"
 _NO_AGE = "connections stay for as long as their clients want them, and idle ones go when others need room"
 
 UNUSED: dict[str, str] = {
@@ -35,7 +34,7 @@ UNUSED: dict[str, str] = {
     "ts_header_key_sequence_end": "models with sequences (`sequenceBatching`) are not served",
     "ts_header_key_sequence_id": "models with sequences (`sequenceBatching`) are not served",
     "ts_header_key_sequence_start": "models with sequences (`sequenceBatching`) are not served",
-    "ts_open_inference_protocol": _LATER,
+    "ts_open_inference_protocol": "the Open Inference Protocol is always served, as the standard has it",
     "use_native_io": _JAVA,
     "version": "it is noted by TorchServe's snapshots, and means nothing",
     "vmargs": _JAVA,

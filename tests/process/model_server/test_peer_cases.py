@@ -9,7 +9,6 @@ import http.server
 import json
 import re
 import threading
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -133,14 +132,14 @@ def even_out(sides: tuple[Side, Side], case: Case) -> None:
     def are_even() -> bool:
         return models_of(sides[0]) == models_of(sides[1])
 
-    end = time.monotonic() + PATIENCE / 4
-    while not are_even() and time.monotonic() < end:
-        time.sleep(0.05)
-    if not are_even():
+    what = f"both list the same models after {case}"
+    try:
+        wait_until(are_even, what, PATIENCE / 4)
+    except AssertionError:
         theirs, ours = ({model["modelName"] for model in ask(f"{side.rest}/models?limit=100").json["models"]} for side in sides)
         for name in theirs - ours:
             ask(f"{sides[0].rest}/models/{name}", None, "DELETE")
-    wait_until(are_even, f"both list the same models after {case}")
+        wait_until(are_even, what)
 
 
 def brief(answer: str) -> str:
