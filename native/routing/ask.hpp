@@ -13,6 +13,7 @@
 #include "grpc/memory_budget.hpp"
 #include "grpc/message.hpp"
 #include "routing/attempts.hpp"
+#include "routing/on_wait.hpp"
 #include "routing/replica_set.hpp"
 
 namespace persia::routing {
@@ -21,12 +22,6 @@ namespace persia::routing {
 struct AnswerMemory {
     std::shared_ptr<grpc::MemoryBudget> budget = {};
     std::size_t bytes = 0;
-};
-
-// What a long wait does now and then, and when a signal has come. An exception that it throws ends the wait.
-struct OnWait {
-    std::function<void()> look = {};
-    Clock::duration every = std::chrono::milliseconds(500);
 };
 
 // One call to one service. Afterwards it has either an answer or an error.

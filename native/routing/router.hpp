@@ -13,6 +13,7 @@
 #include "batch/batch.hpp"
 #include "plan/plan.hpp"
 #include "routing/ask.hpp"
+#include "routing/asking_turns.hpp"
 #include "table/feature_counts.hpp"
 #include "wire/lookup.hpp"
 
@@ -78,7 +79,8 @@ class Lookup {
         bool answered = false;
     };
 
-    Lookup(std::shared_ptr<const Router> router, Plan plan, Clock::time_point end, std::shared_ptr<grpc::MemoryBudget> budget);
+    Lookup(std::shared_ptr<const Router> router, AskingTurns::Turn turn, Plan plan, Clock::time_point end,
+           std::shared_ptr<grpc::MemoryBudget> budget);
 
     void make_room();
     void ask();
@@ -87,6 +89,7 @@ class Lookup {
     LookupResult assemble();
 
     const std::shared_ptr<const Router> router_;
+    AskingTurns::Turn turn_;  // ends with the last answer
     const std::shared_ptr<const Plan> plan_;
     const Clock::time_point end_;
     const std::shared_ptr<grpc::MemoryBudget> budget_;  // null: there is none
@@ -108,10 +111,14 @@ class Router : public std::enable_shared_from_this<Router> {
     Router(std::shared_ptr<const Slots> slots, std::vector<std::shared_ptr<ReplicaSet>> shards, const RouterOptions& options);
 
     // Plans the lookup, and sends the requests. seconds: how long it may take. budget: holds the memory of the tensors and of
-    // the shards' answers; null: there is no budget. Throws InvalidInput, FeatureError and TooLarge for a batch that does not
-    // fit the slots or a limit, and grpc::CallFailed if the tensors do not fit what is left of the budget.
-    std::unique_ptr<Lookup> begin(const Batch& batch, double seconds,
-                                  std::shared_ptr<grpc::MemoryBudget> budget = nullptr) const;
+    // the shards' answers; null: there is no budget. turn: ends with the last answer. Throws InvalidInput, FeatureError and
+    // TooLarge for a batch that does not fit the slots or a limit, and grpc::CallFailed if the tensors do not fit what is left of
+    // the budget.
+    std::unique_ptr<Lookup> begin(const Batch& batch, double seconds, std::shared_ptr<grpc::MemoryBudget> budget = nullptr,
+                                  AskingTurns::Turn turn = {}) const;
+
+    // For those who begin lookups in this process, and whom nobody else keeps from beginning too many at once.
+    AskingTurns& turns() { return turns_; }
 
     void settle(Settled settled);
     std::shared_ptr<const Settled> settled() const;
@@ -131,6 +138,7 @@ class Router : public std::enable_shared_from_this<Router> {
     const std::vector<std::shared_ptr<ReplicaSet>> shards_;
     const RouterOptions options_;
     mutable FeatureCounts counts_;
+    AskingTurns turns_;
     mutable std::mutex mutex_;
     std::shared_ptr<const Settled> settled_;
 };
