@@ -112,8 +112,7 @@ class Router : public std::enable_shared_from_this<Router> {
 
     // Plans the lookup, and sends the requests. seconds: how long it may take. budget: holds the memory of the tensors and of
     // the shards' answers; null: there is no budget. turn: ends with the last answer. Throws InvalidInput, FeatureError and
-    // TooLarge for a batch that does not fit the slots or a limit, and grpc::CallFailed if the tensors do not fit what is left of
-    // the budget.
+    // TooLarge for a batch that does not fit the slots or a limit, and grpc::CallFailed if the tensors do not fit the budget.
     std::unique_ptr<Lookup> begin(const Batch& batch, double seconds, std::shared_ptr<grpc::MemoryBudget> budget = nullptr,
                                   AskingTurns::Turn turn = {}) const;
 
