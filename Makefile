@@ -32,7 +32,7 @@ CONCURRENT := $(basename $(notdir $(wildcard native/tests/*concurrent*_test.cpp)
 UNRANDOMISED = $(shell [ "$$(cat /proc/sys/vm/mmap_rnd_bits 2>/dev/null || echo 0)" -gt 28 ] && \
 	setarch -R true 2>/dev/null && echo setarch -R)
 
-.PHONY: help setup build real-model node clients test test-unit coverage demo crash-test drift-soak homes-test lint format docs native-test fuzz bench wheel proto lock clean
+.PHONY: help setup build real-model node clients peers test test-unit coverage demo crash-test drift-soak soak homes-test lint format docs native-test fuzz bench wheel proto lock clean
 
 help:  ## list the verbs
 	@sed -nE 's/^([a-z-]+):.*## (.*)/  make \1	\2/p' $(firstword $(MAKEFILE_LIST)) | expand -t 22
@@ -72,6 +72,11 @@ clients: setup  ## install tritonclient and KServe's SDK into build/clients, for
 	[ -x build/clients/bin/python ] || $(PYTHON) -m venv build/clients
 	build/clients/bin/python -m pip install --quiet --requirement tests/support/inference_clients/requirements.txt
 
+peers: setup  ## install mosec and LitServe into build/peers, for benchmarks/bench_peers.py
+	[ -x build/peers/bin/python ] || $(PYTHON) -m venv build/peers
+	$(PY) examples/homes/share_packages.py build/peers
+	build/peers/bin/python -m pip install --quiet --requirement benchmarks/peers/requirements.txt
+
 test: build  ## run the Python tests; ARGS=... goes to pytest
 	$(PY) -m pytest -n $(JOBS) --dist loadfile --no-loadscope-reorder $(ARGS)
 
@@ -91,6 +96,10 @@ KILLS ?= 1000
 SEED ?=
 crash-test: build  ## kill embedding servers KILLS=1000 times while packets arrive, and compare all rows; SEED=... makes the same choices
 	$(PY) -m tests.support.crash_loop --kills $(KILLS) $(if $(SEED),--seed $(SEED))
+
+MINUTES ?= 60
+soak: build  ## load a model server for MINUTES=60 with swaps, scalings and kills, and check that nothing grows or is lost
+	$(PY) -m tests.support.soak --minutes $(MINUTES)
 
 drift-soak: build  ## send ten million rows through the watch for drift, and check that its memory stays as it is
 	PYTHONPATH=. $(PY) benchmarks/soak_drift.py

@@ -68,13 +68,19 @@ def dict_of(headers: Message) -> Mapping[str, str]:
     return defaultdict(lambda: "", {name.lower(): value for name, value in headers.items()})
 
 
-def ask(url: str, data: bytes | None = None, method: str | None = None, headers: Mapping[str, str] | None = None) -> Answer:
+def ask(
+    url: str,
+    data: bytes | None = None,
+    method: str | None = None,
+    headers: Mapping[str, str] | None = None,
+    timeout: float = PATIENCE,
+) -> Answer:
     """Whatever the status is."""
     request = urllib.request.Request(
         url, data=data, method=method, headers={"Content-Type": "application/octet-stream", **(headers or {})}
     )
     try:
-        with urllib.request.urlopen(request, timeout=PATIENCE) as answer:
+        with urllib.request.urlopen(request, timeout=timeout) as answer:
             return Answer(answer.status, answer.reason, dict_of(answer.headers), answer.read())
     except urllib.error.HTTPError as error:
         with error:
