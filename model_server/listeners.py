@@ -1,20 +1,32 @@
-"""Where a model server listens: REST for predictions, management and metrics, and gRPC for the first two."""
+"""Where a model server listens: REST for predictions, management and metrics, and gRPC for the first two.
+
+Listeners of REST that have the same address are one, as in TorchServe.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Collection, Mapping, Sequence
+
 from persia._core.inference import Answers, ExchangeQueue, HttpServer, Models, Reactor
+from persia.errors import ConfigError
 from persia.serving.server import Server
+from persia.system.address import host_and_port
 
 from .open_inference.grpc_service import SERVICES
 from .protection import Protection
 from .rpc import INFERENCE, MANAGEMENT
 from .settings import Settings
 
-__all__ = ["Listeners"]
+__all__ = ["Listeners", "Roles"]
+
+# What a listener of REST answers: of "inference", "management" and "metrics" one or several.
+Roles = tuple[str, ...]
+_FILE = "config.properties"
+_BOTH = ("inference", "management")  # where they are one, the metrics are there as well, also if they have their own address
 
 
 class Listeners:
-    """`lines`: what the native core leaves to Python, by the listener over which it came. `grpc`: the servers by name."""
+    """`lines`: what the native core leaves to Python, by the roles of the listener over which it came. `grpc`: by name."""
 
     def __init__(self, settings: Settings, protection: Protection, reactor: Reactor, models: Models, answers: Answers) -> None:
         """Raises ConfigError."""
@@ -22,10 +34,17 @@ class Listeners:
         self._protection = protection
         self._reactor = reactor
         self._answers = answers
-        self.lines = {name: ExchangeQueue() for name in ("inference", "management", "metrics")}
-        self._http = {"inference": self._http_server("inference", models), "management": self._http_server("management")}
+        rest = {"inference": settings.inference, "management": settings.management}
         if settings.metrics.offered:
-            self._http["metrics"] = self._http_server("metrics")
+            rest["metrics"] = settings.metrics.address
+        over_grpc = {"grpc_inference": settings.grpc_inference, "grpc_management": settings.grpc_management}
+        together = _by_address(rest)
+        _check(together, over_grpc, settings.access.encrypted)
+        if settings.metrics.offered:
+            together = [(*roles, "metrics") if roles == _BOTH else roles for roles in together]
+        self._addresses = rest | over_grpc
+        self.lines = {roles: ExchangeQueue() for roles in together}
+        self._http = {roles: self._http_server(roles, models) for roles in together}
         self.grpc = {
             "grpc_inference": self._grpc_server("grpc_inference", INFERENCE, *SERVICES),
             "grpc_management": self._grpc_server("grpc_management", MANAGEMENT),
@@ -33,18 +52,11 @@ class Listeners:
 
     def listen(self) -> dict[str, str]:
         """The addresses with their ports. Raises Unavailable, InvalidInput, ConfigError, OSError."""
-        settings = self._settings
-        wanted = {
-            "inference": settings.inference,
-            "management": settings.management,
-            "metrics": settings.metrics.address,
-            "grpc_inference": settings.grpc_inference,
-            "grpc_management": settings.grpc_management,
-        }
-        servers: dict[str, HttpServer | Server] = {**self._http, **self.grpc}
-        for name in servers:
-            self._protection.check(name, wanted[name])
-        return {name: server.listen(wanted[name]) for name, server in servers.items()}
+        for name, address in self._addresses.items():
+            self._protection.check(name, address)
+        listening = {roles: server.listen(self._addresses[roles[0]]) for roles, server in self._http.items()}
+        over_grpc = {name: server.listen(self._addresses[name]) for name, server in self.grpc.items()}
+        return {name: address for roles, address in listening.items() for name in roles} | over_grpc
 
     def start(self) -> None:
         """Calls over gRPC are answered from now on; HTTP needs those who take from the lines."""
@@ -61,20 +73,48 @@ class Listeners:
         for server in self.grpc.values():
             server.stop(seconds)
 
-    def _http_server(self, listener: str, models: Models | None = None) -> HttpServer:
+    def _http_server(self, roles: Roles, models: Models) -> HttpServer:
         return HttpServer(
             self._reactor,
-            self.lines[listener],
-            models=models,
-            guard=self._protection.guard(listener),
-            key_guard=self._protection.key_guard if listener == "management" else None,
+            self.lines[roles],
+            models=models if "inference" in roles else None,
+            guard=self._protection.guard(roles[0]),
+            guards_of_paths=self._protection.guards_of_paths(roles),
             answers=self._answers,
             cors=self._settings.access.cors,
             max_body_bytes=self._settings.max_request_size,
-            tls=self._protection.tls(listener),
+            tls=self._protection.tls(roles[0]),
         )
 
     def _grpc_server(self, listener: str, *services: str) -> Server:
         server = Server(services, guard=self._protection.guard(listener), tls=self._protection.tls(listener))
         server.native.set_observer(self._answers)
         return server
+
+
+def _by_address(addresses: Mapping[str, str]) -> list[Roles]:
+    """Those that listen at the same address together; with port 0 each gets another one."""
+    together: dict[str, Roles] = {}
+    for name, address in addresses.items():
+        key = name if _is_any(address) else address
+        together[key] = (*together.get(key, ()), name)
+    return list(together.values())
+
+
+def _is_any(address: str) -> bool:
+    return not address.startswith("unix:") and host_and_port(address)[1] == "0"
+
+
+def _check(together: Sequence[Roles], over_grpc: Mapping[str, str], encrypted: Collection[str]) -> None:
+    """Raises ConfigError."""
+    for roles in together:
+        if len({role in encrypted for role in roles}) > 1:
+            names = " and ".join(f"{role}_address" for role in roles)
+            raise ConfigError(f"{names} are the same: expected https for all of them or for none, got both", _FILE)
+    first, second = over_grpc.values()
+    if first == second and not _is_any(first):
+        raise ConfigError(
+            f"expected two addresses for gRPC, got {first} for inference and management: write another grpc_management_port, "
+            "as TorchServe needs it, too",
+            _FILE,
+        )

@@ -7,6 +7,7 @@ sockets speak TLS with it; else those that TorchServe's own keys name.
 from __future__ import annotations
 
 import logging
+from collections.abc import Collection
 from pathlib import Path
 
 import msgspec
@@ -63,10 +64,16 @@ class Protection:
             return self.keys.guards[_KINDS[listener]]
         return self._section.guard
 
-    @property
-    def key_guard(self) -> _core.security.Guard | None:
-        """Who may ask for new keys; None: there are none to be had."""
-        return None if self.keys is None else self.keys.guards[API]
+    def guards_of_paths(self, listeners: Collection[str]) -> dict[str, _core.security.Guard | None]:
+        """Who may ask by the first segment of a path, in the place of the guard of the first listener of one address."""
+        guards: dict[str, _core.security.Guard | None] = {}
+        if "management" in listeners:
+            guards |= dict.fromkeys(("models", "workflows"), self.guard("management"))
+            if self.keys is not None:
+                guards["token"] = self.keys.guards[API]
+        if "metrics" in listeners:
+            guards["metrics"] = self.guard(next(name for name in ("management", *listeners) if name in listeners))
+        return guards
 
     def tls(self, listener: str) -> _core.security.TlsContext | None:
         """What its connections are encrypted with; None: they are not. Raises ConfigError."""

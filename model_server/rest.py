@@ -1,4 +1,4 @@
-"""TorchServe's REST API for what is no prediction: management and health. Threads here take requests from a line."""
+"""TorchServe's REST API for what is no prediction: health, management, metrics. Threads here take requests from a line."""
 
 from __future__ import annotations
 
@@ -8,12 +8,15 @@ from typing import Any
 
 from persia._core.inference import Exchange, ExchangeQueue
 
+from .api_description import described_api, described_management, described_model
 from .exchanges import ExchangeThreads
 from .keys import Keys
+from .listeners import Roles
 from .management import Management
 from .open_inference.rest_api import answer_rest
 from .open_inference.served import ServedModels
 from .refusals import BadRequest, NoSuchMethod, NoSuchPath, Refusal, WorkflowNotFound
+from .rest_metrics import RestMetrics
 from .rest_models import NO_SUCH_METHOD, RestModels
 
 __all__ = ["RestManagement"]
@@ -33,14 +36,22 @@ class RestManagement:
     """Answers what stands in a line, in threads of its own."""
 
     def __init__(
-        self, management: Management, line: ExchangeQueue, manages: bool, keys: Keys | None = None, threads: int = 4
+        self,
+        management: Management,
+        line: ExchangeQueue,
+        roles: Roles,
+        metrics: RestMetrics,
+        keys: Keys | None = None,
+        threads: int = 4,
     ) -> None:
-        """manages: whether models may be managed here, or only asked for their health. keys: those that may be renewed."""
+        """roles: of the listener that fills the line. keys: those that may be renewed where models may be managed."""
+        self._roles = roles
+        self._metrics = metrics
         self._management = management
         self._models = RestModels(management)
         self._open_inference = ServedModels(management.registry)
-        self._manages = manages
-        self._keys = keys
+        self._manages = "management" in roles
+        self._keys = keys if self._manages else None
         self._threads = ExchangeThreads("rest", line, self._take, threads)
 
     def close(self) -> None:
@@ -48,6 +59,8 @@ class RestManagement:
         self._threads.close()
 
     def _take(self, exchange: Exchange) -> None:
+        if "metrics" in self._roles and exchange.segments == ["metrics"]:
+            return self._metrics.answer(exchange)
         try:
             status, answer = self._answer(exchange)
         except Refusal as refusal:
@@ -61,7 +74,13 @@ class RestManagement:
     def _answer(self, exchange: Exchange) -> tuple[int, Any]:
         """The status, and what is sent as JSON; None: an empty line. Raises Refusal."""
         match exchange.method, exchange.segments:
-            case _, ["ping"]:
+            case ("OPTIONS", []) | (_, ["api-description"]):
+                return 200, described_api(self._roles)
+            case "OPTIONS", ["predictions" | "explanations", name, *rest] if "inference" in self._roles:
+                return 200, described_model(self._management.registry.find(name, rest[0] if rest else None))
+            case "OPTIONS", ["models", name] if self._manages:
+                return 200, described_management(name)
+            case _, ["ping"] if "inference" in self._roles:
                 healthy = self._management.registry.is_ready()
                 return (200, {"status": "Healthy"}) if healthy else (500, {"status": "Unhealthy"})
             case _, []:

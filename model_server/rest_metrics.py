@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import logging
 
-from persia._core.inference import Exchange, ExchangeQueue
+from persia._core.inference import Exchange
 
-from .exchanges import ExchangeThreads
 from .metrics import Metrics
 from .prometheus_text import CONTENT_TYPE
 
@@ -16,17 +15,13 @@ log = logging.getLogger(__name__)
 
 
 class RestMetrics:
-    """Answers what stands in a line, in a thread of its own."""
+    """Thread safety: any thread may use it."""
 
-    def __init__(self, metrics: Metrics, line: ExchangeQueue) -> None:
+    def __init__(self, metrics: Metrics) -> None:
         self._metrics = metrics
-        self._threads = ExchangeThreads("metrics", line, self._answer, 1)
 
-    def close(self) -> None:
-        """Takes no more."""
-        self._threads.close()
-
-    def _answer(self, exchange: Exchange) -> None:
+    def answer(self, exchange: Exchange) -> None:
+        """The page, or that there is another one; raises nothing."""
         if exchange.segments != ["metrics"]:
             exchange.respond(404, [("content-type", "text/plain")], b"expected /metrics\n", close=True)
             return

@@ -14,6 +14,7 @@ from persia.security import Refreshing
 from persia.system.address import host_and_port
 from persia.torchserve.ready_line import ReadyLine
 
+from .exchanges import ExchangeThreads
 from .handler_metrics import OWN_NAMES, HandlerMetrics, read_names
 from .keeper import Keeper
 from .listeners import Listeners
@@ -72,11 +73,12 @@ class ModelServer:
     def start(self) -> None:
         """Answers from now on."""
         self._files.start()
-        lines = self._listeners.lines
-        self._rest: list[RestManagement | RestMetrics] = [
-            RestManagement(self._management, lines["inference"], manages=False),
-            RestManagement(self._management, lines["management"], manages=True, keys=self._protection.keys),
-            RestMetrics(self._metrics, lines["metrics"]),
+        page = RestMetrics(self._metrics)
+        self._rest: list[RestManagement | ExchangeThreads] = [
+            ExchangeThreads("metrics", line, page.answer, 1)
+            if roles == ("metrics",)
+            else RestManagement(self._management, line, roles, page, self._protection.keys)
+            for roles, line in self._listeners.lines.items()
         ]
         self._listeners.start()
 

@@ -2,6 +2,7 @@
 #include "http/server.hpp"
 
 #include <nanobind/nanobind.h>
+#include <nanobind/stl/map.h>
 #include <nanobind/stl/pair.h>
 #include <nanobind/stl/shared_ptr.h>
 #include <nanobind/stl/string.h>
@@ -10,6 +11,7 @@
 
 #include <algorithm>
 #include <cstdint>
+#include <map>
 #include <memory>
 #include <string>
 #include <tuple>
@@ -85,19 +87,20 @@ void http_server(nb::module_& module) {
         .def(
             "__init__",
             [](Server* self, net::Reactor& reactor, std::shared_ptr<ExchangeQueue> others, std::shared_ptr<Models> models,
-               std::shared_ptr<grpc::Guard> guard, std::shared_ptr<grpc::Guard> key_guard, std::shared_ptr<Answers> answers,
-               std::tuple<std::string, std::string, std::string> cors, std::size_t max_body_bytes, std::size_t max_connections,
-               std::shared_ptr<grpc::TlsContext> tls) {
+               std::shared_ptr<grpc::Guard> guard, std::map<std::string, std::shared_ptr<grpc::Guard>> guards_of_paths,
+               std::shared_ptr<Answers> answers, std::tuple<std::string, std::string, std::string> cors,
+               std::size_t max_body_bytes, std::size_t max_connections, std::shared_ptr<grpc::TlsContext> tls) {
                 http::ServerLimits limits;
                 limits.max_body_bytes = max_body_bytes;
                 limits.max_connections = max_connections;
-                inference::RestAccess access{std::move(guard), std::move(key_guard),
+                inference::RestAccess access{std::move(guard), std::move(guards_of_paths),
                                              std::make_from_tuple<inference::Cors>(std::move(cors))};
                 inference::RestParts parts{std::move(models), std::move(others), std::move(access), std::move(answers)};
                 new (self) Server(limits, reactor, std::make_shared<RestService>(std::move(parts), reactor), std::move(tls));
             },
             nb::arg("reactor"), nb::arg("others"), nb::kw_only(), nb::arg("models").none() = nb::none(),
-            nb::arg("guard").none() = nb::none(), nb::arg("key_guard").none() = nb::none(),
+            nb::arg("guard").none() = nb::none(),
+            nb::arg("guards_of_paths") = std::map<std::string, std::shared_ptr<grpc::Guard>>(),
             nb::arg("answers").none() = nb::none(), nb::arg("cors") = std::tuple<std::string, std::string, std::string>(),
             nb::arg("max_body_bytes") = 6'553'500, nb::arg("max_connections") = 16'384, nb::arg("tls").none() = nb::none(),
             nb::keep_alive<1, 2>())

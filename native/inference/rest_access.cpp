@@ -8,10 +8,18 @@ namespace persia::inference {
 
 namespace {
 
-// As those read it who answer: with what is encoded in the target decoded.
-bool is_about_keys(const http::RequestHead& head) {
+// Of the API, which needs no key.
+bool is_description(const std::string& method, const std::vector<std::string>& segments) {
+    return segments.empty() ? method == "OPTIONS" : segments.size() == 1 && segments[0] == "api-description";
+}
+
+// Who may ask, null: everybody. The path counts as those read it who answer: with what is encoded in it decoded.
+const grpc::Guard* guard_for(const RestAccess& access, const http::RequestHead& head) {
     const auto target = http::parse_target(head.target);
-    return target && target->segments.size() == 1 && target->segments[0] == "token";
+    if (!target || is_invocation(target->segments)) return access.guard.get();
+    if (is_description(head.method, target->segments)) return nullptr;
+    const auto found = target->segments.empty() ? access.of_paths.end() : access.of_paths.find(target->segments[0]);
+    return found == access.of_paths.end() ? access.guard.get() : found->second.get();
 }
 
 // TorchServe's own keys are refused as TorchServe refuses them, with 400.
@@ -29,9 +37,14 @@ bool is_preflight(const http::RequestHead& head) {
     return head.method == "OPTIONS" && http::find(head.headers, "access-control-request-method") != nullptr;
 }
 
+bool is_invocation(const std::vector<std::string>& segments) {
+    return (segments.size() == 1 && segments[0] == "invocations") ||
+           (segments.size() == 3 && segments[0] == "models" && segments[2] == "invoke");
+}
+
 std::variant<std::string, http::Response> RestAccess::admit(const http::RequestHead& head, std::string_view certificate) const {
     if (is_preflight(head)) return std::string();  // browsers show nothing with it
-    const grpc::Guard* asked = key_guard && is_about_keys(head) ? key_guard.get() : guard.get();
+    const grpc::Guard* asked = guard_for(*this, head);
     if (asked == nullptr) return std::string(certificate);
     const std::string* authorization = http::find(head.headers, "authorization");
     auto identity = asked->identity_of(authorization == nullptr ? std::string_view() : *authorization, certificate);

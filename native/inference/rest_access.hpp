@@ -1,10 +1,12 @@
 // Who may ask over REST: by a key, a token or a certificate, and from which pages.
 #pragma once
 
+#include <map>
 #include <memory>
 #include <string>
 #include <string_view>
 #include <variant>
+#include <vector>
 
 #include "grpc/guard.hpp"
 #include "http/exchange.hpp"
@@ -17,8 +19,10 @@ struct Cors {
 };
 
 struct RestAccess {
-    std::shared_ptr<const grpc::Guard> guard;      // null: everybody may ask
-    std::shared_ptr<const grpc::Guard> key_guard;  // who may ask for new keys at `/token`; null: nothing is there
+    using GuardPtr = std::shared_ptr<grpc::Guard>;
+
+    GuardPtr guard;                            // null: everybody may ask
+    std::map<std::string, GuardPtr> of_paths;  // by the first segment of a path, in the place of `guard`
     Cors cors;
 
     // As of http::Service.
@@ -28,5 +32,8 @@ struct RestAccess {
 
 // Of a browser that asks whether a page may ask. It is answered with no more than that.
 bool is_preflight(const http::RequestHead& head);
+
+// Whether it is `/invocations` or `/models/NAME/invoke`, as SageMaker asks for predictions.
+bool is_invocation(const std::vector<std::string>& segments);
 
 }  // namespace persia::inference

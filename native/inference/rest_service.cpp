@@ -42,10 +42,11 @@ std::optional<Route> kserve_route(const std::string& segment) {
     return std::nullopt;
 }
 
-// nullopt: it asks for no prediction.
-std::optional<Route> route_of(const http::Target& target) {
+// nullopt: it asks for no prediction. OPTIONS asks what may be asked of a model.
+std::optional<Route> route_of(const http::Request& request) {
+    const http::Target& target = request.target;
     const auto& segments = target.segments;
-    if (segments.empty()) return std::nullopt;
+    if (segments.empty() || request.head.method == "OPTIONS") return std::nullopt;
     const bool explains = segments[0] == "explanations";
     if (segments.size() > 1 && (segments[0] == "predictions" || explains)) {
         Route route;
@@ -56,11 +57,14 @@ std::optional<Route> route_of(const http::Target& target) {
         return route;
     }
     if (segments.size() == 3 && segments[0] == "v1" && segments[1] == "models") return kserve_route(segments[2]);
-    const bool invokes = segments.size() == 1 && segments[0] == "invocations";
-    if (invokes || (segments.size() == 3 && segments[0] == "models" && segments[2] == "invoke")) {
+    if (is_invocation(segments)) {
         Route route;
-        if (!invokes) route.model = segments[1];
-        if (const std::string* name = target.parameter("model_name"); invokes && name != nullptr) route.model = *name;
+        const std::string* name = target.parameter("model_name");
+        if (segments.size() > 1) {
+            route.model = segments[1];
+        } else if (name != nullptr) {
+            route.model = *name;
+        }
         route.query_is_input = true;
         route.has_url_path = false;
         return route;
@@ -176,7 +180,7 @@ void RestService::on_request(const ExchangePtr& exchange) {
     if (is_preflight(exchange->request().head)) return exchange->respond({200, "", {}, {}, false});
     if (parts_.models) {
         const Models& models = *parts_.models;
-        if (auto route = route_of(exchange->request().target)) return predict(models, exchange, std::move(*route), reactor_);
+        if (auto route = route_of(exchange->request())) return predict(models, exchange, std::move(*route), reactor_);
         if (auto route = open_inference_route(exchange->request())) return infer(models, exchange, *route, reactor_);
     }
     if (!parts_.others->put(exchange)) {

@@ -213,6 +213,9 @@ management DELETE models/other
 management POST models {}
 management POST models []
 management GET models
+management GET ping
+inference OPTIONS predictions/none
+inference OPTIONS explanations/none
 """
 
 
