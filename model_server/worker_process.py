@@ -175,7 +175,7 @@ class WorkerProcess:
                 raise OutOfMemory(message)
             if code != 200:
                 raise WorkerFailed(message)
-            worker = self._model.add_worker(ours.detach())
+            worker = self._model.add_worker(ours.detach(), process.pid)
         with self._lock:
             self._worker = worker
         if self._stopping.is_set():
@@ -232,7 +232,7 @@ class WorkerProcess:
                 log.error(
                     "worker %s of %s is ended: it has %d bytes, and may have %d", self.id, self._plan.model_name, grown, limit
                 )
-                worker.end(f"the worker has grown beyond its memoryLimitMiB of {limit >> 20}")
+                worker.end(OutOfMemory.status, f"the worker has grown beyond its memoryLimitMiB of {limit >> 20}")
         with self._lock:
             self._worker = None
         process = self._process

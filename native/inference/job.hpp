@@ -7,6 +7,7 @@
 #include <memory>
 #include <optional>
 #include <string>
+#include <vector>
 
 #include "inference/worker_frames.hpp"
 
@@ -57,5 +58,9 @@ struct Job {
     bool alone = false;                             // shares no batch: it asks the handler for something else than predictions
     std::shared_ptr<AskedTotals> totals = nullptr;  // it counts there; null: nowhere
 };
+
+inline void fail_all(const std::vector<Job>& jobs, const Failure& failure) {
+    for (const Job& job : jobs) job.responder->on_failure(failure);
+}
 
 }  // namespace persia::inference

@@ -45,8 +45,8 @@ void ModelVersion::expect_workers(std::size_t count) {
     for (const Job& job : without) job.responder->on_failure(no_worker(job));
 }
 
-std::shared_ptr<Worker> ModelVersion::add_worker(int socket) {
-    auto worker = std::make_shared<Worker>(socket, limits_.worker, reactor_, weak_from_this());
+std::shared_ptr<Worker> ModelVersion::add_worker(int socket, pid_t process) {
+    auto worker = std::make_shared<Worker>(socket, process, limits_.worker, reactor_, weak_from_this());
     {
         const std::lock_guard lock(mutex_);
         workers_.push_back(worker);

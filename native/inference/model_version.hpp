@@ -38,7 +38,7 @@ class ModelVersion final : public Employer, public std::enable_shared_from_this<
     // How many workers it is to have, of which some may be on their way. 0: who waits is told that there is none.
     void expect_workers(std::size_t count);
     // Takes the socket. The worker has loaded the model.
-    std::shared_ptr<Worker> add_worker(int socket);
+    std::shared_ptr<Worker> add_worker(int socket, pid_t process);
 
     // Nothing waits and nothing is worked on, or so long has passed: then false.
     bool wait_until_idle(std::chrono::milliseconds timeout) const;

@@ -26,10 +26,6 @@ bool has_more(const Prediction& prediction) {
                        [](const auto& header) { return header.first == kStreamHeader && header.second == "true"; });
 }
 
-void fail_all(const std::vector<Job>& jobs, const Failure& failure) {
-    for (const Job& job : jobs) job.responder->on_failure(failure);
-}
-
 // Replies name requests by their ids, and callers may have given two of them the same one.
 void make_distinct(std::vector<Job>& batch) {
     std::unordered_set<std::string_view> ids;
@@ -49,8 +45,9 @@ struct Answer {
 
 }  // namespace
 
-Worker::Worker(int socket, const WorkerLimits& limits, net::Reactor& reactor, std::weak_ptr<Employer> employer)
-    : socket_(socket), limits_(limits), reactor_(reactor), employer_(std::move(employer)), reader_(limits.max_body_bytes) {}
+Worker::Worker(int socket, pid_t process, const WorkerLimits& limits, net::Reactor& reactor, std::weak_ptr<Employer> employer)
+    : socket_(socket), process_(process), limits_(limits), reactor_(reactor), employer_(std::move(employer)),
+      reader_(limits.max_body_bytes) {}
 
 Worker::~Worker() { close(socket_); }
 
@@ -80,24 +77,7 @@ void Worker::send(std::vector<Job> batch) {
             }
         }
     }
-    end_as(Ending::lost, "Worker died.");
-}
-
-void Worker::retire() {
-    {
-        const std::lock_guard lock(mutex_);
-        retiring_ = true;
-        if (!batch_.empty()) return;
-    }
-    end_as(Ending::retired, "");
-}
-
-void Worker::end(const std::string& why) { end_as(Ending::lost, why); }
-
-Worker::Ending Worker::wait(std::chrono::milliseconds timeout) const {
-    std::unique_lock lock(mutex_);
-    ended_.wait_for(lock, timeout, [this] { return ending_ != Ending::none; });
-    return ending_;
+    on_closed();
 }
 
 void Worker::on_ready(std::uint32_t) {
@@ -109,7 +89,7 @@ void Worker::on_ready(std::uint32_t) {
         alive = read_some(replies) && write_some();
     }
     for (WorkerReply& reply : replies) take_reply(std::move(reply));
-    if (!alive) return end_as(Ending::lost, "Worker died.");
+    if (!alive) return on_closed();
     const std::lock_guard lock(mutex_);
     if (ending_ != Ending::none) return;
     reactor_.wait_for(key_, socket_, kReadable | (unsent_.empty() ? 0U : EPOLLOUT));
@@ -238,54 +218,6 @@ void Worker::finish_batch() {
     if (employer) employer->on_batch_done(shared_from_this(), took);
     if (is_retired) return end_as(Ending::retired, "");
     if (employer) employer->on_free(shared_from_this());
-}
-
-void Worker::end_as(Ending ending, const std::string& why) {
-    std::vector<Job> lost;
-    bool heard_of_it = true, is_first = false;
-    {
-        const std::lock_guard lock(mutex_);
-        lost = std::exchange(batch_, {});
-        heard_of_it = has_sent_;
-        unsent_.clear();
-        is_first = ending_ == Ending::none;
-        if (is_first) ending_ = ending;
-    }
-    const auto employer = employer_.lock();
-    if (is_first) {
-        reactor_.forget(key_);
-        shutdown(socket_, SHUT_RDWR);
-        ended_.notify_all();
-        if (employer) employer->on_lost(shared_from_this());
-    }
-    if (!lost.empty() && employer && !heard_of_it) return employer->on_unsent(std::move(lost));
-    fail_all(lost, {Failure::Kind::worker_died, 500, why, {}});
-}
-
-// With the lock.
-void Worker::watch_time() {
-    if (limits_.response_timeout.count() == 0) return;
-    patience_ends_ = Clock::now() + limits_.response_timeout;
-    if (std::exchange(watches_time_, true)) return;
-    reactor_.at(patience_ends_, [weak = weak_from_this()] {
-        if (const auto worker = weak.lock()) worker->on_time();
-    });
-}
-
-void Worker::on_time() {
-    {
-        const std::lock_guard lock(mutex_);
-        watches_time_ = false;
-        if (batch_.empty() || ending_ != Ending::none) return;
-        if (Clock::now() < patience_ends_) {
-            watches_time_ = true;
-            reactor_.at(patience_ends_, [weak = weak_from_this()] {
-                if (const auto worker = weak.lock()) worker->on_time();
-            });
-            return;
-        }
-    }
-    end_as(Ending::timed_out, "Worker died.");
 }
 
 }  // namespace persia::inference

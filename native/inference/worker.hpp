@@ -1,6 +1,8 @@
 // A process that runs a handler, as its model server sees it: batches go to it one at a time, and replies come back.
 #pragma once
 
+#include <sys/types.h>
+
 #include <condition_variable>
 #include <cstddef>
 #include <memory>
@@ -39,8 +41,8 @@ struct WorkerLimits {
 // Thread safety: any thread may call all of it.
 class Worker final : public net::Watched, public std::enable_shared_from_this<Worker> {
   public:
-    // Takes the socket, and closes it.
-    Worker(int socket, const WorkerLimits& limits, net::Reactor& reactor, std::weak_ptr<Employer> employer);
+    // Takes the socket, and closes it. process: at its other end, a child of this one; 0: it is not known.
+    Worker(int socket, pid_t process, const WorkerLimits& limits, net::Reactor& reactor, std::weak_ptr<Employer> employer);
     ~Worker() override;
 
     // From now on it is read.
@@ -51,8 +53,8 @@ class Worker final : public net::Watched, public std::enable_shared_from_this<Wo
 
     // No more work: it ends when it has done its batch.
     void retire();
-    // It ends at once, and what it works on fails.
-    void end(const std::string& why);
+    // It ends at once, and what it works on fails with a status of HTTP's.
+    void end(int status, const std::string& why);
 
     enum class Ending { none, retired, lost, timed_out };
     // Waits until it has ended, for so long at most.
@@ -66,11 +68,14 @@ class Worker final : public net::Watched, public std::enable_shared_from_this<Wo
     bool read_some(std::vector<WorkerReply>& replies);
     void take_reply(WorkerReply reply);
     void finish_batch();
-    void end_as(Ending ending, const std::string& why);
+    void on_closed();
+    void look_at_end(int looks);
+    void end_as(Ending ending, const std::string& why, int status = 500);
     void watch_time();
     void on_time();
 
     const int socket_;
+    const pid_t process_;
     const WorkerLimits limits_;
     net::Reactor& reactor_;
     const std::weak_ptr<Employer> employer_;

@@ -1,4 +1,7 @@
 // Workers that end before, or while, they get their work.
+#include <sys/wait.h>
+
+#include <csignal>
 #include <thread>
 
 #include "check.hpp"
@@ -21,9 +24,9 @@ TEST(a_worker_that_is_lost_when_it_gets_a_batch_is_lost_once) {
     reactor.start(1);
     const auto told = std::make_shared<Told>();
     Process process;
-    const auto worker = std::make_shared<Worker>(process.server_end, WorkerLimits{}, reactor, told);
+    const auto worker = std::make_shared<Worker>(process.server_end, 0, WorkerLimits{}, reactor, told);
     worker->begin();
-    worker->end("it is not wanted");
+    worker->end(500, "it is not wanted");
     std::vector<Job> batch;
     batch.push_back(job_of(std::make_shared<Caller>(), "a"));
     worker->send(std::move(batch));
@@ -43,4 +46,30 @@ TEST(workers_that_die_at_once_are_counted_once) {
     const auto end = Clock::now() + kLong;
     while (served.model->counts().workers != 0 && Clock::now() < end) std::this_thread::yield();
     CHECK(served.model->counts().workers == 0 && served.model->counts().at_work == 0);
+}
+
+// A child that stands for a worker, and ends so.
+struct Child {
+    Child() : id(fork()) {
+        if (id != 0) return;
+        for (;;) pause();
+    }
+    ~Child() { waitpid(id, nullptr, 0); }
+    const pid_t id;
+};
+
+TEST(who_waits_for_a_process_that_was_killed_is_told_that_memory_is_short) {
+    for (const auto& [how, status] : {std::pair{SIGKILL, 507}, {SIGTERM, 500}}) {
+        const Child child;
+        const Served served;
+        Process process;
+        process.id = child.id;
+        const auto caller = served.ask("a");
+        const auto worker = served.hire(process);
+        CHECK(process.batch().size() == 1);
+        process.die();
+        kill(child.id, how);
+        CHECK(worker->wait(kLong) == Worker::Ending::lost);
+        CHECK(caller->failure() && caller->failure()->status == status && caller->failure()->message == "Worker died.");
+    }
 }

@@ -250,7 +250,7 @@ TEST(every_request_is_answered_while_workers_come_and_go) {
         processes.emplace_back([&served, &done, i] {
             for (int life = 0; !done; ++life) {
                 Process process;
-                const auto worker = served.model->add_worker(process.server_end);
+                const auto worker = served.model->add_worker(process.server_end, 0);
                 for (int batches = 0; !done; ++batches) {
                     if (batches == 20 + i) worker->retire();
                     const Ids ids = process.batch();
@@ -259,7 +259,7 @@ TEST(every_request_is_answered_while_workers_come_and_go) {
                     for (const std::string& id : ids) bodies.emplace_back(id, "to " + id);
                     process.reply(bodies);
                 }
-                if (done) worker->end("the test is over");
+                if (done) worker->end(500, "the test is over");
             }
         });
     }

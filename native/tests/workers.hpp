@@ -126,6 +126,7 @@ class Process {
     void say(const std::string& bytes) { static_cast<void>(send(socket_, bytes.data(), bytes.size(), MSG_NOSIGNAL)); }
 
     int server_end = -1;
+    pid_t id = 0;  // of a child that stands for it; 0: nothing does
 
   private:
     static std::string number(int value) {
@@ -165,7 +166,7 @@ struct Served {
 
     std::shared_ptr<Worker> hire(const Process& process) const {
         model->expect_workers(1);
-        return model->add_worker(process.server_end);
+        return model->add_worker(process.server_end, process.id);
     }
     std::shared_ptr<Caller> ask(const std::string& id) const {
         auto caller = std::make_shared<Caller>();

@@ -1,6 +1,6 @@
 """Models of a model server and their workers, and HTTP for them."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from typing_extensions import Buffer
@@ -19,7 +19,8 @@ class Worker:
 
     def retire(self) -> None:
         """It ends when it has done what it works on."""
-    def end(self, why: str) -> None: ...
+    def end(self, status: int, why: str) -> None:
+        """At once; what it works on fails with a status of HTTP's."""
     def wait(self, seconds: float) -> str:
         """How it has ended: "retired", "lost", "timed out"; "": it has not, after so many seconds."""
 
@@ -42,8 +43,8 @@ class ModelVersion:
     ) -> None: ...
     def expect_workers(self, count: int) -> None:
         """How many it is to have. 0: requests are refused rather than wait."""
-    def add_worker(self, socket: int) -> Worker:
-        """Takes the descriptor of a socket to a process that has loaded the model."""
+    def add_worker(self, socket: int, process: int) -> Worker:
+        """Takes the descriptor of a socket to a process that has loaded the model, and that process's number."""
     def wait_until_idle(self, seconds: float) -> bool: ...
     def ask(self, headers: Sequence[tuple[str, str]], seconds: float) -> tuple[bytes, str, str]:
         """A request without inputs: the answer's body, and of a failure its kind, such as "no worker", and its words."""
@@ -167,7 +168,7 @@ class HttpServer:
         *,
         models: Models | None = None,
         guard: Guard | None = None,
-        key_guard: Guard | None = None,
+        guards_of_paths: Mapping[str, Guard | None] = ...,
         answers: Answers | None = None,
         cors: tuple[str, str, str] = ...,
         max_body_bytes: int = ...,

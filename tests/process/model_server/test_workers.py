@@ -78,6 +78,26 @@ def test_a_worker_that_grows_costs_its_own_requests(server: ModelServerRun) -> N
     )
 
 
+def test_who_waits_for_a_worker_that_runs_out_of_memory_is_told_507(server: ModelServerRun) -> None:
+    """Also if the kernel kills it, which nobody else does with SIGKILL."""
+    answer = ask(server.inference("predictions/grows"), b"grow 700")
+    assert (answer.status, answer.json["type"]) == (507, "InternalServerException")
+    make_mar(server.store, "killed")
+    assert ask(server.management("models?url=killed-1.0.mar&initial_workers=1"), b"", "POST").status == 200
+    with ThreadPoolExecutor(1) as pool:
+        waiting = pool.submit(ask, server.inference("predictions/killed"), b"sleep 600")
+        wait_until(lambda: "persia_model_workers_busy" in (page := server.metrics()) and _is_busy(page, "killed"), "it works")
+        os.kill(server.workers("killed")[0]["pid"], signal.SIGKILL)
+        answer = waiting.result()
+    assert (answer.status, answer.json["message"]) == (507, "Worker died.")
+
+
+def _is_busy(page: str, model: str) -> bool:
+    return any(
+        line.startswith(f'persia_model_workers_busy{{model="{model}"') and line.endswith(" 1.0") for line in page.splitlines()
+    )
+
+
 def test_a_worker_that_fails_is_tried_again_until_it_is_given_up(server: ModelServerRun) -> None:
     answer = ask(server.management("models?url=fails_to_load-1.0.mar&synchronous=false"), b"", "POST")
     assert (answer.status, answer.json["status"]) == (202, "Processing worker updates...")

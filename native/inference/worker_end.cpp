@@ -1,0 +1,111 @@
+// How a worker ends: when it has done its work, or because its process has ended, does not answer, or may not go on.
+#include <sys/socket.h>
+#include <sys/wait.h>
+
+#include <csignal>
+#include <optional>
+#include <utility>
+
+#include "inference/worker.hpp"
+
+namespace persia::inference {
+
+namespace {
+
+// In which it can be seen how a process ends that has closed its connection.
+constexpr auto kLookEvery = std::chrono::milliseconds(1);
+constexpr int kLooks = 100;
+
+// HTTP's status: 507 if it was killed, which is mostly by the kernel for want of memory, else 500. nullopt: it has not ended.
+// process: a child of this process, for which its parent may still wait; 0, or one that was waited for: nothing is known of it.
+std::optional<int> status_of_end(pid_t process) {
+    siginfo_t end{};
+    if (process == 0 || waitid(P_PID, static_cast<id_t>(process), &end, WEXITED | WNOHANG | WNOWAIT) != 0) return 500;
+    if (end.si_pid == 0) return std::nullopt;
+    return end.si_code == CLD_KILLED && end.si_status == SIGKILL ? 507 : 500;
+}
+
+}  // namespace
+
+void Worker::retire() {
+    {
+        const std::lock_guard lock(mutex_);
+        retiring_ = true;
+        if (!batch_.empty()) return;
+    }
+    end_as(Ending::retired, "");
+}
+
+void Worker::end(int status, const std::string& why) { end_as(Ending::lost, why, status); }
+
+Worker::Ending Worker::wait(std::chrono::milliseconds timeout) const {
+    std::unique_lock lock(mutex_);
+    ended_.wait_for(lock, timeout, [this] { return ending_ != Ending::none; });
+    return ending_;
+}
+
+void Worker::on_closed() { look_at_end(kLooks); }
+
+// A process closes its connection a moment before it can be seen how it ends, which those who wait for its answers are told.
+void Worker::look_at_end(int looks) {
+    const auto status = status_of_end(process_);
+    bool is_waited_for = false;
+    {
+        const std::lock_guard lock(mutex_);
+        is_waited_for = !batch_.empty();
+    }
+    if (status || looks == 0 || !is_waited_for) return end_as(Ending::lost, "Worker died.", status.value_or(500));
+    reactor_.at(Clock::now() + kLookEvery, [weak = weak_from_this(), looks] {
+        if (const auto worker = weak.lock()) worker->look_at_end(looks - 1);
+    });
+}
+
+void Worker::end_as(Ending ending, const std::string& why, int status) {
+    std::vector<Job> lost;
+    bool heard_of_it = true, is_first = false;
+    {
+        const std::lock_guard lock(mutex_);
+        lost = std::exchange(batch_, {});
+        heard_of_it = has_sent_;
+        unsent_.clear();
+        is_first = ending_ == Ending::none;
+        if (is_first) ending_ = ending;
+    }
+    const auto employer = employer_.lock();
+    if (is_first) {
+        reactor_.forget(key_);
+        shutdown(socket_, SHUT_RDWR);
+        ended_.notify_all();
+        if (employer) employer->on_lost(shared_from_this());
+    }
+    if (!lost.empty() && employer && !heard_of_it) return employer->on_unsent(std::move(lost));
+    fail_all(lost, {Failure::Kind::worker_died, status, why, {}});
+}
+
+// With the lock.
+void Worker::watch_time() {
+    if (limits_.response_timeout.count() == 0) return;
+    patience_ends_ = Clock::now() + limits_.response_timeout;
+    if (std::exchange(watches_time_, true)) return;
+    reactor_.at(patience_ends_, [weak = weak_from_this()] {
+        if (const auto worker = weak.lock()) worker->on_time();
+    });
+}
+
+void Worker::on_time() {
+    {
+        const std::lock_guard lock(mutex_);
+        watches_time_ = false;
+        if (batch_.empty() || ending_ != Ending::none) return;
+        if (Clock::now() < patience_ends_) {
+            watches_time_ = true;
+            reactor_.at(patience_ends_, [weak = weak_from_this()] {
+                if (const auto worker = weak.lock()) worker->on_time();
+            });
+            return;
+        }
+    }
+    end_as(Ending::timed_out, "Worker died.");
+}
+
+}  // namespace persia::inference
