@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from .refusals import ArchiveUnreadable
+from .traffic import Share
 
 __all__ = ["ModelConfig"]
 
@@ -18,6 +19,7 @@ _NUMBERS = frozenset(
     ]
 )
 _FLAGS = frozenset(["useJobTicket", "useVenv"])
+_SHARES = frozenset(["trafficPercent", "stickyBy", "shadowShare"])
 _DEVICE_TYPES = ("cpu", "gpu")
 # A handler that is written for one of these would answer wrongly without it.
 _NOT_SERVED = {
@@ -82,8 +84,17 @@ class ModelConfig:
         """Empty: all that there are."""
         return tuple(self.values.get("deviceIds") or ())
 
+    @property
+    def share(self) -> Share:
+        """Of the requests that name no version, which this one takes when it comes."""
+        return Share(
+            self.number("trafficPercent") or 0, self.values.get("stickyBy") or "", float(self.values.get("shadowShare") or 0)
+        )
+
 
 def _problem(key: str, value: Any) -> str | None:
+    if key in _SHARES:
+        return _problem_of_share(key, value)
     if key in _NUMBERS:
         return (
             None
@@ -101,5 +112,15 @@ def _problem(key: str, value: Any) -> str | None:
         return "the model server keeps no sequences of requests together"
     if key in _NUMBERS | _FLAGS | _NOT_SERVED.keys():
         return None
-    near = difflib.get_close_matches(key, [*_NUMBERS, *_FLAGS, *_NOT_SERVED, *_NOTHING, "deviceType", "deviceIds"], 1, 0.85)
+    known = [*_NUMBERS, *_FLAGS, *_SHARES, *_NOT_SERVED, *_NOTHING, "deviceType", "deviceIds"]
+    near = difflib.get_close_matches(key, known, 1, 0.85)
     return f"did you mean {near[0]}?" if near else None
+
+
+def _problem_of_share(key: str, value: Any) -> str | None:
+    is_number = isinstance(value, (int, float)) and not isinstance(value, bool)
+    if key == "trafficPercent":
+        return None if isinstance(value, int) and is_number and 0 <= value <= 100 else f"expected 0 to 100, got {value!r}"
+    if key == "shadowShare":
+        return None if is_number and 0 <= value <= 1 else f"expected a number from 0 to 1, got {value!r}"
+    return None if isinstance(value, str) else f"expected the name of a header, got {value!r}"

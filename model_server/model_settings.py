@@ -10,6 +10,7 @@ from .archives import Archive
 from .model_config import ModelConfig
 from .refusals import BadRequest
 from .registration import Registration, ServerDefaults
+from .traffic import Share
 
 __all__ = ["MOST_WORKERS", "ModelSettings", "check_workers", "settle"]
 
@@ -38,6 +39,7 @@ class ModelSettings:
     device_type: str
     device_ids: tuple[int, ...]  # empty: all
     memory_limit_mib: int  # of a worker; 0: none
+    share: Share
 
 
 def settle(name: str, archive: Archive, config: ModelConfig, wanted: Registration, defaults: ServerDefaults) -> ModelSettings:
@@ -76,6 +78,7 @@ def settle(name: str, archive: Archive, config: ModelConfig, wanted: Registratio
         device_type="gpu" if has_gpus else "cpu",
         device_ids=config.device_ids,
         memory_limit_mib=number(None, "memoryLimitMiB", 0),
+        share=config.share,
     )
 
 

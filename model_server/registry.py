@@ -164,15 +164,18 @@ class Registry:
         return find_archive(wanted.url, self._defaults.store, self._defaults.allowed_urls)
 
     def _add(self, version: ServedVersion) -> None:
-        """Raises Duplicate."""
+        """Raises Duplicate, and BadRequest for a share that it cannot have."""
         name, number = version.facts.name, version.facts.archive.version
         with self._lock:
             versions = self._versions.setdefault(name, {})
             if number in versions:
                 raise Duplicate(f"Model version {number} is already registered for model {name}")
+            traffic = self._traffic.get(name, Traffic())
+            if versions and version.facts.registration.workers is None:  # who is restored has what was kept
+                traffic = traffic.with_share(number, version.facts.settings.share, self._default[name])
             versions[number] = version
             self._default.setdefault(name, number)
-            self._traffic.setdefault(name, Traffic())
+            self._traffic[name] = traffic
             self._publish(name)
 
     def _publish(self, name: str) -> None:

@@ -2,16 +2,25 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, NamedTuple
 
 from .refusals import BadRequest, VersionNotFound
 
-__all__ = ["Traffic", "parse_traffic"]
+__all__ = ["Share", "Traffic", "parse_traffic"]
 
 _MOST_WEIGHT = 1_000_000
 _KEYS = ("weights", "sticky_by", "shadow", "shadow_share")
+
+
+class Share(NamedTuple):
+    """What a version takes of the requests that the default one has, by its model-config.yaml: `shadow` as copies."""
+
+    percent: int = 0
+    sticky_by: str = ""
+    shadow: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -36,6 +45,23 @@ class Traffic:
         if not any(weights.values()):
             weights = {}
         return replace(self, weights=weights, shadow="" if self.shadow == version else self.shadow)
+
+    def with_share(self, version: str, share: Share, default: str) -> Traffic:
+        """As it goes on when a version has come, which takes its percents from the default one. Raises BadRequest."""
+        traffic = self
+        if share.percent:
+            weights = {name: 100 * weight for name, weight in (self.weights or {default: 1}).items()}
+            taken = share.percent * sum(weights.values()) // 100
+            if weights.get(default, 0) < taken:
+                raise BadRequest(
+                    f"expected at least {share.percent} % of the requests with the default version {default}, from which "
+                    f"version {version} takes its trafficPercent, got {dict(self.weights)}: change the weights before"
+                )
+            weights |= {default: weights[default] - taken, version: taken}
+            unit = math.gcd(*weights.values())
+            weights = {name: weight // unit for name, weight in weights.items()}
+            traffic = replace(traffic, weights=weights, sticky_by=share.sticky_by.lower() or self.sticky_by)
+        return replace(traffic, shadow=version, shadow_share=share.shadow) if share.shadow else traffic
 
     def described(self) -> dict[str, Any]:
         """As the management says it, and takes it."""
