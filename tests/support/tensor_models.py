@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
+import subprocess
+import sys
 import zipfile
 from pathlib import Path
 
@@ -10,6 +13,7 @@ import onnx
 import torch
 
 from persia.torch_deprecations import torch_deprecations_ignored
+from tests.support.places import ROOT
 
 WEIGHTS = [[1.0], [2.0]]
 
@@ -41,10 +45,13 @@ def save_scripted(path: Path, module: torch.nn.Module | None = None) -> None:
 
 
 def save_exported(path: Path) -> None:
+    torch.export.save(exported(), path)
+
+
+def exported() -> torch.export.ExportedProgram:
     batch = torch.export.Dim("batch", min=1, max=1000)
     example = (torch.ones(3, 2), torch.ones(3, 1))
-    shapes = {"x": {0: batch}, "scale": {0: batch}}
-    torch.export.save(torch.export.export(Scaled(), example, dynamic_shapes=shapes), path)
+    return torch.export.export(Scaled(), example, dynamic_shapes={"x": {0: batch}, "scale": {0: batch}})
 
 
 def save_onnx(path: Path) -> None:
@@ -66,6 +73,30 @@ def save_onnx(path: Path) -> None:
     ]
     weight = helper.make_tensor("weight", kinds.FLOAT, [2, 1], [1.0, 2.0])
     graph = helper.make_graph(nodes, "scaled", inputs, outputs, [weight])
+    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=9), str(path))
+
+
+def save_compiled(path: Path) -> None:
+    """By AOTInductor, for any number of rows; in a process of its own, as torch warns of itself meanwhile."""
+    code = f"""
+import torch
+from tests.support.tensor_models import exported
+torch._inductor.aoti_compile_and_package(exported(), package_path={str(path)!r})
+"""
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "TORCHINDUCTOR_CACHE_DIR": str(path.parent / "cache")}
+    subprocess.run([sys.executable, "-W", "ignore", "-c", code], check=True, env=environment)
+
+
+def save_bf16_onnx(path: Path) -> None:
+    """`y = 2 * x`, both of BF16, with the product in FP32."""
+    helper, kinds = onnx.helper, onnx.TensorProto
+    nodes = [
+        helper.make_node("Cast", ["x"], ["wide"], to=kinds.FLOAT),
+        helper.make_node("Add", ["wide", "wide"], ["sum"]),
+        helper.make_node("Cast", ["sum"], ["y"], to=kinds.BFLOAT16),
+    ]
+    x, y = (helper.make_tensor_value_info(name, kinds.BFLOAT16, ["batch", 2]) for name in "xy")
+    graph = helper.make_graph(nodes, "doubled", [x], [y])
     onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=9), str(path))
 
 
