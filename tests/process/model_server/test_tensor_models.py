@@ -16,7 +16,6 @@ from tests.support.tensor_models import (
     Optionals,
     make_bare_mar,
     save_bf16_onnx,
-    save_compiled,
     save_exported,
     save_onnx,
     save_scripted,
@@ -47,9 +46,8 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ModelServerRun]
     save_exported(store / "exported.pt2")
     save_onnx(store / "net.onnx")
     save_bf16_onnx(store / "halves.onnx")
-    save_compiled(store / "compiled.pt2")
     models = [make_bare_mar(store, "declared", store / "scripted.pt", DECLARED), "scripted.pt", "named=optionals.pt"]
-    models += ["exported.pt2", "net.onnx", "halves.onnx", "compiled.pt2"]
+    models += ["exported.pt2", "net.onnx", "halves.onnx"]
     with ModelServerRun(directory, store, "--models", *models) as run:
         run.wait_ready()
         yield run
@@ -134,13 +132,6 @@ def test_datatypes_reach_torch(server: ModelServerRun, datatype: str) -> None:
     answer = infer(server, "named", {"inputs": [tensor("rows_0", datatype, [2], [1, 2])]})
     assert answer.json["outputs"][0]["datatype"] == ("INT64" if "INT" in datatype else datatype)
     assert answer.json["outputs"][0]["data"] == [1, 2]
-
-
-def test_a_model_of_aotinductor_answers_from_its_worker(server: ModelServerRun) -> None:
-    inputs = [{**X, "name": "input0"}, {**SCALE, "name": "input1"}]
-    answer = infer(server, "compiled", {"inputs": inputs})
-    assert answer.status == 200, answer.body
-    assert [5.0, 110.0] in [one["data"] for one in answer.json["outputs"]]
 
 
 def test_numbers_of_bf16_reach_onnx_runtime_and_come_back(server: ModelServerRun) -> None:
