@@ -12,6 +12,7 @@ import click
 import pytest
 
 from persia.launcher import main
+from persia.serving.process import DRAIN_SECONDS as SERVERS_DRAIN_SECONDS
 from persia.torchserve.run.command import DRAIN_SECONDS, torchserve
 from tests.support.places import ROOT
 from tests.support.stacks import LAUNCHER
@@ -38,6 +39,7 @@ def test_there_is_a_unit_for_each_process_and_one_for_all() -> None:
     assert [unit.stem for unit in UNITS] == [
         "persia-embedding-server@",
         "persia-middleware",
+        "persia-model-server",
         "persia-torchserve",
         "persia-up",
     ]
@@ -84,6 +86,7 @@ def test_nobody_is_killed_who_still_drains() -> None:
     seconds = {unit.stem: int(setting(unit, "TimeoutStopSec")) for unit in UNITS}
     assert seconds["persia-torchserve"] > DRAIN_SECONDS + 5 + 5
     assert seconds["persia-up"] > DRAIN_SECONDS + 15 + 15 + 15
+    assert seconds["persia-model-server"] > 4 * SERVERS_DRAIN_SECONDS
     assert min(seconds.values()) > 10
     for unit in UNITS[2:]:
         assert setting(unit, "KillMode") == "mixed"

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from tests.support.model_servers import HANDLERS, LAUNCHER, ModelServerRun, ask, make_mar
+from tests.support.places import ROOT
 from tests.support.servers import PATIENCE, free_port, wait_until
 
 INNER = HANDLERS / "inner.py"
@@ -60,6 +61,16 @@ def test_start_and_stop_in_the_background(tmp_path: Path, places: tuple[str, str
     with pytest.raises(OSError):
         ask(f"{inference}/ping")
     assert run("--stop", cwd=tmp_path).stdout == "The model server is not running.\n"
+
+
+def test_the_command_of_the_page_on_moving(tmp_path: Path, places: tuple[str, str]) -> None:
+    page = (ROOT / "docs" / "moving-from-torchserve.md").read_text()
+    [command] = [line for line in page.splitlines() if line.startswith("persia-launcher model-server --start")]
+    make_mar(tmp_path / "model_store", "a", handler=INNER)
+    started = run(*command.split()[2:], "--disable-token-auth", cwd=tmp_path)
+    assert started.returncode == 0 and "Model server started." in started.stdout
+    wait_until(lambda: ask(f"{places[0]}/ping").status == 200, "the model is ready")
+    assert ask(f"{places[0]}/predictions/a", b"x").body == b"x"
 
 
 def test_a_start_that_fails_is_told_at_once(tmp_path: Path) -> None:

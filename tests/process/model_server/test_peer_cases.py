@@ -171,6 +171,40 @@ def test_more_answers_of_the_peer(sides: tuple[Side, Side]) -> None:
     assert different == {key: told for key, told in ALLOWED.items() if key[0] >= MORE_CASES[0].number}
 
 
+def test_the_page_on_moving_compares_the_two(sides: tuple[Side, Side]) -> None:
+    page = (ROOT / "docs" / "moving-from-torchserve.md").read_text()
+    (code,) = re.findall(r"^```python\n(.*?)^```", page, re.MULTILINE | re.DOTALL)
+    for side, place in zip(sides, ("127.0.0.1:8080", "127.0.0.1:9080"), strict=True):
+        ask(f"{side.rest}/models?url=inner.mar&model_name=my_model&initial_workers=1", None, "POST")
+        code = code.replace(place, side.inference.removeprefix("http://"))
+    found: dict[str, Any] = {}
+    exec(code, found)
+    assert found["theirs"] == found["ours"] == (200, None, b"a request")
+    for side in sides:
+        assert ask(f"{side.rest}/models/my_model", None, "DELETE").status == 200
+
+
+def operations_of(url: str) -> dict[tuple[str, str], tuple[str, set[str]]]:
+    """As a listener describes them: paths and methods, each with its id and the names of its parameters."""
+    paths = ask(url, None, "OPTIONS").json["paths"]
+    return {
+        (path, method): (operation["operationId"], {parameter["name"] for parameter in operation["parameters"]})
+        for path, methods in paths.items()
+        for method, operation in methods.items()
+    }
+
+
+@pytest.mark.parametrize("listener", ["inference", "rest"])
+def test_what_the_peer_describes_for_clients_is_described_as_well(sides: tuple[Side, Side], listener: str) -> None:
+    """TorchServe gives three operations of one listener the same id; ours are unique. What it ignores is not described."""
+    theirs, ours = (operations_of(f"{getattr(side, listener)}/") for side in sides)
+    theirs.pop(("/metrics", "get"))  # which is at an address of its own
+    assert theirs.keys() <= ours.keys()
+    for key, (name, parameters) in theirs.items():
+        assert ours[key][0] == name or key[0].startswith(("/v1", "/v2")), key
+        assert parameters - {"s3_sse_kms", "number_gpu", "timeout", "synchronous"} <= ours[key][1], key
+
+
 @pytest.mark.parametrize("wire", ["REST", "gRPC"])
 def test_the_peers_cases(sides: tuple[Side, Side], web_server: str, wire: str) -> None:
     asking = over_rest if wire == "REST" else over_grpc

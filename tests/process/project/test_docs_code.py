@@ -33,6 +33,7 @@ RUN_BY = {
     "docs/http-json.md": "test_http_json.py",
     "docs/ids.md": "test_ids_docs.py",
     "docs/model-authors.md": "test_model_authors_docs.py",
+    "docs/moving-from-torchserve.md": "test_peer_cases.py",
     "docs/writers.md": "test_writer_docs.py",
 }
 # The others, by a word of theirs.
