@@ -18,6 +18,7 @@ from pathlib import Path
 import numpy as np
 import torch
 import yaml
+from both_homes import model_server, side_by_side
 
 from persia.batch import IDTypeFeature, NonIDTypeFeature, PersiaBatch
 from persia.config import load_embedding_config
@@ -154,7 +155,7 @@ def show(step: str, text: str = "") -> None:
     sys.stdout.flush()
 
 
-def walk_through(demo: Demo, deployment: Deployment) -> None:
+def walk_through(demo: Demo, deployment: Deployment, stop: StopSignal) -> None:
     """The steps, each with what it changes."""
     *_, token_file = deployment.endpoints()
     first = demo.scores(token_file)
@@ -172,6 +173,13 @@ def walk_through(demo: Demo, deployment: Deployment) -> None:
     if third == second:
         raise SystemExit("the new version changed nothing")
     show("version 2.0 of the dense model was registered, and took the place of 1.0 without a lost request", third)
+
+    show("starting the model server with the same archive")
+    middleware = f"127.0.0.1:{demo.middleware}"
+    with model_server(demo.directory, demo.directory / "store", "ctr=ctr-2.0.mar", middleware, stop.wait_for) as address:
+        homes = {"TorchServe": (f"127.0.0.1:{demo.inference}", token_file), "model server": (address, "")}
+        shown = side_by_side("ctr", homes, demo.batch.read_bytes())
+    show("both homes served the same archive to the same client", shown)
 
 
 def addresses(demo: Demo, token_file: str) -> str:
@@ -222,7 +230,7 @@ def main() -> int:
         deployment = Deployment(demo.plan(), print, stop.wait_for)
         try:
             deployment.start()
-            walk_through(demo, deployment)
+            walk_through(demo, deployment, stop)
             show("all of it is up", addresses(demo, deployment.endpoints()[2]))
             if not once:
                 print("\nCtrl-C stops all.", flush=True)
