@@ -73,7 +73,7 @@ struct PyLookup {
 };
 
 std::unique_ptr<PyLookup> begin_lookup(Router& self, const DecodedBatch& batch, double seconds) {
-    const ReleasedForWork released(batch.buffer.bytes().size());
+    const ReleasedForWork released(batch.bytes);
     return std::make_unique<PyLookup>(PyLookup{self.begin(batch.batch, seconds)});
 }
 

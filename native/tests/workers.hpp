@@ -123,6 +123,16 @@ class Process {
         }
         say(reply + number(-1));
     }
+    // One is refused, and others are answered.
+    void refuse(const std::string& id, int status, const std::string& why,
+                const std::vector<std::pair<std::string, std::string>>& bodies) {
+        std::string reply = number(200) + sized("") + sized(id) + sized("") + number(status) + sized("") + number(1) +
+                            sized(":refusal") + sized("true") + sized(why);
+        for (const auto& [other, body] : bodies) {
+            reply += sized(other) + sized("") + number(200) + sized("") + number(0) + sized(body);
+        }
+        say(reply + number(-1));
+    }
     void say(const std::string& bytes) { static_cast<void>(send(socket_, bytes.data(), bytes.size(), MSG_NOSIGNAL)); }
 
     int server_end = -1;

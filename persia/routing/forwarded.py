@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 
 from persia import _core
 from persia.config.slots_match import SlotLike
-from persia.errors import ConfigError, PersiaError
+from persia.errors import ConfigError, InvalidInput, PersiaError
 from persia.routing.expected_slots import PATH, ExpectedSlots
 from persia.routing.lookup import Lookup, OnBuffers, RouterOptions
 from persia.routing.per_process import PerProcess
@@ -53,6 +53,10 @@ class MiddlewareClient:
 
     def lookup(self, batch: _core.Batch, timeout: float | None = None, on_buffers: OnBuffers | None = None) -> Lookup:
         """As Lookups.lookup. on_buffers: not called, for the shapes come with the numbers."""
+        if batch.requests > 1:
+            raise InvalidInput(
+                "a batch that was merged is looked up by who asks the embedding servers, and not by a middleware"
+            )
         seconds = self.options.timeout if timeout is None else timeout
         began = time.monotonic()
         native = self.service.native
