@@ -121,7 +121,7 @@ class PersiaHandler(BaseHandler):  # type: ignore[misc]  # TorchServe has no typ
             log.warning("not warmed up: %s: %s", type(error).__name__, error)
 
     def handle(self, data: list[dict[str, Any]], context: Any) -> list[bytes | str | PredictionException]:
-        """One answer for each request. An error that is raised fails all of them."""
+        """Returns one answer for each request. An error that is raised fails all requests."""
         self.context = context
         try:
             outcomes = within_limit(context, self.outcomes_of(data), self.max_answer_mib)
@@ -143,7 +143,10 @@ class PersiaHandler(BaseHandler):  # type: ignore[misc]  # TorchServe has no typ
         return answers
 
     def outcomes_of(self, data: list[dict[str, Any]]) -> list[bytes | PersiaError]:
-        """An answer for each request, empty for one that is late, or the error that it alone is refused with."""
+        """Returns for each request its answer, or the error that this request alone is refused with.
+
+        The answer to a request whose time is over is empty.
+        """
         outcomes = Outcomes(self.context, len(data), takes_refusals(self.context))
         inputs = outcomes.step(lambda going: [self.inputs_of(data[i], self.context.get_all_request_header(i)) for i in going])
         found = outcomes.step(lambda going: self.in_time(self.preprocess([inputs[i] for i in going])))
@@ -163,14 +166,14 @@ class PersiaHandler(BaseHandler):  # type: ignore[misc]  # TorchServe has no typ
         return settled
 
     def inputs_of(self, request: dict[str, Any], headers: Any) -> dict[str, Any] | PersiaError:
-        """A request with a byte batch, whichever way it came, and with the format of its answer."""
+        """Brings a request into the form that has a byte batch and a format, or returns what is wrong with the request."""
         try:
             return with_accepted_format(as_inputs(request, headers, self.signature), headers)
         except (InvalidInput, TooLarge) as error:
             return error
 
     def in_time(self, found: Sequence[Features | PersiaError | None]) -> list[Features | PersiaError]:
-        """What preprocess gave: None is for a caller who waits no longer."""
+        """Turns each None of preprocess, which stands for a caller who no longer waits, into an error."""
         return [
             DeadlineExceeded("the caller's time was over before its embeddings came") if one is None else one for one in found
         ]
@@ -178,7 +181,10 @@ class PersiaHandler(BaseHandler):  # type: ignore[misc]  # TorchServe has no typ
     def answers_to(
         self, requests: list[dict[str, Any]], found: list[Features], name: Callable[[int], str]
     ) -> list[tuple[bytes, bool] | PersiaError]:
-        """The answers without their details, and of each whether the same was scored before. name: of a request."""
+        """Returns the answers without their details, and for each answer whether it was kept from an earlier request.
+
+        name: gives the name of a request.
+        """
 
         def score(indexes: list[int]) -> list[bytes | PersiaError]:
             scores = scores_of(self, [found[i] for i in indexes])
@@ -201,12 +207,12 @@ class PersiaHandler(BaseHandler):  # type: ignore[misc]  # TorchServe has no typ
         ]
 
     def count_cached(self, kept: list[bool]) -> None:
-        """As TorchServe's metrics."""
+        """Counts in TorchServe's metrics which answers were kept."""
         self.context.metrics.add_counter("AnswerCacheHits", kept.count(True))
         self.context.metrics.add_counter("AnswerCacheMisses", kept.count(False))
 
     def told(self, i: int, request: dict[str, Any], features: Features, answer: bytes, cached: bool) -> bytes:
-        """An answer with what it was made of, in the answer or in headers, as the request asks for it."""
+        """Adds what an answer was made of, to the answer or in headers, as the request asks for it."""
         in_body = wants_details(request)
         if not (in_body or wants_headers(self.context.get_all_request_header(i))):
             return answer
@@ -216,25 +222,25 @@ class PersiaHandler(BaseHandler):  # type: ignore[misc]  # TorchServe has no typ
         return with_details(answer, details, format_of(request) == JSON) if in_body else answer
 
     def preprocess(self, data: list[dict[str, Any]]) -> list[Features | PersiaError | None]:
-        """Requests -> their tensors. Several are looked up at the same time, and are given up at the same time."""
+        """Turns requests into tensors. Several requests are looked up at the same time, and are given up at the same time."""
         end = time.monotonic() + self.timeout
         if len(data) == 1:
             return [self.features_of(data[0], seconds_left(data[0], end))]
         return features_together(self.lookups, self.threads, data, end, self.shares_lookups)
 
     def inference(self, data: list[Features], *args: Any, **kwargs: Any) -> list[Any]:
-        """Tensors -> what the model answers: a tensor, a tuple or list of tensors, or a dict of them."""
+        """Turns tensors into what the model answers: a tensor, a tuple or list of tensors, or a dict of tensors."""
         with torch.inference_mode():
             if self.merged_runs is not None:
                 return self.merged_runs.answers(self.model, data)
             return [self.model(features.dense, features.embeddings) for features in data]
 
     def postprocess(self, data: list[Any], requests: list[dict[str, Any]]) -> list[bytes | PersiaError]:
-        """Scores -> what goes over the wire, as each request asks for it."""
+        """Turns scores into the bytes of each answer, in the format that its request asks for."""
         return [self.answer_to(scores, request) for scores, request in zip(data, requests, strict=True)]
 
     def answer_to(self, scores: Any, request: dict[str, Any]) -> bytes | PersiaError:
-        """Of one request."""
+        """Turns the scores of one request into its answer, or returns what is wrong with the request."""
         try:
             answer: bytes = answer_of(scores, request, self.non_finite_scores)
             return answer
@@ -242,7 +248,7 @@ class PersiaHandler(BaseHandler):  # type: ignore[misc]  # TorchServe has no typ
             return error
 
     def features_of(self, request: dict[str, Any], seconds: float) -> RequestFeatures:
-        """The tensors of a request's batch."""
+        """Looks up the embeddings of a request's batch, and puts its tensors into the model's order."""
         return self.lookups.one(self.lookups.open(request, seconds))
 
 
