@@ -71,7 +71,7 @@ class PersiaHandler(BaseHandler):  # type: ignore[misc]  # TorchServe has no typ
         """How many a model server hands over at once if they wait. One where a subclass may count on that."""
         steps = ("handle", "preprocess", "inference", "postprocess")
         own = all(getattr(type(self), step) is getattr(PersiaHandler, step) for step in steps)
-        return MOST_AT_ONCE if self.shares_lookups and own else 1
+        return MOST_AT_ONCE if self.lookups.shares and own else 1
 
     def initialize(self, context: Any) -> None:
         """Loads the model. The embedding servers need not be there yet: a worker that waited for them would be killed."""
@@ -97,8 +97,7 @@ class PersiaHandler(BaseHandler):  # type: ignore[misc]  # TorchServe has no typ
         self.max_answer_mib = settings["max_answer_mib"]
         cache = settings["answer_cache_mib"]
         self.scored_before = ScoredBefore(cache << 20) if cache else None
-        self.lookups = RequestLookups(self.persia_context, check)
-        self.shares_lookups = settings["merge"] is not False
+        self.lookups = RequestLookups(self.persia_context, check, shares=settings["merge"] is not False)
         self.merged_runs = MergedRuns() if settings["merge"] == "model" else None
         self.threads = ThreadPoolExecutor(LOOKUPS, thread_name_prefix="lookup")
         self.drift = watch_of_model(context)
@@ -226,7 +225,7 @@ class PersiaHandler(BaseHandler):  # type: ignore[misc]  # TorchServe has no typ
         end = time.monotonic() + self.timeout
         if len(data) == 1:
             return [self.features_of(data[0], seconds_left(data[0], end))]
-        return features_together(self.lookups, self.threads, data, end, self.shares_lookups)
+        return features_together(self.lookups, self.threads, data, end)
 
     def inference(self, data: list[Features], *args: Any, **kwargs: Any) -> list[Any]:
         """Turns tensors into what the model answers: a tensor, a tuple or list of tensors, or a dict of tensors."""

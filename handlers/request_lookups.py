@@ -69,7 +69,9 @@ class GroupFeatures(Features):
 class RequestLookups:
     """Any number of threads may use it."""
 
-    def __init__(self, context: InferCtx, check: SignatureCheck | None) -> None:
+    def __init__(self, context: InferCtx, check: SignatureCheck | None, shares: bool) -> None:
+        """shares: whether several requests may share a lookup."""
+        self.shares = shares
         self._context = context
         self._check = check
 

@@ -25,12 +25,12 @@ _Got = TypeVar("_Got")
 
 
 def features_together(
-    lookups: RequestLookups, threads: Executor, requests: Sequence[Mapping[str, Any]], end: float, merges: bool
+    lookups: RequestLookups, threads: Executor, requests: Sequence[Mapping[str, Any]], end: float
 ) -> list[_Found]:
     """Of each request: None if its caller's time is over first, and what is wrong with it as an error.
 
     threads: for those that have a lookup of their own. end: by time.monotonic(), when all are given up.
-    merges: whether lookups are shared. Raises PersiaError where all are refused.
+    Raises PersiaError where all are refused.
     """
 
     def of_one(i: int, do: Callable[[int], _Got]) -> _Got | PersiaError | None:
@@ -53,7 +53,7 @@ def features_together(
     alone: list[int] = []
     small: dict[int, Opened] = {}
     for i, request in enumerate(requests):
-        if not merges or len(request.get(BATCH) or b"") > MOST_BYTES_OF_ONE:
+        if not lookups.shares or len(request.get(BATCH) or b"") > MOST_BYTES_OF_ONE:
             alone.append(i)
         elif isinstance(one := of_one(i, opened), Opened):
             small[i] = one

@@ -9,19 +9,6 @@
 using namespace workers;
 using namespace std::chrono_literals;
 
-namespace {
-
-ModelLimits batches_of(std::size_t size, std::chrono::milliseconds delay) {
-    ModelLimits limits;
-    limits.batch_size = size;
-    limits.max_batch_delay = delay;
-    return limits;
-}
-
-using Ids = std::vector<std::string>;
-
-}  // namespace
-
 TEST(a_request_goes_to_a_free_worker_and_its_answer_comes_back) {
     const Served served;
     Process process;
@@ -82,68 +69,6 @@ TEST(a_batch_waits_for_more_but_not_for_longer_than_its_delay) {
     lone->bodies();
     const auto first = served.ask("1"), second = served.ask("2");
     CHECK((process.batch() == Ids{"1", "2"}));
-}
-
-TEST(requests_that_wait_go_together_as_a_handler_takes_them_and_nobody_waits_for_others) {
-    const Served served(batches_of(1, 60s));
-    served.model->take_together(3);
-    Process process;
-    served.hire(process);
-    std::vector<std::shared_ptr<Caller>> callers{served.ask("0")};
-    CHECK(process.batch() == Ids{"0"});
-    for (const char* id : {"1", "2", "3", "4"}) callers.push_back(served.ask(id));
-    process.reply({{"0", "0"}});
-    CHECK((process.batch() == Ids{"1", "2", "3"}));
-    process.reply({{"1", "1"}, {"2", "2"}, {"3", "3"}});
-    CHECK(process.batch() == Ids{"4"});
-    process.reply({{"4", "4"}});
-    for (std::size_t i = 0; i < callers.size(); ++i) CHECK(callers[i]->bodies() == Ids{std::to_string(i)});
-}
-
-TEST(each_worker_takes_its_share_of_what_waits) {
-    const Served served;
-    served.model->take_together(16);
-    Process first, second;
-    served.hire(first);
-    served.hire(second);
-    std::vector<std::shared_ptr<Caller>> callers{served.ask("0"), served.ask("1")};
-    const Ids at_first = first.batch();
-    second.batch();
-    for (const char* id : {"2", "3", "4", "5"}) callers.push_back(served.ask(id));
-    first.reply({{at_first.front(), ""}});
-    CHECK((first.batch() == Ids{"2", "3"}));
-}
-
-TEST(large_requests_go_alone) {
-    const Served served;
-    served.model->take_together(16);
-    Process process;
-    served.hire(process);
-    const auto first = served.ask("0");
-    process.batch();
-    std::vector<std::shared_ptr<Caller>> callers;
-    for (const std::size_t bytes : {400'000, 400'000, 400'000, 2'000'000}) {
-        callers.push_back(std::make_shared<Caller>());
-        served.model->submit(job_of(callers.back(), std::to_string(callers.size()), std::string(bytes, 'x')));
-    }
-    process.reply({{"0", ""}});
-    CHECK((process.batch() == Ids{"1", "2"}));
-    process.reply({{"1", ""}, {"2", ""}});
-    CHECK(process.batch() == Ids{"3"});
-    process.reply({{"3", ""}});
-    CHECK(process.batch() == Ids{"4"});
-}
-
-TEST(a_worker_refuses_one_request_of_a_batch) {
-    const Served served(batches_of(2, 60s));
-    Process process;
-    served.hire(process);
-    const auto refused = served.ask("refused"), answered = served.ask("answered");
-    process.batch();
-    process.refuse("refused", 400, "no such feature", {{"answered", "answer"}});
-    const auto failure = refused->failure();
-    CHECK(failure->kind == Failure::Kind::handler && failure->status == 400 && failure->message == "no such feature");
-    CHECK(answered->bodies() == Ids{"answer"});
 }
 
 TEST(urgent_requests_go_first) {

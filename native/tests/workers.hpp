@@ -20,6 +20,15 @@ using namespace persia::inference;
 
 constexpr auto kLong = std::chrono::seconds(20);
 
+using Ids = std::vector<std::string>;
+
+inline ModelLimits batches_of(std::size_t size, std::chrono::milliseconds delay) {
+    ModelLimits limits;
+    limits.batch_size = size;
+    limits.max_batch_delay = delay;
+    return limits;
+}
+
 // Gets predictions and failures, and lets a test wait for them.
 class Caller final : public Responder {
   public:
