@@ -50,7 +50,7 @@ class MiddlewareClient:
         return self._service.get()
 
     def lookup(self, batch: _core.Batch, timeout: float | None = None, on_buffers: OnBuffers | None = None) -> Lookup:
-        """As Lookups.lookup. on_buffers: not called, for the shapes come with the numbers."""
+        """Does what Lookups.lookup says. on_buffers is not called, because the shapes come with the numbers."""
         seconds = self.options.timeout if timeout is None else timeout
         began = time.monotonic()
         native = self.service.native
