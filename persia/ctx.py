@@ -168,7 +168,7 @@ class InferCtx:
         """Does what get_embedding_from_bytes does, for a batch that persia._core.decode_batch returned.
 
         dense: the arrays of which the dense tensors are made, instead of the batch's own. end: a time by time.monotonic().
-        Of a batch that was merged (persia._core.merge_batches) the embeddings are those of all its batches, one after the other.
+        Of a merged batch (persia._core.merge_batches) the embeddings are those of all its batches, one after the other.
         """
         device = self._device if device_id is None else device_of(device_id)
         if end is None:
