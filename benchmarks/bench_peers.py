@@ -21,6 +21,7 @@ import tempfile
 import urllib.request
 from collections import defaultdict
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -126,7 +127,14 @@ def servers(answers_with: str, directory: Path) -> list[Asked]:
     )
     (store / "nothing.pt").unlink()
     (directory / "config.properties").write_text(PROPERTIES.format(rest, management, inference, grpc_management))
-    command = [LAUNCHER, "model-server", "--ts-config", directory / "config.properties", "--model-store", store]
+    command: list[str | Path] = [
+        LAUNCHER,
+        "model-server",
+        "--ts-config",
+        directory / "config.properties",
+        "--model-store",
+        store,
+    ]
     ours = home("model server", command, [rest, inference])
     at = ["--address", "127.0.0.1", "--port", str(mosec)]
     return [
@@ -159,7 +167,7 @@ def servers(answers_with: str, directory: Path) -> list[Asked]:
 def measure(asked: Sequence[Asked], body: bytes, options: argparse.Namespace, scratch: Path) -> dict[tuple[str, int], float]:
     """Medians of requests a second by server and callers."""
     for one in asked:
-        one.home.wait(lambda one=one: answered(one, body))
+        one.home.wait(partial(answered, one, body))
     first, *others = (one.once(body) for one in asked)
     assert all(other == first for other in others), "the servers answer different bytes"
     rates: dict[tuple[str, int], list[float]] = defaultdict(list)

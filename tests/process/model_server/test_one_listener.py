@@ -45,7 +45,6 @@ def with_keys(tmp_path_factory: pytest.TempPathFactory, store: Path) -> Iterator
     directory = tmp_path_factory.mktemp("with_keys")
     (directory / "keys.json").write_text(json.dumps(KEYS))
     (directory / "keys.json").chmod(0o600)
-    addresses = {f"{name}_address": place for name in ("inference", "management", "metrics")}
     with ModelServerRun(
         directory,
         store,
@@ -53,7 +52,9 @@ def with_keys(tmp_path_factory: pytest.TempPathFactory, store: Path) -> Iterator
         "all",
         disable_token_authorization=None,
         token_file=directory / "keys.json",
-        **addresses,
+        inference_address=place,
+        management_address=place,
+        metrics_address=place,
     ) as run:
         wait_until(lambda: _status(run, "ping", "predicts-1") == 200, "the model is ready")
         yield run

@@ -80,7 +80,8 @@ def test_a_worker_that_grows_costs_its_own_requests(server: ModelServerRun) -> N
 
 def test_who_waits_for_a_worker_that_runs_out_of_memory_is_told_507(server: ModelServerRun) -> None:
     """Also if the kernel kills it, which nobody else does with SIGKILL."""
-    answer = ask(server.inference("predictions/grows"), b"grow 700")
+    assert ask(server.management("models?url=grows-1.0.mar&model_name=grown"), b"", "POST").status == 200
+    answer = ask(server.inference("predictions/grown"), b"grow 700")
     assert (answer.status, answer.json["type"]) == (507, "InternalServerException")
     make_mar(server.store, "killed")
     assert ask(server.management("models?url=killed-1.0.mar&initial_workers=1"), b"", "POST").status == 200
