@@ -15,6 +15,8 @@ SHELL := bash
 .NOTPARALLEL:
 
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
+# Where the environment forbids it, each of the many processes of a test would compile all of its modules again.
+export PYTHONDONTWRITEBYTECODE :=
 comma := ,
 space := $(subst ,, )
 BIN := $(abspath $(VENV))/bin
