@@ -52,9 +52,16 @@ class Expiring:
 
     def publish(self, layer: _core.Layer) -> int:
         """Makes the layer the newest, without rows that have ended; returns its version. Raises MemoryError, TooLarge."""
+        return self._publish(layer, self._table.publish)
+
+    def begin_epoch(self, layer: _core.Layer, epoch: int, onto: int) -> int:
+        """As publish(), and as Table.begin_epoch()."""
+        return self._publish(layer, lambda layer: self._table.begin_epoch(layer, epoch, onto))
+
+    def _publish(self, layer: _core.Layer, publish: Callable[[_core.Layer], int]) -> int:
         with self._publishing:
             deleted, expired = self._ends.follow(layer, self._table.pin(), int(self._clock()))
-            version = self._table.publish(layer)
+            version = publish(layer)
             self.deleted_rows += deleted
             self.expired_rows += expired
         if self._ends.size:

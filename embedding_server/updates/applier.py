@@ -12,7 +12,7 @@ import numpy.typing as npt
 
 from persia import _core
 from persia.formats.layout import DELETIONS, ENDS, ROWS
-from persia.formats.manifest import check_content, check_manifest
+from persia.formats.manifest import Manifest, check_content, check_manifest
 from persia.formats.packet import Packet, PacketKey, key_at
 from persia.formats.sign_files import SECONDS_AT, read_sign_file
 
@@ -20,7 +20,7 @@ from ..expiry import Expiring
 from ..non_finite import NonFiniteTally
 from .ledger import Ledger, Settled, TooLateError
 
-__all__ = ["Applier", "Loaded", "load_packet"]
+__all__ = ["Applier", "Loaded", "load_into", "load_packet", "signs_of_packet"]
 
 # Bytes of a row with one value.
 _MIN_ROW = 24
@@ -71,6 +71,7 @@ class Loaded:
 
     layer: _core.Layer
     key: PacketKey
+    manifest: Manifest | None
     non_finite: tuple[tuple[Path, _core.NonFiniteRows], ...]  # of each file with rows
 
 
@@ -78,12 +79,17 @@ def load_packet(packet: Packet, storage: str, shard: tuple[int, int], *, refuse_
     """All that the packet says of the signs that belong to the shard (index, count).
 
     Raises CorruptFile, OSError: then nothing of it is to be used.
+    """
+    return load_into(_core.Layer(storage), packet, shard, refuse_non_finite=refuse_non_finite)
+
+
+def load_into(layer: _core.Layer, packet: Packet, shard: tuple[int, int], *, refuse_non_finite: bool = False) -> Loaded:
+    """As load_packet, over what the layer says already. After an error the layer is of no use any more.
 
     A packet of our own writer is held against its manifest; one of Persia's has none. A sign with a row and a deletion in one
     packet ends deleted: files of rows come first, then those of deletions.
     """
     manifest = check_manifest(packet.directory)
-    layer = _core.Layer(storage)
     layer.reserve(sum(map(_claimed_rows, packet.paths(ROWS))) // shard[1])
     seconds = 0
     non_finite = []
@@ -102,7 +108,7 @@ def load_packet(packet: Packet, storage: str, shard: tuple[int, int], *, refuse_
         else:
             layer.set_ends(file.signs, file.ends, *shard)
         seconds = max(seconds, file.unix_seconds)
-    return Loaded(layer, key_at(packet, seconds), tuple(non_finite))
+    return Loaded(layer, key_at(packet, seconds), manifest, tuple(non_finite))
 
 
 def _claimed_rows(path: Path) -> int:

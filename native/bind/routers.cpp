@@ -72,9 +72,9 @@ struct PyLookup {
     std::unique_ptr<Lookup> lookup;
 };
 
-std::unique_ptr<PyLookup> begin_lookup(Router& self, const DecodedBatch& batch, double seconds) {
+std::unique_ptr<PyLookup> begin_lookup(Router& self, const DecodedBatch& batch, double seconds, std::uint64_t min_epoch) {
     const ReleasedForWork released(batch.buffer.bytes().size());
-    return std::make_unique<PyLookup>(PyLookup{self.begin(batch.batch, seconds)});
+    return std::make_unique<PyLookup>(PyLookup{self.begin(batch.batch, seconds, nullptr, min_epoch)});
 }
 
 LookupResult finish_lookup(PyLookup& self) {
@@ -101,6 +101,7 @@ void bind_routers(nb::module_& module) {
         .def_prop_ro(
             "counts", [](LookupResult& self) { return owned(std::move(self.counts)); }, nb::rv_policy::automatic)
         .def_ro("checkpoint_id", &LookupResult::checkpoint_id)
+        .def_ro("epoch", &LookupResult::epoch)
         .def_ro("asking_seconds", &LookupResult::asking_seconds);
     nb::class_<PyLookup>(module, "Lookup")
         .def_prop_ro("numbers", numbers_of, nb::rv_policy::automatic)
@@ -115,7 +116,8 @@ void bind_routers(nb::module_& module) {
              }),
              nb::arg("slots"), nb::arg("shards"), nb::kw_only(), nb::arg("hedge_after"), nb::arg("wait_for_service"),
              nb::arg("spin_for"), nb::arg("zeros_for_missing_shards") = false)
-        .def("begin", begin_lookup, nb::arg("batch"), nb::arg("seconds"), nb::keep_alive<0, 1>(), nb::keep_alive<0, 2>())
+        .def("begin", begin_lookup, nb::arg("batch"), nb::arg("seconds"), nb::arg("min_epoch") = 0, nb::keep_alive<0, 1>(),
+             nb::keep_alive<0, 2>())
         .def(
             "settle",
             [](Router& self, std::uint64_t checkpoint_id, std::string problem,
@@ -151,13 +153,14 @@ std::string why_no_answer(std::span<const std::byte> bytes, const std::shared_pt
 
 std::shared_ptr<Forwarded> forward(std::shared_ptr<ReplicaSet> middleware, const DecodedBatch& batch, double seconds,
                                    std::uint32_t timeout_ms, double hedge_after, double wait_for_service, double spin_for,
-                                   const std::shared_ptr<IdSet>& config_ids) {
+                                   const std::shared_ptr<IdSet>& config_ids, std::uint64_t min_epoch) {
     const Released released;
     auto ids = std::make_shared<Writer>();
     encode_ids(batch.batch, *ids);
     wire::ForwardRequest request;
     request.ids = ids->view();
     request.timeout_ms = timeout_ms;
+    request.min_epoch = min_epoch;
     std::vector<routing::Call> calls;
     calls.emplace_back(std::move(middleware), kForward, wire::encode_forward_request(request, ids),
                        [&](std::span<const std::byte> bytes) { return why_no_answer(bytes, config_ids); });
@@ -204,10 +207,11 @@ void bind_forwarding(nb::module_& module) {
         .def_prop_ro("wrong_dim", [](const Forwarded& self) { return self.response.facts().misses.wrong_dim; })
         .def_prop_ro("missing_shards", [](const Forwarded& self) { return self.response.facts().missing_shards; })
         .def_prop_ro("embedding_config_id", [](const Forwarded& self) { return self.response.facts().embedding_config_id; })
-        .def_prop_ro("checkpoint_id", [](const Forwarded& self) { return self.response.facts().checkpoint_id; });
+        .def_prop_ro("checkpoint_id", [](const Forwarded& self) { return self.response.facts().checkpoint_id; })
+        .def_prop_ro("epoch", [](const Forwarded& self) { return self.response.facts().epoch; });
     module.def("forward", forward, nb::arg("middleware"), nb::arg("batch"), nb::kw_only(), nb::arg("seconds"),
                nb::arg("timeout_ms"), nb::arg("hedge_after"), nb::arg("wait_for_service"), nb::arg("spin_for"),
-               nb::arg("config_ids").none());
+               nb::arg("config_ids").none(), nb::arg("min_epoch") = 0);
 }
 
 }  // namespace

@@ -13,6 +13,7 @@
 #include "batch/batch.hpp"
 #include "plan/plan.hpp"
 #include "routing/ask.hpp"
+#include "routing/epoch_choice.hpp"
 #include "table/feature_counts.hpp"
 #include "wire/lookup.hpp"
 
@@ -47,6 +48,7 @@ struct LookupResult {
     std::vector<std::uint32_t> missing_shards;  // whose rows are zeros
     std::vector<std::uint32_t> counts;          // of each feature four, as ForwardResponse has them
     std::uint64_t checkpoint_id = 0;            // of the checkpoint that all rows come from
+    std::uint64_t epoch = 0;                    // that all rows are of; 0: there is a server that follows no epochs
     double asking_seconds = 0;                  // from the first request to the last answer
 };
 
@@ -78,18 +80,22 @@ class Lookup {
         bool answered = false;
     };
 
-    Lookup(std::shared_ptr<const Router> router, Plan plan, Clock::time_point end, std::shared_ptr<grpc::MemoryBudget> budget);
+    Lookup(std::shared_ptr<const Router> router, Plan plan, Clock::time_point end, std::shared_ptr<grpc::MemoryBudget> budget,
+           std::uint64_t min_epoch);
 
     void make_room();
     void ask();
-    void take_answers();
+    bool take_answers(bool may_ask_again);
     bool are_of_one_checkpoint() const;
+    bool are_of_one_epoch();
     LookupResult assemble();
 
     const std::shared_ptr<const Router> router_;
     const std::shared_ptr<const Plan> plan_;
     const Clock::time_point end_;
     const std::shared_ptr<grpc::MemoryBudget> budget_;  // null: there is none
+    const std::uint64_t min_epoch_;
+    std::uint64_t epoch_ = 0;  // that is asked for, and then that of the answers
     std::shared_ptr<const Room> room_;
     std::vector<Asked> asked_;  // those shards that have something to answer
     std::optional<Asking> asking_;
@@ -99,7 +105,7 @@ class Lookup {
 // Thread safety: any thread may call all of it.
 class Router : public std::enable_shared_from_this<Router> {
   public:
-    // How often a lookup is begun anew because its answers were of different checkpoints.
+    // How often a lookup is begun anew because its answers were of different checkpoints or epochs.
     static constexpr int kMaxAttempts = 3;
     // The part of its time after which a lookup goes on without the shards that have not answered, if it may.
     static constexpr double kShareWithout = 0.8;
@@ -108,10 +114,10 @@ class Router : public std::enable_shared_from_this<Router> {
     Router(std::shared_ptr<const Slots> slots, std::vector<std::shared_ptr<ReplicaSet>> shards, const RouterOptions& options);
 
     // Plans, and sends the requests. seconds: that it may take. budget: of which memory is taken for the tensors, and for the
-    // answers of the shards; null: of none. Throws InvalidInput, FeatureError, TooLarge for a batch that does not fit the slots
+    // answers of the shards; null: of none. min_epoch: its rows are to be of that epoch or a later one. Throws InvalidInput, FeatureError, TooLarge for a batch that does not fit the slots
     // or a limit, and grpc::CallFailed where the tensors do not fit what is left of the budget.
     std::unique_ptr<Lookup> begin(const Batch& batch, double seconds,
-                                  std::shared_ptr<grpc::MemoryBudget> budget = nullptr) const;
+                                  std::shared_ptr<grpc::MemoryBudget> budget = nullptr, std::uint64_t min_epoch = 0) const;
 
     void settle(Settled settled);
     std::shared_ptr<const Settled> settled() const;
@@ -131,6 +137,7 @@ class Router : public std::enable_shared_from_this<Router> {
     const std::vector<std::shared_ptr<ReplicaSet>> shards_;
     const RouterOptions options_;
     mutable FeatureCounts counts_;
+    mutable EpochChoice epochs_;
     mutable std::mutex mutex_;
     std::shared_ptr<const Settled> settled_;
 };
