@@ -11,8 +11,8 @@ from prometheus_client import CollectorRegistry
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
 from prometheus_client.registry import Collector
 
-from persia.v1 import embedding_pb2 as pb
 from persia.serving.metrics import FeatureMetrics, buckets_of, checkpoint_metrics, errors_of, with_prefix
+from persia.v1 import embedding_pb2 as pb
 
 from .shard import LOOKUP_SECONDS, ShardServer
 from .updates.delays import Delays
@@ -70,7 +70,9 @@ class _Totals(Collector):
         yield self._gauge("persia_epoch_newest", "The newest epoch that is committed.", status.newest_epoch)
         yield self._gauge("persia_epoch_oldest", "The oldest epoch that lookups may still ask for.", status.epoch_low)
         yield self._gauge(
-            "persia_epoch_stalled_seconds", "For how long the next epoch cannot be built; 0: it can.", status.epoch_stalled_seconds
+            "persia_epoch_stalled_seconds",
+            "For how long the next epoch cannot be built; 0: it can.",
+            status.epoch_stalled_seconds,
         )
         yield self._gauge("persia_epoch_retained_bytes", "Memory of what earlier epochs have otherwise.", status.retained_bytes)
         yield self._counter("persia_epochs_given_up", "Earlier epochs that went for want of memory.", status.epochs_given_up)

@@ -150,8 +150,8 @@ class InferCtx:
             data: What PersiaBatch.to_bytes() gave.
             device_id: A GPU for this batch, instead of the context's.
             timeout: Seconds for this batch, instead of the context's.
-            min_epoch: The rows are to be of this epoch or a later one, where servers follow epochs: for whoever has to read what
-                was written. It is waited for as a shard is that cannot be used, and then that is Unavailable.
+            min_epoch: The rows are to be of this epoch or a later one, where servers follow epochs: for whoever has to read
+                what was written. It is waited for as a shard is that cannot be used, and then that is Unavailable.
 
         Raises:
             InvalidInput: The batch is wrong: DecodeError (names the byte), FeatureError (names the feature).

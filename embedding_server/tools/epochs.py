@@ -30,7 +30,7 @@ def log_command(directory: Path, last: int) -> None:
     """Print the newest epochs in DIRECTORY, and what waits to be committed."""
     with one_line_failures():
         log = _read(directory)
-        waiting = [name for name in _complete_packets(directory) if log.history.is_open(name)]
+        waiting = [name for name in _complete_packets(directory) if not log.history.is_named(name)]
         foreign = log.foreign_files()
     for record in log.history.records[-last:]:
         click.echo(_line(record))

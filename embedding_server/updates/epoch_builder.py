@@ -1,4 +1,4 @@
-"""An epoch into the table: all of its packets in one layer, over that earlier epoch of the table from which the least is missing."""
+"""An epoch into the table: its packets in one layer, over that epoch in memory from which the least is missing."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from persia import _core
-from persia.errors import CorruptFile, PersiaError, Unavailable
+from persia.errors import CorruptFile, PersiaError
 from persia.formats.bounds import Bounds
 from persia.formats.committing import committed_files
 from persia.formats.epoch import CommittedPacket
@@ -91,7 +91,9 @@ class EpochBuilder:
         onto = self._nearest(packets)
         if onto is None:
             oldest = self._built[0].epoch
-            problem = f"it takes away packets that epoch {oldest}, the oldest one in memory, has; a restart of this server builds it"
+            problem = (
+                f"it takes away packets that epoch {oldest}, the oldest one in memory, has; a restart of this server builds it"
+            )
             raise StalledError(epoch, None, problem)
         layer = _core.Layer(self._storage)
         added = [packet for packet in packets.values() if onto.packets.get(packet.packet) != packet]

@@ -105,11 +105,7 @@ class EpochUpdater(Follower):
             self._log.read()  # somebody else was first
 
     def _is_open(self, name: str) -> bool:
-        """Whether the packet is to be committed as it lies there: no record names it, or it has more files by now."""
-        committed = self._log.history.packets.get(name)
-        if committed is None:
-            return self._log.history.is_open(name)
-        return {file.name for file in self._waiting[name].files} > {file.name for file in committed.files}
+        return self._log.history.is_open(name, {file.name for file in self._waiting[name].files})
 
     def _checked(self, name: str) -> CommittedPacket | None:
         """None: it is broken, or in the checkpoint."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import islice
@@ -56,9 +57,8 @@ class Follower:
         self.delays = Delays()  # from a packet's time to its rows' service, of packets that came while it served
 
     def __repr__(self) -> str:
-        return (
-            f"<{type(self).__name__}: {self.packets_applied} packets applied, {self.ledger!r}, problems {self.problems.texts()}>"
-        )
+        told = f"{self.packets_applied} packets applied, {self.ledger!r}, problems {self.problems.texts()}"
+        return f"<{type(self).__name__}: {told}>"
 
     def take(self, packets: list[Packet]) -> None:
         """What was found that is not settled, the oldest first; called in each scan."""

@@ -194,10 +194,7 @@ void bind_layer(nb::module_& module) {
             nb::arg("signs").noconvert(), nb::arg("ends").noconvert(), nb::arg("shard_index") = 0, nb::arg("shard_count") = 1,
             GilFree())
         .def(
-            "forget",
-            [](PyLayer& self, const Signs& signs) {
-                self.with([&](Layer& layer) { layer.forget(span(signs)); });
-            },
+            "forget", [](PyLayer& self, const Signs& signs) { self.with([&](Layer& layer) { layer.forget(span(signs)); }); },
             nb::arg("signs").noconvert(), GilFree())
         .def_prop_ro(
             "has_ends", [](PyLayer& self) { return self.with([](Layer& layer) { return !layer.ends.empty(); }); }, GilFree())

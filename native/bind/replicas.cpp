@@ -40,8 +40,15 @@ std::shared_ptr<Replica> make_replica(const std::string& address, std::string ho
 std::string set_health(Replica& self, std::uint64_t generation, bool ready, std::string state, std::string refused,
                        std::uint64_t version, std::uint64_t rows, std::uint64_t server_start, std::uint64_t checkpoint_id,
                        std::uint64_t checkpoint_seconds, std::uint64_t epoch_low, std::uint64_t epoch_high) {
-    switch (self.set_health(generation, {ready, std::move(state), std::move(refused), version, rows, server_start,
-                                         checkpoint_id, checkpoint_seconds, {epoch_low, epoch_high}})) {
+    switch (self.set_health(generation, {ready,
+                                         std::move(state),
+                                         std::move(refused),
+                                         version,
+                                         rows,
+                                         server_start,
+                                         checkpoint_id,
+                                         checkpoint_seconds,
+                                         {epoch_low, epoch_high}})) {
         case Replica::Update::outdated:
             return "outdated";
         case Replica::Update::same:

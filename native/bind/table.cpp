@@ -114,7 +114,8 @@ void table(nb::module_& module) {
         .def(nb::init<TableBuilder&>(), nb::arg("builder"), GilFree())
         .def("pin", &Table::pin)
         .def(
-            "pin_epoch", [](const Table& self, std::uint64_t epoch) { return self.pin_epoch(epoch).snapshot; }, nb::arg("epoch"))
+            "pin_epoch", [](const Table& self, std::uint64_t epoch) { return self.pin_epoch(epoch).snapshot; },
+            nb::arg("epoch"))
         .def(
             "publish",
             [](Table& self, PyLayer& layer) {

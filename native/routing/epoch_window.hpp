@@ -1,7 +1,7 @@
 // Which epochs a server can answer from, as it said last.
 //
-// It may be behind what the server has, and a server gives epochs up at any time. So it says whom to ask, and the server whether
-// it has the epoch.
+// It may be behind what the server has, and a server gives epochs up at any time. So it says whom to ask, and the server
+// whether it has the epoch.
 //
 // Thread safety: any thread may call all of it.
 #pragma once

@@ -33,8 +33,8 @@ class ReplicaSet {
     // Whether none that can be used answers even probes.
     bool hanging(Clock::time_point now) const;
 
-    // In turn, one of those that can be used, have the epoch (0: whatever they have), and have the least trouble; null: there is
-    // none.
+    // In turn, one of those that can be used, have the epoch (0: whatever they have), and have the least trouble; null: there
+    // is none.
     std::shared_ptr<Replica> choose(Clock::time_point now, std::span<const std::shared_ptr<Replica>> other_than = {},
                                     std::uint64_t epoch = 0);
 

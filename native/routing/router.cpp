@@ -16,7 +16,8 @@ namespace {
 
 constexpr char kLookup[] = "/persia.v1.EmbeddingServer/Lookup";
 constexpr char kCheckpoints[] = "expected rows of one checkpoint, got rows of several: the servers are being restarted";
-constexpr char kEpochs[] = "expected rows of one epoch, got rows of several: some servers have not the epoch that all others have";
+constexpr char kEpochs[] =
+    "expected rows of one epoch, got rows of several: some servers have not the epoch that all others have";
 constexpr double kLongest = 1e6;  // seconds: more than anybody waits
 
 Clock::duration duration_of(double seconds) {
@@ -140,8 +141,8 @@ void Lookup::ask() {
         };
         calls.emplace_back(router_->shards_[asked.shard], kLookup,
                            wire::encode_lookup_request(place, plan_->shards[asked.shard].view(), plan_, epoch_),
-                           std::move(check),
-                           AnswerMemory{budget_, wire::most_response_bytes(asked.parts, asked.answer_size)}, epoch_);
+                           std::move(check), AnswerMemory{budget_, wire::most_response_bytes(asked.parts, asked.answer_size)},
+                           epoch_);
     }
     const bool all = !router_->options_.zeros_for_missing_shards;
     began_ = Clock::now();

@@ -114,10 +114,11 @@ class Router : public std::enable_shared_from_this<Router> {
     Router(std::shared_ptr<const Slots> slots, std::vector<std::shared_ptr<ReplicaSet>> shards, const RouterOptions& options);
 
     // Plans, and sends the requests. seconds: that it may take. budget: of which memory is taken for the tensors, and for the
-    // answers of the shards; null: of none. min_epoch: its rows are to be of that epoch or a later one. Throws InvalidInput, FeatureError, TooLarge for a batch that does not fit the slots
-    // or a limit, and grpc::CallFailed where the tensors do not fit what is left of the budget.
-    std::unique_ptr<Lookup> begin(const Batch& batch, double seconds,
-                                  std::shared_ptr<grpc::MemoryBudget> budget = nullptr, std::uint64_t min_epoch = 0) const;
+    // answers of the shards; null: of none. min_epoch: its rows are to be of that epoch or a later one. Throws InvalidInput,
+    // FeatureError, TooLarge for a batch that does not fit the slots or a limit, and grpc::CallFailed where the tensors do not
+    // fit what is left of the budget.
+    std::unique_ptr<Lookup> begin(const Batch& batch, double seconds, std::shared_ptr<grpc::MemoryBudget> budget = nullptr,
+                                  std::uint64_t min_epoch = 0) const;
 
     void settle(Settled settled);
     std::shared_ptr<const Settled> settled() const;

@@ -84,12 +84,9 @@ grpc::OutgoingMessage ForwardMethod::answer(grpc::ServerCall& call, const grpc::
     routing::LookupResult result = lookup->finish({.look = stop_for_nobody, .every = kLook});
     counts_->add(result);
     const auto& room = lookup->room();
-    const wire::ForwardFacts facts{std::move(result.versions),
-                                   result.misses,
-                                   {result.missing_shards.begin(), result.missing_shards.end()},
-                                   embedding_config_id_,
-                                   result.checkpoint_id,
-                                   result.epoch};
+    const wire::ForwardFacts facts{
+        std::move(result.versions), result.misses,        {result.missing_shards.begin(), result.missing_shards.end()},
+        embedding_config_id_,       result.checkpoint_id, result.epoch};
     return wire::encode_forward_response(facts, result.counts, room->all(), room->shapes, room);
 }
 

@@ -131,10 +131,12 @@ void Table::fold_loop() {
 }
 
 // Only the folding thread calls these, so the base of `now` is that of the current snapshot still. Its layers are, too, but for
-// those that were published on top, unless an earlier epoch was taken up again meanwhile: so layers are known by their identity.
+// those that were published on top, unless an earlier epoch was taken up again meanwhile: so layers are known by their
+// identity.
 
-// What folding will overwrite goes into a layer of its own, under all others of those views that do not hold the oldest layer. It
-// has the signs of all layers of `now`, so from here on such a view counts as one that holds these, and has the number of `now`.
+// What folding will overwrite goes into a layer of its own, under all others of those views that do not hold the oldest layer.
+// It has the signs of all layers of `now`, so from here on such a view counts as one that holds these, and has the number of
+// `now`.
 void Table::cover_earlier(const Snapshot& now) {
     const std::shared_ptr<Layer> undo = make_undo(now, options_.storage, state_->stopping);
     State::Dropped dropped;

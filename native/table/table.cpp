@@ -27,7 +27,8 @@ Layers taken_up_again(const Layers& layers, std::uint64_t first_snapshot) {
 
 }  // namespace
 
-Table::Table(TableBuilder& builder) : options_(builder.options_), state_(std::make_shared<State>(builder.options_.retained_epochs)) {
+Table::Table(TableBuilder& builder)
+    : options_(builder.options_), state_(std::make_shared<State>(builder.options_.retained_epochs)) {
     const auto alone = builder.gate_.alone();
     builder.evict();
     // The thread first, and held up by the mutex: where the system has none left, the builder keeps its rows.
@@ -66,9 +67,8 @@ std::shared_ptr<const Snapshot> Table::pin() const {
 Table::Pinned Table::pin_epoch(std::uint64_t epoch) const {
     const std::lock_guard lock(state_->mutex);
     Pinned pinned{nullptr, oldest_epoch(), state_->current->epoch()};
-    pinned.snapshot = epoch == 0 || epoch == pinned.epoch_high
-                          ? state_->current
-                          : state_->retained.find(epoch, RetainedViews::Clock::now());
+    pinned.snapshot =
+        epoch == 0 || epoch == pinned.epoch_high ? state_->current : state_->retained.find(epoch, RetainedViews::Clock::now());
     return pinned;
 }
 

@@ -38,11 +38,11 @@ struct TableStatus {
     std::size_t snapshots = 0;  // in use, the current one included
     std::size_t base_bytes = 0;
     std::size_t layer_bytes = 0;
-    std::uint64_t epoch = 0;             // the current one; 0: none was begun
-    std::uint64_t epoch_low = 0;         // the oldest one that can be read
-    std::size_t retained_epochs = 0;     // that can be read beside the current one
-    std::size_t retained_bytes = 0;      // of the layers that only these have
-    std::uint64_t epochs_given_up = 0;   // that went only for their memory
+    std::uint64_t epoch = 0;                // the current one; 0: none was begun
+    std::uint64_t epoch_low = 0;            // the oldest one that can be read
+    std::size_t retained_epochs = 0;        // that can be read beside the current one
+    std::size_t retained_bytes = 0;         // of the layers that only these have
+    std::uint64_t epochs_given_up = 0;      // that went only for their memory
     std::optional<std::string> fold_error;  // why the last fold failed; its layer stays, and is served from where it is
 };
 
@@ -58,7 +58,7 @@ class Table {
     std::shared_ptr<const Snapshot> pin() const;
 
     struct Pinned {
-        std::shared_ptr<const Snapshot> snapshot;      // null: the table does not have the epoch
+        std::shared_ptr<const Snapshot> snapshot;     // null: the table does not have the epoch
         std::uint64_t epoch_low = 0, epoch_high = 0;  // that can be read
     };
     // As pin(), of an epoch; 0: of the current one.

@@ -11,7 +11,15 @@ namespace persia::wire {
 namespace {
 
 namespace request {
-enum Field : std::uint32_t { parts = 2, signs = 3, sum_counts = 4, sum_samples = 5, shard_index = 6, shard_count = 7, epoch = 8 };
+enum Field : std::uint32_t {
+    parts = 2,
+    signs = 3,
+    sum_counts = 4,
+    sum_samples = 5,
+    shard_index = 6,
+    shard_count = 7,
+    epoch = 8
+};
 }
 
 namespace response {

@@ -166,8 +166,8 @@ class Table:
     def begin_epoch(self, layer: Layer, epoch: int, onto: int) -> int:
         """As publish(), and begins an epoch, later than the current one, that goes on from the epoch `onto`.
 
-        InvalidInput if that is neither the current one nor can be read any more. Epochs can be read for a while when others have
-        begun, as long as they come without gaps.
+        InvalidInput if that is neither the current one nor can be read any more. Epochs can be read for a while when others
+        have begun, as long as they come without gaps.
         """
     def wait_folded(self, seconds: float) -> bool:
         """Waits until no layer is left; False when the seconds are over first."""

@@ -37,7 +37,7 @@ class CommittedFile(msgspec.Struct, frozen=True, array_like=True, forbid_unknown
 
 
 class CommittedPacket(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """`packet` is its directory below `incremental_dir`, as `s0/inc_20261120070757`; `unix_seconds` the latest of its files'."""
+    """`packet` is its directory below `incremental_dir`, as `s0/inc_20261120070757`; `unix_seconds` the latest of its files."""
 
     packet: _Label
     unix_seconds: _Count
@@ -117,6 +117,9 @@ def parse_record(path: Path, data: bytes, epoch: int, parent_crc32: str) -> Epoc
         raise CorruptFile(str(path), "each packet once", ", ".join(names), 0)
     if record.revert_to is not None and (names or record.revert_to >= epoch):
         raise CorruptFile(
-            str(path), f"a return to an epoch before {epoch}, and nothing else", f"one to {record.revert_to}, {len(names)} packets", 0
+            str(path),
+            f"a return to an epoch before {epoch}, and nothing else",
+            f"one to {record.revert_to}, {len(names)} packets",
+            0,
         )
     return record

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Sequence, Set
 from itertools import islice
 
 from .epoch import CommittedPacket, EpochRecord
@@ -47,7 +47,7 @@ class EpochHistory:
         self.packets: Packets = {}  # of the newest epoch
         self.held = False  # whether packets wait to be committed by somebody who knows what belongs together
         self._void: set[str] = set()
-        self._named: set[str] = set()
+        self._named: dict[str, set[str]] = {}  # packets, and those of their files, of which any record has said anything
 
     @property
     def newest(self) -> int:
@@ -60,13 +60,24 @@ class EpochHistory:
         follow(self.packets, self._void, record, self.records)
         self.records.append(record)
         self.held = self.held if record.hold is None else record.hold
-        self._named.update(added.packet for added in record.add)
-        self._named.update(record.void)
+        for added in record.add:
+            self._named.setdefault(added.packet, set()).update(file.name for file in added.files)
+        for name in record.void:
+            self._named.setdefault(name, set())
 
     def packets_at(self, epoch: int) -> Packets:
         """The packets of an epoch up to the newest one."""
         return dict(self.packets) if epoch == self.newest else packets_at(self.records, epoch)
 
-    def is_open(self, name: str) -> bool:
-        """Whether no record has said anything of a packet yet. What was voided, or left by a return, is not added by itself."""
-        return name not in self._named
+    def is_named(self, name: str) -> bool:
+        """Whether any record has said anything of a packet."""
+        return name in self._named
+
+    def is_open(self, name: str, files: Set[str]) -> bool:
+        """Whether a packet with these files is to be committed: no record has named it, or there are files that none has named.
+
+        What was voided, or left behind by a return, is not committed by itself.
+        """
+        if not self.is_named(name):
+            return True
+        return name in self.packets and files > self._named[name]

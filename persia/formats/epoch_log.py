@@ -1,4 +1,4 @@
-"""The log of commit records in `INCREMENTAL_DIR/.epochs`: read by all, and written by whoever is first to put the next record."""
+"""The log of commit records in `INCREMENTAL_DIR/.epochs`: read by all, written by whoever is first with the next record."""
 
 from __future__ import annotations
 
@@ -79,10 +79,14 @@ class EpochLog:
         """As commit(), but raises Superseded unless the newest epoch is `parent`."""
         if self.read() == parent and (record := self.commit(draft, by, why)):
             return record
-        newest = self.history.records[self.read() - 1]
+        self.read()
+        last = self.history.records[-1:]
+        got = ", ".join(
+            f"epoch {one.epoch}, which {_WHO[one.by]} has committed" + f" ({one.why})" * bool(one.why) for one in last
+        )
         raise Superseded(
-            f"expected epoch {parent} to be the newest one, got epoch {newest.epoch}, which {_WHO[newest.by]} has "
-            f"committed{f' ({newest.why})' if newest.why else ''}: read the log in {self.directory}, and commit what belongs on top of that"
+            f"expected epoch {parent} to be the newest one, got {got or 'an empty log'}: read the log in {self.directory}, and "
+            "commit what belongs on top of that"
         )
 
     def foreign_files(self) -> list[str]:
@@ -115,4 +119,6 @@ class EpochLog:
         while self.newest < last:
             if not self._read_next():  # else it came after the look at its place
                 path = record_path(self.directory, self.newest + 1)
-                raise CorruptFile(str(path), "a record, as there is one of a later epoch", f"no file before that of epoch {last}", 0)
+                raise CorruptFile(
+                    str(path), "a record, as there is one of a later epoch", f"no file before that of epoch {last}", 0
+                )

@@ -76,8 +76,8 @@ class MiddlewareClient:
             raise
         if forwarded.epoch < min_epoch:
             raise Unavailable(
-                f"expected rows of epoch {min_epoch} or a later one, got rows of epoch {forwarded.epoch} from a middleware that "
-                "is older than this release"
+                f"expected rows of epoch {min_epoch} or a later one, got rows of epoch {forwarded.epoch} from a middleware "
+                "that is older than this release"
             )
         return Lookup(
             numbers=forwarded.numbers,

@@ -29,8 +29,8 @@ def test_an_epoch_has_the_packets_of_the_one_before_and_its_own() -> None:
 def test_a_return_is_an_epoch_of_its_own_and_what_it_leaves_is_not_added_by_itself() -> None:
     history = history_of(record(1, committed(1)), record(2, committed(2)), record(3, revert_to=1), record(4, committed(3)))
     assert [seconds(history, epoch) for epoch in (2, 3, 4)] == [{1, 2}, {1}, {1, 3}]
-    assert not history.is_open(committed(2).packet)
-    assert history.is_open(committed(4).packet)
+    assert not history.is_open(committed(2).packet, {"0_0.inc", "0_1.inc"})
+    assert history.is_open(committed(4).packet, {"0_0.inc"})
 
 
 def test_a_return_to_where_the_packets_were_brings_them_back() -> None:
@@ -42,7 +42,7 @@ def test_a_packet_that_was_voided_comes_back_only_when_it_is_added_again() -> No
     bad = committed(2)
     history = history_of(record(1, committed(1), bad), record(2, void=(bad.packet,)), record(3, revert_to=1), record(4, bad))
     assert [seconds(history, epoch) for epoch in (2, 3, 4)] == [{1}, {1}, {1, 2}]
-    assert not history.is_open(bad.packet)
+    assert not history.is_open(bad.packet, {"0_0.inc"})
 
 
 def test_a_packet_with_more_files_takes_the_place_of_the_one_before() -> None:
@@ -50,6 +50,9 @@ def test_a_packet_with_more_files_takes_the_place_of_the_one_before() -> None:
     history = history_of(record(1, committed(1)), record(2, grown))
     assert history.packets == {grown.packet: grown}
     assert grown.has_all_of(committed(1)) and not committed(1).has_all_of(grown)
+    assert [history.is_open(grown.packet, {"0_0.inc", "0_1.inc", *more}) for more in ((), ("0_2.inc",))] == [False, True]
+    history.append(record(3, revert_to=1))
+    assert not history.is_open(grown.packet, {"0_0.inc", "0_1.inc"})  # what the return has left behind
 
 
 def test_a_log_is_held_until_a_record_releases_it() -> None:
@@ -78,7 +81,9 @@ def naive(records: list[EpochRecord], epoch: int) -> set[str]:
     return kept
 
 
-CHANGES = st.lists(st.tuples(st.sampled_from("add void revert hold".split()), st.integers(0, 30), st.integers(1, 9)), max_size=25)
+CHANGES = st.lists(
+    st.tuples(st.sampled_from(["add", "void", "revert", "hold"]), st.integers(0, 30), st.integers(1, 9)), max_size=25
+)
 
 
 @given(CHANGES)
@@ -104,4 +109,4 @@ def test_any_chain_makes_what_its_rules_say(changes: list[tuple[str, int, int]])
     for epoch in range(len(records) + 1):
         assert history.packets_at(epoch).keys() == naive(records, epoch)  # whatever came later
     said = {name for one in records for name in (*one.void, *(packet.packet for packet in one.add))}
-    assert {name for second in range(1, 10) if not history.is_open(name := committed(second).packet)} == said
+    assert {name for second in range(1, 10) if history.is_named(name := committed(second).packet)} == said

@@ -75,7 +75,9 @@ def test_who_does_not_know_of_a_later_epoch_is_told(tmp_path: Path) -> None:
     trainer = log_with(tmp_path, 2)
     operator = reread(tmp_path)
     operator.commit_after(2, Draft(revert_to=1), "operator", "bad rows")
-    with pytest.raises(Superseded, match=r"expected epoch 2 to be the newest one, got epoch 3, which an operator has committed \(bad rows\)"):
+    with pytest.raises(
+        Superseded, match=r"expected epoch 2 to be the newest one, got epoch 3, which an operator has committed \(bad rows\)"
+    ):
         trainer.commit_after(2, Draft(add=(committed(9),)), "trainer")
     assert reread(tmp_path).newest == 3
     assert trainer.commit_after(3, Draft(add=(committed(9),)), "trainer").epoch == 4

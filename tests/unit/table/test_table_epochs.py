@@ -1,4 +1,4 @@
-"""Earlier epochs of a table under any order of changes, returns, folds and pins, against an oracle that keeps a copy of each."""
+"""Earlier epochs of a table under any order of changes, returns, folds and pins, against an oracle with a copy of each."""
 
 from __future__ import annotations
 
