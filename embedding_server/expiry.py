@@ -51,11 +51,14 @@ class Expiring:
         self._wanted.set()
 
     def publish(self, layer: _core.Layer) -> int:
-        """Makes the layer the newest, without rows that have ended; returns its version. Raises MemoryError, TooLarge."""
+        """Makes the layer the newest one, without the rows whose time is over. Returns its version.
+
+        Raises MemoryError, TooLarge.
+        """
         return self._publish(layer, self._table.publish)
 
     def begin_epoch(self, layer: _core.Layer, epoch: int, onto: int) -> int:
-        """As publish(), and as Table.begin_epoch()."""
+        """Does what publish() does, and what Table.begin_epoch() does."""
         return self._publish(layer, lambda layer: self._table.begin_epoch(layer, epoch, onto))
 
     def _publish(self, layer: _core.Layer, publish: Callable[[_core.Layer], int]) -> int:

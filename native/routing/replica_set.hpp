@@ -9,6 +9,7 @@
 #include <string>
 #include <vector>
 
+#include "routing/asking_turns.hpp"
 #include "routing/replica.hpp"
 #include "routing/retry_budget.hpp"
 
@@ -46,6 +47,7 @@ class ReplicaSet {
     std::string epochs_there() const;
 
     RetryBudget& budget() { return budget_; }
+    AskingTurns& turns() { return turns_; }
 
     void close();
 
@@ -57,6 +59,7 @@ class ReplicaSet {
     std::string unresolved_;
     std::atomic<std::size_t> turn_ = 0;
     RetryBudget budget_;
+    AskingTurns turns_{AskingTurns::kBytesForServer};
 };
 
 }  // namespace persia::routing

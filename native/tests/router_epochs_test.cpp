@@ -39,7 +39,7 @@ struct Found {
 
 Found look(const Router& router, std::uint64_t min_epoch = 0) {
     const Bytes batch = batch_of_sums();
-    const auto lookup = router.begin(decode_batch(batch), kLong, nullptr, min_epoch);
+    const auto lookup = router.begin(decode_batch(batch), kLong, nullptr, {}, min_epoch);
     const LookupResult result = lookup->finish();
     float sum = 0;
     for (std::uint64_t sign = 0; sign < 40; ++sign) sum += value(sign, static_cast<float>(result.epoch));

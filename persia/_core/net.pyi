@@ -204,7 +204,10 @@ class Router:
     ) -> None:
         """Seconds, as RouterOptions has them. slots: by which ids become signs; shards: in order."""
     def begin(self, batch: Batch, seconds: float, min_epoch: int = 0) -> Lookup:
-        """Sends what is to be asked. min_epoch: the answer is to be of it or of a later one. InvalidInput, TooLarge."""
+        """Waits for its turn, and sends what is to be asked. InvalidInput, TooLarge, Overloaded.
+
+        min_epoch: the answer is to be of that epoch or of a later one.
+        """
     def settle(self, checkpoint_id: int, problem: str, known_starts: list[int] | None) -> None:
         """Which answers count from now on.
 
@@ -252,7 +255,6 @@ def forward(
     batch: Batch,
     *,
     seconds: float,
-    timeout_ms: int,
     hedge_after: float,
     wait_for_service: float,
     spin_for: float,
@@ -265,7 +267,6 @@ def forward(
         middleware: Any of them will do.
         batch: Only its ids are sent.
         seconds: How long it may take.
-        timeout_ms: What the middleware is told of that.
         hedge_after: As for a Router, as the two that follow.
         wait_for_service: How long is waited for one that can be used.
         spin_for: How long at most who waits stays awake.
@@ -275,5 +276,6 @@ def forward(
     Raises:
         Unavailable: No middleware answers.
         DeadlineExceeded: Not in time.
+        Overloaded: This process, or everybody, asks for more than can be done.
         PersiaError: What it says.
     """

@@ -95,7 +95,7 @@ class BypassRouter:
     def lookup(
         self, batch: _core.Batch, timeout: float | None = None, on_buffers: OnBuffers | None = None, min_epoch: int = 0
     ) -> Lookup:
-        """As Lookups.lookup."""
+        """Does what Lookups.lookup says."""
         seconds = self._timeout if timeout is None else timeout
         now = time.monotonic()
         end = now + seconds

@@ -120,13 +120,13 @@ class Lookups(Protocol):
     def lookup(
         self, batch: _core.Batch, timeout: float | None = None, on_buffers: OnBuffers | None = None, min_epoch: int = 0
     ) -> Lookup:
-        """The tensors of a batch.
+        """Looks up the tensors of a batch.
 
         Args:
-            batch: Any that has ids.
-            timeout: Seconds; else the options' own.
-            on_buffers: May be called, also more than once, while servers work: what it does then keeps nobody waiting.
-            min_epoch: The rows are to be of it or of a later one, which is waited for as a shard is that cannot be used.
+            batch: A batch or an id part, with the ids of each feature.
+            timeout: Seconds. None: the timeout of the options.
+            on_buffers: May be called, also more than once, while the servers work, so that what it does costs no time.
+            min_epoch: The rows are to be of that epoch or of a later one. A lookup waits for it as for a missing shard.
 
         Raises:
             InvalidInput, TooLarge: The batch does not fit the config, or a limit.

@@ -74,7 +74,7 @@ class Router:
     def lookup(
         self, batch: _core.Batch, timeout: float | None = None, on_buffers: OnBuffers | None = None, min_epoch: int = 0
     ) -> Lookup:
-        """As Lookups.lookup."""
+        """Does what Lookups.lookup says."""
         began = time.monotonic()
         lookup = self.native.begin(batch, self.options.timeout if timeout is None else timeout, min_epoch)
         numbers, shapes = lookup.numbers, lookup.shapes
