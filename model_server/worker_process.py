@@ -16,11 +16,12 @@ from concurrent.futures import Future
 from dataclasses import dataclass, field
 from datetime import datetime, timezone
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from persia._core.inference import ModelVersion, Worker
 
 from .refusals import OutOfMemory, WorkerFailed
+from .worker_messages import AT_ONCE
 from .worker_output import WorkerOutput
 
 __all__ = ["WorkerPlan", "WorkerProcess", "resident_bytes"]
@@ -167,7 +168,7 @@ class WorkerProcess:
             if self._stopping.is_set():  # who stops it may have come before there was a process
                 _kill(process)
             try:
-                code, message, metadata = self._load(ours)
+                code, message, told = self._load(ours)
             except (OSError, EOFError) as error:
                 _kill(process)
                 raise WorkerFailed(f"the worker {_ending(process)} while it loaded the model") from error
@@ -175,12 +176,13 @@ class WorkerProcess:
                 raise OutOfMemory(message)
             if code != 200:
                 raise WorkerFailed(message)
+            self._model.take_together(told.at_once)
             worker = self._model.add_worker(ours.detach())
         with self._lock:
             self._worker = worker
         if self._stopping.is_set():
             worker.retire()
-        return worker, metadata
+        return worker, told.metadata
 
     def _spawn(self, theirs: socket.socket) -> subprocess.Popen[bytes]:
         plan = self._plan
@@ -203,7 +205,7 @@ class WorkerProcess:
         finally:
             pipes.close()
 
-    def _load(self, ours: socket.socket) -> tuple[int, str, bytes]:
+    def _load(self, ours: socket.socket) -> tuple[int, str, _Told]:
         plan = self._plan
         if plan.startup_seconds <= 0:
             raise WorkerFailed("the archive or the registration gives it 0 seconds to load the model")
@@ -219,9 +221,9 @@ class WorkerProcess:
             + (b"\1" if plan.limits_image_pixels else b"\0")
         )
         code, message = _number(ours), _sized(ours).decode()
-        metadata = _told_metadata(ours)
+        told = _told(ours)
         ours.settimeout(None)
-        return code, message, metadata
+        return code, message, told
 
     def _wait(self, worker: Worker) -> str:
         """How it has ended."""
@@ -291,18 +293,24 @@ def _sized(connection: socket.socket) -> bytes:
     return _exactly(connection, _number(connection))
 
 
-def _told_metadata(connection: socket.socket) -> bytes:
-    """What the rest of a worker's reply has as the body of its only prediction; empty: there is none."""
-    metadata = b""
-    while (length := _number(connection)) >= 0:
-        _exactly(connection, length)  # a request's id
-        _sized(connection)  # its content type
-        _number(connection)  # its status
-        _sized(connection)  # its reason
-        for _ in range(2 * _number(connection)):  # its headers
-            _sized(connection)
-        metadata = _sized(connection)
-    return metadata
+class _Told(NamedTuple):
+    """What a model says of itself when it is loaded."""
+
+    metadata: bytes
+    at_once: int  # requests that its handler takes at once
+
+
+def _told(ours: socket.socket) -> _Told:
+    """From the rest of a worker's reply, whose only prediction says it; nothing where there is none."""
+    metadata, headers = b"", dict[bytes, bytes]()
+    while (length := _number(ours)) >= 0:
+        _exactly(ours, length)  # a request's id
+        _sized(ours)  # its content type
+        _number(ours)  # its status
+        _sized(ours)  # its reason
+        headers = {_sized(ours): _sized(ours) for _ in range(_number(ours))}
+        metadata = _sized(ours)
+    return _Told(metadata, int(headers.get(AT_ONCE.encode(), b"1")))
 
 
 def _exactly(connection: socket.socket, count: int) -> bytes:

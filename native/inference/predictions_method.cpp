@@ -101,6 +101,7 @@ void PredictionsMethod::on_message(const grpc::ServerCallPtr& call, grpc::Receiv
     if (auto* problem = std::get_if<std::string>(&wishes)) return call->finish({Code::invalid_argument, std::move(*problem)});
     Job job;
     job.request = {{}, {}, std::move(request.inputs), owner};
+    if (const std::string* accept = grpc::find(metadata, kAccept)) job.request.headers.emplace_back(kAccept, *accept);
     job.responder = std::make_shared<CallResponder>(call, streams_);
     job.names_version = !request.version.empty();
     job.arrived = call->info().arrived;

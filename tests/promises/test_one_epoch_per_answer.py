@@ -13,7 +13,7 @@ from click.testing import CliRunner
 
 from persia import _core
 from persia.embedding_server.tools.epochs import epochs as epochs_command
-from persia.errors import Unavailable
+from persia.errors import DeadlineExceeded, Overloaded, Unavailable
 from persia.routing.forwarded import MiddlewareClient
 from persia.routing.lookup import RouterOptions
 from persia.routing.router import Router
@@ -163,7 +163,7 @@ def test_servers_that_are_killed_and_come_back(deployment: Deployment) -> None:
                 recorder.wait_for(lambda answer: answer.epoch >= newest)  # noqa: B023
         finally:
             recorder.stop()
-    assert all(isinstance(error, Unavailable) for _, error in recorder.failures)
+    assert {type(error) for _, error in recorder.failures} <= {Unavailable, DeadlineExceeded, Overloaded}
     expect_clean(deployment.judge(recorder.answers))
 
 
