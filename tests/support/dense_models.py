@@ -61,11 +61,12 @@ def page_blocks() -> list[str]:
 def write_models(directory: Path, files: Mapping[str, Collection[str]]) -> None:
     """Directories `One` and `Two`, with the files that the page's code writes of these models instead of its own.
 
-    One process writes all of them, so that torch is imported once. Compiling looks for no vector instructions of this machine,
-    and does little about the speed of what it compiles: both take longer than the rest.
+    One process writes all of them, so that torch is imported once. The compiler is asked for the least: no look for vector
+    instructions, no headers that are compiled beforehand, and no speed. Each of them takes longer than the model.
     """
     _, *blocks = page_blocks()
-    lines = ["import os, torch", "from tests.support import dense_models"]
+    lines = ["import os, torch, torch._inductor.config", "from tests.support import dense_models"]
+    lines += ["torch._inductor.config.aot_inductor.precompile_headers = False"]
     for model, wanted in files.items():
         (directory / model).mkdir()
         unwanted = [f'"{file}"' for file in FILES if file not in wanted]
