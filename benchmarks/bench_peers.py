@@ -101,6 +101,18 @@ class Asked(NamedTuple):
         return float(rate)
 
 
+def model_server(directory: Path, ports: Sequence[int]) -> list[str | Path]:
+    """Its command line. ports: as PROPERTIES takes them."""
+    store = directory / "store"
+    store.mkdir()
+    model = directory / "nothing.pt"  # an archive has one
+    model.touch()
+    write_archive(store / "model-1.0.mar", "model", "1.0", model, PEERS / "handler.py", CONFIG, [PEERS / "answering.py"])
+    config = directory / "config.properties"
+    config.write_text(PROPERTIES.format(*ports))
+    return [LAUNCHER, "model-server", "--ts-config", config, "--model-store", store]
+
+
 def servers(answers_with: str, directory: Path) -> list[Asked]:
     """All of them, started, and still."""
     directory.mkdir()
@@ -113,28 +125,7 @@ def servers(answers_with: str, directory: Path) -> list[Asked]:
         started.wait(lambda: listen(ports))
         return started
 
-    store = directory / "store"
-    store.mkdir()
-    (store / "nothing.pt").touch()  # an archive has a model
-    write_archive(
-        store / "model-1.0.mar",
-        "model",
-        "1.0",
-        store / "nothing.pt",
-        PEERS / "handler.py",
-        CONFIG,
-        [PEERS / "answering.py"],
-    )
-    (store / "nothing.pt").unlink()
-    (directory / "config.properties").write_text(PROPERTIES.format(rest, management, inference, grpc_management))
-    command: list[str | Path] = [
-        LAUNCHER,
-        "model-server",
-        "--ts-config",
-        directory / "config.properties",
-        "--model-store",
-        store,
-    ]
+    command = model_server(directory, [rest, management, inference, grpc_management])
     ours = home("model server", command, [rest, inference])
     at = ["--address", "127.0.0.1", "--port", str(mosec)]
     return [

@@ -31,7 +31,7 @@ default_workers_per_model=1
 
 
 @contextmanager
-def model_server(directory: Path, store: Path, archive: str, middleware: str, pause: Callable[[float], bool]) -> Iterator[str]:
+def serving(directory: Path, store: Path, archive: str, middleware: str, pause: Callable[[float], bool]) -> Iterator[str]:
     """Its address for predictions. pause: as of Child.wait_ready. Raises Interrupted, Unavailable."""
     config = directory / "config.properties"
     config.write_text(PROPERTIES)

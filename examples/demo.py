@@ -18,7 +18,7 @@ from pathlib import Path
 import numpy as np
 import torch
 import yaml
-from both_homes import model_server, side_by_side
+from both_homes import serving, side_by_side
 
 from persia.batch import IDTypeFeature, NonIDTypeFeature, PersiaBatch
 from persia.config import load_embedding_config
@@ -176,7 +176,7 @@ def walk_through(demo: Demo, deployment: Deployment, stop: StopSignal) -> None:
 
     show("starting the model server with the same archive")
     middleware = f"127.0.0.1:{demo.middleware}"
-    with model_server(demo.directory, demo.directory / "store", "ctr=ctr-2.0.mar", middleware, stop.wait_for) as address:
+    with serving(demo.directory, demo.directory / "store", "ctr=ctr-2.0.mar", middleware, stop.wait_for) as address:
         homes = {"TorchServe": (f"127.0.0.1:{demo.inference}", token_file), "model server": (address, "")}
         shown = side_by_side("ctr", homes, demo.batch.read_bytes())
     show("both homes served the same archive to the same client", shown)
