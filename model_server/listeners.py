@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from persia._core.inference import Answers, ExchangeQueue, HttpServer, Models, Reactor
-from persia.serving.server import Server
+from collections.abc import Sequence
 
+from persia._core.inference import Answers, ExchangeQueue, HttpServer, Models, Reactor
+from persia.serving.server import THREADS, Server
+
+from .management import THREADS as MANAGEMENT_THREADS
 from .open_inference.grpc_service import SERVICES
 from .protection import Protection
 from .rpc import INFERENCE, MANAGEMENT
@@ -27,8 +30,8 @@ class Listeners:
         if settings.metrics.offered:
             self._http["metrics"] = self._http_server("metrics")
         self.grpc = {
-            "grpc_inference": self._grpc_server("grpc_inference", INFERENCE, *SERVICES),
-            "grpc_management": self._grpc_server("grpc_management", MANAGEMENT),
+            "grpc_inference": self._grpc_server("grpc_inference", [INFERENCE, *SERVICES]),
+            "grpc_management": self._grpc_server("grpc_management", [MANAGEMENT], MANAGEMENT_THREADS),
         }
 
     def listen(self) -> dict[str, str]:
@@ -74,7 +77,8 @@ class Listeners:
             tls=self._protection.tls(listener),
         )
 
-    def _grpc_server(self, listener: str, *services: str) -> Server:
-        server = Server(services, guard=self._protection.guard(listener), tls=self._protection.tls(listener))
+    def _grpc_server(self, listener: str, services: Sequence[str], threads: int = THREADS) -> Server:
+        protection = self._protection
+        server = Server(services, guard=protection.guard(listener), tls=protection.tls(listener), threads=threads)
         server.native.set_observer(self._answers)
         return server

@@ -43,9 +43,9 @@ class RestManagement:
         self._keys = keys
         self._threads = ExchangeThreads("rest", line, self._take, threads)
 
-    def close(self) -> None:
-        """Takes no more."""
-        self._threads.close()
+    def close(self, seconds: float) -> None:
+        """Takes no more, and waits for so long for what is being answered."""
+        self._threads.close(seconds)
 
     def _take(self, exchange: Exchange) -> None:
         try:

@@ -22,9 +22,9 @@ class RestMetrics:
         self._metrics = metrics
         self._threads = ExchangeThreads("metrics", line, self._answer, 1)
 
-    def close(self) -> None:
-        """Takes no more."""
-        self._threads.close()
+    def close(self, seconds: float) -> None:
+        """Takes no more, and waits for so long for what is being answered."""
+        self._threads.close(seconds)
 
     def _answer(self, exchange: Exchange) -> None:
         if exchange.segments != ["metrics"]:

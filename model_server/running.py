@@ -17,6 +17,7 @@ from persia.torchserve.ready_line import ReadyLine
 from .handler_metrics import OWN_NAMES, HandlerMetrics, read_names
 from .keeper import Keeper
 from .listeners import Listeners
+from .management import THREADS as MANAGEMENT_THREADS
 from .management import Management
 from .metrics import Metrics
 from .open_inference.grpc_service import add_open_inference
@@ -75,7 +76,9 @@ class ModelServer:
         lines = self._listeners.lines
         self._rest: list[RestManagement | RestMetrics] = [
             RestManagement(self._management, lines["inference"], manages=False),
-            RestManagement(self._management, lines["management"], manages=True, keys=self._protection.keys),
+            RestManagement(
+                self._management, lines["management"], manages=True, keys=self._protection.keys, threads=MANAGEMENT_THREADS
+            ),
             RestMetrics(self._metrics, lines["metrics"]),
         ]
         self._listeners.start()
@@ -107,9 +110,9 @@ class ModelServer:
     def stop(self, seconds: float) -> None:
         """Lets what runs finish for so long."""
         self._listeners.stop(seconds)
+        self.registry.close(seconds)  # who waits for a worker that starts hears of it
         for rest in self._rest:
-            rest.close()
-        self.registry.close(seconds)
+            rest.close(seconds)
         self._output.close()
         self._reactor.stop()
         self._files.close()
@@ -141,6 +144,7 @@ def _defaults(settings: Settings, state: StateDirectory | None, output: WorkerOu
         unregister_timeout=settings.unregister_timeout,
         job_queue_size=settings.job_queue_size,
         max_response_bytes=settings.max_response_size,
+        unpack_limits=settings.unpack_limits,
         default_workers=settings.default_workers or 0,
         default_handler=settings.default_handler,
         envelope=settings.envelope,

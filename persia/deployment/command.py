@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import sys
-import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +29,7 @@ from persia.security import ClientSecurity
 from persia.serving.process import set_up
 from persia.system.address import free_ports
 from persia.system.lock import lock_file
+from persia.system.scratch import ScratchDirectory
 from persia.system.signals import StopSignal
 from persia.torchserve.state import MODELS_FILE
 
@@ -100,7 +100,11 @@ def up(
         config = load_global_config(global_config)
         load_embedding_config(embedding_config)
         assert global_config is not None and embedding_config is not None  # or they could not be loaded
-        state = (state or Path(tempfile.mkdtemp(prefix="persia-up-"))).resolve()
+        scratch = None
+        if state is None:
+            scratch = ScratchDirectory("persia-up-")
+            state = scratch.path
+        state = state.resolve()
         _take(state)
         servers = config.common_config.infer_config.servers
         if not servers:
@@ -130,7 +134,11 @@ def up(
     if checked and not passes_check(plan):
         click.echo(f"{PROGRAM}: the check failed, so nothing was started: mend what it names, or say --no-check", err=True)
         sys.exit(1)
-    _run(plan)
+    try:
+        _run(plan)
+    finally:
+        if scratch is not None:
+            scratch.keep()  # its logs
 
 
 def _take(state: Path) -> None:

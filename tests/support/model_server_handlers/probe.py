@@ -47,6 +47,9 @@ def handle(data: Any, context: Any) -> Any:
             with open(rest, "w"):
                 time.sleep(1)
             answers.append("touched")
+        elif command == "state":  # a status that may be none
+            context.set_response_status(json.loads(rest), "By The Handler", idx=index)
+            answers.append("with a status")
         elif command == "refuse":
             raise PredictionException("as you wish", int(rest))
         elif command == "raise":
