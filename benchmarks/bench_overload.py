@@ -1,11 +1,11 @@
 """What becomes of callers that are far more than can be served: goodput, lateness, refusals, memory, and how soon it is over.
 
 usage: PYTHONPATH=. python benchmarks/bench_overload.py [--few 16] [--many 256] [--seconds 8] [--deadline 1.0]
-           [--shape 128x16] [--checkpoint DIR]
+           [--shape 128x16] [--rounds 3] [--checkpoint DIR]
 
 Two embedding servers and a middleware; callers in four processes ask the middleware, each call with a deadline, one after
-the other without a pause. Goodput is what is answered in time. The peak is the goodput of the few, measured before the many
-come and once more in the second after they have gone.
+the other without a pause. Goodput is what is answered in time, of the calls that end in the measured seconds. The few and the
+many take turns. The many's share is their goodput as a part of that of the few before and after them.
 """
 
 from __future__ import annotations
@@ -30,6 +30,7 @@ from tests.support.servers import EmbeddingServer
 FEATURES, ROWS, DIM = 26, 200_000, 16
 PROCESSES = 4
 LATE_SECONDS = 0.05
+WARM_UP_SECONDS = 1.0
 
 
 def batch(samples: int, ids: int) -> bytes:
@@ -80,11 +81,10 @@ def resident(pid: int) -> float:
 
 def measure(address: str, config: Path, batch_file: Path, callers: int, seconds: float, deadline: float) -> list[list[Any]]:
     command = [sys.executable, __file__, "--caller", address, str(config), str(batch_file)]
+    times = [str(deadline), str(WARM_UP_SECONDS + seconds)]
     shares = [callers // PROCESSES + (k < callers % PROCESSES) for k in range(PROCESSES)]
     crew = [
-        subprocess.Popen(
-            [*command, str(share), str(deadline), str(1 + seconds)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
-        )
+        subprocess.Popen([*command, str(share), *times], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
         for share in shares
         if share
     ]
@@ -99,8 +99,8 @@ def measure(address: str, config: Path, batch_file: Path, callers: int, seconds:
 
 
 def summary(calls: list[list[Any]], seconds: float, deadline: float) -> dict[str, Any]:
-    last = max(began + took for began, took, _ in calls)
-    window = [call for call in calls if call[0] >= last - seconds]
+    begin = min(began for began, _, _ in calls) + WARM_UP_SECONDS
+    window = [call for call in calls if begin <= call[0] + call[1] < begin + seconds]  # that ended then
     took = [call[1] for call in window if call[2] == "ok"]
     refused = [1000 * call[1] for call in window if call[2] != "ok"]
     return {
@@ -119,6 +119,7 @@ def main() -> None:
     parser.add_argument("--many", type=int, default=256)
     parser.add_argument("--seconds", type=float, default=8)
     parser.add_argument("--deadline", type=float, default=1.0)
+    parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--shape", default="128x16")
     parser.add_argument("--checkpoint", type=Path, required=True, help="as the peer's make_checkpoint.py writes it")
     options = parser.parse_args()
@@ -147,13 +148,18 @@ def main() -> None:
 
             watcher = threading.Thread(target=watch)
             watcher.start()
-            for name, callers, seconds in (
-                ("few", options.few, options.seconds),
-                ("many", options.many, options.seconds),
-                ("few, right after", options.few, 1.0),
-            ):
-                calls = measure(middleware.address, client, raw, callers, seconds, options.deadline)
-                print(f"{name:>18} {callers:>4}", summary(calls, seconds, options.deadline))
+
+            def goodput(callers: int) -> float:
+                calls = measure(middleware.address, client, raw, callers, options.seconds, options.deadline)
+                figures = summary(calls, options.seconds, options.deadline)
+                print(f"{callers:>4} callers", figures, flush=True)
+                return float(figures["goodput"])
+
+            few, shares = goodput(options.few), []
+            for _ in range(options.rounds):
+                many, before, few = goodput(options.many), few, goodput(options.few)
+                shares.append(many / ((before + few) / 2))
+            print(f"share of the many: {[round(s, 2) for s in shares]}, median {statistics.median(shares):.2f}")
             done.set()
             watcher.join()
             print("highest resident memory [MiB]", {name: round(peak) for name, peak in peaks.items()})

@@ -81,7 +81,7 @@ class BlockingCalls(GrpcCalls):
     """Safe for use by many threads, which share one connection."""
 
     def _prediction(self, message: Any, seconds: float) -> bytes:
-        """What the handler answered. Raises the errors of Client.predict."""
+        """Returns what the handler answered. Raises the errors of Client.predict."""
         end = time.monotonic() + seconds
         try:
             return bytes(self._answer(message, seconds).prediction)
@@ -89,7 +89,7 @@ class BlockingCalls(GrpcCalls):
             raise torchserve_error(error, message.ByteSize(), end) from None
 
     def _answer(self, message: Any, seconds: float) -> Any:
-        """Raises RpcError, Unavailable."""
+        """Makes the call, and looks meanwhile whether a worker is there. Raises RpcError, Unavailable."""
         metadata = self._tokens.metadata("inference")
         if self._worker_check is None:
             return self._call(message, timeout=seconds, metadata=metadata)

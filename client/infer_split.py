@@ -30,9 +30,10 @@ class _DetailedClient(Client):
 
 
 def keyed_requests(batches: Sequence[bytes], first: int, values: Sequence[Any] | None, batch_size: int) -> list[Request]:
-    """Each with its number as the key, from `first` on; or with the one value that its samples have.
+    """Makes a request of each batch. The key of a request is its number, counted from `first`, or the value of its samples.
 
-    values: of all samples. Raises InvalidInput for a batch whose samples have several, or none.
+    values: one for each sample of all batches; None: the numbers are the keys. Raises InvalidInput for a batch whose samples
+    have several values, or none.
     """
     if values is None:
         return [Request(batch, str(number)) for number, batch in enumerate(batches, first)]

@@ -74,15 +74,17 @@ def batches_of_file(path: Path, batch_size: int) -> Iterator[bytes]:
 
 
 def read_inputs(path: Path, batch_size: int, reading: Reading = Reading()) -> Inputs:  # noqa: B008
-    """Of a `.bin` the bytes as they are; of the others batches of up to batch_size of their samples.
+    """Reads a file as byte batches. A `.bin` is one batch as it is; other files give batches of up to batch_size samples.
 
-    `.npz`: an array (n,) of uint64 or strings is a feature of one id per sample, (n, k) one of k ids; with another array
-    NAME.offsets (n + 1) NAME has any number, sample i those from offset i to i + 1. Other integers are ids where there are
-    offsets, or the reading says so. All others are dense tensors (n, ...), in their order.
-    `.parquet`, `.csv`, `.jsonl`: a column of integers or strings is a feature of one id, of lists of them one of any number;
-    columns of numbers with a fraction make one dense tensor (n, columns) named dense, those of lists one each, unless the
-    reading names the tensors.
-    Raises InvalidInput, OSError; those of batches come with the batches.
+    `.npz`: an array (n,) of uint64 or strings is a feature with one id for each sample, and an array (n, k) is a feature with
+    k ids. If there is an array NAME.offsets (n + 1), sample i of the feature NAME has the ids from offset i to offset i + 1.
+    Other integers are ids if they have offsets, or if the reading says so. All other arrays are dense tensors (n, ...), in
+    their order.
+    `.parquet`, `.csv`, `.jsonl`: a column of integers or strings is a feature with one id for each sample, and a column of
+    lists of them is a feature with any number of ids. The columns of numbers with a fraction make one dense tensor
+    (n, columns) named dense, and each column of lists of such numbers makes one of its own, unless the reading names the
+    tensors.
+    Raises InvalidInput and OSError. What is wrong with a batch is raised when the batch is read.
     """
     if path.suffix == ".bin":
         if reading.keys:

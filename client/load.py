@@ -52,7 +52,8 @@ def send_all(
 ) -> Outcome[_Answer]:
     """Sends every batch `repeat` times, `concurrency` calls at a time. A call that fails is counted, and the others go on.
 
-    Whatever is no PersiaError, such as an interrupt, is raised once the calls under way have ended; no more are made.
+    An exception that is no PersiaError, such as an interrupt, is raised once the calls under way have ended. No more calls are
+    made after it.
     """
     outcome: Outcome[_Answer] = Outcome([None] * len(batches))
     numbers = iter(range(len(batches) * repeat))

@@ -59,7 +59,7 @@ def named(scores: Any) -> Outputs:
 
 
 def joined(answers: Sequence[Any]) -> Outputs:
-    """Of all batches, one after the other. Raises InvalidInput."""
+    """Joins the scores of all batches, in their order. Raises InvalidInput if the batches have different outputs."""
     each = [named(answer) for answer in answers]
     names = list(each[0])
     if odd := next((list(other) for other in each if set(other) != set(names)), None):

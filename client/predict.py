@@ -60,11 +60,12 @@ class Client(BlockingCalls):
     @overload
     def predict(self, batch: Batch, timeout: float | None = None, *, details: Literal[True]) -> Prediction: ...
     def predict(self, batch: Batch, timeout: float | None = None, *, details: bool = False) -> Scores | Prediction:
-        """The scores of a batch in the shape that the handler gives; of several outputs a dict of arrays.
+        """Returns the scores of a batch in the shape that the handler gives them, or a dict of arrays for several outputs.
 
-        timeout: seconds, instead of the client's. details: gives a Prediction instead, with the versions of model and tables,
-        and how the ids of each feature fared. Raises DeadlineExceeded, NotFound (model or version), AccessDenied (token),
-        InvalidInput and TooLarge (the batch), Unavailable (worth another try), and PersiaError when the handler fails.
+        timeout: seconds, instead of the client's. details: a Prediction is returned instead, which has the versions of model
+        and tables, and says how many ids of each feature have a row. Raises DeadlineExceeded, NotFound (model or version),
+        AccessDenied (token), InvalidInput and TooLarge (the batch), Unavailable (another try is worth it), and PersiaError if
+        the handler fails.
         """
         seconds = seconds_of_call(self._timeout, timeout)
         prediction = self._prediction(self._message(_inputs(batch, seconds, details)), seconds)
@@ -81,7 +82,7 @@ class AsyncClient(GrpcCalls):
     @overload
     async def predict(self, batch: Batch, timeout: float | None = None, *, details: Literal[True]) -> Prediction: ...
     async def predict(self, batch: Batch, timeout: float | None = None, *, details: bool = False) -> Scores | Prediction:
-        """As Client.predict. A task that is cancelled cancels the call; the work in TorchServe may still run."""
+        """Does what Client.predict does. Cancelling its task cancels the call, but the work in TorchServe may go on."""
         seconds = seconds_of_call(self._timeout, timeout)
         request, end = self._message(_inputs(batch, seconds, details)), time.monotonic() + seconds
         try:
@@ -91,7 +92,7 @@ class AsyncClient(GrpcCalls):
         return _decoded(answer.prediction, details)
 
     async def _answer(self, request: Any, seconds: float) -> Any:
-        """Raises RpcError, Unavailable."""
+        """Makes the call, and looks meanwhile whether a worker is there. Raises RpcError, Unavailable."""
         call = self._call(request, timeout=seconds, metadata=self._tokens.metadata("inference"))
         if self._worker_check is None:
             return await call

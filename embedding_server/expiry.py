@@ -51,7 +51,10 @@ class Expiring:
         self._wanted.set()
 
     def publish(self, layer: _core.Layer) -> int:
-        """Makes the layer the newest, without rows that have ended; returns its version. Raises MemoryError, TooLarge."""
+        """Makes the layer the newest one, without the rows whose time is over. Returns its version.
+
+        Raises MemoryError, TooLarge.
+        """
         with self._publishing:
             deleted, expired = self._ends.follow(layer, self._table.pin(), int(self._clock()))
             version = self._table.publish(layer)

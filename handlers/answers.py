@@ -33,10 +33,10 @@ def format_of(request: Mapping[str, Any]) -> bytes:
 
 
 def answer_of(answer: Any, request: Mapping[str, Any], non_finite: str = "error") -> bytes:
-    """What the model answered, in the format that the request asks for.
+    """Encodes what the model answered, in the format that the request asks for.
 
-    answer: a tensor, a tuple or list of tensors, or a dict of them. non_finite: the setting `non_finite_scores`.
-    Raises InvalidInput for a format that does not have several outputs; PersiaError.
+    answer: a tensor, a tuple or list of tensors, or a dict of tensors. non_finite: the setting `non_finite_scores`.
+    Raises InvalidInput if the format cannot hold several outputs, and PersiaError if the scores cannot be sent.
     """
     asked = format_of(request)
     outputs = named_outputs(answer)

@@ -14,7 +14,7 @@ __all__ = ["caller_seconds", "seconds_left"]
 
 
 def seconds_left(request: Mapping[str, Any], end: float) -> float:
-    """What the embeddings may take, up to `end` (time.monotonic()). Nobody waits for work that is late, so it is not begun.
+    """Returns the seconds that the lookup may take, at most until `end` by time.monotonic(). Late work is not begun.
 
     Raises DeadlineExceeded, InvalidInput.
     """

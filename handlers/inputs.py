@@ -34,9 +34,9 @@ class RequestFeatures(Features):
 
 
 def as_inputs(request: dict[str, Any], headers: Mapping[str, Any], signature: Signature | None) -> dict[str, Any]:
-    """A request with a byte batch as `batch`, whichever way it came; the same one if it has one already.
+    """Returns the request in the form that has a byte batch as `batch`; the same object if it has that form already.
 
-    The body of an HTTP request is the JSON form of features, or a byte batch. headers: those of TorchServe's context.
+    The body of an HTTP request is the JSON form of features, or a byte batch. headers: the headers in TorchServe's context.
     Raises InvalidInput, TooLarge.
     """
     if BATCH in request:

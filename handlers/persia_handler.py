@@ -109,7 +109,7 @@ class PersiaHandler(BaseHandler):  # type: ignore[misc]  # TorchServe has no typ
             log.warning("not warmed up: %s: %s", type(error).__name__, error)
 
     def handle(self, data: list[dict[str, Any]], context: Any) -> list[bytes | str]:
-        """One answer for each request. An error that is raised fails all of them."""
+        """Returns one answer for each request. An error that is raised fails all requests."""
         self.context = context
         try:
             answers: list[bytes | str] = with_refusals(context, self.outcomes_of(data))
@@ -139,7 +139,10 @@ class PersiaHandler(BaseHandler):  # type: ignore[misc]  # TorchServe has no typ
         return answers
 
     def outcomes_of(self, data: list[dict[str, Any]]) -> list[bytes | PersiaError]:
-        """An answer for each request, empty for one that is late, or the error that it alone is refused with."""
+        """Returns for each request its answer, or the error that this request alone is refused with.
+
+        The answer to a request whose time is over is empty.
+        """
         outcomes = Outcomes(self.context, len(data))
         inputs = outcomes.step(lambda going: [self.inputs_of(data[i], self.context.get_all_request_header(i)) for i in going])
         found = outcomes.step(lambda going: self.in_time(self.preprocess([inputs[i] for i in going])))
@@ -159,7 +162,7 @@ class PersiaHandler(BaseHandler):  # type: ignore[misc]  # TorchServe has no typ
         return settled
 
     def inputs_of(self, request: dict[str, Any], headers: Any) -> dict[str, Any] | PersiaError:
-        """A request with a byte batch, whichever way it came."""
+        """Brings a request into the form that has a byte batch, or returns what is wrong with the request."""
         try:
             inputs: dict[str, Any] = as_inputs(request, headers, self.signature)
             return inputs
@@ -167,7 +170,7 @@ class PersiaHandler(BaseHandler):  # type: ignore[misc]  # TorchServe has no typ
             return error
 
     def in_time(self, found: Sequence[Features | PersiaError | None]) -> list[Features | PersiaError]:
-        """What preprocess gave: None is for a caller who waits no longer."""
+        """Turns each None of preprocess, which stands for a caller who no longer waits, into an error."""
         return [
             DeadlineExceeded("the caller's time was over before its embeddings came") if one is None else one for one in found
         ]
@@ -175,7 +178,10 @@ class PersiaHandler(BaseHandler):  # type: ignore[misc]  # TorchServe has no typ
     def answers_to(
         self, requests: list[dict[str, Any]], found: list[Features], name: Callable[[int], str]
     ) -> list[tuple[bytes, bool] | PersiaError]:
-        """The answers without their details, and of each whether the same was scored before. name: of a request."""
+        """Returns the answers without their details, and for each answer whether it was kept from an earlier request.
+
+        name: gives the name of a request.
+        """
 
         def score(indexes: list[int]) -> list[bytes | PersiaError]:
             asked = [found[i] for i in indexes]
@@ -195,12 +201,12 @@ class PersiaHandler(BaseHandler):  # type: ignore[misc]  # TorchServe has no typ
         ]
 
     def count_cached(self, kept: list[bool]) -> None:
-        """As TorchServe's metrics."""
+        """Counts in TorchServe's metrics which answers were kept."""
         self.context.metrics.add_counter("AnswerCacheHits", kept.count(True))
         self.context.metrics.add_counter("AnswerCacheMisses", kept.count(False))
 
     def told(self, i: int, request: dict[str, Any], features: Features, answer: bytes, cached: bool) -> bytes:
-        """An answer with what it was made of, in the answer or in headers, as the request asks for it."""
+        """Adds what an answer was made of, to the answer or in headers, as the request asks for it."""
         in_body = wants_details(request)
         if not (in_body or wants_headers(self.context.get_all_request_header(i))):
             return answer
@@ -210,23 +216,23 @@ class PersiaHandler(BaseHandler):  # type: ignore[misc]  # TorchServe has no typ
         return with_details(answer, details, format_of(request) == JSON) if in_body else answer
 
     def preprocess(self, data: list[dict[str, Any]]) -> list[Features | PersiaError | None]:
-        """Requests -> their tensors. Several are looked up at the same time, and are given up at the same time."""
+        """Turns requests into tensors. Several requests are looked up at the same time, and are given up at the same time."""
         end = time.monotonic() + self.timeout
         if len(data) == 1:
             return [self.features_of(data[0], seconds_left(data[0], end))]
         return list(self.threads.map(self.features_in_time, data, repeat(end)))
 
     def inference(self, data: list[Features], *args: Any, **kwargs: Any) -> list[Any]:
-        """Tensors -> what the model answers: a tensor, a tuple or list of tensors, or a dict of them."""
+        """Turns tensors into what the model answers: a tensor, a tuple or list of tensors, or a dict of tensors."""
         with torch.inference_mode():
             return [self.model(features.dense, features.embeddings) for features in data]
 
     def postprocess(self, data: list[Any], requests: list[dict[str, Any]]) -> list[bytes | PersiaError]:
-        """Scores -> what goes over the wire, as each request asks for it."""
+        """Turns scores into the bytes of each answer, in the format that its request asks for."""
         return [self.answer_to(scores, request) for scores, request in zip(data, requests, strict=True)]
 
     def answer_to(self, scores: Any, request: dict[str, Any]) -> bytes | PersiaError:
-        """Of one request."""
+        """Turns the scores of one request into its answer, or returns what is wrong with the request."""
         try:
             answer: bytes = answer_of(scores, request, self.non_finite_scores)
             return answer
@@ -234,7 +240,7 @@ class PersiaHandler(BaseHandler):  # type: ignore[misc]  # TorchServe has no typ
             return error
 
     def features_of(self, request: dict[str, Any], seconds: float) -> RequestFeatures:
-        """The tensors of a request's batch."""
+        """Looks up the embeddings of a request's batch, and puts its tensors into the model's order."""
         format_of(request)  # before anything is done for it
         batch = request.get(BATCH)
         if not isinstance(batch, (bytes, bytearray)):
@@ -251,7 +257,7 @@ class PersiaHandler(BaseHandler):  # type: ignore[misc]  # TorchServe has no typ
         return RequestFeatures.of(found, placing)
 
     def features_in_time(self, request: dict[str, Any], end: float) -> Features | PersiaError | None:
-        """Of one of several: None if the caller's time is over first, and what is wrong with the request as an error."""
+        """Looks up one request of several. Returns None if the time is over first, or what is wrong with the request."""
         try:
             features: Features = self.features_of(request, seconds_left(request, end))
             return features

@@ -39,9 +39,9 @@ def exception_of(error: PersiaError) -> PredictionException:
 
 
 def with_refusals(context: Any, outcomes: Sequence[A | PersiaError]) -> list[A | str]:
-    """What a handler returns: the answer to each request, and for each error its refusal.
+    """Returns what a handler hands to TorchServe: the answer to each request, and a refusal in the place of each error.
 
-    context: the handler's, which gets the status and the content type of each request that is refused.
+    context: the handler's context, which gets the status and the content type of each request that is refused.
 
     Raises PredictionException for the error of a lone request.
     """

@@ -18,10 +18,6 @@ from collections.abc import Callable
 from typing import Any
 
 import ts
-from ts.metrics.metric_cache_yaml_impl import MetricsCacheYamlImpl
-from ts.model_loader import ModelLoaderFactory
-from ts.service import Service
-from ts.utils.util import PredictionException
 
 from persia._core.inference import WorkerChannel
 
@@ -29,6 +25,7 @@ from .open_inference.answering import Answering
 from .open_inference.calls import PROTOCOL
 from .open_inference.handlers import ServedHandler
 from .open_inference.metadata import encode_metadata
+from .torchserve_modules import MetricsCacheYamlImpl, ModelLoaderFactory, PredictionException, RequestProcessor, Service
 from .worker_messages import Failure, Prediction, Request, is_status, sendable
 from .worker_metrics import MetricLines, WorkerMetrics
 
@@ -91,9 +88,6 @@ class Worker:
         self._decodes = os.environ.get("TS_DECODE_INPUT_REQUEST", "true") == "true"
         self._service: Any = None
         self._handle: Callable[[list[dict[str, Any]], Any], Any] = _not_loaded
-        from ts.context import RequestProcessor
-
-        self._headers_of = RequestProcessor
 
     def run(self) -> int:
         """Returns the exit code of the process, when the server has closed the connection or the model could not be loaded."""
@@ -174,7 +168,7 @@ class Worker:
         for _, headers, values in requests:
             inputs.append({name: decode(content_type, value, self._decodes) for name, content_type, value in values})
             types = {name: {"content-type": content_type} for name, content_type, _ in values}
-            processors.append(self._headers_of({**types, **headers}))
+            processors.append(RequestProcessor({**types, **headers}))
         context.request_ids = ids
         context.request_processor = processors
         context.metrics.request_ids = ids

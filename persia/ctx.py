@@ -139,10 +139,10 @@ class InferCtx:
     def get_embedding_from_bytes(
         self, data: bytes | bytearray | memoryview, device_id: int | None = None, *, timeout: float | None = None
     ) -> EmbeddingBatch:
-        """A byte batch with its embeddings.
+        """Looks up the embeddings of a byte batch.
 
         Args:
-            data: What PersiaBatch.to_bytes() gave.
+            data: What PersiaBatch.to_bytes() returned.
             device_id: A GPU for this batch, instead of the context's.
             timeout: Seconds for this batch, instead of the context's.
 
@@ -165,9 +165,9 @@ class InferCtx:
         dense: Sequence[npt.NDArray[Any]] | None = None,
         end: float | None = None,
     ) -> EmbeddingBatch:
-        """As get_embedding_from_bytes, for a batch that persia._core.decode_batch gave.
+        """Does what get_embedding_from_bytes does, for a batch that persia._core.decode_batch returned.
 
-        dense: arrays to make the dense tensors of, instead of the batch's own. end: by time.monotonic().
+        dense: the arrays of which the dense tensors are made, instead of the batch's own. end: a time by time.monotonic().
         """
         device = self._device if device_id is None else device_of(device_id)
         if end is None:

@@ -6,9 +6,6 @@ An archive holds it as `signature.json`. The handler checks each request against
 
 from __future__ import annotations
 
-import zipfile
-import zlib
-from pathlib import Path
 from typing import Annotated, Literal
 
 import msgspec
@@ -26,7 +23,6 @@ __all__ = [
     "OutputSignature",
     "Signature",
     "read_signature",
-    "signature_of_archive",
 ]
 
 SIGNATURE_FILE = "signature.json"
@@ -122,13 +118,3 @@ def read_signature(data: bytes, file: str = SIGNATURE_FILE) -> Signature:
         return msgspec.json.decode(data, type=Signature)
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise CorruptFile(file, "the signature of a dense model", str(error), 0) from None
-
-
-def signature_of_archive(path: Path) -> Signature | None:
-    """The signature in a model archive (.mar); None: the archive has none. Raises CorruptFile, OSError."""
-    try:
-        with zipfile.ZipFile(path) as archive:
-            data = archive.read(SIGNATURE_FILE) if SIGNATURE_FILE in archive.namelist() else None
-    except (zipfile.BadZipFile, zlib.error, NotImplementedError, EOFError) as error:
-        raise CorruptFile(str(path), "a model archive (.mar)", str(error), 0) from error
-    return None if data is None else read_signature(data, f"{path}/{SIGNATURE_FILE}")

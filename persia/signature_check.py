@@ -53,7 +53,10 @@ class SignatureCheck:
         self._placings: dict[bytes, Placing] = {}
 
     def place(self, batch: _core.Batch) -> tuple[Placing, list[npt.NDArray[Any]]]:
-        """Where a batch's features go, and its dense tensors as the model takes them. Raises FeatureError, InvalidInput."""
+        """Returns where each feature of a batch goes, and the dense tensors as the model takes them.
+
+        Raises FeatureError, InvalidInput.
+        """
         dense, key = batch.dense, batch.names_key
         placing = self._placings.get(key)
         if placing is None:

@@ -43,12 +43,12 @@ class LookupTensors:
         self._tensors: list[Tensor] = []
 
     def begin(self, numbers: npt.NDArray[np.float16], shapes: npt.NDArray[np.uint32]) -> None:
-        """For Lookups.lookup(): makes tensors that are still empty."""
+        """Makes the tensors, still empty, which Lookups.lookup() then fills."""
         if self._device.type == "cpu":
             self._numbers, self._tensors = numbers, split_tensors(numbers, shapes, self._device)
 
     def of(self, lookup: Lookup) -> list[Tensor]:
-        """The tensors, once the lookup is done."""
+        """Returns the tensors of a lookup that is done."""
         if self._numbers is lookup.numbers:  # else they were of a try that was given up, or there was none yet
             return self._tensors
         return split_tensors(lookup.numbers, lookup.shapes, self._device)

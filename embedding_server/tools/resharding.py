@@ -64,33 +64,46 @@ def reshard(
     """
     checkpoint = open_checkpoint(source)
     marker = checkpoint.marker
-    if target.resolve().is_relative_to(source.resolve()) or source.resolve().is_relative_to(target.resolve()):
-        raise InvalidInput(f"expected a target beside the source, got {target} for {source}")
+    _check_apart(source, target)
+    new = Marker(shards, files_per_shard or marker.num_internal_shards, marker.seconds, marker.nanos)
+    of_shards = msgspec.structs.replace(new, seconds=checkpoint.bounds.earliest, nanos=0)
     files = [
         (file, shard)
         for shard in range(marker.num_shards)
         for file in emb_files(shard_directory(source, shard), shard, marker.num_internal_shards)
     ]
-    new = Marker(shards, files_per_shard or marker.num_internal_shards, marker.seconds, marker.nanos)
-    of_shards = msgspec.structs.replace(new, seconds=checkpoint.bounds.earliest, nanos=0)
     rows = elsewhere = 0
     with CheckpointWriter(
         target, new, of_shards=of_shards, overwrite=overwrite, workers=workers, memory=memory, ages=AGES
     ) as writer:
         for number, (file, shard) in enumerate(files, 1):
-            for signs, block, ages in _blocks(file):
-                mine = shard_of(signs, marker.num_shards) == shard
-                writer.add(signs[mine], block[mine], ages[mine])
-                rows += int(np.count_nonzero(mine))
-                elsewhere += int(np.count_nonzero(~mine))
-            if (beside := file.with_suffix(ENDS)).exists():
-                limited = read_sign_file(beside)
-                assert limited.ends is not None
-                mine = shard_of(limited.signs, marker.num_shards) == shard
-                writer.add_ends(limited.signs[mine], limited.ends[mine])
+            copied = _copy(file, shard, marker.num_shards, writer)
+            rows, elsewhere = rows + copied.rows, elsewhere + copied.elsewhere
             progress("read", number, len(files))
         done, total = itertools.count(1), new.num_shards * new.num_internal_shards
         writer.finish(lambda: progress("write", next(done), total))
+    return Resharded(rows, elsewhere)
+
+
+def _check_apart(source: Path, target: Path) -> None:
+    """Raises InvalidInput if one of them lies in the other."""
+    if target.resolve().is_relative_to(source.resolve()) or source.resolve().is_relative_to(target.resolve()):
+        raise InvalidInput(f"expected a target beside the source, got {target} for {source}")
+
+
+def _copy(file: Path, shard: int, count: int, writer: CheckpointWriter) -> Resharded:
+    """Hands to the writer what a file of this shard, of `count`, has: rows, and the ends of their times to live."""
+    rows = elsewhere = 0
+    for signs, block, ages in _blocks(file):
+        mine = shard_of(signs, count) == shard
+        writer.add(signs[mine], block[mine], ages[mine])
+        rows += int(np.count_nonzero(mine))
+        elsewhere += int(np.count_nonzero(~mine))
+    if (beside := file.with_suffix(ENDS)).exists():
+        limited = read_sign_file(beside)
+        assert limited.ends is not None
+        mine = shard_of(limited.signs, count) == shard
+        writer.add_ends(limited.signs[mine], limited.ends[mine])
     return Resharded(rows, elsewhere)
 
 

@@ -27,7 +27,7 @@ _MIN_ROW = 24
 
 
 class Applier:
-    """For one thread."""
+    """Puts packets into one table. Only one thread may use it."""
 
     def __init__(
         self,
@@ -43,9 +43,9 @@ class Applier:
         self._non_finite = non_finite or NonFiniteTally()
 
     def apply(self, packet: Packet, ledger: Ledger) -> Settled:
-        """Publishes the packet, unless the checkpoint has it; the ledger says what the table has.
+        """Publishes the packet, unless the checkpoint has it. The ledger says what the table has.
 
-        Raises PersiaError, OSError, MemoryError: then nothing of it is in the table.
+        Raises PersiaError, OSError and MemoryError. Nothing of the packet is in the table then.
         """
         loaded = load_packet(packet, self._storage, self._shard, refuse_non_finite=self._non_finite.refuse)
         # Not the key that it was sorted by: its files may have been written in the meantime.
@@ -67,7 +67,7 @@ class Applier:
 
 @dataclass(frozen=True)
 class Loaded:
-    """A packet that has been read and checked as a whole. `key` is by the very bytes that the layer was read from."""
+    """A packet that has been read and checked as a whole. `key` was read from the same bytes as the layer."""
 
     layer: _core.Layer
     key: PacketKey
@@ -75,12 +75,11 @@ class Loaded:
 
 
 def load_packet(packet: Packet, storage: str, shard: tuple[int, int], *, refuse_non_finite: bool = False) -> Loaded:
-    """All that the packet says of the signs that belong to the shard (index, count).
+    """Reads what the packet says about the signs of the shard (index, count), and checks every byte of it.
 
-    Raises CorruptFile, OSError: then nothing of it is to be used.
-
-    A packet of our own writer is held against its manifest; one of Persia's has none. A sign with a row and a deletion in one
-    packet ends deleted: files of rows come first, then those of deletions.
+    A packet of our own writer is compared with its manifest; Persia's packets have none. If a packet has a row and a deletion
+    of one sign, the sign ends deleted, because the files of rows are read before those of deletions.
+    Raises CorruptFile and OSError. Nothing of the packet may be used then.
     """
     manifest = check_manifest(packet.directory)
     layer = _core.Layer(storage)
@@ -106,7 +105,7 @@ def load_packet(packet: Packet, storage: str, shard: tuple[int, int], *, refuse_
 
 
 def _claimed_rows(path: Path) -> int:
-    """What stands at the file's start, as far as it can be true; whoever reads the rows finds out whether it is."""
+    """The count of rows at the start of the file, or as many as the file has room for. Reading the rows shows which is true."""
     with path.open("rb") as file:
         return min(int.from_bytes(file.read(4), "little"), os.fstat(file.fileno()).st_size // _MIN_ROW)
 

@@ -46,7 +46,7 @@ class Finder:
         self._looked_at_all = float("-inf")
 
     def find(self) -> Findings:
-        """Packets that do not rest, or may have changed since; nothing if there is no such directory.
+        """Finds the packets that do not rest, or that may have changed since they did. A root that is not there has none.
 
         Raises OSError if the root cannot be read.
         """
@@ -71,7 +71,7 @@ class Finder:
         return findings
 
     def rest(self, packet: Packet) -> None:
-        """The packet is settled as it was found: it is looked at again when its directory changes, or in a full scan."""
+        """Notes that the packet is settled as it was found, until its directory changes or a full scan looks at it."""
         shard, name = self._shards[str(packet.directory.parent)], packet.directory.name
         mtime_ns = shard.active.get(name, 0)
         if mtime_ns and time.time_ns() - mtime_ns > REST_NS:
@@ -116,7 +116,7 @@ def _look(directory: str, shard: _Shard, names: list[str], findings: Findings) -
 
 
 def directories_in(parent: Path, form: re.Pattern[str], known: Container[str] = ()) -> list[os.DirEntry[str]]:
-    """Those that are known or whose name is of the form, in no order; none if there is no such parent. Raises OSError."""
+    """The directories that are known or whose name has the form, in no order. A missing parent has none. Raises OSError."""
     try:
         with os.scandir(parent) as entries:
             return [

@@ -113,7 +113,7 @@ class Ledger:
     # What happens to packets.
 
     def look_at(self, packet: Packet) -> Packet | None:
-        """What is to be applied of a packet that lies there complete with these files; None: nothing, for now."""
+        """Returns what is to be applied of the packet. None: it is not complete, or there is nothing to do."""
         if not packet.files:
             return None
         packet = self._part_applied_before(packet)
@@ -128,7 +128,7 @@ class Ledger:
         return packet
 
     def settle(self, settled: Settled) -> None:
-        """The packet is in the table, or in the checkpoint."""
+        """Notes that the packet is in the table, or in the checkpoint."""
         directory = settled.packet.directory
         before = self._settled.get(directory)
         if before is not None and before.status is Status.APPLIED:
@@ -140,7 +140,7 @@ class Ledger:
         self.clear_set_aside([directory])
 
     def refuse(self, packet: Packet, error: Exception, now_ns: int) -> str | None:
-        """The packet is set aside. Returns the reason, unless it is the one that it was set aside for before."""
+        """Sets the packet aside. Returns the reason, or None if the packet was set aside for the same reason before."""
         # A file's name may be any bytes; the status, which is UTF-8, must not break on it.
         reason = (str(error) or repr(error)).encode(errors="backslashreplace").decode()
         before = self._set_aside.get(packet.directory)
@@ -148,12 +148,15 @@ class Ledger:
         return None if before is not None and before.reason == reason else reason
 
     def clear_set_aside(self, directories: Iterable[Path]) -> None:
-        """The packets are mended, or their directories are not to be seen."""
+        """Notes that the packets are no longer set aside: they are mended, or their directories cannot be seen."""
         for directory in directories:
             self._set_aside.pop(directory, None)
 
     def forget(self, directories: Collection[Path]) -> int:
-        """The packets are gone: of months of them, only those on disk are kept in mind. Returns how many were settled."""
+        """Notes that the packets are gone from the disk, so that memory does not grow with their number.
+
+        Returns how many of them were settled.
+        """
         gone = {directory for directory in directories if self._settled.pop(directory, None)}
         if not gone:
             return 0
@@ -169,7 +172,10 @@ class Ledger:
         return self.bounds.has(packet.shard, key[0])
 
     def newer_than(self, key: PacketKey) -> list[Settled]:
-        """The applied packets that come after a packet of that key: of signs in both, theirs stay. Raises TooLateError."""
+        """The applied packets that come after a packet with that key, whose rows a late packet must not replace.
+
+        Raises TooLateError if such a packet is gone.
+        """
         if self._newest_gone is not None and key < self._newest_gone.key:
             raise TooLateError(self._newest_gone, until_restart=True)
         return self._applied[bisect_right(self._applied, key, key=_key) :]
@@ -181,7 +187,7 @@ class Ledger:
         return Status.UNKNOWN if settled is None else settled.status
 
     def is_settled(self, directory: Path) -> bool:
-        """Whether it need not be looked at as long as it rests."""
+        """Whether the packet need not be looked at as long as it rests."""
         return self.status(directory) in (Status.APPLIED, Status.OLD)
 
     @property
@@ -209,7 +215,7 @@ class Ledger:
         return {settled.packet.name for settled in self._applied} | self.set_aside().keys()
 
     def _part_applied_before(self, packet: Packet) -> Packet:
-        """Of a packet that grew after an earlier run had applied it, that part first: it counts even if the rest is broken."""
+        """The part that an earlier run applied, if the packet grew since: that part counts even if the rest is broken."""
         if packet.directory in self._settled:
             return packet
         part = tuple(file for file in packet.files if file.name in self._parts.get(packet.name, ()))
@@ -223,8 +229,8 @@ def _key(settled: Settled) -> PacketKey:
 def _stays(packet: Packet, error: Exception, now_ns: int) -> bool:
     """Whether there is no use in trying the packet again before it changes.
 
-    What is wrong inside a file stays wrong until it is written again, which a file that was written just now may be without
-    another time; what the system refused, or what is wrong with a newer packet, may pass by itself.
+    A broken file stays broken until it is written again. A file that was written just now may be written again without getting
+    another time. An error of the system, or of a newer packet, may pass by itself.
     """
     if isinstance(error, TooLateError):
         return error.until_restart

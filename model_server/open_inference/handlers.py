@@ -6,12 +6,11 @@ import logging
 from collections.abc import Sequence
 from typing import Any
 
-from ts.service import Service
-from ts.utils.util import PredictionException
-
 from persia.errors import PersiaError, TooLarge
 from persia.open_inference.declared import declared_tensors
 from persia.open_inference.tensors import ModelMetadata, Tensor, TensorRequest
+
+from ..torchserve_modules import PredictionException, Service
 
 __all__ = ["HandlerRefusal", "ServedHandler"]
 

@@ -68,6 +68,11 @@ struct Batch {
     std::optional<std::uint64_t> batch_id;
 };
 
+// How large the requests for its rows are, about.
+inline std::size_t request_bytes(const Batch& batch) {
+    return sizeof(std::uint64_t) * batch.ids.size() + sizeof(Position) * batch.positions.size();
+}
+
 // Throws DecodeError, FeatureError for two tensors of weights, and TooLarge beyond 4 GiB. Allocates at most a small multiple of
 // bytes.size(), whatever the bytes say.
 Batch decode_batch(std::span<const std::byte> bytes);

@@ -8,6 +8,8 @@
 
 #include <algorithm>
 #include <chrono>
+#include <cstdint>
+#include <limits>
 #include <memory>
 #include <optional>
 #include <string>
@@ -72,9 +74,19 @@ struct PyLookup {
     std::unique_ptr<Lookup> lookup;
 };
 
+routing::AskingTurns::Turn take_turn(routing::AskingTurns& turns, const Batch& batch, Clock::time_point end) {
+    const std::size_t bytes = request_bytes(batch);
+    if (auto turn = turns.try_take(bytes)) return std::move(*turn);
+    const Released released;
+    return turns.take(bytes, end, {.look = check_signals});
+}
+
 std::unique_ptr<PyLookup> begin_lookup(Router& self, const DecodedBatch& batch, double seconds) {
+    const Clock::time_point end = Clock::now() + duration_of(seconds);
+    auto turn = take_turn(self.turns(), batch.batch, end);
     const ReleasedForWork released(batch.buffer.bytes().size());
-    return std::make_unique<PyLookup>(PyLookup{self.begin(batch.batch, seconds)});
+    const double left = std::chrono::duration<double>(end - Clock::now()).count();
+    return std::make_unique<PyLookup>(PyLookup{self.begin(batch.batch, left, nullptr, std::move(turn))});
 }
 
 LookupResult finish_lookup(PyLookup& self) {
@@ -149,20 +161,29 @@ std::string why_no_answer(std::span<const std::byte> bytes, const std::shared_pt
     }
 }
 
-std::shared_ptr<Forwarded> forward(std::shared_ptr<ReplicaSet> middleware, const DecodedBatch& batch, double seconds,
-                                   std::uint32_t timeout_ms, double hedge_after, double wait_for_service, double spin_for,
+// A little less than we have, so that its word about a shard that hangs comes before our own time is over.
+std::uint32_t its_milliseconds(Clock::duration left) {
+    constexpr std::chrono::milliseconds kWayBack{50};
+    const auto its =
+        std::chrono::duration_cast<std::chrono::milliseconds>(left - std::min<Clock::duration>(left / 10, kWayBack));
+    return static_cast<std::uint32_t>(std::clamp<std::int64_t>(its.count(), 1, std::numeric_limits<std::uint32_t>::max()));
+}
+
+std::shared_ptr<Forwarded> forward(const std::shared_ptr<ReplicaSet>& middleware, const DecodedBatch& batch, double seconds,
+                                   double hedge_after, double wait_for_service, double spin_for,
                                    const std::shared_ptr<IdSet>& config_ids) {
+    const Clock::time_point end = Clock::now() + duration_of(seconds);
+    const auto turn = take_turn(middleware->turns(), batch.batch, end);
     const Released released;
     auto ids = std::make_shared<Writer>();
     encode_ids(batch.batch, *ids);
     wire::ForwardRequest request;
     request.ids = ids->view();
-    request.timeout_ms = timeout_ms;
+    request.timeout_ms = its_milliseconds(end - Clock::now());
     std::vector<routing::Call> calls;
-    calls.emplace_back(std::move(middleware), kForward, wire::encode_forward_request(request, ids),
+    calls.emplace_back(middleware, kForward, wire::encode_forward_request(request, ids),
                        [&](std::span<const std::byte> bytes) { return why_no_answer(bytes, config_ids); });
-    routing::Asking asking(std::move(calls), Clock::now() + duration_of(seconds),
-                           policy_of(hedge_after, wait_for_service, spin_for));
+    routing::Asking asking(std::move(calls), end, policy_of(hedge_after, wait_for_service, spin_for));
     asking.finish({.look = check_signals});
     routing::Call& call = asking.calls().front();
     if (call.has_error()) throw grpc::CallFailed(call.error().status, call.error().pushback);
@@ -206,8 +227,7 @@ void bind_forwarding(nb::module_& module) {
         .def_prop_ro("embedding_config_id", [](const Forwarded& self) { return self.response.facts().embedding_config_id; })
         .def_prop_ro("checkpoint_id", [](const Forwarded& self) { return self.response.facts().checkpoint_id; });
     module.def("forward", forward, nb::arg("middleware"), nb::arg("batch"), nb::kw_only(), nb::arg("seconds"),
-               nb::arg("timeout_ms"), nb::arg("hedge_after"), nb::arg("wait_for_service"), nb::arg("spin_for"),
-               nb::arg("config_ids").none());
+               nb::arg("hedge_after"), nb::arg("wait_for_service"), nb::arg("spin_for"), nb::arg("config_ids").none());
 }
 
 }  // namespace

@@ -13,28 +13,23 @@
 #include "grpc/memory_budget.hpp"
 #include "grpc/message.hpp"
 #include "routing/attempts.hpp"
+#include "routing/on_wait.hpp"
 #include "routing/replica_set.hpp"
 
 namespace persia::routing {
 
-// How large an answer is about, and of which budget its memory is taken, before anybody is asked for it; null: of none.
+// The likely size of an answer, and the budget that its memory is taken from before the call begins; null: no budget.
 struct AnswerMemory {
     std::shared_ptr<grpc::MemoryBudget> budget = {};
     std::size_t bytes = 0;
-};
-
-// What somebody does now and then who waits for long, and when a signal has come; what it throws ends the wait.
-struct OnWait {
-    std::function<void()> look = {};
-    Clock::duration every = std::chrono::milliseconds(500);
 };
 
 // One call to one service. Afterwards it has either an answer or an error.
 // Thread safety: for one thread at a time.
 class Call {
   public:
-    // Why a message is no answer to the call, such as `expected 12 numbers, got 8`: then another replica is asked. Empty: it is
-    // one.
+    // Says why a message is no answer to the call, such as `expected 12 numbers, got 8`. Another replica is asked then. Empty:
+    // the message is an answer.
     using Check = std::function<std::string(std::span<const std::byte> message)>;
 
     // path: `/package.Service/Method`. message: may be sent more than once.
@@ -55,13 +50,13 @@ class Call {
 
     const ReplicaSet& service() const { return attempts_.service(); }
 
-    // Begins what is to be begun. Returns when it is to be called again, if nothing happens before. REQUIRES: not ended.
+    // Begins the attempts that are due. Returns the time of the next call, if nothing happens before. REQUIRES: not ended.
     Clock::time_point advance(Clock::time_point now, Clock::time_point end, const RetryPolicy& policy);
-    // Takes what has come; the first answer counts. True: something has.
+    // Takes the answers that have come; the first one counts. True: at least one has come.
     bool collect(Clock::time_point now);
-    // Gives up what is under way.
+    // Gives up the attempts that are under way.
     void cancel() noexcept;
-    // Those that are waited for are added.
+    // Adds the connections that the call waits for.
     void add_connections(std::vector<grpc::ClientConnection*>& connections) const;
 
   private:
@@ -87,7 +82,7 @@ class Call {
     std::optional<CallError> error_;
 };
 
-// Calls that are asked together. begin() and finish() are apart, so that whoever asks can do something while the services work.
+// Calls that are made together. begin() and finish() are apart, so that the caller can work while the services work.
 // Thread safety: for one thread at a time.
 class Asking {
   public:
@@ -103,7 +98,7 @@ class Asking {
 
     // Asks, without waiting.
     void begin();
-    // Returns when each call has what it needs, at `end` at the latest. begin() need not be called before.
+    // Returns when every call has ended as `need` wants it, at `end` at the latest. Calls begin() if nobody has.
     void finish(const OnWait& on_wait = {});
 
     std::vector<Call>& calls() { return calls_; }

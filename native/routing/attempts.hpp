@@ -1,4 +1,4 @@
-// What is to be done next for a call: whom to ask, when to ask another one, and when to give up. Decides, and does nothing.
+// Decides what a call does next: which replica it asks, when it asks another one, and when it gives up. It only decides.
 #pragma once
 
 #include <chrono>
@@ -13,9 +13,9 @@
 namespace persia::routing {
 
 struct RetryPolicy {
-    Clock::duration hedge_after = std::chrono::milliseconds(100);  // until one that has not answered is hedged by another one
-    Clock::duration wait_for_service = std::chrono::seconds(1);    // until a service is given up that has no usable replica
-    Clock::duration spin_for = {};                                 // until a thread that waits sleeps, at most
+    Clock::duration hedge_after = std::chrono::milliseconds(100);  // until a second replica is asked beside one that is silent
+    Clock::duration wait_for_service = std::chrono::seconds(1);    // until a service without a usable replica is given up
+    Clock::duration spin_for = {};                                 // how long a waiting thread stays awake, at most
 };
 
 // Why there is no answer.
@@ -27,9 +27,9 @@ struct CallError {
 // Thread safety: for one thread at a time.
 class Attempts {
   public:
-    // A call that no replica takes to its end is the call's fault, or nobody's: it is not tried for ever.
+    // The attempts of one call. If none of them ends well, the call itself may be at fault, so it is not tried for ever.
     static constexpr int kMost = 6;
-    // So often a call may come back as one that nothing was done for, before that counts as an attempt.
+    // How often a server may hand a call back without having begun it, before that counts as an attempt.
     static constexpr int kUnprocessed = 3;
 
     explicit Attempts(std::shared_ptr<ReplicaSet> service) : service_(std::move(service)) {}
@@ -48,9 +48,9 @@ class Attempts {
     // end: when the call is given up.
     Step next(Clock::time_point now, Clock::time_point end, const RetryPolicy& policy);
 
-    // The replica is being asked.
+    // Notes that the replica is being asked.
     void began(const std::shared_ptr<Replica>& replica);
-    // It gives no answer: no connection, a failure, or a refusal. Returns the error where another one would say the same.
+    // Notes that the replica gives no answer. Returns the error if it is one that every other replica would give as well.
     // REQUIRES: began() was called for it.
     std::optional<CallError> failed(const std::shared_ptr<Replica>& replica, std::uint64_t generation, const grpc::Reply& reply,
                                     Clock::time_point now);

@@ -1,4 +1,4 @@
-// One server as those see it who ask it: whether it can be used, and the connections to it that wait for work.
+// One server as its clients see it: whether it can be used, and the idle connections to it.
 #pragma once
 
 #include <atomic>
@@ -73,7 +73,7 @@ class Replica {
     Health health() const;
     bool well() const;
     std::string excluded() const;
-    // What it says of itself, or why it is excluded.
+    // What the server says about itself, or why it is excluded.
     std::string why_unusable() const;
     // REQUIRES: it is not usable.
     Clock::time_point unusable_since() const;
@@ -82,8 +82,8 @@ class Replica {
     void mark_slow(Clock::time_point now, Clock::duration for_so_long = kSlowFor);
     void mark_hanging(Clock::time_point until);
 
-    // A connection of that generation has failed: the server is not used again before it has said that it is well. Wakes who
-    // waits for a change.
+    // Notes that a connection of that generation has failed. The server is used again once it has said that it is well. Wakes
+    // the threads in wait_for_change().
     void suspect(std::uint64_t generation, const std::string& reason);
 
     enum class Update {

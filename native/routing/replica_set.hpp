@@ -8,6 +8,7 @@
 #include <string>
 #include <vector>
 
+#include "routing/asking_turns.hpp"
 #include "routing/replica.hpp"
 #include "routing/retry_budget.hpp"
 
@@ -41,6 +42,7 @@ class ReplicaSet {
     std::string why_unusable() const;
 
     RetryBudget& budget() { return budget_; }
+    AskingTurns& turns() { return turns_; }
 
     void close();
 
@@ -52,6 +54,7 @@ class ReplicaSet {
     std::string unresolved_;
     std::atomic<std::size_t> turn_ = 0;
     RetryBudget budget_;
+    AskingTurns turns_{AskingTurns::kBytesForServer};
 };
 
 }  // namespace persia::routing

@@ -39,7 +39,7 @@ std::string checkpoint_name(std::uint64_t id) {
 Router::Router(std::shared_ptr<const Slots> slots, std::vector<std::shared_ptr<ReplicaSet>> shards,
                const RouterOptions& options)
     : slots_(std::move(slots)), shards_(std::move(shards)), options_(options), counts_(names_of(*slots_)),
-      settled_(std::make_shared<const Settled>()) {}
+      turns_(AskingTurns::kBytesForServer * shards_.size()), settled_(std::make_shared<const Settled>()) {}
 
 void Router::settle(Settled settled) {
     auto now = std::make_shared<const Settled>(std::move(settled));
@@ -52,12 +52,13 @@ std::shared_ptr<const Settled> Router::settled() const {
     return settled_;
 }
 
-std::unique_ptr<Lookup> Router::begin(const Batch& batch, double seconds, std::shared_ptr<grpc::MemoryBudget> budget) const {
+std::unique_ptr<Lookup> Router::begin(const Batch& batch, double seconds, std::shared_ptr<grpc::MemoryBudget> budget,
+                                      AskingTurns::Turn turn) const {
     // What is left when a shard is given up must do for an answer without it.
     const Clock::time_point end =
         Clock::now() + duration_of(options_.zeros_for_missing_shards ? kShareWithout * seconds : seconds);
     Plan plan = make_plan(batch, *slots_, static_cast<std::uint32_t>(std::min<std::size_t>(shards_.size(), kMaxShards + 1)));
-    std::unique_ptr<Lookup> lookup(new Lookup(shared_from_this(), std::move(plan), end, std::move(budget)));
+    std::unique_ptr<Lookup> lookup(new Lookup(shared_from_this(), std::move(turn), std::move(plan), end, std::move(budget)));
     lookup->make_room();
     lookup->ask();
     return lookup;
@@ -92,9 +93,10 @@ bool Router::can_do_without(const CallError& error) const {
            (error.status.code == grpc::Code::unavailable || error.status.code == grpc::Code::deadline_exceeded);
 }
 
-Lookup::Lookup(std::shared_ptr<const Router> router, Plan plan, Clock::time_point end,
+Lookup::Lookup(std::shared_ptr<const Router> router, AskingTurns::Turn turn, Plan plan, Clock::time_point end,
                std::shared_ptr<grpc::MemoryBudget> budget)
-    : router_(std::move(router)), plan_(std::make_shared<const Plan>(std::move(plan))), end_(end), budget_(std::move(budget)) {
+    : router_(std::move(router)), turn_(std::move(turn)), plan_(std::make_shared<const Plan>(std::move(plan))), end_(end),
+      budget_(std::move(budget)) {
     for (std::size_t i = 0; i < plan_->shards.size(); ++i) {
         const PlannedRequest& request = plan_->shards[i];
         if (const std::size_t size = request.view().answer_size(); size != 0) asked_.push_back({i, size, request.parts.size()});
@@ -155,6 +157,7 @@ LookupResult Lookup::finish(const OnWait& on_wait) {
         }
         ask();
     }
+    turn_ = {};
     const double seconds = std::chrono::duration<double>(Clock::now() - first).count();
     LookupResult result = assemble();
     result.asking_seconds = seconds;

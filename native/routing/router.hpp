@@ -13,6 +13,7 @@
 #include "batch/batch.hpp"
 #include "plan/plan.hpp"
 #include "routing/ask.hpp"
+#include "routing/asking_turns.hpp"
 #include "table/feature_counts.hpp"
 #include "wire/lookup.hpp"
 
@@ -23,10 +24,10 @@ struct RouterOptions {
     bool zeros_for_missing_shards = false;  // instead of an error
 };
 
-// Which servers' answers count. Those who watch the servers settle it, and a lookup only reads it.
+// Which servers' answers count. The watch over the servers decides it (settle), and a lookup only reads it.
 struct Settled {
     std::uint64_t checkpoint_id = 0;                         // of the checkpoint whose servers are asked
-    std::string problem;                                     // why there is no such checkpoint, while there is none
+    std::string problem;                                     // why no checkpoint is chosen; empty: one is chosen
     std::optional<std::vector<std::uint64_t>> known_starts;  // the server_start of those that count, ascending; nullopt: of all
 };
 
@@ -40,7 +41,7 @@ struct Room {
     std::span<const std::uint16_t> all() const { return {numbers.get(), size}; }
 };
 
-// What is to be said of a batch's tensors.
+// What a lookup tells about a batch's tensors.
 struct LookupResult {
     std::vector<std::uint64_t> versions;        // of each shard; 0 for one that was not asked
     Misses misses;                              // signs
@@ -52,13 +53,13 @@ struct LookupResult {
 
 class Router;
 
-// One batch's. Thread safety: for one thread at a time.
+// The lookup of one batch. Thread safety: for one thread at a time.
 class Lookup {
   public:
     Lookup(const Lookup&) = delete;
     Lookup& operator=(const Lookup&) = delete;
 
-    // Its numbers are not there before finish().
+    // The numbers of the room are not there before finish().
     const std::shared_ptr<const Room>& room() const { return room_; }
 
     // Waits for the answers, and fills the room. Throws grpc::CallFailed: UNAVAILABLE for a shard that does not answer,
@@ -78,7 +79,8 @@ class Lookup {
         bool answered = false;
     };
 
-    Lookup(std::shared_ptr<const Router> router, Plan plan, Clock::time_point end, std::shared_ptr<grpc::MemoryBudget> budget);
+    Lookup(std::shared_ptr<const Router> router, AskingTurns::Turn turn, Plan plan, Clock::time_point end,
+           std::shared_ptr<grpc::MemoryBudget> budget);
 
     void make_room();
     void ask();
@@ -87,6 +89,7 @@ class Lookup {
     LookupResult assemble();
 
     const std::shared_ptr<const Router> router_;
+    AskingTurns::Turn turn_;  // ends with the last answer
     const std::shared_ptr<const Plan> plan_;
     const Clock::time_point end_;
     const std::shared_ptr<grpc::MemoryBudget> budget_;  // null: there is none
@@ -99,26 +102,29 @@ class Lookup {
 // Thread safety: any thread may call all of it.
 class Router : public std::enable_shared_from_this<Router> {
   public:
-    // How often a lookup is begun anew because its answers were of different checkpoints.
+    // How often a lookup is begun at most, if its answers are of different checkpoints.
     static constexpr int kMaxAttempts = 3;
-    // The part of its time after which a lookup goes on without the shards that have not answered, if it may.
+    // The share of its time after which a lookup that may do so goes on without the shards that have not answered.
     static constexpr double kShareWithout = 0.8;
 
     // shards: in order.
     Router(std::shared_ptr<const Slots> slots, std::vector<std::shared_ptr<ReplicaSet>> shards, const RouterOptions& options);
 
-    // Plans, and sends the requests. seconds: that it may take. budget: of which memory is taken for the tensors, and for the
-    // answers of the shards; null: of none. Throws InvalidInput, FeatureError, TooLarge for a batch that does not fit the slots
-    // or a limit, and grpc::CallFailed where the tensors do not fit what is left of the budget.
-    std::unique_ptr<Lookup> begin(const Batch& batch, double seconds,
-                                  std::shared_ptr<grpc::MemoryBudget> budget = nullptr) const;
+    // Plans the lookup, and sends the requests. seconds: how long it may take. budget: holds the memory of the tensors and of
+    // the shards' answers; null: there is no budget. turn: ends with the last answer. Throws InvalidInput, FeatureError and
+    // TooLarge for a batch that does not fit the slots or a limit, and grpc::CallFailed if the tensors do not fit the budget.
+    std::unique_ptr<Lookup> begin(const Batch& batch, double seconds, std::shared_ptr<grpc::MemoryBudget> budget = nullptr,
+                                  AskingTurns::Turn turn = {}) const;
+
+    // For those who begin lookups in this process, and whom nobody else keeps from beginning too many at once.
+    AskingTurns& turns() { return turns_; }
 
     void settle(Settled settled);
     std::shared_ptr<const Settled> settled() const;
 
     const std::vector<std::shared_ptr<ReplicaSet>>& shards() const { return shards_; }
     const RouterOptions& options() const { return options_; }
-    // Of all lookups, under the names of the slots.
+    // The counts of all lookups, by the names of the slots.
     FeatureCounts& feature_counts() const { return counts_; }
 
   private:
@@ -131,6 +137,7 @@ class Router : public std::enable_shared_from_this<Router> {
     const std::vector<std::shared_ptr<ReplicaSet>> shards_;
     const RouterOptions options_;
     mutable FeatureCounts counts_;
+    AskingTurns turns_;
     mutable std::mutex mutex_;
     std::shared_ptr<const Settled> settled_;
 };

@@ -48,8 +48,8 @@ struct RequestView {
 // Throws InvalidInput unless the columns fit each other, and TooLarge if the answer had more than max_numbers.
 void check_request(const RequestView& request, std::size_t max_numbers);
 
-// out: request.answer_size() numbers, overwritten. misses: those of each part; empty where there are none at all. REQUIRES:
-// check_request has passed.
+// Writes the answer to `out`, which has room for request.answer_size() numbers. misses: of each part; empty if there are none
+// at all. REQUIRES: check_request has passed.
 Misses answer(const Snapshot& snapshot, const RequestView& request, float* out, std::vector<RunMisses>& misses);
 
 }  // namespace persia

@@ -21,7 +21,7 @@ struct ShardPlace {
     bool operator==(const ShardPlace&) const = default;
 };
 
-// Lends the columns. owner: of them.
+// A message that lends the columns, and keeps their owner.
 grpc::OutgoingMessage encode_lookup_request(const ShardPlace& place, const RequestView& columns,
                                             std::shared_ptr<const void> owner);
 
@@ -33,7 +33,7 @@ class LookupRequest {
 
     const ShardPlace& place() const { return place_; }
 
-    // Of what is asked for, as far as the parts say it; they may ask for too much.
+    // The size of the answer, as far as the parts say it; they may ask for too much.
     std::size_t answer_bytes() const;
 
     // How much memory view() takes: none for a message that our own clients have made.
@@ -49,7 +49,7 @@ class LookupRequest {
     ColumnView<std::uint16_t> sum_samples_;
 };
 
-// What is said of an answer beside its numbers.
+// What an answer tells beside its numbers.
 struct LookupFacts {
     std::uint64_t version = 0;
     Misses misses = {};
@@ -57,11 +57,11 @@ struct LookupFacts {
     std::uint64_t checkpoint_id = 0;
 };
 
-// Lends the numbers, which are as answer() wrote them. owner: of them. by_part: as answer() gives them; copied.
+// A message that lends the numbers, which answer() wrote, and keeps their owner. by_part: the misses of answer(), copied.
 grpc::OutgoingMessage encode_lookup_response(const LookupFacts& facts, std::span<const RunMisses> by_part,
                                              std::span<const std::byte> numbers, std::shared_ptr<const void> owner);
 
-// How large such a message is at most, with so many parts and numbers.
+// The largest size of such a message with that many parts and numbers.
 std::size_t most_response_bytes(std::size_t parts, std::size_t numbers);
 
 class LookupResponse {

@@ -195,7 +195,7 @@ class Router:
     ) -> None:
         """Seconds, as RouterOptions has them. slots: by which ids become signs; shards: in order."""
     def begin(self, batch: Batch, seconds: float) -> Lookup:
-        """Sends what is to be asked. InvalidInput, TooLarge."""
+        """Waits for its turn, and sends what is to be asked. InvalidInput, TooLarge, Overloaded."""
     def settle(self, checkpoint_id: int, problem: str, known_starts: list[int] | None) -> None:
         """Which answers count from now on.
 
@@ -241,7 +241,6 @@ def forward(
     batch: Batch,
     *,
     seconds: float,
-    timeout_ms: int,
     hedge_after: float,
     wait_for_service: float,
     spin_for: float,
@@ -253,7 +252,6 @@ def forward(
         middleware: Any of them will do.
         batch: Only its ids are sent.
         seconds: How long it may take.
-        timeout_ms: What the middleware is told of that.
         hedge_after: As for a Router, as the two that follow.
         wait_for_service: How long is waited for one that can be used.
         spin_for: How long at most who waits stays awake.
@@ -262,5 +260,6 @@ def forward(
     Raises:
         Unavailable: No middleware answers.
         DeadlineExceeded: Not in time.
+        Overloaded: This process, or everybody, asks for more than can be done.
         PersiaError: What it says.
     """

@@ -8,7 +8,7 @@ import numpy as np
 
 from .numbers import Floats
 
-__all__ = ["cosine_distance", "edges_of_deciles", "jensen_shannon", "largest_gap", "psi", "psi_by_chance", "rate_by_chance"]
+__all__ = ["cosine_distance", "edges_of_deciles", "jensen_shannon", "psi", "psi_by_chance", "rate_by_chance"]
 
 SIGMAS = 3.0
 # The distribution of a PSI by chance is skewed, so that more than 1 in 1000 is beyond three deviations.
@@ -41,11 +41,6 @@ def jensen_shannon(p: Floats, q: Floats) -> float:
     """The distance, from 0 for the same to 1 for nothing in common."""
     middle = (p + q) / 2
     return math.sqrt(max(0.0, (_information(p, middle) + _information(q, middle)) / 2))
-
-
-def largest_gap(p: Floats, q: Floats) -> float:
-    """L-infinity: of all cells, by how much the share of one differs at most."""
-    return float(np.abs(p - q).max()) if len(p) else 0.0
 
 
 def cosine_distance(a: Floats, b: Floats) -> float:

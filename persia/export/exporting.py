@@ -139,6 +139,31 @@ def from_torch(
         OSError: The system refuses.
     """
     target = Path(out).resolve()
+    _check_target(target, overwrite)
+    used = resolve(model, features)
+    half = find(model, dense_half)
+    own = _Own.of(model, inputs, scores, dense_half)
+    taken = _Taken(model, used, half, own, Sample(batch_bytes(list(features), sample, dense, weights), used))
+    target.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix=f".{target.name}.", dir=target.parent) as directory:
+        draft = Export(Path(directory) / target.name, name, version, {}, Proof(0, 0.0, {}))
+        rows, counts = _write(draft, target, taken, shards)
+        proof = _prove(draft, taken, rows, _kinds(used, sample), shards, tolerance)
+        if target.exists():
+            target.rename(Path(directory) / "replaced")
+        draft.directory.rename(target)
+    _tell(target, proof)
+    return Export(target, name, version, {feature.name: counts[feature.table] for feature in used}, proof)
+
+
+def _tell(target: Path, proof: Proof) -> None:
+    for text in proof.not_tried:
+        log.warning("the proof has a gap: %s", text)
+    log.info("%s: %s", target, proof)
+
+
+def _check_target(target: Path, overwrite: bool) -> None:
+    """Raises ExportError if an export would replace what is to stay."""
     if target.exists() and not overwrite:
         raise ExportError(f"{target} is there already: choose another directory, or say overwrite=True")
     if packets := sorted((target / "incremental_dir").glob("s*/inc_*")):
@@ -146,33 +171,6 @@ def from_torch(
             f"{target} has update packets, such as {packets[0].name}, which an export would throw away: export to another "
             "directory, or move `incremental_dir` out of the way"
         )
-    used = resolve(model, features)
-    half = find(model, dense_half)
-    own = _Own.of(model, inputs, scores, dense_half)
-    example = Sample(batch_bytes(list(features), sample, dense, weights), used)
-    target.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix=f".{target.name}.", dir=target.parent) as directory:
-        draft = Export(Path(directory) / target.name, name, version, {}, Proof(0, 0.0, {}))
-        rows, counts = _write(draft, target, used, example, half, shards)
-        ids = {feature.name: example.ids_with_rows(feature, rows) for feature in used}
-        _check_ids(ids)
-        expected = [example.expected(feature, rows) for feature in used]
-        check_range(used, expected)
-        split = named_outputs(split_outputs(half, example.dense, [each.values.astype("f4") for each in expected]))
-        full = _check_split(model, used, own, expected, split, tolerance)
-
-        single = [feature.name for feature in used if example.is_single(feature)]
-        files = (draft.dense_model, draft.model_store, draft.sample, draft.embedding_config)
-        write_archive(name, version, *files, single=single, ids=_kinds(used, sample))
-        answered = _check_served(draft, used, example, half, expected, shards, tolerance)
-        if target.exists():
-            target.rename(Path(directory) / "replaced")
-        draft.directory.rename(target)
-    proof = Proof(example.size, largest_difference(full, answered), ids, example.not_tried())
-    for text in proof.not_tried:
-        log.warning("the proof has a gap: %s", text)
-    log.info("%s: %s", target, proof)
-    return Export(target, name, version, {feature.name: counts[feature.table] for feature in used}, proof)
 
 
 @dataclass(frozen=True)
@@ -199,15 +197,24 @@ class _Own:
         return cls(inputs, scores)
 
 
-def _write(
-    draft: Export, target: Path, features: list[UsedFeature], sample: Sample, half: torch.nn.Module, shards: int
-) -> tuple[dict[Table, SampleRows], dict[Table, int]]:
+@dataclass(frozen=True)
+class _Taken:
+    """A model that was taken apart, and the sample by which the parts are compared with it."""
+
+    model: torch.nn.Module
+    features: list[UsedFeature]
+    half: torch.nn.Module
+    own: _Own
+    sample: Sample
+
+
+def _write(draft: Export, target: Path, taken: _Taken, shards: int) -> tuple[dict[Table, SampleRows], dict[Table, int]]:
     """All files but the archive, with the paths that they will have at the target."""
     for directory in (draft.directory, draft.model_store, draft.incremental_dir):
         directory.mkdir()
-    text = yaml.safe_dump(embedding_config(features), sort_keys=False, allow_unicode=True)
+    text = yaml.safe_dump(embedding_config(taken.features), sort_keys=False, allow_unicode=True)
     draft.embedding_config.write_text("# The id features of the model. Their order is part of it.\n" + text)
-    draft.sample.write_bytes(sample.data)
+    draft.sample.write_bytes(taken.sample.data)
     settings = {
         "common_config": {"infer_config": {"embedding_checkpoint": str(target / draft.checkpoint.name)}},
         "embedding_parameter_server_config": {
@@ -217,8 +224,30 @@ def _write(
     }
     draft.global_config.write_text(yaml.safe_dump(settings, sort_keys=False, allow_unicode=True))
     config = parse_embedding_config(text, str(draft.embedding_config))
-    save_scripted(half, draft.dense_model)  # before the tables, which may be large: authors err here most
-    return write_tables(draft.checkpoint, features, config, shards, sample.wanted())
+    save_scripted(taken.half, draft.dense_model)  # before the tables, which may be large: authors err here most
+    return write_tables(draft.checkpoint, taken.features, config, shards, taken.sample.wanted())
+
+
+def _prove(
+    draft: Export,
+    taken: _Taken,
+    rows: dict[Table, SampleRows],
+    kinds: dict[str, IdKind],
+    shards: int,
+    tolerance: float,
+) -> Proof:
+    """Writes the archive, and compares what is served with the model. Raises ExportError, FeatureError."""
+    sample = taken.sample
+    ids = {feature.name: sample.ids_with_rows(feature, rows) for feature in taken.features}
+    _check_ids(ids)
+    expected = [sample.expected(feature, rows) for feature in taken.features]
+    check_range(taken.features, expected)
+    full = _check_split(taken, expected, tolerance)
+    single = [feature.name for feature in taken.features if sample.is_single(feature)]
+    files = (draft.dense_model, draft.model_store, draft.sample, draft.embedding_config)
+    write_archive(draft.name, draft.version, *files, single=single, ids=kinds)
+    answered = _check_served(draft, taken, expected, shards, tolerance)
+    return Proof(sample.size, largest_difference(full, answered), ids, sample.not_tried())
 
 
 def _kinds(features: list[UsedFeature], sample: Mapping[str, Any]) -> dict[str, IdKind]:
@@ -240,19 +269,14 @@ def _check_ids(ids: Mapping[str, tuple[int, int]]) -> None:
             )
 
 
-def _check_split(
-    model: torch.nn.Module,
-    features: list[UsedFeature],
-    own: _Own,
-    expected: list[Expected],
-    split: Outputs,
-    tolerance: float,
-) -> Outputs:
+def _check_split(taken: _Taken, expected: list[Expected], tolerance: float) -> Outputs:
     """The model's own scores, which those of its dense half must equal. Raises ExportError."""
+    split = named_outputs(split_outputs(taken.half, taken.sample.dense, [each.values.astype("f4") for each in expected]))
+    own, features = taken.own, taken.features
     if own.inputs is None and own.scores is None:
         return split
     with recorded(features) as looked_up:
-        full = named_outputs(own_outputs(model, own.inputs) if own.scores is None else own.scores)
+        full = named_outputs(own_outputs(taken.model, own.inputs) if own.scores is None else own.scores)
     hint = different_feature(features, expected, looked_up, tolerance) or (
         "The tables' rows seem right. The usual causes: the model's forward does something besides its dense half, or hands it "
         "features in another order than `features` has; `dense` has the dense tensors in another order; `sample` has ids of "
@@ -262,21 +286,13 @@ def _check_split(
     return full
 
 
-def _check_served(
-    draft: Export,
-    features: list[UsedFeature],
-    sample: Sample,
-    half: torch.nn.Module,
-    expected: list[Expected],
-    shards: int,
-    tolerance: float,
-) -> Outputs:
+def _check_served(draft: Export, taken: _Taken, expected: list[Expected], shards: int, tolerance: float) -> Outputs:
     """The served scores, of which embeddings and dense half are compared one by one. Raises ExportError."""
     served = draft.directory.parent / "served"
     served.mkdir()
     answered, embeddings = served_answer(served, draft.checkpoint, draft.embedding_config, shards, draft.archive, draft.sample)
-    compare_embeddings(features, expected, embeddings, "the served embeddings are not those of the tables")
-    rounded = named_outputs(split_outputs(half, sample.dense, embeddings))
+    compare_embeddings(taken.features, expected, embeddings, "the served embeddings are not those of the tables")
+    rounded = named_outputs(split_outputs(taken.half, taken.sample.dense, embeddings))
     hint = "The archive scores the same embeddings in another way than the module that was scripted"
     compare_outputs(rounded, answered, tolerance, "the served scores are not those of the dense half", hint)
     return answered

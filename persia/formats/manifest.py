@@ -87,9 +87,10 @@ def describe_file(path: Path, rows: int) -> ManifestFile:
 
 
 def check_manifest(directory: Path) -> Manifest | None:
-    """The manifest of a packet's directory, after a look at every byte that it speaks of; None if there is none.
+    """Returns the manifest of a packet's directory, and compares every file with it. None: the packet has no manifest.
 
-    It does not decode the files: whoever does compares their rows and time with the manifest, by check_content.
+    The files are not decoded here. The function that decodes them compares their rows and time with the manifest, by
+    check_content.
 
     Raises:
         CorruptFile: a file is missing, is one too many, or is not the one that was written.

@@ -57,7 +57,7 @@ class Packet:
 
 
 def look_into(packet: Packet) -> Packet:
-    """The packet with its files; without, as long as it is not complete. Raises OSError."""
+    """Returns the packet with its files, or without files as long as the packet is not complete. Raises OSError."""
     # The marker first: a list that was begun before it came may lack files that came before it.
     if not (packet.directory / PACKET_MARKER).exists():
         return packet
@@ -79,9 +79,9 @@ def _file_order(name: str) -> tuple[list[int], str]:
 
 
 def packet_key(packet: Packet) -> PacketKey:
-    """Reads the packet's time, the latest of its files'. Raises CorruptFile, OSError.
+    """Reads the packet's time, which is the latest time of its files. Raises CorruptFile, OSError.
 
-    It is good for a first order only: what it says of a file that is broken, or just being written, means nothing.
+    The key is good for a first order only, because a file may be broken, or just being written.
     """
     seconds = 0
     for kind in (DELETIONS, ENDS):

@@ -93,7 +93,7 @@ class BypassRouter:
         self._rests_until = 0.0
 
     def lookup(self, batch: _core.Batch, timeout: float | None = None, on_buffers: OnBuffers | None = None) -> Lookup:
-        """As Lookups.lookup."""
+        """Does what Lookups.lookup says."""
         seconds = self._timeout if timeout is None else timeout
         now = time.monotonic()
         end = now + seconds

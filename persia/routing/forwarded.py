@@ -22,8 +22,6 @@ __all__ = ["MiddlewareClient", "OnProbe"]
 OnProbe = Callable[[_core.net.Replica, float], None]
 
 _NOTHING = pb.MiddlewareStatusRequest().SerializeToString()
-_WAY_BACK_SECONDS = 0.05
-_MAX_MILLISECONDS = 2**32 - 1
 
 
 class MiddlewareClient:
@@ -52,7 +50,7 @@ class MiddlewareClient:
         return self._service.get()
 
     def lookup(self, batch: _core.Batch, timeout: float | None = None, on_buffers: OnBuffers | None = None) -> Lookup:
-        """As Lookups.lookup. on_buffers: not called, for the shapes come with the numbers."""
+        """Does what Lookups.lookup says. on_buffers is not called, because the shapes come with the numbers."""
         seconds = self.options.timeout if timeout is None else timeout
         began = time.monotonic()
         native = self.service.native
@@ -62,7 +60,6 @@ class MiddlewareClient:
                 native,
                 batch,
                 seconds=seconds,
-                timeout_ms=_its_milliseconds(seconds),
                 hedge_after=self.options.hedge_after,
                 wait_for_service=self.options.wait_for_shard,
                 spin_for=self.options.stay_awake,
@@ -114,8 +111,3 @@ class MiddlewareClient:
     def close(self) -> None:
         """Ends its connections and threads."""
         self._service.close(Service.close)
-
-
-def _its_milliseconds(seconds: float) -> int:
-    """A little less than we have, so that its word about a shard that hangs comes before our own time is over."""
-    return int(min(max(1.0, 1000 * (seconds - min(0.1 * seconds, _WAY_BACK_SECONDS))), _MAX_MILLISECONDS))

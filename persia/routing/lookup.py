@@ -117,12 +117,12 @@ class Lookups(Protocol):
     """Who can turn ids into tensors: a router, or a client of one."""
 
     def lookup(self, batch: _core.Batch, timeout: float | None = None, on_buffers: OnBuffers | None = None) -> Lookup:
-        """The tensors of a batch.
+        """Looks up the tensors of a batch.
 
         Args:
-            batch: Any that has ids.
-            timeout: Seconds; else the options' own.
-            on_buffers: May be called, also more than once, while servers work: what it does then keeps nobody waiting.
+            batch: A batch or an id part, with the ids of each feature.
+            timeout: Seconds. None: the timeout of the options.
+            on_buffers: May be called, also more than once, while the servers work, so that what it does costs no time.
 
         Raises:
             InvalidInput, TooLarge: The batch does not fit the config, or a limit.

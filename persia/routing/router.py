@@ -72,7 +72,7 @@ class Router:
         self._tell_native()
 
     def lookup(self, batch: _core.Batch, timeout: float | None = None, on_buffers: OnBuffers | None = None) -> Lookup:
-        """As Lookups.lookup."""
+        """Does what Lookups.lookup says."""
         began = time.monotonic()
         lookup = self.native.begin(batch, self.options.timeout if timeout is None else timeout)
         numbers, shapes = lookup.numbers, lookup.shapes

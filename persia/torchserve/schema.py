@@ -80,7 +80,7 @@ _CLASSES = _classes()
 
 
 def new_message(name: str, **fields: Any) -> Any:
-    """A message of TorchServe's, such as PredictionsRequest(model_name=..., input={...: bytes})."""
+    """Makes a message of TorchServe's schema, such as PredictionsRequest(model_name=..., input={...: bytes})."""
     return _CLASSES[name](**fields)
 
 

@@ -70,7 +70,7 @@ _ZIP_MOMENT = (1980, 1, 1, 0, 0, 0)  # zip's first: nobody needs to know when an
 
 
 def encode_scores(scores: npt.NDArray[Any]) -> bytes:
-    """A .npy file in memory, little-endian. Never pickles: raises ValueError for an array of objects."""
+    """Returns the array as a little-endian .npy file. Never pickles: raises ValueError for an array of objects."""
     if scores.dtype.hasobject:
         raise ValueError(f"expected an array of numbers, got {scores.dtype}")
     array = np.asarray(scores, scores.dtype.newbyteorder("<"), order="C")
@@ -95,9 +95,10 @@ def encode_named_scores(scores: Mapping[str, npt.NDArray[Any]]) -> bytes:
 
 
 def decode_scores(answer: bytes) -> Scores:
-    """What a handler answered: an array of any shape from .npy, arrays by name from .npz, float32 from JSON numbers.
+    """Reads what a handler answered: an array of any shape from .npy, arrays by name from .npz, float32 from JSON numbers.
 
-    Raises DeadlineExceeded for an empty one, which a request gets that was late among others; PersiaError.
+    Raises DeadlineExceeded for an empty answer, which a late request gets when it was put together with others. Raises
+    PersiaError.
     """
     if not answer:
         raise DeadlineExceeded("the caller's time was over, by the handler's clock, before its request was reached")

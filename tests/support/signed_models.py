@@ -15,7 +15,9 @@ import yaml
 from click.testing import CliRunner
 
 from persia.batch import IDTypeFeature, NonIDTypeFeature, PersiaBatch
+from persia.signature import Signature, read_signature
 from persia.torchserve.archive.command import archive
+from persia.torchserve.archive.contents import open_archive
 from tests.support.reference import Batch
 from tests.support.servers import PATIENCE
 from tests.support.torchserves import MIX, TorchServeRun
@@ -54,6 +56,12 @@ def pack(store: Path, name: str, model: Path, sample: Path, *options: str, **set
     run = CliRunner().invoke(archive, [*map(str, arguments), "--embedding-config", str(CONFIG)], catch_exceptions=False)
     assert run.exit_code == 0, run.output
     return f"{name}-1.0.mar"
+
+
+def signature_of_archive(path: Path) -> Signature | None:
+    """None: the archive has none."""
+    signature = open_archive(path).signature
+    return None if signature is None else read_signature(signature)
 
 
 class Answer(NamedTuple):

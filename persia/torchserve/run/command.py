@@ -11,11 +11,13 @@ from typing import Any, NamedTuple
 import click
 
 from persia.cli.failures import one_line_failures
+from persia.cli.option_groups import GroupedCommand
 from persia.errors import InvalidInput, NotFound, PersiaError
 from persia.seconds import Seconds
 from persia.system.scratch import ScratchDirectory
 from persia.system.signals import events_of_signals
-from persia.torchserve.run.options import DEFAULT_MESSAGE_BYTES, Options
+from persia.torchserve.run.command_options import Capacity, Listeners, capacity_options, listener_options
+from persia.torchserve.run.options import Options
 from persia.torchserve.run.process import TorchServe
 from persia.torchserve.run.restoring import plan_start
 from persia.torchserve.run.running import run
@@ -32,10 +34,6 @@ DRAIN_SECONDS = 30.0
 DEFAULT_WORKERS = 1
 WORKERS_KEY = "default_workers_per_model"
 
-MOST_PORT = 65_535
-_PORT = click.IntRange(0, MOST_PORT)
-MIB = 1 << 20
-
 
 def _take_over(context: click.Context, option: click.Parameter, path: Path | None) -> UserConfig:
     """What the file says takes the place of the options' defaults, so that the command line goes before it."""
@@ -47,7 +45,7 @@ def _take_over(context: click.Context, option: click.Parameter, path: Path | Non
     return found
 
 
-@click.command(context_settings={"show_default": True})
+@click.command(cls=GroupedCommand, context_settings={"show_default": True})
 @click.option(
     "--ts-config",
     "user_config",
@@ -63,17 +61,7 @@ def _take_over(context: click.Context, option: click.Parameter, path: Path | Non
     help="FILE.mar or NAME=FILE.mar in the model store, with commas or again; or `all`, whose newest version is the default. "
     "What is kept in --state goes before it.",
 )
-@click.option("--host", default="127.0.0.1", help="Where inference is served; management is on 127.0.0.1 in any case.")
-@click.option("--port", type=_PORT, default=7070, help="Of inference over gRPC; 0: any free one.")
-@click.option("--management-port", type=_PORT, default=7071, help="Of management over gRPC; 0: any free one.")
-@click.option(
-    "--health-port",
-    type=_PORT,
-    help="Of grpc.health.v1, on --host: SERVING while all models can answer; each is a service, too.  "
-    "[default: the one after --management-port; any free one if that is 0]",
-)
-@click.option("--http-port", type=_PORT, help="Serve inference over HTTP as well.")
-@click.option("--http-management-port", type=_PORT, help="Serve management over HTTP as well.")
+@listener_options
 @click.option("--tokens/--no-tokens", default=True, help="Without, anyone may call: for clients that send none.")
 @click.option("--model-api/--no-model-api", default=None, help="Registering models.  [default: with tokens]")
 @click.option(
@@ -82,15 +70,7 @@ def _take_over(context: click.Context, option: click.Parameter, path: Path | Non
     help="Keys, logs, temporary files, and which models there are: the next start with it restores them.  [default: a new one]",
 )
 @click.option("--forget-state", is_flag=True, help="Start with --models alone, whatever was registered, scaled or chosen.")
-@click.option("--workers", type=click.IntRange(1), help="Of each model.  [default: as the archive says, else 1]")
-@click.option("--threads", type=click.IntRange(1), help="Of torch, in each worker.  [default: $OMP_NUM_THREADS, else 1]")
-@click.option(
-    "--queue", type=click.IntRange(1), default=100, help="Requests that wait per model, for archives that do not say."
-)
-@click.option(
-    "--max-message-mib", type=click.IntRange(1), default=DEFAULT_MESSAGE_BYTES // MIB, help="Of requests and answers."
-)
-@click.option("--heap", help="The JVM's -Xmx.  [default: 16 messages, at least 1g]")
+@capacity_options
 @click.option(
     "--smoke",
     multiple=True,
@@ -103,21 +83,12 @@ def torchserve(
     user_config: UserConfig,
     model_store: Path,
     models: tuple[str, ...],
-    host: str,
-    port: int,
-    management_port: int,
-    health_port: int | None,
-    http_port: int | None,
-    http_management_port: int | None,
+    listeners: Listeners,
     tokens: bool,
     model_api: bool | None,
     state: Path | None,
     forget_state: bool,
-    workers: int | None,
-    threads: int | None,
-    queue: int,
-    max_message_mib: int,
-    heap: str | None,
+    capacity: Capacity,
     smoke: tuple[str, ...],
     ready_timeout: float,
     drain: float,
@@ -138,25 +109,25 @@ def torchserve(
     code = 2
     try:
         left = None if forget_state else read_wanted(state / MODELS_FILE)
-        start = plan_start(model_store, models, workers, left)
+        start = plan_start(model_store, models, capacity.workers, left)
         batches = _batches(smoke, {planned.name for planned in start.models})
         options = Options(
             model_store=model_store.absolute(),
             models=[(planned.name, planned.archive) for planned in start.models],
-            host=host,
-            port=port,
-            management_port=management_port,
-            health_port=_health_port(health_port, management_port),
-            http_port=http_port,
-            http_management_port=http_management_port,
-            workers=workers or DEFAULT_WORKERS,
-            threads=threads or environment_threads() or 1,
-            queue=queue,
-            max_message_bytes=max_message_mib * MIB,
-            heap=heap,
+            host=listeners.host,
+            port=listeners.port,
+            management_port=listeners.management_port,
+            health_port=listeners.chosen_health_port,
+            http_port=listeners.http_port,
+            http_management_port=listeners.http_management_port,
+            workers=capacity.workers or DEFAULT_WORKERS,
+            threads=capacity.threads or environment_threads() or 1,
+            queue=capacity.queue,
+            max_message_bytes=capacity.max_message_bytes,
+            heap=capacity.heap,
             tokens=tokens,
             model_api=tokens if model_api is None else model_api,
-            user_properties=_properties(user_config, workers),
+            user_properties=_properties(user_config, capacity.workers),
         )
         code = run(TorchServe(options, state), start, events, batches, ready_timeout, drain)
     except (PersiaError, OSError) as error:
@@ -190,12 +161,6 @@ def read_arguments(arguments: Sequence[str]) -> GivenArguments:
 def _properties(user_config: UserConfig, workers: int | None) -> Mapping[str, str]:
     """--workers goes before the file's."""
     return {key: value for key, value in user_config.properties.items() if workers is None or key != WORKERS_KEY}
-
-
-def _health_port(given: int | None, management_port: int) -> int:
-    if given is not None:
-        return given
-    return management_port + 1 if 0 < management_port < MOST_PORT else 0
 
 
 def _batches(wanted: Sequence[str], names: Set[str]) -> Mapping[str, bytes]:

@@ -12,11 +12,11 @@ import torch
 from persia.config import load_embedding_config, load_global_config
 from persia.errors import ExportError
 from persia.export import Export, Feature, from_torch
-from persia.signature import signature_of_archive
 from persia.signs import hash_string, signs_of
 from tests.support import plain_models
 from tests.support.exports import IDS, export, features
 from tests.support.plain_models import COUNTRIES, DIM, LENGTH, USERS, Model
+from tests.support.signed_models import signature_of_archive
 from tests.support.written import read_checkpoint
 
 pytestmark = pytest.mark.filterwarnings("ignore:.torch.jit.script. is deprecated:DeprecationWarning")

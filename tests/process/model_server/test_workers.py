@@ -172,3 +172,11 @@ def test_requests_are_dealt_out_and_copied(server: ModelServerRun, tmp_path: Pat
     assert ask(server.management("models/versions/traffic?weights=x"), None, "PUT").status == 400
     assert ask(server.management("models/versions/traffic"), None, "DELETE").json["weights"] == {}
     assert {server.predict("versions", do="version") for _ in range(20)} == {"1.0"}
+
+
+def test_torch_is_imported_where_a_handler_uses_it_and_not_before(server: ModelServerRun) -> None:
+    ask(server.management("models?url=plain-1.0.mar"), b"", "POST")
+    assert server.predict("plain", do="imported ts.service") == "true"
+    assert server.predict("plain", do="imported torch") == "false"
+    assert server.predict("plain", do="ones 2") == "2.0"
+    assert server.predict("plain", do="imported torch") == "true"

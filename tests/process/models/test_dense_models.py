@@ -15,11 +15,11 @@ from click.testing import CliRunner, Result
 
 from persia.dense.kinds import Kind, kind_of
 from persia.dense.loading import load_dense
-from persia.signature import signature_of_archive
 from persia.torchserve.archive.command import archive
 from persia.torchserve.archive.dense.answers import scores_of
 from tests.support.dense_models import BATCH, FILES, One, Two, page_blocks, tensors, write_models
 from tests.support.middlewares import Deployment
+from tests.support.signed_models import signature_of_archive
 from tests.support.torchserves import MIX, TorchServeRun
 
 pytestmark = pytest.mark.filterwarnings("ignore:.torch.jit.script. is deprecated:DeprecationWarning")

@@ -12,9 +12,9 @@ import pytest
 from click.testing import CliRunner
 
 from persia.batch import IDTypeFeature, NonIDTypeFeature, PersiaBatch
-from persia.signature import signature_of_archive
 from persia.torchserve.archive.command import archive
 from tests.support.places import ROOT
+from tests.support.signed_models import signature_of_archive
 
 PAGE = (ROOT / "docs" / "dense-half.md").read_text()
 

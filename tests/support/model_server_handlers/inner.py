@@ -2,6 +2,7 @@
 
 import json
 import os
+import sys
 import time
 from typing import Any
 
@@ -33,6 +34,12 @@ class Inner:
             return os.environ.get(rest, "none")
         if word == "import":
             return str(__import__(rest).WORD)
+        if word == "imported":
+            return json.dumps(rest in sys.modules)
+        if word == "ones":
+            import torch
+
+            return str(float(torch.ones(int(rest)).sum()))
         if word == "grow":
             KEPT.append(b"x" * (int(rest) << 20))
             time.sleep(600)

@@ -10,7 +10,7 @@ import pytest
 from persia.drift.baseline import Baseline, baseline_of_windows, read_baseline, write_baseline
 from persia.drift.classifier import area_under_curve, domain_auc
 from persia.drift.counts import Labels, MeanVector, Rate
-from persia.drift.distances import cosine_distance, jensen_shannon, largest_gap, psi
+from persia.drift.distances import cosine_distance, jensen_shannon, psi
 from persia.drift.ids import HEADS, WINDOW_HASHES, Distinct, Heads
 from persia.drift.numbers import Numbers
 from persia.drift.rows import WINDOW_ROWS, RowSample
@@ -207,7 +207,6 @@ def test_distances() -> None:
     assert psi(p, q, 10**9, 10**9) == pytest.approx(0.4 * np.log(9), rel=1e-6)
     assert jensen_shannon(p, p) == 0
     assert jensen_shannon(np.array([1.0, 0.0]), np.array([0.0, 1.0])) == pytest.approx(1.0)
-    assert largest_gap(p, q) == pytest.approx(0.4)
     assert cosine_distance(np.array([1.0, 0.0]), np.array([0.0, 2.0])) == pytest.approx(1.0)
     assert cosine_distance(np.array([1.0, 1.0]), np.array([2.0, 2.0])) == pytest.approx(0.0)
 

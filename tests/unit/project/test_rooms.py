@@ -139,10 +139,8 @@ def test_no_arrow_leads_back() -> None:
 
 
 def lines_of(function: ast.FunctionDef | ast.AsyncFunctionDef) -> int:
-    """Without its decorators and its docstring, which say what it is for."""
-    docstring = function.body[0] if ast.get_docstring(function) is not None else None
-    said = (docstring.end_lineno or 0) - docstring.lineno + 1 if docstring is not None else 0
-    return (function.end_lineno or 0) - function.lineno + 1 - said
+    """With its parameters and its docstring, without its decorators."""
+    return (function.end_lineno or 0) - function.lineno + 1
 
 
 def attributes_of(kind: ast.ClassDef) -> set[str]:

@@ -15,9 +15,10 @@ from hypothesis import strategies as st
 
 from persia.config import load_embedding_config
 from persia.errors import CorruptFile
-from persia.signature import DenseSignature, FeatureSignature, Signature, read_signature, signature_of_archive
+from persia.signature import DenseSignature, FeatureSignature, Signature, read_signature
 from persia.torchserve.archive.command import archive
 from tests.support.golden import arrays_of
+from tests.support.signed_models import signature_of_archive
 from tests.support.torchserves import MIX
 
 MODEL = MIX / "ckpt" / "jit_dense.pt"
