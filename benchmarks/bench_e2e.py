@@ -151,8 +151,8 @@ def descendants(pid: int) -> list[int]:
     return [pid] + [one for child in children for one in descendants(child)]
 
 
-def our_home(front: str, model: Path, directory: Path) -> Home:
-    """`persia-launcher up`, with our handler."""
+def our_home(front: str, model: Path, directory: Path, handler: Path | None = None) -> Home:
+    """`persia-launcher up`, with our handler, or another one as `ctr`."""
     launcher = Path(sys.executable).with_name("persia-launcher")
     directory.mkdir()
     config = {"common_config": {"infer_config": {"embedding_checkpoint": str(model / "checkpoint")}}}
@@ -161,7 +161,9 @@ def our_home(front: str, model: Path, directory: Path) -> Home:
     store = directory / "store"
     shutil.copytree(model / "archives", store)
     archive = [launcher, "archive", "--model", model / "dense.pt", "--name", "ctr", "--out", store, *slots]
-    subprocess.run([*map(str, archive), "--sample", str(model / "sample.bin")], check=True, stdout=subprocess.DEVNULL)
+    archive += ["--sample", model / "sample.bin"]
+    archive += ["--handler", handler] if handler is not None else []
+    subprocess.run([*map(str, archive)], check=True, stdout=subprocess.DEVNULL)
     home = Home(front, directory / "up.log")
     up: list[str | Path] = [
         launcher,

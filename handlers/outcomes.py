@@ -17,13 +17,13 @@ _LATE: Any = b""  # an answer that nobody waits for
 class Outcomes:
     """Of one call of a handler. What is wrong with one request that came over HTTP is for its caller alone.
 
-    Of one that came over gRPC it is raised, and fails all: there TorchServe has one status for all of them, and a caller would
-    take an error in an answer's place for scores.
+    Of one that came over gRPC to TorchServe it is raised, and fails all: there is one status for all of them, and a caller
+    would take an error in an answer's place for scores.
     """
 
-    def __init__(self, context: Any, count: int) -> None:
-        """context: the handler's; count: of requests."""
-        self._context, self._count = context, count
+    def __init__(self, context: Any, count: int, each_alone: bool = False) -> None:
+        """context: the handler's; count: of requests. each_alone: an error is for its caller alone over any protocol."""
+        self._context, self._count, self._each_alone = context, count, each_alone
         self._errors: dict[int, PersiaError] = {}
         self._open = list(range(count))
 
@@ -48,6 +48,8 @@ class Outcomes:
 
         Raises DeadlineExceeded where all callers' time is over.
         """
+        if self._each_alone:
+            return [self._errors[i] if i in self._errors else answers[i] for i in range(self._count)]
         late = [i for i, error in self._errors.items() if isinstance(error, DeadlineExceeded)]
         if len(late) == self._count:
             raise DeadlineExceeded(f"the time of all {self._count} callers was over before their embeddings came")
@@ -58,7 +60,9 @@ class Outcomes:
     def _end(self, i: int, error: PersiaError) -> None:
         if self._count == 1:
             raise error
-        if self._over_grpc(i) and not isinstance(error, DeadlineExceeded):  # being late is no reason to fail the others
+        if (
+            self._over_grpc(i) and not self._each_alone and not isinstance(error, DeadlineExceeded)
+        ):  # being late is no reason to fail the others
             kind = next((kind for kind in (TooLarge, InvalidInput) if isinstance(error, kind)), PersiaError)
             raise kind(f"request {i + 1} of {self._count} that TorchServe put together: {error}") from error
         self._errors[i] = error

@@ -15,7 +15,6 @@ import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
-from itertools import repeat
 from pathlib import Path
 from typing import Any
 
@@ -23,23 +22,26 @@ import torch
 from ts.torch_handler.base_handler import BaseHandler
 from ts.utils.util import PredictionException
 
-from persia import _core
 from persia.ctx import Features, InferCtx
 from persia.dense.loading import Model, load_dense
 from persia.errors import DeadlineExceeded, InvalidInput, PersiaError, TooLarge
+from persia.handlers.accepted import MEDIA_TYPES, with_accepted_format
 from persia.handlers.answer_details import ModelIdentity, details_of, read_archive_signature
 from persia.handlers.answers import answer_of, format_of
-from persia.handlers.deadlines import caller_seconds, seconds_left
+from persia.handlers.deadlines import seconds_left
 from persia.handlers.drift_hook import request_id, watch_answers, watch_of_model
 from persia.handlers.inputs import RequestFeatures, as_inputs, wants_details, wants_headers
+from persia.handlers.merged_runs import MergedRuns
+from persia.handlers.model_errors import error_of_model, scores_of
 from persia.handlers.outcomes import Outcomes
-from persia.handlers.refusals import exception_of, with_refusals
+from persia.handlers.refusals import answers_of, exception_of, takes_refusals, within_limit
+from persia.handlers.request_lookups import RequestLookups
 from persia.handlers.scored_before import ScoredBefore
 from persia.handlers.tensor_answers import answer_tensors
 from persia.handlers.tensor_requests import metadata_of
+from persia.handlers.together import features_together
 from persia.open_inference.tensors import ModelMetadata, Tensor, TensorRequest
 from persia.signature_check import SignatureCheck
-from persia.torch_errors import last_line, out_of_memory
 from persia.torchserve.details import detail_headers, with_details
 from persia.torchserve.scores import BATCH, BODY, JSON
 from persia.torchserve.settings import handler_settings
@@ -49,8 +51,8 @@ log = logging.getLogger(__name__)
 # Lookups at the same time, of requests that TorchServe put together: they mostly wait.
 LOOKUPS = 32
 
-# What TorchServe adds to answers between worker and front end, and then some.
-ANSWER_FRAMES = 64 << 10
+# Requests that a model server hands over at once: beyond these, one more saves little, and waits for all.
+MOST_AT_ONCE = 16
 
 # The first calls of a TorchScript model are those in which it is specialised.
 WARM_UP_CALLS = 3
@@ -64,6 +66,13 @@ class PersiaHandler(BaseHandler):  # type: ignore[misc]  # TorchServe has no typ
     None for one whose caller waits no longer: the steps after do not get these.
     """
 
+    @property
+    def requests_at_once(self) -> int:
+        """How many a model server hands over at once if they wait. One where a subclass may count on that."""
+        steps = ("handle", "preprocess", "inference", "postprocess")
+        own = all(getattr(type(self), step) is getattr(PersiaHandler, step) for step in steps)
+        return MOST_AT_ONCE if self.lookups.shares and own else 1
+
     def initialize(self, context: Any) -> None:
         """Loads the model. The embedding servers need not be there yet: a worker that waited for them would be killed."""
         settings = handler_settings(getattr(context, "model_yaml_config", None))
@@ -74,7 +83,7 @@ class PersiaHandler(BaseHandler):  # type: ignore[misc]  # TorchServe has no typ
         self.identity = ModelIdentity(context.manifest["model"], Path(self.model_pt_path))
         self.signature = read_archive_signature(Path(context.system_properties["model_dir"]))
         drop = settings["extra_features"] == "drop"
-        self.check = SignatureCheck(self.signature, drop) if self.signature is not None else None
+        check = SignatureCheck(self.signature, drop) if self.signature is not None else None
         self.non_finite_scores = settings["non_finite_scores"]
         self.persia_context = InferCtx(
             settings["addresses"],
@@ -85,9 +94,11 @@ class PersiaHandler(BaseHandler):  # type: ignore[misc]  # TorchServe has no typ
             expects=self.signature.features if self.signature is not None else None,
         )
         self.timeout = settings["timeout_ms"] / 1000
-        self.max_answer = settings["max_answer_mib"] << 20
+        self.max_answer_mib = settings["max_answer_mib"]
         cache = settings["answer_cache_mib"]
         self.scored_before = ScoredBefore(cache << 20) if cache else None
+        self.lookups = RequestLookups(self.persia_context, check, shares=settings["merge"] is not False)
+        self.merged_runs = MergedRuns() if settings["merge"] == "model" else None
         self.threads = ThreadPoolExecutor(LOOKUPS, thread_name_prefix="lookup")
         self.drift = watch_of_model(context)
         if settings["warm_up"] is not None:
@@ -108,25 +119,17 @@ class PersiaHandler(BaseHandler):  # type: ignore[misc]  # TorchServe has no typ
         except Exception as error:  # also of a subclass that is not ready yet: no worker dies of it
             log.warning("not warmed up: %s: %s", type(error).__name__, error)
 
-    def handle(self, data: list[dict[str, Any]], context: Any) -> list[bytes | str]:
+    def handle(self, data: list[dict[str, Any]], context: Any) -> list[bytes | str | PredictionException]:
         """Returns one answer for each request. An error that is raised fails all requests."""
         self.context = context
         try:
-            answers: list[bytes | str] = with_refusals(context, self.outcomes_of(data))
-            if (size := sum(map(len, answers))) > (most := self.max_answer - ANSWER_FRAMES):
-                what = "an answer" if len(data) == 1 else f"{len(data)} answers, which go together,"
-                limit = f"{most} bytes ({self.max_answer >> 20} MiB, less what TorchServe adds)"
-                raise TooLarge(f"expected {what} of at most {limit}, got {size}: ask for `raw`, or for less")
+            outcomes = within_limit(context, self.outcomes_of(data), self.max_answer_mib)
+            answers: list[bytes | str | PredictionException] = answers_of(context, outcomes)
             return answers
         except PredictionException:  # of a subclass
             raise
-        except PersiaError as error:
-            raise exception_of(error) from error
         except Exception as error:
-            if out_of_memory(error):
-                raise PredictionException(f"out of memory: {last_line(error)}", 413) from error
-            log.exception("the model failed")
-            raise PredictionException(f"the model failed: {last_line(error)}", 500) from error
+            raise exception_of(error_of_model(error)) from error
 
     def tensor_metadata(self) -> ModelMetadata:
         """What the model takes and answers by the Open Inference Protocol."""
@@ -143,7 +146,7 @@ class PersiaHandler(BaseHandler):  # type: ignore[misc]  # TorchServe has no typ
 
         The answer to a request whose time is over is empty.
         """
-        outcomes = Outcomes(self.context, len(data))
+        outcomes = Outcomes(self.context, len(data), takes_refusals(self.context))
         inputs = outcomes.step(lambda going: [self.inputs_of(data[i], self.context.get_all_request_header(i)) for i in going])
         found = outcomes.step(lambda going: self.in_time(self.preprocess([inputs[i] for i in going])))
         answers = outcomes.step(
@@ -154,18 +157,17 @@ class PersiaHandler(BaseHandler):  # type: ignore[misc]  # TorchServe has no typ
             )
         )
         for i in answers:
-            if BODY in data[i] and format_of(inputs[i]) == JSON:
-                self.context.set_response_content_type(i, "application/json")
+            if BODY in data[i]:
+                self.context.set_response_content_type(i, MEDIA_TYPES[format_of(inputs[i])])
         settled: list[bytes | PersiaError] = outcomes.all(
             {i: self.told(i, inputs[i], found[i], *answer) for i, answer in answers.items()}
         )
         return settled
 
     def inputs_of(self, request: dict[str, Any], headers: Any) -> dict[str, Any] | PersiaError:
-        """Brings a request into the form that has a byte batch, or returns what is wrong with the request."""
+        """Brings a request into the form that has a byte batch and a format, or returns what is wrong with the request."""
         try:
-            inputs: dict[str, Any] = as_inputs(request, headers, self.signature)
-            return inputs
+            return with_accepted_format(as_inputs(request, headers, self.signature), headers)
         except (InvalidInput, TooLarge) as error:
             return error
 
@@ -184,11 +186,14 @@ class PersiaHandler(BaseHandler):  # type: ignore[misc]  # TorchServe has no typ
         """
 
         def score(indexes: list[int]) -> list[bytes | PersiaError]:
-            asked = [found[i] for i in indexes]
-            scores = self.inference(asked)
+            scores = scores_of(self, [found[i] for i in indexes])
+            fine = {i: one for i, one in zip(indexes, scores, strict=True) if not isinstance(one, PersiaError)}
             if self.drift is not None:
-                watch_answers(self.drift, asked, scores, lambda i: name(indexes[i]))
-            return self.postprocess(scores, [requests[i] for i in indexes])
+                scored = list(fine)
+                watch_answers(self.drift, [found[i] for i in scored], list(fine.values()), lambda k: name(scored[k]))
+            answers = zip(fine, self.postprocess(list(fine.values()), [requests[i] for i in fine]), strict=True) if fine else ()
+            told = dict(answers)
+            return [told[i] if i in fine else one for i, one in zip(indexes, scores, strict=True)]
 
         if self.scored_before is None:
             answers, kept = score(list(range(len(found)))), [False] * len(found)
@@ -220,11 +225,13 @@ class PersiaHandler(BaseHandler):  # type: ignore[misc]  # TorchServe has no typ
         end = time.monotonic() + self.timeout
         if len(data) == 1:
             return [self.features_of(data[0], seconds_left(data[0], end))]
-        return list(self.threads.map(self.features_in_time, data, repeat(end)))
+        return features_together(self.lookups, self.threads, data, end)
 
     def inference(self, data: list[Features], *args: Any, **kwargs: Any) -> list[Any]:
         """Turns tensors into what the model answers: a tensor, a tuple or list of tensors, or a dict of tensors."""
         with torch.inference_mode():
+            if self.merged_runs is not None:
+                return self.merged_runs.answers(self.model, data)
             return [self.model(features.dense, features.embeddings) for features in data]
 
     def postprocess(self, data: list[Any], requests: list[dict[str, Any]]) -> list[bytes | PersiaError]:
@@ -241,32 +248,7 @@ class PersiaHandler(BaseHandler):  # type: ignore[misc]  # TorchServe has no typ
 
     def features_of(self, request: dict[str, Any], seconds: float) -> RequestFeatures:
         """Looks up the embeddings of a request's batch, and puts its tensors into the model's order."""
-        format_of(request)  # before anything is done for it
-        batch = request.get(BATCH)
-        if not isinstance(batch, (bytes, bytearray)):
-            got = sorted(request) or "nothing"
-            also = "over HTTP a body of Content-Type application/json is taken, too"
-            raise InvalidInput(f"expected a byte batch as `{BATCH}` in the input, got {got}; {also}")
-        end = time.monotonic() + seconds
-        decoded = _core.decode_batch(bytes(batch))  # as bytes, which the decoder need not copy before it checks them
-        if self.check is None:
-            return RequestFeatures.of(self.persia_context.get_embedding_from_decoded(decoded, end=end))
-        placing, dense = self.check.place(decoded)
-        found = self.persia_context.get_embedding_from_decoded(decoded, dense=dense, end=end)
-        self.check.check_embeddings(placing, found.lookup.shapes, dense)
-        return RequestFeatures.of(found, placing)
-
-    def features_in_time(self, request: dict[str, Any], end: float) -> Features | PersiaError | None:
-        """Looks up one request of several. Returns None if the time is over first, or what is wrong with the request."""
-        try:
-            features: Features = self.features_of(request, seconds_left(request, end))
-            return features
-        except (InvalidInput, TooLarge) as error:
-            return error
-        except DeadlineExceeded:
-            if caller_seconds(request) < end - time.monotonic():
-                return None
-            raise  # `timeout_ms` is over, and the caller waits to hear it
+        return self.lookups.one(self.lookups.open(request, seconds))
 
 
 def with_name_of_torchscript(context: Any) -> None:

@@ -2,24 +2,21 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
 from persia.dense.outputs import named_outputs
-from persia.errors import PersiaError, TooLarge
+from persia.errors import PersiaError
 from persia.handlers.answers import arrays_of
 from persia.handlers.drift_hook import watch_answers
+from persia.handlers.model_errors import error_of_model, scores_of
 from persia.handlers.tensor_requests import inputs_of_tensors
 from persia.open_inference.tensors import Tensor, TensorRequest
-from persia.torch_errors import last_line, out_of_memory
 from persia.torchserve.scores import REQUEST_ID, SCORES
 
 __all__ = ["answer_tensors"]
-
-log = logging.getLogger(__name__)
 
 
 def answer_tensors(handler: Any, requests: Sequence[TensorRequest]) -> list[list[Tensor] | PersiaError]:
@@ -49,21 +46,19 @@ def _scored(handler: Any, inputs: list[dict[str, bytes]]) -> list[list[Tensor] |
     try:
         found = handler.in_time(handler.preprocess(inputs))
         going = [i for i, features in enumerate(found) if not isinstance(features, PersiaError)]
-        scores = dict(zip(going, handler.inference([found[i] for i in going]), strict=True)) if going else {}
+        scores = dict(zip(going, scores_of(handler, [found[i] for i in going]), strict=True)) if going else {}
+        fine = [i for i in going if not isinstance(scores[i], PersiaError)]
         if handler.drift is not None:
-            names = [inputs[i].get(REQUEST_ID, b"").decode() for i in going]
-            watch_answers(handler.drift, [found[i] for i in going], list(scores.values()), lambda i: names[i])
-    except PersiaError:
-        raise
+            names = [inputs[i].get(REQUEST_ID, b"").decode() for i in fine]
+            watch_answers(handler.drift, [found[i] for i in fine], [scores[i] for i in fine], lambda i: names[i])
     except Exception as error:
-        if out_of_memory(error):
-            raise TooLarge(f"out of memory: {last_line(error)}") from error
-        log.exception("the model failed")
-        raise PersiaError(f"the model failed: {last_line(error)}") from error
+        raise error_of_model(error) from error
     return [_tensors(handler, scores[i]) if i in scores else features for i, features in enumerate(found)]
 
 
 def _tensors(handler: Any, answer: Any) -> list[Tensor] | PersiaError:
+    if isinstance(answer, PersiaError):
+        return answer
     try:
         arrays = arrays_of(named_outputs(answer), handler.non_finite_scores)
         return [Tensor.of(SCORES if name is None else name, array) for name, array in arrays.items()]

@@ -7,8 +7,6 @@ metrics, the envelope. Here is the loop around them, for which TorchServe's own 
 from __future__ import annotations
 
 import argparse
-import io
-import json
 import logging
 import os
 import socket
@@ -26,42 +24,13 @@ from .open_inference.calls import PROTOCOL
 from .open_inference.handlers import ServedHandler
 from .open_inference.metadata import encode_metadata
 from .torchserve_modules import MetricsCacheYamlImpl, ModelLoaderFactory, PredictionException, RequestProcessor, Service
-from .worker_messages import Failure, Prediction, Request, is_status, sendable
+from .worker_bodies import body_of, decode
+from .worker_messages import AT_ONCE, REFUSAL, Failure, Prediction, Request, is_status, sendable
 from .worker_metrics import MetricLines, WorkerMetrics
 
 METRICS = os.path.join(os.path.dirname(ts.__file__), "configs", "metrics.yaml")
 
 log = logging.getLogger(__name__)
-
-
-def decode(content_type: str, value: bytearray, decodes: bool) -> Any:
-    """The value of an input as handlers get it: JSON and text decoded, unless they cannot be; anything else as its bytes."""
-    if not decodes:
-        return value
-    try:
-        if content_type == "application/json":
-            return json.loads(value.decode("utf-8"))
-        if content_type.startswith("text"):
-            return value.decode("utf-8")
-    except (ValueError, RecursionError):
-        log.warning("an input of type %s could not be decoded: the handler gets its bytes", content_type, exc_info=True)
-    return value
-
-
-def body_of(answer: Any) -> Any:
-    """The bytes of an answer, as TorchServe encodes what handlers return. Raises Failure for what it does not encode."""
-    if isinstance(answer, (bytes, bytearray)):
-        return answer
-    torch = sys.modules.get("torch")
-    if torch is not None and isinstance(answer, torch.Tensor):
-        saved = io.BytesIO()
-        torch.save(answer, saved)
-        return saved.getbuffer()
-    try:
-        return (answer if isinstance(answer, str) else json.dumps(answer, indent=2)).encode("utf-8")
-    except (TypeError, ValueError, RecursionError):
-        log.warning("an answer of type %s cannot be sent", type(answer).__name__, exc_info=True)
-        raise Failure(503, "Unsupported model output data type.") from None
 
 
 class RequestIds(logging.Filter):
@@ -119,7 +88,7 @@ class Worker:
                 limits_pixels,
                 metrics,
             )
-            told = [Prediction("", "application/json", 200, "", {}, self._use(self._service))]
+            told = [self._use(self._service)]
         except MemoryError:
             log.exception("the model %s does not fit into memory", name)
             code, message = 507, "System out of memory"
@@ -129,14 +98,16 @@ class Worker:
         channel.reply(code, message, told)
         return code == 200
 
-    def _use(self, service: Service) -> bytes:
-        """Returns what the model says of its tensors, which goes back with the word that it is loaded."""
+    def _use(self, service: Service) -> Prediction:
+        """Returns what the model says of itself, which goes back with the word that it is loaded."""
         self._handle = service._entry_point
         handler = ServedHandler(service)
         self._open_inference = Answering(handler, self._predictions)
         # Handlers that stream write to it themselves: ts.handler_utils.utils.send_intermediate_predict_response.
         service.context.cl_socket = self._socket
-        return encode_metadata(handler.metadata())
+        service.context.takes_refusals = True
+        at_once = {AT_ONCE: str(handler.requests_at_once)}
+        return Prediction("", "application/json", 200, "", at_once, encode_metadata(handler.metadata()))
 
     def _answer(self, requests: list[Request]) -> None:
         self._ids.current = [request[0] for request in requests]
@@ -194,6 +165,9 @@ class Worker:
         return answers
 
     def _prediction(self, index: int, request_id: str, answer: Any) -> Prediction:
+        if isinstance(answer, PredictionException):
+            words = str(answer.message).encode(errors="backslashreplace")
+            return Prediction(request_id, "", answer.error_code, "", {REFUSAL: "true"}, words)
         processor = self._service.context.request_processor[index]
         headers = processor.get_response_headers()
         if headers.get("ts_stream_next") == "true":  # this is the last part

@@ -6,15 +6,18 @@ import socket
 import struct
 from typing import NamedTuple
 
+from .worker_messages import AT_ONCE
+
 __all__ = ["Loaded", "load_request", "read_loaded"]
 
 
 class Loaded(NamedTuple):
-    """HTTP's status of it, words, and what the model says of its tensors."""
+    """HTTP's status of it and words; and what the model says of its tensors, and of how many requests it takes at once."""
 
     code: int
     message: str
-    metadata: bytes
+    metadata: bytes = b""
+    at_once: int = 1
 
 
 def load_request(
@@ -35,8 +38,15 @@ def load_request(
 
 def read_loaded(connection: socket.socket) -> Loaded:
     """Raises OSError, EOFError if the worker closes the connection."""
-    code, message = _number(connection), _sized(connection).decode()
-    return Loaded(code, message, _told_metadata(connection))
+    loaded = Loaded(_number(connection), _sized(connection).decode())
+    while (length := _number(connection)) >= 0:  # the only prediction of its reply says more
+        _exactly(connection, length)  # a request's id
+        _sized(connection)  # its content type
+        _number(connection)  # its status
+        _sized(connection)  # its reason
+        headers = {_sized(connection): _sized(connection) for _ in range(_number(connection))}
+        loaded = loaded._replace(metadata=_sized(connection), at_once=int(headers.get(AT_ONCE.encode(), b"1")))
+    return loaded
 
 
 def _text(text: str) -> bytes:
@@ -52,20 +62,6 @@ def _number(connection: socket.socket) -> int:
 def _sized(connection: socket.socket) -> bytes:
     """Bytes with their length before them."""
     return _exactly(connection, _number(connection))
-
-
-def _told_metadata(connection: socket.socket) -> bytes:
-    """What the rest of a worker's reply has as the body of its only prediction; empty: there is none."""
-    metadata = b""
-    while (length := _number(connection)) >= 0:
-        _exactly(connection, length)  # a request's id
-        _sized(connection)  # its content type
-        _number(connection)  # its status
-        _sized(connection)  # its reason
-        for _ in range(2 * _number(connection)):  # its headers
-            _sized(connection)
-        metadata = _sized(connection)
-    return metadata
 
 
 def _exactly(connection: socket.socket, count: int) -> bytes:

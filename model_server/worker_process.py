@@ -167,22 +167,23 @@ class WorkerProcess:
             if self._stopping.is_set():  # who stops it may have come before there was a process
                 _kill(process)
             try:
-                code, message, metadata = self._load(ours)
+                loaded = self._load(ours)
             except (OSError, EOFError) as error:
                 why = self._why_not_loaded(process, error)
                 _kill(process)
                 raise WorkerFailed(why) from error
-            if code == 507:
-                raise OutOfMemory(message)
-            if code != 200:
-                raise WorkerFailed(message)
+            if loaded.code == 507:
+                raise OutOfMemory(loaded.message)
+            if loaded.code != 200:
+                raise WorkerFailed(loaded.message)
             self._check_memory(process)
+            self._model.take_together(loaded.at_once)
             worker = self._model.add_worker(ours.detach())
         with self._lock:
             self._worker = worker
         if self._stopping.is_set():
             worker.retire()
-        return worker, metadata
+        return worker, loaded.metadata
 
     def _why_not_loaded(self, process: subprocess.Popen[bytes], error: Exception) -> str:
         """REQUIRES: the process was not killed for it."""
@@ -239,9 +240,9 @@ class WorkerProcess:
                 plan.limits_image_pixels,
             )
         )
-        reply = read_loaded(ours)
+        loaded = read_loaded(ours)
         ours.settimeout(None)
-        return reply
+        return loaded
 
     def _wait(self, worker: Worker) -> str:
         """How it has ended."""

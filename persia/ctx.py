@@ -168,13 +168,14 @@ class InferCtx:
         """Does what get_embedding_from_bytes does, for a batch that persia._core.decode_batch returned.
 
         dense: the arrays of which the dense tensors are made, instead of the batch's own. end: a time by time.monotonic().
+        Of a merged batch (persia._core.merge_batches) the embeddings are those of all its batches, one after the other.
         """
         device = self._device if device_id is None else device_of(device_id)
         if end is None:
             end = time.monotonic() + self._timeout
         if not batch.has_ids:
             raise InvalidInput("the batch has no id features")
-        embeddings = LookupTensors(device)
+        embeddings = LookupTensors(device, batch.requests)
         lookup = self._connected(end).lookup(batch, max(0.0, end - time.monotonic()), embeddings.begin)
         labels = to_tensors(batch.labels, device) if batch.labels else None
         features = Features(to_tensors(batch.dense if dense is None else dense, device), embeddings.of(lookup), labels)

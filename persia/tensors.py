@@ -14,6 +14,7 @@ import torch
 
 from persia.errors import InvalidInput
 from persia.routing.lookup import Lookup, tensor_shapes
+from persia.routing.merged import joined_shapes
 
 __all__ = ["LookupTensors", "Tensor", "device_of", "gpus", "split_tensors", "to_tensors"]
 
@@ -37,21 +38,26 @@ def gpus() -> int:
 class LookupTensors:
     """The tensors of one lookup, made while servers work on their numbers, where they can share the memory of these."""
 
-    def __init__(self, device: torch.device) -> None:
+    def __init__(self, device: torch.device, requests: int = 1) -> None:
+        """requests: from how many batches that one was merged which is looked up. The tensors are those of all of them."""
         self._device = device
+        self._requests = requests
         self._numbers: npt.NDArray[np.float16] | None = None
         self._tensors: list[Tensor] = []
 
     def begin(self, numbers: npt.NDArray[np.float16], shapes: npt.NDArray[np.uint32]) -> None:
         """Makes the tensors, still empty, which Lookups.lookup() then fills."""
         if self._device.type == "cpu":
-            self._numbers, self._tensors = numbers, split_tensors(numbers, shapes, self._device)
+            self._numbers, self._tensors = numbers, self._split(numbers, shapes)
 
     def of(self, lookup: Lookup) -> list[Tensor]:
         """Returns the tensors of a lookup that is done."""
         if self._numbers is lookup.numbers:  # else they were of a try that was given up, or there was none yet
             return self._tensors
-        return split_tensors(lookup.numbers, lookup.shapes, self._device)
+        return self._split(lookup.numbers, lookup.shapes)
+
+    def _split(self, numbers: npt.NDArray[np.float16], shapes: npt.NDArray[np.uint32]) -> list[Tensor]:
+        return split_tensors(numbers, joined_shapes(shapes, self._requests), self._device)
 
 
 def to_tensors(arrays: Sequence[npt.NDArray[Any]], device: torch.device) -> list[torch.Tensor]:

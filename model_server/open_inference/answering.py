@@ -7,7 +7,7 @@ from typing import Any
 
 from persia.errors import InvalidInput, PersiaError
 
-from ..worker_messages import Prediction, Request
+from ..worker_messages import REFUSAL, Prediction, Request
 from .bodies import body_of, outputs_of
 from .calls import PROTOCOL, Call, GrpcCall, Reply, RestCall, is_rest, json_length
 from .handlers import ServedHandler
@@ -76,7 +76,7 @@ class Answering:
 
     def _written(self, call: Call, prediction: Prediction) -> Prediction:
         """A handler's JSON, over the wire that the call came by."""
-        if prediction.status >= 400:
+        if prediction.status >= 400 or REFUSAL in prediction.headers:
             return prediction
         try:
             reply = call.answer(self._handler.name, self._handler.version, outputs_of(prediction.body))

@@ -6,7 +6,7 @@ import logging
 from collections.abc import Sequence
 from typing import Any
 
-from persia.errors import PersiaError, TooLarge
+from persia.errors import ConfigError, PersiaError, TooLarge
 from persia.open_inference.declared import declared_tensors
 from persia.open_inference.tensors import ModelMetadata, Tensor, TensorRequest
 
@@ -31,7 +31,11 @@ class HandlerRefusal(PersiaError):
 
 
 class ServedHandler:
-    """A handler takes tensors if it has the methods `tensor_metadata` and `infer_tensors`: see docs/open-inference.md."""
+    """What a worker's handler says of itself by its attributes, and its answers by the Open Inference Protocol.
+
+    It takes tensors if it has the methods `tensor_metadata` and `infer_tensors`: see docs/open-inference.md. With
+    `requests_at_once` it says how many requests it gets at once if they wait: see docs/model-server-tuning.md.
+    """
 
     def __init__(self, service: Service) -> None:
         """Raises ConfigError for a wrong section `open_inference` of the archive."""
@@ -39,6 +43,7 @@ class ServedHandler:
         handler = getattr(service._entry_point, "__self__", None)  # of a function there is none
         self.takes_tensors = hasattr(handler, "infer_tensors") and hasattr(handler, "tensor_metadata")
         self._handler: Any = handler
+        self.requests_at_once = _requests_at_once(handler)
         model = (service.context.manifest or {}).get("model", {})
         self.name = service.context.model_name
         self.version = str(model.get("modelVersion") or "1.0")
@@ -69,3 +74,11 @@ class ServedHandler:
             log.error("expected %d answers of infer_tensors, got %d", len(requests), len(answers))
             return [PersiaError("the handler failed: it did not answer each request")] * len(requests)
         return answers
+
+
+def _requests_at_once(handler: Any) -> int:
+    """One unless it says otherwise. Raises ConfigError."""
+    said = getattr(handler, "requests_at_once", 1)
+    if type(said) is not int or said < 1:
+        raise ConfigError(f"the handler's requests_at_once: expected a whole number, 1 or more, got {said!r}")
+    return said

@@ -39,6 +39,7 @@ struct FeatureView {
     std::size_t ids_begin = 0, ids_end = 0;   // into Batch::ids
     std::size_t samples_begin = 0;            // into Batch::ids_per_sample, batch_size items
     std::optional<std::size_t> weights = {};  // into Batch::weights
+    std::uint32_t request = 0;                // of batches that were merged, the one whose it is
 };
 
 // The weights of a feature's ids, not checked yet: see weights.hpp.
@@ -66,6 +67,7 @@ struct Batch {
     std::vector<TensorView> labels;
     std::optional<std::span<const std::byte>> meta;
     std::optional<std::uint64_t> batch_id;
+    std::uint32_t requests = 1;  // from how many batches it was merged (merge_batches.hpp)
 };
 
 // How large the requests for its rows are, about.

@@ -13,6 +13,7 @@
 #include "base/error.hpp"
 #include "batch/batch.hpp"
 #include "batch/id_part.hpp"
+#include "batch/merge_batches.hpp"
 #include "batch/weights.hpp"
 #include "bind.hpp"
 #include "release.hpp"
@@ -93,6 +94,23 @@ Out1<std::uint32_t> offsets_of(const Feature& self) {
     const std::uint32_t* from = self.batch->position_offsets.data() + self.view->ids_begin;
     for (std::size_t i = 0; i < size; ++i) offsets.data[i] = from[i] - from[0];
     return {offsets.data, {size}, offsets.owner};
+}
+
+std::unique_ptr<DecodedBatch> merged_of(nb::list batches) {
+    std::vector<const Batch*> each;
+    std::size_t bytes = 0;
+    for (nb::handle item : batches) {
+        const auto& decoded = nb::cast<const DecodedBatch&>(item);
+        each.push_back(&decoded.batch);
+        bytes += decoded.bytes;
+    }
+    Batch merged;
+    {
+        const ReleasedForWork released(bytes);
+        merged = merge_batches(each);
+    }
+    // A copy of the list: the caller may change its own.
+    return std::make_unique<DecodedBatch>(nb::steal(PyList_AsTuple(batches.ptr())), std::move(merged), bytes);
 }
 
 std::optional<Out1<float>> weights_or_none(const Feature& self) {
@@ -209,13 +227,18 @@ void batch(nb::module_& module) {
                      })
         .def("encode_ids", ids_of)
         .def("first_not_single", first_not_single, nb::arg("places"))
-        .def_prop_ro("batch_id", [](const DecodedBatch& self) { return self.batch.batch_id; });
+        .def_prop_ro("batch_id", [](const DecodedBatch& self) { return self.batch.batch_id; })
+        .def_prop_ro("requests", [](const DecodedBatch& self) { return self.batch.requests; })
+        .def_prop_ro("samples", [](const DecodedBatch& self) {
+            return self.batch.features.empty() ? 0 : self.batch.features.front().batch_size;
+        });
     module.def(
         "decode_batch", [](nb::handle data) { return std::make_unique<DecodedBatch>(data, decode_batch); }, nb::arg("data"),
         "Decodes a byte batch. Raises DecodeError.");
     module.def(
         "decode_ids", [](nb::handle data) { return std::make_unique<DecodedBatch>(data, decode_ids); }, nb::arg("data"),
         "Decodes the ids that Batch.encode_ids made. Raises DecodeError.");
+    module.def("merge_batches", merged_of, nb::arg("batches"), "Several batches as one, to be looked up together.");
     batch_encoder(module);
 }
 

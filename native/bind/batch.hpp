@@ -4,7 +4,9 @@
 #include <nanobind/nanobind.h>
 
 #include <cstddef>
+#include <optional>
 #include <span>
+#include <utility>
 
 #include "batch/batch.hpp"
 #include "release.hpp"
@@ -31,15 +33,21 @@ class Buffer {
     Py_buffer view_{};
 };
 
-// The batch and the bytes it borrows from.
+// The batch and what it borrows from.
 struct DecodedBatch {
-    DecodedBatch(nanobind::handle bytes, Batch (*decode)(std::span<const std::byte>)) : buffer(bytes, PyBUF_SIMPLE) {
-        const ReleasedForWork released(buffer.bytes().size());
-        batch = decode(buffer.bytes());
+    DecodedBatch(nanobind::handle object, Batch (*decode)(std::span<const std::byte>)) {
+        bytes = buffer.emplace(object, PyBUF_SIMPLE).bytes().size();
+        const ReleasedForWork released(bytes);
+        batch = decode(buffer->bytes());
     }
+    // merged: from those that `owners` are, which had so many bytes.
+    DecodedBatch(nanobind::object owners, Batch merged, std::size_t bytes)
+        : owners(std::move(owners)), batch(std::move(merged)), bytes(bytes) {}
 
-    Buffer buffer;
+    std::optional<Buffer> buffer;
+    nanobind::object owners;
     Batch batch;
+    std::size_t bytes;
 };
 
 void batch_encoder(nanobind::module_& module);

@@ -84,7 +84,7 @@ routing::AskingTurns::Turn take_turn(routing::AskingTurns& turns, const Batch& b
 std::unique_ptr<PyLookup> begin_lookup(Router& self, const DecodedBatch& batch, double seconds) {
     const Clock::time_point end = Clock::now() + duration_of(seconds);
     auto turn = take_turn(self.turns(), batch.batch, end);
-    const ReleasedForWork released(batch.buffer.bytes().size());
+    const ReleasedForWork released(batch.bytes);
     const double left = std::chrono::duration<double>(end - Clock::now()).count();
     return std::make_unique<PyLookup>(PyLookup{self.begin(batch.batch, left, nullptr, std::move(turn))});
 }

@@ -211,7 +211,7 @@ void routing(nb::module_& module) {
     module.def(
         "make_plan",
         [](const DecodedBatch& batch, const Slots& slots, std::uint32_t shards, std::size_t max_numbers) {
-            const ReleasedForWork released(batch.buffer.bytes().size() * slots.most_signs_per_id());
+            const ReleasedForWork released(batch.bytes * slots.most_signs_per_id());
             return std::make_unique<Plan>(make_plan(batch.batch, slots, shards, max_numbers));
         },
         nb::arg("batch"), nb::arg("slots"), nb::arg("shards"), nb::arg("max_numbers") = kMaxTensorNumbers);

@@ -32,6 +32,8 @@ struct ServerShared : std::enable_shared_from_this<ServerShared> {
     virtual void wait_for(const ServerConnection& connection, bool writable) = 0;
     // Ends the call when its time is over. May be called with the connection's lock.
     virtual void watch_deadline(const std::shared_ptr<ConnectedCall>& call) = 0;
+    // What a thread reads will take it a while.
+    virtual void on_much_to_read() = 0;
 
     const ServerLimits limits;
     const std::shared_ptr<const Guard> guard;

@@ -121,6 +121,7 @@ class Server::Core final : public ServerShared {
     }
 
     void watch_deadline(const std::shared_ptr<ConnectedCall>& call) override { deadlines_.watch(call); }
+    void on_much_to_read() override { events_.give_up_lead(); }
 
     void wait_for(const ServerConnection& connection, bool writable) override {
         events_.watch_again(connection.socket(), EPOLLIN | EPOLLRDHUP | (writable ? EPOLLOUT : 0U), connection.id());

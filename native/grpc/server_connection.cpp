@@ -38,6 +38,7 @@ ServerConnection::ServerConnection(std::uint64_t id, ServerShared& shared, std::
 ServerConnection::Served ServerConnection::serve() {
     const std::lock_guard lock(mutex_);
     ++turns_;
+    frames_of_turn_ = 0;
     const std::uint64_t heard = received();
     const bool alive = read(kOneTurn) && flush() && !send_away();
     if (received() != heard) last_heard_ = Clock::now();

@@ -82,6 +82,7 @@ class ServerConnection final : public std::enable_shared_from_this<ServerConnect
     }
     void put_event(CallEvent event);
     void flush_now();
+    void count_frame();
     void stop_if_too_much();
     std::size_t taken() const;
     void look_after_requests(Clock::time_point now);
@@ -101,6 +102,7 @@ class ServerConnection final : public std::enable_shared_from_this<ServerConnect
     std::size_t await_room_ = 0;                         // of which somebody waits until less is unsent
     std::size_t messages_bytes_ = 0;                     // that were to be sent
     FloodLimits flood_limits_;
+    int frames_of_turn_ = 0;  // of the kind that takes time: those of other kinds are read as fast as they come
     Clock::time_point idle_since_, last_heard_, last_progress_;
     std::size_t progress_ = 0;  // what the client had taken then
     std::optional<Clock::time_point> pinged_, said_all_since_;

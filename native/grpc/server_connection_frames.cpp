@@ -8,6 +8,9 @@ namespace persia::grpc {
 
 namespace {
 
+// A turn with more frames that begin calls or say little is a long one: at some 1 us each, one who floods would keep the other
+// connections waiting with what came at once.
+constexpr int kFramesOfShortTurn = 32;
 // So many times more headers than it may send end the connection.
 constexpr std::size_t kHeaderBomb = 4;
 
@@ -23,6 +26,7 @@ bool is_grpc(std::string_view content_type) {
 
 void ServerConnection::on_stream_began(std::int32_t stream) {
     flood_limits_.on_call_began();
+    count_frame();
     calls_.emplace(stream, std::make_shared<ConnectedCall>(weak_from_this(), stream, shared_.shared_from_this(), peer_));
     ++open_calls_;
 }
@@ -155,14 +159,20 @@ void ServerConnection::on_ping(bool acknowledged) {
 
 void ServerConnection::on_idle_frame() {
     greeted_ = true;
+    count_frame();
     flood_limits_.on_idle_frame();
     stop_if_too_much();
 }
 
 // Which costs as much as a call that was begun, and brings as little as one that is given up.
 void ServerConnection::on_frame_refused() {
+    count_frame();
     flood_limits_.on_call_given_up();
     stop_if_too_much();
+}
+
+void ServerConnection::count_frame() {
+    if (++frames_of_turn_ == kFramesOfShortTurn) shared_.on_much_to_read();
 }
 
 // The rest of what has come would only be more of the same.

@@ -31,12 +31,15 @@ class JobQueue {
         return std::min(urgent_.front().arrived, others_.front().arrived);
     }
 
-    // Takes up to `most` jobs that somebody still waits for. Those that nobody waits for are left out; those whose time is over
-    // are put into `expired`, to be told so.
-    std::vector<Job> take(std::size_t most, Clock::time_point now, std::vector<Job>& expired) {
+    // Takes up to `most` jobs that somebody still waits for: one, and more as long as all together have at most `most_bytes`.
+    // Those that nobody waits for are left out; those whose time is over are put into `expired`, to be told so.
+    std::vector<Job> take(std::size_t most, std::size_t most_bytes, Clock::time_point now, std::vector<Job>& expired) {
         std::vector<Job> taken;
+        std::size_t bytes = 0;
         while (taken.size() < most && !empty()) {
-            if (next_queue().front().alone && !taken.empty()) break;
+            const Job& first = next_queue().front();
+            const std::size_t of_first = first.request.size_bytes();
+            if (!taken.empty() && (first.alone || of_first > most_bytes - bytes)) break;
             Job job = next();
             if (job.responder->has_ended()) continue;
             if (job.deadline && *job.deadline <= now) {
@@ -44,6 +47,7 @@ class JobQueue {
                 continue;
             }
             taken.push_back(std::move(job));
+            bytes = std::min(bytes + of_first, most_bytes);
             if (taken.back().alone) break;
         }
         return taken;

@@ -1,9 +1,18 @@
 #include "inference/model_version.hpp"
 
 #include <algorithm>
+#include <limits>
 #include <utility>
 
 namespace persia::inference {
+
+namespace {
+
+// What requests that are taken together may have of inputs: small ones gain by it, and large ones would keep each other
+// waiting.
+constexpr std::size_t kMostBytesTogether = 1 << 20;
+
+}  // namespace
 
 // What is done outside of the lock.
 struct ModelVersion::Round {
@@ -43,6 +52,11 @@ void ModelVersion::expect_workers(std::size_t count) {
     }
     refused_ += without.size();
     for (const Job& job : without) job.responder->on_failure(no_worker(job));
+}
+
+void ModelVersion::take_together(std::size_t requests) {
+    const std::lock_guard lock(mutex_);
+    together_ = std::max<std::size_t>(1, requests);
 }
 
 std::shared_ptr<Worker> ModelVersion::add_worker(int socket) {
@@ -141,13 +155,27 @@ bool ModelVersion::take_round(Round& round) {
             return false;
         }
     }
-    round.batch = queue_.take(limits_.batch_size, now, round.expired);
+    round.batch = take_jobs(now, round.expired);
     if (queue_.empty()) changed_.notify_all();
     if (round.batch.empty()) return !queue_.empty();
     round.worker = std::move(free_.back());
     free_.pop_back();
     busy_.push_back(round.worker);
     return true;
+}
+
+// With the lock.
+std::vector<Job> ModelVersion::take_jobs(Clock::time_point now, std::vector<Job>& expired) {
+    std::vector<Job> jobs;
+    if (limits_.batch_size > 1) {
+        jobs = queue_.take(limits_.batch_size, std::numeric_limits<std::size_t>::max(), now, expired);
+    } else {
+        // Other workers become free, too, and have their share of what waits.
+        const std::size_t share = (queue_.size() + workers_.size() - 1) / workers_.size();
+        jobs = queue_.take(std::min(together_, share), kMostBytesTogether, now, expired);
+    }
+    if (!jobs.empty()) batch_has_ = jobs.size();
+    return jobs;
 }
 
 // With the lock.
@@ -167,7 +195,8 @@ void ModelVersion::wait_for_batch(Clock::time_point until) {
 // With the lock. nullopt: the job may wait.
 std::optional<Failure> ModelVersion::refusal(const Job& job) const {
     if (workers_.empty() && expected_workers_ == 0) return no_worker(job);
-    const auto batches_before = static_cast<long>(queue_.size() / limits_.batch_size + 1);
+    const std::size_t batch_size = limits_.batch_size > 1 ? limits_.batch_size : batch_has_;
+    const auto batches_before = static_cast<long>(queue_.size() / batch_size + 1);
     const auto wait = batch_takes_ * batches_before / static_cast<long>(std::max<std::size_t>(1, workers_.size()));
     const auto retry_after =
         std::max(std::chrono::milliseconds(1), std::chrono::duration_cast<std::chrono::milliseconds>(wait));

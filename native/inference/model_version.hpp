@@ -37,6 +37,9 @@ class ModelVersion final : public Employer, public std::enable_shared_from_this<
 
     // How many workers it is to have, of which some may be on their way. 0: who waits is told that there is none.
     void expect_workers(std::size_t count);
+    // So many requests may go to a worker at once, as its handler says, if they wait when it becomes free. Nothing waits for
+    // others, unlike for a batch_size over 1, which goes before it.
+    void take_together(std::size_t requests);
     // Takes the socket. The worker has loaded the model.
     std::shared_ptr<Worker> add_worker(int socket);
 
@@ -61,6 +64,7 @@ class ModelVersion final : public Employer, public std::enable_shared_from_this<
 
     void hand_out();
     bool take_round(Round& round);
+    std::vector<Job> take_jobs(Clock::time_point now, std::vector<Job>& expired);
     void wait_for_batch(Clock::time_point until);
     std::optional<Failure> refusal(const Job& job) const;
     Failure no_worker(const Job& job) const;
@@ -78,7 +82,9 @@ class ModelVersion final : public Employer, public std::enable_shared_from_this<
     std::vector<std::shared_ptr<Worker>> free_, busy_;  // of these
     std::size_t expected_workers_ = 0;
     bool waits_for_batch_ = false;
+    std::size_t together_ = 1;                 // requests that a worker takes at once, beyond the batch_size
     std::chrono::nanoseconds batch_takes_{0};  // of late
+    std::size_t batch_has_ = 1;                // requests, the last time
 };
 
 }  // namespace persia::inference

@@ -5,6 +5,7 @@
 
 #include "base/error.hpp"
 #include "inference/call_failure.hpp"
+#include "inference/request_wishes.hpp"
 #include "inference/submit_call.hpp"
 #include "wire/protobuf.hpp"
 
@@ -91,7 +92,9 @@ void PredictionsMethod::on_message(const grpc::ServerCallPtr& call, grpc::Receiv
         return call->finish({Code::invalid_argument, error.what()});
     }
     if (request.model.empty()) return call->finish({Code::invalid_argument, "Parameter model_name is required."});
-    submit_call(*models_, call, request.model, request.version, {{}, {}, std::move(request.inputs), owner},
+    WorkerRequest asked{{}, {}, std::move(request.inputs), owner};
+    if (const std::string* accept = grpc::find(call->info().metadata, kAccept)) asked.headers.emplace_back(kAccept, *accept);
+    submit_call(*models_, call, request.model, request.version, std::move(asked),
                 std::make_shared<CallResponder>(call, streams_));
 }
 

@@ -14,6 +14,8 @@ namespace persia::inference {
 constexpr std::string_view kRequestId = "x-request-id";
 constexpr std::string_view kPriority = "x-priority";
 constexpr std::string_view kTimeout = "x-request-timeout";
+// The form of the answer, which is the handler's to give.
+constexpr std::string_view kAccept = "accept";
 // What handlers get of a deadline: milliseconds since 1970.
 constexpr std::string_view kDeadline = "x-request-deadline";
 

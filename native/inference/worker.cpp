@@ -22,10 +22,7 @@ constexpr std::size_t kPiecesAtOnce = 64;
 constexpr std::string_view kStreamHeader = "ts_stream_next";
 constexpr std::uint32_t kReadable = EPOLLIN | EPOLLRDHUP;
 
-bool has_more(const Prediction& prediction) {
-    return std::any_of(prediction.headers.begin(), prediction.headers.end(),
-                       [](const auto& header) { return header.first == kStreamHeader && header.second == "true"; });
-}
+std::string text_of(std::span<const std::byte> bytes) { return {reinterpret_cast<const char*>(bytes.data()), bytes.size()}; }
 
 void fail_all(const std::vector<Job>& jobs, const Failure& failure) {
     for (const Job& job : jobs) job.responder->on_failure(failure);
@@ -47,6 +44,18 @@ struct Answer {
     Prediction prediction;
     bool more;
 };
+
+void tell(Answer answer) {
+    Prediction& prediction = answer.prediction;
+    if (prediction.too_large) {
+        answer.responder->on_failure(
+            {Failure::Kind::handler, 507, "the handler's answer is larger than max_response_size", {}});
+    } else if (prediction.has(kRefusalHeader, "true")) {
+        answer.responder->on_failure({Failure::Kind::handler, prediction.status, text_of(prediction.body), {}});
+    } else {
+        answer.responder->on_prediction(std::move(prediction), answer.more);
+    }
+}
 
 }  // namespace
 
@@ -191,7 +200,7 @@ void Worker::take_reply(WorkerReply reply) {
                 const auto found = std::find_if(batch_.begin(), batch_.end(),
                                                 [&](const Job& job) { return job.request.id == prediction.request_id; });
                 if (found == batch_.end()) continue;
-                const bool more = has_more(prediction);
+                const bool more = prediction.has(kStreamHeader, "true");
                 answers.push_back({found->responder, std::move(prediction), more});
                 streams = streams || more;
                 if (more) continue;
@@ -212,14 +221,7 @@ void Worker::take_reply(WorkerReply reply) {
             for (const Job& job : *jobs) employer->on_answered(job, sent, replied);
         }
     }
-    for (Answer& answer : answers) {
-        if (answer.prediction.too_large) {
-            answer.responder->on_failure(
-                {Failure::Kind::handler, 507, "the handler's answer is larger than max_response_size", {}});
-        } else {
-            answer.responder->on_prediction(std::move(answer.prediction), answer.more);
-        }
-    }
+    for (Answer& answer : answers) tell(std::move(answer));
     const bool said_why = reply.code != 200;
     fail_all(failed, {Failure::Kind::handler,
                       !said_why               ? 503

@@ -33,6 +33,16 @@ void flush(std::string& small, grpc::OutgoingMessage& message) {
 
 }  // namespace
 
+std::size_t WorkerRequest::size_bytes() const {
+    std::size_t bytes = 0;
+    for (const Input& input : inputs) bytes += input.bytes.size();
+    return bytes;
+}
+
+bool Prediction::has(std::string_view header, std::string_view value) const {
+    return std::ranges::any_of(headers, [&](const auto& one) { return one.first == header && one.second == value; });
+}
+
 grpc::OutgoingMessage encode_batch(std::span<const WorkerRequest* const> requests) {
     grpc::OutgoingMessage message;
     std::string small(1, kInfer);

@@ -18,6 +18,9 @@ namespace persia::inference {
 
 using Headers = std::vector<std::pair<std::string, std::string>>;
 
+// The header of a prediction that refuses its request: the status is why, and the body has the words.
+constexpr std::string_view kRefusalHeader = ":refusal";
+
 // Part of what a handler gets.
 struct Input {
     std::string name;
@@ -32,6 +35,8 @@ struct WorkerRequest {
     Headers headers;
     std::vector<Input> inputs;
     std::shared_ptr<const void> owner;  // of the inputs' bytes
+
+    std::size_t size_bytes() const;  // of its inputs
 };
 
 grpc::OutgoingMessage encode_batch(std::span<const WorkerRequest* const> requests);
@@ -46,6 +51,8 @@ struct Prediction {
     std::span<const std::byte> body;
     std::shared_ptr<const void> owner;  // of the body
     bool too_large = false;             // the body was longer than is allowed, and passed over
+
+    bool has(std::string_view header, std::string_view value) const;
 };
 
 struct WorkerReply {

@@ -250,10 +250,11 @@ Plan make_plan(const Batch& batch, const Slots& slots, std::uint32_t shards, std
     for (const FeatureView& feature : batch.features) {
         const Slot* slot = slots.find(feature.name);
         if (slot == nullptr) throw no_slot(slots, feature.name);
-        if (feature.batch_size != batch.features.front().batch_size) {
-            throw FeatureError(std::string(feature.name),
-                               "expected a batch of " + std::to_string(batch.features.front().batch_size) +
-                                   " samples as in the feature before it, got " + std::to_string(feature.batch_size));
+        // The first features of all batches come before their second ones.
+        if (const std::uint16_t samples = batch.features[feature.request].batch_size; feature.batch_size != samples) {
+            throw FeatureError(std::string(feature.name), "expected a batch of " + std::to_string(samples) +
+                                                              " samples as in the feature before it, got " +
+                                                              std::to_string(feature.batch_size));
         }
         PlannedFeature planned = planned_of(batch, feature, *slot);
         const std::size_t size = tensor_shape(planned).size();

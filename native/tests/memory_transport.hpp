@@ -65,7 +65,9 @@ class MemoryServer {
         explicit Shared(const ServerLimits& all_limits) : ServerShared(all_limits, nullptr) {}
         void wait_for(const ServerConnection&, bool) override {}
         void watch_deadline(const std::shared_ptr<ConnectedCall>& call) override { deadlines.watch(call); }
+        void on_much_to_read() override { ++much_to_read; }
 
+        int much_to_read = 0;  // turns that were said to be long
         Deadlines deadlines{std::chrono::hours(1)};
     };
 

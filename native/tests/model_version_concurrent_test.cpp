@@ -9,19 +9,6 @@
 using namespace workers;
 using namespace std::chrono_literals;
 
-namespace {
-
-ModelLimits batches_of(std::size_t size, std::chrono::milliseconds delay) {
-    ModelLimits limits;
-    limits.batch_size = size;
-    limits.max_batch_delay = delay;
-    return limits;
-}
-
-using Ids = std::vector<std::string>;
-
-}  // namespace
-
 TEST(a_request_goes_to_a_free_worker_and_its_answer_comes_back) {
     const Served served;
     Process process;

@@ -20,6 +20,15 @@ using namespace persia::inference;
 
 constexpr auto kLong = std::chrono::seconds(20);
 
+using Ids = std::vector<std::string>;
+
+inline ModelLimits batches_of(std::size_t size, std::chrono::milliseconds delay) {
+    ModelLimits limits;
+    limits.batch_size = size;
+    limits.max_batch_delay = delay;
+    return limits;
+}
+
 // Gets predictions and failures, and lets a test wait for them.
 class Caller final : public Responder {
   public:
@@ -120,6 +129,16 @@ class Process {
             reply += sized(id) + sized("") + number(200) + sized("") + number(more ? 1 : 0);
             if (more) reply += sized("ts_stream_next") + sized("true");
             reply += sized(body);
+        }
+        say(reply + number(-1));
+    }
+    // One is refused, and others are answered.
+    void refuse(const std::string& id, int status, const std::string& why,
+                const std::vector<std::pair<std::string, std::string>>& bodies) {
+        std::string reply = number(200) + sized("") + sized(id) + sized("") + number(status) + sized("") + number(1) +
+                            sized(":refusal") + sized("true") + sized(why);
+        for (const auto& [other, body] : bodies) {
+            reply += sized(other) + sized("") + number(200) + sized("") + number(0) + sized(body);
         }
         say(reply + number(-1));
     }

@@ -85,6 +85,12 @@ class Batch:
     def meta(self) -> bytes | None: ...
     @property
     def batch_id(self) -> int | None: ...
+    @property
+    def requests(self) -> int:
+        """From how many batches it was merged; 1: from none."""
+    @property
+    def samples(self) -> int:
+        """Of its first feature; 0 where it has none."""
     def encode_ids(self) -> bytes:
         """The ids alone, for decode_ids: a third of the byte batch. Raises InvalidInput where there are none."""
     def first_not_single(self, places: Sequence[int]) -> tuple[int, int, int] | None:
@@ -98,6 +104,12 @@ def decode_ids(data: Buffer) -> Batch:
 
 def decode_batch(data: Buffer) -> Batch:
     """Raises DecodeError, and TooLarge beyond 4 GiB."""
+
+def merge_batches(batches: list[Batch]) -> Batch:
+    """Several batches as one, to be looked up together: each feature stands there once for each batch, side by side.
+
+    Raises InvalidInput unless all have ids of the same features in the same order.
+    """
 
 class BatchEncoder:
     """Puts a byte batch together; copies what it is given. Raises FeatureError. Not for use by two threads at a time."""

@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 
 from persia import _core
 from persia.config.slots_match import SlotLike
-from persia.errors import ConfigError, PersiaError
+from persia.errors import ConfigError, InvalidInput, PersiaError
 from persia.routing.expected_slots import PATH, ExpectedSlots
 from persia.routing.lookup import Lookup, OnBuffers, RouterOptions
 from persia.routing.per_process import PerProcess
@@ -51,6 +51,8 @@ class MiddlewareClient:
 
     def lookup(self, batch: _core.Batch, timeout: float | None = None, on_buffers: OnBuffers | None = None) -> Lookup:
         """Does what Lookups.lookup says. on_buffers is not called, because the shapes come with the numbers."""
+        if batch.requests > 1:
+            raise InvalidInput("expected one batch, got several that were merged, which a middleware does not look up")
         seconds = self.options.timeout if timeout is None else timeout
         began = time.monotonic()
         native = self.service.native

@@ -65,6 +65,10 @@ def _size_problem(value: Any) -> str | None:
     return None if type(value) is int and value >= 0 else f"expected a whole number, 0 or more, got {value!r}"
 
 
+def _merge_problem(value: Any) -> str | None:
+    return None if value is False or value in ("lookup", "model") else f"expected lookup, model or false, got {value!r}"
+
+
 def _path_problem(value: Any) -> str | None:
     return None if isinstance(value, str) and value else f"expected a path, got {value!r}"
 
@@ -145,6 +149,12 @@ SETTINGS: Mapping[str, Setting] = {
         "error",
         _one_of("error", "drop"),
         "Features of a request that the model's signature does not have: `error`, or `drop` to leave them out",
+    ),
+    "merge": Setting(
+        "lookup",
+        _merge_problem,
+        "What small requests that come together [share](model-server-tuning.md#merging): a `lookup`; with `model` also a run "
+        "of the model, which changes the last bits of scores; with `false` nothing",
     ),
     "non_finite_scores": Setting(
         "error",

@@ -1,0 +1,123 @@
+"""From requests to the tensors that the model takes: by a lookup for each, or by one for several that fit each other."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Sequence
+from functools import cached_property
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from persia import _core
+from persia.ctx import EmbeddingBatch, Features, InferCtx
+from persia.errors import InvalidInput
+from persia.handlers.answers import format_of
+from persia.handlers.inputs import RequestFeatures
+from persia.routing.lookup import Lookup
+from persia.routing.merged import part_of, shapes_of
+from persia.signature_check import Placing, SignatureCheck, in_order
+from persia.tensors import Tensor
+from persia.torchserve.scores import BATCH
+
+__all__ = ["Group", "GroupFeatures", "Opened", "RequestLookups"]
+
+
+class Opened(NamedTuple):
+    """A request's batch, read and checked."""
+
+    batch: _core.Batch
+    placing: Placing | None  # None: the archive has no signature
+    dense: list[npt.NDArray[Any]]  # as the model takes them
+    end: float  # by time.monotonic(): until then its embeddings are wanted
+    size: int  # bytes of the batch
+
+    def fits(self) -> tuple[Any, ...] | None:
+        """Equal for those that may be looked up together. None: it is looked up alone, which tells what is wrong with it."""
+        batch, samples = self.batch, self.batch.samples
+        if not batch.has_ids or batch.label_names or any(len(array) != samples for array in self.dense):
+            return None
+        return (self.batch.names_key, *((array.dtype.str, array.shape[1:]) for array in self.dense))
+
+
+class Group:
+    """Requests whose tensors lie side by side, those of one after those of the other, in the order of the model."""
+
+    def __init__(self, opened: Sequence[Opened], found: EmbeddingBatch) -> None:
+        placing = opened[0].placing
+        self.batches = [one.batch for one in opened]
+        self.lookup = found.lookup
+        self.sizes = tuple(batch.samples for batch in self.batches)
+        self.dense: list[Tensor] = found.features.dense
+        embeddings = found.features.embeddings
+        self.embeddings: list[Tensor] = embeddings if placing is None else in_order(embeddings, placing)
+
+
+class GroupFeatures(Features):
+    """The features of one request of a group."""
+
+    group: Group
+    place: int
+
+    @cached_property
+    def lookup(self) -> Lookup:
+        """As of a lookup for this request alone."""
+        return part_of(self.group.lookup, self.group.batches, self.place)
+
+
+class RequestLookups:
+    """Any number of threads may use it."""
+
+    def __init__(self, context: InferCtx, check: SignatureCheck | None, shares: bool) -> None:
+        """shares: whether several requests may share a lookup."""
+        self.shares = shares
+        self._context = context
+        self._check = check
+
+    def open(self, request: Mapping[str, Any], seconds: float) -> Opened:
+        """Raises InvalidInput, TooLarge."""
+        format_of(request)  # before anything is done for it
+        batch = request.get(BATCH)
+        if not isinstance(batch, (bytes, bytearray)):
+            got = sorted(request) or "nothing"
+            also = "over HTTP a body of Content-Type application/json is taken, too"
+            raise InvalidInput(f"expected a byte batch as `{BATCH}` in the input, got {got}; {also}")
+        end = time.monotonic() + seconds
+        decoded = _core.decode_batch(batch)
+        if self._check is None:
+            return Opened(decoded, None, decoded.dense, end, len(batch))
+        return Opened(decoded, *self._check.place(decoded), end, len(batch))
+
+    def one(self, opened: Opened) -> RequestFeatures:
+        """Raises the errors of InferCtx, ConfigError for embeddings of other shapes than the model's, FeatureError."""
+        placing, dense = opened.placing, opened.dense
+        found = self._context.get_embedding_from_decoded(opened.batch, dense=dense, end=opened.end)
+        if self._check is not None and placing is not None:
+            self._check.check_embeddings(placing, found.lookup.shapes, dense)
+        return RequestFeatures.of(found, placing)
+
+    def several(self, opened: Sequence[Opened]) -> list[GroupFeatures]:
+        """By one lookup. REQUIRES: all of them fit. Raises as one()."""
+        merged = _core.merge_batches([one.batch for one in opened])
+        dense = [np.concatenate(arrays) for arrays in zip(*(one.dense for one in opened), strict=True)]
+        found = self._context.get_embedding_from_decoded(merged, dense=dense, end=max(one.end for one in opened))
+        if self._check is not None:
+            for place, one in enumerate(opened):
+                if one.placing is not None:
+                    shapes = shapes_of(found.lookup.shapes, len(opened), place)
+                    self._check.check_embeddings(one.placing, shapes, one.dense)
+        return _features_of(Group(opened, found))
+
+
+def _features_of(group: Group) -> list[GroupFeatures]:
+    """Those of each request, which share the group's memory."""
+    sizes = list(group.sizes)
+    dense = [tensor.split(sizes) for tensor in group.dense]
+    embeddings = [tensor.split(sizes) for tensor in group.embeddings]
+    features = []
+    for place in range(len(sizes)):
+        one = GroupFeatures([parts[place] for parts in dense], [parts[place] for parts in embeddings], None)
+        one.group, one.place = group, place
+        features.append(one)
+    return features

@@ -1,0 +1,56 @@
+"""The values that handlers get of requests, and the bytes of what they answer, as TorchServe decodes and encodes them."""
+
+from __future__ import annotations
+
+import io
+import json
+import logging
+import sys
+from typing import Any
+
+from .worker_messages import Failure
+
+__all__ = ["body_of", "decode", "indented_json"]
+
+log = logging.getLogger(__name__)
+
+_LEAVES = frozenset((float, int, str, bool, type(None)))
+
+
+def decode(content_type: str, value: bytearray, decodes: bool) -> Any:
+    """The value of an input as handlers get it: JSON and text decoded, unless they cannot be; anything else as its bytes."""
+    if not decodes:
+        return value
+    try:
+        if content_type == "application/json":
+            return json.loads(value.decode("utf-8"))
+        if content_type.startswith("text"):
+            return value.decode("utf-8")
+    except (ValueError, RecursionError):
+        log.warning("an input of type %s could not be decoded: the handler gets its bytes", content_type, exc_info=True)
+    return value
+
+
+def body_of(answer: Any) -> Any:
+    """The bytes of an answer, as TorchServe encodes what handlers return. Raises Failure for what it does not encode."""
+    if isinstance(answer, (bytes, bytearray)):
+        return answer
+    torch = sys.modules.get("torch")
+    if torch is not None and isinstance(answer, torch.Tensor):
+        saved = io.BytesIO()
+        torch.save(answer, saved)
+        return saved.getbuffer()
+    try:
+        return (answer if isinstance(answer, str) else indented_json(answer)).encode("utf-8")
+    except (TypeError, ValueError, RecursionError):
+        log.warning("an answer of type %s cannot be sent", type(answer).__name__, exc_info=True)
+        raise Failure(503, "Unsupported model output data type.") from None
+
+
+def indented_json(value: Any) -> str:
+    """As json.dumps(value, indent=2), for which Python's json has no C code: here there is some for flat lists and objects."""
+    leaves = value if type(value) is list else value.values() if type(value) is dict else ()
+    if not leaves or not _LEAVES.issuperset(map(type, leaves)):
+        return json.dumps(value, indent=2)
+    lines = json.dumps(value, separators=(",\n  ", ": "))
+    return f"{lines[0]}\n  {lines[1:-1]}\n{lines[-1]}"
