@@ -28,7 +28,11 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ModelServerRun]
     make_mar(store, "good", handler=HANDLER)
     scratch = directory / "scratch"
     scratch.mkdir()
-    limits = {"max_unpacked_files": MEMBERS, "max_unpacked_size": SIZE, "allowed_urls": f"file://{directory}/.*"}
+    limits: dict[str, Any] = {
+        "max_unpacked_files": MEMBERS,
+        "max_unpacked_size": SIZE,
+        "allowed_urls": f"file://{directory}/.*",
+    }
     with ModelServerRun(directory, store, "--enable-model-api", environment={"TMPDIR": str(scratch)}, **limits) as run:
         yield run
         assert run.stop() == 0
