@@ -219,6 +219,22 @@ bool Http2::wants_to_write() const {
     return !failed_ && !said_all_ && (transport_->wants_to_write() || (transport_->is_open() && !segments_.empty()));
 }
 
+void Http2::submit_message(std::int32_t stream, const OutgoingMessage& message) {
+    const auto found = outgoing_.find(stream);
+    if (found == outgoing_.end()) return;  // it has ended
+    Outgoing& outgoing = found->second;
+    std::byte prefix[kPrefixBytes];
+    put_prefix(prefix, message.size());
+    OutgoingMessage head;
+    head.append(prefix);
+    for (const OutgoingMessage* part : {const_cast<const OutgoingMessage*>(&head), &message}) {
+        for (OutgoingMessage::Piece& piece : part->pieces()) outgoing.pieces.push_back(std::move(piece));
+    }
+    outgoing.bytes += kPrefixBytes + message.size();
+    unsent_messages_ += kPrefixBytes + message.size();
+    resume(stream, outgoing);
+}
+
 std::size_t Http2::unsent(std::int32_t stream) const {
     const auto found = outgoing_.find(stream);
     return found == outgoing_.end() ? 0 : found->second.bytes;

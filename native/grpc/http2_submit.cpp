@@ -19,22 +19,6 @@ void Http2::submit_headers(std::int32_t stream, const Headers& headers) {
     if (nghttp2_submit_response(session_, stream, all.data(), all.size(), &provider) == 0) outgoing_[stream];
 }
 
-void Http2::submit_message(std::int32_t stream, const OutgoingMessage& message) {
-    const auto found = outgoing_.find(stream);
-    if (found == outgoing_.end()) return;  // it has ended
-    Outgoing& outgoing = found->second;
-    std::byte prefix[kPrefixBytes];
-    put_prefix(prefix, message.size());
-    OutgoingMessage head;
-    head.append(prefix);
-    for (const OutgoingMessage* part : {const_cast<const OutgoingMessage*>(&head), &message}) {
-        for (OutgoingMessage::Piece& piece : part->pieces()) outgoing.pieces.push_back(std::move(piece));
-    }
-    outgoing.bytes += kPrefixBytes + message.size();
-    unsent_messages_ += kPrefixBytes + message.size();
-    resume(stream, outgoing);
-}
-
 void Http2::submit_end(std::int32_t stream) {
     const auto found = outgoing_.find(stream);
     if (found == outgoing_.end()) return;

@@ -100,12 +100,7 @@ def up(
         config = load_global_config(global_config)
         load_embedding_config(embedding_config)
         assert global_config is not None and embedding_config is not None  # or they could not be loaded
-        scratch = None
-        if state is None:
-            scratch = ScratchDirectory("persia-up-")
-            state = scratch.path
-        state = state.resolve()
-        _take(state)
+        state, scratch = _state_directory(state)
         servers = config.common_config.infer_config.servers
         if not servers:
             servers = tuple((f"127.0.0.1:{port}",) for port in free_ports(shards))
@@ -141,11 +136,21 @@ def up(
             scratch.keep()  # its logs
 
 
-def _take(state: Path) -> None:
+def _state_directory(given: Path | None) -> tuple[Path, ScratchDirectory | None]:
+    """The directory that is given, or one that is made. Raises Unavailable, OSError."""
+    if given is not None:
+        return _taken(given), None
+    scratch = ScratchDirectory("persia-up-")
+    return _taken(scratch.path), scratch
+
+
+def _taken(state: Path) -> Path:
     """Makes the directory, if need be, and locks it until this process ends. Raises Unavailable, OSError."""
+    state = state.resolve()
     state.mkdir(parents=True, exist_ok=True)
     if lock_file(state / "up.lock") is None:
         raise Unavailable(f"another `up` uses the state directory {state}: stop it, or choose another --state")
+    return state
 
 
 def _run(plan: DeploymentPlan) -> None:

@@ -87,17 +87,17 @@ def test_more_workers_than_a_version_may_have(server: ModelServerRun) -> None:
 
 @pytest.mark.parametrize("status", [204, 304])
 def test_an_answer_without_a_body(server: ModelServerRun, worker: str, status: int) -> None:
-    answer = ask(server.inference("predictions/probe"), f"state {status}".encode())
+    answer = ask(server.inference("predictions/probe"), f"status {status}".encode())
     assert (answer.status, answer.body, answer.headers["content-length"]) == (status, b"", "")
 
 
 @pytest.mark.parametrize("status", ["0", "-1", "100", "199", "600", "999", "99999999999", '"text"', "1.5", "true"])
 def test_a_status_that_http_does_not_have_fails_its_request_by_name(server: ModelServerRun, worker: str, status: str) -> None:
-    answer = ask(server.inference("predictions/probe"), f"state {status}".encode())
+    answer = ask(server.inference("predictions/probe"), f"status {status}".encode())
     shown = repr(json.loads(status))
     assert answer.status == 500, answer
     assert answer.json["message"] == f"expected a status from 200 to 599 of the handler, got {shown}"
-    assert server.predict("probe", do=f"state {status}") == "with a status"  # gRPC has none to be sent
+    assert server.predict("probe", do=f"status {status}") == "with a status"  # gRPC has none to be sent
 
 
 @pytest.mark.parametrize("status", [0, 100, 999])
