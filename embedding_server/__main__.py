@@ -78,6 +78,8 @@ def _shard_options(startup: Startup, index: int, count: int) -> ShardOptions:
         storage=server_config.row_storage,
         capacity=server_config.capacity or 0,
         workers=config.common_config.checkpointing_config.num_workers,
+        epochs=server_config.enable_epochs,
+        retained_epochs=server_config.retained_epochs,
         refuse_non_finite=server_config.non_finite_rows == "refuse",
         prune=PruneRules(server_config.incremental_prune_older_than_seconds, server_config.incremental_prune_before_checkpoint),
         dims={slot.name: slot.dim for slot in startup.embedding_config.slots.values()},

@@ -55,9 +55,16 @@ class Expiring:
 
         Raises MemoryError, TooLarge.
         """
+        return self._publish(layer, self._table.publish)
+
+    def begin_epoch(self, layer: _core.Layer, epoch: int, onto: int) -> int:
+        """Does what publish() does, and what Table.begin_epoch() does."""
+        return self._publish(layer, lambda layer: self._table.begin_epoch(layer, epoch, onto))
+
+    def _publish(self, layer: _core.Layer, publish: Callable[[_core.Layer], int]) -> int:
         with self._publishing:
             deleted, expired = self._ends.follow(layer, self._table.pin(), int(self._clock()))
-            version = self._table.publish(layer)
+            version = publish(layer)
             self.deleted_rows += deleted
             self.expired_rows += expired
         if self._ends.size:

@@ -8,13 +8,17 @@ from pathlib import Path
 from persia import _core
 from persia.formats.bounds import Bounds
 from persia.formats.checkpoint import open_checkpoint
+from persia.formats.epoch_log import EpochLog
 from persia.formats.sign_files import read_sign_file
 
 from .expiry import Expiring
 from .non_finite import NonFiniteTally
 from .options import ShardOptions
 from .updates.applier import Applier
+from .updates.epoch_builder import EpochBuilder
+from .updates.epoch_updater import EpochUpdater
 from .updates.finder import Finder
+from .updates.follower import Follower
 from .updates.journal import Journal
 from .updates.pruning import Pruner
 from .updates.thread import UpdateThread
@@ -44,8 +48,15 @@ def make_updates(
     """Not started. bounds: which packets the table's checkpoint has."""
     root = options.incremental_dir
     assert root is not None
-    applier = Applier(table, options.storage, options.place, expiring, non_finite)
-    return UpdateThread(Updater(applier, Finder(root), journal, bounds, _make_pruner(root, options)), root)
+    finder, pruner = Finder(root), _make_pruner(root, options)
+    follower: Follower
+    if options.epochs:
+        builder = EpochBuilder(table, options.storage, options.place, root, bounds, expiring, non_finite)
+        follower = EpochUpdater(builder, EpochLog(root), finder, journal, bounds, pruner)
+    else:
+        applier = Applier(table, options.storage, options.place, expiring, non_finite)
+        follower = Updater(applier, finder, journal, bounds, pruner)
+    return UpdateThread(follower, root)
 
 
 def _make_pruner(root: Path, options: ShardOptions) -> Pruner | None:

@@ -12,6 +12,7 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Histo
 from prometheus_client.registry import Collector
 
 from persia.serving.metrics import FeatureMetrics, buckets_of, checkpoint_metrics, errors_of, with_prefix
+from persia.v1 import embedding_pb2 as pb
 
 from .shard import LOOKUP_SECONDS, ShardServer
 from .updates.delays import Delays
@@ -58,8 +59,24 @@ class _Totals(Collector):
         yield self._counter("packets_applied", "Update packets that were applied since the start.", status.packets_applied)
         yield self._gauge("packets_set_aside", "Update packets that are broken and wait to be mended.", len(status.set_aside))
         yield self._gauge("update_problems", "What hinders the server from following packets.", len(status.problems))
+        yield from self._epochs(status)
         if status.checkpoint_id:
             yield from checkpoint_metrics([(self._labels, status.checkpoint_id, status.checkpoint_seconds)])
+
+    def _epochs(self, status: pb.StatusResponse) -> Iterable[Metric]:
+        if not status.newest_epoch:
+            return
+        yield self._gauge("persia_epoch", "The epoch that lookups are answered from.", status.epoch)
+        yield self._gauge("persia_epoch_newest", "The newest epoch that is committed.", status.newest_epoch)
+        yield self._gauge("persia_epoch_oldest", "The oldest epoch that lookups may still ask for.", status.epoch_low)
+        yield self._gauge(
+            "persia_epoch_stalled_seconds",
+            "For how long the next epoch cannot be built; 0: it can.",
+            status.epoch_stalled_seconds,
+        )
+        yield self._gauge("persia_epoch_retained_bytes", "Memory of what earlier epochs have otherwise.", status.retained_bytes)
+        yield self._counter("persia_epochs_given_up", "Earlier epochs that went for want of memory.", status.epochs_given_up)
+        yield self._gauge("persia_packets_waiting", "Complete packets that no epoch has.", status.packets_waiting)
 
     def _delays(self) -> Metric:
         updater = self._shard.updater

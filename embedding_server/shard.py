@@ -27,8 +27,8 @@ from .updates.journal import Journal, State
 
 if TYPE_CHECKING:
     from .expiry import Expiring
+    from .updates.follower import Follower
     from .updates.thread import UpdateThread
-    from .updates.updater import Updater
 
 __all__ = ["LOOKUP_SECONDS", "MAX_NUMBERS", "ShardOptions", "ShardServer"]
 
@@ -71,14 +71,14 @@ class ShardServer:
         self.lookups.set_state(state)
 
     @property
-    def updater(self) -> Updater | None:
+    def updater(self) -> Follower | None:
         """None while it follows no packets."""
         return None if self._updates is None else self._updates.updater
 
     def load(self) -> None:
         """Ends with a table that has the checkpoint and every packet since. Raises CorruptFile, OSError."""
         journal = self._open_journal()
-        builder = _core.TableBuilder(self.options.storage, self.options.capacity)
+        builder = _core.TableBuilder(self.options.storage, self.options.capacity, self.options.retained_epochs)
         checkpoint = self._load_checkpoint(builder)
         self.table = _core.Table(builder)
         self._follow(self.table, checkpoint, journal)
@@ -185,7 +185,9 @@ class ShardServer:
             now = table.status()
             response.version, response.rows, response.evicted = now.version, now.base_rows, now.evicted
             response.rows_by_dim.update(now.base_rows_by_dim)
-            response.bytes = now.base_bytes + now.layer_bytes
+            response.bytes = now.base_bytes + now.layer_bytes + now.retained_bytes
+            response.epoch, response.epoch_low = now.epoch, now.epoch_low
+            response.retained_bytes, response.epochs_given_up = now.retained_bytes, now.epochs_given_up
         response.non_finite_rows = self.non_finite.rows
         if self._expiring is not None:
             response.deleted_rows, response.expired_rows = self._expiring.deleted_rows, self._expiring.expired_rows
@@ -195,4 +197,8 @@ class ShardServer:
             response.problems.extend(updater.problems.texts())
             for packet, reason in sorted(updater.ledger.set_aside().items()):
                 response.set_aside.append(pb.SetAsidePacket(packet=packet, reason=reason))
+            if (epochs := updater.epochs()) is not None:
+                response.newest_epoch, response.epochs_held = epochs.newest, epochs.held
+                response.epoch_stalled, response.epoch_stalled_seconds = epochs.stalled, epochs.stalled_seconds
+                response.packets_waiting = epochs.waiting
         return response

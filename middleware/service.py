@@ -54,6 +54,8 @@ class MiddlewareService:
                     rows=health.rows,
                     checkpoint_id=health.checkpoint_id,
                     checkpoint_seconds=health.checkpoint_seconds,
+                    epoch_low=health.epoch_low,
+                    epoch_high=health.epoch_high,
                 )
         return response
 

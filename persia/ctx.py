@@ -137,7 +137,12 @@ class InferCtx:
         remember_context(self)
 
     def get_embedding_from_bytes(
-        self, data: bytes | bytearray | memoryview, device_id: int | None = None, *, timeout: float | None = None
+        self,
+        data: bytes | bytearray | memoryview,
+        device_id: int | None = None,
+        *,
+        timeout: float | None = None,
+        min_epoch: int = 0,
     ) -> EmbeddingBatch:
         """Looks up the embeddings of a byte batch.
 
@@ -145,6 +150,8 @@ class InferCtx:
             data: What PersiaBatch.to_bytes() returned.
             device_id: A GPU for this batch, instead of the context's.
             timeout: Seconds for this batch, instead of the context's.
+            min_epoch: The rows are to be of this epoch or a later one, where servers follow epochs: for whoever has to read
+                what was written. It is waited for as a shard is that cannot be used, and then that is Unavailable.
 
         Raises:
             InvalidInput: The batch is wrong: DecodeError (names the byte), FeatureError (names the feature).
@@ -155,7 +162,7 @@ class InferCtx:
         """
         seconds = self._timeout if timeout is None else timeout
         end = time.monotonic() + seconds
-        return self.get_embedding_from_decoded(_core.decode_batch(data), device_id, end=end)
+        return self.get_embedding_from_decoded(_core.decode_batch(data), device_id, end=end, min_epoch=min_epoch)
 
     def get_embedding_from_decoded(
         self,
@@ -164,6 +171,7 @@ class InferCtx:
         *,
         dense: Sequence[npt.NDArray[Any]] | None = None,
         end: float | None = None,
+        min_epoch: int = 0,
     ) -> EmbeddingBatch:
         """Does what get_embedding_from_bytes does, for a batch that persia._core.decode_batch returned.
 
@@ -176,16 +184,16 @@ class InferCtx:
         if not batch.has_ids:
             raise InvalidInput("the batch has no id features")
         embeddings = LookupTensors(device, batch.requests)
-        lookup = self._connected(end).lookup(batch, max(0.0, end - time.monotonic()), embeddings.begin)
+        lookup = self._connected(end).lookup(batch, max(0.0, end - time.monotonic()), embeddings.begin, min_epoch)
         labels = to_tensors(batch.labels, device) if batch.labels else None
         features = Features(to_tensors(batch.dense if dense is None else dense, device), embeddings.of(lookup), labels)
         return EmbeddingBatch(features, lookup)
 
     def get_embedding_from_data(
-        self, batch: PersiaBatch, device_id: int | None = None, *, timeout: float | None = None
+        self, batch: PersiaBatch, device_id: int | None = None, *, timeout: float | None = None, min_epoch: int = 0
     ) -> EmbeddingBatch:
         """As get_embedding_from_bytes."""
-        return self.get_embedding_from_bytes(batch.to_bytes(), device_id, timeout=timeout)
+        return self.get_embedding_from_bytes(batch.to_bytes(), device_id, timeout=timeout, min_epoch=min_epoch)
 
     def prepare_features(self, batch: Preparable[_Prepared]) -> _Prepared:
         """Dense tensors, embeddings, and labels or None; for the first generation's batches without the labels."""

@@ -12,6 +12,7 @@
     ├── Overloaded                   RESOURCE_EXHAUSTED   a server has more to do than it can: later, it may have time
     ├── ConfigError                  FAILED_PRECONDITION  a config file is wrong; names the place; also a ValueError
     ├── CorruptFile                  DATA_LOSS            a checkpoint or packet file is broken; names file and byte
+    ├── Superseded                   ABORTED              somebody else has committed an epoch since; read the log, try again
     ├── Unavailable                  UNAVAILABLE          a server cannot be reached or is not ready; also a ConnectionError
     └── DeadlineExceeded             DEADLINE_EXCEEDED    the caller's time is over; also a TimeoutError
 
@@ -35,6 +36,7 @@ __all__ = [
     "NotFound",
     "Overloaded",
     "PersiaError",
+    "Superseded",
     "TooLarge",
     "Unauthenticated",
     "Unavailable",
@@ -143,6 +145,12 @@ class CorruptFile(PersiaError):
 
     def __str__(self) -> str:
         return f"{self.file} at byte {self.byte}: expected {self.expected}, got {self.got}"
+
+
+class Superseded(PersiaError):
+    """Somebody else has committed an epoch since: what was to follow on the older one may not be right any more."""
+
+    code = "ABORTED"
 
 
 class Unavailable(PersiaError, ConnectionError):

@@ -17,6 +17,7 @@ COMMANDS = {
     "embedding-worker": "persia.middleware.__main__:main",
     "checkpoint": "persia.embedding_server.tools.commands:checkpoint",
     "packet": "persia.embedding_server.tools.commands:packet",
+    "epochs": "persia.embedding_server.tools.epochs:epochs",
     "up": "persia.deployment.command:up",
     "check": "persia.checking.command:check",
     "certificates": "persia.security.certificates_command:certificates",

@@ -12,7 +12,7 @@ import numpy.typing as npt
 
 from persia import _core
 from persia.formats.layout import DELETIONS, ENDS, ROWS
-from persia.formats.manifest import check_content, check_manifest
+from persia.formats.manifest import Manifest, check_content, check_manifest
 from persia.formats.packet import Packet, PacketKey, key_at
 from persia.formats.sign_files import SECONDS_AT, read_sign_file
 
@@ -20,7 +20,7 @@ from ..expiry import Expiring
 from ..non_finite import NonFiniteTally
 from .ledger import Ledger, Settled, TooLateError
 
-__all__ = ["Applier", "Loaded", "load_packet"]
+__all__ = ["Applier", "Loaded", "load_into", "load_packet", "signs_of_packet"]
 
 # Bytes of a row with one value.
 _MIN_ROW = 24
@@ -71,18 +71,25 @@ class Loaded:
 
     layer: _core.Layer
     key: PacketKey
+    manifest: Manifest | None
     non_finite: tuple[tuple[Path, _core.NonFiniteRows], ...]  # of each file with rows
 
 
 def load_packet(packet: Packet, storage: str, shard: tuple[int, int], *, refuse_non_finite: bool = False) -> Loaded:
     """Reads what the packet says about the signs of the shard (index, count), and checks every byte of it.
 
-    A packet of our own writer is compared with its manifest; Persia's packets have none. If a packet has a row and a deletion
-    of one sign, the sign ends deleted, because the files of rows are read before those of deletions.
     Raises CorruptFile and OSError. Nothing of the packet may be used then.
     """
+    return load_into(_core.Layer(storage), packet, shard, refuse_non_finite=refuse_non_finite)
+
+
+def load_into(layer: _core.Layer, packet: Packet, shard: tuple[int, int], *, refuse_non_finite: bool = False) -> Loaded:
+    """Does what load_packet does, over what the layer says already. After an error the layer is of no use any more.
+
+    A packet of our own writer is compared with its manifest; Persia's packets have none. If a packet has a row and a deletion
+    of one sign, the sign ends deleted, because the files of rows are read before those of deletions.
+    """
     manifest = check_manifest(packet.directory)
-    layer = _core.Layer(storage)
     layer.reserve(sum(map(_claimed_rows, packet.paths(ROWS))) // shard[1])
     seconds = 0
     non_finite = []
@@ -101,7 +108,7 @@ def load_packet(packet: Packet, storage: str, shard: tuple[int, int], *, refuse_
         else:
             layer.set_ends(file.signs, file.ends, *shard)
         seconds = max(seconds, file.unix_seconds)
-    return Loaded(layer, key_at(packet, seconds), tuple(non_finite))
+    return Loaded(layer, key_at(packet, seconds), manifest, tuple(non_finite))
 
 
 def _claimed_rows(path: Path) -> int:

@@ -8,7 +8,7 @@ import time
 from contextlib import suppress
 from pathlib import Path
 
-from .updater import Updater
+from .follower import Follower
 from .watch import Watch
 
 __all__ = ["UpdateThread"]
@@ -26,7 +26,7 @@ PRUNE_SECONDS = 60.0
 class UpdateThread:
     """Scans a directory of packets from start() to stop()."""
 
-    def __init__(self, updater: Updater, root: Path) -> None:
+    def __init__(self, updater: Follower, root: Path) -> None:
         """It owns the updater from now on, and closes it."""
         self.updater = updater
         self._root = root

@@ -1,113 +1,42 @@
-"""One look at a directory of packets: find -> decide -> apply in their order -> note in the journal."""
+"""Packets as they come: each complete one is applied for itself, in the order of their times."""
 
 from __future__ import annotations
 
 import logging
-import os
 import time
-from collections.abc import Iterator
-from itertools import islice
-from pathlib import Path
 
-from persia.errors import CorruptFile, PersiaError
+from persia.errors import PersiaError
 from persia.formats.bounds import Bounds
-from persia.formats.packet import Packet, packet_key
+from persia.formats.packet import Packet
 
 from .applier import Applier
-from .delays import Delays
 from .finder import Finder
+from .follower import Follower
 from .journal import Journal
-from .journal_keeper import JournalKeeper
-from .ledger import Ledger, Settled, Status
-from .problems import Problems
+from .ledger import Settled, Status
 from .pruning import Pruner
 
 __all__ = ["Updater"]
 
 log = logging.getLogger(__name__)
 
-# So many packets are deleted before new ones are looked for again.
-PRUNE_AT_ONCE = 500
 
-
-class Updater:
-    """Owns the packets of one table. Methods are for one thread at a time; attributes that are counted or told, for any."""
+class Updater(Follower):
+    """For a server without epochs."""
 
     def __init__(
         self, applier: Applier, finder: Finder, journal: Journal, bounds: Bounds, pruner: Pruner | None = None
     ) -> None:
-        """bounds: which packets the table's checkpoint has; pruner: None if no packet is to be deleted."""
-        self._applier, self._finder, self._pruner = applier, finder, pruner
-        self.ledger = Ledger(bounds, {entry.packet: set(entry.files) for entry in journal.entries})
-        self.problems = Problems(log)
-        self._keeper = JournalKeeper(journal, bounds, self.problems)
-        self._pruning: Iterator[Path] | None = None
-        self.stopping = False  # a scan ends after the packet that it is at
-        self.packets_applied = 0  # since the start
-        self.last_packet = ""  # the newest of them
-        self.delays = Delays()  # from a packet's time to its rows' service, of packets that came while it served
+        """As a Follower."""
+        super().__init__(finder, journal, bounds, pruner)
+        self._applier = applier
 
-    def __repr__(self) -> str:
-        return f"<Updater: {self.packets_applied} packets applied, {self.ledger!r}, problems {self.problems.texts()}>"
-
-    def catch_up(self) -> None:
-        """Applies all that is there, before the server is ready; says which packets of the journal are gone."""
-        self._keeper.say("running")
-        self.scan()
-        self.scan()  # the rest of packets of which there was only a part when an earlier run applied them
-        self._keeper.warn_of_gone(self.ledger)
-        self._keeper.compact(self.ledger)
-        self.delays.clear()
-
-    def close(self) -> None:
-        """The server has stopped."""
-        self._keeper.close()
-
-    def scan(self) -> None:
-        """Applies every complete packet that is new or has new files, oldest first.
-
-        Raises OSError if shards' directories cannot be read, after it has applied what can be.
-        """
-        findings = self._finder.find()
-        self._forget(findings.vanished)
-        for packet, error in findings.unreadable:
-            self._refuse(packet, error)
-        ordered = self._in_order(findings.packets)
-        self.ledger.clear_set_aside([path for path in self.ledger.directories_set_aside() if not os.path.lexists(path)])
-        for packet in ordered:
+    def take(self, packets: list[Packet]) -> None:
+        """Applies every complete packet that is new or has new files."""
+        for packet in packets:
             if self.stopping:
                 return
             self._apply(packet)
-        if findings.failures:
-            raise OSError("; ".join(map(str, findings.failures)))
-
-    def prune(self) -> bool:
-        """Deletes packets that may go, if that is wanted; so many at a time that a new one need not wait. True: go on."""
-        if self._pruner is None:
-            return False
-        if self._pruning is None:
-            self._pruning = self._pruner.prune(self.ledger.settled())
-        gone = list(islice(self._pruning, PRUNE_AT_ONCE))
-        self._forget(gone)
-        if len(gone) == PRUNE_AT_ONCE:
-            return True
-        self._pruning = None
-        self.problems.note("prune", self._pruner.problem)
-        return False
-
-    def _in_order(self, found: list[Packet]) -> list[Packet]:
-        """What is to be applied of them, the oldest first."""
-        keyed = []
-        for packet in found:
-            work = self.ledger.look_at(packet)
-            if work is not None:
-                try:
-                    keyed.append((packet_key(work), work))
-                except (CorruptFile, OSError) as error:
-                    self._refuse(work, error)
-            elif self.ledger.is_settled(packet.directory):
-                self._finder.rest(packet)
-        return [packet for _key, packet in sorted(keyed, key=lambda item: item[0])]
 
     def _apply(self, packet: Packet) -> None:
         try:
@@ -116,12 +45,8 @@ class Updater:
             self._refuse(packet, error)
             return
         if settled.status is Status.APPLIED:
-            self._count(settled)  # its rows are in the next answer; the rest is bookkeeping
-        self.ledger.settle(settled)
-        if settled is self.ledger.newest_applied:
-            self.last_packet = packet.name
-        if settled.status is Status.APPLIED:
-            self._keeper.append(settled)
+            self._count(settled)
+        self._note(settled)
 
     def _count(self, settled: Settled) -> None:
         delay = max(0.0, time.time() - settled.seconds)
@@ -134,11 +59,3 @@ class Updater:
             settled.version,
             delay,
         )
-
-    def _refuse(self, packet: Packet, error: Exception) -> None:
-        reason = self.ledger.refuse(packet, error, time.time_ns())
-        if reason is not None:
-            log.error("packet %s is set aside: %s", packet.name, reason)
-
-    def _forget(self, directories: list[Path]) -> None:
-        self._keeper.forgot(self.ledger.forget(directories), self.ledger)

@@ -103,10 +103,10 @@ void bind_builder(nb::module_& module) {
     nb::class_<TableBuilder>(module, "TableBuilder")
         .def(
             "__init__",
-            [](TableBuilder* self, std::string_view storage, std::uint64_t capacity) {
-                new (self) TableBuilder({row_storage_named(storage), capacity});
+            [](TableBuilder* self, std::string_view storage, std::uint64_t capacity, std::size_t retained_epochs) {
+                new (self) TableBuilder({row_storage_named(storage), capacity, retained_epochs});
             },
-            nb::arg("storage") = "f32", nb::arg("capacity") = 0)
+            nb::arg("storage") = "f32", nb::arg("capacity") = 0, nb::arg("retained_epochs") = 8)
         .def(
             "put",
             [](TableBuilder& self, const Signs& signs, const Rows& rows, std::uint32_t index, std::uint32_t count) {
@@ -194,13 +194,10 @@ void bind_layer(nb::module_& module) {
             nb::arg("signs").noconvert(), nb::arg("ends").noconvert(), nb::arg("shard_index") = 0, nb::arg("shard_count") = 1,
             GilFree())
         .def(
-            "forget",
-            [](PyLayer& self, const Signs& signs) {
-                self.with([&](Layer& layer) {
-                    for (const std::uint64_t sign : span(signs)) layer.rows.forget(sign);
-                });
-            },
+            "forget", [](PyLayer& self, const Signs& signs) { self.with([&](Layer& layer) { layer.forget(span(signs)); }); },
             nb::arg("signs").noconvert(), GilFree())
+        .def_prop_ro(
+            "has_ends", [](PyLayer& self) { return self.with([](Layer& layer) { return !layer.ends.empty(); }); }, GilFree())
         .def_prop_ro(
             "size", [](PyLayer& self) { return self.with([](Layer& layer) { return layer.rows.index().size(); }); }, GilFree())
         .def_prop_ro(

@@ -35,9 +35,11 @@ class PyLayer {
         }
     }
 
-    std::uint64_t publish(Table& table) {
+    // f publishes it, and returns the version; unless it throws, there is no layer afterwards.
+    template <class F>
+    std::uint64_t give_to(F f) {
         return with([&](Layer& layer) {
-            const std::uint64_t version = table.publish(std::move(layer));
+            const std::uint64_t version = f(std::move(layer));
             layer_.reset();
             return version;
         });

@@ -81,12 +81,12 @@ routing::AskingTurns::Turn take_turn(routing::AskingTurns& turns, const Batch& b
     return turns.take(bytes, end, {.look = check_signals});
 }
 
-std::unique_ptr<PyLookup> begin_lookup(Router& self, const DecodedBatch& batch, double seconds) {
+std::unique_ptr<PyLookup> begin_lookup(Router& self, const DecodedBatch& batch, double seconds, std::uint64_t min_epoch) {
     const Clock::time_point end = Clock::now() + duration_of(seconds);
     auto turn = take_turn(self.turns(), batch.batch, end);
     const ReleasedForWork released(batch.bytes);
     const double left = std::chrono::duration<double>(end - Clock::now()).count();
-    return std::make_unique<PyLookup>(PyLookup{self.begin(batch.batch, left, nullptr, std::move(turn))});
+    return std::make_unique<PyLookup>(PyLookup{self.begin(batch.batch, left, nullptr, std::move(turn), min_epoch)});
 }
 
 LookupResult finish_lookup(PyLookup& self) {
@@ -113,6 +113,7 @@ void bind_routers(nb::module_& module) {
         .def_prop_ro(
             "counts", [](LookupResult& self) { return owned(std::move(self.counts)); }, nb::rv_policy::automatic)
         .def_ro("checkpoint_id", &LookupResult::checkpoint_id)
+        .def_ro("epoch", &LookupResult::epoch)
         .def_ro("asking_seconds", &LookupResult::asking_seconds);
     nb::class_<PyLookup>(module, "Lookup")
         .def_prop_ro("numbers", numbers_of, nb::rv_policy::automatic)
@@ -127,7 +128,8 @@ void bind_routers(nb::module_& module) {
              }),
              nb::arg("slots"), nb::arg("shards"), nb::kw_only(), nb::arg("hedge_after"), nb::arg("wait_for_service"),
              nb::arg("spin_for"), nb::arg("zeros_for_missing_shards") = false)
-        .def("begin", begin_lookup, nb::arg("batch"), nb::arg("seconds"), nb::keep_alive<0, 1>(), nb::keep_alive<0, 2>())
+        .def("begin", begin_lookup, nb::arg("batch"), nb::arg("seconds"), nb::arg("min_epoch") = 0, nb::keep_alive<0, 1>(),
+             nb::keep_alive<0, 2>())
         .def(
             "settle",
             [](Router& self, std::uint64_t checkpoint_id, std::string problem,
@@ -171,7 +173,7 @@ std::uint32_t its_milliseconds(Clock::duration left) {
 
 std::shared_ptr<Forwarded> forward(const std::shared_ptr<ReplicaSet>& middleware, const DecodedBatch& batch, double seconds,
                                    double hedge_after, double wait_for_service, double spin_for,
-                                   const std::shared_ptr<IdSet>& config_ids) {
+                                   const std::shared_ptr<IdSet>& config_ids, std::uint64_t min_epoch) {
     const Clock::time_point end = Clock::now() + duration_of(seconds);
     const auto turn = take_turn(middleware->turns(), batch.batch, end);
     const Released released;
@@ -180,6 +182,7 @@ std::shared_ptr<Forwarded> forward(const std::shared_ptr<ReplicaSet>& middleware
     wire::ForwardRequest request;
     request.ids = ids->view();
     request.timeout_ms = its_milliseconds(end - Clock::now());
+    request.min_epoch = min_epoch;
     std::vector<routing::Call> calls;
     calls.emplace_back(middleware, kForward, wire::encode_forward_request(request, ids),
                        [&](std::span<const std::byte> bytes) { return why_no_answer(bytes, config_ids); });
@@ -225,9 +228,11 @@ void bind_forwarding(nb::module_& module) {
         .def_prop_ro("wrong_dim", [](const Forwarded& self) { return self.response.facts().misses.wrong_dim; })
         .def_prop_ro("missing_shards", [](const Forwarded& self) { return self.response.facts().missing_shards; })
         .def_prop_ro("embedding_config_id", [](const Forwarded& self) { return self.response.facts().embedding_config_id; })
-        .def_prop_ro("checkpoint_id", [](const Forwarded& self) { return self.response.facts().checkpoint_id; });
+        .def_prop_ro("checkpoint_id", [](const Forwarded& self) { return self.response.facts().checkpoint_id; })
+        .def_prop_ro("epoch", [](const Forwarded& self) { return self.response.facts().epoch; });
     module.def("forward", forward, nb::arg("middleware"), nb::arg("batch"), nb::kw_only(), nb::arg("seconds"),
-               nb::arg("hedge_after"), nb::arg("wait_for_service"), nb::arg("spin_for"), nb::arg("config_ids").none());
+               nb::arg("hedge_after"), nb::arg("wait_for_service"), nb::arg("spin_for"), nb::arg("config_ids").none(),
+               nb::arg("min_epoch") = 0);
 }
 
 }  // namespace

@@ -77,6 +77,7 @@ void table(nb::module_& module) {
         nb::arg("storage"), nb::arg("dim"));
     nb::class_<Snapshot>(module, "Snapshot")
         .def_prop_ro("version", &Snapshot::version)
+        .def_prop_ro("epoch", &Snapshot::epoch)
         .def(
             "count",
             [](const Snapshot& self, const Signs& signs) {
@@ -103,12 +104,30 @@ void table(nb::module_& module) {
         .def_ro("snapshots", &TableStatus::snapshots)
         .def_ro("base_bytes", &TableStatus::base_bytes)
         .def_ro("layer_bytes", &TableStatus::layer_bytes)
+        .def_ro("epoch", &TableStatus::epoch)
+        .def_ro("epoch_low", &TableStatus::epoch_low)
+        .def_ro("retained_epochs", &TableStatus::retained_epochs)
+        .def_ro("retained_bytes", &TableStatus::retained_bytes)
+        .def_ro("epochs_given_up", &TableStatus::epochs_given_up)
         .def_ro("fold_error", &TableStatus::fold_error);
     nb::class_<Table>(module, "Table")
         .def(nb::init<TableBuilder&>(), nb::arg("builder"), GilFree())
         .def("pin", &Table::pin)
         .def(
-            "publish", [](Table& self, PyLayer& layer) { return layer.publish(self); }, nb::arg("layer"), GilFree())
+            "pin_epoch", [](const Table& self, std::uint64_t epoch) { return self.pin_epoch(epoch).snapshot; },
+            nb::arg("epoch"))
+        .def(
+            "publish",
+            [](Table& self, PyLayer& layer) {
+                return layer.give_to([&](Layer&& held) { return self.publish(std::move(held)); });
+            },
+            nb::arg("layer"), GilFree())
+        .def(
+            "begin_epoch",
+            [](Table& self, PyLayer& layer, std::uint64_t epoch, std::uint64_t onto) {
+                return layer.give_to([&](Layer&& held) { return self.begin_epoch(std::move(held), epoch, onto); });
+            },
+            nb::arg("layer"), nb::arg("epoch"), nb::arg("onto"), GilFree())
         .def("wait_folded", wait_folded, nb::arg("seconds"))
         .def("status", &Table::status);
 }

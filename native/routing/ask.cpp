@@ -9,9 +9,9 @@
 namespace persia::routing {
 
 Call::Call(std::shared_ptr<ReplicaSet> service, std::string path, grpc::OutgoingMessage message, Check check,
-           AnswerMemory memory)
+           AnswerMemory memory, std::uint64_t epoch)
     : path_(std::move(path)), message_(std::move(message)), check_(std::move(check)), memory_(std::move(memory)),
-      attempts_(std::move(service)) {}
+      attempts_(std::move(service), epoch) {}
 
 Call::~Call() { cancel(); }
 Call::Call(Call&&) noexcept = default;
@@ -76,6 +76,7 @@ void Call::receive(Active active, Clock::time_point now) {
         const std::string why_none = check_(reply.message.bytes());
         if (why_none.empty()) {
             answer_ = std::move(reply.message);
+            answered_by_ = active.replica;
             has_answer_ = true;
         } else {  // and the connection may be at fault
             reply.status = grpc::Status(grpc::Code::unavailable, "an invalid answer: " + why_none);

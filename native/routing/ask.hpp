@@ -2,6 +2,7 @@
 #pragma once
 
 #include <chrono>
+#include <cstdint>
 #include <functional>
 #include <memory>
 #include <optional>
@@ -32,9 +33,10 @@ class Call {
     // the message is an answer.
     using Check = std::function<std::string(std::span<const std::byte> message)>;
 
-    // path: `/package.Service/Method`. message: may be sent more than once.
+    // path: `/package.Service/Method`. message: may be sent more than once. epoch: only replicas that have it are asked; 0:
+    // whatever they have.
     Call(std::shared_ptr<ReplicaSet> service, std::string path, grpc::OutgoingMessage message, Check check,
-         AnswerMemory memory = {});
+         AnswerMemory memory = {}, std::uint64_t epoch = 0);
     ~Call();
     Call(Call&&) noexcept;
     Call& operator=(Call&&) noexcept;
@@ -45,6 +47,7 @@ class Call {
 
     // REQUIRES: has_answer. May be moved from.
     grpc::ReceivedMessage& answer() { return answer_; }
+    Replica& answered_by() const { return *answered_by_; }
     // REQUIRES: has_error.
     const CallError& error() const { return *error_; }
 
@@ -78,6 +81,7 @@ class Call {
     Attempts attempts_;
     std::vector<Active> active_;
     grpc::ReceivedMessage answer_;
+    std::shared_ptr<Replica> answered_by_;
     bool has_answer_ = false;
     std::optional<CallError> error_;
 };

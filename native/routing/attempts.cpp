@@ -56,8 +56,8 @@ Attempts::Step Attempts::next(Clock::time_point now, Clock::time_point end, cons
     }
     if (overloaded_) return ask_another_than_overloaded(now, policy);
     if (attempts_ >= kMost) return give_up(unavailable());
-    auto replica = service_->choose(now, failed_);
-    if (!replica) replica = service_->choose(now);
+    auto replica = choose(now, failed_);
+    if (!replica) replica = choose(now);
     if (!replica) return wait_for_service(now, end, policy);
     if (!may_ask_again(now)) return give_up(unavailable());
     return ask(std::move(replica), now, policy);
@@ -73,14 +73,17 @@ Attempts::Step Attempts::ask(std::shared_ptr<Replica> replica, Clock::time_point
 // Nobody waits until it has less to do: to come back is for those who asked us.
 Attempts::Step Attempts::ask_another_than_overloaded(Clock::time_point now, const RetryPolicy& policy) {
     if (overloaded_->pushback->count() < 0 || attempts_ >= kMost) return give_up(*overloaded_);
-    auto other = service_->choose(now, failed_);
+    auto other = choose(now, failed_);
     if (!other || !service_->budget().spend(now)) return give_up(*overloaded_);
     return ask(std::move(other), now, policy);
 }
 
 // A service that has been away for long is not waited for by each call anew.
 Attempts::Step Attempts::wait_for_service(Clock::time_point now, Clock::time_point end, const RetryPolicy& policy) {
-    if (!give_up_at_) give_up_at_ = std::max(now, service_->unusable_since() + policy.wait_for_service);
+    if (!give_up_at_) {
+        const Clock::time_point since = service_->usable() ? now : service_->unusable_since();  // none has the epoch yet
+        give_up_at_ = std::max(now, since + policy.wait_for_service);
+    }
     if (now >= *give_up_at_) return give_up(unavailable());
     return wait(std::min({now + kLook, *give_up_at_, end}));
 }
@@ -89,8 +92,8 @@ Attempts::Step Attempts::wait_for_service(Clock::time_point now, Clock::time_poi
 std::shared_ptr<Replica> Attempts::hedge(Clock::time_point now) {
     ReplicaSet::Replicas others = active_;
     others.insert(others.end(), failed_.begin(), failed_.end());
-    auto other = service_->choose(now, others);
-    if (!other) other = service_->choose(now, active_);
+    auto other = choose(now, others);
+    if (!other) other = choose(now, active_);
     for (const auto& replica : active_) replica->mark_slow(now);
     if (!other || active_.size() > 1 || !relieves(*other, active_, now) || !service_->budget().spend(now)) return nullptr;
     return other;
@@ -131,6 +134,7 @@ CallError Attempts::refusal(const Replica& replica, const grpc::Reply& reply) co
 CallError Attempts::unavailable() const {
     // A replica that says that it is well is not the reason.
     std::string why = service_->usable() ? joined(problems_, "; ") : service_->why_unusable();
+    if (why.empty()) why = "expected one that has epoch " + std::to_string(epoch_) + ", " + service_->epochs_there();
     if (out_of_budget_) why += "; it is not asked again, as many calls have failed of late";
     return {{Code::unavailable, "expected an answer of " + service_->name() + ", got none: " + why}, {}};
 }

@@ -2,8 +2,10 @@
 #pragma once
 
 #include <chrono>
+#include <cstdint>
 #include <memory>
 #include <optional>
+#include <span>
 #include <string>
 #include <vector>
 
@@ -32,7 +34,9 @@ class Attempts {
     // How often a server may hand a call back without having begun it, before that counts as an attempt.
     static constexpr int kUnprocessed = 3;
 
-    explicit Attempts(std::shared_ptr<ReplicaSet> service) : service_(std::move(service)) {}
+    // epoch: only replicas that have it are asked; 0: whatever they have.
+    explicit Attempts(std::shared_ptr<ReplicaSet> service, std::uint64_t epoch = 0)
+        : service_(std::move(service)), epoch_(epoch) {}
 
     struct Step {
         enum class Kind {
@@ -67,7 +71,12 @@ class Attempts {
     CallError unavailable() const;
     CallError timed_out() const;
 
+    std::shared_ptr<Replica> choose(Clock::time_point now, std::span<const std::shared_ptr<Replica>> other_than = {}) const {
+        return service_->choose(now, other_than, epoch_);
+    }
+
     std::shared_ptr<ReplicaSet> service_;
+    std::uint64_t epoch_;
     ReplicaSet::Replicas active_;  // that are being asked
     ReplicaSet::Replicas failed_;
     std::vector<std::string> problems_;    // of each attempt that failed

@@ -100,6 +100,7 @@ bool Replica::end_generation(std::uint64_t generation, const std::string& reason
 
 Replica::Update Replica::set_health(std::uint64_t generation, Health health) {
     const std::deque<Idle> unused = take_idle(Clock::now() - kIdleFor);
+    epochs_.note(health.server_start, health.epochs);
     const std::scoped_lock lock(mutex_);
     if (closed_ || generation != generation_.load(std::memory_order_relaxed)) return Update::outdated;
     const bool same = health.well() == health_.well() && health.checkpoint_id == health_.checkpoint_id;

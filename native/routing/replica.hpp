@@ -16,6 +16,7 @@
 #include "grpc/client_connection.hpp"
 #include "grpc/tls.hpp"
 #include "grpc/token_source.hpp"
+#include "routing/epoch_window.hpp"
 
 namespace persia::routing {
 
@@ -39,6 +40,7 @@ struct Health {
     std::uint64_t server_start = 0;        // tells one start of the server from another; 0: not said
     std::uint64_t checkpoint_id = 0;       // of the one that it loaded; 0: none, or not said
     std::uint64_t checkpoint_seconds = 0;  // when training wrote it
+    EpochWindow::Range epochs = {};        // that it can answer from
 
     // Whether it may be asked, as far as it alone is concerned.
     bool well() const { return ready && refused.empty(); }
@@ -77,6 +79,9 @@ class Replica {
     std::string why_unusable() const;
     // REQUIRES: it is not usable.
     Clock::time_point unusable_since() const;
+
+    // Those that it can answer from, as its answers and its health say.
+    EpochWindow& epochs() { return epochs_; }
 
     Standing standing(Clock::time_point now) const;
     void mark_slow(Clock::time_point now, Clock::duration for_so_long = kSlowFor);
@@ -139,6 +144,7 @@ class Replica {
     std::atomic<std::uint64_t> generation_ = 0;
     std::atomic<bool> usable_ = false;
     std::atomic<Clock::rep> slow_until_ = 0, hanging_until_ = 0;
+    EpochWindow epochs_;
 
     mutable std::mutex mutex_;  // over what follows, and over changes of the generation
     mutable std::condition_variable changed_;

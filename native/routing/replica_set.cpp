@@ -29,10 +29,12 @@ bool ReplicaSet::hanging(Clock::time_point now) const {
         *replicas(), [&](const auto& replica) { return !replica->usable() || replica->standing(now) == Standing::hanging; });
 }
 
-std::shared_ptr<Replica> ReplicaSet::choose(Clock::time_point now, std::span<const std::shared_ptr<Replica>> other_than) {
+std::shared_ptr<Replica> ReplicaSet::choose(Clock::time_point now, std::span<const std::shared_ptr<Replica>> other_than,
+                                            std::uint64_t epoch) {
     const std::shared_ptr<const Replicas> all = replicas();
     const auto may_be_asked = [&](const std::shared_ptr<Replica>& replica) {
-        return replica->usable() && std::ranges::find(other_than, replica) == other_than.end();
+        return replica->usable() && (epoch == 0 || replica->epochs().range().has(epoch)) &&
+               std::ranges::find(other_than, replica) == other_than.end();
     };
     if (all->size() == 1) return may_be_asked(all->front()) ? all->front() : nullptr;
     Standing least = Standing::hanging;
@@ -64,6 +66,17 @@ std::string ReplicaSet::why_unusable() const {
     const std::scoped_lock lock(mutex_);
     if (!unresolved_.empty()) add(unresolved_);
     return reasons.empty() ? "no address is known yet" : reasons;
+}
+
+std::string ReplicaSet::epochs_there() const {
+    std::string there;
+    for (const auto& replica : *replicas()) {
+        if (!replica->usable()) continue;
+        const EpochWindow::Range range = replica->epochs().range();
+        there += (there.empty() ? "" : "; ") + replica->address() + " has the epochs " + std::to_string(range.low) + " to " +
+                 std::to_string(range.high);
+    }
+    return there;
 }
 
 void ReplicaSet::close() {

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <atomic>
+#include <cstdint>
 #include <memory>
 #include <mutex>
 #include <span>
@@ -33,13 +34,17 @@ class ReplicaSet {
     // Whether none that can be used answers even probes.
     bool hanging(Clock::time_point now) const;
 
-    // In turn, one of those that can be used and have the least trouble; null: there is none.
-    std::shared_ptr<Replica> choose(Clock::time_point now, std::span<const std::shared_ptr<Replica>> other_than = {});
+    // In turn, one of those that can be used, have the epoch (0: whatever they have), and have the least trouble; null: there
+    // is none.
+    std::shared_ptr<Replica> choose(Clock::time_point now, std::span<const std::shared_ptr<Replica>> other_than = {},
+                                    std::uint64_t epoch = 0);
 
     // REQUIRES: choose() has found none.
     Clock::time_point unusable_since() const;
     // What each replica says.
     std::string why_unusable() const;
+    // Which epochs each replica that can be used has.
+    std::string epochs_there() const;
 
     RetryBudget& budget() { return budget_; }
     AskingTurns& turns() { return turns_; }

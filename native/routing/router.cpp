@@ -15,6 +15,9 @@ namespace persia::routing {
 namespace {
 
 constexpr char kLookup[] = "/persia.v1.EmbeddingServer/Lookup";
+constexpr char kCheckpoints[] = "expected rows of one checkpoint, got rows of several: the servers are being restarted";
+constexpr char kEpochs[] =
+    "expected rows of one epoch, got rows of several: some servers have not the epoch that all others have";
 constexpr double kLongest = 1e6;  // seconds: more than anybody waits
 
 Clock::duration duration_of(double seconds) {
@@ -53,12 +56,13 @@ std::shared_ptr<const Settled> Router::settled() const {
 }
 
 std::unique_ptr<Lookup> Router::begin(const Batch& batch, double seconds, std::shared_ptr<grpc::MemoryBudget> budget,
-                                      AskingTurns::Turn turn) const {
+                                      AskingTurns::Turn turn, std::uint64_t min_epoch) const {
     // What is left when a shard is given up must do for an answer without it.
     const Clock::time_point end =
         Clock::now() + duration_of(options_.zeros_for_missing_shards ? kShareWithout * seconds : seconds);
     Plan plan = make_plan(batch, *slots_, static_cast<std::uint32_t>(std::min<std::size_t>(shards_.size(), kMaxShards + 1)));
-    std::unique_ptr<Lookup> lookup(new Lookup(shared_from_this(), std::move(turn), std::move(plan), end, std::move(budget)));
+    std::unique_ptr<Lookup> lookup(
+        new Lookup(shared_from_this(), std::move(turn), std::move(plan), end, std::move(budget), min_epoch));
     lookup->make_room();
     lookup->ask();
     return lookup;
@@ -82,6 +86,7 @@ std::string Router::why_no_answer(const Lookup::Asked& asked, const wire::Lookup
     if (const auto& known = settled->known_starts; known && !std::ranges::binary_search(*known, facts.server_start)) {
         return "of a server that the middleware does not ask";
     }
+    if (facts.epoch == 0 && facts.epoch_high != 0) return {};  // it has not the epoch, and says which ones it has
     if (const std::size_t got = response.size_bytes(); got != sizeof(float) * asked.answer_size) {
         return "expected " + std::to_string(asked.answer_size) + " numbers of 4 bytes, got " + std::to_string(got) + " bytes";
     }
@@ -94,9 +99,9 @@ bool Router::can_do_without(const CallError& error) const {
 }
 
 Lookup::Lookup(std::shared_ptr<const Router> router, AskingTurns::Turn turn, Plan plan, Clock::time_point end,
-               std::shared_ptr<grpc::MemoryBudget> budget)
+               std::shared_ptr<grpc::MemoryBudget> budget, std::uint64_t min_epoch)
     : router_(std::move(router)), turn_(std::move(turn)), plan_(std::make_shared<const Plan>(std::move(plan))), end_(end),
-      budget_(std::move(budget)) {
+      budget_(std::move(budget)), min_epoch_(min_epoch) {
     for (std::size_t i = 0; i < plan_->shards.size(); ++i) {
         const PlannedRequest& request = plan_->shards[i];
         if (const std::size_t size = request.view().answer_size(); size != 0) asked_.push_back({i, size, request.parts.size()});
@@ -120,6 +125,7 @@ void Lookup::make_room() {
 
 void Lookup::ask() {
     const auto count = static_cast<std::uint32_t>(plan_->shards.size());
+    epoch_ = router_->epochs_.choose(router_->shards_, min_epoch_);
     std::vector<Call> calls;
     calls.reserve(asked_.size());
     for (Asked& asked : asked_) {
@@ -135,8 +141,9 @@ void Lookup::ask() {
             return router_->why_no_answer(asked, asked.response);
         };
         calls.emplace_back(router_->shards_[asked.shard], kLookup,
-                           wire::encode_lookup_request(place, plan_->shards[asked.shard].view(), plan_), std::move(check),
-                           AnswerMemory{budget_, wire::most_response_bytes(asked.parts, asked.answer_size)});
+                           wire::encode_lookup_request(place, plan_->shards[asked.shard].view(), plan_, epoch_),
+                           std::move(check), AnswerMemory{budget_, wire::most_response_bytes(asked.parts, asked.answer_size)},
+                           epoch_);
     }
     const bool all = !router_->options_.zeros_for_missing_shards;
     began_ = Clock::now();
@@ -148,38 +155,50 @@ LookupResult Lookup::finish(const OnWait& on_wait) {
     const Clock::time_point first = began_;
     for (int attempt = 1;; ++attempt) {
         asking_->finish(on_wait);
-        take_answers();
-        if (are_of_one_checkpoint()) break;
-        // Servers were started anew while they were asked, some before and some after they were.
-        if (attempt == Router::kMaxAttempts) {
-            throw grpc::CallFailed({grpc::Code::unavailable,
-                                    "expected rows of one checkpoint, got rows of several: the servers are being restarted"});
+        const bool may_ask_again = attempt < Router::kMaxAttempts;
+        if (take_answers(may_ask_again)) {
+            // Servers may have been started anew while they were asked, some before and some after they were.
+            const bool one_checkpoint = are_of_one_checkpoint();
+            if (one_checkpoint && are_of_one_epoch()) break;
+            if (!may_ask_again) throw grpc::CallFailed({grpc::Code::unavailable, one_checkpoint ? kEpochs : kCheckpoints});
         }
         ask();
     }
     turn_ = {};
+    if (epoch_ < min_epoch_) {
+        throw grpc::CallFailed({grpc::Code::unavailable, "expected rows of epoch " + std::to_string(min_epoch_) +
+                                                             " or a later one, got rows of servers that follow no epochs"});
+    }
     const double seconds = std::chrono::duration<double>(Clock::now() - first).count();
     LookupResult result = assemble();
     result.asking_seconds = seconds;
     return result;
 }
 
-// Throws what one of the shards has failed with, unless it can be done without.
-void Lookup::take_answers() {
+// Throws what one of the shards has failed with, unless it can be done without. False: all are to be asked anew, for by now
+// another epoch is the one that they have in common.
+bool Lookup::take_answers(bool may_ask_again) {
     for (std::size_t i = 0; i < asked_.size(); ++i) {
         Call& call = asking_->calls()[i];
         if (call.has_answer()) {
             asked_[i].message = std::move(call.answer());  // the response's views stay where they are
             asked_[i].answered = true;
+            const wire::LookupFacts& facts = asked_[i].response.facts();
+            call.answered_by().epochs().note(facts.server_start, {facts.epoch_low, facts.epoch_high});
         }
         if (!call.has_error()) continue;
         const CallError& error = call.error();
+        if (may_ask_again && epoch_ != 0 && error.status.code == grpc::Code::unavailable &&
+            router_->epochs_.choose(router_->shards_, min_epoch_) != epoch_) {
+            return false;
+        }
         const auto settled = router_->settled();
         if (!settled->problem.empty() && error.status.code == grpc::Code::unavailable) {
             throw grpc::CallFailed({grpc::Code::unavailable, settled->problem});
         }
         if (!router_->can_do_without(error)) throw grpc::CallFailed(error.status, error.pushback);
     }
+    return true;
 }
 
 bool Lookup::are_of_one_checkpoint() const {
@@ -192,11 +211,27 @@ bool Lookup::are_of_one_checkpoint() const {
     return true;
 }
 
+// Where each was asked for its newest rows, they are of one epoch, or one of the servers follows none.
+bool Lookup::are_of_one_epoch() {
+    std::uint64_t epoch = epoch_;
+    for (const Asked& asked : asked_) {
+        if (!asked.answered) continue;
+        const wire::LookupFacts& facts = asked.response.facts();
+        if (epoch_ == 0 && facts.epoch_high == 0) return true;
+        if (epoch == 0) epoch = facts.epoch;
+        if (facts.epoch != epoch || epoch == 0) return false;
+    }
+    if (epoch_ == 0) router_->epochs_.reached(epoch);
+    epoch_ = epoch;
+    return true;
+}
+
 LookupResult Lookup::assemble() {
     const std::size_t shards = plan_->shards.size();
     LookupResult result;
     result.versions.resize(shards);
     result.checkpoint_id = router_->settled()->checkpoint_id;  // where no shard has answered
+    result.epoch = epoch_;
     // A shard that was not asked has answered with nothing, and misses nothing.
     std::vector<std::span<const float>> answers(shards);
     std::vector<std::optional<std::span<const std::byte>>> misses(shards, std::span<const std::byte>());

@@ -14,6 +14,7 @@
 #include "plan/plan.hpp"
 #include "routing/ask.hpp"
 #include "routing/asking_turns.hpp"
+#include "routing/epoch_choice.hpp"
 #include "table/feature_counts.hpp"
 #include "wire/lookup.hpp"
 
@@ -48,6 +49,7 @@ struct LookupResult {
     std::vector<std::uint32_t> missing_shards;  // whose rows are zeros
     std::vector<std::uint32_t> counts;          // of each feature four, as ForwardResponse has them
     std::uint64_t checkpoint_id = 0;            // of the checkpoint that all rows come from
+    std::uint64_t epoch = 0;                    // that all rows are of; 0: there is a server that follows no epochs
     double asking_seconds = 0;                  // from the first request to the last answer
 };
 
@@ -80,12 +82,13 @@ class Lookup {
     };
 
     Lookup(std::shared_ptr<const Router> router, AskingTurns::Turn turn, Plan plan, Clock::time_point end,
-           std::shared_ptr<grpc::MemoryBudget> budget);
+           std::shared_ptr<grpc::MemoryBudget> budget, std::uint64_t min_epoch);
 
     void make_room();
     void ask();
-    void take_answers();
+    bool take_answers(bool may_ask_again);
     bool are_of_one_checkpoint() const;
+    bool are_of_one_epoch();
     LookupResult assemble();
 
     const std::shared_ptr<const Router> router_;
@@ -93,6 +96,8 @@ class Lookup {
     const std::shared_ptr<const Plan> plan_;
     const Clock::time_point end_;
     const std::shared_ptr<grpc::MemoryBudget> budget_;  // null: there is none
+    const std::uint64_t min_epoch_;
+    std::uint64_t epoch_ = 0;  // that is asked for, and then that of the answers
     std::shared_ptr<const Room> room_;
     std::vector<Asked> asked_;  // those shards that have something to answer
     std::optional<Asking> asking_;
@@ -102,7 +107,7 @@ class Lookup {
 // Thread safety: any thread may call all of it.
 class Router : public std::enable_shared_from_this<Router> {
   public:
-    // How often a lookup is begun at most, if its answers are of different checkpoints.
+    // How often a lookup is begun at most, if its answers are of different checkpoints or epochs.
     static constexpr int kMaxAttempts = 3;
     // The share of its time after which a lookup that may do so goes on without the shards that have not answered.
     static constexpr double kShareWithout = 0.8;
@@ -111,10 +116,11 @@ class Router : public std::enable_shared_from_this<Router> {
     Router(std::shared_ptr<const Slots> slots, std::vector<std::shared_ptr<ReplicaSet>> shards, const RouterOptions& options);
 
     // Plans the lookup, and sends the requests. seconds: how long it may take. budget: holds the memory of the tensors and of
-    // the shards' answers; null: there is no budget. turn: ends with the last answer. Throws InvalidInput, FeatureError and
+    // the shards' answers; null: there is no budget. turn: ends with the last answer.
+    // min_epoch: the rows are to be of that epoch or a later one. Throws InvalidInput, FeatureError and
     // TooLarge for a batch that does not fit the slots or a limit, and grpc::CallFailed if the tensors do not fit the budget.
     std::unique_ptr<Lookup> begin(const Batch& batch, double seconds, std::shared_ptr<grpc::MemoryBudget> budget = nullptr,
-                                  AskingTurns::Turn turn = {}) const;
+                                  AskingTurns::Turn turn = {}, std::uint64_t min_epoch = 0) const;
 
     // For those who begin lookups in this process, and whom nobody else keeps from beginning too many at once.
     AskingTurns& turns() { return turns_; }
@@ -137,6 +143,7 @@ class Router : public std::enable_shared_from_this<Router> {
     const std::vector<std::shared_ptr<ReplicaSet>> shards_;
     const RouterOptions options_;
     mutable FeatureCounts counts_;
+    mutable EpochChoice epochs_;
     AskingTurns turns_;
     mutable std::mutex mutex_;
     std::shared_ptr<const Settled> settled_;

@@ -72,9 +72,13 @@ grpc::OutgoingMessage LookupMethod::answer(grpc::ServerCall& call, const grpc::R
     numbers->values = std::make_unique_for_overwrite<float[]>(size);
     thread_local std::vector<RunMisses> by_part;
     {
-        const auto snapshot = table.pin();  // not held until a slow caller has taken its answer
-        facts.version = snapshot->version();
-        facts.misses = persia::answer(*snapshot, columns, numbers->values.get(), by_part);
+        const Table::Pinned pinned = table.pin_epoch(request.epoch());  // not held until a slow caller has taken its answer
+        facts.epoch_low = pinned.epoch_low;
+        facts.epoch_high = pinned.epoch_high;
+        if (pinned.snapshot == nullptr) return wire::encode_lookup_response(facts, {}, {}, nullptr);
+        facts.version = pinned.snapshot->version();
+        facts.epoch = pinned.snapshot->epoch();
+        facts.misses = persia::answer(*pinned.snapshot, columns, numbers->values.get(), by_part);
     }
     context_->count(columns.parts, facts.misses, by_part);
     grpc::OutgoingMessage reply =

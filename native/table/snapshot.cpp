@@ -64,6 +64,14 @@ class Runs {
 
 }  // namespace
 
+void Layer::forget(std::span<const std::uint64_t> signs) {
+    for (const std::uint64_t sign : signs) rows.forget(sign);
+    if (ends.empty()) return;
+    std::vector<std::uint64_t> sorted(signs.begin(), signs.end());
+    std::ranges::sort(sorted);
+    std::erase_if(ends, [&](const End& end) { return std::ranges::binary_search(sorted, end.sign); });
+}
+
 // The steps of a lookup.
 class Snapshot::Lookup {
   public:

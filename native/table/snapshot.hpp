@@ -30,6 +30,9 @@ struct Layer {
         removes = true;
     }
 
+    // Takes out what it says of these signs, and when their rows end.
+    void forget(std::span<const std::uint64_t> signs);
+
     RowMap rows;
     bool removes = false;              // whether add_tombstone() was called
     std::vector<End> ends;             // of rows with a time to live; of two of one sign, the later; see expiry.hpp
@@ -87,10 +90,12 @@ struct Base {
 
 class Snapshot {
   public:
-    Snapshot(std::uint64_t number, std::uint64_t version, Base base, std::vector<std::shared_ptr<const Layer>> layers)
-        : number_(number), version_(version), base_(std::move(base)), layers_(std::move(layers)) {}
+    Snapshot(std::uint64_t number, std::uint64_t version, std::uint64_t epoch, Base base,
+             std::vector<std::shared_ptr<const Layer>> layers)
+        : number_(number), version_(version), epoch_(epoch), base_(std::move(base)), layers_(std::move(layers)) {}
 
     std::uint64_t version() const { return version_; }
+    std::uint64_t epoch() const { return epoch_; }  // 0: of none
     RowStorage storage() const { return base_.rows.arena().storage(); }
 
     // Looks all signs up in one go, and shows their rows to `user`, in order. REQUIRES: the runs have as many signs as there
@@ -116,6 +121,7 @@ class Snapshot {
 
     std::uint64_t number_;
     std::uint64_t version_;
+    std::uint64_t epoch_;
     Base base_;
     std::vector<std::shared_ptr<const Layer>> layers_;  // newest first
 };

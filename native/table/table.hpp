@@ -7,6 +7,8 @@
 //      finds it in the layer first, and never reads a row or an index entry that is being written.
 //   2. Once it is done, a snapshot without the layer is published. The layer goes when the last snapshot that holds it does.
 //   3. Eviction is a layer of deletions, put under all others, and folded like them.
+//   4. Earlier epochs are snapshots too, which no fold waits for: before one, what it overwrites is kept for them in a layer of
+//      their own, under their others (cover_earlier). So who reads the past pays for it, and lookups of the present do not.
 // Snapshots are taken apart by the folding thread, so that no reader pays for giving memory back.
 //
 // Thread safety: every method may be called from any thread.
@@ -18,6 +20,7 @@
 #include <optional>
 #include <string>
 #include <thread>
+#include <vector>
 
 #include "table/eviction.hpp"
 #include "table/snapshot.hpp"
@@ -35,6 +38,11 @@ struct TableStatus {
     std::size_t snapshots = 0;  // in use, the current one included
     std::size_t base_bytes = 0;
     std::size_t layer_bytes = 0;
+    std::uint64_t epoch = 0;                // the current one; 0: none was begun
+    std::uint64_t epoch_low = 0;            // the oldest one that can be read
+    std::size_t retained_epochs = 0;        // that can be read beside the current one
+    std::size_t retained_bytes = 0;         // of the layers that only these have
+    std::uint64_t epochs_given_up = 0;      // that went only for their memory
     std::optional<std::string> fold_error;  // why the last fold failed; its layer stays, and is served from where it is
 };
 
@@ -49,8 +57,21 @@ class Table {
     // The newest version, for as long as the pointer lives. It may outlive the table. Never waits for a fold.
     std::shared_ptr<const Snapshot> pin() const;
 
-    // Makes the layer the newest; returns its version. REQUIRES: the layer has this table's row storage (else InvalidInput).
+    struct Pinned {
+        std::shared_ptr<const Snapshot> snapshot;     // null: the table does not have the epoch
+        std::uint64_t epoch_low = 0, epoch_high = 0;  // that can be read
+    };
+    // As pin(), of an epoch; 0: of the current one.
+    Pinned pin_epoch(std::uint64_t epoch) const;
+
+    // Makes the layer the newest, in the current epoch; returns its version. REQUIRES: the layer has this table's row storage
+    // (else InvalidInput).
     std::uint64_t publish(Layer&& layer);
+
+    // As publish(), and begins an epoch with it, which is later than the current one. It goes on from the epoch `onto`: the
+    // current one, or an earlier one that can be read, which is to go back (else InvalidInput). Epochs can be read for a while
+    // when others have begun, as long as they come without gaps.
+    std::uint64_t begin_epoch(Layer&& layer, std::uint64_t epoch, std::uint64_t onto);
 
     // Waits until no layer is left, or until `seconds` are over (false). A snapshot that is held without end holds this up.
     bool wait_folded(double seconds) const;
@@ -60,10 +81,18 @@ class Table {
 
   private:
     struct State;
+    struct Begun {
+        std::uint64_t epoch, onto;
+    };
+
+    std::uint64_t oldest_epoch() const;
+    std::uint64_t publish(Layer&& layer, std::optional<Begun> begun);
+    std::vector<std::shared_ptr<const Layer>> layers_of(const Begun& begun) const;
 
     void fold_loop();
+    void cover_earlier(const Snapshot& now);
     void fold_oldest(const Snapshot& now);
-    void end_fold(Base base, std::shared_ptr<Layer> deletions, bool succeeded) noexcept;
+    void end_fold(const Layer& folded, Base base, std::shared_ptr<Layer> deletions, bool succeeded) noexcept;
     void merge_layers(const Snapshot& now);
 
     TableOptions options_;

@@ -21,8 +21,9 @@ namespace persia {
 
 struct TableOptions {
     RowStorage storage = RowStorage::f32;
-    std::uint64_t capacity = 0;  // rows; 0: no limit. Beyond it the least recently used rows go, when layers are folded.
-    std::size_t max_layers = 8;  // with more, and a reader that holds the fold up, layers are merged into one
+    std::uint64_t capacity = 0;       // rows; 0: no limit. Beyond it the least recently used rows go, when layers are folded.
+    std::size_t retained_epochs = 8;  // before the current one
+    std::size_t max_layers = 8;       // with more, and a reader that holds the fold up, layers are merged into one
 };
 
 // After it became a table, or was spoilt, every method throws InvalidInput.

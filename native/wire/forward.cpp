@@ -10,7 +10,7 @@ namespace persia::wire {
 namespace {
 
 namespace request {
-enum Field : std::uint32_t { batch = 1, ids = 2, timeout_ms = 3 };
+enum Field : std::uint32_t { batch = 1, ids = 2, timeout_ms = 3, min_epoch = 4 };
 }
 
 namespace response {
@@ -23,7 +23,8 @@ enum Field : std::uint32_t {
     missing_shards = 6,
     features = 8,
     embedding_config_id = 9,
-    checkpoint_id = 10
+    checkpoint_id = 10,
+    epoch = 11
 };
 }
 
@@ -32,6 +33,7 @@ enum Field : std::uint32_t {
 grpc::OutgoingMessage encode_forward_request(const ForwardRequest& values, std::shared_ptr<const void> owner) {
     MessageWriter message(std::move(owner));
     message.varint(request::timeout_ms, values.timeout_ms);
+    message.varint(request::min_epoch, values.min_epoch);
     message.lend(request::batch, values.batch, 1);
     message.lend(request::ids, values.ids, 1);
     return message.take();
@@ -51,6 +53,9 @@ ForwardRequest decode_forward_request(std::span<const std::byte> message) {
             case tag_of(request::timeout_ms, WireType::varint):
                 values.timeout_ms = static_cast<std::uint32_t>(fields.varint());
                 break;
+            case tag_of(request::min_epoch, WireType::varint):
+                values.min_epoch = fields.varint();
+                break;
         }
     }
     return values;
@@ -66,6 +71,7 @@ grpc::OutgoingMessage encode_forward_response(const ForwardFacts& facts, std::sp
     message.packed(response::missing_shards, facts.missing_shards);
     message.fixed64(response::embedding_config_id, facts.embedding_config_id);
     message.fixed64(response::checkpoint_id, facts.checkpoint_id);
+    message.varint(response::epoch, facts.epoch);
     message.column(response::shapes, shapes);
     message.copied_column(response::features, counts);
     message.column(response::tensors, tensors);
@@ -100,6 +106,9 @@ ForwardResponse::ForwardResponse(std::span<const std::byte> message) {
                 break;
             case tag_of(response::checkpoint_id, WireType::fixed64):
                 facts_.checkpoint_id = fields.fixed64();
+                break;
+            case tag_of(response::epoch, WireType::varint):
+                facts_.epoch = fields.varint();
                 break;
         }
     }

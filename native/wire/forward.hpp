@@ -23,6 +23,7 @@ struct ForwardRequest {
     std::span<const std::byte> batch = {};  // as clients make it; or
     std::span<const std::byte> ids = {};    // its ids alone
     std::uint32_t timeout_ms = 0;           // 0: not said
+    std::uint64_t min_epoch = 0;            // 0: any
 };
 
 // Lends the ids. owner: of them.
@@ -38,6 +39,7 @@ struct ForwardFacts {
     std::vector<std::uint64_t> missing_shards;
     std::uint64_t embedding_config_id = 0;
     std::uint64_t checkpoint_id = 0;
+    std::uint64_t epoch = 0;  // of all of it; 0: of none
 };
 
 // Lends the tensors and the shapes. owner: of them. counts: copied.

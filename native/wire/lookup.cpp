@@ -11,7 +11,15 @@ namespace persia::wire {
 namespace {
 
 namespace request {
-enum Field : std::uint32_t { parts = 2, signs = 3, sum_counts = 4, sum_samples = 5, shard_index = 6, shard_count = 7 };
+enum Field : std::uint32_t {
+    parts = 2,
+    signs = 3,
+    sum_counts = 4,
+    sum_samples = 5,
+    shard_index = 6,
+    shard_count = 7,
+    epoch = 8
+};
 }
 
 namespace response {
@@ -22,7 +30,10 @@ enum Field : std::uint32_t {
     wrong_dim = 5,
     server_start = 7,
     misses = 8,
-    checkpoint_id = 9
+    checkpoint_id = 9,
+    epoch = 10,
+    epoch_low = 11,
+    epoch_high = 12
 };
 }
 
@@ -36,8 +47,9 @@ void expect_whole(const char* name, const ColumnView<T>& column) {
 }  // namespace
 
 grpc::OutgoingMessage encode_lookup_request(const ShardPlace& place, const RequestView& columns,
-                                            std::shared_ptr<const void> owner) {
+                                            std::shared_ptr<const void> owner, std::uint64_t epoch) {
     MessageWriter message(std::move(owner));
+    message.varint(request::epoch, epoch);
     message.varint(request::shard_index, place.index);
     message.varint(request::shard_count, place.count);
     message.column(request::signs, columns.signs);
@@ -56,6 +68,9 @@ LookupRequest::LookupRequest(std::span<const std::byte> message) {
                 break;
             case tag_of(request::shard_count, WireType::varint):
                 place_.count = static_cast<std::uint32_t>(fields.varint());
+                break;
+            case tag_of(request::epoch, WireType::varint):
+                epoch_ = fields.varint();
                 break;
             case tag_of(request::parts, WireType::bytes):
                 parts_ = ColumnView<RequestPart>(fields.bytes());
@@ -97,6 +112,9 @@ grpc::OutgoingMessage encode_lookup_response(const LookupFacts& facts, std::span
     message.varint(response::version, facts.version);
     message.varint(response::absent, facts.misses.absent);
     message.varint(response::wrong_dim, facts.misses.wrong_dim);
+    message.varint(response::epoch, facts.epoch);
+    message.varint(response::epoch_low, facts.epoch_low);
+    message.varint(response::epoch_high, facts.epoch_high);
     message.fixed64(response::server_start, facts.server_start);
     message.fixed64(response::checkpoint_id, facts.checkpoint_id);
     message.bytes(response::misses, std::as_bytes(by_part));
@@ -127,6 +145,15 @@ LookupResponse::LookupResponse(std::span<const std::byte> message) {
                 break;
             case tag_of(response::checkpoint_id, WireType::fixed64):
                 facts_.checkpoint_id = fields.fixed64();
+                break;
+            case tag_of(response::epoch, WireType::varint):
+                facts_.epoch = fields.varint();
+                break;
+            case tag_of(response::epoch_low, WireType::varint):
+                facts_.epoch_low = fields.varint();
+                break;
+            case tag_of(response::epoch_high, WireType::varint):
+                facts_.epoch_high = fields.varint();
                 break;
             case tag_of(response::misses, WireType::bytes):
                 misses_ = fields.bytes();

@@ -21,9 +21,9 @@ struct ShardPlace {
     bool operator==(const ShardPlace&) const = default;
 };
 
-// A message that lends the columns, and keeps their owner.
+// A message that lends the columns, and keeps their owner. epoch: the one that is asked for; 0: the newest one.
 grpc::OutgoingMessage encode_lookup_request(const ShardPlace& place, const RequestView& columns,
-                                            std::shared_ptr<const void> owner);
+                                            std::shared_ptr<const void> owner, std::uint64_t epoch = 0);
 
 class LookupRequest {
   public:
@@ -32,6 +32,7 @@ class LookupRequest {
     explicit LookupRequest(std::span<const std::byte> message);
 
     const ShardPlace& place() const { return place_; }
+    std::uint64_t epoch() const { return epoch_; }
 
     // The size of the answer, as far as the parts say it; they may ask for too much.
     std::size_t answer_bytes() const;
@@ -43,6 +44,7 @@ class LookupRequest {
 
   private:
     ShardPlace place_;
+    std::uint64_t epoch_ = 0;
     ColumnView<RequestPart> parts_;
     ColumnView<std::uint64_t> signs_;
     ColumnView<std::uint32_t> sum_counts_;
@@ -55,6 +57,8 @@ struct LookupFacts {
     Misses misses = {};
     std::uint64_t server_start = 0;
     std::uint64_t checkpoint_id = 0;
+    std::uint64_t epoch = 0;                      // that it was made from; 0: of none, or it is not there
+    std::uint64_t epoch_low = 0, epoch_high = 0;  // that are there
 };
 
 // A message that lends the numbers, which answer() wrote, and keeps their owner. by_part: the misses of answer(), copied.

@@ -32,11 +32,13 @@ class NonFiniteRows:
 class TableBuilder:
     """Fills a table before it serves. storage: f32, f16 or int8. capacity: rows, 0 for no limit.
 
+    retained_epochs: how many before the current one the table keeps readable.
+
     Beyond the capacity the least recently used rows go, as far as checkpoint files tell; `evicted` counts them.
     An error while loading a file spoils the builder: all later calls raise InvalidInput.
     """
 
-    def __init__(self, storage: str = "f32", capacity: int = 0) -> None: ...
+    def __init__(self, storage: str = "f32", capacity: int = 0, retained_epochs: int = 8) -> None: ...
     def put(self, signs: _U64, rows: npt.NDArray[np.float32], shard_index: int = 0, shard_count: int = 1) -> int:
         """signs (n), rows (n, dim). Returns how many signs belong to the shard; only these are kept."""
     def load_emb(self, path: _Path, shard_index: int = 0, shard_count: int = 1, non_finite: NonFiniteRows | None = None) -> int:
@@ -67,7 +69,10 @@ class Layer:
     def set_ends(self, signs: _U64, ends: _U64, shard_index: int = 0, shard_count: int = 1) -> None:
         """When rows of the layer end, in unix seconds; for Expiry.follow. What is said of signs without one is passed over."""
     def forget(self, signs: _U64) -> None:
-        """Takes out of the layer what it says about the signs."""
+        """Takes out of the layer what it says about the signs, and when their rows end."""
+    @property
+    def has_ends(self) -> bool:
+        """Whether set_ends() has said anything."""
     @property
     def size(self) -> int:
         """Signs that the layer changes."""
@@ -98,6 +103,9 @@ class Snapshot:
 
     @property
     def version(self) -> int: ...
+    @property
+    def epoch(self) -> int:
+        """0: of none."""
     def rows(self, signs: _U64, dim: int) -> tuple[npt.NDArray[np.float32], int, int]:
         """signs (n) -> rows (n, dim), zeros where there is none; signs without a row; signs whose row has another dim."""
     def count(self, signs: _U64) -> int:
@@ -127,6 +135,21 @@ class TableStatus:
     @property
     def layer_bytes(self) -> int: ...
     @property
+    def epoch(self) -> int:
+        """The current one; 0: none was begun."""
+    @property
+    def epoch_low(self) -> int:
+        """The oldest one that can be read."""
+    @property
+    def retained_epochs(self) -> int:
+        """That can be read beside the current one."""
+    @property
+    def retained_bytes(self) -> int:
+        """Of the layers that only these have."""
+    @property
+    def epochs_given_up(self) -> int:
+        """That went only for their memory."""
+    @property
     def fold_error(self) -> str | None:
         """Why the last fold failed. Its layer stays, and is served from where it is."""
 
@@ -136,8 +159,16 @@ class Table:
     def __init__(self, builder: TableBuilder) -> None:
         """Takes the rows out of the builder."""
     def pin(self) -> Snapshot: ...
+    def pin_epoch(self, epoch: int) -> Snapshot | None:
+        """As pin(), of an epoch, 0 for the current one; None: the table does not have it."""
     def publish(self, layer: Layer) -> int:
         """Makes the layer the newest version, at once and as a whole, and returns the version."""
+    def begin_epoch(self, layer: Layer, epoch: int, onto: int) -> int:
+        """As publish(), and begins an epoch, later than the current one, that goes on from the epoch `onto`.
+
+        InvalidInput if that is neither the current one nor can be read any more. Epochs can be read for a while when others
+        have begun, as long as they come without gaps.
+        """
     def wait_folded(self, seconds: float) -> bool:
         """Waits until no layer is left; False when the seconds are over first."""
     def status(self) -> TableStatus: ...

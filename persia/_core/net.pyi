@@ -45,6 +45,10 @@ class ReplicaHealth:
     @property
     def checkpoint_seconds(self) -> int: ...
     @property
+    def epoch_low(self) -> int: ...
+    @property
+    def epoch_high(self) -> int: ...
+    @property
     def well(self) -> bool:
         """Whether it may be asked, as far as it alone is concerned."""
 
@@ -103,6 +107,8 @@ class Replica:
         server_start: int = 0,
         checkpoint_id: int = 0,
         checkpoint_seconds: int = 0,
+        epoch_low: int = 0,
+        epoch_high: int = 0,
     ) -> str:
         """What it said when it was asked; generation: before that.
 
@@ -177,6 +183,9 @@ class LookupResult:
     @property
     def checkpoint_id(self) -> int: ...
     @property
+    def epoch(self) -> int:
+        """That all rows are of; 0: there is a server that follows no epochs."""
+    @property
     def asking_seconds(self) -> float:
         """From the first request to the last answer."""
 
@@ -194,8 +203,11 @@ class Router:
         zeros_for_missing_shards: bool = False,
     ) -> None:
         """Seconds, as RouterOptions has them. slots: by which ids become signs; shards: in order."""
-    def begin(self, batch: Batch, seconds: float) -> Lookup:
-        """Waits for its turn, and sends what is to be asked. InvalidInput, TooLarge, Overloaded."""
+    def begin(self, batch: Batch, seconds: float, min_epoch: int = 0) -> Lookup:
+        """Waits for its turn, and sends what is to be asked. InvalidInput, TooLarge, Overloaded.
+
+        min_epoch: the answer is to be of that epoch or of a later one.
+        """
     def settle(self, checkpoint_id: int, problem: str, known_starts: list[int] | None) -> None:
         """Which answers count from now on.
 
@@ -235,6 +247,8 @@ class Forwarded:
     def embedding_config_id(self) -> int: ...
     @property
     def checkpoint_id(self) -> int: ...
+    @property
+    def epoch(self) -> int: ...
 
 def forward(
     middleware: ReplicaSet,
@@ -245,6 +259,7 @@ def forward(
     wait_for_service: float,
     spin_for: float,
     config_ids: IdSet | None,
+    min_epoch: int = 0,
 ) -> Forwarded:
     """Has a middleware look up a batch, and waits for its answer.
 
@@ -256,6 +271,7 @@ def forward(
         wait_for_service: How long is waited for one that can be used.
         spin_for: How long at most who waits stays awake.
         config_ids: Embedding configs by which answers may be; None: any.
+        min_epoch: The answer is to be of it or of a later one.
 
     Raises:
         Unavailable: No middleware answers.

@@ -103,6 +103,23 @@ class EmbeddingParameterServerConfig(msgspec.Struct, frozen=True, kw_only=True, 
     incremental_dir: Annotated[_Path, Meta(description="The directory to which a trainer writes its update packets.")] = (
         "/workspace/incremental_dir/"
     )
+    enable_epochs: Annotated[
+        bool,
+        Meta(
+            description="Whether packets are applied by epochs, with `enable_incremental_update`. Each lookup is then "
+            "answered from one epoch on all servers. All servers of a deployment have to have the same setting."
+        ),
+    ] = False
+    retained_epochs: Annotated[
+        int,
+        Meta(
+            ge=1,
+            le=1000,
+            description="How many epochs before the current one a server keeps readable, so that it and slower servers have "
+            "one in common. Epochs of the last three seconds are kept as well. What they need beyond the current rows is at "
+            "most a tenth of the table's memory, or 64 MiB.",
+        ),
+    ] = 8
     incremental_prune_before_checkpoint: Annotated[
         bool,
         Meta(

@@ -11,6 +11,7 @@ INCREMENTAL_DIR/s{i}/inc_{time}/inc_update_done marker, the last to be written
 INCREMENTAL_DIR/s{i}/.writer/                   the packet that is being written
 INCREMENTAL_DIR/s{i}/.pruned/                   packets that are being deleted
 INCREMENTAL_DIR/.applied/replica_{i}_of_{n}.jsonl   journal of the server of shard i of n
+INCREMENTAL_DIR/.epochs/{epoch:020}.json            commit record
 """
 
 from __future__ import annotations
@@ -30,6 +31,7 @@ PACKET_FILES = (ROWS, DELETIONS, ENDS)
 DRAFTS = ".writer"
 GRAVE = ".pruned"  # a packet is moved here before its files are deleted: so nobody ever sees a part of it
 JOURNALS = ".applied"
+EPOCHS = ".epochs"
 
 # What servers look at. A trainer writes no leading zeros: a checkpoint with some is refused.
 SHARD_LIKE = re.compile(r"s(\d+)")
@@ -38,6 +40,7 @@ PACKET_LIKE = re.compile(r"inc_\d+")
 _SHARD = re.compile(r"s(0|[1-9]\d*)")
 _EMB_FILE = re.compile(r"replica_(\d+)_shard_(\d+)\.emb")
 _JOURNAL = re.compile(r"replica_(\d+)_of_(\d+)(\.\d+)?\.jsonl")
+_RECORD = re.compile(r"(\d{20})\.json")
 
 
 def shard_directory(root: Path, shard: int) -> Path:
@@ -98,3 +101,14 @@ def server_of_journal(name: str) -> tuple[int, int] | None:
     """The shard, index and count, whose server wrote a journal of that name; None if none of ours did."""
     form = _JOURNAL.fullmatch(name)
     return (int(form[1]), int(form[2])) if form else None
+
+
+def record_path(epochs: Path, epoch: int) -> Path:
+    """Of the commit record of an epoch."""
+    return epochs / f"{epoch:020}.json"
+
+
+def epoch_of_record(name: str) -> int | None:
+    """The epoch whose record has a file of that name; None if none has."""
+    form = _RECORD.fullmatch(name)
+    return int(form[1]) if form else None

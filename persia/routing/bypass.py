@@ -92,7 +92,9 @@ class BypassRouter:
         self._bypass: _Bypass | None = None
         self._rests_until = 0.0
 
-    def lookup(self, batch: _core.Batch, timeout: float | None = None, on_buffers: OnBuffers | None = None) -> Lookup:
+    def lookup(
+        self, batch: _core.Batch, timeout: float | None = None, on_buffers: OnBuffers | None = None, min_epoch: int = 0
+    ) -> Lookup:
         """Does what Lookups.lookup says."""
         seconds = self._timeout if timeout is None else timeout
         now = time.monotonic()
@@ -100,7 +102,7 @@ class BypassRouter:
         bypass = self._bypass
         if bypass is not None and now >= self._rests_until:
             try:
-                return bypass.router.lookup(batch, seconds, on_buffers)
+                return bypass.router.lookup(batch, seconds, on_buffers, min_epoch)
             except DeadlineExceeded as error:
                 if bypass.router.hanging():  # else its caller was in a hurry
                     self._rest(bypass, _HANGS_SECONDS, error)
@@ -111,7 +113,7 @@ class BypassRouter:
                 # Unless it was closed meanwhile, the batch does not fit the config: it may be an old one.
                 if self._bypass is bypass and self._middleware.why_not_ready():
                     raise
-        return self._middleware.lookup(batch, max(0.0, end - time.monotonic()), on_buffers)
+        return self._middleware.lookup(batch, max(0.0, end - time.monotonic()), on_buffers, min_epoch)
 
     def why_not_ready(self) -> str:
         """As the middleware's."""

@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 
 from persia import _core
 from persia.config.slots_match import SlotLike
-from persia.errors import ConfigError, InvalidInput, PersiaError
+from persia.errors import ConfigError, InvalidInput, PersiaError, Unavailable
 from persia.routing.expected_slots import PATH, ExpectedSlots
 from persia.routing.lookup import Lookup, OnBuffers, RouterOptions
 from persia.routing.per_process import PerProcess
@@ -49,7 +49,9 @@ class MiddlewareClient:
         """Made when it is first needed, in the process that needs it."""
         return self._service.get()
 
-    def lookup(self, batch: _core.Batch, timeout: float | None = None, on_buffers: OnBuffers | None = None) -> Lookup:
+    def lookup(
+        self, batch: _core.Batch, timeout: float | None = None, on_buffers: OnBuffers | None = None, min_epoch: int = 0
+    ) -> Lookup:
         """Does what Lookups.lookup says. on_buffers is not called, because the shapes come with the numbers."""
         if batch.requests > 1:
             raise InvalidInput("expected one batch, got several that were merged, which a middleware does not look up")
@@ -66,10 +68,16 @@ class MiddlewareClient:
                 wait_for_service=self.options.wait_for_shard,
                 spin_for=self.options.stay_awake,
                 config_ids=None if self._expected_slots is None else self._expected_slots.met,
+                min_epoch=min_epoch,
             )
         except PersiaError:
             self._raise_if_refused()
             raise
+        if forwarded.epoch < min_epoch:
+            raise Unavailable(
+                f"expected rows of epoch {min_epoch} or a later one, got rows of epoch {forwarded.epoch} from a middleware "
+                "that is older than this release"
+            )
         return Lookup(
             numbers=forwarded.numbers,
             shapes=forwarded.shapes,
@@ -82,6 +90,7 @@ class MiddlewareClient:
             counts=forwarded.counts,
             checkpoint_id=forwarded.checkpoint_id,
             embedding_config_id=forwarded.embedding_config_id,
+            epoch=forwarded.epoch,
         )
 
     def _raise_if_refused(self) -> None:

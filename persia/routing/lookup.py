@@ -77,6 +77,7 @@ class Lookup:
     counts: npt.NDArray[np.uint32]  # of each feature four, as ForwardResponse has them; none where nobody said them
     checkpoint_id: int = 0  # of the checkpoint that all rows come from; 0: none, or not said
     embedding_config_id: int = 0  # the fingerprint of the config by which ids became signs; 0: not said
+    epoch: int = 0  # that all rows are of; 0: a server follows no epochs, or it was not said
 
     @cached_property
     def features(self) -> list[FeatureLookup]:
@@ -116,13 +117,16 @@ OnBuffers = Callable[[npt.NDArray[np.float16], npt.NDArray[np.uint32]], None]
 class Lookups(Protocol):
     """Who can turn ids into tensors: a router, or a client of one."""
 
-    def lookup(self, batch: _core.Batch, timeout: float | None = None, on_buffers: OnBuffers | None = None) -> Lookup:
+    def lookup(
+        self, batch: _core.Batch, timeout: float | None = None, on_buffers: OnBuffers | None = None, min_epoch: int = 0
+    ) -> Lookup:
         """Looks up the tensors of a batch.
 
         Args:
             batch: A batch or an id part, with the ids of each feature.
             timeout: Seconds. None: the timeout of the options.
             on_buffers: May be called, also more than once, while the servers work, so that what it does costs no time.
+            min_epoch: The rows are to be of that epoch or of a later one. A lookup waits for it as for a missing shard.
 
         Raises:
             InvalidInput, TooLarge: The batch does not fit the config, or a limit.

@@ -52,4 +52,5 @@ def part_of(lookup: Lookup, batches: Sequence[_core.Batch], request: int) -> Loo
         counts=counts.reshape(-1),
         checkpoint_id=lookup.checkpoint_id,
         embedding_config_id=lookup.embedding_config_id,
+        epoch=lookup.epoch,
     )

@@ -71,10 +71,12 @@ class Router:
         self._known_starts = starts
         self._tell_native()
 
-    def lookup(self, batch: _core.Batch, timeout: float | None = None, on_buffers: OnBuffers | None = None) -> Lookup:
+    def lookup(
+        self, batch: _core.Batch, timeout: float | None = None, on_buffers: OnBuffers | None = None, min_epoch: int = 0
+    ) -> Lookup:
         """Does what Lookups.lookup says."""
         began = time.monotonic()
-        lookup = self.native.begin(batch, self.options.timeout if timeout is None else timeout)
+        lookup = self.native.begin(batch, self.options.timeout if timeout is None else timeout, min_epoch)
         numbers, shapes = lookup.numbers, lookup.shapes
         if on_buffers is not None:
             on_buffers(numbers, shapes)
@@ -93,6 +95,7 @@ class Router:
             counts=result.counts,
             checkpoint_id=result.checkpoint_id,
             embedding_config_id=self._config_id,
+            epoch=result.epoch,
         )
 
     def _report(self, now: float) -> None:

@@ -58,6 +58,8 @@ def _probe(index: int, count: int, is_known_start: IsKnownStart | None) -> Probe
             start,
             status.checkpoint_id,
             status.checkpoint_seconds,
+            status.epoch_low,
+            status.epoch,
         )
 
     return probe

@@ -21,6 +21,7 @@ class WatchTimes:
     """How often servers are asked how they are, and name servers what names stand for. In seconds."""
 
     well: float = 1.0  # between two probes of a server that is well; one that loses a connection is asked at once
+    epochs: float = 0.25  # the same of a server that follows epochs: who asks it for nothing learns of new ones so late
     ill: float = 0.05  # between two probes of a server that is not well
     long_ill: float = 30.0  # until nobody expects it back soon
     gone: float = 0.5  # between two probes of one that is not expected back soon
@@ -45,6 +46,8 @@ class Health:
     server_start: int = 0  # tells one start of the server from another; 0: not said
     checkpoint_id: int = 0  # the identity of the one that it loaded; 0: none, or not said
     checkpoint_seconds: int = 0  # when training wrote it
+    epoch_low: int = 0  # that it can answer from; 0 both: it follows none
+    epoch_high: int = 0
 
 
 # Asks a server, with a timeout in seconds. Raises PersiaError: Unavailable at once if it cannot be reached.
@@ -73,7 +76,7 @@ class Prober:
 
     def _pause(self) -> float:
         if self._replica.well:
-            return self._times.well
+            return self._times.epochs if self._replica.health.epoch_high else self._times.well
         gone = time.monotonic() - self._replica.unusable_since > self._times.long_ill
         return self._times.gone if gone else self._times.ill
 
@@ -111,4 +114,6 @@ def _with_state(health: _core.net.ReplicaHealth, ready: bool, state: str, refuse
         health.server_start,
         health.checkpoint_id,
         health.checkpoint_seconds,
+        health.epoch_low,
+        health.epoch_high,
     )

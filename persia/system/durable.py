@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-__all__ = ["is_temporary", "replacing", "sync_directory", "write_file"]
+__all__ = ["is_temporary", "replacing", "sync_directory", "write_file", "write_new_file"]
 
 _counter = itertools.count()
 # As the native writers name theirs: hidden, and without the ending that readers look for.
@@ -23,6 +23,23 @@ def write_file(path: Path, data: bytes) -> None:
         file.write(data)
 
 
+def write_new_file(path: Path, data: bytes) -> bool:
+    """As write_file, unless there is such a file already (False): it stays as it is. Of several writers one wins."""
+    temporary = _temporary_beside(path)
+    try:
+        with temporary.open("xb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        os.link(temporary, path)
+    except FileExistsError:
+        return False
+    finally:
+        temporary.unlink(missing_ok=True)
+    sync_directory(path.parent)
+    return True
+
+
 @contextmanager
 def replacing(path: Path) -> Iterator[Path]:
     """A path beside `path`, for a file that takes its place when the block ends. Then the file and its name are on disk.
@@ -30,7 +47,7 @@ def replacing(path: Path) -> Iterator[Path]:
     The path is hidden, and there is no such file yet: the block makes it, with what mode it likes. If the block fails, the file
     is removed, and `path` stays as it was.
     """
-    temporary = path.with_name(f".{path.name}.{os.getpid()}-p{next(_counter)}.tmp")
+    temporary = _temporary_beside(path)
     try:
         yield temporary
         _sync(temporary, os.O_RDONLY)
@@ -54,6 +71,11 @@ def sync_directory(path: Path) -> None:
 def is_temporary(name: str) -> bool:
     """Whether a writer that was killed may have left a file of that name."""
     return _TEMPORARY.fullmatch(name) is not None
+
+
+def _temporary_beside(path: Path) -> Path:
+    """Hidden, and without a file as yet."""
+    return path.with_name(f".{path.name}.{os.getpid()}-p{next(_counter)}.tmp")
 
 
 def _sync(path: Path, flags: int) -> None:

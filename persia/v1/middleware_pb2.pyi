@@ -7,19 +7,21 @@ from typing import ClassVar as _ClassVar, Iterable as _Iterable, Mapping as _Map
 DESCRIPTOR: _descriptor.FileDescriptor
 
 class ForwardRequest(_message.Message):
-    __slots__ = ("batch", "ids", "timeout_ms", "padding")
+    __slots__ = ("batch", "ids", "timeout_ms", "min_epoch", "padding")
     BATCH_FIELD_NUMBER: _ClassVar[int]
     IDS_FIELD_NUMBER: _ClassVar[int]
     TIMEOUT_MS_FIELD_NUMBER: _ClassVar[int]
+    MIN_EPOCH_FIELD_NUMBER: _ClassVar[int]
     PADDING_FIELD_NUMBER: _ClassVar[int]
     batch: bytes
     ids: bytes
     timeout_ms: int
+    min_epoch: int
     padding: bytes
-    def __init__(self, batch: _Optional[bytes] = ..., ids: _Optional[bytes] = ..., timeout_ms: _Optional[int] = ..., padding: _Optional[bytes] = ...) -> None: ...
+    def __init__(self, batch: _Optional[bytes] = ..., ids: _Optional[bytes] = ..., timeout_ms: _Optional[int] = ..., min_epoch: _Optional[int] = ..., padding: _Optional[bytes] = ...) -> None: ...
 
 class ForwardResponse(_message.Message):
-    __slots__ = ("tensors", "shapes", "versions", "absent", "wrong_dim", "missing_shards", "features", "embedding_config_id", "checkpoint_id", "padding")
+    __slots__ = ("tensors", "shapes", "versions", "absent", "wrong_dim", "missing_shards", "features", "embedding_config_id", "checkpoint_id", "epoch", "padding")
     TENSORS_FIELD_NUMBER: _ClassVar[int]
     SHAPES_FIELD_NUMBER: _ClassVar[int]
     VERSIONS_FIELD_NUMBER: _ClassVar[int]
@@ -29,6 +31,7 @@ class ForwardResponse(_message.Message):
     FEATURES_FIELD_NUMBER: _ClassVar[int]
     EMBEDDING_CONFIG_ID_FIELD_NUMBER: _ClassVar[int]
     CHECKPOINT_ID_FIELD_NUMBER: _ClassVar[int]
+    EPOCH_FIELD_NUMBER: _ClassVar[int]
     PADDING_FIELD_NUMBER: _ClassVar[int]
     tensors: bytes
     shapes: bytes
@@ -39,8 +42,9 @@ class ForwardResponse(_message.Message):
     features: bytes
     embedding_config_id: int
     checkpoint_id: int
+    epoch: int
     padding: bytes
-    def __init__(self, tensors: _Optional[bytes] = ..., shapes: _Optional[bytes] = ..., versions: _Optional[_Iterable[int]] = ..., absent: _Optional[int] = ..., wrong_dim: _Optional[int] = ..., missing_shards: _Optional[_Iterable[int]] = ..., features: _Optional[bytes] = ..., embedding_config_id: _Optional[int] = ..., checkpoint_id: _Optional[int] = ..., padding: _Optional[bytes] = ...) -> None: ...
+    def __init__(self, tensors: _Optional[bytes] = ..., shapes: _Optional[bytes] = ..., versions: _Optional[_Iterable[int]] = ..., absent: _Optional[int] = ..., wrong_dim: _Optional[int] = ..., missing_shards: _Optional[_Iterable[int]] = ..., features: _Optional[bytes] = ..., embedding_config_id: _Optional[int] = ..., checkpoint_id: _Optional[int] = ..., epoch: _Optional[int] = ..., padding: _Optional[bytes] = ...) -> None: ...
 
 class MiddlewareStatusRequest(_message.Message):
     __slots__ = ()
@@ -71,7 +75,7 @@ class ShardStatus(_message.Message):
     def __init__(self, shard_index: _Optional[int] = ..., replicas: _Optional[_Iterable[_Union[ReplicaStatus, _Mapping]]] = ...) -> None: ...
 
 class ReplicaStatus(_message.Message):
-    __slots__ = ("address", "ready", "state", "version", "rows", "checkpoint_id", "checkpoint_seconds")
+    __slots__ = ("address", "ready", "state", "version", "rows", "checkpoint_id", "checkpoint_seconds", "epoch_low", "epoch_high")
     ADDRESS_FIELD_NUMBER: _ClassVar[int]
     READY_FIELD_NUMBER: _ClassVar[int]
     STATE_FIELD_NUMBER: _ClassVar[int]
@@ -79,6 +83,8 @@ class ReplicaStatus(_message.Message):
     ROWS_FIELD_NUMBER: _ClassVar[int]
     CHECKPOINT_ID_FIELD_NUMBER: _ClassVar[int]
     CHECKPOINT_SECONDS_FIELD_NUMBER: _ClassVar[int]
+    EPOCH_LOW_FIELD_NUMBER: _ClassVar[int]
+    EPOCH_HIGH_FIELD_NUMBER: _ClassVar[int]
     address: str
     ready: bool
     state: str
@@ -86,7 +92,9 @@ class ReplicaStatus(_message.Message):
     rows: int
     checkpoint_id: int
     checkpoint_seconds: int
-    def __init__(self, address: _Optional[str] = ..., ready: bool = ..., state: _Optional[str] = ..., version: _Optional[int] = ..., rows: _Optional[int] = ..., checkpoint_id: _Optional[int] = ..., checkpoint_seconds: _Optional[int] = ...) -> None: ...
+    epoch_low: int
+    epoch_high: int
+    def __init__(self, address: _Optional[str] = ..., ready: bool = ..., state: _Optional[str] = ..., version: _Optional[int] = ..., rows: _Optional[int] = ..., checkpoint_id: _Optional[int] = ..., checkpoint_seconds: _Optional[int] = ..., epoch_low: _Optional[int] = ..., epoch_high: _Optional[int] = ...) -> None: ...
 
 class DirectionsRequest(_message.Message):
     __slots__ = ()

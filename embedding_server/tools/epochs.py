@@ -1,0 +1,117 @@
+"""`epochs log|revert|hold|release|void`, for whoever looks after what is served."""
+
+from __future__ import annotations
+
+from datetime import datetime as DateTime
+from pathlib import Path
+
+import click
+
+from persia.cli.failures import one_line_failures
+from persia.errors import InvalidInput
+from persia.formats.epoch import Draft, EpochRecord
+from persia.formats.epoch_log import EpochLog
+from persia.formats.layout import PACKET_LIKE, PACKET_MARKER, shard_directories
+
+_DIRECTORY = click.Path(exists=True, file_okay=False, path_type=Path)
+_directory = click.argument("directory", type=_DIRECTORY)
+_why = click.option("--why", default="", help="A few words for those who read the log.")
+
+
+@click.group()
+def epochs() -> None:
+    """Look into the epochs of an incremental_dir, and go back to an earlier one."""
+
+
+@epochs.command("log")
+@_directory
+@click.option("--last", type=click.IntRange(1), default=20, show_default=True, help="How many epochs to print.")
+def log_command(directory: Path, last: int) -> None:
+    """Print the newest epochs in DIRECTORY, and what waits to be committed."""
+    with one_line_failures():
+        log = _read(directory)
+        waiting = [name for name in _complete_packets(directory) if not log.history.is_named(name)]
+        foreign = log.foreign_files()
+    for record in log.history.records[-last:]:
+        click.echo(_line(record))
+    state = "held: packets wait for somebody to commit them" if log.history.held else "servers commit packets as they come"
+    click.echo(f"epoch {log.newest} with {len(log.history.packets)} packets; {state}")
+    if waiting:
+        click.echo(f"{len(waiting)} packets are in no epoch, {waiting[0]} first")
+    for name in foreign:
+        click.echo(f"{log.directory / name} is no record")
+
+
+@epochs.command("revert")
+@_directory
+@click.option("--to", "epoch", type=click.IntRange(0), required=True, help="The epoch whose rows are wanted back.")
+@click.option("--hold", is_flag=True, help="Also hold the log, so that newer packets wait.")
+@_why
+def revert_command(directory: Path, epoch: int, hold: bool, why: str) -> None:
+    """Commit an epoch in DIRECTORY that has the packets of an earlier one.
+
+    The packets since then stay on disk and out of all later epochs. A trainer that commits epochs is told.
+    """
+    with one_line_failures():
+        log = _read(directory)
+        if epoch >= log.newest:
+            raise InvalidInput(f"expected an epoch before the newest one, which is {log.newest}, got {epoch}")
+        record = log.commit_after(log.newest, Draft(revert_to=epoch, hold=hold or None), "operator", why)
+    click.echo(_line(record))
+
+
+@epochs.command("hold")
+@_directory
+@_why
+def hold_command(directory: Path, why: str) -> None:
+    """From now on packets in DIRECTORY wait to be committed."""
+    _commit(directory, Draft(hold=True), why)
+
+
+@epochs.command("release")
+@_directory
+@_why
+def release_command(directory: Path, why: str) -> None:
+    """From now on servers commit packets in DIRECTORY as they come, those that wait first."""
+    _commit(directory, Draft(hold=False), why)
+
+
+@epochs.command("void")
+@_directory
+@click.argument("packets", nargs=-1, required=True)
+@_why
+def void_command(directory: Path, packets: tuple[str, ...], why: str) -> None:
+    """Take PACKETS, such as s0/inc_20261120070757, out of the epochs in DIRECTORY from now on."""
+    _commit(directory, Draft(void=packets), why)
+
+
+def _complete_packets(directory: Path) -> list[str]:
+    """In the order of their names."""
+    found = [path for shard in shard_directories(directory).values() for path in shard.iterdir()]
+    there = [path for path in found if PACKET_LIKE.fullmatch(path.name) and (path / PACKET_MARKER).exists()]
+    return [f"{path.parent.name}/{path.name}" for path in sorted(there, key=lambda path: (path.name, path.parent.name))]
+
+
+def _read(directory: Path) -> EpochLog:
+    log = EpochLog(directory)
+    log.read()
+    return log
+
+
+def _commit(directory: Path, draft: Draft, why: str) -> None:
+    with one_line_failures():
+        log = _read(directory)
+        record = log.commit_after(log.newest, draft, "operator", why)
+    click.echo(_line(record))
+
+
+def _line(record: EpochRecord) -> str:
+    when = DateTime.fromtimestamp(record.unix_ms / 1000).strftime("%Y-%m-%d %H:%M:%S")
+    said = [
+        f"returns to epoch {record.revert_to}" if record.revert_to is not None else "",
+        f"adds {len(record.add)} packets, {record.add[0].packet} first" if record.add else "",
+        f"voids {', '.join(record.void)}" if record.void else "",
+        {True: "held", False: "released", None: ""}[record.hold],
+        record.why,
+    ]
+    return f"{record.epoch}  {when}  {record.by}  {'; '.join(filter(None, said)) or 'begins'}"

@@ -1,0 +1,163 @@
+"""An epoch into the table: its packets in one layer, over that epoch in memory from which the least is missing."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from persia import _core
+from persia.errors import CorruptFile, PersiaError
+from persia.formats.bounds import Bounds
+from persia.formats.committing import committed_files
+from persia.formats.epoch import CommittedPacket
+from persia.formats.epoch_history import Packets
+from persia.formats.packet import Packet, PacketFile
+
+from ..expiry import Expiring
+from ..non_finite import NonFiniteTally
+from .applier import Loaded, load_into, signs_of_packet
+
+__all__ = ["EpochBuilder", "Published", "StalledError", "is_part"]
+
+
+class StalledError(PersiaError):
+    """An epoch cannot be built. `packet`: because of that one of its packets; None: it takes away what cannot be taken away."""
+
+    def __init__(self, epoch: int, packet: str | None, problem: str) -> None:
+        super().__init__(epoch, packet, problem)
+        self.epoch, self.packet, self.problem = epoch, packet, problem
+
+    def __str__(self) -> str:
+        what = "" if self.packet is None else f"packet {self.packet}: "
+        return f"epoch {self.epoch} cannot be built: {what}{self.problem}"
+
+
+@dataclass(frozen=True)
+class Published:
+    """An epoch that lookups are answered from. `packets`: those that came with it, without those that the checkpoint has."""
+
+    epoch: int
+    packets: list[CommittedPacket]
+    changes: int  # rows and deletions
+    version: int  # of the table
+
+
+@dataclass(frozen=True)
+class _Built:
+    epoch: int
+    packets: Packets
+
+
+def is_part(packets: Packets, other: Packets) -> bool:
+    """Whether the others have all of these packets."""
+    return all((there := other.get(name)) and there.has_all_of(packet) for name, packet in packets.items())
+
+
+class EpochBuilder:
+    """For one thread."""
+
+    def __init__(
+        self,
+        table: _core.Table,
+        storage: str,
+        shard: tuple[int, int],
+        root: Path,
+        bounds: Bounds,
+        expiring: Expiring,
+        non_finite: NonFiniteTally,
+    ) -> None:
+        """shard: index and count. root: the directory of packets. bounds: which packets the table's checkpoint has."""
+        self._table, self._storage, self._shard, self._root, self._bounds = table, storage, shard, root, bounds
+        self._expiring, self._non_finite = expiring, non_finite
+        self.version = 0  # of the table, when the current epoch began
+        self._built = [_Built(0, {})]  # the epochs that the table may still hold, the current one last
+
+    @property
+    def epoch(self) -> int:
+        """The current one."""
+        return self._built[-1].epoch
+
+    @property
+    def packets(self) -> Packets:
+        """Those of the current epoch."""
+        return self._built[-1].packets
+
+    def build(self, epoch: int, packets: Packets) -> Published:
+        """Publishes the epoch, which has these packets.
+
+        Raises StalledError: then the table is as it was.
+        """
+        onto = self._nearest(packets)
+        if onto is None:
+            oldest = self._built[0].epoch
+            problem = (
+                f"it takes away packets that epoch {oldest}, the oldest one in memory, has; a restart of this server builds it"
+            )
+            raise StalledError(epoch, None, problem)
+        layer = _core.Layer(self._storage)
+        added = [packet for packet in packets.values() if onto.packets.get(packet.packet) != packet]
+        loaded = [self._load(step, layer, epoch) for step in self._steps(added, onto.packets)]
+        size = layer.size
+        self.version = self._expiring.begin_epoch(layer, epoch, onto.epoch)
+        for one in loaded:
+            for path, found in one.non_finite if one is not None else ():
+                self._non_finite.note(path, found)
+        self._built.append(_Built(epoch, packets))
+        self._forget_what_the_table_has_not()
+        return Published(epoch, [packet for packet in added if not self.is_old(packet)], size, self.version)
+
+    def is_old(self, packet: CommittedPacket) -> bool:
+        """Whether the table's checkpoint has it."""
+        return self._bounds.has(packet.shard, packet.unix_seconds)
+
+    def _nearest(self, packets: Packets) -> _Built | None:
+        """The newest epoch in the table that has no packet which these have not."""
+        return next((built for built in reversed(self._built) if is_part(built.packets, packets)), None)
+
+    def _forget_what_the_table_has_not(self) -> None:
+        low = self._table.status().epoch_low
+        self._built = [built for built in self._built if built.epoch >= low]
+
+    def _steps(self, added: list[CommittedPacket], before: Packets) -> Iterator[tuple[CommittedPacket, bool]]:
+        """In the order of packets, from the first one that is added on: which one, and whether it is in the table already."""
+        new = sorted((packet for packet in added if not self.is_old(packet)), key=lambda packet: packet.key)
+        if not new:
+            return
+        names = {packet.packet for packet in new}
+        there = [packet for packet in before.values() if packet.key > new[0].key and packet.packet not in names]
+        for packet in sorted(new + [one for one in there if not self.is_old(one)], key=lambda packet: packet.key):
+            yield packet, packet.packet not in names
+
+    def _load(self, step: tuple[CommittedPacket, bool], layer: _core.Layer, epoch: int) -> Loaded | None:
+        """What a packet says goes over what older ones have said; of one in the table, the older ones say nothing."""
+        committed, is_there = step
+        packet = self._packet(committed)
+        try:
+            if is_there or layer.has_ends:
+                for signs in signs_of_packet(packet):
+                    layer.forget(signs)
+            if is_there:
+                return None
+            loaded = load_into(layer, packet, self._shard, refuse_non_finite=self._non_finite.refuse)
+            self._expect_as_committed(committed, packet, loaded)
+        except (PersiaError, OSError, MemoryError) as error:
+            raise StalledError(epoch, committed.packet, str(error) or repr(error)) from error
+        return loaded
+
+    def _expect_as_committed(self, committed: CommittedPacket, packet: Packet, loaded: Loaded) -> None:
+        now = committed_files(packet.directory, [file.name for file in committed.files], loaded.manifest)
+        for expected, got in zip(committed.files, now, strict=True):
+            if got != expected:
+                what = "{0.bytes} bytes of CRC-32 {0.crc32}"
+                raise CorruptFile(
+                    str(packet.directory / got.name), f"{what.format(expected)}, by the epoch's record", what.format(got), 0
+                )
+        if loaded.key != committed.key:
+            expected_at = f"a packet of second {committed.unix_seconds}, by the epoch's record"
+            raise CorruptFile(str(packet.directory), expected_at, f"one of second {loaded.key[0]}", 0)
+
+    def _packet(self, committed: CommittedPacket) -> Packet:
+        """As it was committed: without the times of its files."""
+        files = tuple(PacketFile(file.name, file.bytes, 0) for file in committed.files)
+        return Packet(self._root / committed.packet, committed.shard, files)

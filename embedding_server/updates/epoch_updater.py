@@ -1,0 +1,205 @@
+"""Packets by epochs: what is complete is committed, and what is committed is built, epoch by epoch."""
+
+from __future__ import annotations
+
+import logging
+import time
+from pathlib import Path
+
+from persia.errors import CorruptFile, PersiaError
+from persia.formats.bounds import Bounds
+from persia.formats.committing import committed_packet
+from persia.formats.epoch import CommittedPacket, Draft
+from persia.formats.epoch_log import EpochLog
+from persia.formats.packet import Packet
+
+from .epoch_builder import EpochBuilder, Published, StalledError, is_part
+from .finder import Finder
+from .follower import EpochFacts, Follower
+from .journal import Journal
+from .ledger import Settled
+from .pruning import Pruner
+
+__all__ = ["EpochUpdater"]
+
+log = logging.getLogger(__name__)
+
+# Until an epoch that could not be built is tried again.
+RETRY_SECONDS = 1.0
+# So many epochs before the newest one are built at a start, so that routers which read at one of them find it.
+EARLIER_AT_START = 2
+
+
+class EpochUpdater(Follower):
+    """For a server with epochs. It commits packets that no record names, unless the log is held."""
+
+    def __init__(
+        self,
+        builder: EpochBuilder,
+        epoch_log: EpochLog,
+        finder: Finder,
+        journal: Journal,
+        bounds: Bounds,
+        pruner: Pruner | None = None,
+    ) -> None:
+        """As a Follower."""
+        super().__init__(finder, journal, bounds, pruner)
+        self._builder, self._log = builder, epoch_log
+        self._waiting: dict[str, Packet] = {}  # that were found, and are not in the current epoch, by their names in records
+        self._stalled = ""
+        self._stalled_since = 0.0
+        self._blocked: StalledError | None = None
+        self._tried = (0, 0.0)  # up to which epoch, and when, what is blocked was tried
+
+    def epochs(self) -> EpochFacts:
+        """For any thread."""
+        history, stalled = self._log.history, self._stalled
+        for_seconds = time.monotonic() - self._stalled_since if stalled else 0.0
+        return EpochFacts(history.newest, stalled, for_seconds, history.held, len(self._waiting))
+
+    def catch_up(self) -> None:
+        """As a Follower; also waits until some epoch is built, for rows of none would be mixed with those of epochs."""
+        super().catch_up()
+        while self._stalled and self._builder.epoch == 0 and not self.stopping:
+            time.sleep(RETRY_SECONDS)
+            self.scan()
+        self.delays.clear()
+
+    def take(self, packets: list[Packet]) -> None:
+        """Commits the packets, where that is this server's to do, and builds all epochs that are committed."""
+        self._waiting |= {_name_of(packet): packet for packet in packets}
+        damage = self._read_log()
+        if damage is None:
+            try:
+                self._commit()
+                self.problems.note("commit", None)
+            except OSError as error:
+                self.problems.note("commit", f"packets cannot be committed to {self._log.directory}: {error}")
+        blocked = self._build()
+        self._settle()
+        self._say_stalled(str(damage or blocked or ""))
+
+    def _read_log(self) -> CorruptFile | None:
+        try:
+            self._log.read()
+        except CorruptFile as error:
+            return error
+        return None
+
+    # Committing.
+
+    def _commit(self) -> None:
+        history = self._log.history
+        if history.held or (history.newest and not any(map(self._is_open, self._waiting))):
+            return
+        if not self._log.directory.parent.is_dir():
+            return  # the disk is mounted later
+        checked = [packet for name in list(self._waiting) if self._is_open(name) and (packet := self._checked(name))]
+        while not history.held:
+            add = [packet for packet in checked if self._is_open(packet.packet) and self._has_its_place(packet)]
+            void = [packet.packet for packet in checked if self._is_open(packet.packet) and packet not in add]
+            if history.newest and not add and not void:
+                return
+            if self._log.commit(Draft(add=tuple(add), void=tuple(void)), "server", _why(void)):
+                return
+            self._log.read()  # somebody else was first
+
+    def _is_open(self, name: str) -> bool:
+        return self._log.history.is_open(name, {file.name for file in self._waiting[name].files})
+
+    def _checked(self, name: str) -> CommittedPacket | None:
+        """None: it is broken, or in the checkpoint."""
+        packet = self._waiting[name]
+        try:
+            committed = committed_packet(packet.directory)
+        except (PersiaError, OSError, MemoryError) as error:
+            del self._waiting[name]
+            self._refuse(packet, error)
+            return None
+        if self._builder.is_old(committed):
+            del self._waiting[name]
+            self._note(Settled(committed.key, packet))
+            return None
+        return committed
+
+    def _has_its_place(self, packet: CommittedPacket) -> bool:
+        """False: a newer one is gone from the disk, so nobody can tell any more which rows of this one are current."""
+        newer = (one for one in self._log.history.packets.values() if one.key > packet.key and not self._builder.is_old(one))
+        return all((self._log.directory.parent / one.packet).exists() for one in newer)
+
+    # Building.
+
+    def _build(self) -> StalledError | None:
+        """Builds what can be built; returns what hinders the newest epoch."""
+        newest = self._log.newest
+        if self._blocked is not None and self._tried[0] == newest and time.monotonic() < self._tried[1] + RETRY_SECONDS:
+            return self._blocked
+        blocked: StalledError | None = None
+        for epoch in range(self._first(newest), newest + 1):
+            packets = self._log.history.packets_at(epoch)
+            if self.stopping or (blocked is not None and blocked.packet in packets):
+                continue  # it would fail by the same packet
+            try:
+                self._tell(self._builder.build(epoch, packets))
+                blocked = None
+            except StalledError as error:
+                blocked = blocked or error
+        self._blocked, self._tried = blocked, (newest, time.monotonic())
+        return blocked
+
+    def _first(self, newest: int) -> int:
+        """The epoch to begin with. At a start all before it comes in one go."""
+        if self._builder.epoch:
+            return self._builder.epoch + 1
+        last = self._log.history.packets_at(newest)
+        for epoch in range(max(1, newest - EARLIER_AT_START), newest):
+            if is_part(self._log.history.packets_at(epoch), last):
+                return epoch
+        return newest
+
+    def _tell(self, published: Published) -> None:
+        now = time.time()
+        for packet in published.packets:
+            self.delays.observe(max(0.0, now - packet.unix_seconds))
+        self.packets_applied += len(published.packets)
+        log.info(
+            "epoch %d: %d packets, %d rows, version %d",
+            published.epoch,
+            len(published.packets),
+            published.changes,
+            published.version,
+        )
+
+    def _settle(self) -> None:
+        """Packets that are as an epoch has them, or that no epoch is to have, need not be looked at any more."""
+        for name, packet in list(self._waiting.items()):
+            built = self._builder.packets.get(name)
+            if built is not None and {(file.name, file.size) for file in packet.files} <= {
+                (file.name, file.bytes) for file in built.files
+            }:
+                version = None if self._builder.is_old(built) else self._builder.version
+                self._note(Settled(built.key, packet, version=version))
+            elif built is not None or self._is_open(name) or name in self._log.history.packets:
+                self._finder.rest(packet)  # what it waits for is not a change of its own
+                continue
+            del self._waiting[name]
+            self._finder.rest(packet)
+
+    def _say_stalled(self, problem: str) -> None:
+        if problem and not self._stalled:
+            self._stalled_since = time.monotonic()
+        self._stalled = problem
+        self.problems.note("epochs", problem or None)
+
+    def _forget(self, directories: list[Path]) -> None:
+        for directory in directories:
+            self._waiting.pop(f"{directory.parent.name}/{directory.name}", None)
+        super()._forget(directories)
+
+
+def _name_of(packet: Packet) -> str:
+    return f"{packet.directory.parent.name}/{packet.directory.name}"
+
+
+def _why(void: list[str]) -> str:
+    return "the voided packets are older than one whose files are deleted" if void else ""

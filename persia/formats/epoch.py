@@ -1,0 +1,125 @@
+"""The commit record of an epoch: which packets come to the rows with it, and which go.
+
+Records are numbered from 1 without gaps, and each names the checksum of the one before it. A record is never changed.
+"""
+
+from __future__ import annotations
+
+import re
+import zlib
+from pathlib import Path
+from typing import Annotated, Literal
+
+import msgspec
+from msgspec import Meta
+
+from persia.errors import CorruptFile
+
+from .packet import PacketKey
+
+__all__ = ["NO_PARENT", "CommittedFile", "CommittedPacket", "Draft", "EpochRecord", "checksum", "parse_record"]
+
+NO_PARENT = "00000000"  # the checksum in the first record
+
+_MAX_BYTES = 64 << 20
+_Count = Annotated[int, Meta(ge=0, le=2**63 - 1)]
+_Epoch = Annotated[int, Meta(ge=1, le=2**63 - 1)]
+_Crc32 = Annotated[str, Meta(pattern=r"^[0-9a-f]{8}\Z")]
+_Label = Annotated[str, Meta(pattern=r"^s[0-9]{1,18}/inc_[0-9]+\Z")]
+
+
+class CommittedFile(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=True):
+    """A file of a packet as it was when the packet was committed."""
+
+    name: Annotated[str, Meta(pattern=r"^[^/\x00]+\.(inc|del|ttl)\Z")]
+    bytes: _Count
+    crc32: _Crc32
+
+
+class CommittedPacket(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """`packet` is its directory below `incremental_dir`, as `s0/inc_20261120070757`; `unix_seconds` the latest of its files."""
+
+    packet: _Label
+    unix_seconds: _Count
+    files: tuple[CommittedFile, ...]
+
+    @property
+    def shard(self) -> int:
+        """The training shard."""
+        return int(self.packet.partition("/")[0][1:])
+
+    @property
+    def key(self) -> PacketKey:
+        """Its place in the order of packets."""
+        return self.unix_seconds, self.packet.partition("/")[2], self.shard
+
+    def has_all_of(self, other: CommittedPacket) -> bool:
+        """Whether it is the other one, or what became of it when files were added."""
+        return self.packet == other.packet and set(self.files) >= set(other.files)
+
+
+class Draft(msgspec.Struct, frozen=True, kw_only=True):
+    """What a record is to say. `revert_to` goes with none of the other two.
+
+    `hold`: from here on no server commits packets of its own accord, or (False) they do again; None: as before.
+    """
+
+    add: tuple[CommittedPacket, ...] = ()
+    void: tuple[str, ...] = ()
+    revert_to: int | None = None
+    hold: bool | None = None
+
+
+class EpochRecord(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, forbid_unknown_fields=True):
+    """`unix_ms`, `by` and `why` are for people: nothing is decided by them."""
+
+    format: Annotated[int, Meta(ge=1, le=1)]
+    epoch: _Epoch
+    parent_crc32: _Crc32
+    unix_ms: _Count
+    by: Literal["server", "trainer", "operator"]
+    add: tuple[CommittedPacket, ...] = ()
+    void: tuple[_Label, ...] = ()
+    revert_to: _Count | None = None
+    hold: bool | None = None
+    why: str = ""
+
+    def to_bytes(self) -> bytes:
+        return msgspec.json.encode(self) + b"\n"
+
+
+def checksum(record: bytes) -> str:
+    """By which the next record knows this one."""
+    return f"{zlib.crc32(record):08x}"
+
+
+def parse_record(path: Path, data: bytes, epoch: int, parent_crc32: str) -> EpochRecord:
+    """The record in the file `path`, which has these bytes and has to be that of `epoch` after that parent.
+
+    Raises:
+        CorruptFile: it is no record, contradicts itself, or does not follow on that parent.
+    """
+    if len(data) > _MAX_BYTES:
+        raise CorruptFile(str(path), f"at most {_MAX_BYTES} bytes", f"{len(data)}", _MAX_BYTES)
+    try:
+        record = msgspec.json.decode(data, type=EpochRecord)
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        byte = re.search(r"\(byte (\d+)\)", str(error))
+        raise CorruptFile(str(path), "the commit record of an epoch", str(error), int(byte[1]) if byte else 0) from None
+    if record.epoch != epoch:
+        raise CorruptFile(str(path), f"the record of epoch {epoch}", f"that of epoch {record.epoch}", 0)
+    if record.parent_crc32 != parent_crc32:
+        raise CorruptFile(
+            str(path), f"a record whose parent has the CRC-32 {parent_crc32}", f"one of another log: {record.parent_crc32}", 0
+        )
+    names = [added.packet for added in record.add] + list(record.void)
+    if len(set(names)) != len(names):
+        raise CorruptFile(str(path), "each packet once", ", ".join(names), 0)
+    if record.revert_to is not None and (names or record.revert_to >= epoch):
+        raise CorruptFile(
+            str(path),
+            f"a return to an epoch before {epoch}, and nothing else",
+            f"one to {record.revert_to}, {len(names)} packets",
+            0,
+        )
+    return record

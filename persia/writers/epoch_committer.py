@@ -1,0 +1,59 @@
+"""Epochs as a trainer makes them: it says which packets belong together."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable
+from pathlib import Path
+
+from persia.formats.committing import committed_packet
+from persia.formats.epoch import Draft
+from persia.formats.epoch_log import EpochLog
+
+__all__ = ["EpochCommitter"]
+
+
+class EpochCommitter:
+    """Commits packets to `incremental_dir`, one epoch after the other. For one thread; usually the chief of a training.
+
+    From the first one on, servers commit no packets of their own accord: what is in an epoch is for the trainer to say, until
+    `persia-launcher epochs release` gives it back to the servers.
+
+    An epoch follows on the newest one that the committer knows. If somebody else has committed since, such as an operator who
+    went back to an earlier epoch, that raises Superseded, and a trainer that lived through it does not write on top of it
+    unawares.
+    """
+
+    def __init__(self, incremental_dir: str | os.PathLike[str]) -> None:
+        """Makes the directory if need be, reads the log, and holds it. Raises CorruptFile, OSError, Superseded."""
+        self._root = Path(incremental_dir)
+        self._root.mkdir(parents=True, exist_ok=True)
+        self._log = EpochLog(self._root)
+        self.newest = self._log.read()
+        if not self._log.history.held:
+            self._commit(Draft(hold=True))
+
+    def commit(self, packets: Iterable[str | os.PathLike[str]]) -> int:
+        """Makes an epoch of the packets, whose directories IncrementalDumper.flush() returned; returns its number.
+
+        When this returns, the record is on disk. Rows that several packets have end as the newest packet has them.
+
+        Raises:
+            Superseded: somebody else has committed since. Nothing was committed; see refresh().
+            InvalidInput, CorruptFile: a packet is not complete, or broken. Nothing was committed.
+            OSError: the disk refuses. Whether the epoch was committed, refresh() tells.
+        """
+        add = tuple(committed_packet(Path(packet)) for packet in packets)
+        return self._commit(Draft(add=add))
+
+    def refresh(self) -> int:
+        """Takes notice of what others have committed, so that the next epoch follows on it. Returns the newest epoch.
+
+        Raises CorruptFile, OSError.
+        """
+        self.newest = self._log.read()
+        return self.newest
+
+    def _commit(self, draft: Draft) -> int:
+        self.newest = self._log.commit_after(self.newest, draft, "trainer").epoch
+        return self.newest

@@ -1,0 +1,33 @@
+"""Commit records of epochs for tests, without the disk that they would speak of."""
+
+from __future__ import annotations
+
+from persia.formats.epoch import NO_PARENT, CommittedFile, CommittedPacket, EpochRecord
+
+
+def committed(second: int, *names: str, shard: int = 0) -> CommittedPacket:
+    """A packet of that second, with these files."""
+    files = tuple(CommittedFile(name, 48, f"{second:08x}") for name in names or ("0_0.inc",))
+    return CommittedPacket(f"s{shard}/inc_2026010100{second:04d}", 1_800_000_000 + second, files)
+
+
+def record(
+    epoch: int,
+    *add: CommittedPacket,
+    void: tuple[str, ...] = (),
+    revert_to: int | None = None,
+    hold: bool | None = None,
+    parent_crc32: str = NO_PARENT,
+) -> EpochRecord:
+    """Whose parent is of no account unless somebody reads it from a disk."""
+    return EpochRecord(
+        format=1,
+        epoch=epoch,
+        parent_crc32=parent_crc32,
+        unix_ms=0,
+        by="server",
+        add=add,
+        void=void,
+        revert_to=revert_to,
+        hold=hold,
+    )

@@ -1,0 +1,112 @@
+"""What a chain of records makes, without a disk: against a naive reading of the rules, whatever the records say."""
+
+from __future__ import annotations
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from persia.formats.epoch import EpochRecord
+from persia.formats.epoch_history import EpochHistory, packets_at
+from tests.support.records import committed, record
+
+
+def history_of(*records: EpochRecord) -> EpochHistory:
+    history = EpochHistory()
+    for one in records:
+        history.append(one)
+    return history
+
+
+def seconds(history: EpochHistory, epoch: int) -> set[int]:
+    return {packet.unix_seconds - 1_800_000_000 for packet in history.packets_at(epoch).values()}
+
+
+def test_an_epoch_has_the_packets_of_the_one_before_and_its_own() -> None:
+    history = history_of(record(1), record(2, committed(1)), record(3, committed(2), committed(3)))
+    assert [seconds(history, epoch) for epoch in range(4)] == [set(), set(), {1}, {1, 2, 3}]
+
+
+def test_a_return_is_an_epoch_of_its_own_and_what_it_leaves_is_not_added_by_itself() -> None:
+    history = history_of(record(1, committed(1)), record(2, committed(2)), record(3, revert_to=1), record(4, committed(3)))
+    assert [seconds(history, epoch) for epoch in (2, 3, 4)] == [{1, 2}, {1}, {1, 3}]
+    assert not history.is_open(committed(2).packet, {"0_0.inc", "0_1.inc"})
+    assert history.is_open(committed(4).packet, {"0_0.inc"})
+
+
+def test_a_return_to_where_the_packets_were_brings_them_back() -> None:
+    history = history_of(record(1, committed(1)), record(2, committed(2)), record(3, revert_to=1), record(4, revert_to=2))
+    assert seconds(history, 4) == {1, 2}
+
+
+def test_a_packet_that_was_voided_comes_back_only_when_it_is_added_again() -> None:
+    bad = committed(2)
+    history = history_of(record(1, committed(1), bad), record(2, void=(bad.packet,)), record(3, revert_to=1), record(4, bad))
+    assert [seconds(history, epoch) for epoch in (2, 3, 4)] == [{1}, {1}, {1, 2}]
+    assert not history.is_open(bad.packet, {"0_0.inc"})
+
+
+def test_a_packet_with_more_files_takes_the_place_of_the_one_before() -> None:
+    grown = committed(1, "0_0.inc", "0_1.inc")
+    history = history_of(record(1, committed(1)), record(2, grown))
+    assert history.packets == {grown.packet: grown}
+    assert grown.has_all_of(committed(1)) and not committed(1).has_all_of(grown)
+    assert [history.is_open(grown.packet, {"0_0.inc", "0_1.inc", *more}) for more in ((), ("0_2.inc",))] == [False, True]
+    history.append(record(3, revert_to=1))
+    assert not history.is_open(grown.packet, {"0_0.inc", "0_1.inc"})  # what the return has left behind
+
+
+def test_a_log_is_held_until_a_record_releases_it() -> None:
+    history = EpochHistory()
+    held = []
+    for epoch, hold in enumerate((None, True, None, False, None), 1):
+        history.append(record(epoch, hold=hold))
+        held.append(history.held)
+    assert held == [False, True, True, False, False]
+
+
+def naive(records: list[EpochRecord], epoch: int) -> set[str]:
+    """By what each record says of itself: the packets of the epochs in its line of descent, less what was voided on the way."""
+    line: list[EpochRecord] = []
+    at = epoch
+    while at:
+        line.insert(0, records[at - 1])
+        before = records[at - 1].revert_to
+        at = at - 1 if before is None else before
+    kept = {packet.packet for one in line for packet in one.add}
+    for name in set(kept):
+        added = [one.epoch for one in records[:epoch] if any(packet.packet == name for packet in one.add)]
+        void = [one.epoch for one in records[:epoch] if name in one.void]
+        if void and max(void) > max(added):
+            kept.discard(name)
+    return kept
+
+
+CHANGES = st.lists(
+    st.tuples(st.sampled_from(["add", "void", "revert", "hold"]), st.integers(0, 30), st.integers(1, 9)), max_size=25
+)
+
+
+@given(CHANGES)
+def test_any_chain_makes_what_its_rules_say(changes: list[tuple[str, int, int]]) -> None:
+    records: list[EpochRecord] = []
+    history = EpochHistory()
+    for what, where, second in changes:
+        epoch = len(records) + 1
+        packet = committed(second)
+        match what:
+            case "add":
+                one = record(epoch, packet)
+            case "void":
+                one = record(epoch, void=(packet.packet,))
+            case "revert":
+                one = record(epoch, revert_to=where % epoch)
+            case _:
+                one = record(epoch, hold=bool(second % 2))
+        records.append(one)
+        history.append(one)
+        assert history.packets == packets_at(records, epoch) == history.packets_at(epoch)
+        assert history.packets.keys() == naive(records, epoch)
+    for epoch in range(len(records) + 1):
+        assert history.packets_at(epoch).keys() == naive(records, epoch)  # whatever came later
+    said = {name for one in records for name in (*one.void, *(packet.packet for packet in one.add))}
+    assert {name for second in range(1, 10) if history.is_named(name := committed(second).packet)} == said
