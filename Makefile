@@ -15,6 +15,8 @@ SHELL := bash
 .NOTPARALLEL:
 
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
+# Where the environment forbids it, each of the many processes of a test would compile all of its modules again.
+export PYTHONDONTWRITEBYTECODE :=
 comma := ,
 space := $(subst ,, )
 BIN := $(abspath $(VENV))/bin
@@ -181,11 +183,12 @@ wheel: setup  ## build sdist and wheel into dist/, and try the wheel outside of 
 
 # The oldest generator that our lower bounds allow: newer ones write code that refuses older runtimes, and users of TorchServe
 # have these.
-proto: setup  ## write the stubs of protos/ anew
+proto: setup  ## write the messages of protos/ anew, and the stubs of our own services
 	[ -x build/proto/bin/python ] || $(PYTHON) -m venv build/proto
 	build/proto/bin/python -m pip install --quiet 'grpcio-tools==1.62.3' 'setuptools<80'
-	build/proto/bin/python -W ignore -m grpc_tools.protoc -Iprotos --python_out=. --pyi_out=. --grpc_python_out=. \
+	build/proto/bin/python -W ignore -m grpc_tools.protoc -Iprotos --python_out=. --pyi_out=. \
 		$(sort $(shell find protos -name '*.proto'))
+	build/proto/bin/python -W ignore -m grpc_tools.protoc -Iprotos --grpc_python_out=. $(sort $(wildcard protos/persia/v1/*.proto))
 
 lock: setup  ## write constraints.txt anew; PYTHONS=... names one interpreter for each CPython version
 	$(PY) .ci/lock.py $(PYTHONS)

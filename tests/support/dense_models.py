@@ -6,7 +6,7 @@ import os
 import re
 import subprocess
 import sys
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from pathlib import Path
 
 import torch
@@ -58,16 +58,24 @@ def page_blocks() -> list[str]:
     return re.findall(r"^```python\n(.*?)^```", PAGE.read_text(), re.MULTILINE | re.DOTALL)
 
 
-def write_models(directory: Path, model: str, files: Collection[str]) -> None:
-    """The files that the page's code writes of a model that is not the page's, but one of those above."""
-    directory.mkdir()
+def write_models(directory: Path, files: Mapping[str, Collection[str]]) -> None:
+    """Directories `One` and `Two`, with the files that the page's code writes of these models instead of its own.
+
+    One process writes all of them, so that torch is imported once. The compiler is asked for the least: no look for vector
+    instructions, no headers that are compiled beforehand, and no speed. Each of them takes longer than the model.
+    """
     _, *blocks = page_blocks()
-    unwanted = [f'"{file}"' for file in FILES if file not in files]
-    writing = [block for block in blocks if not any(file in block for file in unwanted)]
-    lines = ["import torch", "from tests.support import dense_models", f"model = dense_models.{model}().eval()"]
-    lines += ["dense, embeddings = dense_models.tensors(3)", *writing]
+    lines = ["import os, torch, torch._inductor.config", "from tests.support import dense_models"]
+    lines += ["torch._inductor.config.aot_inductor.precompile_headers = False"]
+    for model, wanted in files.items():
+        (directory / model).mkdir()
+        unwanted = [f'"{file}"' for file in FILES if file not in wanted]
+        writing = "\n".join(block for block in blocks if not any(file in block for file in unwanted))
+        if model == "Two":  # whose names ONNX does not know by itself
+            writing = writing.replace('"dense.onnx"', '"dense.onnx", output_names=["ctr", "both"]')
+        lines += [f"os.chdir({str(directory / model)!r})", f"model = dense_models.{model}().eval()"]
+        lines += ["dense, embeddings = dense_models.tensors(3)", writing]
+    environment = {"PYTHONPATH": str(ROOT), "TORCHINDUCTOR_CACHE_DIR": str(directory / "cache")}
+    environment |= {"TORCHINDUCTOR_VEC_ISA_OK": "0", "AOT_INDUCTOR_COMPILE_WRAPPER_OPT_LEVEL": "O0"}
     code = "\n".join(lines)
-    if model == "Two":  # whose names ONNX does not know by itself
-        code = code.replace('"dense.onnx"', '"dense.onnx", output_names=["ctr", "both"]')
-    environment = {**os.environ, "PYTHONPATH": str(ROOT), "TORCHINDUCTOR_CACHE_DIR": str(directory / "cache")}
-    subprocess.run([sys.executable, "-c", code], cwd=directory, check=True, env=environment)
+    subprocess.run([sys.executable, "-c", code], cwd=directory, check=True, env={**os.environ, **environment})

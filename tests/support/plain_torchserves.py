@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import os
 import shutil
 import subprocess
 import sys
@@ -11,6 +12,7 @@ from pathlib import Path
 
 from persia.system.java import find_java
 from tests.support.servers import PATIENCE, free_port, wait_until
+from tests.support.torchserves import LATE_TORCH
 
 __all__ = ["PlainTorchServe"]
 
@@ -46,7 +48,9 @@ class PlainTorchServe:
         ]
         self._log = directory / "java.log"
         with self._log.open("wb") as log:
-            self._process = subprocess.Popen(command, cwd=directory, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
+            self._process = subprocess.Popen(
+                command, cwd=directory, stdin=subprocess.DEVNULL, stdout=log, stderr=log, env={**os.environ, **LATE_TORCH}
+            )
 
     def wait_started(self) -> None:
         """Until it listens."""

@@ -20,7 +20,6 @@ import pytest
 from persia.batch import IDTypeFeature, PersiaBatch
 from persia.ctx import InferCtx
 from persia.errors import DeadlineExceeded, Unavailable
-from persia.routing.forwarded import _its_milliseconds
 from persia.serving.server import Server
 from tests.support.middlewares import Deployment
 from tests.support.replicas import GOLDEN_BATCH, Replicas, assert_golden, golden_batch, router_of, stopped
@@ -67,11 +66,6 @@ def test_a_shard_that_hangs_is_named_through_the_middleware(contexts: list[Infer
         for context in contexts:
             # On a busy machine a middleware may be late with its word.
             wait_until(functools.partial(lambda context: named in why_not(context, 0.5), context), "the shard is named")
-
-
-@pytest.mark.parametrize(("seconds", "milliseconds"), [(0.0, 1), (0.5, 450), (10.0, 9_950), (float("inf"), 2**32 - 1)], ids=str)
-def test_a_middleware_is_given_less_time_than_its_caller_has(seconds: float, milliseconds: int) -> None:
-    assert _its_milliseconds(seconds) == milliseconds
 
 
 def why_not(context: InferCtx, seconds: float) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from threading import Event
@@ -12,6 +13,7 @@ import pytest
 from typing_extensions import Self
 
 from persia.ctx import InferCtx
+from persia.errors import DeadlineExceeded
 from persia.routing.lookup import RouterOptions
 from persia.rpc.wire import DIRECTIONS, FORWARD, MIDDLEWARE_STATUS
 from persia.serving.server import Server
@@ -35,13 +37,19 @@ class Guide:
         self._stub = middleware.stub
         self.directions: pb.DirectionsResponse = self._stub.Directions(pb.DirectionsRequest())
         self.asked = 0
+        self.milliseconds: list[int] = []  # that callers have given it for their lookups
         self.speaks = Event()
         self.speaks.set()
         self._server = Server([])
         self._server.add_unary(MIDDLEWARE_STATUS, pb.MiddlewareStatusRequest, self._stub.Status)
-        self._server.add_unary(FORWARD, pb.ForwardRequest, self._stub.Forward)
+        self._server.add_unary(FORWARD, pb.ForwardRequest, self._forward)
         self._server.add_unary(DIRECTIONS, pb.DirectionsRequest, self._direct)
         self.address = self._server.listen("127.0.0.1:0")
+
+    def _forward(self, request: pb.ForwardRequest) -> pb.ForwardResponse:
+        self.milliseconds.append(request.timeout_ms)
+        response: pb.ForwardResponse = self._stub.Forward(request)
+        return response
 
     def _direct(self, _request: pb.DirectionsRequest) -> pb.DirectionsResponse:
         directions = self.directions
@@ -144,3 +152,22 @@ def test_a_batch_that_does_not_fit_the_directions_is_left_to_the_middleware(guid
     guide.directions.embedding_config = json.dumps(config).encode()
     with InferCtx([guide.address], options=PATIENT) as context:
         wait_until(lambda: look(context) and guide.asked > 3, "lookups are answered while the directions are followed")
+
+
+@pytest.mark.parametrize(
+    ("seconds", "most", "least"),
+    [(0.4, 360, 1), (PATIENCE, 1000 * PATIENCE - 50, 900 * PATIENCE), (float("inf"), 2**32 - 1, 2**32 - 1)],
+    ids=["a tenth less", "50 ms less", "as much as can be said"],
+)
+def test_a_middleware_is_given_less_time_than_its_caller_has(guide: Guide, seconds: float, most: int, least: int) -> None:
+    with InferCtx([guide.address], timeout=PATIENCE, options=replace(PATIENT, clients_ask_shards=False)) as context:
+        assert look(context)
+        guide.milliseconds.clear()
+
+        def has_come() -> bool:
+            with suppress(DeadlineExceeded):  # a busy machine may need all of it
+                context.get_embedding_from_bytes(BATCH, timeout=seconds)
+            return bool(guide.milliseconds)
+
+        wait_until(has_come, "the middleware is asked")
+    assert least <= guide.milliseconds[0] <= most

@@ -31,8 +31,7 @@ KINDS = dict(zip(FILES, (Kind.TORCHSCRIPT, Kind.EXPORTED, Kind.COMPILED, Kind.ON
 def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Directories `One` and `Two`, by their outputs. To compile a model takes so long that it is done of one alone."""
     directory = tmp_path_factory.mktemp("models")
-    write_models(directory / "One", "One", QUICK_FILES)
-    write_models(directory / "Two", "Two", FILES)
+    write_models(directory, {"One": QUICK_FILES, "Two": FILES})
     return directory
 
 
