@@ -7,7 +7,7 @@ from pathlib import Path
 
 from persia import _core
 from persia.formats.bounds import Bounds
-from persia.formats.checkpoint import open_checkpoint
+from persia.formats.checkpoint import Checkpoint, open_checkpoint
 from persia.formats.epoch_log import EpochLog
 from persia.formats.sign_files import read_sign_file
 
@@ -44,6 +44,7 @@ def make_updates(
     journal: Journal,
     expiring: Expiring,
     non_finite: NonFiniteTally,
+    checkpoint: Checkpoint | None,
 ) -> UpdateThread:
     """Not started. bounds: which packets the table's checkpoint has."""
     root = options.incremental_dir
@@ -51,7 +52,7 @@ def make_updates(
     finder, pruner = Finder(root), _make_pruner(root, options)
     follower: Follower
     if options.epochs:
-        builder = EpochBuilder(table, options.storage, options.place, root, bounds, expiring, non_finite)
+        builder = EpochBuilder(table, options.storage, options.place, root, bounds, expiring, non_finite, checkpoint)
         follower = EpochUpdater(builder, EpochLog(root), finder, journal, bounds, pruner)
     else:
         applier = Applier(table, options.storage, options.place, expiring, non_finite)

@@ -146,7 +146,7 @@ class ShardServer:
         if journal is not None:
             self.state = f"catching up with {options.incremental_dir}"
             bounds = checkpoint.bounds if checkpoint else Bounds()
-            self._updates = following.make_updates(table, options, bounds, journal, self._expiring, self.non_finite)
+            self._updates = following.make_updates(table, options, bounds, journal, self._expiring, self.non_finite, checkpoint)
             self._updates.updater.catch_up()
             self._updates.start()
         self._expiring.sweep()

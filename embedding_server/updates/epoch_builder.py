@@ -2,27 +2,34 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Set
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
 
 from persia import _core
 from persia.errors import CorruptFile, PersiaError
 from persia.formats.bounds import Bounds
+from persia.formats.checkpoint import Checkpoint, open_checkpoint
 from persia.formats.committing import committed_files
 from persia.formats.epoch import CommittedPacket
 from persia.formats.epoch_history import Packets
 from persia.formats.packet import Packet, PacketFile
+from persia.signs import shard_of
 
 from ..expiry import Expiring
 from ..non_finite import NonFiniteTally
 from .applier import Loaded, load_into, signs_of_packet
+from .epoch_return import put_again, put_from_checkpoint
 
 __all__ = ["EpochBuilder", "Published", "StalledError", "is_part"]
 
 
 class StalledError(PersiaError):
-    """An epoch cannot be built. `packet`: because of that one of its packets; None: it takes away what cannot be taken away."""
+    """An epoch cannot be built. `packet`: because of that packet; None: because of the checkpoint."""
 
     def __init__(self, epoch: int, packet: str | None, problem: str) -> None:
         super().__init__(epoch, packet, problem)
@@ -49,6 +56,15 @@ class _Built:
     packets: Packets
 
 
+@contextmanager
+def _stalling(epoch: int, packet: CommittedPacket) -> Iterator[None]:
+    """Whatever keeps a packet from being read stalls the epoch."""
+    try:
+        yield
+    except (PersiaError, OSError, MemoryError) as error:
+        raise StalledError(epoch, packet.packet, str(error) or repr(error)) from error
+
+
 def is_part(packets: Packets, other: Packets) -> bool:
     """Whether the others have all of these packets."""
     return all((there := other.get(name)) and there.has_all_of(packet) for name, packet in packets.items())
@@ -66,10 +82,14 @@ class EpochBuilder:
         bounds: Bounds,
         expiring: Expiring,
         non_finite: NonFiniteTally,
+        checkpoint: Checkpoint | None = None,
     ) -> None:
-        """shard: index and count. root: the directory of packets. bounds: which packets the table's checkpoint has."""
+        """shard: index and count. root: the directory of packets. bounds: which packets the table's checkpoint has.
+
+        checkpoint: the table's, for epochs that take away what is not in memory as it was before; None: the table has none.
+        """
         self._table, self._storage, self._shard, self._root, self._bounds = table, storage, shard, root, bounds
-        self._expiring, self._non_finite = expiring, non_finite
+        self._expiring, self._non_finite, self._checkpoint = expiring, non_finite, checkpoint
         self.version = 0  # of the table, when the current epoch began
         self._built = [_Built(0, {})]  # the epochs that the table may still hold, the current one last
 
@@ -88,16 +108,14 @@ class EpochBuilder:
 
         Raises StalledError: then the table is as it was.
         """
-        onto = self._nearest(packets)
-        if onto is None:
-            oldest = self._built[0].epoch
-            problem = (
-                f"it takes away packets that epoch {oldest}, the oldest one in memory, has; a restart of this server builds it"
-            )
-            raise StalledError(epoch, None, problem)
         layer = _core.Layer(self._storage)
+        nearest = self._nearest(packets)
+        onto = nearest or self._built[-1]
         added = [packet for packet in packets.values() if onto.packets.get(packet.packet) != packet]
-        loaded = [self._load(step, layer, epoch) for step in self._steps(added, onto.packets)]
+        if nearest is None:
+            loaded = self._load_back(epoch, packets, {packet.packet for packet in added}, layer)
+        else:
+            loaded = [self._load(step, layer, epoch) for step in self._steps(added, onto.packets)]
         size = layer.size
         self.version = self._expiring.begin_epoch(layer, epoch, onto.epoch)
         for one in loaded:
@@ -133,7 +151,7 @@ class EpochBuilder:
         """What a packet says goes over what older ones have said; of one in the table, the older ones say nothing."""
         committed, is_there = step
         packet = self._packet(committed)
-        try:
+        with _stalling(epoch, committed):
             if is_there or layer.has_ends:
                 for signs in signs_of_packet(packet):
                     layer.forget(signs)
@@ -141,9 +159,37 @@ class EpochBuilder:
                 return None
             loaded = load_into(layer, packet, self._shard, refuse_non_finite=self._non_finite.refuse)
             self._expect_as_committed(committed, packet, loaded)
-        except (PersiaError, OSError, MemoryError) as error:
-            raise StalledError(epoch, committed.packet, str(error) or repr(error)) from error
         return loaded
+
+    def _load_back(self, epoch: int, packets: Packets, added: Set[str], layer: _core.Layer) -> list[Loaded | None]:
+        """Fills a layer over the current epoch, which has packets that are to go: all other files say what their signs have."""
+        here = [packet for packet in self.packets.values() if not self.is_old(packet)]
+        wanted = self._signs_of([packet for packet in here if not is_part({packet.packet: packet}, packets)], epoch)
+        if self._checkpoint is None:
+            layer.add_tombstones(wanted)
+        else:
+            if open_checkpoint(self._checkpoint.directory, *self._shard) != self._checkpoint:
+                problem = f"{self._checkpoint.directory} was written anew after this server loaded it; restart this server"
+                raise StalledError(epoch, None, problem)
+            put_from_checkpoint(layer, wanted, self._checkpoint.files, self._checkpoint.ends)
+        loaded = []
+        for packet in sorted((one for one in packets.values() if not self.is_old(one)), key=lambda one: one.key):
+            loaded.append(self._load((packet, packet.packet not in added), layer, epoch))
+            if packet.packet not in added:
+                with _stalling(epoch, packet):
+                    put_again(layer, wanted, self._packet(packet))
+        return loaded
+
+    def _signs_of(self, packets: list[CommittedPacket], epoch: int) -> npt.NDArray[np.uint64]:
+        """The signs of the shard of which the packets say anything, each once and in order."""
+        found = [np.empty(0, np.uint64)]
+        for packet in packets:
+            with _stalling(epoch, packet):
+                found += signs_of_packet(self._packet(packet))
+        signs = np.unique(np.concatenate(found))
+        index, count = self._shard
+        of_shard: npt.NDArray[np.uint64] = signs[shard_of(signs, count) == index]
+        return of_shard
 
     def _expect_as_committed(self, committed: CommittedPacket, packet: Packet, loaded: Loaded) -> None:
         now = committed_files(packet.directory, [file.name for file in committed.files], loaded.manifest)

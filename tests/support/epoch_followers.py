@@ -8,12 +8,14 @@ import numpy as np
 
 from persia import _core
 from persia.embedding_server.expiry import Expiring
+from persia.embedding_server.loading import load_checkpoint
 from persia.embedding_server.non_finite import NonFiniteTally
 from persia.embedding_server.updates.epoch_builder import EpochBuilder
 from persia.embedding_server.updates.epoch_updater import EpochUpdater
 from persia.embedding_server.updates.finder import Finder
 from persia.embedding_server.updates.journal import Journal
 from persia.formats.bounds import Bounds
+from persia.formats.checkpoint import open_checkpoint
 from persia.formats.epoch_log import EpochLog
 from tests.support.persia_packets import DIM, START
 
@@ -21,12 +23,23 @@ from tests.support.persia_packets import DIM, START
 class EpochFollower:
     """One server. Another one of the same directory is a replica, or the server after a restart."""
 
-    def __init__(self, root: Path, since: int = 0, name: str = "replica_0_of_1.jsonl", shard: tuple[int, int] = (0, 1)) -> None:
-        """since: the second of the checkpoint in its table, from START on; 0: it has none."""
-        self.table = _core.Table(_core.TableBuilder())
+    def __init__(
+        self,
+        root: Path,
+        since: int = 0,
+        name: str = "replica_0_of_1.jsonl",
+        shard: tuple[int, int] = (0, 1),
+        checkpoint: Path | None = None,
+    ) -> None:
+        """since: up to which second after START a checkpoint has packets; 0: none. checkpoint: whose rows are in its table."""
+        rows, loaded = _core.TableBuilder(), None
+        if checkpoint is not None:
+            loaded = open_checkpoint(checkpoint, *shard)
+            load_checkpoint(loaded, rows, *shard, 1)
+        self.table = _core.Table(rows)
         bounds = Bounds(START + since if since else 0)
         self.expiring = Expiring(self.table, "f32")
-        builder = EpochBuilder(self.table, "f32", shard, root, bounds, self.expiring, NonFiniteTally())
+        builder = EpochBuilder(self.table, "f32", shard, root, bounds, self.expiring, NonFiniteTally(), loaded)
         self.clock = 1e6  # of the finder: each look is at everything
         self.log = EpochLog(root)
         self.updater = EpochUpdater(builder, self.log, Finder(root, self._later), Journal(root / ".applied" / name), bounds)
