@@ -135,6 +135,15 @@ class Home:
             for pid in descendants(process.pid):
                 os.kill(pid, signal.SIGSTOP if still else signal.SIGCONT)
 
+    def cpu_seconds(self) -> float:
+        """Of processor time that all its processes have had."""
+        ticks = 0
+        for process in self._processes:
+            for pid in descendants(process.pid):
+                fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+                ticks += int(fields[11]) + int(fields[12])  # utime, stime
+        return ticks / os.sysconf("SC_CLK_TCK")
+
     def stop(self) -> None:
         self.hold(False)
         for process in reversed(self._processes):

@@ -3,8 +3,9 @@
 usage: python benchmarks/bench_merging.py [--shapes 1x1 128x1 128x16] [--callers 1 4 16] [--rounds 7] [--seconds 1]
 
 One server has the same model three times, with `merge: false`, `lookup` and `model`, one worker each. They are asked in turns
-by threads with Python's grpcio over one channel. Figures: medians over the rounds of requests a second and of the median
-latency, and the medians of the ratios to `false` in the same round, so that other work of the machine hits both.
+by threads with Python's grpcio over one channel. Figures: medians over the rounds of requests a second, of the median latency,
+and of the processor time that all processes of the server take for a request; and the medians of the ratios of requests to
+those of `false` in the same round, so that other work of the machine hits both.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ import statistics
 import subprocess
 import sys
 import tempfile
+import time
 from collections import defaultdict
 from pathlib import Path
 
@@ -60,24 +62,31 @@ def pack(model: Path, merge: str) -> None:
     subprocess.run([*map(str, command)], check=True, stdout=subprocess.DEVNULL)
 
 
-def measured(home: Home, batches: list[bytes], callers: int, options: argparse.Namespace) -> dict[str, list[Rate]]:
-    """A rate for each round."""
-    found: dict[str, list[Rate]] = defaultdict(list)
+def measured(
+    home: Home, batches: list[bytes], callers: int, options: argparse.Namespace
+) -> dict[str, list[tuple[Rate, float]]]:
+    """For each round a rate, and microseconds of processor time for a request."""
+    found: dict[str, list[tuple[Rate, float]]] = defaultdict(list)
     for turn in range(options.rounds + 1):  # the first one is for the model, to be warm
         for merge in SETTINGS if turn % 2 else SETTINGS[::-1]:
-            rate = ask(home, [request_of(f"ctr-{merge}", batch) for batch in batches], callers, options.seconds)
+            requests = [request_of(f"ctr-{merge}", batch) for batch in batches]
+            before, began = home.cpu_seconds(), time.perf_counter()
+            rate = ask(home, requests, callers, options.seconds)
+            asked = rate.per_second * (time.perf_counter() - began)
             if turn:
-                found[merge].append(rate)
+                found[merge].append((rate, 1e6 * (home.cpu_seconds() - before) / asked))
     return found
 
 
-def line(case: str, rates: dict[str, list[Rate]]) -> str:
+def line(case: str, found: dict[str, list[tuple[Rate, float]]]) -> str:
     parts = []
     for merge in SETTINGS:
-        per_second, milliseconds = (statistics.median(column) for column in zip(*rates[merge], strict=True))
-        of_rounds = zip(rates[merge], rates[SETTINGS[0]], strict=True)
+        rates = [rate for rate, _ in found[merge]]
+        per_second, milliseconds = (statistics.median(column) for column in zip(*rates, strict=True))
+        of_rounds = zip(rates, (rate for rate, _ in found[SETTINGS[0]]), strict=True)
         ratio = statistics.median(one.per_second / other.per_second for one, other in of_rounds)
-        parts.append(f"{merge} {per_second:,.0f}/s ({ratio:.2f} x, {milliseconds:.2f} ms)")
+        cpu = statistics.median(microseconds for _, microseconds in found[merge])
+        parts.append(f"{merge} {per_second:,.0f}/s ({ratio:.2f} x, {milliseconds:.2f} ms, {cpu:,.0f} us of CPU)")
     return f"{case:>20}: {', '.join(parts)}"
 
 

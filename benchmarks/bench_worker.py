@@ -78,7 +78,8 @@ def figures(home: Home) -> tuple[int, dict[str, float], dict[str, int]]:
 
 def seconds_at_the_front(home: Home, name: str) -> float:
     """Of all requests of the model, by the page of metrics."""
-    (address,) = re.findall(r"metrics listens at ([\d.:]+)", home.log.read_text())
+    log = home.log.with_name("state") / "model-server.log"
+    (address,) = re.findall(r"metrics listens at ([\d.:]+)", log.read_text())
     page = urllib.request.urlopen(f"http://{address}/metrics", timeout=10).read().decode()
     return sum(
         map(float, re.findall(rf'^persia_model_{name}_seconds_sum{{[^}}]*model="ctr"[^}}]*}} (\S+)', page, re.MULTILINE))

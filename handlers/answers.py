@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
+from persia import _core
 from persia.dense.outputs import named_outputs
 from persia.errors import InvalidInput, PersiaError
 from persia.torchserve.scores import FORMAT, JSON, NPY, NPZ, RAW, SCORES, encode_named_scores, encode_scores
@@ -67,6 +68,8 @@ def json_lines(numbers: list[float]) -> bytes:
     """What TorchServe makes of a list, one number a line, as clients in the field read it. NaN and infinity become null."""
     if not numbers:
         return b"[]"
+    if (written := _core.json_lines(numbers)) is not None:
+        return written
     lines = _dumps(numbers, separators=(",\n  ", ": "))
     return f"[\n  {lines[1:-1]}\n]".encode()
 

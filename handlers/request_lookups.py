@@ -7,8 +7,8 @@ from collections.abc import Mapping, Sequence
 from functools import cached_property
 from typing import Any, NamedTuple
 
-import numpy as np
 import numpy.typing as npt
+import torch
 
 from persia import _core
 from persia.ctx import EmbeddingBatch, Features, InferCtx
@@ -49,9 +49,15 @@ class Group:
         self.batches = [one.batch for one in opened]
         self.lookup = found.lookup
         self.sizes = tuple(batch.samples for batch in self.batches)
-        self.dense: list[Tensor] = found.features.dense
+        each = len(opened[0].dense)
+        self.dense_of = [found.features.dense[each * i : each * (i + 1)] for i in range(len(opened))]  # of each request
         embeddings = found.features.embeddings
         self.embeddings: list[Tensor] = embeddings if placing is None else in_order(embeddings, placing)
+
+    @cached_property
+    def dense(self) -> list[Tensor]:
+        """Of all requests, one after the other."""
+        return [torch.cat(tensors) for tensors in zip(*self.dense_of, strict=True)]
 
 
 class GroupFeatures(Features):
@@ -100,7 +106,7 @@ class RequestLookups:
     def several(self, opened: Sequence[Opened]) -> list[GroupFeatures]:
         """By one lookup. REQUIRES: all of them fit. Raises as one()."""
         merged = _core.merge_batches([one.batch for one in opened])
-        dense = [np.concatenate(arrays) for arrays in zip(*(one.dense for one in opened), strict=True)]
+        dense = [array for one in opened for array in one.dense]
         found = self._context.get_embedding_from_decoded(merged, dense=dense, end=max(one.end for one in opened))
         if self._check is not None:
             for place, one in enumerate(opened):
@@ -111,13 +117,15 @@ class RequestLookups:
 
 
 def _features_of(group: Group) -> list[GroupFeatures]:
-    """Those of each request, which share the group's memory."""
-    sizes = list(group.sizes)
-    dense = [tensor.split(sizes) for tensor in group.dense]
-    embeddings = [tensor.split(sizes) for tensor in group.embeddings]
+    """Splits a group.
+
+    The dense tensors of a request are its own: rows in the middle of others lie at odd addresses, where a product
+    of matrices may round otherwise.
+    """
+    embeddings = [tensor.split(list(group.sizes)) for tensor in group.embeddings]
     features = []
-    for place in range(len(sizes)):
-        one = GroupFeatures([parts[place] for parts in dense], [parts[place] for parts in embeddings], None)
+    for place, dense in enumerate(group.dense_of):
+        one = GroupFeatures(dense, [parts[place] for parts in embeddings], None)
         one.group, one.place = group, place
         features.append(one)
     return features

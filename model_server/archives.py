@@ -1,7 +1,6 @@
 """Archives as `torch-model-archiver` makes them: found in the model store, unpacked, and read.
 
-An archive is a zip (`.mar`), a tar of any compression, or a directory. Links, and members that would land outside of the
-directory they are unpacked into, are refused.
+An archive is a zip (`.mar`), a tar of any compression, or a directory. A manifest that names files outside of it is refused.
 """
 
 from __future__ import annotations
@@ -9,23 +8,29 @@ from __future__ import annotations
 import json
 import re
 import shutil
-import tarfile
 import uuid
-import zipfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import Any, NamedTuple
 
 import yaml
 
+from persia.errors import CorruptFile, InvalidInput
+from persia.system.regular import open_regular
+
 from .downloads import fetch, is_url
 from .open_inference.plain_models import TENSOR_HANDLER, is_plain_model, lay_out
-from .refusals import ArchiveUnreadable, NotFound
+from .refusals import ArchiveUnreadable, BadRequest, NotFound
+from .registration import is_text
+from .unpacking import UnpackLimits, unpack
 
 __all__ = ["Archive", "Found", "find_archive", "open_archive", "remove_unpacked"]
 
 _MANIFEST = "MAR-INF/MANIFEST.json"
+# Of a manifest's model: files of the archive. A handler may have the name of a function behind a colon.
+_FILES = ("serializedFile", "modelFile", "handler", "requirementsFile", "configFile")
+_TEXTS = ("modelName", "modelVersion", *_FILES)
 
 
 @dataclass(frozen=True)
@@ -63,20 +68,27 @@ def find_archive(url: str, store: Path | None, allowed: Sequence[re.Pattern[str]
     if is_url(url):
         return Found(fetch(url, store, allowed), is_fetched=True)
     path = store / PurePosixPath(url).name
-    if not path.exists():
+    try:
+        is_there = path.exists()
+    except OSError as error:
+        raise BadRequest(f"expected the name of an archive as url, got one that no file can have: {error.strerror}") from error
+    if not is_there:
         raise NotFound(f"Model not found at: {url}")
     return Found(path)
 
 
-def open_archive(path: Path, url: str, into: Path, default_handler: str | None = None) -> Archive:
-    """Unpacks an archive into a directory of its own below `into`. Raises ArchiveUnreadable."""
+def open_archive(path: Path, url: str, into: Path, limits: UnpackLimits, default_handler: str | None = None) -> Archive:
+    """Unpacks an archive into a directory of its own below `into`. Raises ArchiveUnreadable, NoDiskSpace."""
     directory = into / uuid.uuid4().hex
     try:
         if path.is_dir():
             directory.symlink_to(path.resolve(), target_is_directory=True)
         else:
             directory.mkdir(parents=True)
-            (lay_out if is_plain_model(path) else _unpack)(path, directory)
+            if is_plain_model(path):
+                _lay_out(path, directory)
+            else:
+                unpack(path, directory, limits)
         return _read(directory, path, url, default_handler)
     except BaseException:
         remove_unpacked(directory)
@@ -91,29 +103,11 @@ def remove_unpacked(directory: Path) -> None:
         shutil.rmtree(directory, ignore_errors=True)
 
 
-def _unpack(path: Path, directory: Path) -> None:
+def _lay_out(path: Path, directory: Path) -> None:
     try:
-        if not zipfile.is_zipfile(path) and not tarfile.is_tarfile(path):
-            raise ArchiveUnreadable(f"{path.name} is no archive: expected a zip, as .mar is, or a tar")
-        if zipfile.is_zipfile(path):
-            with zipfile.ZipFile(path) as archive:
-                for member in archive.infolist():
-                    _check_name(member.filename, is_link=(member.external_attr >> 16) & 0o170000 == 0o120000)
-                archive.extractall(directory)
-        else:
-            with tarfile.open(path) as archive:
-                for entry in archive.getmembers():
-                    _check_name(entry.name, is_link=not (entry.isfile() or entry.isdir()))
-                archive.extractall(directory, filter="data")
-    except (zipfile.BadZipFile, tarfile.TarError, EOFError, ValueError, RuntimeError, NotImplementedError) as error:
-        raise ArchiveUnreadable(f"{path.name} is no archive that can be unpacked: {error}") from error
-
-
-def _check_name(name: str, is_link: bool) -> None:
-    parts = PurePosixPath(name.replace("\\", "/"))
-    if parts.is_absolute() or ".." in parts.parts or is_link:
-        what = "a link or a device" if is_link else "a member outside of the archive"
-        raise ArchiveUnreadable(f"expected files and directories of the archive itself, got {what}: {name!r}")
+        lay_out(path, directory)
+    except (CorruptFile, InvalidInput) as error:
+        raise ArchiveUnreadable(f"{path.name} is no model that can be served: {error}") from error
 
 
 def _read(directory: Path, path: Path, url: str, default_handler: str | None) -> Archive:
@@ -127,15 +121,12 @@ def _read(directory: Path, path: Path, url: str, default_handler: str | None) ->
             raise ArchiveUnreadable(f"Missing manifest file in model archive: expected {_MANIFEST} in {path.name}")
         manifest: Any = {"model": {"modelName": path.name.split(".")[0], "handler": default_handler}}
     else:
-        try:
-            manifest = json.loads(manifest_path.read_text())
-        except ValueError as error:
-            raise ArchiveUnreadable(
-                f"Failed to parse model signature: {_MANIFEST} of {path.name} is no JSON: {error}"
-            ) from error
+        manifest = _json(manifest_path, path)
     model = manifest.get("model") if isinstance(manifest, dict) else None
     if not isinstance(model, dict) or not model.get("modelName"):
         raise ArchiveUnreadable(f"Model name is not defined: expected model.modelName in {_MANIFEST} of {path.name}")
+    _check_texts(model, path)
+    _check_files(model, directory, path)
     handler = model.get("handler") or default_handler or (TENSOR_HANDLER if model.get("serializedFile") else None)
     if not handler:
         raise ArchiveUnreadable(f"Model handler is not defined: expected model.handler in {_MANIFEST} of {path.name}")
@@ -152,12 +143,59 @@ def _read(directory: Path, path: Path, url: str, default_handler: str | None) ->
     )
 
 
+def _json(manifest: Path, path: Path) -> Any:
+    try:
+        with open_regular(manifest) as file:
+            return json.loads(file.read())
+    except RecursionError as error:
+        raise ArchiveUnreadable(f"Failed to parse model signature: {_MANIFEST} of {path.name} is nested too deep") from error
+    except InvalidInput as error:
+        raise ArchiveUnreadable(f"{_MANIFEST} of {path.name}: {error}") from error
+    except ValueError as error:
+        raise ArchiveUnreadable(f"Failed to parse model signature: {_MANIFEST} of {path.name} is no JSON: {error}") from error
+
+
+def _check_texts(model: Mapping[str, Any], path: Path) -> None:
+    """Raises ArchiveUnreadable for what no text is."""
+    for key in _TEXTS:
+        value = model.get(key)
+        if not isinstance(value, (str, int, float, type(None))) or not is_text(str(value)):
+            raise ArchiveUnreadable(f"expected a text for model.{key} in {_MANIFEST} of {path.name}, got {value!r:.100}")
+
+
+def _check_files(model: Mapping[str, Any], directory: Path, path: Path) -> None:
+    """Raises ArchiveUnreadable for files that are none, or not of the archive."""
+    extra = model.get("extraFiles") or ()
+    named = [(key, str(model[key])) for key in _FILES if model.get(key)]
+    named += [("extraFiles", str(name).strip()) for name in (extra.split(",") if isinstance(extra, str) else extra)]
+    for key, name in named:
+        inner = PurePosixPath(name.replace("\\", "/"))
+        is_inside = not inner.is_absolute() and ".." not in inner.parts
+        if not is_inside or _is_special(directory / name):
+            raise ArchiveUnreadable(
+                f"expected a file of the archive for model.{key} in {_MANIFEST} of {path.name}, got {name!r}"
+            )
+
+
+def _is_special(path: Path) -> bool:
+    """Whether to open it may wait for ever, or do something. One that is missing is found by who needs it."""
+    try:
+        return path.exists() and not path.is_file() and not path.is_dir()
+    except OSError:  # a name that no file can have
+        return True
+
+
 def _config(directory: Path, name: str | None, path: Path) -> dict[str, Any]:
     if not name:
         return {}
     try:
-        config = yaml.safe_load((directory / name).read_text())
-    except (OSError, yaml.YAMLError) as error:
+        with open_regular(directory / name) as file:
+            config = yaml.safe_load(file.read())
+    except RecursionError as error:
+        raise ArchiveUnreadable(
+            f"Failed to read the model's config file {name} of {path.name}: it is nested too deep"
+        ) from error
+    except (OSError, ValueError, yaml.YAMLError) as error:
         raise ArchiveUnreadable(f"Failed to read the model's config file {name} of {path.name}: {error}") from error
     if config is None:
         return {}

@@ -6,7 +6,6 @@ import logging
 import os
 import re
 import shutil
-import urllib.error
 import urllib.request
 from collections.abc import Sequence
 from contextlib import suppress
@@ -14,9 +13,11 @@ from pathlib import Path, PurePosixPath
 from typing import IO, Any
 from urllib.parse import unquote, urlsplit
 
+from persia.errors import InvalidInput
 from persia.system.durable import replacing
+from persia.system.regular import open_regular
 
-from .refusals import DownloadFailed, FileExists, NotFound
+from .refusals import BadRequest, DownloadFailed, FileExists, NotFound
 
 __all__ = ["fetch", "is_url", "name_of", "remove_fetched"]
 
@@ -32,7 +33,7 @@ def is_url(url: str) -> bool:
 
 
 def fetch(url: str, store: Path, allowed: Sequence[re.Pattern[str]]) -> Path:
-    """The new file in the store. Raises NotFound for URLs that are not allowed, FileExists, DownloadFailed.
+    """The new file in the store. Raises NotFound for URLs that are not allowed, BadRequest, FileExists, DownloadFailed.
 
     A server that answers with a redirection is followed to URLs that are allowed themselves.
     """
@@ -41,16 +42,17 @@ def fetch(url: str, store: Path, allowed: Sequence[re.Pattern[str]]) -> Path:
     if not name:
         raise DownloadFailed(url)
     path = store / name
-    if path.exists():
-        raise FileExists(name)
-    opener = urllib.request.build_opener(_CheckedRedirects(allowed))
     try:
-        with opener.open(url, timeout=_SECONDS) as source, replacing(path) as temporary:
+        if path.exists():
+            raise FileExists(name)
+        with _opened(url, allowed) as source, replacing(path) as temporary:
             with temporary.open("xb") as file:
                 shutil.copyfileobj(source, file)
             if path.exists():  # another registration was faster
                 raise FileExists(name)
-    except (OSError, ValueError, urllib.error.URLError) as error:
+    except InvalidInput as error:
+        raise BadRequest(f"{url}: {error}") from error
+    except (OSError, ValueError) as error:
         log.error("the archive %s could not be fetched: %s", url, error)
         raise DownloadFailed(url) from error
     return path
@@ -67,8 +69,21 @@ def remove_fetched(path: Path) -> None:
         os.unlink(path)
 
 
+def _opened(url: str, allowed: Sequence[re.Pattern[str]]) -> IO[bytes]:
+    """Raises InvalidInput, OSError."""
+    parts = urlsplit(url)
+    if parts.scheme.lower() == "file" and parts.netloc in ("", "localhost"):
+        return open_regular(Path(urllib.request.url2pathname(parts.path)))
+    opened: IO[bytes] = urllib.request.build_opener(_CheckedRedirects(allowed)).open(url, timeout=_SECONDS)
+    return opened
+
+
 def _check(url: str, allowed: Sequence[re.Pattern[str]]) -> None:
-    if urlsplit(url).scheme.lower() not in _SCHEMES or not any(pattern.fullmatch(url) for pattern in allowed):
+    try:
+        scheme = urlsplit(url).scheme.lower()
+    except ValueError as error:
+        raise BadRequest(f"expected a URL, got {url!r}: {error}") from error
+    if scheme not in _SCHEMES or not any(pattern.fullmatch(url) for pattern in allowed):
         raise NotFound(f"Given URL {url} does not match any allowed URL(s)")
 
 

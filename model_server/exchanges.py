@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable
 
 from persia._core.inference import Exchange, ExchangeQueue
@@ -23,11 +24,12 @@ class ExchangeThreads:
         for thread in self._threads:
             thread.start()
 
-    def close(self) -> None:
-        """Takes no more."""
+    def close(self, seconds: float) -> None:
+        """Takes no more, and waits for so long for what is being answered."""
         self._line.close()
+        until = time.monotonic() + seconds
         for thread in self._threads:
-            thread.join()
+            thread.join(max(0.0, until - time.monotonic()))
 
     def _run(self) -> None:
         while not self._line.closed:

@@ -6,7 +6,7 @@ import logging
 import threading
 from collections.abc import Sequence
 
-from .refusals import Refusal
+from .refusals import NotKept, Refusal
 from .registration import Registration
 from .registry import Registry
 from .state import KeptState, Model, StateDirectory, kept, registrations, traffic_of
@@ -45,10 +45,13 @@ class Keeper:
         there = self._registry.kept()
         self._lost = {name: model for name, model in self._left.models.items() if name not in there}
         self._is_restored = True
-        self.keep()
+        try:
+            self.keep()
+        except NotKept as refusal:
+            log.error("%s", refusal)
 
     def keep(self) -> None:
-        """On return the state is on disk. If the disk takes nothing, the log says so: the change holds until a restart."""
+        """On return the state is on disk. Raises NotKept: the change holds until a restart."""
         if not self._is_restored:
             return
         with self._lock:
@@ -56,4 +59,7 @@ class Keeper:
             try:
                 self._directory.write(KeptState(self._lost | models, self._brought))
             except OSError as error:
-                log.error("the state could not be kept, and a restart will undo the last change: %s", error)
+                raise NotKept(
+                    f"the change is made, but could not be kept in {self._directory.path} ({error.strerror}): a restart would "
+                    "undo it. Make room there, and make any change again, which keeps this one, too"
+                ) from error

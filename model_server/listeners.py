@@ -9,9 +9,10 @@ from collections.abc import Collection, Mapping, Sequence
 
 from persia._core.inference import Answers, ExchangeQueue, HttpServer, Models, Reactor
 from persia.errors import ConfigError
-from persia.serving.server import Server
+from persia.serving.server import THREADS, Server
 from persia.system.address import host_and_port
 
+from .management import THREADS as MANAGEMENT_THREADS
 from .open_inference.grpc_service import SERVICES
 from .protection import Protection
 from .rpc import INFERENCE, MANAGEMENT
@@ -46,8 +47,8 @@ class Listeners:
         self.lines = {roles: ExchangeQueue() for roles in together}
         self._http = {roles: self._http_server(roles, models) for roles in together}
         self.grpc = {
-            "grpc_inference": self._grpc_server("grpc_inference", INFERENCE, *SERVICES),
-            "grpc_management": self._grpc_server("grpc_management", MANAGEMENT),
+            "grpc_inference": self._grpc_server("grpc_inference", [INFERENCE, *SERVICES]),
+            "grpc_management": self._grpc_server("grpc_management", [MANAGEMENT], MANAGEMENT_THREADS),
         }
 
     def listen(self) -> dict[str, str]:
@@ -86,8 +87,9 @@ class Listeners:
             tls=self._protection.tls(roles[0]),
         )
 
-    def _grpc_server(self, listener: str, *services: str) -> Server:
-        server = Server(services, guard=self._protection.guard(listener), tls=self._protection.tls(listener))
+    def _grpc_server(self, listener: str, services: Sequence[str], threads: int = THREADS) -> Server:
+        protection = self._protection
+        server = Server(services, guard=protection.guard(listener), tls=protection.tls(listener), threads=threads)
         server.native.set_observer(self._answers)
         return server
 

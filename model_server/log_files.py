@@ -9,10 +9,12 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping
+from logging.handlers import RotatingFileHandler
 from pathlib import Path
 
 __all__ = ["open_logs"]
 
+_MOST_BYTES, _OLD_FILES = 100 << 20, 5  # as TorchServe has them
 _FORMAT = "%(asctime)s [%(levelname)-5s] %(threadName)s %(name)s - %(message)s"
 _METRICS_FORMAT = "%(asctime)s - %(message)s"
 
@@ -42,7 +44,7 @@ def _directory(environment: Mapping[str, str], variable: str) -> Path | None:
 
 def _write_to(path: Path, name: str | None, form: str) -> None:
     """name: of the logger whose lines go there alone; None: all other lines go there as well."""
-    handler = logging.FileHandler(path, encoding="utf-8")
+    handler = RotatingFileHandler(path, maxBytes=_MOST_BYTES, backupCount=_OLD_FILES, encoding="utf-8")
     handler.setFormatter(logging.Formatter(form))
     logger = logging.getLogger(name)
     logger.addHandler(handler)

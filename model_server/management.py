@@ -7,22 +7,27 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Callable, Mapping, Sequence
+import threading
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any, NamedTuple
 
 from .descriptions import described
 from .model_settings import check_workers
-from .refusals import BadRequest, NoWorker, Refusal, WorkerFailed
+from .refusals import BadRequest, CleaningTimedOut, NoWorker, OverMemoryLimit, Refusal, TooManyWaiting, WorkerFailed
 from .registration import Registration
 from .registry import Registry
 from .served_version import ServedVersion
 from .traffic import parse_traffic
 
-__all__ = ["ALL_VERSIONS", "Done", "Management"]
+__all__ = ["ALL_VERSIONS", "THREADS", "Done", "Management"]
 
 log = logging.getLogger(__name__)
 
 MOST_LISTED = 100
+# Calls that wait for workers to come, and to end. For each wire there are threads left for those that do not wait.
+MOST_STARTING, MOST_ENDING = 8, 4
+THREADS = MOST_STARTING + MOST_ENDING + 4
 ALL_VERSIONS = "all"
 
 
@@ -33,17 +38,44 @@ class Done(NamedTuple):
     sentence: str
 
 
+class _Waiting:
+    """The right of so many calls at a time to wait, so that threads are left for calls that do not."""
+
+    def __init__(self, what: str, most: int) -> None:
+        self._what = what
+        self._most = most
+        self._left = threading.Semaphore(most)
+
+    @contextmanager
+    def one(self) -> Iterator[None]:
+        """Raises TooManyWaiting."""
+        if not self._left.acquire(blocking=False):
+            raise TooManyWaiting(
+                f"expected at most {self._most} {self._what} at a time, got one more: try again when one of them is answered"
+            )
+        try:
+            yield
+        finally:
+            self._left.release()
+
+
 class Management:
     """Thread safety: any thread may use it."""
 
     def __init__(self, registry: Registry, api_enabled: bool, on_change: Callable[[], None] = lambda: None) -> None:
-        """api_enabled: whether models may be registered and unregistered. on_change: is called after each change."""
+        """api_enabled: whether models may be registered and unregistered. on_change: keeps each change, or raises NotKept."""
         self.registry = registry
         self.api_enabled = api_enabled
         self._on_change = on_change
+        self._starting = _Waiting("registrations and other calls that wait for workers", MOST_STARTING)
+        self._ending = _Waiting("calls that wait for workers to end", MOST_ENDING)
 
     def register(self, wanted: Registration, synchronous: bool) -> Done:
-        """Raises Refusal; then the model is not registered."""
+        """Raises Refusal; then the model is not registered, unless it is NotKept."""
+        with self._starting.one():
+            return self._register(wanted, synchronous)
+
+    def _register(self, wanted: Registration, synchronous: bool) -> Done:
         version = self.registry.register(wanted)
         name, number, workers = version.facts.name, version.facts.archive.version, version.wanted[0]
         if workers:
@@ -74,8 +106,9 @@ class Management:
         found = self.registry.find(name, version)
         if least < 0:
             raise _not_started(WorkerFailed, name, version)
-        found.scale(least, most)
-        _start(found, version, synchronous)
+        with self._starting.one():
+            found.scale(least, most)
+            _start(found, version, synchronous)
         self._on_change()
         if not synchronous:
             return Done(202, "Processing worker updates...")
@@ -84,10 +117,13 @@ class Management:
 
     def unregister(self, name: str, version: str | None) -> Done:
         """Raises Refusal."""
-        try:
-            self.registry.unregister(name, version)
-        finally:
-            self._on_change()
+        with self._ending.one():
+            try:
+                self.registry.unregister(name, version)
+            except CleaningTimedOut:  # it is gone all the same
+                self._on_change()
+                raise
+        self._on_change()
         return Done(200, f'Model "{name}" unregistered')
 
     def set_default(self, name: str, version: str) -> Done:
@@ -117,7 +153,8 @@ class Management:
         """A version, with what its handler says of itself. Raises Refusal."""
         found = self.registry.find(name, version)
         seconds = float(found.facts.settings.response_timeout)
-        body, failure, words = found.native.ask([*headers, ("describe", "True")], seconds)
+        with self._starting.one():
+            body, failure, words = found.native.ask([*headers, ("describe", "True")], seconds)
         if failure == "no worker":
             raise NoWorker(
                 f'Model "{name}" has no worker to serve describe request. Please use scale workers API to add workers.'
@@ -153,12 +190,13 @@ def _start(version: ServedVersion, asked: str | None, synchronous: bool) -> None
     try:
         version.start_workers(is_patient=not synchronous)
     except WorkerFailed as failure:
-        raise _not_started(type(failure), version.facts.name, asked) from failure
+        why = f": {failure}" if isinstance(failure, OverMemoryLimit) else ""
+        raise _not_started(type(failure), version.facts.name, asked, why) from failure
 
 
-def _not_started(kind: type[WorkerFailed], name: str, asked: str | None) -> WorkerFailed:
+def _not_started(kind: type[WorkerFailed], name: str, asked: str | None, why: str = "") -> WorkerFailed:
     """asked: the version that was asked for, for which TorchServe says `null` if it was none."""
-    return kind(f"Failed to start workers for model {name} version: {asked or 'null'}")
+    return kind(f"Failed to start workers for model {name} version: {asked or 'null'}{why}")
 
 
 def _as_json(body: bytes) -> Any:

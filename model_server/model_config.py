@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from .refusals import ArchiveUnreadable
-from .traffic import Share
+from .traffic import HEADER, Share
 
 __all__ = ["ModelConfig"]
 
@@ -123,4 +123,5 @@ def _problem_of_share(key: str, value: Any) -> str | None:
         return None if isinstance(value, int) and is_number and 0 <= value <= 100 else f"expected 0 to 100, got {value!r}"
     if key == "shadowShare":
         return None if is_number and 0 <= value <= 1 else f"expected a number from 0 to 1, got {value!r}"
-    return None if isinstance(value, str) else f"expected the name of a header, got {value!r}"
+    is_header = isinstance(value, str) and HEADER.fullmatch(value)
+    return None if is_header else f"expected the name of a header, got {value!r}"

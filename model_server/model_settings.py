@@ -19,6 +19,10 @@ _TIMEOUT_OF_ARCHIVE = 120
 
 
 MOST_WORKERS = 1000  # of a version; each is a process
+_MOST_BATCH = 1 << 16
+_MOST_SECONDS = 2_000_000  # that a socket can be waited for
+_MOST_OF_OTHERS = (1 << 31) - 1
+_MOST = {"batchSize": _MOST_BATCH, "responseTimeout": _MOST_SECONDS, "startupTimeout": _MOST_SECONDS}
 
 
 @dataclass(frozen=True)
@@ -47,11 +51,11 @@ def settle(name: str, archive: Archive, config: ModelConfig, wanted: Registratio
     own = _of_properties(defaults.per_model, name, archive.version)
 
     def number(asked: int | None, key: str, default: int) -> int:
-        return _first(asked, config.number(key), own.get(key), default)
+        return _checked(key, _first(asked, config.number(key), own.get(key), default))
 
     def timeout(asked: int | None, key: str, default: int) -> int:
         of_archive = _first(config.number(key), _TIMEOUT_OF_ARCHIVE) if config else None
-        return _first(of_archive, own.get(key), asked, default)
+        return _checked(key, _first(of_archive, own.get(key), asked, default))
 
     if wanted.workers is not None:
         least, most = wanted.workers
@@ -66,7 +70,7 @@ def settle(name: str, archive: Archive, config: ModelConfig, wanted: Registratio
     return ModelSettings(
         min_workers=least,
         max_workers=most,
-        batch_size=max(1, number(wanted.batch_size, "batchSize", 1)),
+        batch_size=max(1, number(wanted.batch_size, "batchSize", 1)),  # TorchServe takes less for 1
         max_batch_delay=number(wanted.max_batch_delay, "maxBatchDelay", 100),
         response_timeout=timeout(wanted.response_timeout, "responseTimeout", defaults.response_timeout),
         startup_timeout=timeout(wanted.startup_timeout, "startupTimeout", defaults.startup_timeout),
@@ -93,6 +97,14 @@ def _of_properties(per_model: Mapping[str, Any], name: str, version: str) -> Map
 
 def _first(*values: int | None) -> int:
     return next(value for value in values if value is not None)
+
+
+def _checked(key: str, value: int) -> int:
+    """Raises BadRequest for a number that no queue or clock has."""
+    most = _MOST.get(key, _MOST_OF_OTHERS)
+    if value > most or (value < 0 and key != "batchSize"):
+        raise BadRequest(f"expected a number from 0 to {most} for {key}, got {value}")
+    return value
 
 
 def check_workers(count: int) -> None:

@@ -16,13 +16,18 @@ __all__ = [
     "FileExists",
     "InvalidKey",
     "ModelNotFound",
+    "NoDiskSpace",
     "NoSuchMethod",
     "NoSuchPath",
     "NoWorker",
     "NotFound",
+    "NotKept",
     "OutOfMemory",
+    "OverMemoryLimit",
     "Refusal",
     "RequirementsFailed",
+    "Stopping",
+    "TooManyWaiting",
     "VersionNotFound",
     "WorkerFailed",
     "WorkflowNotFound",
@@ -155,3 +160,29 @@ class OutOfMemory(WorkerFailed):
     """A worker could not load the model for lack of memory."""
 
     status = 507
+
+
+class OverMemoryLimit(OutOfMemory):
+    """A worker has loaded the model, and has more memory by then than it may ever have."""
+
+
+class NoDiskSpace(Refusal):
+    """The disk is full."""
+
+    status, kind, code = 507, "InsufficientStorageException", "RESOURCE_EXHAUSTED"
+
+
+class NotKept(NoDiskSpace):
+    """A change was made, and could not be written to the state directory: a restart would undo it."""
+
+
+class TooManyWaiting(Refusal):
+    """As many calls wait for workers as may."""
+
+    status, kind, code = 429, "ServiceUnavailableException", "RESOURCE_EXHAUSTED"
+
+
+class Stopping(Refusal):
+    """The server takes no models any more."""
+
+    status, kind, code = 503, "ServiceUnavailableException", "UNAVAILABLE"

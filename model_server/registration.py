@@ -8,9 +8,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from .unpacking import UnpackLimits
 from .worker_output import WorkerOutput
 
-__all__ = ["Registration", "ServerDefaults"]
+__all__ = ["Registration", "ServerDefaults", "is_text"]
 
 REQUIREMENTS_CACHE = Path("~/.cache/persia-serve/requirements").expanduser()
 
@@ -38,6 +39,7 @@ class ServerDefaults:
     decodes_inputs: bool = True
     limits_image_pixels: bool = True
     output: WorkerOutput | None = None  # what workers write to; None: what the server does
+    unpack_limits: UnpackLimits = field(default_factory=UnpackLimits)
 
 
 @dataclass(frozen=True)
@@ -58,3 +60,12 @@ class Registration:
     workers: tuple[int, int] | None = None
     is_default: bool = False
     is_downloaded: bool = False
+
+
+def is_text(value: str) -> bool:
+    """Whether it can be written as UTF-8: JSON can name halves of characters, which are none."""
+    try:
+        value.encode()
+    except UnicodeEncodeError:
+        return False
+    return True

@@ -5,18 +5,17 @@ What TorchServe loses, this keeps: a version that goes, and a worker too many, f
 
 from __future__ import annotations
 
-import tempfile
 import threading
-from pathlib import Path
 from typing import NamedTuple
 
 from persia._core.inference import Models, ModelVersion, Reactor
+from persia.system.scratch import ScratchDirectory
 
 from .archives import Found, find_archive, open_archive, remove_unpacked
 from .downloads import name_of, remove_fetched
 from .hiring import Hiring
-from .refusals import BadRequest, CleaningTimedOut, DefaultVersion, Duplicate, ModelNotFound, VersionNotFound
-from .registration import Registration, ServerDefaults
+from .refusals import BadRequest, CleaningTimedOut, DefaultVersion, Duplicate, ModelNotFound, Stopping, VersionNotFound
+from .registration import Registration, ServerDefaults, is_text
 from .served_version import ServedVersion
 from .traffic import Traffic
 
@@ -40,19 +39,26 @@ class Registry:
         self._models = models
         self._defaults = defaults
         self._hiring = Hiring(reactor, defaults)
-        self._unpacked = tempfile.TemporaryDirectory(prefix="persia-model-server-")
+        self._unpacked = ScratchDirectory("persia-model-server-")
         self._lock = threading.Lock()  # over what follows
+        self._is_closed = False
         self._versions: dict[str, dict[str, ServedVersion]] = {}
         self._default: dict[str, str] = {}
         self._traffic: dict[str, Traffic] = {}
 
     def register(self, wanted: Registration) -> ServedVersion:
         """The version, without workers yet. Raises Refusal."""
+        for text in (wanted.url, wanted.model_name, wanted.handler):
+            if text is not None and not is_text(text):
+                raise BadRequest(f"expected text that UTF-8 can hold, got {text!r:.100}")
         if wanted.runtime is not None and wanted.runtime not in RUNTIMES:
             raise BadRequest(f"Invalid RuntimeType value: {wanted.runtime}")
         found = self._found(wanted)
         try:
-            archive = open_archive(found.path, wanted.url, Path(self._unpacked.name), self._defaults.default_handler)
+            defaults = self._defaults
+            archive = open_archive(
+                found.path, wanted.url, self._unpacked.path, defaults.unpack_limits, defaults.default_handler
+            )
             try:
                 version = self._hiring.version_of(archive, wanted, found.path if found.is_fetched else None)
                 self._add(version)
@@ -144,8 +150,9 @@ class Registry:
         return [(name, number, one.native) for name, kept in self.kept().items() for number, one in kept.versions.items()]
 
     def close(self, seconds: float) -> None:
-        """Ends all workers, after what they work on, and removes what was unpacked."""
+        """Ends all workers, after what they work on, and removes what was unpacked. No model comes any more."""
         with self._lock:
+            self._is_closed = True
             all_of_them = [one for versions in self._versions.values() for one in versions.values()]
             self._versions.clear()
             self._default.clear()
@@ -155,7 +162,7 @@ class Registry:
             thread.start()
         for thread in closing:
             thread.join()
-        self._unpacked.cleanup()
+        self._unpacked.remove()
 
     def _found(self, wanted: Registration) -> Found:
         if wanted.is_downloaded and self._defaults.store is not None:
@@ -164,9 +171,11 @@ class Registry:
         return find_archive(wanted.url, self._defaults.store, self._defaults.allowed_urls)
 
     def _add(self, version: ServedVersion) -> None:
-        """Raises Duplicate, and BadRequest for a share that it cannot have."""
+        """Raises Duplicate, Stopping, and BadRequest for a share that it cannot have."""
         name, number = version.facts.name, version.facts.archive.version
         with self._lock:
+            if self._is_closed:
+                raise Stopping("the server is stopping, and takes no models any more")
             versions = self._versions.setdefault(name, {})
             if number in versions:
                 raise Duplicate(f"Model version {number} is already registered for model {name}")

@@ -17,7 +17,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from persia.errors import InvalidInput
 from persia.system.lock import locked
+from persia.system.regular import open_regular
 
 from .refusals import RequirementsFailed
 
@@ -42,7 +44,10 @@ def install(model: str, directory: Path, requirements: Path, cache: Path, venv: 
     """Raises RequirementsFailed. venv: the packages get a Python environment of their own, that sees the server's as well."""
     if not requirements.is_file():
         raise RequirementsFailed(model, f"the archive has no file {requirements.name}")
-    place = cache / _key(requirements, directory, venv)
+    try:
+        place = cache / _key(requirements, directory, venv)
+    except InvalidInput as error:
+        raise RequirementsFailed(model, str(error)) from error
     cache.mkdir(parents=True, exist_ok=True)
     with locked(place.with_suffix(".lock")):
         if not place.is_dir():
@@ -55,11 +60,15 @@ def install(model: str, directory: Path, requirements: Path, cache: Path, venv: 
 
 
 def _key(requirements: Path, directory: Path, venv: bool) -> str:
-    """Of everything that decides what is installed: the requirements, packages in the archive, and this Python."""
+    """Of everything that decides what is installed: the requirements, packages in the archive, and this Python.
+
+    Raises InvalidInput for what only looks like a file.
+    """
     content = hashlib.sha256(repr((sys.executable, sysconfig.get_platform(), sys.version, venv)).encode())
     packages = sorted(path for pattern in _PACKAGES for path in directory.rglob(pattern))
     for path in (requirements, *packages):
-        content.update(path.name.encode() + b"\0" + hashlib.sha256(path.read_bytes()).digest())
+        with open_regular(path) as file:
+            content.update(path.name.encode() + b"\0" + hashlib.sha256(file.read()).digest())
     return content.hexdigest()
 
 

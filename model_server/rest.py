@@ -12,6 +12,7 @@ from .api_description import described_api, described_management, described_mode
 from .exchanges import ExchangeThreads
 from .keys import Keys
 from .listeners import Roles
+from .management import THREADS as MANAGEMENT_THREADS
 from .management import Management
 from .open_inference.rest_api import answer_rest
 from .open_inference.served import ServedModels
@@ -23,6 +24,7 @@ __all__ = ["RestManagement"]
 
 log = logging.getLogger(__name__)
 
+_THREADS = 4
 _JSON = ("content-type", "application/json")
 _STANDING = [
     ("Pragma", "no-cache"),
@@ -42,7 +44,6 @@ class RestManagement:
         roles: Roles,
         metrics: RestMetrics,
         keys: Keys | None = None,
-        threads: int = 4,
     ) -> None:
         """roles: of the listener that fills the line. keys: those that may be renewed where models may be managed."""
         self._roles = roles
@@ -52,11 +53,11 @@ class RestManagement:
         self._open_inference = ServedModels(management.registry)
         self._manages = "management" in roles
         self._keys = keys if self._manages else None
-        self._threads = ExchangeThreads("rest", line, self._take, threads)
+        self._threads = ExchangeThreads("rest", line, self._take, MANAGEMENT_THREADS if self._manages else _THREADS)
 
-    def close(self) -> None:
-        """Takes no more."""
-        self._threads.close()
+    def close(self, seconds: float) -> None:
+        """Takes no more, and waits for so long for what is being answered."""
+        self._threads.close(seconds)
 
     def _take(self, exchange: Exchange) -> None:
         if "metrics" in self._roles and exchange.segments == ["metrics"]:

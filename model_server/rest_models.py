@@ -75,7 +75,11 @@ class RestModels:
             case "GET":
                 return 200, self._management.traffic(name)
             case "PUT":
-                return 200, self._management.set_traffic(name, _parameters(exchange, dict(reversed(exchange.query))))
+                query = dict(reversed(exchange.query))
+                asked = _with_body(exchange.body, query) if exchange.body else query  # whatever type it says it has
+                if not asked:
+                    raise BadRequest("expected weights or a shadow, as parameters or JSON, got neither: DELETE takes them away")
+                return 200, self._management.set_traffic(name, asked)
             case "DELETE":
                 return 200, self._management.set_traffic(name, {})
             case _:
@@ -91,28 +95,38 @@ def _parameters(exchange: Exchange, query: Mapping[str, str]) -> Mapping[str, st
     types = [value for name, value in exchange.headers if name.lower() == "content-type"]
     if not exchange.body or not any(kind.startswith("application/json") for kind in types):
         return query
+    return _with_body(exchange.body, query)
+
+
+def _with_body(body: bytes, query: Mapping[str, str]) -> Mapping[str, str]:
     try:
-        body = _loose_json(exchange.body.decode())
-    except (UnicodeDecodeError, yaml.YAMLError) as error:
+        parameters = _loose_json(body.decode())
+    except (ValueError, yaml.YAMLError) as error:
         raise BadRequest(f"expected a body of JSON, got one that is none: {error}") from error
-    if not isinstance(body, dict):
-        raise BadRequest(f"expected a JSON object of parameters, got {type(body).__name__}")
-    return {**query, **{str(key): _as_text(value) for key, value in body.items() if value is not None}}
+    except RecursionError as error:
+        raise BadRequest("expected a body of JSON, got one that is nested too deep") from error
+    if not isinstance(parameters, dict):
+        raise BadRequest(f"expected a JSON object of parameters, got {type(parameters).__name__}")
+    return {**query, **{str(key): _as_text(str(key), value) for key, value in parameters.items() if value is not None}}
 
 
 def _loose_json(text: str) -> Any:
-    """Raises yaml.YAMLError."""
+    """Raises ValueError, yaml.YAMLError, RecursionError."""
     try:
         return json.loads(text)
     except ValueError:
         return yaml.safe_load(text)
 
 
-def _as_text(value: Any) -> str:
-    """As the query would have it: a mapping is `key:value` with commas."""
+def _as_text(key: str, value: Any) -> str:
+    """As the query would have it: a mapping is `key:value` with commas. Raises BadRequest."""
     if isinstance(value, dict):
-        return ",".join(f"{key}:{one}" for key, one in value.items())
-    return value if isinstance(value, str) else json.dumps(value)
+        return ",".join(f"{name}:{_as_text(key, one)}" for name, one in value.items() if not isinstance(one, dict))
+    if isinstance(value, str):
+        return value
+    if isinstance(value, (bool, int, float)):
+        return json.dumps(value)
+    raise BadRequest(f"expected a text or a number for {key}, got {type(value).__name__}")
 
 
 def _integer(parameters: Mapping[str, str], key: str, default: Any) -> Any:

@@ -109,9 +109,9 @@ class ModelServer:
     def stop(self, seconds: float) -> None:
         """Lets what runs finish for so long."""
         self._listeners.stop(seconds)
+        self.registry.close(seconds)  # who waits for a worker that starts hears of it
         for rest in self._rest:
-            rest.close()
-        self.registry.close(seconds)
+            rest.close(seconds)
         self._output.close()
         self._reactor.stop()
         self._files.close()
@@ -143,6 +143,7 @@ def _defaults(settings: Settings, state: StateDirectory | None, output: WorkerOu
         unregister_timeout=settings.unregister_timeout,
         job_queue_size=settings.job_queue_size,
         max_response_bytes=settings.max_response_size,
+        unpack_limits=settings.unpack_limits,
         default_workers=settings.default_workers or 0,
         default_handler=settings.default_handler,
         envelope=settings.envelope,

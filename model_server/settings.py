@@ -13,6 +13,7 @@ from .access_settings import AccessSettings, read_access
 from .metrics_settings import MetricsSettings, read_metrics
 from .properties import Properties
 from .property_keys import note_on
+from .unpacking import UnpackLimits
 
 __all__ = ["Settings", "config_file", "read_settings"]
 
@@ -39,6 +40,7 @@ class Settings:
     job_queue_size: int = 100
     max_request_size: int = 6_553_500
     max_response_size: int = 6_553_500
+    unpack_limits: UnpackLimits = field(default_factory=UnpackLimits)
     default_workers: int | None = None
     default_handler: str | None = None
     envelope: str = ""
@@ -84,6 +86,10 @@ def read_settings(path: Path | None, environment: Mapping[str, str] = os.environ
         "job_queue_size": properties.number("job_queue_size", default.job_queue_size),
         "max_request_size": properties.number("max_request_size", default.max_request_size),
         "max_response_size": properties.number("max_response_size", default.max_response_size),
+        "unpack_limits": UnpackLimits(
+            bytes=properties.number("max_unpacked_size", default.unpack_limits.bytes),
+            files=properties.number("max_unpacked_files", default.unpack_limits.files),
+        ),
         "default_workers": properties.optional_number("default_workers_per_model"),
         "default_handler": properties.text("default_service_handler"),
         "envelope": properties.text("service_envelope") or "",

@@ -20,7 +20,7 @@ _ALL, _NONE = "all", "none"
 
 def named_models(settings: Settings, models: Sequence[str], gpus: int) -> list[Registration]:
     """What `--models` names, else `load_models`: all of the store, or archives, each with a name of its own or without."""
-    named = [part.strip() for given in (models or (settings.load_models,)) for part in given.split(",") if part.strip()]
+    named = [part for given in (models or (settings.load_models,)) for part in _parts(given, settings.store)]
     if [part.lower() for part in named] == [_ALL]:
         named = list(_archives(settings.store)) if settings.store else []
     if [part.lower() for part in named] == [_NONE]:
@@ -30,6 +30,13 @@ def named_models(settings: Settings, models: Sequence[str], gpus: int) -> list[R
         Registration(url=url, model_name=name or None, initial_workers=workers, at_start=True)
         for name, url in map(_name_and_url, named)
     ]
+
+
+def _parts(given: str, store: Path | None) -> Iterable[str]:
+    """What stands between commas, or between blanks that are in no archive's name."""
+    for part in filter(None, (part.strip() for part in given.split(","))):
+        is_archive = store is not None and (store / _name_and_url(part)[1]).exists()
+        yield from [part] if is_archive else part.split()
 
 
 def of_snapshot(snapshot: Mapping[str, Any]) -> list[Registration]:

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple
 
 from .refusals import BadRequest, VersionNotFound
 
-__all__ = ["Share", "Traffic", "parse_traffic"]
+__all__ = ["HEADER", "Share", "Traffic", "parse_traffic"]
 
 _MOST_WEIGHT = 1_000_000
+_WEIGHT = re.compile("[0-9]{1,7}")
+HEADER = re.compile(r"[-!#$%&'*+.^_`|~0-9A-Za-z]*")  # the name of one
 _KEYS = ("weights", "sticky_by", "shadow", "shadow_share")
 
 
@@ -79,7 +82,7 @@ def parse_traffic(name: str, asked: Mapping[str, str], versions: Collection[str]
         raise BadRequest(f"expected {', '.join(_KEYS)}, got {unknown[0]}")
     traffic = Traffic(
         weights=_weights(asked.get("weights", "")),
-        sticky_by=asked.get("sticky_by", "").lower(),
+        sticky_by=_header(asked.get("sticky_by", "")),
         shadow=asked.get("shadow", ""),
         shadow_share=_share(asked.get("shadow_share", "1")),
     )
@@ -93,7 +96,7 @@ def _weights(text: str) -> dict[str, int]:
     weights: dict[str, int] = {}
     for part in filter(None, (part.strip() for part in text.split(","))):
         version, _, weight = part.rpartition(":")
-        if not version or version in weights or not weight.isdecimal() or int(weight) > _MOST_WEIGHT:
+        if not version or version in weights or not _WEIGHT.fullmatch(weight) or int(weight) > _MOST_WEIGHT:
             raise BadRequest(
                 f"expected weights such as 1.0:90,2.0:10, each version once and up to {_MOST_WEIGHT}, got {part!r}"
             )
@@ -101,6 +104,12 @@ def _weights(text: str) -> dict[str, int]:
     if weights and not any(weights.values()):
         raise BadRequest(f"expected at least one version with a weight over 0, got {text!r}")
     return weights
+
+
+def _header(text: str) -> str:
+    if not HEADER.fullmatch(text):
+        raise BadRequest(f"expected the name of a header for sticky_by, got {text!r:.100}")
+    return text.lower()
 
 
 def _share(text: str) -> float:

@@ -25,7 +25,7 @@ from .open_inference.handlers import ServedHandler
 from .open_inference.metadata import encode_metadata
 from .torchserve_modules import MetricsCacheYamlImpl, ModelLoaderFactory, PredictionException, RequestProcessor, Service
 from .worker_bodies import body_of, decode
-from .worker_messages import AT_ONCE, REFUSAL, Failure, Prediction, Request
+from .worker_messages import AT_ONCE, REFUSAL, Failure, Prediction, Request, is_status, sendable
 from .worker_metrics import MetricLines, WorkerMetrics
 
 METRICS = os.path.join(os.path.dirname(ts.__file__), "configs", "metrics.yaml")
@@ -118,10 +118,10 @@ class Worker:
             else:
                 predictions = self._predictions(requests)
             self._metrics.add_handled(time.monotonic() - began)
-            self._channel.reply(200, "Prediction success", predictions)
+            self._channel.reply(200, "Prediction success", [sendable(prediction) for prediction in predictions])
         except Failure as failure:
             self._channel.reply(failure.code, failure.message, [])
-        except (TypeError, ValueError, OverflowError, RecursionError):  # a status that is no number, for instance
+        except (TypeError, ValueError, OverflowError, RecursionError):  # a header that is no text, for instance
             log.exception("what the handler says cannot be sent")
             self._channel.reply(503, "Invalid model predict output", [])
 
@@ -150,7 +150,7 @@ class Worker:
             raise Failure(507, "Out of resources") from None
         except PredictionException as error:
             log.error("the handler refuses: %s", error.message)
-            raise Failure(error.error_code, error.message) from None
+            raise _refusal(error) from None
         except Exception as error:
             log.exception("the handler failed")
             if "CUDA" in str(error):
@@ -185,6 +185,13 @@ class Worker:
 
 def _not_loaded(_inputs: list[dict[str, Any]], _context: Any) -> Any:
     raise Failure(500, "expected a batch for a model that is loaded, got one before")
+
+
+def _refusal(error: PredictionException) -> Failure:
+    if is_status(error.error_code):
+        return Failure(error.error_code, str(error.message))
+    said = f"{error.error_code!r:.100}: {error.message}"
+    return Failure(500, f"expected a status from 200 to 599 of the handler's PredictionException, got {said}")
 
 
 def _summary(error: Exception) -> str:

@@ -8,6 +8,8 @@ import logging
 import sys
 from typing import Any
 
+from persia import _core
+
 from .worker_messages import Failure
 
 __all__ = ["body_of", "decode", "indented_json"]
@@ -41,16 +43,18 @@ def body_of(answer: Any) -> Any:
         torch.save(answer, saved)
         return saved.getbuffer()
     try:
-        return (answer if isinstance(answer, str) else indented_json(answer)).encode("utf-8")
+        return answer.encode("utf-8") if isinstance(answer, str) else indented_json(answer)
     except (TypeError, ValueError, RecursionError):
         log.warning("an answer of type %s cannot be sent", type(answer).__name__, exc_info=True)
         raise Failure(503, "Unsupported model output data type.") from None
 
 
-def indented_json(value: Any) -> str:
-    """As json.dumps(value, indent=2), for which Python's json has no C code: here there is some for flat lists and objects."""
+def indented_json(value: Any) -> bytes:
+    """As json.dumps(value, indent=2), for which Python's json has no C code: flat values are written by other means."""
+    if type(value) is list and (lines := _core.json_lines(value)) is not None:
+        return lines
     leaves = value if type(value) is list else value.values() if type(value) is dict else ()
     if not leaves or not _LEAVES.issuperset(map(type, leaves)):
-        return json.dumps(value, indent=2)
-    lines = json.dumps(value, separators=(",\n  ", ": "))
-    return f"{lines[0]}\n  {lines[1:-1]}\n{lines[-1]}"
+        return json.dumps(value, indent=2).encode("utf-8")
+    lines_of_text = json.dumps(value, separators=(",\n  ", ": "))
+    return f"{lines_of_text[0]}\n  {lines_of_text[1:-1]}\n{lines_of_text[-1]}".encode()

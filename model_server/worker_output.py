@@ -1,6 +1,7 @@
 """What workers write: lines for the log, each with model, version and worker; and metrics.
 
-One thread reads the pipes of all workers, so that no worker waits, and none writes into the line of another.
+One thread reads the pipes of all workers, so that no worker waits, and none writes into the line of another. A worker that
+writes far more than anybody reads does not fill the disk: what is over its allowance is left out, and counted.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ import logging
 import os
 import select
 import threading
+import time
 from collections.abc import Callable
 from typing import NamedTuple
 
@@ -37,14 +39,45 @@ class Pipes(NamedTuple):
         os.close(self.metrics)
 
 
+class Allowance:
+    """So many bytes at once, which grow back by so many a second."""
+
+    def __init__(self, burst: int, per_second: int) -> None:
+        self.per_second = per_second
+        self._burst = burst
+        self._left = float(burst)
+        self._since = time.monotonic()
+
+    def take(self, count: int) -> bool:
+        """Whether so many are left."""
+        now = time.monotonic()
+        self._left = min(self._burst, self._left + (now - self._since) * self.per_second)
+        self._since = now
+        if count > self._left:
+            return False
+        self._left -= count
+        return True
+
+
 class _Stream:
     """Lines that come over a pipe."""
 
-    def __init__(self, take: Callable[[bytes], None]) -> None:
+    def __init__(self, take: Callable[[bytes], None], place: str, allowance: Allowance | None) -> None:
+        """allowance: None: all is taken."""
         self._take = take
+        self._place = place
+        self._allowance = allowance
+        self._left_out = 0
         self._rest = b""
 
     def feed(self, part: bytes) -> None:
+        if self._allowance is not None and not self._allowance.take(len(part)):
+            if self._left_out == 0:
+                per_second = self._allowance.per_second
+                log.warning("%s writes more than %d bytes a second: what is over is left out", self._place, per_second)
+            self._left_out += len(part)
+            return
+        self._tell_left_out()
         *whole, self._rest = (self._rest + part).split(b"\n")
         if len(self._rest) > _LONGEST_LINE:
             whole, self._rest = [*whole, self._rest], b""
@@ -54,13 +87,21 @@ class _Stream:
     def end(self) -> None:
         if self._rest:
             self._take(self._rest)
+        self._tell_left_out()
+
+    def _tell_left_out(self) -> None:
+        if self._left_out:
+            log.warning("%d bytes of %s were left out", self._left_out, self._place)
+            self._left_out, self._rest = 0, b""
 
 
 class WorkerOutput:
     """Thread safety: any thread may use it."""
 
-    def __init__(self, metrics: HandlerMetrics) -> None:
+    def __init__(self, metrics: HandlerMetrics, burst: int = 8 << 20, per_second: int = 1 << 20) -> None:
+        """burst, per_second: bytes that each worker may write to the log."""
         self._metrics = metrics
+        self._burst, self._per_second = burst, per_second
         self._epoll = select.epoll()
         self._streams: dict[int, _Stream] = {}
         self._end_read, self._end_write = os.pipe2(os.O_CLOEXEC)
@@ -72,8 +113,10 @@ class WorkerOutput:
         """For one process of a worker."""
         place = f"{model} {version} {worker}"
         return Pipes(
-            self._add(lambda line: self._take_line(model, version, place, line)),
-            self._add(lambda line: self._take_metrics(model, version, line)),
+            self._add(
+                lambda line: self._take_line(model, version, place, line), place, Allowance(self._burst, self._per_second)
+            ),
+            self._add(lambda line: self._take_metrics(model, version, line), place, None),
         )
 
     def close(self) -> None:
@@ -83,11 +126,11 @@ class WorkerOutput:
         self._epoll.close()
         os.close(self._end_read)
 
-    def _add(self, take: Callable[[bytes], None]) -> int:
+    def _add(self, take: Callable[[bytes], None], place: str, allowance: Allowance | None) -> int:
         """Returns the end to write to."""
         read, write = os.pipe2(os.O_CLOEXEC)
         os.set_blocking(read, False)
-        self._streams[read] = _Stream(take)
+        self._streams[read] = _Stream(take, place, allowance)
         self._epoll.register(read, select.EPOLLIN)
         return write
 

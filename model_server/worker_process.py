@@ -6,7 +6,6 @@ import logging
 import os
 import signal
 import socket
-import struct
 import subprocess
 import sys
 import threading
@@ -16,12 +15,12 @@ from concurrent.futures import Future
 from dataclasses import dataclass, field
 from datetime import datetime, timezone
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 from persia._core.inference import ModelVersion, Worker
 
-from .refusals import OutOfMemory, WorkerFailed
-from .worker_messages import AT_ONCE
+from .refusals import OutOfMemory, OverMemoryLimit, WorkerFailed
+from .worker_loading import Loaded, load_request, read_loaded
 from .worker_output import WorkerOutput
 
 __all__ = ["WorkerPlan", "WorkerProcess", "resident_bytes"]
@@ -157,7 +156,7 @@ class WorkerProcess:
     def _start(self) -> tuple[Worker, bytes]:
         """A process that has loaded the model, among the model's workers, and what the model says of its tensors.
 
-        Raises WorkerFailed, OutOfMemory, OSError.
+        Raises WorkerFailed, OutOfMemory, OverMemoryLimit, OSError.
         """
         ours, theirs = socket.socketpair()
         with ours:
@@ -168,21 +167,41 @@ class WorkerProcess:
             if self._stopping.is_set():  # who stops it may have come before there was a process
                 _kill(process)
             try:
-                code, message, told = self._load(ours)
+                loaded = self._load(ours)
             except (OSError, EOFError) as error:
+                why = self._why_not_loaded(process, error)
                 _kill(process)
-                raise WorkerFailed(f"the worker {_ending(process)} while it loaded the model") from error
-            if code == 507:
-                raise OutOfMemory(message)
-            if code != 200:
-                raise WorkerFailed(message)
-            self._model.take_together(told.at_once)
+                raise WorkerFailed(why) from error
+            if loaded.code == 507:
+                raise OutOfMemory(loaded.message)
+            if loaded.code != 200:
+                raise WorkerFailed(loaded.message)
+            self._check_memory(process)
+            self._model.take_together(loaded.at_once)
             worker = self._model.add_worker(ours.detach(), process.pid)
         with self._lock:
             self._worker = worker
         if self._stopping.is_set():
             worker.retire()
-        return worker, told.metadata
+        return worker, loaded.metadata
+
+    def _why_not_loaded(self, process: subprocess.Popen[bytes], error: Exception) -> str:
+        """REQUIRES: the process was not killed for it."""
+        if self._stopping.is_set():
+            return "the worker was told to end while it loaded the model"
+        if isinstance(error, TimeoutError):
+            return f"the worker did not load the model within its startupTimeout of {self._plan.startup_seconds:g} s"
+        return f"the worker {_ending(process)} while it loaded the model"
+
+    def _check_memory(self, process: subprocess.Popen[bytes]) -> None:
+        """Raises OverMemoryLimit."""
+        limit, used = self._plan.memory_limit, resident_bytes(process.pid)
+        if limit and used > limit:
+            _kill(process)
+            raise OverMemoryLimit(
+                f"expected a worker that loads the model within its memoryLimitMiB of {limit >> 20}, got one with "
+                f"{used >> 20} MiB"
+            )
 
     def _spawn(self, theirs: socket.socket) -> subprocess.Popen[bytes]:
         plan = self._plan
@@ -205,25 +224,25 @@ class WorkerProcess:
         finally:
             pipes.close()
 
-    def _load(self, ours: socket.socket) -> tuple[int, str, _Told]:
+    def _load(self, ours: socket.socket) -> Loaded:
         plan = self._plan
         if plan.startup_seconds <= 0:
             raise WorkerFailed("the archive or the registration gives it 0 seconds to load the model")
         ours.settimeout(plan.startup_seconds)
         ours.sendall(
-            b"L"
-            + _text(plan.model_name)
-            + _text(str(plan.directory))
-            + struct.pack("!i", plan.batch_size)
-            + _text(plan.handler)
-            + struct.pack("!i", -1 if self.gpu is None else self.gpu)
-            + _text(plan.envelope)
-            + (b"\1" if plan.limits_image_pixels else b"\0")
+            load_request(
+                plan.model_name,
+                str(plan.directory),
+                plan.batch_size,
+                plan.handler,
+                self.gpu,
+                plan.envelope,
+                plan.limits_image_pixels,
+            )
         )
-        code, message = _number(ours), _sized(ours).decode()
-        told = _told(ours)
+        loaded = read_loaded(ours)
         ours.settimeout(None)
-        return code, message, told
+        return loaded
 
     def _wait(self, worker: Worker) -> str:
         """How it has ended."""
@@ -276,48 +295,3 @@ def _ending(process: subprocess.Popen[bytes]) -> str:
     except subprocess.TimeoutExpired:
         return "closed its connection"
     return f"was ended by {signal.Signals(-code).name}" if code < 0 else f"exited with {code}"
-
-
-def _text(text: str) -> bytes:
-    encoded = text.encode()
-    return struct.pack("!i", len(encoded)) + encoded
-
-
-def _number(connection: socket.socket) -> int:
-    number: int = struct.unpack("!i", _exactly(connection, 4))[0]
-    return number
-
-
-def _sized(connection: socket.socket) -> bytes:
-    """Bytes with their length before them."""
-    return _exactly(connection, _number(connection))
-
-
-class _Told(NamedTuple):
-    """What a model says of itself when it is loaded."""
-
-    metadata: bytes
-    at_once: int  # requests that its handler takes at once
-
-
-def _told(ours: socket.socket) -> _Told:
-    """From the rest of a worker's reply, whose only prediction says it; nothing where there is none."""
-    metadata, headers = b"", dict[bytes, bytes]()
-    while (length := _number(ours)) >= 0:
-        _exactly(ours, length)  # a request's id
-        _sized(ours)  # its content type
-        _number(ours)  # its status
-        _sized(ours)  # its reason
-        headers = {_sized(ours): _sized(ours) for _ in range(_number(ours))}
-        metadata = _sized(ours)
-    return _Told(metadata, int(headers.get(AT_ONCE.encode(), b"1")))
-
-
-def _exactly(connection: socket.socket, count: int) -> bytes:
-    received = bytearray()
-    while len(received) < count:
-        part = connection.recv(count - len(received))
-        if not part:
-            raise EOFError("the worker has closed the connection")
-        received += part
-    return bytes(received)

@@ -32,5 +32,6 @@ void inference_figures(nanobind::module_& module);
 void worker_channel(nanobind::module_& module);
 void http_server(nanobind::module_& module);
 void infer_messages(nanobind::module_& module);
+void json_lines(nanobind::module_& module);
 
 }  // namespace persia::bind

@@ -215,6 +215,11 @@ void grpc_server(nb::module_& module) {
                 self.stop(milliseconds_of(seconds));
             },
             nb::arg("seconds"))
+        .def("take_refused_clients",
+             [](Server& self) {
+                 auto told = self.take_refused_clients();
+                 return std::pair(told.count, std::move(told.last));
+             })
         .def("counts", [](const Server& self) {
             const Server::Counts counts = self.counts();
             nb::dict all;

@@ -21,6 +21,7 @@
 #include "bind.hpp"
 #include "inference/rest_service.hpp"
 #include "release.hpp"
+#include "texts.hpp"
 #include "times.hpp"
 
 namespace nb = nanobind;
@@ -68,7 +69,14 @@ void http_server(nb::module_& module) {
         .def_prop_ro("path", [](const PyExchange& self) { return self.request().target.path; })
         .def_prop_ro("segments", [](const PyExchange& self) { return self.request().target.segments; })
         .def_prop_ro("query", [](const PyExchange& self) { return self.request().target.query; })
-        .def_prop_ro("headers", [](const PyExchange& self) { return self.request().head.headers; })
+        .def_prop_ro("headers",
+                     [](const PyExchange& self) {
+                         nb::list headers;
+                         for (const auto& [name, value] : self.request().head.headers) {
+                             headers.append(nb::make_tuple(text_of(name), text_of(value)));
+                         }
+                         return headers;
+                     })
         .def_prop_ro("peer", [](const PyExchange& self) { return self.request().peer; })
         .def_prop_ro("identity", [](const PyExchange& self) { return self.request().identity; })
         .def_prop_ro("body",

@@ -29,4 +29,5 @@ NB_MODULE(_core, module) {
     persia::bind::http_server(inference);
     persia::bind::infer_messages(inference);
     persia::bind::row_scan(module);
+    persia::bind::json_lines(module);
 }

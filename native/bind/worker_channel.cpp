@@ -21,6 +21,7 @@
 #include "batch.hpp"
 #include "bind.hpp"
 #include "release.hpp"
+#include "texts.hpp"
 
 namespace nb = nanobind;
 
@@ -171,13 +172,7 @@ class WorkerChannel {
         if (length < 0 || length > kMaxText) throw DecodeError("the length of a text", std::to_string(length), 0);
         const auto size = static_cast<std::size_t>(length);
         need(size);
-        const auto* bytes = reinterpret_cast<const char*>(buffer_.data() + from_);
-        auto text = nb::steal<nb::str>(PyUnicode_DecodeUTF8(bytes, length, nullptr));
-        if (!text.is_valid()) {  // a header of HTTP may be any bytes: TorchServe takes them for Latin-1, too
-            PyErr_Clear();
-            text = nb::steal<nb::str>(PyUnicode_DecodeLatin1(bytes, length, nullptr));
-        }
-        if (!text.is_valid()) throw nb::python_error();
+        nb::str text = bind::text_of({reinterpret_cast<const char*>(buffer_.data() + from_), size});
         from_ += size;
         return text;
     }

@@ -13,6 +13,7 @@
 #include <system_error>
 
 #include "base/error.hpp"
+#include "grpc/port.hpp"
 
 namespace persia::grpc {
 
@@ -43,7 +44,7 @@ SocketAddress unix_address(const std::string& address) {
 
 SocketAddress ip_address(const std::string& address) {
     const std::size_t colon = address.rfind(':');
-    if (colon == std::string::npos) refuse(address);
+    if (colon == std::string::npos || !is_port(std::string_view(address).substr(colon + 1))) refuse(address);
     addrinfo hints{};
     hints.ai_flags = AI_NUMERICHOST | AI_NUMERICSERV;  // so nothing is asked over the network
     hints.ai_socktype = SOCK_STREAM;

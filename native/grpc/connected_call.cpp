@@ -66,9 +66,11 @@ std::optional<Status> ConnectedCall::check(const ServerConnection& connection) {
     }
     if (!has_header_memory_) return Status(Code::resource_exhausted, "expected memory for the headers of a call, got none");
     if (shared_->guard) {
-        auto identity = shared_->guard->identity_of(authorization_, connection.transport().peer_name());
-        authorization_.clear();
-        if (!identity) return shared_->guard->refusal();
+        if (authorizations_ > 1) return Status(Code::invalid_argument, "expected one header 'authorization', got several");
+        const std::string certificate = connection.transport().peer_name();
+        const std::string authorization = std::exchange(authorization_, {});
+        auto identity = shared_->guard->identity_of(authorization, certificate);
+        if (!identity) return shared_->guard->refusal(authorization, certificate);
         info_.identity = std::move(*identity);
     }
     const auto found = shared_->methods.find(info_.path);

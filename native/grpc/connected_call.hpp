@@ -120,6 +120,7 @@ class ConnectedCall final : public ServerCall, public std::enable_shared_from_th
     std::size_t progress_ = 0;  // bytes of a message that had come
     std::optional<Clock::time_point> last_progress_;
     std::string http_method_, content_type_, encoding_, timeout_, authorization_;
+    std::size_t authorizations_ = 0;  // headers of that name
     Metadata trailers_;
     std::size_t room_below_ = 0;
     std::function<void()> tell_;              // when less than that is unsent; null: nobody

@@ -21,6 +21,20 @@ class CallerGuard final : public Guard {
         return certificate.empty() ? "the token on line " + std::to_string(holder->line) : std::string(certificate);
     }
 
+    Status refusal(std::string_view authorization, std::string_view certificate) const override {
+        if (tokens_ && !certificate.empty()) {
+            return {Code::unauthenticated,
+                    "the caller has shown a certificate, and " +
+                        std::string(authorization.empty() ? "no token" : "no token that this server knows") +
+                        ": this server asks for a token" + (needs_certificate_ ? ", too" : "")};
+        }
+        if (tokens_ && needs_certificate_ && !authorization.empty()) {
+            return {Code::unauthenticated,
+                    "the caller has shown no certificate: this server asks for one that it trusts beside a token"};
+        }
+        return Guard::refusal(authorization, certificate);
+    }
+
     std::string refresh() override { return tokens_ ? tokens_->refresh() : std::string(); }
 
   private:

@@ -21,8 +21,8 @@ class Guard {
     // authorization: the header; empty: none. certificate: the name that the client has proved by it; empty: none.
     virtual std::optional<std::string> identity_of(std::string_view authorization, std::string_view certificate) const = 0;
 
-    // What those hear who are refused.
-    virtual Status refusal() const {
+    // What those hear who are refused, by what they have shown.
+    virtual Status refusal(std::string_view /*authorization*/, std::string_view /*certificate*/) const {
         return {Code::unauthenticated, "the caller has shown neither a token that this server knows nor a certificate"};
     }
 

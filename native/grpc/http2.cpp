@@ -28,7 +28,7 @@ std::span<std::byte> scratch() {
 }  // namespace
 
 Http2::Http2(Side side, std::unique_ptr<Transport> transport, const Http2Limits& limits)
-    : side_(side), transport_(std::move(transport)) {
+    : side_(side), transport_(std::move(transport)), header_blocks_(side == Side::server) {
     nghttp2_option* option = nullptr;
     if (nghttp2_option_new(&option) != 0) throw std::bad_alloc();
     // Streams that have ended are not kept for a tree of priorities that nobody uses.
@@ -38,6 +38,9 @@ Http2::Http2(Side side, std::unique_ptr<Transport> transport, const Http2Limits&
     // out of time.
     constexpr std::uint64_t kAny = 1'000'000;
     nghttp2_option_set_stream_reset_rate_limit(option, kAny, kAny);
+#endif
+#ifdef PERSIA_NGHTTP2_LIMITS_CONTINUATIONS
+    nghttp2_option_set_max_continuations(option, HeaderBlocks::kMostFrames);  // which has a limit of its own
 #endif
     const auto make = side == Side::server ? nghttp2_session_server_new2 : nghttp2_session_client_new2;
     const int made = make(&session_, http2_callbacks(), this, option);
@@ -107,6 +110,16 @@ void Http2::discard() {
 }
 
 bool Http2::receive(std::span<const std::byte> bytes) {
+    if (header_blocks_.feed(bytes, [this](std::span<const std::byte> part) { return take_in(part); })) return true;
+    if (const std::string& problem = header_blocks_.problem(); !problem.empty()) {
+        submit_goaway(NGHTTP2_ENHANCE_YOUR_CALM, problem);
+        flush();
+        fail(problem);
+    }
+    return false;
+}
+
+bool Http2::take_in(std::span<const std::byte> bytes) {
     const ssize_t taken = nghttp2_session_mem_recv(session_, reinterpret_cast<const std::uint8_t*>(bytes.data()), bytes.size());
     if (taken < 0) {
         flush();  // what it has to say about it
@@ -206,20 +219,6 @@ bool Http2::wants_to_write() const {
     return !failed_ && !said_all_ && (transport_->wants_to_write() || (transport_->is_open() && !segments_.empty()));
 }
 
-std::int32_t Http2::submit_request(const Headers& headers) {
-    const auto all = to_nghttp2(headers);
-    const nghttp2_data_provider provider = http2_data();
-    const std::int32_t stream = nghttp2_submit_request(session_, nullptr, all.data(), all.size(), &provider, nullptr);
-    if (stream >= 0) outgoing_[stream];
-    return stream;
-}
-
-void Http2::submit_headers(std::int32_t stream, const Headers& headers) {
-    const auto all = to_nghttp2(headers);
-    const nghttp2_data_provider provider = http2_data();
-    if (nghttp2_submit_response(session_, stream, all.data(), all.size(), &provider) == 0) outgoing_[stream];
-}
-
 void Http2::submit_message(std::int32_t stream, const OutgoingMessage& message) {
     const auto found = outgoing_.find(stream);
     if (found == outgoing_.end()) return;  // it has ended
@@ -234,52 +233,6 @@ void Http2::submit_message(std::int32_t stream, const OutgoingMessage& message) 
     outgoing.bytes += kPrefixBytes + message.size();
     unsent_messages_ += kPrefixBytes + message.size();
     resume(stream, outgoing);
-}
-
-void Http2::submit_end(std::int32_t stream) {
-    const auto found = outgoing_.find(stream);
-    if (found == outgoing_.end()) return;
-    found->second.ends = true;
-    resume(stream, found->second);
-}
-
-void Http2::submit_trailers(std::int32_t stream, const Headers& headers) {
-    const auto found = outgoing_.find(stream);
-    if (found == outgoing_.end()) return;
-    found->second.ends = found->second.has_trailers = true;
-    found->second.trailers = headers;
-    resume(stream, found->second);
-}
-
-void Http2::submit_trailers_only(std::int32_t stream, const Headers& headers) {
-    const auto all = to_nghttp2(headers);
-    nghttp2_submit_response(session_, stream, all.data(), all.size(), nullptr);
-}
-
-void Http2::resume(std::int32_t stream, Outgoing& outgoing) {
-    if (!std::exchange(outgoing.deferred, false)) return;
-    nghttp2_session_resume_data(session_, stream);
-}
-
-void Http2::submit_reset(std::int32_t stream, std::uint32_t error) {
-    drop_messages(stream);  // one that has not begun is never said to be closed
-    nghttp2_submit_rst_stream(session_, NGHTTP2_FLAG_NONE, stream, error);
-}
-
-void Http2::drop_messages(std::int32_t stream) {
-    const auto found = outgoing_.find(stream);
-    if (found == outgoing_.end()) return;
-    unsent_messages_ -= found->second.bytes;
-    outgoing_.erase(found);
-}
-
-void Http2::submit_ping() { nghttp2_submit_ping(session_, NGHTTP2_FLAG_NONE, nullptr); }
-
-void Http2::submit_shutdown_notice() { nghttp2_submit_shutdown_notice(session_); }
-
-void Http2::submit_goaway(std::uint32_t error, std::string_view words) {
-    nghttp2_submit_goaway(session_, NGHTTP2_FLAG_NONE, nghttp2_session_get_last_proc_stream_id(session_), error,
-                          reinterpret_cast<const std::uint8_t*>(words.data()), words.size());
 }
 
 std::size_t Http2::unsent(std::int32_t stream) const {

@@ -16,6 +16,7 @@
 #include <utility>
 #include <vector>
 
+#include "grpc/header_blocks.hpp"
 #include "grpc/message.hpp"
 #include "grpc/transport.hpp"
 
@@ -130,6 +131,7 @@ class Http2 {
     };
 
     bool receive(std::span<const std::byte> bytes);
+    bool take_in(std::span<const std::byte> bytes);
     void discard();
     bool gather();
     void lend(std::span<const std::byte> bytes, const std::shared_ptr<const void>& owner);
@@ -139,6 +141,7 @@ class Http2 {
 
     const Side side_;
     std::unique_ptr<Transport> transport_;
+    HeaderBlocks header_blocks_;
     nghttp2_session* session_ = nullptr;
     std::unordered_map<std::int32_t, Outgoing> outgoing_;
     std::deque<Segment> segments_;   // that are to be written

@@ -14,6 +14,7 @@
 #include <utility>
 
 #include "base/error.hpp"
+#include "grpc/port.hpp"
 
 namespace persia::grpc {
 
@@ -84,6 +85,7 @@ Listener listen_at(const std::string& address) {
     if (colon == std::string::npos) throw InvalidInput("expected host:port or unix:/path, got " + address);
     std::string host = address.substr(0, colon);
     const std::string shown = host, port = address.substr(colon + 1);
+    if (!is_port(port)) throw InvalidInput("expected a port from 0 to 65535 to listen on, got " + address);
     if (host.starts_with('[') && host.ends_with(']')) host = host.substr(1, host.size() - 2);
     addrinfo hints{}, *found = nullptr;
     hints.ai_socktype = SOCK_STREAM;

@@ -103,6 +103,8 @@ class Server::Core final : public ServerShared {
         for (const auto& connection : connections_.all()) connection->end({Code::unavailable, "the server is stopping"});
     }
 
+    RefusedClients refused_clients;
+
     Counts counts() const {
         Counts counts{};
         counts.connections = connections_.size();
@@ -176,6 +178,7 @@ class Server::Core final : public ServerShared {
                 if (more) events_.give_up_lead();
                 // From now on another thread may read on: the methods do not hold it up.
                 if (!served.alive) connections_.remove(id);
+                if (!served.refused.empty()) refused_clients.note(std::move(served.refused));
                 dispatcher_.give_out(*connection, std::move(served.events));
             }
         } catch (...) {
@@ -281,6 +284,8 @@ void Server::start() { core_->start(); }
 void Server::stop(std::chrono::milliseconds patience) { core_->stop(patience); }
 
 Server::Counts Server::counts() const { return core_->counts(); }
+
+RefusedClients::Told Server::take_refused_clients() { return core_->refused_clients.take(); }
 
 const std::shared_ptr<MemoryBudget>& Server::budget() const { return core_->budget; }
 

@@ -13,6 +13,7 @@
 
 #include "grpc/guard.hpp"
 #include "grpc/http2.hpp"
+#include "grpc/refused_clients.hpp"
 #include "grpc/server_call.hpp"
 #include "grpc/tls.hpp"
 
@@ -60,6 +61,9 @@ class Server {
         std::uint64_t accepted, finished, refused, expired, cancelled, evicted;  // since the start
     };
     Counts counts() const;
+
+    // Who could not be spoken with, as over TLS that it does not trust, since the last call.
+    RefusedClients::Told take_refused_clients();
 
     const std::shared_ptr<MemoryBudget>& budget() const;
 

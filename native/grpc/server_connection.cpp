@@ -56,7 +56,8 @@ ServerConnection::Served ServerConnection::serve() {
     }
     const bool has_more = alive && has_buffered();
     if (alive && !has_more) shared_.wait_for(*this, wants_to_write());
-    return {alive, has_more, std::exchange(events_, {})};
+    const bool is_refused = !alive && !greeted_ && failed() && !failure().empty();
+    return {alive, has_more, std::exchange(events_, {}), is_refused ? peer_ + ": " + failure() : std::string()};
 }
 
 void ServerConnection::send_corked() {

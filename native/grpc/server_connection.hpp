@@ -30,6 +30,7 @@ class ServerConnection final : public std::enable_shared_from_this<ServerConnect
         bool alive;                     // else it is of no more use
         bool has_more;                  // to read, of which the socket does not tell
         std::vector<CallEvent> events;  // to be given to methods; of a stream: from the call's inbox
+        std::string refused;            // who it was that could not be spoken with, and why; empty: it is none of these
     };
     // Reads what has come, and sends what is to be sent.
     Served serve();

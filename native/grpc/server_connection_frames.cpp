@@ -53,6 +53,7 @@ void ServerConnection::on_header(std::int32_t stream, std::string_view name, std
         call->timeout_ = value;
     } else if (name == "authorization" && shared_.guard) {
         call->authorization_ = value;  // no method sees it
+        ++call->authorizations_;
     } else if (!is_reserved(name)) {
         if (auto known = from_header_value(name, value)) call->info_.metadata.emplace_back(name, std::move(*known));
     }

@@ -42,12 +42,13 @@ void ServerConnection::Answer::with_connection(bool ends, Put put) {
 void ServerConnection::Answer::respond(Response response) {
     with_connection(true, [&](ServerConnection& connection) {
         connection.put_head(response, Length::known);
-        if (request_.head.method != "HEAD") connection.put(std::move(response.body));
+        if (sends_body(response)) connection.put(std::move(response.body));
     });
 }
 
 void ServerConnection::Answer::begin(Response head) {
     with_connection(false, [&](ServerConnection& connection) {
+        parts_have_place_ = sends_body(head);
         connection.put_head(head, request_.head.is_http_1_0 ? Length::until_the_end : Length::in_chunks);
     });
 }
@@ -55,6 +56,7 @@ void ServerConnection::Answer::begin(Response head) {
 void ServerConnection::Answer::send(grpc::OutgoingMessage part) {
     if (part.size() == 0) return;
     with_connection(false, [&](ServerConnection& connection) {
+        if (!parts_have_place_) return;
         if (request_.head.is_http_1_0) return connection.put(std::move(part));
         connection.put(text_message(hex(part.size()) + "\r\n"));
         connection.put(std::move(part));
@@ -64,8 +66,12 @@ void ServerConnection::Answer::send(grpc::OutgoingMessage part) {
 
 void ServerConnection::Answer::end() {
     with_connection(true, [&](ServerConnection& connection) {
-        if (!request_.head.is_http_1_0) connection.put(text_message("0\r\n\r\n"));
+        if (parts_have_place_ && !request_.head.is_http_1_0) connection.put(text_message("0\r\n\r\n"));
     });
+}
+
+bool ServerConnection::Answer::sends_body(const Response& response) const {
+    return request_.head.method != "HEAD" && has_body(response.status);
 }
 
 }  // namespace persia::http

@@ -10,8 +10,12 @@ std::string_view reason_of(int status) {
             return "OK";
         case 202:
             return "Accepted";
+        case 204:
+            return "No Content";
         case 206:
             return "Partial Content";
+        case 304:
+            return "Not Modified";
         case 400:
             return "Bad Request";
         case 401:

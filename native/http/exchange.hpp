@@ -78,6 +78,9 @@ class Service {
     virtual void complete(const Answered& /*answered*/, Response& /*response*/) const {}
 };
 
+// Whether an answer of this status has a body: with these, clients read none, and would take it for the next answer.
+constexpr bool has_body(int status) { return status >= 200 && status != 204 && status != 304; }
+
 // The usual words for a status: `Not Found`.
 std::string_view reason_of(int status);
 

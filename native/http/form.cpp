@@ -2,6 +2,8 @@
 
 #include <algorithm>
 
+#include "base/utf8.hpp"
+
 namespace persia::http {
 
 namespace {
@@ -87,6 +89,12 @@ std::optional<std::string> url_decoded(std::string_view text, bool plus_is_space
 const std::string* Target::parameter(std::string_view key) const {
     const auto found = std::find_if(query.begin(), query.end(), [&](const auto& pair) { return pair.first == key; });
     return found == query.end() ? nullptr : &found->second;
+}
+
+bool Target::is_utf8() const {
+    return persia::is_utf8(path) && std::all_of(segments.begin(), segments.end(), persia::is_utf8) &&
+           std::all_of(query.begin(), query.end(),
+                       [](const auto& pair) { return persia::is_utf8(pair.first) && persia::is_utf8(pair.second); });
 }
 
 std::optional<Target> parse_target(std::string_view text) {

@@ -24,6 +24,8 @@ struct Target {
 
     // Null: the query has no such key.
     const std::string* parameter(std::string_view key) const;
+    // Whether all of it is text. Models and handlers may take other bytes.
+    bool is_utf8() const;
 };
 
 // nullopt: it is no valid target.

@@ -35,6 +35,10 @@ std::string quoted(std::string_view text) {
 
 Refusal bad(std::string message) { return {400, std::move(message)}; }
 
+Refusal bad_line_end(std::string_view line) {
+    return bad("expected lines that end with CR and LF, got one that does not: " + quoted(line));
+}
+
 std::optional<Refusal> parse_request_line(std::string_view line, RequestHead& head) {
     const std::size_t first = line.find(' ');
     const std::size_t last = line.rfind(' ');
@@ -78,7 +82,7 @@ std::optional<std::uint64_t> parse_length(std::string_view text) {
 
 // What the headers say about the message itself. Each of them may come once.
 struct Framing {
-    bool has_length = false, has_host = false, has_encoding = false;
+    bool has_length = false, has_host = false, has_encoding = false, has_authorization = false;
 };
 
 std::optional<Refusal> once(bool& seen, std::string_view name) {
@@ -113,6 +117,8 @@ std::optional<Refusal> take_framing(std::string_view name, std::string_view valu
         head.chunked = true;
     } else if (equal_ignoring_case(name, "host")) {
         return once(framing.has_host, name);
+    } else if (equal_ignoring_case(name, "authorization")) {
+        return once(framing.has_authorization, name);
     } else if (equal_ignoring_case(name, "connection")) {
         return take_connection(value, head);
     } else if (equal_ignoring_case(name, "expect")) {
@@ -166,6 +172,18 @@ std::optional<std::size_t> end_of_head(std::string_view bytes) {
     return end + 2 * kLineEnd.size();
 }
 
+std::optional<Refusal> refusal_of_begin(std::string_view bytes) {
+    constexpr std::string_view kTlsHandshake = "\x16\x03";
+    if (bytes.starts_with(kTlsHandshake)) return bad("expected HTTP in plain text, got TLS: this address does not speak it");
+    if (!bytes.empty() && bytes.front() != '\r' && !is_token_char(bytes.front())) {
+        return bad("expected a method, got " + quoted(bytes));
+    }
+    for (std::size_t begin = 0, end; (end = bytes.find('\n', begin)) != std::string_view::npos; begin = end + 1) {
+        if (end == begin || bytes[end - 1] != '\r') return bad_line_end(bytes.substr(begin, end - begin));
+    }
+    return std::nullopt;
+}
+
 std::optional<Refusal> parse_head(std::string_view bytes, RequestHead& head) {
     head = {};
     Framing framing;
@@ -175,7 +193,7 @@ std::optional<Refusal> parse_head(std::string_view bytes, RequestHead& head) {
         const std::string_view line = bytes.substr(0, end);
         if (line.empty()) break;
         if (line.find_first_of("\r\n") != std::string_view::npos) {
-            return bad("expected lines that end with CR and LF, got one that does not: " + quoted(line));
+            return bad_line_end(line);
         }
         auto refusal = is_first ? parse_request_line(line, head) : parse_header(line, head, framing);
         if (refusal) return refusal;

@@ -49,6 +49,10 @@ struct RequestHead {
 // Where the head ends that `bytes` begin with, behind its empty line; nullopt: it is not all there.
 std::optional<std::size_t> end_of_head(std::string_view bytes);
 
+// Why the head that is not all there will never be one, so that nobody waits for the rest of it; nullopt: it may be. A client
+// that speaks TLS, or ends its lines with LF alone, would hear nothing for as long as a head may take.
+std::optional<Refusal> refusal_of_begin(std::string_view bytes);
+
 // REQUIRES: `bytes` is a head, with its empty line. nullopt: `head` is filled in.
 std::optional<Refusal> parse_head(std::string_view bytes, RequestHead& head);
 

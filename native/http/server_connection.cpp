@@ -146,7 +146,10 @@ void ServerConnection::begin_request() {
     if (end.value_or(input_.size()) > kMaxHeadBytes) {
         return refuse({431, "expected the head of a request within " + std::to_string(kMaxHeadBytes) + " bytes"});
     }
-    if (!end) return;
+    if (!end) {
+        if (const auto refusal = refusal_of_begin(input_)) refuse(*refusal);
+        return;
+    }
     if (const auto refusal = parse_head(std::string_view(input_).substr(0, *end), head_)) return refuse(*refusal);
     auto admitted = shared_->service.admit(head_, transport_->peer_name());
     if (auto* instead = std::get_if<Response>(&admitted)) return send_away(std::move(*instead));
@@ -196,8 +199,10 @@ void ServerConnection::put_head(Response& response, Length length) {
     for (const auto& [name, value] : response.headers) {
         if (!is_the_servers(name)) head += header_text(name) + ": " + header_text(value) + "\r\n";
     }
-    if (length == Length::known) head += "content-length: " + std::to_string(response.body.size()) + "\r\n";
-    if (length == Length::in_chunks) head += "transfer-encoding: chunked\r\n";
+    if (has_body(response.status)) {
+        if (length == Length::known) head += "content-length: " + std::to_string(response.body.size()) + "\r\n";
+        if (length == Length::in_chunks) head += "transfer-encoding: chunked\r\n";
+    }
     head += keep_alive_ ? "connection: keep-alive\r\n\r\n" : "connection: close\r\n\r\n";
     put(text_message(std::move(head)));
 }

@@ -114,10 +114,12 @@ class ServerConnection::Answer final : public Exchange {
 
     template <class Put>
     void with_connection(bool ends, Put put);
+    bool sends_body(const Response& response) const;
 
     const std::weak_ptr<ServerConnection> connection_;
     const Request request_;
     std::atomic<bool> ended_{false};
+    bool parts_have_place_ = true;  // of an answer in parts. With the connection's lock
 };
 
 }  // namespace persia::http

@@ -35,7 +35,7 @@ std::optional<std::string> Keys::identity_of(std::string_view authorization, std
     return certificate.empty() ? holder_ : std::string(certificate);
 }
 
-grpc::Status Keys::refusal() const {
+grpc::Status Keys::refusal(std::string_view /*authorization*/, std::string_view /*certificate*/) const {
     return {grpc::Code::permission_denied,
             "Token Authorization failed. Token either incorrect, expired, or not provided correctly"};
 }

@@ -31,7 +31,7 @@ class Keys final : public grpc::Guard {
 
     std::optional<std::string> identity_of(std::string_view authorization, std::string_view certificate) const override;
     // As TorchServe says it.
-    grpc::Status refusal() const override;
+    grpc::Status refusal(std::string_view authorization, std::string_view certificate) const override;
 
   private:
     struct Entry {

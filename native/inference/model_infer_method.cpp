@@ -2,12 +2,12 @@
 
 #include <string>
 #include <utility>
-#include <variant>
 
 #include "base/error.hpp"
 #include "inference/call_failure.hpp"
+#include "inference/handler_status.hpp"
 #include "inference/open_inference_rest.hpp"
-#include "inference/request_wishes.hpp"
+#include "inference/submit_call.hpp"
 #include "wire/protobuf.hpp"
 
 namespace persia::inference {
@@ -44,6 +44,7 @@ class InferResponder final : public Responder {
     bool has_ended() const override { return call_->has_ended(); }
 
     void on_prediction(Prediction prediction, bool /*more*/) override {
+        if (const auto failure = failure_of_status(prediction)) return on_failure(*failure);
         if (prediction.status >= kFirstError) {
             return call_->finish({code_of_status(prediction.status), text_of(prediction.body)});
         }
@@ -69,23 +70,8 @@ void ModelInferMethod::on_message(const grpc::ServerCallPtr& call, grpc::Receive
         return call->finish({Code::invalid_argument, error.what()});
     }
     if (wanted.model.empty()) return call->finish({Code::invalid_argument, "expected the name of a model, got none"});
-    const auto found = models_->route(wanted.model, wanted.version, [&call](const std::string& name) {
-        const std::string* value = grpc::find(call->info().metadata, name);
-        return value == nullptr ? std::string_view() : std::string_view(*value);
-    });
-    if (const auto* not_served = std::get_if<NotServed>(&found)) return call->finish({Code::not_found, not_served->message});
-    const auto& metadata = call->info().metadata;
-    auto wishes = wishes_of(grpc::find(metadata, kRequestId), grpc::find(metadata, kPriority), grpc::find(metadata, kTimeout));
-    if (auto* problem = std::get_if<std::string>(&wishes)) return call->finish({Code::invalid_argument, std::move(*problem)});
-    Job job;
-    job.request = {{}, {{"explain", "False"}, {kOpenInferenceHeader, "grpc"}}, {{"body", "", owner->bytes()}}, owner};
-    job.responder = std::make_shared<InferResponder>(call);
-    job.arrived = call->info().arrived;
-    job.names_version = !wanted.version.empty();
-    job.totals = models_->totals(wanted.model, wanted.version);
-    apply(std::get<RequestWishes>(std::move(wishes)), call->info().deadline, job);
-    call->add_trailer(std::string(kRequestId), job.request.id);
-    std::get<Destination>(found).submit(std::move(job));
+    WorkerRequest request{{}, {{"explain", "False"}, {kOpenInferenceHeader, "grpc"}}, {{"body", "", owner->bytes()}}, owner};
+    submit_call(*models_, call, wanted.model, wanted.version, std::move(request), std::make_shared<InferResponder>(call));
 }
 
 }  // namespace persia::inference

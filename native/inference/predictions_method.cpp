@@ -6,6 +6,7 @@
 #include "base/error.hpp"
 #include "inference/call_failure.hpp"
 #include "inference/request_wishes.hpp"
+#include "inference/submit_call.hpp"
 #include "wire/protobuf.hpp"
 
 namespace persia::inference {
@@ -91,24 +92,10 @@ void PredictionsMethod::on_message(const grpc::ServerCallPtr& call, grpc::Receiv
         return call->finish({Code::invalid_argument, error.what()});
     }
     if (request.model.empty()) return call->finish({Code::invalid_argument, "Parameter model_name is required."});
-    const auto found = models_->route(request.model, request.version, [&call](const std::string& name) {
-        const std::string* value = grpc::find(call->info().metadata, name);
-        return value == nullptr ? std::string_view() : std::string_view(*value);
-    });
-    if (const auto* not_served = std::get_if<NotServed>(&found)) return call->finish({Code::not_found, not_served->message});
-    const auto& metadata = call->info().metadata;
-    auto wishes = wishes_of(grpc::find(metadata, kRequestId), grpc::find(metadata, kPriority), grpc::find(metadata, kTimeout));
-    if (auto* problem = std::get_if<std::string>(&wishes)) return call->finish({Code::invalid_argument, std::move(*problem)});
-    Job job;
-    job.request = {{}, {}, std::move(request.inputs), owner};
-    if (const std::string* accept = grpc::find(metadata, kAccept)) job.request.headers.emplace_back(kAccept, *accept);
-    job.responder = std::make_shared<CallResponder>(call, streams_);
-    job.names_version = !request.version.empty();
-    job.arrived = call->info().arrived;
-    job.totals = models_->totals(request.model, request.version);
-    apply(std::get<RequestWishes>(std::move(wishes)), call->info().deadline, job);
-    call->add_trailer(std::string(kRequestId), job.request.id);
-    std::get<Destination>(found).submit(std::move(job));
+    WorkerRequest asked{{}, {}, std::move(request.inputs), owner};
+    if (const std::string* accept = grpc::find(call->info().metadata, kAccept)) asked.headers.emplace_back(kAccept, *accept);
+    submit_call(*models_, call, request.model, request.version, std::move(asked),
+                std::make_shared<CallResponder>(call, streams_));
 }
 
 }  // namespace persia::inference

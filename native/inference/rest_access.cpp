@@ -23,8 +23,7 @@ const grpc::Guard* guard_for(const RestAccess& access, const http::RequestHead& 
 }
 
 // TorchServe's own keys are refused as TorchServe refuses them, with 400.
-http::Response refused_by(const grpc::Guard& guard) {
-    const grpc::Status status = guard.refusal();
+http::Response refused_as(const grpc::Status& status) {
     const bool is_key = status.code == grpc::Code::permission_denied;
     http::Response response = error_response(is_key ? 400 : 401, "InvalidKeyException", status.message);
     if (!is_key) response.headers.emplace_back("WWW-Authenticate", "Bearer");
@@ -46,10 +45,11 @@ std::variant<std::string, http::Response> RestAccess::admit(const http::RequestH
     if (is_preflight(head)) return std::string();  // browsers show nothing with it
     const grpc::Guard* asked = guard_for(*this, head);
     if (asked == nullptr) return std::string(certificate);
-    const std::string* authorization = http::find(head.headers, "authorization");
-    auto identity = asked->identity_of(authorization == nullptr ? std::string_view() : *authorization, certificate);
+    const std::string* header = http::find(head.headers, "authorization");
+    const std::string_view authorization = header == nullptr ? std::string_view() : *header;
+    auto identity = asked->identity_of(authorization, certificate);
     if (identity) return std::move(*identity);
-    return refused_by(*asked);
+    return refused_as(asked->refusal(authorization, certificate));
 }
 
 void RestAccess::put_cors(http::Response& response) const {

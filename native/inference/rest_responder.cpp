@@ -2,6 +2,8 @@
 
 #include <utility>
 
+#include "inference/handler_status.hpp"
+
 namespace persia::inference {
 
 namespace {
@@ -23,6 +25,7 @@ grpc::OutgoingMessage body_of(Prediction& prediction) {
 }  // namespace
 
 void RestResponder::on_prediction(Prediction prediction, bool more) {
+    if (const auto failure = failure_of_status(prediction)) return on_failure(*failure);
     const bool first = !began_.exchange(true);
     if (first) {
         http::Response response{prediction.status,

@@ -183,6 +183,10 @@ void RestService::on_request(const ExchangePtr& exchange) {
         if (auto route = route_of(exchange->request())) return predict(models, exchange, std::move(*route), reactor_);
         if (auto route = open_inference_route(exchange->request())) return infer(models, exchange, *route, reactor_);
     }
+    if (!exchange->request().target.is_utf8()) {
+        return exchange->respond(
+            error_response(400, "BadRequestException", "expected a target that is UTF-8 when it is decoded, got other bytes"));
+    }
     if (!parts_.others->put(exchange)) {
         exchange->respond(
             error_response(503, "ServiceUnavailableException", "too many requests wait for the management: try again later"));

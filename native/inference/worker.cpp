@@ -10,6 +10,7 @@
 #include <utility>
 
 #include "base/error.hpp"
+#include "inference/handler_status.hpp"
 #include "inference/request_ids.hpp"
 
 namespace persia::inference {
@@ -203,7 +204,9 @@ void Worker::take_reply(WorkerReply reply) {
     for (Answer& answer : answers) tell(std::move(answer));
     const bool said_why = reply.code != 200;
     fail_all(failed, {Failure::Kind::handler,
-                      said_why ? reply.code : 503,
+                      !said_why               ? 503
+                      : is_status(reply.code) ? reply.code
+                                              : 500,
                       said_why ? reply.message : "number of batch response mismatched",
                       {}});
 }

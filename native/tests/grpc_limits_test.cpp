@@ -68,6 +68,33 @@ TEST(headers_are_at_most_so_large) {
     CHECK(caller.ask(kEcho, "x").message() == "x");
 }
 
+TEST(a_header_that_is_far_too_large_costs_its_call_alone) {
+    Served served;
+    Caller caller(served.address);
+    const std::int32_t other = caller.call(kHold, framed("held"), {{"authorization", "first"}});
+    CHECK(caller.until([&] { return served.holding->held() == 1; }));
+    for (const std::size_t size : {65'536UL, 65'537UL, 70'000UL, 100'000UL, 3'000'000UL}) {
+        for (const std::size_t name : {1UL, 2UL, 66'000UL}) {
+            // What comes behind it is found by the same table of headers.
+            const auto& refused = caller.ask(kEcho, "x", {{std::string(name, 'n'), std::string(size, 'v')}, {"x-after", "it"}});
+            CHECK(status_of(refused) == "8" && has(words_of(refused), "at most 65536 bytes of headers"));
+            CHECK(caller.ask(kEcho, "x", {{"x-after", "it"}, {"x-more", "of it"}}).message() == "x");
+        }
+    }
+    served.holding->release();
+    CHECK(caller.until_ended(other) && status_of(caller.streams[other]) == "0" && !caller.goaway);
+}
+
+TEST(a_connection_with_far_more_headers_than_are_allowed_is_told_why_it_ends) {
+    Served served;
+    Caller caller(served.address);
+    Headers many;
+    for (int i = 0; i < 100; ++i) many.emplace_back("x" + std::to_string(i), std::string(3'000, 'x'));
+    caller.call(kEcho, framed("x"), many);
+    CHECK(!caller.until([&] { return false; }) && caller.goaway);
+    CHECK(has(caller.goaway_words, "far more headers than are allowed"));
+}
+
 TEST(headers_take_of_the_memory) {
     Served served(with_memory(kMega));
     Caller caller(served.address);

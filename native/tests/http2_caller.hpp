@@ -36,6 +36,8 @@ inline std::string four_bytes(std::uint32_t number) {
     return all;
 }
 
+constexpr std::size_t kMostHeaders = 64 << 20;  // of one call, as far as the caller is concerned
+
 inline const std::string kPreface = "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 
 // HTTP/2 of a client, as bytes that come and go.
@@ -60,6 +62,7 @@ class Http2Caller {
         nghttp2_option* option = nullptr;
         nghttp2_option_new(&option);
         nghttp2_option_set_no_auto_window_update(option, stays_shut ? 1 : 0);
+        nghttp2_option_set_max_send_header_block_length(option, kMostHeaders);
         nghttp2_session_client_new2(&session_, callbacks, this, option);
         nghttp2_option_del(option);
         nghttp2_session_callbacks_del(callbacks);

@@ -130,3 +130,21 @@ TEST(too_many_headers_are_refused) {
     for (int i = 0; i < 300; ++i) lines += "a: b\r\n";
     CHECK(status_of(with(lines)) == 431);
 }
+
+TEST(a_head_that_will_never_be_one_is_refused_at_once) {
+    using persia::http::refusal_of_begin;
+    for (const char* fine : {"", "G", "GET / HTTP/1.1", "GET / HTTP/1.1\r", "GET / HTTP/1.1\r\nHost", "\r"}) {
+        CHECK(!refusal_of_begin(fine));
+    }
+    for (const char* bare : {"GET / HTTP/1.1\n", "\n", "GET / HTTP/1.1\r\nHost: a\n\n", "\nGET"}) {
+        const auto refusal = refusal_of_begin(bare);
+        CHECK(refusal && refusal->status == 400);
+    }
+    CHECK(refusal_of_begin("\x16\x03\x01\x02")->message ==
+          "expected HTTP in plain text, got TLS: this address does not speak it");
+}
+
+TEST(authorization_comes_once) {
+    CHECK(status_of(with("Authorization: Bearer a\r\n")) == 200);
+    CHECK(status_of(with("Authorization: Bearer a\r\nauthorization: Bearer b\r\n")) == 400);
+}

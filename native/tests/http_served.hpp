@@ -37,6 +37,12 @@ class Echo final : public Service {
             exchange->begin({200, "", {{"a", "b"}}, {}, false});
             for (const char* part : {"one", "", "three"}) exchange->send(OutgoingMessage(std::string(part)));
             exchange->end();
+        } else if (path.starts_with("/status/")) {
+            exchange->respond({std::stoi(path.substr(8)), "", {}, OutgoingMessage(std::string("a body")), false});
+        } else if (path.starts_with("/parts/")) {
+            exchange->begin({std::stoi(path.substr(7)), "", {}, {}, false});
+            exchange->send(OutgoingMessage(std::string("a body")));
+            exchange->end();
         } else if (path == "/close") {
             exchange->respond({404, "", {}, OutgoingMessage(std::string("none")), true});
         } else {

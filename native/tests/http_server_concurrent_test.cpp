@@ -51,6 +51,31 @@ TEST(a_client_that_asks_whether_to_go_on_is_told) {
     CHECK(client.hear_all().starts_with("HTTP/1.1 413 "));
 }
 
+TEST(an_answer_without_a_body_has_none) {
+    const Served served;
+    for (const std::string ways : {"/status/", "/parts/"}) {
+        for (const std::string status : {"204", "304"}) {
+            Client client(served);
+            client.say(get(ways + status) + get("/next"));
+            const std::string answer = client.hear("\r\n\r\n");
+            CHECK(answer.starts_with("HTTP/1.1 " + status) && !has(answer, "content-length") && !has(answer, "chunked"));
+            CHECK(client.hear("/next:").starts_with("HTTP/1.1 200 OK"));
+        }
+        Client client(served);
+        client.say("HEAD " + ways + "200 HTTP/1.1\r\nHost: a\r\n\r\n" + get("/next"));
+        CHECK(client.hear("\r\n\r\n").starts_with("HTTP/1.1 200 OK") && client.hear("/next:").starts_with("HTTP/1.1 200 OK"));
+    }
+}
+
+TEST(who_does_not_speak_http_is_told_so_at_once) {
+    const Served served;
+    for (const std::string begin : {std::string("GET / HTTP/1.1\nHost: a\n\n"), std::string("\x16\x03\x01\x02\x00", 5)}) {
+        Client client(served);
+        client.say(begin);
+        CHECK(client.hear("\r\n\r\n").starts_with("HTTP/1.1 400 "));
+    }
+}
+
 TEST(answers_may_be_streamed) {
     const Served served;
     Client client(served);

@@ -46,7 +46,7 @@ TEST(a_key_lets_in_until_its_end) {
          {"", "abcdefgh", "bearer abcdefgh", "Basic abcdefgh", "Bearer", "Bearer ", "Bearer abcdefg", "Bearer abcdefghi"}) {
         CHECK(!lets_in(keys, other));
     }
-    CHECK(keys.refusal().code == persia::grpc::Code::permission_denied);
+    CHECK(keys.refusal("", "").code == persia::grpc::Code::permission_denied);
     keys.set({});
     CHECK(!lets_in(keys, "Bearer abcdefgh"));
 }

@@ -129,6 +129,9 @@ class BatchEncoder:
     def set_batch_id(self, batch_id: int) -> None: ...
     def to_bytes(self) -> bytes: ...
 
+def json_lines(numbers: list[float]) -> bytes | None:
+    """What json.dumps(numbers, indent=2) gives; None unless there are numbers, and all of them are floats and finite."""
+
 # Checkpoint and packet files. Errors: CorruptFile, OSError.
 
 class EmbReader:

@@ -50,6 +50,8 @@ class Server:
         """Now: connections, calls, queued, memory_bytes; since the start: accepted, finished, refused, expired, cancelled,
         evicted.
         """
+    def take_refused_clients(self) -> tuple[int, str]:
+        """How many clients could not be spoken with since the last call, and who was the last one, and why."""
 
 class Health:
     """The service grpc.health.v1.Health. Any thread may use it."""

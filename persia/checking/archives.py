@@ -70,6 +70,12 @@ def check_archive(
     if archive.text_mode is not None:
         _check_text_model(report, path)
         return archive
+    if not archive.handler:
+        text = "it has no handler: the model server serves its tensors (docs/open-inference.md), TorchServe refuses it"
+        report.warn(
+            "archive", subject, text, "pack the model with `persia-launcher archive` if it takes features, or for TorchServe"
+        )
+        return archive
     fits = _check_own_config(report, subject, archive, config)
     dense: Sequence[_Array] = sample.batch.dense if sample is not None else []
     if signature is None:

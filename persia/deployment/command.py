@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import sys
-import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +29,7 @@ from persia.security import ClientSecurity
 from persia.serving.process import set_up
 from persia.system.address import free_ports
 from persia.system.lock import lock_file
+from persia.system.scratch import ScratchDirectory
 from persia.system.signals import StopSignal
 from persia.torchserve.state import MODELS_FILE
 
@@ -100,8 +100,7 @@ def up(
         config = load_global_config(global_config)
         load_embedding_config(embedding_config)
         assert global_config is not None and embedding_config is not None  # or they could not be loaded
-        state = (state or Path(tempfile.mkdtemp(prefix="persia-up-"))).resolve()
-        _take(state)
+        state, scratch = _state_directory(state)
         servers = config.common_config.infer_config.servers
         if not servers:
             servers = tuple((f"127.0.0.1:{port}",) for port in free_ports(shards))
@@ -130,14 +129,28 @@ def up(
     if checked and not passes_check(plan):
         click.echo(f"{PROGRAM}: the check failed, so nothing was started: mend what it names, or say --no-check", err=True)
         sys.exit(1)
-    _run(plan)
+    try:
+        _run(plan)
+    finally:
+        if scratch is not None:
+            scratch.keep()  # its logs
 
 
-def _take(state: Path) -> None:
+def _state_directory(given: Path | None) -> tuple[Path, ScratchDirectory | None]:
+    """The directory that is given, or one that is made. Raises Unavailable, OSError."""
+    if given is not None:
+        return _taken(given), None
+    scratch = ScratchDirectory("persia-up-")
+    return _taken(scratch.path), scratch
+
+
+def _taken(state: Path) -> Path:
     """Makes the directory, if need be, and locks it until this process ends. Raises Unavailable, OSError."""
+    state = state.resolve()
     state.mkdir(parents=True, exist_ok=True)
     if lock_file(state / "up.lock") is None:
         raise Unavailable(f"another `up` uses the state directory {state}: stop it, or choose another --state")
+    return state
 
 
 def _run(plan: DeploymentPlan) -> None:

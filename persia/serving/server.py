@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 import threading
+import time
 from collections.abc import Callable, Sequence
 from typing import TypeVar
 
@@ -31,6 +32,7 @@ MAX_MEMORY_BYTES = 2 << 30
 THREADS = 4
 _LOOK_SECONDS = 1.0
 _HEAR_SECONDS = 0.05
+_TELL_SECONDS = 10.0  # between two lines of the log about clients that could not be spoken with
 
 _Request = TypeVar("_Request", bound=Message)
 
@@ -109,7 +111,7 @@ class Server:
     def start(self) -> None:
         self.native.start()
         for number in range(self._thread_count):
-            thread = threading.Thread(target=self._answer_calls, name=f"rpc-{number}", daemon=True)
+            thread = threading.Thread(target=self._answer_calls, args=(number == 0,), name=f"rpc-{number}", daemon=True)
             self._threads.append(thread)
             thread.start()
 
@@ -128,12 +130,23 @@ class Server:
         for thread in self._threads:
             thread.join(_LOOK_SECONDS)
 
-    def _answer_calls(self) -> None:
+    def _answer_calls(self, tells: bool) -> None:
+        """tells: in this thread the log hears of clients that could not be spoken with."""
+        told = time.monotonic() - _TELL_SECONDS
         while not self._calls.closed:
+            if tells and time.monotonic() - told >= _TELL_SECONDS and self._tell_refused():
+                told = time.monotonic()
             call = self._calls.next(_LOOK_SECONDS)
             if call is not None:
                 self._answer(call)
             del call  # not held until the next one comes
+
+    def _tell_refused(self) -> bool:
+        count, last = self.native.take_refused_clients()
+        if count:
+            others = f", and {count - 1} others before" if count > 1 else ""
+            log.warning("refused the client %s%s", last, others)
+        return bool(count)
 
     def _answer(self, call: _core.net.ServerCall) -> None:
         """The one place where an exception becomes a status."""

@@ -7,9 +7,21 @@ import random
 import socket
 from collections.abc import Sequence
 
-from persia.errors import Unavailable
+from persia.errors import InvalidInput, Unavailable
 
-__all__ = ["check_free", "free_ports", "host_and_port", "is_free", "is_loopback", "join_address", "open_listener"]
+__all__ = [
+    "MOST_PORT",
+    "check_free",
+    "free_ports",
+    "host_and_port",
+    "is_free",
+    "is_loopback",
+    "join_address",
+    "number_of_port",
+    "open_listener",
+]
+
+MOST_PORT = 65_535
 
 
 def host_and_port(address: str) -> tuple[str, str]:
@@ -37,19 +49,26 @@ def is_free(address: str) -> bool:
     """Whether an address of this machine can be listened on."""
     host, port = host_and_port(address)
     try:
-        open_listener(host, int(port)).close()
-    except OSError:
+        open_listener(host, number_of_port(port)).close()
+    except (OSError, InvalidInput):
         return False
     return True
 
 
+def number_of_port(port: str) -> int:
+    """Raises InvalidInput."""
+    if not (port.isascii() and port.isdecimal() and len(port) <= 5 and int(port) <= MOST_PORT):
+        raise InvalidInput(f"expected a port from 0 to {MOST_PORT}, got {port!r:.100}")
+    return int(port)
+
+
 def check_free(addresses: Sequence[str]) -> None:
-    """Raises Unavailable unless all of them can be listened on at the same time."""
+    """Raises Unavailable unless all of them can be listened on at the same time, InvalidInput."""
     with contextlib.ExitStack() as held:
         for address in addresses:
             host, port = host_and_port(address)
             try:
-                held.enter_context(open_listener(host, int(port)))
+                held.enter_context(open_listener(host, number_of_port(port)))
             except OSError as error:
                 raise Unavailable(f"expected a free address to listen on, got {address}: {error.strerror}") from None
 

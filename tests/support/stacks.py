@@ -7,7 +7,7 @@ import re
 import signal
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import yaml
@@ -50,12 +50,21 @@ class Logged:
 class Up(Logged):
     """`persia-launcher up` in a process of its own."""
 
-    def __init__(self, directory: Path, *arguments: str, metrics: bool = False, **infer_config: object) -> None:
+    def __init__(
+        self,
+        directory: Path,
+        *arguments: str,
+        metrics: bool = False,
+        security: Mapping[str, object] | None = None,
+        **infer_config: object,
+    ) -> None:
         directory.mkdir(exist_ok=True)
         config = directory / "global_config.yaml"
         infer_config |= {"embedding_checkpoint": str(MIX / "ckpt")}
         common = {"infer_config": infer_config, "metrics_config": {"enable_metrics": metrics}}
-        config.write_text(yaml.safe_dump({"common_config": common}))
+        config.write_text(
+            yaml.safe_dump({"common_config": common, **({} if security is None else {"security": dict(security)})})
+        )
         self.state = directory / "state"
         command = [str(LAUNCHER), "up", "--global-config", str(config), "--state", str(self.state)]
         command += ["--embedding-config", str(MIX / "embedding_config.yml"), *arguments]

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import logging
-import shutil
 import sys
-import tempfile
 from collections.abc import Mapping, Sequence, Set
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -16,6 +14,7 @@ from persia.cli.failures import one_line_failures
 from persia.cli.option_groups import GroupedCommand
 from persia.errors import InvalidInput, NotFound, PersiaError
 from persia.seconds import Seconds
+from persia.system.scratch import ScratchDirectory
 from persia.system.signals import events_of_signals
 from persia.torchserve.run.command_options import Capacity, Listeners, capacity_options, listener_options
 from persia.torchserve.run.options import Options
@@ -103,10 +102,13 @@ def torchserve(
     for note in user_config.notes:
         log.warning("config.properties: %s", note)
     events = events_of_signals()
-    kept = state or Path(tempfile.mkdtemp(prefix="persia-ts-"))
+    scratch = None
+    if state is None:
+        scratch = ScratchDirectory("persia-ts-")
+        state = scratch.path
     code = 2
     try:
-        left = None if forget_state else read_wanted(kept / MODELS_FILE)
+        left = None if forget_state else read_wanted(state / MODELS_FILE)
         start = plan_start(model_store, models, capacity.workers, left)
         batches = _batches(smoke, {planned.name for planned in start.models})
         options = Options(
@@ -127,12 +129,12 @@ def torchserve(
             model_api=tokens if model_api is None else model_api,
             user_properties=_properties(user_config, capacity.workers),
         )
-        code = run(TorchServe(options, kept), start, events, batches, ready_timeout, drain)
+        code = run(TorchServe(options, state), start, events, batches, ready_timeout, drain)
     except (PersiaError, OSError) as error:
         log.error("%s", error)
     finally:
-        if state is None and code != 1:
-            shutil.rmtree(kept, ignore_errors=True)
+        if scratch is not None and code == 1:
+            scratch.keep()  # its logs
     sys.exit(code)
 
 

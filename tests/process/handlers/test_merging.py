@@ -29,7 +29,10 @@ KNOWN = arrays_of(MIX / "golden" / "batch16_0.npz")
 DENSE = KNOWN["dense0"].shape[1]
 GOLDEN = [path.with_suffix(".bin").read_bytes() for path in golden("mix/golden/*.npz") if "out" in arrays_of(path)]
 
-pytestmark = pytest.mark.filterwarnings("ignore:.torch.jit:DeprecationWarning")
+pytestmark = [
+    pytest.mark.filterwarnings("ignore:.torch.jit:DeprecationWarning"),
+    pytest.mark.filterwarnings("ignore:Generating overly large repr"),  # of requests that are not answered as they should be
+]
 
 
 class Rows(torch.nn.Module):

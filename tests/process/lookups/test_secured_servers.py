@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 import sys
 from collections.abc import Iterator
 from contextlib import ExitStack
@@ -18,7 +19,7 @@ from persia.errors import Unavailable
 from persia.launcher import main
 from persia.v1 import embedding_pb2 as pb
 from tests.support.replicas import GOLDEN_BATCH, assert_golden
-from tests.support.servers import PATIENCE, ServerProcess
+from tests.support.servers import PATIENCE, ServerProcess, wait_until
 from tests.support.torchserves import MIX
 
 CONFIG = MIX / "embedding_config.yml"
@@ -171,3 +172,16 @@ def test_a_server_listens_on_a_unix_socket_too(tmp_path: Path) -> None:
         assert server.address
         with InferCtx([[place]], embedding_config=CONFIG) as context:
             answers(context)
+
+
+def test_the_log_knows_of_clients_that_could_not_be_spoken_with(tmp_path: Path, certificates: dict[str, str]) -> None:
+    with Secured(tmp_path, {"certificate": certificates["certificate"], "key": certificates["key"]}) as secured:
+        shard = secured.shards[0]
+        host, port = shard.address.split(":")
+        for _ in range(3):
+            with socket.create_connection((host, int(port)), PATIENCE) as connection:
+                connection.sendall(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n")  # no TLS
+                while connection.recv(100):
+                    pass
+        wait_until(lambda: "refused the client " in shard.log(), "the log tells of it")
+        assert shard.log().count("refused the client ") == 1  # within ten seconds

@@ -5,9 +5,12 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 
+import grpc
 import pytest
 
+from persia.torchserve.schema import new_message, open_channel, predictions_call
 from tests.support.model_servers import HANDLERS, ModelServerRun, ask, make_mar
+from tests.support.servers import PATIENCE
 
 JSON = {"Content-Type": "application/json"}
 HUGE = 1 << 62
@@ -80,3 +83,40 @@ def test_more_workers_than_a_version_may_have(server: ModelServerRun) -> None:
     assert (answer.status, answer.json["message"]) == (400, "expected at most 1000 workers of a version, got 1000000000")
     answer = ask(server.management("models?url=many-1.0.mar"), method="POST")
     assert (answer.status, answer.json["message"]) == (400, "expected at most 1000 workers of a version, got 1000000000")
+
+
+@pytest.mark.parametrize("status", [204, 304])
+def test_an_answer_without_a_body(server: ModelServerRun, worker: str, status: int) -> None:
+    answer = ask(server.inference("predictions/probe"), f"status {status}".encode())
+    assert (answer.status, answer.body, answer.headers["content-length"]) == (status, b"", "")
+
+
+@pytest.mark.parametrize("status", ["0", "-1", "100", "199", "600", "999", "99999999999", '"text"', "1.5", "true"])
+def test_a_status_that_http_does_not_have_fails_its_request_by_name(server: ModelServerRun, worker: str, status: str) -> None:
+    answer = ask(server.inference("predictions/probe"), f"status {status}".encode())
+    shown = repr(json.loads(status))
+    assert answer.status == 500, answer
+    assert answer.json["message"] == f"expected a status from 200 to 599 of the handler, got {shown}"
+    assert server.predict("probe", do=f"status {status}") == "with a status"  # gRPC has none to be sent
+
+
+@pytest.mark.parametrize("status", [0, 100, 999])
+def test_a_refusal_with_a_status_that_http_does_not_have(server: ModelServerRun, worker: str, status: int) -> None:
+    answer = ask(server.inference("predictions/probe"), f"refuse {status}".encode())
+    assert answer.status == 500, answer
+    assert answer.json["message"] == (
+        f"expected a status from 200 to 599 of the handler's PredictionException, got {status}: as you wish"
+    )
+
+
+@pytest.mark.parametrize("size", [65_536, 65_537, 200_000])
+def test_a_header_of_grpc_that_is_far_too_large_costs_its_call_alone(server: ModelServerRun, size: int) -> None:
+    with open_channel(server.places["grpc_inference"]) as channel:
+        call = predictions_call(channel)
+        request = new_message("PredictionsRequest", model_name="probe", input={"do": b"sleep 0.5"})
+        other = call.future(request, timeout=PATIENCE)
+        with pytest.raises(grpc.RpcError) as refused:
+            call(request, timeout=PATIENCE, metadata=(("x-large", "v" * size),))
+        assert refused.value.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
+        assert "expected at most 65536 bytes of headers" in str(refused.value.details())
+        assert other.result(PATIENCE).prediction == b"slept"

@@ -16,7 +16,7 @@ import pytest
 from persia.torchserve.schema import management_call, new_message, open_channel, predictions_call
 from tests.support.certified import TOKEN, token_file
 from tests.support.model_servers import Answer, ModelServerRun, ask, make_mar
-from tests.support.servers import wait_until
+from tests.support.servers import PATIENCE, wait_until
 
 REFUSED = "Token Authorization failed. Token either incorrect, expired, or not provided correctly"
 UNKNOWN = "the caller has shown neither a token that this server knows nor a certificate"
@@ -248,3 +248,19 @@ def test_the_environment_asks_for_no_keys(tmp_path: Path, store: Path) -> None:
     environment = {**os.environ, "TS_DISABLE_TOKEN_AUTHORIZATION": "true"}
     with ModelServerRun(tmp_path, store, environment=environment, disable_token_authorization=None) as server:
         assert ask(server.inference("ping")).status == 200
+
+
+@pytest.mark.parametrize("shown", ["Bearer wrong", "the key"])
+def test_several_authorizations_are_refused_whatever_they_are(server: ModelServerRun, shown: str) -> None:
+    key = f"Bearer {keys_of(server)['inference']}"
+    values = [key if shown == "the key" else shown, key]
+    host, port = server.places["inference"].split(":")
+    headers = "".join(f"authorization: {value}\r\n" for value in values)
+    with socket.create_connection((host, int(port)), PATIENCE) as connection:
+        connection.sendall(f"GET /ping HTTP/1.1\r\nHost: a\r\n{headers}\r\n".encode())
+        assert connection.recv(100).startswith(b"HTTP/1.1 400 ")
+    request = new_message("PredictionsRequest", model_name="probe", input={"do": b"echo in"})
+    with open_channel(server.places["grpc_inference"]) as channel:
+        metadata = tuple(("authorization", value) for value in values)
+        outcome = _outcome(lambda: predictions_call(channel)(request, timeout=20, metadata=metadata).prediction.decode())
+    assert outcome == (grpc.StatusCode.INVALID_ARGUMENT, "expected one header 'authorization', got several")

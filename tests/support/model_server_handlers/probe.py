@@ -60,7 +60,7 @@ def handle(data: Any, context: Any) -> Any:
         elif command == "object":
             answers.append(object())
         elif command == "status":
-            context.set_response_status(int(rest), "By The Handler", idx=index)
+            context.set_response_status(json.loads(rest), "By The Handler", idx=index)
             context.set_response_header(index, "x-of", "handler")
             context.set_response_content_type(index, "text/x-own")
             answers.append("with a status")

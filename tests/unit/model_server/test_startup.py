@@ -101,3 +101,12 @@ def test_traffic_is_written_as_it_is_read() -> None:
 def test_traffic_that_is_wrong_is_refused(asked: dict[str, str], error: type[Refusal]) -> None:
     with pytest.raises(error):
         parse_traffic("m", asked, {"1.0"})
+
+
+def test_models_in_one_argument(tmp_path: Path) -> None:
+    assert urls(("a=x.mar y.mar",), store=tmp_path) == [("a", "x.mar"), (None, "y.mar")]
+    (tmp_path / "with a blank.mar").touch()
+    assert urls(("with a blank.mar", "b=with a blank.mar"), store=tmp_path) == [
+        (None, "with a blank.mar"),
+        ("b", "with a blank.mar"),
+    ]

@@ -6,9 +6,11 @@ import json
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
+from persia import _core
+from persia.handlers.answers import json_lines
 from persia.model_server.worker_bodies import body_of, indented_json
 from persia.model_server.worker_messages import Failure
 
@@ -21,7 +23,18 @@ VALUES = st.recursive(
 
 @given(VALUES)
 def test_json_is_what_torchserve_writes(value: Any) -> None:
-    assert indented_json(value) == json.dumps(value, indent=2)
+    assert indented_json(value) == json.dumps(value, indent=2).encode()
+
+
+@given(st.lists(st.floats(allow_nan=False, allow_infinity=False), min_size=1))
+@example([0.0, -0.0, 1e-4, 9.999e-5, 1e16, 9999999999999998.0, 5e-324, 1.7976931348623157e308, 2.0**53, 123.0])
+def test_numbers_are_written_as_python_writes_them(numbers: list[float]) -> None:
+    assert _core.json_lines(numbers) == json.dumps(numbers, indent=2).encode()
+
+
+@given(st.lists(st.floats(allow_nan=False, allow_infinity=False, width=32), min_size=1))
+def test_scores_are_written_as_python_writes_them(scores: list[float]) -> None:
+    assert json_lines(scores) == json.dumps(scores, indent=2).encode()
 
 
 class Number(float):

@@ -1,0 +1,28 @@
+"""What workers write to the log, and how much of it."""
+
+from __future__ import annotations
+
+import logging
+import os
+
+import pytest
+
+from persia.model_server.handler_metrics import HandlerMetrics
+from persia.model_server.worker_output import WorkerOutput
+
+
+def test_a_worker_that_writes_far_too_much_is_cut(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO)
+    output = WorkerOutput(HandlerMetrics(None, "host"), burst=1_000, per_second=1)
+    noisy, quiet = output.open("noisy", "1.0", "9000"), output.open("quiet", "1.0", "9001")
+    for pipes, count in ((noisy, 200), (quiet, 1)):
+        for _ in range(count):
+            os.write(pipes.output, b"0123456789" * 10 + b"\n")
+        pipes.close()
+    output.close()
+    lines = [record.getMessage() for record in caplog.records]
+    assert lines.count("quiet 1.0 9001: " + "0123456789" * 10) == 1
+    assert sum(line.startswith("noisy 1.0 9000: ") for line in lines) < 15
+    assert "noisy 1.0 9000 writes more than 1 bytes a second: what is over is left out" in lines
+    left_out = [line for line in lines if line.endswith(" bytes of noisy 1.0 9000 were left out")]
+    assert left_out and 18_000 < sum(int(line.split()[0]) for line in left_out) <= 20_200
