@@ -64,8 +64,8 @@ TEST(who_waits_for_a_process_that_was_killed_is_told_that_memory_is_short) {
         const Served served;
         Process process;
         process.id = child.id;
-        const auto caller = served.ask("a");
         const auto worker = served.hire(process);
+        const auto caller = served.ask("a");
         CHECK(process.batch().size() == 1);
         process.die();
         kill(child.id, how);
