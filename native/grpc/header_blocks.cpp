@@ -30,7 +30,7 @@ void put_frame(std::string& to, std::array<std::uint8_t, 9> head, std::string_vi
 void put_length(std::string& to, std::size_t length) {
     constexpr std::size_t kPrefix = 127;
     to += static_cast<char>(kPrefix);  // REQUIRES: it does not fit into the prefix
-    for (length -= kPrefix; length >= 128; length >>= 7) to += static_cast<char>(length & 127 | 128);
+    for (length -= kPrefix; length >= 128; length >>= 7) to += static_cast<char>((length & 127) | 128);
     to += static_cast<char>(length);
 }
 
