@@ -73,7 +73,7 @@ TEST(a_header_that_is_far_too_large_costs_its_call_alone) {
     Caller caller(served.address);
     const std::int32_t other = caller.call(kHold, framed("held"), {{"authorization", "first"}});
     CHECK(caller.until([&] { return served.holding->held() == 1; }));
-    for (const std::size_t size : {65'536UL, 65'537UL, 70'000UL, 100'000UL, 3'000'000UL}) {
+    for (const std::size_t size : {65'536UL, 65'537UL, 70'000UL, 100'000UL, 900'000UL}) {
         for (const std::size_t name : {1UL, 2UL, 66'000UL}) {
             // What comes behind it is found by the same table of headers.
             const auto& refused = caller.ask(kEcho, "x", {{std::string(name, 'n'), std::string(size, 'v')}, {"x-after", "it"}});

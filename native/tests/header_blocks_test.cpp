@@ -56,7 +56,7 @@ std::string block_of(const std::string& frames) {
     for (std::size_t at = 0; at < frames.size();) {
         const auto byte = [&](std::size_t i) { return static_cast<std::size_t>(static_cast<unsigned char>(frames[at + i])); };
         const std::size_t length = byte(0) << 16 | byte(1) << 8 | byte(2);
-        CHECK(byte(3) == (at == 0 ? kHeaders : kContinuation) && length <= 16'384 && !ends);
+        CHECK(byte(3) == static_cast<std::size_t>(at == 0 ? kHeaders : kContinuation) && length <= 16'384 && !ends);
         ends = (byte(4) & kEndHeaders) != 0;
         block += frames.substr(at + 9, length);
         at += 9 + length;

@@ -53,8 +53,8 @@ TEST(a_client_that_asks_whether_to_go_on_is_told) {
 
 TEST(an_answer_without_a_body_has_none) {
     const Served served;
-    for (const std::string ways : {"/status/", "/parts/"}) {
-        for (const std::string status : {"204", "304"}) {
+    for (const std::string& ways : {std::string("/status/"), std::string("/parts/")}) {
+        for (const std::string& status : {std::string("204"), std::string("304")}) {
             Client client(served);
             client.say(get(ways + status) + get("/next"));
             const std::string answer = client.hear("\r\n\r\n");
@@ -69,7 +69,7 @@ TEST(an_answer_without_a_body_has_none) {
 
 TEST(who_does_not_speak_http_is_told_so_at_once) {
     const Served served;
-    for (const std::string begin : {std::string("GET / HTTP/1.1\nHost: a\n\n"), std::string("\x16\x03\x01\x02\x00", 5)}) {
+    for (const std::string& begin : {std::string("GET / HTTP/1.1\nHost: a\n\n"), std::string("\x16\x03\x01\x02\x00", 5)}) {
         Client client(served);
         client.say(begin);
         CHECK(client.hear("\r\n\r\n").starts_with("HTTP/1.1 400 "));

@@ -23,7 +23,7 @@ bool is_refused(const std::string* priority, const std::string* timeout) {
 std::string order_of(JobQueue& queue) {
     std::string order;
     std::vector<Job> expired;
-    for (const Job& job : queue.take(100, Clock::now(), expired)) order += job.request.id;
+    for (const Job& job : queue.take(100, 1 << 20, Clock::now(), expired)) order += job.request.id;
     return order;
 }
 

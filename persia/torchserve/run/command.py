@@ -105,7 +105,7 @@ def torchserve(
     scratch = None
     if state is None:
         scratch = ScratchDirectory("persia-ts-")
-        state = scratch.path
+        state = scratch.path / "ts"
     code = 2
     try:
         left = None if forget_state else read_wanted(state / MODELS_FILE)
