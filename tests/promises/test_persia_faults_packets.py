@@ -180,6 +180,6 @@ def test_fault_15_a_file_that_is_written_while_it_is_looked_at(packets: Path, mo
         return key
 
     with monkeypatch.context() as patch:
-        patch.setattr("persia.embedding_server.updates.updater.packet_key", key_of_half)
+        patch.setattr("persia.embedding_server.updates.follower.packet_key", key_of_half)
         follower.scan()
     assert follower.values([1, 2]) == [2, 1]

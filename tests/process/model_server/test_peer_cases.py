@@ -162,13 +162,21 @@ def more_over_rest(side: Side, case: MoreCase) -> str:
     return f"{answer.status}: {answer.headers['content-type']} {plain(answer.body.decode(), side)}"
 
 
+# The request that comes after a registration that failed: TorchServe takes the model away after its answer, mostly later than
+# this comes, and sometimes sooner.
+FAILED_MODEL = 115, "REST"
+
+
 def test_more_answers_of_the_peer(sides: tuple[Side, Side]) -> None:
     different = {}
     for case in MORE_CASES:
         theirs, ours = (more_over_rest(side, case) for side in sides)
         if theirs != ours:
             different[case.number, "REST"] = (brief(theirs), brief(ours))
-    assert different == {key: told for key, told in ALLOWED.items() if key[0] >= MORE_CASES[0].number}
+    allowed = {key: told for key, told in ALLOWED.items() if key[0] >= MORE_CASES[0].number}
+    if FAILED_MODEL not in different:
+        allowed.pop(FAILED_MODEL)
+    assert different == allowed
 
 
 def test_the_page_on_moving_compares_the_two(sides: tuple[Side, Side]) -> None:
