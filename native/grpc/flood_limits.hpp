@@ -26,6 +26,7 @@ class FloodLimits {
     void on_call_given_up();  // before its answer was sent
     void on_bytes_sent(std::size_t bytes) { bytes_sent_ += bytes; }
     void on_ping();
+    void on_far_too_many_headers() { exceed("far more headers than are allowed"); }
     // Clients ping while answers come, to learn how fast the way is: those are not counted.
     void forgive_pings() {
         ping_strikes_ = 0;

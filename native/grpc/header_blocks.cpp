@@ -109,9 +109,10 @@ void HeaderBlock::end_number(std::string& to) {
 void HeaderBlock::begin_text(std::string& to) {
     text_left_ = number_;
     // When a block is too large for a call anyway, no text of it need be longer than the table.
-    const std::size_t most = to.size() < kLongestText ? kLongestText : kTable;
+    const std::size_t most = has_left_out_ ? kTable : kLongestText;
     is_left_out_ = number_ > most;
     if (is_left_out_) {
+        has_left_out_ = true;
         put_length(to, most);
         to.append(most, 'x');
     } else {
@@ -183,19 +184,19 @@ void HeaderBlocks::begin_frame() {
     head_got_ = 0;
     const std::uint8_t type = head_[3], flags = head_[4];
     const bool goes_on =
-        in_block_ && type == kContinuation && std::equal(head_.begin() + 5, head_.end(), first_head_.begin() + 5);
+        in_block_ && type == kContinuation && std::equal(head_.begin() + 5, head_.end(), next_head_.begin() + 5);
     const bool begins = !in_block_ && type == kHeaders && ((flags & kEndHeaders) == 0 || length_of(head_) > kLongestText);
     if (!goes_on && !begins) {
-        if (in_block_) put_block(false);  // nghttp2 knows what to say to a frame within a block
+        in_block_ = false;  // nghttp2 knows what to say to a frame within a block
         out_.append(reinterpret_cast<const char*>(head_.data()), head_.size());
         plain_left_ = length_of(head_);
         return;
     }
     if (begins) {
         in_block_ = true;
-        first_head_ = head_;
-        first_head_[4] = static_cast<std::uint8_t>(flags & ~(kEndHeaders | kPadded | kPriority));
-        frames_ = 0;
+        next_head_ = head_;
+        next_head_[4] = static_cast<std::uint8_t>(flags & ~(kEndHeaders | kPadded | kPriority));
+        frames_ = block_bytes_ = 0;
         scan_ = {};
     }
     if (++frames_ > kMostFrames) problem_ = "far more frames of headers than are allowed";
@@ -221,29 +222,30 @@ void HeaderBlocks::begin_fragment() {
 }
 
 void HeaderBlocks::take_fragment(std::span<const std::byte> bytes) {
-    scan_.feed(bytes, block_);
-    if (block_.size() > kMostBlock) problem_ = "far more headers than are allowed";
+    scan_.feed(bytes, part_);
+    if (block_bytes_ + part_.size() > kMostBlock) problem_ = "far more headers than are allowed";
 }
 
 void HeaderBlocks::end_frame() {
     in_frame_ = false;
-    if ((head_[4] & kEndHeaders) != 0) put_block(true);
+    const bool is_last = (head_[4] & kEndHeaders) != 0;
+    if (frames_ == 1 || is_last || !part_.empty()) put_part(is_last);
+    in_block_ = !is_last;
 }
 
-// In frames of any connection's size. is_whole: else it goes on.
-void HeaderBlocks::put_block(bool is_whole) {
-    std::string_view rest = block_;
-    std::array<std::uint8_t, kFrameHead> head = first_head_;
+// What a frame of the block has become, in frames of any connection's size.
+void HeaderBlocks::put_part(bool is_last) {
+    std::string_view rest = part_;
     do {
-        const std::string_view part = rest.substr(0, kFrame);
-        rest.remove_prefix(part.size());
-        if (rest.empty() && is_whole) head[4] |= kEndHeaders;
-        put_frame(out_, head, part);
-        head[3] = kContinuation;
-        head[4] = 0;
+        const std::string_view piece = rest.substr(0, kFrame);
+        rest.remove_prefix(piece.size());
+        if (rest.empty() && is_last) next_head_[4] |= kEndHeaders;
+        put_frame(out_, next_head_, piece);
+        next_head_[3] = kContinuation;
+        next_head_[4] = 0;
     } while (!rest.empty());
-    block_.clear();
-    in_block_ = false;
+    block_bytes_ += part_.size();
+    part_.clear();
 }
 
 }  // namespace persia::grpc

@@ -40,7 +40,8 @@ class HeaderBlock {
     unsigned shift_ = 0;
     std::uint64_t text_left_ = 0;
     bool is_left_out_ = false;  // the text that comes
-    bool is_broken_ = false;    // the rest is nghttp2's to refuse
+    bool has_left_out_ = false;
+    bool is_broken_ = false;  // the rest is nghttp2's to refuse
 };
 
 class HeaderBlocks {
@@ -79,7 +80,7 @@ class HeaderBlocks {
     void begin_fragment();
     void take_fragment(std::span<const std::byte> bytes);
     void end_frame();
-    void put_block(bool is_whole);
+    void put_part(bool is_last);
 
     static constexpr std::size_t kFrameHead = 9;
 
@@ -91,11 +92,11 @@ class HeaderBlocks {
     std::size_t before_left_ = 0, fragment_left_ = 0, padding_left_ = 0;
     // Of the block that comes.
     bool in_block_ = false;
-    std::array<std::uint8_t, kFrameHead> first_head_{};
-    std::size_t frames_ = 0;
+    std::array<std::uint8_t, kFrameHead> next_head_{};  // of the next frame of it that is passed on
+    std::size_t frames_ = 0, block_bytes_ = 0;          // that came, and that were passed on
     HeaderBlock scan_;
-    std::string block_;
-    std::string out_;  // is to be passed on
+    std::string part_;  // of the frame that comes
+    std::string out_;   // is to be passed on
     std::string problem_;
 };
 

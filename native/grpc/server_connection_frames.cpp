@@ -37,8 +37,10 @@ void ServerConnection::on_header(std::int32_t stream, std::string_view name, std
     constexpr std::size_t kOverhead = 32;                    // as HTTP/2 counts headers
     if (!call->keep_header(name.size() + value.size() + kOverhead)) {
         // A frame may name headers of the table so often that reading them is all that we do.
-        if (call->header_bytes_ > kHeaderBomb * shared_.limits.http2.max_header_bytes)
-            fail("far more headers than are allowed");
+        if (call->header_bytes_ > kHeaderBomb * shared_.limits.http2.max_header_bytes) {
+            flood_limits_.on_far_too_many_headers();
+            stop_if_too_much();
+        }
         return;
     }
     if (name == ":path") {

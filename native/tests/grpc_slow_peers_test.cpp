@@ -102,6 +102,14 @@ TEST(a_request_that_does_not_come_is_given_up) {
     CHECK(!slow.streams[quiet].ended && slow.streams[quiet].message() == "whole");
 }
 
+TEST(headers_that_do_not_end_are_given_up) {
+    Served served(with_little_patience());
+    RawSocket raw(served.address);
+    raw.send(kPreface + kSettings + call_frame(1, kEcho, 0));
+    wait_until([&] { return served.server->counts().calls == 1; });
+    wait_until([&] { return served.server->counts().calls == 0; });
+}
+
 // Half of them have said a part of what HTTP/2 begins with.
 TEST(half_open_connections_go_and_hold_up_nobody) {
     Served served(with_little_patience());

@@ -90,6 +90,16 @@ TEST(a_block_in_several_frames_keeps_its_headers) {
     }
 }
 
+TEST(a_block_is_passed_on_frame_by_frame) {
+    const std::string block = literal("a", std::string(30'000, 'b'));
+    const std::string first = frame(kHeaders, 0, 1, block.substr(0, 10'000));
+    CHECK(passed(first, 1'000) == first);
+    const std::string second = frame(kContinuation, 0, 1, block.substr(10'000, 10'000));
+    CHECK(passed(first + second, 1'000) == first + second);
+    const std::string last = frame(kContinuation, kEndHeaders, 1, block.substr(20'000));
+    CHECK(passed(first + second + last, 1'000) == first + second + last);
+}
+
 TEST(texts_that_are_too_long_become_as_long_as_they_may_be) {
     const std::string before = literal("a", "b"), after = literal("c", "d");
     const std::string block =

@@ -42,21 +42,6 @@ TEST(a_model_without_workers_refuses_at_once) {
     CHECK(waiting->failure()->status == 503);
 }
 
-TEST(batches_are_filled_while_workers_are_busy) {
-    const Served served(batches_of(3, 0ms));
-    Process process;
-    served.hire(process);
-    std::vector<std::shared_ptr<Caller>> callers{served.ask("0")};
-    CHECK(process.batch() == Ids{"0"});
-    for (const char* id : {"1", "2", "3", "4"}) callers.push_back(served.ask(id));
-    process.reply({{"0", "0"}});
-    CHECK((process.batch() == Ids{"1", "2", "3"}));
-    process.reply({{"2", "2"}, {"1", "1"}, {"3", "3"}});
-    CHECK(process.batch() == Ids{"4"});
-    process.reply({{"4", "4"}});
-    for (std::size_t i = 0; i < callers.size(); ++i) CHECK(callers[i]->bodies() == Ids{std::to_string(i)});
-}
-
 TEST(a_batch_waits_for_more_but_not_for_longer_than_its_delay) {
     const Served served(batches_of(2, 50ms));
     Process process;

@@ -5,20 +5,22 @@
 using namespace workers;
 using namespace std::chrono_literals;
 
-TEST(requests_that_wait_go_together_as_a_handler_takes_them_and_nobody_waits_for_others) {
-    const Served served(batches_of(1, 60s));
-    served.model->take_together(3);
-    Process process;
-    served.hire(process);
-    std::vector<std::shared_ptr<Caller>> callers{served.ask("0")};
-    CHECK(process.batch() == Ids{"0"});
-    for (const char* id : {"1", "2", "3", "4"}) callers.push_back(served.ask(id));
-    process.reply({{"0", "0"}});
-    CHECK((process.batch() == Ids{"1", "2", "3"}));
-    process.reply({{"1", "1"}, {"2", "2"}, {"3", "3"}});
-    CHECK(process.batch() == Ids{"4"});
-    process.reply({{"4", "4"}});
-    for (std::size_t i = 0; i < callers.size(); ++i) CHECK(callers[i]->bodies() == Ids{std::to_string(i)});
+TEST(requests_that_wait_go_together_by_the_batch_size_or_as_a_handler_takes_them) {
+    for (const bool by_handler : {false, true}) {
+        const Served served(by_handler ? batches_of(1, 60s) : batches_of(3, 0ms));
+        if (by_handler) served.model->take_together(3);
+        Process process;
+        served.hire(process);
+        std::vector<std::shared_ptr<Caller>> callers{served.ask("0")};
+        CHECK(process.batch() == Ids{"0"});  // nobody waits for others
+        for (const char* id : {"1", "2", "3", "4"}) callers.push_back(served.ask(id));
+        process.reply({{"0", "0"}});
+        CHECK((process.batch() == Ids{"1", "2", "3"}));
+        process.reply({{"2", "2"}, {"1", "1"}, {"3", "3"}});
+        CHECK(process.batch() == Ids{"4"});
+        process.reply({{"4", "4"}});
+        for (std::size_t i = 0; i < callers.size(); ++i) CHECK(callers[i]->bodies() == Ids{std::to_string(i)});
+    }
 }
 
 TEST(each_worker_takes_its_share_of_what_waits) {

@@ -6,7 +6,7 @@
 #include <vector>
 
 #include "check.hpp"
-#include "tables.hpp"
+#include "table_history.hpp"
 
 using namespace persia;
 
@@ -15,57 +15,11 @@ namespace {
 constexpr std::uint64_t kSigns = 3'000;
 constexpr std::uint32_t kDim = 8;
 
-// What the writer does from version to version, and what every version must hold: 0 stands for no row.
-struct History {
-    std::vector<std::vector<std::uint32_t>> rows;  // [version][sign]
-
-    explicit History(std::size_t versions) : rows(versions + 1, std::vector<std::uint32_t>(kSigns)) {
-        std::mt19937_64 random(3);
-        for (std::uint64_t sign = 0; sign < kSigns / 2; ++sign) rows[0][sign] = 1;
-        for (std::size_t version = 1; version <= versions; ++version) {
-            rows[version] = rows[version - 1];
-            const std::size_t changes = random() % 400;
-            for (std::size_t i = 0; i < changes; ++i) {
-                std::uint32_t& row = rows[version][random() % kSigns];
-                row = random() % 4 == 0 ? 0 : static_cast<std::uint32_t>(version + 1);
-            }
-        }
-    }
-
-    Layer layer(std::size_t version) const {
-        Layer layer(RowStorage::f32);
-        for (std::uint64_t sign = 0; sign < kSigns; ++sign) {
-            const std::uint32_t now = rows[version][sign];
-            if (now == rows[version - 1][sign]) continue;
-            if (now == 0) {
-                layer.rows.add_tombstone(sign);
-            } else {
-                put_range(sign, sign + 1, kDim, static_cast<float>(now),
-                          [&](const RowBlock& block) { layer.rows.put(block, {}, 3); });
-            }
-        }
-        return layer;
-    }
-};
-
-std::size_t wrong_rows(const Snapshot& snapshot, const std::vector<std::uint32_t>& expected, std::mt19937_64& random) {
-    std::vector<std::uint64_t> signs(200);
-    for (std::uint64_t& sign : signs) sign = random() % kSigns;
-    const auto [rows, misses] = rows_of(snapshot, signs, kDim);
-    std::size_t wrong = 0;
-    for (std::size_t i = 0; i < signs.size(); ++i) {
-        const std::uint32_t row = expected[signs[i]];
-        const float want = row == 0 ? 0.0F : value(signs[i], static_cast<float>(row));
-        for (std::size_t k = 0; k < kDim; ++k) wrong += rows[i * kDim + k] != want;
-    }
-    return wrong;
-}
-
 }  // namespace
 
 TEST(readers_see_whole_versions) {
     const std::size_t versions = 400;
-    const History history(versions);
+    const TableHistory history(versions, kSigns, kDim, 400);
     Table table(*filled({.max_layers = 3}, 0, kSigns / 2, kDim, 1.0F));
     std::atomic<bool> done{false};
     std::atomic<std::size_t> wrong{0}, lookups{0};
@@ -76,10 +30,10 @@ TEST(readers_see_whole_versions) {
             std::shared_ptr<const Snapshot> held;
             while (!done) {
                 const auto snapshot = table.pin();
-                wrong += wrong_rows(*snapshot, history.rows[snapshot->version()], random);
+                wrong += history.wrong_numbers(*snapshot, snapshot->version(), random);
                 // One reader keeps some snapshots longer, so that layers pile up and are merged.
                 if (reader == 0 && random() % 64 == 0) held = snapshot;
-                if (held != nullptr) wrong += wrong_rows(*held, history.rows[held->version()], random);
+                if (held != nullptr) wrong += history.wrong_numbers(*held, held->version(), random);
                 if (reader == 1 && random() % 64 == 0) {
                     const std::size_t alive = static_cast<std::size_t>(
                         std::count_if(history.rows[snapshot->version()].begin(), history.rows[snapshot->version()].end(),
@@ -101,7 +55,7 @@ TEST(readers_see_whole_versions) {
     CHECK(wrong == 0);
     CHECK(table.wait_folded(60));
     std::mt19937_64 random(99);
-    CHECK(wrong_rows(*table.pin(), history.rows[versions], random) == 0);
+    CHECK(history.wrong_numbers(*table.pin(), versions, random) == 0);
 }
 
 TEST(readers_keep_rows_from_eviction) {

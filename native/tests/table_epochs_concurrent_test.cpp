@@ -6,7 +6,7 @@
 #include <vector>
 
 #include "check.hpp"
-#include "tables.hpp"
+#include "table_history.hpp"
 
 using namespace persia;
 
@@ -16,59 +16,16 @@ constexpr std::uint64_t kSigns = 2'000;
 constexpr std::uint32_t kDim = 8;
 constexpr std::uint64_t kEpochs = 200;
 
-// What each epoch goes on from, and what it holds: 0 stands for no row.
-struct History {
-    std::vector<std::vector<std::uint32_t>> rows;  // [epoch][sign]
-    std::vector<std::uint64_t> onto;               // [epoch]
-
-    History() : rows(kEpochs + 1, std::vector<std::uint32_t>(kSigns)), onto(kEpochs + 1) {
-        std::mt19937_64 random(3);
-        for (std::uint64_t sign = 0; sign < kSigns / 2; ++sign) rows[0][sign] = 1;
-        for (std::uint64_t epoch = 1; epoch <= kEpochs; ++epoch) {
-            onto[epoch] = epoch - 1;
-            if (epoch > 5 && random() % 5 == 0) onto[epoch] -= random() % 4;
-            rows[epoch] = rows[onto[epoch]];
-            const std::size_t changes = random() % 300;
-            for (std::size_t i = 0; i < changes; ++i) {
-                std::uint32_t& row = rows[epoch][random() % kSigns];
-                row = random() % 4 == 0 ? 0 : static_cast<std::uint32_t>(epoch + 1);
-            }
-        }
-    }
-
-    Layer layer(std::uint64_t epoch) const {
-        Layer layer(RowStorage::f32);
-        for (std::uint64_t sign = 0; sign < kSigns; ++sign) {
-            const std::uint32_t now = rows[epoch][sign];
-            if (now == rows[onto[epoch]][sign]) continue;
-            if (now == 0) {
-                layer.add_tombstone(sign);
-            } else {
-                put_range(sign, sign + 1, kDim, static_cast<float>(now),
-                          [&](const RowBlock& block) { layer.rows.put(block, {}, 3); });
-            }
-        }
-        return layer;
-    }
-};
-
-std::size_t wrong_rows(const Snapshot& snapshot, const std::vector<std::uint32_t>& expected, std::mt19937_64& random) {
-    std::vector<std::uint64_t> signs(100);
-    for (std::uint64_t& sign : signs) sign = random() % kSigns;
-    const auto [rows, misses] = rows_of(snapshot, signs, kDim);
-    std::size_t wrong = 0;
-    for (std::size_t i = 0; i < signs.size(); ++i) {
-        const std::uint32_t row = expected[signs[i]];
-        const float want = row == 0 ? 0.0F : value(signs[i], static_cast<float>(row));
-        for (std::size_t k = 0; k < kDim; ++k) wrong += rows[i * kDim + k] != want;
-    }
-    return wrong;
+// Some go back to one of those before.
+std::size_t onto(std::size_t epoch, std::mt19937_64& random) {
+    const bool goes_back = epoch > 5 && random() % 5 == 0;
+    return epoch - 1 - (goes_back ? random() % 4 : 0);
 }
 
 }  // namespace
 
 TEST(readers_of_earlier_epochs_see_them_as_they_were) {
-    const History history;
+    const TableHistory history(kEpochs, kSigns, kDim, 300, onto);
     Table table(*filled({.retained_epochs = 6, .max_layers = 3}, 0, kSigns / 2, kDim, 1.0F));
     std::atomic<std::uint64_t> newest = 0;
     std::atomic<bool> done{false};
@@ -85,13 +42,13 @@ TEST(readers_of_earlier_epochs_see_them_as_they_were) {
                 if (pinned.snapshot != nullptr) {
                     const std::uint64_t got = pinned.snapshot->epoch();
                     if (epoch != 0 && got != epoch) ++misnamed;
-                    wrong += wrong_rows(*pinned.snapshot, history.rows[got], random);
+                    wrong += history.wrong_numbers(*pinned.snapshot, got, random);
                     if (got < now) ++of_the_past;
                     if (reader == 0 && random() % 32 == 0) held = pinned.snapshot;
                 } else if (epoch >= pinned.epoch_low && epoch <= pinned.epoch_high) {
                     ++misnamed;
                 }
-                if (held != nullptr) wrong += wrong_rows(*held, history.rows[held->epoch()], random);
+                if (held != nullptr) wrong += history.wrong_numbers(*held, held->epoch(), random);
                 ++lookups;
             }
         });
@@ -109,7 +66,7 @@ TEST(readers_of_earlier_epochs_see_them_as_they_were) {
     std::mt19937_64 random(99);
     for (std::uint64_t epoch = table.status().epoch_low; epoch <= kEpochs; ++epoch) {
         const Table::Pinned pinned = table.pin_epoch(epoch);
-        CHECK(pinned.snapshot != nullptr && wrong_rows(*pinned.snapshot, history.rows[epoch], random) == 0);
+        CHECK(pinned.snapshot != nullptr && history.wrong_numbers(*pinned.snapshot, epoch, random) == 0);
     }
 }
 
