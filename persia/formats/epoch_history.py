@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence, Set
+from bisect import bisect
+from collections.abc import Mapping, Sequence, Set
 from itertools import islice
+
+from persia.dense_version import DenseChange
 
 from .epoch import CommittedPacket, EpochRecord
 
@@ -46,6 +49,7 @@ class EpochHistory:
         self.records: list[EpochRecord] = []
         self.packets: Packets = {}  # of the newest epoch
         self.held = False  # whether packets wait to be committed by somebody who knows what belongs together
+        self.dense_changes: list[DenseChange] = []  # in the order of epochs
         self._void: set[str] = set()
         self._named: dict[str, set[str]] = {}  # packets, and those of their files, of which any record has said anything
 
@@ -58,6 +62,7 @@ class EpochHistory:
         """REQUIRES: it is that of the epoch after the newest one."""
         assert record.epoch == self.newest + 1
         follow(self.packets, self._void, record, self.records)
+        self._follow_dense(record)
         self.records.append(record)
         self.held = self.held if record.hold is None else record.hold
         for added in record.add:
@@ -68,6 +73,16 @@ class EpochHistory:
     def packets_at(self, epoch: int) -> Packets:
         """The packets of an epoch up to the newest one."""
         return dict(self.packets) if epoch == self.newest else packets_at(self.records, epoch)
+
+    def dense_at(self, epoch: int) -> Mapping[str, str]:
+        """The versions of dense models that belong to an epoch, by their names; any version of others does."""
+        changes = bisect(self.dense_changes, epoch, key=lambda change: change[0])
+        return self.dense_changes[changes - 1][1] if changes else {}
+
+    def dense_with(self, changes: Mapping[str, str | None]) -> dict[str, str]:
+        """The versions of dense models in the newest epoch, with other ones for some models; None: any."""
+        changed = {**self.dense_at(self.newest), **changes}
+        return {model: version for model, version in changed.items() if version is not None}
 
     def is_named(self, name: str) -> bool:
         """Whether any record has said anything of a packet."""
@@ -81,3 +96,11 @@ class EpochHistory:
         if not self.is_named(name):
             return True
         return name in self.packets and files > self._named[name]
+
+    def _follow_dense(self, record: EpochRecord) -> None:
+        now = self.dense_at(self.newest)
+        named: Mapping[str, str] | None = record.dense
+        if named is None and record.revert_to is not None:
+            named = self.dense_at(record.revert_to)
+        if named is not None and named != now:
+            self.dense_changes.append((record.epoch, named))
