@@ -70,7 +70,7 @@ class EpochHistory:
         return name in self.packets and files > self._named[name]
 
     def _changes(self, record: EpochRecord) -> _Changes:
-        """A packet that a record voids does not come back with a return to an earlier epoch, but only when it is added again."""
+        """A packet that a record voids does not come back with a return to an earlier epoch, only when it is added again."""
         changes: _Changes = {}
         if record.revert_to is not None:
             before = self.packets_at(record.revert_to)
