@@ -17,6 +17,8 @@ from persia.writers import write_checkpoint
 from tests.support.epoch_rows import CHECKPOINT_VALUE, CONFIG, CONFIG_TEXT, DIM, IDS, SIGNS, EpochOracle, EpochTrainer
 from tests.support.servers import EmbeddingServer, free_port, wait_until
 
+PATIENT = RouterOptions(wait_for_shard=30.0)  # nothing but a fault makes a lookup of theirs fail, however slow the machine is
+
 
 class EpochDeployment:
     """Shards of one checkpoint, with replicas that keep their ports, and a trainer of their packets."""
@@ -85,7 +87,7 @@ class EpochDeployment:
 @contextmanager
 def routers_of(deployment: EpochDeployment, count: int) -> Iterator[list[Router]]:
     """Routers that can use all servers."""
-    routers = [Router(CONFIG, deployment.addresses, RouterOptions()) for _ in range(count)]
+    routers = [Router(CONFIG, deployment.addresses, PATIENT) for _ in range(count)]
     try:
         for router in routers:
             wait_until(lambda: not router.missing(), "all can be used")  # noqa: B023

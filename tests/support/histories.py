@@ -40,11 +40,11 @@ class Failure:
 class Recorder:
     """Threads that look the batch up, each with a router of its own, until stop()."""
 
-    def __init__(self, routers: Sequence[Lookups], threads_each: int = 1, timeout: float = 10.0) -> None:
+    def __init__(self, routers: Sequence[Lookups], threads_each: int = 1, timeout: float = 60.0) -> None:
         self.failures: list[Failure] = []
         self._answers: list[Answer] = []
-        self._first: dict[int, float] = {}  # of each epoch, when its first answer came
         self._newest = [0 for _ in routers]  # epochs that they have answered from
+        self._asked = [0.0 for _ in routers]  # when the last lookup began that they have answered
         self._lock = threading.Lock()
         self._done = threading.Event()
         self._timeout = timeout
@@ -74,7 +74,7 @@ class Recorder:
             with self._lock:
                 self._answers.append(answer)
                 self._newest[number] = max(self._newest[number], answer.epoch)
-                self._first.setdefault(answer.epoch, answer.came)
+                self._asked[number] = max(self._asked[number], asked)
 
     def take(self) -> list[Answer]:
         """The answers that have come since the last call."""
@@ -82,9 +82,9 @@ class Recorder:
             taken, self._answers = self._answers, []
         return taken
 
-    def first(self, epoch: int) -> float | None:
-        """When the first answer of an epoch came, if there is one."""
-        return self._first.get(epoch)
+    def answered_since(self, moment: float) -> bool:
+        """Whether each router has answered a lookup that began after it."""
+        return min(self._asked) > moment
 
     def wait_for_epoch(self, epoch: int, seconds: float = 60.0) -> None:
         """Until each router has answered from it or a later one."""

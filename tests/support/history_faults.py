@@ -25,9 +25,11 @@ Act = Iterator[None]
 class Faults:
     """Acts on one deployment. Of acts on servers one goes on at a time, and of acts on the log: each is a single fault."""
 
-    def __init__(self, deployment: EpochDeployment, rng: random.Random) -> None:
+    def __init__(self, deployment: EpochDeployment, rng: random.Random, answered_since: Callable[[float], bool]) -> None:
+        """answered_since(moment): whether all who ask have had answers to what they asked after it, by time.monotonic()."""
         self.away: list[tuple[float, float]] = []  # when a shard had no server, so that lookups may fail
         self._deployment, self._trainer, self._rng = deployment, deployment.trainer, rng
+        self._answered_since = answered_since
         self._log = EpochLog(deployment.packets)
         self._late: set[int] = set()  # by how many seconds packets are late of which the newest is the same
         self._recent: list[Path] = []
@@ -77,8 +79,11 @@ class Faults:
             server.start()
         while "serving version" not in server.log():
             yield
+        ready = time.monotonic()
+        while is_alone and not self._answered_since(ready):
+            yield
         if is_alone:
-            self.away.append((began, time.monotonic() + 1.0))  # until routers have noticed
+            self.away.append((began, time.monotonic()))
 
     def freeze(self, most: int = 8) -> Act:
         server = self._rng.choice(self._deployment.servers)

@@ -19,8 +19,7 @@ from pathlib import Path
 import numpy as np
 
 from persia.routing.forwarded import MiddlewareClient
-from persia.routing.lookup import RouterOptions
-from tests.support.epoch_deployments import EpochDeployment, routers_of
+from tests.support.epoch_deployments import PATIENT, EpochDeployment, routers_of
 from tests.support.epoch_followers import EpochFollower
 from tests.support.epoch_rows import ALL, DIM, MOST_FILES, SIGNS
 from tests.support.histories import Judge, Recorder
@@ -47,13 +46,18 @@ class Round:
         with ExitStack() as stack:
             settings = {"retained_epochs": self._rng.choice([1, 8])}
             deployment = EpochDeployment(self._directory, stack, settings=settings)
-            faults, judge = Faults(deployment, self._rng), Judge(deployment.oracle())
             middleware = stack.enter_context(
-                Middleware(self._directory / "middleware", deployment.config, deployment.addresses).wait_ready()
+                Middleware(
+                    self._directory / "middleware",
+                    deployment.config,
+                    deployment.addresses,
+                    settings={"wait_for_shard_ms": round(PATIENT.wait_for_shard * 1000)},
+                ).wait_ready()
             )
-            client = MiddlewareClient([middleware.address], RouterOptions())
+            client = MiddlewareClient([middleware.address], PATIENT)
             stack.callback(client.close)
             recorder = Recorder([*stack.enter_context(routers_of(deployment, 2)), client])
+            faults, judge = Faults(deployment, self._rng, recorder.answered_since), Judge(deployment.oracle())
             try:
                 self._ticks(faults, recorder, judge, answers)
                 recorder.wait_for_epoch(deployment.newest())  # whatever it was, it is over
