@@ -113,7 +113,7 @@ def test_a_middleware_and_who_has_to_read_what_was_written(deployment: EpochDepl
 def test_faults_at_random(tmp_path: Path) -> None:
     seed = random.randrange(1 << 32)
     print(f"seed {seed}, directory {tmp_path}")  # pytest shows it with a failure
-    print(history_loop.run(tmp_path, 50_000, seed))
+    print(history_loop.run(tmp_path, 20_000, seed))
 
 
 def test_without_epochs_the_checker_finds_mixed_answers(tmp_path: Path) -> None:
