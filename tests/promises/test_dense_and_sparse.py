@@ -4,81 +4,58 @@ from __future__ import annotations
 
 import signal
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import ExitStack
+from dataclasses import replace
 from pathlib import Path
 
-import numpy as np
 import pytest
-from click.testing import CliRunner
 
 from persia.dense_version import DenseVersion
-from persia.embedding_server.tools.epochs import epochs as epochs_command
 from persia.routing.forwarded import MiddlewareClient
-from persia.routing.lookup import Lookups, RouterOptions
+from persia.routing.lookup import Lookups
 from persia.routing.router import Router
-from persia.writers import EpochCommitter, write_checkpoint
+from persia.writers import EpochCommitter
 from tests.support.dense_pairs import MODEL, OpenLookups, Serving, judge_pairs, wait_for_answer
-from tests.support.histories import CHECKPOINT_VALUE, CONFIG, CONFIG_TEXT, DIM, IDS, SIGNS, Oracle, write_packet
+from tests.support.epoch_deployments import PATIENT, EpochDeployment
+from tests.support.epoch_rows import CONFIG
 from tests.support.middlewares import Middleware
-from tests.support.servers import EmbeddingServer, wait_until
+from tests.support.servers import wait_until
 
 SWAPS = 6
 EARLIER = 2  # epochs that servers keep without being asked
 
 
-class Deployment(ExitStack):
+class Deployment(EpochDeployment):
     """Two shards, and a trainer that commits."""
 
-    def __init__(self, directory: Path) -> None:
-        super().__init__()
-        self.packets, self.config = directory / "packets", directory / "embedding_config.yml"
-        self.packets.mkdir()
-        self.config.write_text(CONFIG_TEXT)
-        checkpoint = directory / "checkpoint"
-        write_checkpoint(checkpoint, [(SIGNS, np.full((IDS, DIM), CHECKPOINT_VALUE, np.float32))], shards=2)
+    def __init__(self, directory: Path, stack: ExitStack) -> None:
+        super().__init__(directory, stack, replicas=(1, 1), settings={"retained_epochs": EARLIER})
         self.committer = EpochCommitter(self.packets)
-        self.servers = [
-            self.enter_context(
-                EmbeddingServer(
-                    directory / str(index),
-                    self.config,
-                    checkpoint=checkpoint,
-                    incremental_dir=self.packets,
-                    index=index,
-                    count=2,
-                    settings={"enable_epochs": True, "retained_epochs": EARLIER},
-                )
-            ).wait_ready()
-            for index in range(2)
-        ]
-        self._written: dict[str, tuple[int, np.ndarray]] = {}
-
-    @property
-    def addresses(self) -> list[list[str]]:
-        return [[server.address] for server in self.servers]
 
     def commit(self, version: str | None = None) -> int:
         """A packet of all rows; with a version, that of a new dense model."""
-        second = len(self._written) + 1
-        self._written[f"s0/inc_2026{second:010d}"] = second, np.arange(IDS)
-        packet = write_packet(self.packets, second, np.arange(IDS))
-        return self.committer.commit([packet], None if version is None else {MODEL: version})
-
-    def wait_for_epoch(self, epoch: int) -> None:
-        wait_until(lambda: all(server.status().epoch >= epoch for server in self.servers), f"epoch {epoch} is built")
-
-    def oracle(self) -> Oracle:
-        return Oracle(self.packets, self._written)
+        return self.committer.commit([self.trainer.leave()], None if version is None else {MODEL: version})
 
     def direct(self, dense: DenseVersion) -> Lookups:
-        return Router(CONFIG, self.addresses, RouterOptions(dense=dense))
+        return Router(CONFIG, self.addresses, replace(PATIENT, dense=dense))
 
 
 @pytest.fixture
 def deployment(tmp_path: Path) -> Iterator[Deployment]:
-    with Deployment(tmp_path) as deployment:
-        yield deployment
+    with ExitStack() as stack:
+        yield Deployment(tmp_path, stack)
+
+
+@pytest.fixture(params=["direct", "middleware"])
+def opened(deployment: Deployment, tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[OpenLookups]:
+    """How lookups for a dense version are begun."""
+    if request.param == "direct":
+        yield deployment.direct
+        return
+    with Middleware(tmp_path / "middleware", deployment.config, deployment.addresses) as middleware:
+        middleware.wait_ready()
+        yield lambda dense: MiddlewareClient([middleware.address], replace(PATIENT, dense=dense))
 
 
 def expect_pairs_that_belong_together(deployment: Deployment, serving: Serving, versions: int) -> None:
@@ -106,19 +83,14 @@ def swap_again_and_again(deployment: Deployment, serving: Serving) -> None:
         serving.wait_for(new, deployment.commit())
 
 
-@pytest.mark.parametrize("through_a_middleware", [False, True], ids=["direct", "middleware"])
-def test_swaps_of_dense_and_sparse_together(deployment: Deployment, tmp_path: Path, through_a_middleware: bool) -> None:
-    with ExitStack() as stack:
-        opened: OpenLookups = deployment.direct
-        if through_a_middleware:
-            middleware = stack.enter_context(Middleware(tmp_path / "middleware", deployment.config, deployment.addresses))
-            middleware.wait_ready()
-            opened = lambda dense: MiddlewareClient([middleware.address], RouterOptions(dense=dense))  # noqa: E731
-        deployment.wait_for_epoch(deployment.commit("0"))
-        serving = Serving(opened, "0")
-        serving.start()
-        stack.callback(serving.stop)
+def test_swaps_of_dense_and_sparse_together(deployment: Deployment, opened: OpenLookups) -> None:
+    deployment.wait_for_epoch(deployment.commit("0"))
+    serving = Serving(opened, "0")
+    serving.start()
+    try:
         swap_again_and_again(deployment, serving)
+    finally:
+        serving.stop()
     expect_pairs_that_belong_together(deployment, serving, SWAPS + 1)
 
 
@@ -130,7 +102,7 @@ def test_a_return_brings_the_dense_version_of_its_epoch_with_it(deployment: Depl
     serving.start()
     try:
         serving.wait_for("8.0", before + 2)
-        assert CliRunner().invoke(epochs_command, ["revert", str(deployment.packets), "--to", str(before)]).exit_code == 0
+        deployment.run("revert", "--to", str(before))
         returned = deployment.committer.refresh()
         with serving.swap("7.0"):
             serving.wait_for("7.0", returned)
@@ -145,23 +117,16 @@ def while_packets_come(deployment: Deployment, seconds: float) -> None:
         deployment.wait_for_epoch(deployment.commit())
 
 
-@pytest.mark.parametrize("through_a_middleware", [False, True], ids=["direct", "middleware"])
-def test_an_old_version_that_nobody_asks_keeps_its_epoch(
-    deployment: Deployment, tmp_path: Path, through_a_middleware: bool
-) -> None:
+def test_an_old_version_that_nobody_asks_keeps_its_epoch(deployment: Deployment, opened: OpenLookups) -> None:
     """A server gives other epochs up some seconds after they were asked for."""
-    with ExitStack() as stack:
-        opened: Callable[[DenseVersion], Lookups] = deployment.direct
-        if through_a_middleware:
-            middleware = stack.enter_context(Middleware(tmp_path / "middleware", deployment.config, deployment.addresses))
-            middleware.wait_ready()
-            opened = lambda dense: MiddlewareClient([middleware.address], RouterOptions(dense=dense))  # noqa: E731
-        epoch = deployment.commit("7.0")
-        deployment.wait_for_epoch(epoch)
-        old = opened(DenseVersion(MODEL, "7.0"))
-        stack.callback(old.close)
+    epoch = deployment.commit("7.0")
+    deployment.wait_for_epoch(epoch)
+    old = opened(DenseVersion(MODEL, "7.0"))
+    try:
         assert wait_for_answer(old) == epoch
         deployment.commit("8.0")
         while_packets_come(deployment, 5.0)
         assert deployment.servers[0].status().epoch > epoch + EARLIER + 1
         assert wait_for_answer(old) == epoch
+    finally:
+        old.close()

@@ -17,7 +17,8 @@ from persia.dense_version import DenseVersion
 from persia.errors import PersiaError, Unavailable
 from persia.formats.epoch_log import EpochLog
 from persia.routing.lookup import Lookups
-from tests.support.histories import BATCH, Oracle, rows_of
+from tests.support.epoch_rows import BATCH, EpochOracle
+from tests.support.histories import numbers_of
 from tests.support.servers import PATIENCE
 
 MODEL = "ctr"
@@ -31,7 +32,7 @@ class Pair:
 
     version: str
     epoch: int
-    rows: bytes
+    numbers: bytes
 
 
 class Serving:
@@ -59,7 +60,7 @@ class Serving:
             except PersiaError as error:
                 self.failures.append(error)
                 continue
-            self.pairs.append(Pair(version, lookup.epoch, rows_of(lookup)))
+            self.pairs.append(Pair(version, lookup.epoch, numbers_of(lookup)))
 
     @contextmanager
     def swap(self, version: str) -> Iterator[None]:
@@ -110,10 +111,10 @@ class Judgement:
     pairs: int
     versions: int
     mismatched: int  # whose epoch belongs to another version
-    misread: int  # whose rows are not those of their epoch
+    misread: int  # whose numbers are not those of their epoch
 
 
-def judge_pairs(pairs: list[Pair], packets: Path, oracle: Oracle) -> Judgement:
+def judge_pairs(pairs: list[Pair], packets: Path, oracle: EpochOracle) -> Judgement:
     log = EpochLog(packets)
     log.read()
 
@@ -125,5 +126,5 @@ def judge_pairs(pairs: list[Pair], packets: Path, oracle: Oracle) -> Judgement:
         len(pairs),
         len({pair.version for pair in pairs}),
         sum(not belongs(pair) for pair in pairs),
-        sum(pair.rows != oracle.rows(pair.epoch) for pair in pairs),
+        sum(pair.numbers != oracle.answer(pair.epoch) for pair in pairs),
     )
