@@ -103,11 +103,10 @@ def test_a_part_of_one_process_is_refused(tmp_path: Path) -> None:
         open_source("torch", tmp_path / "rank0.pt").table("emb.weight")
 
 
-def outcome(path: Path) -> bytes | None:
-    """The rows of all tables of a spoiled file, or None if it is refused; nothing else may happen."""
+def outcome(path: Path) -> set[bytes] | None:
+    """The tables of a spoiled file, or None if it is refused; nothing else may happen."""
     try:
-        tables = open_source("torch", path).tables
-        return b"".join(all_rows(table)[1].tobytes() for _, table in sorted(tables.items()))
+        return {all_rows(table)[1].tobytes() for table in open_source("torch", path).tables.values()}
     except PersiaError as error:
         assert isinstance(error, (CorruptFile, InvalidInput)), error
         return None
@@ -125,7 +124,7 @@ def test_a_flipped_bit_is_found_or_changes_no_number(tmp_path: Path) -> None:
         path.write_bytes(data)
         found = outcome(path)
         refused += found is None
-        assert found is None or found == right or sorted(found) == sorted(right) or len(found) < len(right), place
+        assert found is None or found <= right, place
     assert refused > 200
 
 
