@@ -34,7 +34,7 @@ CONCURRENT := $(basename $(notdir $(wildcard native/tests/*concurrent*_test.cpp)
 UNRANDOMISED = $(shell [ "$$(cat /proc/sys/vm/mmap_rnd_bits 2>/dev/null || echo 0)" -gt 28 ] && \
 	setarch -R true 2>/dev/null && echo setarch -R)
 
-.PHONY: help setup build real-model node clients peers test test-unit coverage demo crash-test drift-soak soak homes-test lint format docs native-test fuzz bench wheel proto lock clean
+.PHONY: help setup build real-model node clients peers test test-unit coverage demo crash-test history drift-soak soak homes-test lint format docs native-test fuzz bench wheel proto lock clean
 
 help:  ## list the verbs
 	@sed -nE 's/^([a-z-]+):.*## (.*)/  make \1	\2/p' $(firstword $(MAKEFILE_LIST)) | expand -t 22
@@ -79,8 +79,11 @@ peers: setup  ## install mosec and LitServe into build/peers, for benchmarks/ben
 	$(PY) examples/homes/share_packages.py build/peers
 	build/peers/bin/python -m pip install --quiet --requirement benchmarks/peers/requirements.txt
 
-test: build  ## run the Python tests; ARGS=... goes to pytest
+test: build build/torchserve.jsa  ## run the Python tests; ARGS=... goes to pytest
 	$(PY) -m pytest -n $(JOBS) --dist loadfile --no-loadscope-reorder $(ARGS)
+
+build/torchserve.jsa: $(BIN)/.setup tests/support/shared_classes.py | build
+	$(PY) -m tests.support.shared_classes
 
 test-unit: build  ## run those of them that start no process, and take less than a minute
 	$(PY) -m pytest -n $(JOBS) --dist worksteal tests/unit $(ARGS)
@@ -98,6 +101,11 @@ KILLS ?= 1000
 SEED ?=
 crash-test: build  ## kill embedding servers KILLS=1000 times while packets arrive, and compare all rows; SEED=... makes the same choices
 	$(PY) -m tests.support.crash_loop --kills $(KILLS) $(if $(SEED),--seed $(SEED))
+
+ANSWERS ?= 1000000
+WITHOUT_EPOCHS ?=
+history: build  ## record ANSWERS=1000000 answers while packets, returns and faults come, and check that each is of one epoch; SEED=...
+	$(PY) -m tests.support.history_loop --answers $(ANSWERS) $(if $(SEED),--seed $(SEED)) $(if $(WITHOUT_EPOCHS),--without-epochs)
 
 MINUTES ?= 60
 soak: build  ## load a model server for MINUTES=60 with swaps, scalings and kills, and check that nothing grows or is lost

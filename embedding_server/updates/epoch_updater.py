@@ -124,7 +124,8 @@ class EpochUpdater(Follower):
 
     def _has_its_place(self, packet: CommittedPacket) -> bool:
         """False: a newer one is gone from the disk, so nobody can tell any more which rows of this one are current."""
-        newer = (one for one in self._log.history.packets.values() if one.key > packet.key and not self._builder.is_old(one))
+        not_older = (one for one in self._log.history.packets.values() if one.unix_seconds >= packet.unix_seconds)
+        newer = (one for one in not_older if one.key > packet.key and not self._builder.is_old(one))
         return all((self._log.directory.parent / one.packet).exists() for one in newer)
 
     # Building.

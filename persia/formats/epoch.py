@@ -55,7 +55,7 @@ class CommittedPacket(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     def has_all_of(self, other: CommittedPacket) -> bool:
         """Whether it is the other one, or what became of it when files were added."""
-        return self.packet == other.packet and set(self.files) >= set(other.files)
+        return self is other or (self.packet == other.packet and set(self.files) >= set(other.files))
 
 
 class Draft(msgspec.Struct, frozen=True, kw_only=True):

@@ -2,50 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence, Set
-from itertools import islice
+from collections.abc import Set
 
 from .epoch import CommittedPacket, EpochRecord
 
-__all__ = ["EpochHistory", "Packets", "packets_at"]
+__all__ = ["EpochHistory", "Packets"]
 
 # Of an epoch, by their names.
 Packets = dict[str, CommittedPacket]
 
-
-def packets_at(records: Sequence[EpochRecord], epoch: int) -> Packets:
-    """The packets of an epoch, by the records of epochs 1, 2, ... Those of epoch 0 are none.
-
-    A packet that a record voids does not come back with a return to an earlier epoch, but only when it is added again.
-    """
-    packets: Packets = {}
-    void: set[str] = set()
-    for record in islice(records, epoch):
-        follow(packets, void, record, records)
-    return packets
-
-
-def follow(packets: Packets, void: set[str], record: EpochRecord, records: Sequence[EpochRecord]) -> None:
-    """Makes the packets, and the names that are void, of one epoch those of the next one."""
-    if record.revert_to is not None:
-        before = packets_at(records, record.revert_to)
-        packets.clear()
-        packets.update((name, packet) for name, packet in before.items() if name not in void)
-    for added in record.add:
-        packets[added.packet] = added
-        void.discard(added.packet)
-    for name in record.void:
-        packets.pop(name, None)
-        void.add(name)
+# What becomes of some packets; None: they are not there.
+_Changes = dict[str, CommittedPacket | None]
 
 
 class EpochHistory:
-    """Records as they come, and what the newest of them makes. For one thread."""
+    """Records as they come, and what the newest of them makes. For one thread.
+
+    Earlier epochs are the newest one with what came since taken back, so those shortly before it cost little.
+    """
 
     def __init__(self) -> None:
         self.records: list[EpochRecord] = []
         self.packets: Packets = {}  # of the newest epoch
         self.held = False  # whether packets wait to be committed by somebody who knows what belongs together
+        self._taken_back: list[_Changes] = []  # for each record: makes of its epoch the one before
         self._void: set[str] = set()
         self._named: dict[str, set[str]] = {}  # packets, and those of their files, of which any record has said anything
 
@@ -57,17 +37,24 @@ class EpochHistory:
     def append(self, record: EpochRecord) -> None:
         """REQUIRES: it is that of the epoch after the newest one."""
         assert record.epoch == self.newest + 1
-        follow(self.packets, self._void, record, self.records)
+        changes = self._changes(record)
+        self._taken_back.append({name: self.packets.get(name) for name in changes})
+        _apply(changes, self.packets)
         self.records.append(record)
         self.held = self.held if record.hold is None else record.hold
         for added in record.add:
+            self._void.discard(added.packet)
             self._named.setdefault(added.packet, set()).update(file.name for file in added.files)
         for name in record.void:
+            self._void.add(name)
             self._named.setdefault(name, set())
 
     def packets_at(self, epoch: int) -> Packets:
-        """The packets of an epoch up to the newest one."""
-        return dict(self.packets) if epoch == self.newest else packets_at(self.records, epoch)
+        """The packets of an epoch up to the newest one. Those of epoch 0 are none."""
+        packets = dict(self.packets)
+        for changes in reversed(self._taken_back[epoch:]):
+            _apply(changes, packets)
+        return packets
 
     def is_named(self, name: str) -> bool:
         """Whether any record has said anything of a packet."""
@@ -81,3 +68,25 @@ class EpochHistory:
         if not self.is_named(name):
             return True
         return name in self.packets and files > self._named[name]
+
+    def _changes(self, record: EpochRecord) -> _Changes:
+        """A packet that a record voids does not come back with a return to an earlier epoch, only when it is added again."""
+        changes: _Changes = {}
+        if record.revert_to is not None:
+            before = self.packets_at(record.revert_to)
+            changes |= dict.fromkeys(self.packets.keys() - before.keys())
+            changes |= {name: packet for name, packet in before.items() if self._comes_back(name, packet)}
+        changes |= {added.packet: added for added in record.add}
+        changes |= dict.fromkeys(record.void)
+        return changes
+
+    def _comes_back(self, name: str, packet: CommittedPacket) -> bool:
+        return name not in self._void and self.packets.get(name) is not packet
+
+
+def _apply(changes: _Changes, packets: Packets) -> None:
+    for name, packet in changes.items():
+        if packet is None:
+            packets.pop(name, None)
+        else:
+            packets[name] = packet

@@ -71,6 +71,8 @@ class Management:
     def describe(self, name: str, version: str | None = None) -> Sequence[Model]:
         """All versions of a model, the default first; or the one that is asked for. Raises NotFound."""
         entries = json.loads(self._call("DescribeModel", model_name=name, model_version="all"))
+        if not entries:  # its last version has gone, and TorchServe has not forgotten its name yet
+            raise NotFound(f"Model not found: {name}")
         default = entries[0]["modelVersion"]
         if len(entries) > 1:
             default = json.loads(self._call("DescribeModel", model_name=name))[0]["modelVersion"]

@@ -71,16 +71,19 @@ class Watch:
             thread.join()
 
     def _look(self, forget: set[tuple[str, str]]) -> None:
-        """Raises PersiaError if TorchServe does not say what it has, OSError if that cannot be written."""
+        """Raises PersiaError if TorchServe does not say what it has, OSError if that cannot be written.
+
+        Health is told that no model is fit if it is not known how they are.
+        """
         with self._lock:
             if self._over.is_set():
                 return
             try:
                 seen = self._management.list()
-            except ValueError:
-                return  # the channel is closed: it is over
-            except PersiaError:
-                self._tell([])
+            except Exception:
+                if self._over.is_set():
+                    return  # the channel is closed
+                self._tell([])  # whatever it was, nobody knows how the models are
                 raise
             for pair in forget:
                 self._lost.pop(pair, None)
@@ -118,10 +121,13 @@ class Watch:
             try:
                 self._look(set())
                 said = ""
-            except (PersiaError, OSError) as error:
-                if isinstance(error, OSError) and said != str(error):  # not what TorchServe says while it ends
+            except PersiaError:
+                pass  # health has told it; TorchServe says the like while it ends
+            except Exception as error:  # a fault of ours, too: once this thread had ended, health would be of the past
+                if said != str(error):
                     said = str(error)
-                    log.error("the models that TorchServe has cannot be noted: %s", error)
+                    fault = None if isinstance(error, OSError) else error
+                    log.error("the models that TorchServe has cannot be noted: %s", error, exc_info=fault)
             took = time.monotonic() - begin
 
     def _listen(self) -> socket.socket:
@@ -151,8 +157,8 @@ class Watch:
         known = any(pair in self._lost for pair in forget)
         try:
             self._look(forget)
-        except (PersiaError, OSError) as error:
-            return {"problem": str(error), "known": known}
+        except Exception as error:  # whatever it is, the tool has to hear of it
+            return {"problem": str(error) or repr(error), "known": known}
         return {"problem": "", "known": known}
 
 

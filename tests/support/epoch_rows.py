@@ -1,0 +1,163 @@
+"""Packets whose rows tell where they come from, and what the rows of each epoch have to be.
+
+All numbers of a file's rows are one number that no other file has. So an answer that mixes two epochs, or is not of the epoch
+that it names, is found by its numbers.
+"""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from persia import _core
+from persia.batch import IDTypeFeatureWithSingleID, PersiaBatch
+from persia.config import EmbeddingConfig, SlotConfig
+from persia.errors import CorruptFile
+from persia.formats.epoch import EpochRecord
+from persia.formats.epoch_history import EpochHistory
+from persia.formats.epoch_log import EpochLog
+from persia.formats.layout import PACKET_MARKER
+from persia.formats.sign_files import write_sign_file
+from persia.signs import signs_of
+
+IDS = 256
+DIM = 4
+CONFIG = EmbeddingConfig(slots_config={"a": SlotConfig(dim=DIM)})
+CONFIG_TEXT = f"slots_config:\n  a: {{dim: {DIM}}}\n"
+SIGNS = signs_of(np.arange(IDS, dtype=np.uint64), CONFIG.slots["a"])[0]
+ALL = np.arange(IDS)  # places in SIGNS
+CHECKPOINT_VALUE = 1.0
+MOST_FILES = 2000  # whose numbers f16 tells apart
+
+Places = npt.NDArray[np.int64]
+
+_START = 1_800_000_000
+_SECONDS_BETWEEN = 10  # so that packets which come late have a time of their own
+
+
+def batch_of(places: Places) -> bytes:
+    """A batch whose ids are those at the places, in their order."""
+    return PersiaBatch([IDTypeFeatureWithSingleID("a", places.astype(np.uint64))], requires_grad=False).to_bytes()
+
+
+BATCH = batch_of(ALL)
+
+
+def answer_of(values: npt.NDArray[np.float16]) -> bytes:
+    """The numbers of an answer to BATCH in which the rows have these values."""
+    return np.repeat(values.astype(np.float16), DIM).tobytes()
+
+
+@dataclass(frozen=True)
+class _File:
+    value: float  # 0: it deletes
+    places: Places
+
+
+class EpochTrainer:
+    """Leaves packets, and knows what is in them."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        self.files: dict[str, dict[str, _File]] = {}  # of each packet, by its name in records
+        self._newest = 0
+        self._count = 0  # of files
+
+    def leave(self, places: Places = ALL, *, seconds_late: int = 0, complete: bool = True) -> Path:
+        """A packet with rows at these places, which moves in as our dumper's does; returns its directory.
+
+        seconds_late: it is so much older than the newest one. REQUIRES: less than 10, and no other one is as late.
+        """
+        if not seconds_late:
+            self._newest += _SECONDS_BETWEEN
+        second = self._newest - seconds_late
+        draft, directory = self.root / "s0" / ".writer" / "packet", self.root / "s0" / f"inc_2026{second:010d}"
+        draft.mkdir(parents=True)
+        self._write(draft / "0_0.inc", directory, places)
+        if complete:
+            (draft / PACKET_MARKER).touch()
+        draft.rename(directory)
+        return directory
+
+    def grow(self, directory: Path, places: Places, *, deletes: bool = False) -> None:
+        """Adds a file to a packet, of rows or of deletions. The next scan of a server finds it whole or not at all."""
+        name = f"0_{len(self.files[name_of(directory)])}.{'del' if deletes else 'inc'}"
+        draft = directory.parent / ".writer" / name
+        draft.parent.mkdir(exist_ok=True)
+        self._write(draft, directory, places)
+        draft.rename(directory / name)
+
+    def value_of(self, directory: Path) -> float:
+        """That of the rows in the packet's first file."""
+        return self.files[name_of(directory)]["0_0.inc"].value
+
+    def _write(self, path: Path, directory: Path, places: Places) -> None:
+        self._count += 1
+        assert self._count <= MOST_FILES
+        seconds = _START + int(directory.name.removeprefix("inc_2026"))
+        deletes = path.suffix == ".del"
+        if deletes:
+            write_sign_file(path, SIGNS[places], seconds)
+        else:
+            rows = np.full((len(places), DIM), 1.0 + self._count, np.float32)
+            _core.write_inc(path, [(SIGNS[places], rows)], unix_seconds=seconds)
+        file = _File(0.0 if deletes else 1.0 + self._count, places)
+        self.files.setdefault(name_of(directory), {})[path.name] = file
+
+
+def name_of(directory: Path) -> str:
+    """By which records name a packet."""
+    return f"{directory.parent.name}/{directory.name}"
+
+
+def read_sound(log: EpochLog) -> None:
+    """Takes over the records before one that is damaged, if there is such a one."""
+    with suppress(CorruptFile):
+        log.read()
+
+
+class EpochOracle:
+    """What an answer of each epoch has to be, by the records and by what the trainer has left."""
+
+    def __init__(self, trainer: EpochTrainer) -> None:
+        self._trainer = trainer
+        self._log = EpochLog(trainer.root)
+        self._answers: dict[int, bytes] = {}
+
+    def answer(self, epoch: int) -> bytes:
+        """To BATCH."""
+        if epoch not in self._answers:
+            self._answers[epoch] = answer_of(self._values(epoch))
+        return self._answers[epoch]
+
+    def brought_back(self) -> list[str]:
+        """Packets that servers have committed again although a return had left them behind."""
+        history, left, found = EpochHistory(), set[str](), list[str]()
+        for record in self.records():
+            found += [added.packet for added in record.add if record.by == "server" and added.packet in left]
+            before = set(history.packets) if record.revert_to is not None else set()
+            history.append(record)
+            left = (left | before) - history.packets.keys()
+        return found
+
+    def records(self) -> list[EpochRecord]:
+        read_sound(self._log)
+        return self._log.history.records
+
+    def _values(self, epoch: int) -> npt.NDArray[np.float16]:
+        self._read(epoch)
+        values = np.full(IDS, CHECKPOINT_VALUE, np.float16)
+        for packet in sorted(self._log.history.packets_at(epoch).values(), key=lambda packet: packet.key):
+            files = self._trainer.files[packet.packet]
+            for name in sorted((file.name for file in packet.files), key=lambda name: (name.endswith(".del"), name)):
+                values[files[name].places] = files[name].value
+        return values
+
+    def _read(self, epoch: int) -> None:
+        if self._log.newest < epoch:
+            read_sound(self._log)
+        assert self._log.newest >= epoch, f"expected a record of epoch {epoch}, got none: the newest is {self._log.newest}"
