@@ -73,7 +73,6 @@ class WorkerProcess:
         self._lock = threading.Lock()
         self._process: subprocess.Popen[bytes] | None = None
         self._worker: Worker | None = None
-        self._starts = WorkerStarts(plan.retry_seconds)
         self._stopping = threading.Event()
         self._first_start: Future[bytes] = Future()
         self._thread = threading.Thread(target=self._run, args=(is_patient,), name=f"worker-{number}", daemon=True)
@@ -122,6 +121,7 @@ class WorkerProcess:
         return not self._thread.is_alive()
 
     def _run(self, is_patient: bool) -> None:
+        starts = WorkerStarts(self._plan.retry_seconds)
         while not self._stopping.is_set():
             try:
                 worker, metadata = self._start()
@@ -133,14 +133,14 @@ class WorkerProcess:
             else:
                 if not self._first_start.done():
                     self._first_start.set_result(metadata)
-                self._starts.load()
-                ending = self._wait(worker)
+                starts.load()
+                ending = self._wait(worker, starts)
                 if ending == "retired":
                     break
                 log.warning("worker %s of %s has ended: %s", self.id, self._plan.model_name, ending)
-            seconds = self._starts.next()
+            seconds = starts.next()
             if seconds is None:
-                log.error("worker %s of %s is given up after %d starts", self.id, self._plan.model_name, self._starts.failures)
+                log.error("worker %s of %s is given up after %d starts", self.id, self._plan.model_name, starts.failures)
                 self._on_given_up(self)
                 break
             if seconds > 0:
@@ -241,8 +241,8 @@ class WorkerProcess:
         ours.settimeout(None)
         return loaded
 
-    def _wait(self, worker: Worker) -> str:
-        """How it has ended."""
+    def _wait(self, worker: Worker, starts: WorkerStarts) -> str:
+        """How it has ended, which `starts` hears of."""
         limit, ending, has_outgrown = self._plan.memory_limit, "", False
         while not ending:
             ending = worker.wait(_LOOK_SECONDS if limit else 60.0)
@@ -252,7 +252,7 @@ class WorkerProcess:
                 )
                 worker.end(OutOfMemory.status, f"the worker has grown beyond its memoryLimitMiB of {limit >> 20}")
                 has_outgrown = True
-        (self._starts.outgrow if has_outgrown else self._starts.end)()
+        (starts.outgrow if has_outgrown else starts.end)()
         with self._lock:
             self._worker = None
         process = self._process
