@@ -96,8 +96,9 @@ demo: build  ## write a small model, serve it, update it, swap it, and stay up u
 
 KILLS ?= 1000
 SEED ?=
-crash-test: build  ## kill embedding servers KILLS=1000 times while packets arrive, and compare all rows; SEED=... makes the same choices
-	$(PY) -m tests.support.crash_loop --kills $(KILLS) $(if $(SEED),--seed $(SEED))
+EPOCHS ?=
+crash-test: build  ## kill embedding servers KILLS=1000 times while packets arrive, and compare all rows; EPOCHS=1: of each epoch
+	$(PY) -m tests.support.crash_loop --kills $(KILLS) $(if $(SEED),--seed $(SEED)) $(if $(EPOCHS),--epochs)
 
 ANSWERS ?= 1000000
 WITHOUT_EPOCHS ?=

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import shutil
-import time
+import threading
 from pathlib import Path
 
 import numpy as np
@@ -18,6 +19,7 @@ from persia.formats.layout import record_path
 from persia.writers import EpochCommitter, write_checkpoint
 from tests.support.epoch_followers import EpochFollower
 from tests.support.persia_packets import DIM, START, finish, write_file, write_packet, write_signs
+from tests.support.servers import wait_until
 
 
 @pytest.fixture
@@ -100,6 +102,19 @@ def test_rows_that_end_in_an_epoch_of_several_packets(packets: Path) -> None:
     assert follower.values(7, 8) == [2.0, 2.0] and follower.expiring.rows == 1
 
 
+def test_what_a_packet_says_of_ends_of_rows_that_it_does_not_have_is_of_no_account(packets: Path) -> None:
+    """Those of an earlier packet in the same layer are not meant, nor those that are put again when a packet goes."""
+    packet(packets, 1, [7, 8], 1.0)
+    write_packet(packets, 2, [8], 2.0)
+    write_signs(packets, 2, 7, 8, ends=1)
+    bad = packet(packets, 3, [7, 8], 3.0)
+    follower = EpochFollower(packets).start()
+    assert follower.values(7, 8) == [3.0, 3.0]
+    operator(packets, void=(bad,))
+    assert follower.scan() == 2 and follower.values(7, 8) == [1.0, 0.0]
+    assert EpochFollower(packets, name="all_at_once.jsonl").start().values(7, 8) == [1.0, 0.0]
+
+
 def test_a_packet_that_grows_is_committed_again(packets: Path) -> None:
     packet(packets, 1, [1], 1.0)
     follower = EpochFollower(packets).start()
@@ -107,6 +122,16 @@ def test_a_packet_that_grows_is_committed_again(packets: Path) -> None:
     assert follower.scan() == 2
     assert follower.values(1, 2) == [1.0, 9.0] and follower.values(2, epoch=1) == [0.0]
     assert follower.scan() == 2 and EpochFollower(packets).start().values(1, 2) == [1.0, 9.0]
+
+
+def test_a_packet_that_grew_while_a_server_was_away_is_whole_when_it_is_ready(packets: Path) -> None:
+    packet(packets, 1, [1], 1.0)
+    EpochFollower(packets).start().updater.close()
+    write_file(packets / "s0" / "inc_20260101000001" / "0_1.inc", START + 1, [2], 9.0)
+    os.utime(packets / "s0" / "inc_20260101000001", (1e9, 1e9))  # nothing says that there is more to come
+    follower = EpochFollower(packets)
+    follower.between_looks = 0.0
+    assert follower.start().values(1, 2) == [1.0, 9.0]
 
 
 def test_a_broken_packet_is_never_committed(packets: Path) -> None:
@@ -279,14 +304,28 @@ def test_a_server_of_which_no_epoch_can_be_built_waits(packets: Path, monkeypatc
     (packets / name / "0_0.inc").unlink()
     follower = EpochFollower(packets)
 
-    def mend(_seconds: float) -> None:
+    def mend(_seconds: float) -> bool:
         assert follower.epoch == 0 and name in follower.stalled
         (packets / name / "0_0.inc").write_bytes(whole)
         follower.updater._tried = (0, 0.0)
+        return False
 
-    monkeypatch.setattr(time, "sleep", mend)
+    monkeypatch.setattr(follower.updater.stopping, "wait", mend)
     follower.start()
     assert follower.values(1) == [1.0]
+
+
+def test_a_server_of_which_no_epoch_can_be_built_can_be_stopped(packets: Path) -> None:
+    name = packet(packets, 1, [1], 1.0)
+    EpochFollower(packets, name="other.jsonl").start()
+    (packets / name / "0_0.inc").unlink()
+    follower = EpochFollower(packets)
+    start = threading.Thread(target=follower.start)
+    start.start()
+    wait_until(lambda: follower.stalled, "it is stalled")
+    follower.updater.stopping.set()
+    start.join()
+    assert follower.epoch == 0
 
 
 def test_a_trainer_says_what_belongs_together(packets: Path) -> None:
