@@ -102,7 +102,7 @@ crash-test: build  ## kill embedding servers KILLS=1000 times while packets arri
 
 ANSWERS ?= 1000000
 WITHOUT_EPOCHS ?=
-history: build  ## record ANSWERS=1000000 answers while packets, returns and faults come, and check that each is of one epoch; SEED=...
+history: build  ## record ANSWERS=1000000 answers of servers with epochs while faults happen, and check each; WITHOUT_EPOCHS=1
 	$(PY) -m tests.support.history_loop --answers $(ANSWERS) $(if $(SEED),--seed $(SEED)) $(if $(WITHOUT_EPOCHS),--without-epochs)
 
 MINUTES ?= 60

@@ -115,6 +115,22 @@ def test_what_a_packet_says_of_ends_of_rows_that_it_does_not_have_is_of_no_accou
     assert EpochFollower(packets, name="all_at_once.jsonl").start().values(7, 8) == [1.0, 0.0]
 
 
+@pytest.mark.parametrize("ends", [1, 2], ids=["of what comes back", "of what goes"])
+def test_a_return_brings_back_when_rows_end(packets: Path, ends: int) -> None:
+    follower = EpochFollower(packets).start()
+    for second in (1, 2):
+        write_packet(packets, second, [7, 8], float(second))
+        if second == ends:
+            write_signs(packets, second, 7, ends=START * 2)
+        finish(packets / "s0" / f"inc_202601010000{second:02d}")
+        follower.scan()
+    operator(packets, revert_to=2)
+    assert follower.scan() == 4
+    alone = EpochFollower(packets, name="alone.jsonl").start()
+    for server in (follower, alone):
+        assert server.values(7, 8) == [1.0, 1.0] and server.expiring.rows == (1 if ends == 1 else 0)
+
+
 def test_a_packet_that_grows_is_committed_again(packets: Path) -> None:
     packet(packets, 1, [1], 1.0)
     follower = EpochFollower(packets).start()
