@@ -79,8 +79,11 @@ peers: setup  ## install mosec and LitServe into build/peers, for benchmarks/ben
 	$(PY) examples/homes/share_packages.py build/peers
 	build/peers/bin/python -m pip install --quiet --requirement benchmarks/peers/requirements.txt
 
-test: build  ## run the Python tests; ARGS=... goes to pytest
+test: build build/torchserve.jsa  ## run the Python tests; ARGS=... goes to pytest
 	$(PY) -m pytest -n $(JOBS) --dist loadfile --no-loadscope-reorder $(ARGS)
+
+build/torchserve.jsa: $(BIN)/.setup tests/support/shared_classes.py | build
+	$(PY) -m tests.support.shared_classes
 
 test-unit: build  ## run those of them that start no process, and take less than a minute
 	$(PY) -m pytest -n $(JOBS) --dist worksteal tests/unit $(ARGS)

@@ -10,10 +10,10 @@ import pytest
 from persia.ctx import InferCtx
 from tests.support.middlewares import Deployment
 from tests.support.servers import PATIENCE
+from tests.support.shared_classes import JAVA_OPTIONS
 from tests.support.torchserves import MIX
 
-# A TorchServe of a test lives for seconds: compiling its code well, and threads to collect garbage, are half of its start.
-os.environ.setdefault("JDK_JAVA_OPTIONS", "-XX:TieredStopAtLevel=1 -XX:+UseSerialGC")
+os.environ.setdefault("JDK_JAVA_OPTIONS", JAVA_OPTIONS)
 
 
 @pytest.fixture(scope="session")

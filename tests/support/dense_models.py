@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import os
 import re
-import subprocess
-import sys
 from collections.abc import Collection, Mapping
 from pathlib import Path
 
 import torch
 
+from tests.support.compiling import compile_models
 from tests.support.golden import arrays_of
 from tests.support.places import ROOT
 from tests.support.torchserves import MIX
@@ -61,12 +59,10 @@ def page_blocks() -> list[str]:
 def write_models(directory: Path, files: Mapping[str, Collection[str]]) -> None:
     """Directories `One` and `Two`, with the files that the page's code writes of these models instead of its own.
 
-    One process writes all of them, so that torch is imported once. The compiler is asked for the least: no look for vector
-    instructions, no headers that are compiled beforehand, and no speed. Each of them takes longer than the model.
+    One process writes all of them, so that torch is imported once.
     """
     _, *blocks = page_blocks()
-    lines = ["import os, torch, torch._inductor.config", "from tests.support import dense_models"]
-    lines += ["torch._inductor.config.aot_inductor.precompile_headers = False"]
+    lines = ["import os, torch", "from tests.support import dense_models"]
     for model, wanted in files.items():
         (directory / model).mkdir()
         unwanted = [f'"{file}"' for file in FILES if file not in wanted]
@@ -75,7 +71,4 @@ def write_models(directory: Path, files: Mapping[str, Collection[str]]) -> None:
             writing = writing.replace('"dense.onnx"', '"dense.onnx", output_names=["ctr", "both"]')
         lines += [f"os.chdir({str(directory / model)!r})", f"model = dense_models.{model}().eval()"]
         lines += ["dense, embeddings = dense_models.tensors(3)", writing]
-    environment = {"PYTHONPATH": str(ROOT), "TORCHINDUCTOR_CACHE_DIR": str(directory / "cache")}
-    environment |= {"TORCHINDUCTOR_VEC_ISA_OK": "0", "AOT_INDUCTOR_COMPILE_WRAPPER_OPT_LEVEL": "O0"}
-    code = "\n".join(lines)
-    subprocess.run([sys.executable, "-c", code], cwd=directory, check=True, env={**os.environ, **environment})
+    compile_models(directory, "\n".join(lines))

@@ -14,7 +14,14 @@ from persia.system.java import find_java
 from tests.support.servers import PATIENCE, free_port, wait_until
 from tests.support.torchserves import LATE_TORCH
 
-__all__ = ["PlainTorchServe"]
+__all__ = ["PlainTorchServe", "torchserve_home"]
+
+
+def torchserve_home() -> Path:
+    """The directory that TorchServe's package lies in."""
+    spec = importlib.util.find_spec("ts")
+    assert spec is not None and spec.origin is not None, "torchserve is not installed"
+    return Path(spec.origin).parents[1]
 
 
 class PlainTorchServe:
@@ -35,9 +42,7 @@ class PlainTorchServe:
             "disable_system_metrics": "true",
         }
         config.write_text("".join(f"{key}={value}\n" for key, value in {**places, **properties}.items()))
-        spec = importlib.util.find_spec("ts")
-        assert spec is not None and spec.origin is not None, "torchserve is not installed"
-        home = Path(spec.origin).parents[1]
+        home = torchserve_home()
         command = [
             find_java(),
             f"-Dmodel_server_home={home}",

@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-import subprocess
-import sys
 import zipfile
 from pathlib import Path
 
@@ -13,7 +10,7 @@ import onnx
 import torch
 
 from persia.torch_deprecations import torch_deprecations_ignored
-from tests.support.places import ROOT
+from tests.support.compiling import compile_models
 
 WEIGHTS = [[1.0], [2.0]]
 
@@ -77,14 +74,10 @@ def save_onnx(path: Path) -> None:
 
 
 def save_compiled(path: Path) -> None:
-    """By AOTInductor, for any number of rows; in a process of its own, as torch warns of itself meanwhile."""
-    code = f"""
-import torch
-from tests.support.tensor_models import exported
-torch._inductor.aoti_compile_and_package(exported(), package_path={str(path)!r})
-"""
-    environment = {**os.environ, "PYTHONPATH": str(ROOT), "TORCHINDUCTOR_CACHE_DIR": str(path.parent / "cache")}
-    subprocess.run([sys.executable, "-W", "ignore", "-c", code], check=True, env=environment)
+    """By AOTInductor, for any number of rows."""
+    lines = ["from tests.support.tensor_models import exported"]
+    lines += [f"torch._inductor.aoti_compile_and_package(exported(), package_path={str(path)!r})"]
+    compile_models(path.parent, "\n".join(lines))
 
 
 def save_bf16_onnx(path: Path) -> None:
