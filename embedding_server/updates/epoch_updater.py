@@ -68,25 +68,25 @@ class EpochUpdater(Follower):
     def take(self, packets: list[Packet]) -> None:
         """Commits the packets, where that is this server's to do, and builds all epochs that are committed."""
         self._waiting |= {_name_of(packet): packet for packet in packets}
-        damage = self._read_log()
-        if damage is None:
-            try:
-                self._commit()
-                self.problems.note("commit", None)
-            except OSError as error:
-                self.problems.note("commit", f"packets cannot be committed to {self._log.directory}: {error}")
+        damage: CorruptFile | None = None
+        try:
+            self._log.read()
+            self._try_to_commit()
+        except CorruptFile as error:
+            damage = error
         blocked = self._build()
         self._settle()
         self._say_stalled(str(damage or blocked or ""))
 
-    def _read_log(self) -> CorruptFile | None:
-        try:
-            self._log.read()
-        except CorruptFile as error:
-            return error
-        return None
-
     # Committing.
+
+    def _try_to_commit(self) -> None:
+        """Raises CorruptFile, if somebody else has put a record that is none."""
+        try:
+            self._commit()
+            self.problems.note("commit", None)
+        except OSError as error:
+            self.problems.note("commit", f"packets cannot be committed to {self._log.directory}: {error}")
 
     def _commit(self) -> None:
         history = self._log.history

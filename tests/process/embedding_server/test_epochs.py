@@ -13,9 +13,11 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from persia.errors import InvalidInput, Superseded
-from persia.formats.epoch import Draft
-from persia.formats.epoch_log import EpochLog
+from persia.formats import committing
+from persia.formats.epoch import Draft, EpochRecord
+from persia.formats.epoch_log import Author, EpochLog
 from persia.formats.layout import record_path
+from persia.formats.verification import PacketInfo, verify_packet
 from persia.writers import EpochCommitter, write_checkpoint
 from tests.support.epoch_followers import EpochFollower
 from tests.support.persia_packets import DIM, START, finish, write_file, write_packet, write_signs
@@ -311,6 +313,46 @@ def test_a_log_that_is_damaged_ends_what_is_followed(packets: Path) -> None:
     assert str(path) in other.stalled
     packet(packets, 3, [1], 3.0)
     assert other.scan() == 2 and not record_path(follower.log.directory, 4).exists()
+
+
+def test_a_server_starts_although_a_damaged_record_comes_while_it_commits(
+    packets: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    EpochFollower(packets).start()
+    packet(packets, 1, [1], 1.0)
+    follower = EpochFollower(packets, name="other.jsonl")
+    torn, commit = record_path(follower.log.directory, 2), follower.log.commit
+
+    def commit_behind(draft: Draft, by: Author, why: str = "") -> EpochRecord | None:
+        torn.write_bytes(b'{"format":1')
+        return commit(draft, by, why)
+
+    monkeypatch.setattr(follower.log, "commit", commit_behind)
+    follower.start()
+    assert follower.epoch == 1 and str(torn) in follower.stalled
+    monkeypatch.setattr(follower.log, "commit", commit)
+    torn.unlink()
+    assert follower.scan() == 2 and follower.values(1) == [1.0] and not follower.stalled
+
+
+def test_a_file_that_comes_while_a_packet_is_committed_is_committed_later(
+    packets: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nobody has checked it, and the time of the packet may be another with it."""
+    name = packet(packets, 1, [1], 1.0)
+
+    def verify_slowly(directory: Path, files: list[Path]) -> PacketInfo:
+        info = verify_packet(directory, files)
+        write_file(directory / "0_1.inc", START + 2, [2], 2.0)
+        return info
+
+    monkeypatch.setattr(committing, "verify_packet", verify_slowly)
+    follower = EpochFollower(packets)
+    follower.updater.scan()
+    monkeypatch.undo()
+    assert [file.name for file in follower.log.history.packets[name].files] == ["0_0.inc"]
+    assert follower.values(1, 2) == [1.0, 0.0] and not follower.stalled
+    assert follower.scan() == 2 and follower.values(1, 2) == [1.0, 2.0]
 
 
 def test_a_server_of_which_no_epoch_can_be_built_waits(packets: Path, monkeypatch: pytest.MonkeyPatch) -> None:
