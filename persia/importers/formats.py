@@ -27,6 +27,9 @@ FORMATS = {
     "numpy": Format("numpy_files", "A directory with rows.npy and perhaps ids.npy, or with one such directory for each table."),
     "parquet": Format("parquet_files", "A file of ids and vectors, a directory of them, or such a directory for each table."),
     "safetensors": Format("safetensors_files", "A file of safetensors, or a directory of them."),
+    "tensorflow": Format(
+        "tensorflow_files", "A TensorFlow checkpoint: its .index, or the directory with it, such as a SavedModel."
+    ),
     "tfra": Format("ranked_files", "A directory of the FileSystemSaver of TensorFlow Recommenders Addons.", "open_tfra"),
     "torch": Format(
         "torch_files", "A file of torch.save with a state_dict: nn.Embedding, nn.EmbeddingBag, TorchRec unsharded."
