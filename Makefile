@@ -99,12 +99,13 @@ demo: build  ## write a small model, serve it, update it, swap it, and stay up u
 
 KILLS ?= 1000
 SEED ?=
-crash-test: build  ## kill embedding servers KILLS=1000 times while packets arrive, and compare all rows; SEED=... makes the same choices
-	$(PY) -m tests.support.crash_loop --kills $(KILLS) $(if $(SEED),--seed $(SEED))
+EPOCHS ?=
+crash-test: build  ## kill embedding servers KILLS=1000 times while packets arrive, and compare all rows; EPOCHS=1: of each epoch
+	$(PY) -m tests.support.crash_loop --kills $(KILLS) $(if $(SEED),--seed $(SEED)) $(if $(EPOCHS),--epochs)
 
 ANSWERS ?= 1000000
 WITHOUT_EPOCHS ?=
-history: build  ## record ANSWERS=1000000 answers while packets, returns and faults come, and check that each is of one epoch; SEED=...
+history: build  ## record ANSWERS=1000000 answers of servers with epochs while faults happen, and check each; WITHOUT_EPOCHS=1
 	$(PY) -m tests.support.history_loop --answers $(ANSWERS) $(if $(SEED),--seed $(SEED)) $(if $(WITHOUT_EPOCHS),--without-epochs)
 
 MINUTES ?= 60
@@ -161,7 +162,7 @@ docs: build/docs/.setup  ## build the documentation as a site in build/docs/site
 define native_build
 	$(BIN)/cmake -S . -B $(1) -G Ninja -DCMAKE_MAKE_PROGRAM=$(BIN)/ninja --log-level=WARNING \
 		-DPERSIA_BINDINGS=OFF -DPERSIA_WERROR=ON -DPERSIA_SANITIZE=$(2) $(4) \
-		-DCMAKE_BUILD_TYPE=RelWithDebInfo -DCMAKE_CXX_FLAGS_RELWITHDEBINFO='-O1 -g'
+		-DCMAKE_BUILD_TYPE=RelWithDebInfo -DCMAKE_CXX_FLAGS_RELWITHDEBINFO='-O1 -g1'
 	$(BIN)/cmake --build $(1) $(if $(3),--target $(3)) -- --quiet
 endef
 

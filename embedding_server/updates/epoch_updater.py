@@ -17,7 +17,7 @@ from .epoch_builder import EpochBuilder, Published, StalledError, is_part
 from .finder import Finder
 from .follower import EpochFacts, Follower
 from .journal import Journal
-from .ledger import Settled
+from .ledger import Ledger, Settled
 from .pruning import Pruner
 
 __all__ = ["EpochUpdater"]
@@ -44,6 +44,7 @@ class EpochUpdater(Follower):
     ) -> None:
         """As a Follower."""
         super().__init__(finder, journal, bounds, pruner)
+        self.ledger = Ledger(bounds)  # records say which files of a packet count, and not what an earlier run has applied
         self._builder, self._log = builder, epoch_log
         self._waiting: dict[str, Packet] = {}  # that were found, and are not in the current epoch, by their names in records
         self._stalled = ""
@@ -60,33 +61,32 @@ class EpochUpdater(Follower):
     def catch_up(self) -> None:
         """As a Follower; also waits until some epoch is built, for rows of none would be mixed with those of epochs."""
         super().catch_up()
-        while self._stalled and self._builder.epoch == 0 and not self.stopping:
-            time.sleep(RETRY_SECONDS)
+        while self._stalled and self._builder.epoch == 0 and not self.stopping.wait(RETRY_SECONDS):
             self.scan()
         self.delays.clear()
 
     def take(self, packets: list[Packet]) -> None:
         """Commits the packets, where that is this server's to do, and builds all epochs that are committed."""
         self._waiting |= {_name_of(packet): packet for packet in packets}
-        damage = self._read_log()
-        if damage is None:
-            try:
-                self._commit()
-                self.problems.note("commit", None)
-            except OSError as error:
-                self.problems.note("commit", f"packets cannot be committed to {self._log.directory}: {error}")
+        damage: CorruptFile | None = None
+        try:
+            self._log.read()
+            self._try_to_commit()
+        except CorruptFile as error:
+            damage = error
         blocked = self._build()
         self._settle()
         self._say_stalled(str(damage or blocked or ""))
 
-    def _read_log(self) -> CorruptFile | None:
-        try:
-            self._log.read()
-        except CorruptFile as error:
-            return error
-        return None
-
     # Committing.
+
+    def _try_to_commit(self) -> None:
+        """Raises CorruptFile, if somebody else has put a record that is none."""
+        try:
+            self._commit()
+            self.problems.note("commit", None)
+        except OSError as error:
+            self.problems.note("commit", f"packets cannot be committed to {self._log.directory}: {error}")
 
     def _commit(self) -> None:
         history = self._log.history
@@ -138,7 +138,7 @@ class EpochUpdater(Follower):
         blocked: StalledError | None = None
         for epoch in range(self._first(newest), newest + 1):
             packets = self._log.history.packets_at(epoch)
-            if self.stopping or (blocked is not None and blocked.packet in packets):
+            if self.stopping.is_set() or (blocked is not None and blocked.packet in packets):
                 continue  # it would fail by the same packet
             try:
                 self._tell(self._builder.build(epoch, packets))
