@@ -161,7 +161,7 @@ docs: build/docs/.setup  ## build the documentation as a site in build/docs/site
 define native_build
 	$(BIN)/cmake -S . -B $(1) -G Ninja -DCMAKE_MAKE_PROGRAM=$(BIN)/ninja --log-level=WARNING \
 		-DPERSIA_BINDINGS=OFF -DPERSIA_WERROR=ON -DPERSIA_SANITIZE=$(2) $(4) \
-		-DCMAKE_BUILD_TYPE=RelWithDebInfo -DCMAKE_CXX_FLAGS_RELWITHDEBINFO='-O1 -g'
+		-DCMAKE_BUILD_TYPE=RelWithDebInfo -DCMAKE_CXX_FLAGS_RELWITHDEBINFO='-O1 -g1'
 	$(BIN)/cmake --build $(1) $(if $(3),--target $(3)) -- --quiet
 endef
 

@@ -4,6 +4,8 @@
     ├── InvalidInput                 INVALID_ARGUMENT     an argument is wrong; also a ValueError
     │   ├── FeatureError             INVALID_ARGUMENT     a feature of a batch is wrong; names it
     │   ├── ExportError              INVALID_ARGUMENT     a model cannot be exported, or its export is not the model
+    │   ├── NotRepresentable         INVALID_ARGUMENT     another system's table does what no slot can; says what else to do
+    │   ├── DuplicateSign            INVALID_ARGUMENT     two rows of a checkpoint have one sign; names it
     │   └── DecodeError              INVALID_ARGUMENT     bytes are not what their format says; names the byte
     ├── NotFound                     NOT_FOUND            what is asked for by name is not there; also a LookupError
     ├── AccessDenied                 PERMISSION_DENIED    a token is missing or wrong; also a PermissionError
@@ -30,10 +32,12 @@ __all__ = [
     "CorruptFile",
     "DeadlineExceeded",
     "DecodeError",
+    "DuplicateSign",
     "ExportError",
     "FeatureError",
     "InvalidInput",
     "NotFound",
+    "NotRepresentable",
     "Overloaded",
     "PersiaError",
     "Superseded",
@@ -82,6 +86,22 @@ class DecodeError(InvalidInput):
 
 class ExportError(InvalidInput):
     """A model cannot be served as it is, or what its export serves is not the model. Says why, and in which feature."""
+
+
+class NotRepresentable(InvalidInput):
+    """What another system does with a table has no form here as yet. Says what does the same."""
+
+
+class DuplicateSign(InvalidInput):
+    """Two rows of a checkpoint have one sign. `sign` is it, `place` where it was found."""
+
+    def __init__(self, sign: int, place: str) -> None:
+        super().__init__(sign, place)
+        self.sign = sign
+        self.place = place
+
+    def __str__(self) -> str:
+        return f"expected each sign once, got {self.sign} twice, for {self.place}"
 
 
 class NotFound(PersiaError, LookupError):

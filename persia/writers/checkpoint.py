@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from persia._core import write_emb
-from persia.errors import InvalidInput
+from persia.errors import DuplicateSign, InvalidInput
 from persia.formats.layout import (
     CHECKPOINT_ID,
     CHECKPOINT_MARKER,
@@ -199,7 +199,7 @@ def _check_each_once(signs: U64, path: Path | str) -> None:
     twice = signs[1:][signs[1:] == signs[:-1]]
     if len(twice):
         # Which of its rows would count is up to the order in which a reader happens to load the files' rows.
-        raise InvalidInput(f"expected each sign once, got {twice[0]} twice, for {path}")
+        raise DuplicateSign(int(twice[0]), str(path))
 
 
 def _check_nothing_is_in_the_way(directory: Path, shards: int) -> None:

@@ -27,6 +27,7 @@ FENCE = re.compile(r"^ *```(\w*)\n(.*?)^ *```", re.MULTILINE | re.DOTALL)
 RUN_BY = {
     "README.md": "test_readme.py",
     "docs/bert-in-production.md": "test_split.py",
+    "docs/coming-from-torchrec.md": "test_importing_docs.py",
     "docs/dense-half.md": "test_dense_half_docs.py",
     "docs/dense-models.md": "dense_models.py",
     "docs/handler-factory.md": "test_handler_factory.py",

@@ -14,6 +14,8 @@ EXAMPLES = [
     (errors.FeatureError("age", "expected 2 samples, got 3"), "'age': expected 2 samples, got 3"),
     (errors.DecodeError("0 or 1", "2", 7), "at byte 7: expected 0 or 1, got 2"),
     (errors.ExportError("x"), "x"),
+    (errors.NotRepresentable("x"), "x"),
+    (errors.DuplicateSign(7, "x.emb"), "expected each sign once, got 7 twice, for x.emb"),
     (errors.NotFound("x"), "x"),
     (errors.AccessDenied("x"), "x"),
     (errors.TooLarge("x"), "x"),

@@ -24,6 +24,7 @@ NAMES = {
     "persia.handlers.persia_handler": ["PersiaHandler"],
     "persia.handlers.refusals": ["exception_of", "with_refusals"],
     "persia.handlers.transformers_handler": ["TransformersHandler"],
+    "persia.importers": ["import_tables", "load_table_map", "read_report", "verify_import"],
     "persia.launcher": ["main"],
     "persia.prelude": ["PyPersiaBatchData", "forward_directly_from_bytes"],
     "persia.routing": ["Lookup", "Lookups", "RouterOptions", "connect", "make_slots"],

@@ -1,0 +1,71 @@
+"""What is to be read for which slots, settled before any row is read."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from persia.config import EmbeddingConfig, Slot
+from persia.errors import ConfigError, FeatureError, InvalidInput
+
+from .source import Block, Source, SourceTable
+from .table_map import MappedSlot, TableMap, check_names, check_slot
+
+__all__ = ["GroupImport", "plan_import"]
+
+
+@dataclass(frozen=True, eq=False)
+class GroupImport:
+    """The slots of a group share their rows, so one table has them. `slot` is any of them: all have the same signs."""
+
+    slot: Slot
+    slots: tuple[str, ...]
+    table: SourceTable
+    padding: int | None
+
+    def blocks(self) -> Iterator[Block]:
+        """The rows of the table, without that of the padding. Raises InvalidInput if there are not as many as it said."""
+        seen = 0
+        for ids, rows in self.table.blocks():
+            seen += len(ids)
+            if self.padding is not None and (ids == self.padding).any():
+                kept = ids != self.padding
+                ids, rows = ids[kept], rows[kept]
+            yield ids, rows
+        if seen != self.table.rows:
+            raise InvalidInput(f"expected {self.table.rows} rows of table `{self.table.name}`, got {seen}: its files changed")
+
+
+def plan_import(source: Source, config: EmbeddingConfig, table_map: TableMap) -> list[GroupImport]:
+    """A part for each group of slots, in the order of the embedding config.
+
+    Raises ConfigError, FeatureError, NotFound or NotRepresentable for a map that fits neither the source nor the slots.
+    """
+    check_names(table_map, config)
+    groups: dict[str, list[str]] = {}
+    for name, slot in config.slots.items():
+        if name in table_map.slots:
+            check_slot(name, table_map.slots[name], slot)
+            groups.setdefault(slot.group, []).append(name)
+    return [_of_group(source, config, names, table_map.slots) for names in groups.values()]
+
+
+def _of_group(source: Source, config: EmbeddingConfig, names: list[str], mapped: dict[str, MappedSlot]) -> GroupImport:
+    first = names[0]
+    for name in names[1:]:
+        ours, theirs = mapped[name], mapped[first]
+        if (ours.table, ours.padding) != (theirs.table, theirs.padding):
+            raise ConfigError(
+                f"`{first}` and `{name}` are in one feature group, so they have the same rows; they come from "
+                f"`{theirs.table}` (padding {theirs.padding}) and `{ours.table}` (padding {ours.padding})",
+                f"$.slots.{name}",
+            )
+    table = source.table(mapped[first].table)
+    for name in names:
+        if config.slots[name].dim != table.dim:
+            raise FeatureError(
+                name,
+                f"expected a table of dim {config.slots[name].dim}, as in the embedding config, got dim {table.dim} in "
+                f"`{table.name}`",
+            )
+    return GroupImport(config.slots[first], tuple(names), table, mapped[first].padding)

@@ -1,0 +1,80 @@
+"""A table map and an embedding config to begin with, made of what a source has."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+from persia.errors import InvalidInput
+from persia.system.durable import write_new_file
+
+from .source import Source, SourceTable
+
+__all__ = ["CONFIG", "MAP", "propose"]
+
+CONFIG, MAP = "embedding_config.yml", "tables.yml"
+
+_CONFIG_HEAD = """\
+# Proposed by `persia-launcher import --propose`: a slot for each table that looks like one of embeddings.
+# A slot has the name of a feature in requests, which most sources do not tell: rename the slots, here and in tables.yml.
+# Features that share a table are slots of one feature group:
+#   feature_groups: {group: [first_feature, second_feature]}
+# Set `pooling` to what the model was trained with: sum, mean, sqrtn or raw.
+"""
+_MAP_HEAD = """\
+# Proposed by `persia-launcher import --propose`. Each slot of the embedding config has the table with its rows.
+# `pooling`, if it is given, is what the source does; the import then compares it with the embedding config.
+"""
+
+
+def propose(source: Source, directory: Path) -> list[str]:
+    """Writes both files into `directory`, and returns the names of the tables that have a slot.
+
+    Raises InvalidInput if a file is there already, or the source has no table; OSError.
+    """
+    slots = _slots([table for table in source.tables.values() if table.guess])
+    if not source.tables:
+        raise InvalidInput("expected tables of embeddings in the source, got none")
+    directory.mkdir(parents=True, exist_ok=True)
+    for name, text in ((CONFIG, _config(slots)), (MAP, _map(slots, source))):
+        if not write_new_file(directory / name, text.encode()):
+            raise InvalidInput(f"expected no {directory / name}, which is not replaced; there is one")
+    return [table.name for table in slots.values()]
+
+
+def _slots(tables: list[SourceTable]) -> dict[str, SourceTable]:
+    """A short name for each table: the part of its own that tells it from the others."""
+    slots: dict[str, SourceTable] = {}
+    for table in tables:
+        parts = re.sub(r"\.weight$", "", table.name).split(".")
+        short = next((name for i in range(len(parts)) if (name := ".".join(parts[-1 - i :])) not in slots), table.name)
+        slots[short] = table
+    return slots
+
+
+def _config(slots: dict[str, SourceTable]) -> str:
+    lines = [_CONFIG_HEAD]
+    if any(table.ids == "keys" for table in slots.values()):
+        # The more bits are left to large keys, the less often two of them meet.
+        lines.append(f"feature_index_prefix_bit: {max(len(slots).bit_length(), 1)}\n")
+    lines.append("slots_config:\n")
+    lines += [f"  {_quoted(name)}: {{dim: {table.dim}, pooling: sum}}\n" for name, table in slots.items()]
+    return "".join(lines)
+
+
+def _map(slots: dict[str, SourceTable], source: Source) -> str:
+    lines = [_MAP_HEAD, "slots:\n"]
+    lines += [f"  {_quoted(name)}: {{table: {_quoted(table.name)}}}  # {_facts(table)}\n" for name, table in slots.items()]
+    proposed = {table.name for table in slots.values()}
+    if left := [table for table in source.tables.values() if table.name not in proposed]:
+        lines.append("# These look like weights of layers, and not like tables:\n")
+        lines += [f"#   {table.name}: {_facts(table)}\n" for table in left]
+    return "".join(lines)
+
+
+def _facts(table: SourceTable) -> str:
+    return f"{table.rows} rows of dim {table.dim}, by {'key' if table.ids == 'keys' else 'row number'}"
+
+
+def _quoted(name: str) -> str:
+    return name if re.fullmatch(r"[A-Za-z_][\w.-]*", name) else "'" + name.replace("'", "''") + "'"

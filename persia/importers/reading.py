@@ -1,0 +1,89 @@
+"""Rows on their way from a source: turned into signs, counted, checked and added to the digest."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import NoReturn
+
+import numpy as np
+
+from persia.errors import FeatureError, InvalidInput
+from persia.signs import signs_of
+
+from .digest import RowDigest, hash_rows
+from .plan import GroupImport
+from .report import ImportedTable
+from .source import F32, U64, Block
+
+__all__ = ["GroupReader", "refuse_same_sign"]
+
+HALF_MAX = float(np.finfo(np.float16).max)
+
+
+class GroupReader:
+    """Reads the rows of one group, once. `report` is complete when `signed_blocks` has ended."""
+
+    def __init__(self, group: GroupImport, *, allow_non_finite: bool) -> None:
+        self._group = group
+        self._allow_non_finite = allow_non_finite
+        self._modulus = (1 << (64 - group.slot.prefix_bits)) - 1
+        self._digest = RowDigest()
+        self._folded = self._beyond_half = 0
+
+    def signed_blocks(self) -> Iterator[Block]:
+        """Signs (n) and rows (n, dim). Raises FeatureError for rows that are not finite, and what the source raises."""
+        for ids, rows in self._group.blocks():
+            self._check_numbers(ids, rows)
+            signs = signs_of(ids, self._group.slot)[0]
+            self._folded += int(np.count_nonzero(ids >= self._modulus))
+            self._digest.add(hash_rows(signs, np.full(len(signs), rows.shape[1]), rows))
+            yield signs, rows
+
+    def report(self) -> ImportedTable:
+        table = self._group.table
+        return ImportedTable(
+            table=table.name,
+            slots=self._group.slots,
+            prefix=self._group.slot.prefix,
+            rows=self._digest.rows,
+            dim=table.dim,
+            ids=table.ids,
+            digest=str(self._digest),
+            left_out=table.rows - self._digest.rows,
+            folded=self._folded,
+            beyond_half=self._beyond_half,
+            conversion=table.conversion,
+        )
+
+    def _check_numbers(self, ids: U64, rows: F32) -> None:
+        if not len(rows):
+            return
+        largest = max(float(rows.max()), -float(rows.min()))  # NaN, where there is any
+        if largest <= HALF_MAX:
+            return
+        finite = np.isfinite(rows).all(axis=1)
+        if not (finite.all() or self._allow_non_finite):
+            slot, table = self._group.slots[0], self._group.table.name
+            raise FeatureError(
+                slot,
+                f"expected finite numbers in table `{table}`, got NaN or infinite ones in {np.count_nonzero(~finite)} rows, "
+                f"the first of id {ids[~finite][0]}; `--allow-non-finite` imports them all the same",
+            )
+        self._beyond_half += int(np.count_nonzero((np.abs(rows) > HALF_MAX).any(axis=1)))
+
+
+def refuse_same_sign(groups: list[GroupImport], sign: int) -> NoReturn:
+    """Reads the source again, to name the keys of that sign rather than the sign. Raises InvalidInput."""
+    shift = 64 - groups[0].slot.prefix_bits
+    group = next(group for group in groups if group.slot.prefix >> shift == sign >> shift)
+    found = (int(id) for ids, _ in group.blocks() for id in ids[signs_of(ids, group.slot)[0] == sign])
+    one, other = next(found), next(found)
+    name = group.table.name
+    if one == other:
+        raise InvalidInput(
+            f"table `{name}` has two rows for the key {one}: which of them counts, its own system would have to say"
+        )
+    raise InvalidInput(
+        f"table `{name}`: the keys {one} and {other} would share a row, because a key counts modulo 2^{shift} - 1: choose a "
+        f"`feature_index_prefix_bit` below {64 - shift}, or give one of them another key"
+    )

@@ -1,0 +1,61 @@
+"""A file of torch.save with a state_dict in it, or with mappings that hold one: plain torch, TorchRec, and others."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from persia.errors import InvalidInput
+
+from .arrays import numbered_table
+from .numbers import is_float
+from .source import Source, SourceTable
+from .torch_archives import OUT_OF_ORDER, TorchArchive, in_order
+from .torch_names import looks_like_a_table
+from .torch_pickles import Record, TensorView
+
+__all__ = ["open_source"]
+
+
+def open_source(path: Path) -> Source:
+    """A table is a tensor (rows, dim) of floats, by its name in the state_dict. Raises CorruptFile, InvalidInput, OSError."""
+    if path.is_dir():
+        raise InvalidInput(
+            f"expected a file of torch.save, got the directory {path}: for a distributed checkpoint, say `torch-dcp`"
+        )
+    archive = TorchArchive(path)
+    found = dict(_flat(archive.content))
+    tensors = {name: value for name, value in found.items() if isinstance(value, TensorView)}
+    tables: dict[str, SourceTable] = {}
+    others: dict[str, str] = {}
+    for name, value in found.items():
+        if not isinstance(value, TensorView):
+            others[name] = _reason(value)
+        elif len(value.shape) != 2 or not is_float(value.storage.dtype) or not value.shape[1]:
+            others[name] = f"it is {value.shape} of {value.storage.dtype}, and a table is (rows, dim) of floats"
+        elif not in_order(value):
+            others[name] = f"it is {OUT_OF_ORDER}"
+        else:
+            tables[name] = numbered_table(name, archive.array(name, value), guess=looks_like_a_table(name, tensors))
+    return Source((path,), tables, others)
+
+
+def _flat(content: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """All that is not a mapping, by the names of the mappings around it."""
+    if isinstance(content, Mapping):
+        for name, value in content.items():
+            yield from _flat(value, f"{prefix}.{name}" if prefix else str(name))
+    else:
+        yield prefix, content
+
+
+def _reason(value: Any) -> str:
+    if not isinstance(value, Record):
+        return f"it is a {type(value).__name__}"
+    if value.name.endswith(("ShardedTensor", "DTensor")) or "_rebuild_from_type" in value.name:
+        return (
+            f"it is a {value.name}: a tensor of which each process has a part, and this file has the part of one process. Save "
+            "all of it with torch.distributed.checkpoint, and import that as `torch-dcp`"
+        )
+    return f"it is a {value.name}"

@@ -1,0 +1,1 @@
+"""What wrote the files in tests/data/dumps. Each script names the versions that it ran with in a versions.txt."""

@@ -1,0 +1,119 @@
+"""Writes the dumps of TorchRec in tests/data/dumps/torchrec. Needs what tests/support/dumps/torchrec.txt names.
+
+    python tests/support/dumps/torchrec_dumps.py tests/data/dumps/torchrec
+
+An unsharded DLRM as a state_dict, the same model sharded over two processes as a distributed checkpoint (row-wise, column-wise
+and table-wise), and 1,000 bags of each feature with what the model's own EmbeddingBagCollection made of them.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+import torch.distributed as distributed
+import torchrec
+from fbgemm_gpu.split_embedding_configs import EmbOptimType
+from torch.distributed.checkpoint.state_dict_saver import save
+from torch.multiprocessing.spawn import spawn
+from torchrec import EmbeddingBagCollection, EmbeddingBagConfig, KeyedJaggedTensor, PoolingType
+from torchrec.distributed import DistributedModelParallel
+from torchrec.distributed.embeddingbag import EmbeddingBagCollectionSharder
+from torchrec.distributed.sharding_plan import column_wise, construct_module_sharding_plan, row_wise, table_wise
+from torchrec.distributed.types import ShardingPlan, ShardingType
+from torchrec.models.dlrm import DLRM
+
+BAGS = 1000
+# Feature, table, rows, dim, pooling, how it is sharded. Two features share a table.
+TABLES = [
+    ("user", "t_user", 61, 8, PoolingType.SUM, row_wise()),
+    ("item", "t_item", 40, 8, PoolingType.MEAN, column_wise(ranks=[0, 1])),
+    ("tag", "t_tag", 23, 8, PoolingType.SUM, table_wise(rank=1)),
+]
+
+
+class AnySharder(EmbeddingBagCollectionSharder):  # type: ignore[misc]  # has no types here
+    """Shards tables by rows on CPUs, too, where TorchRec does not offer it."""
+
+    def sharding_types(self, compute_device_type: str) -> list[str]:
+        return [kind.value for kind in ShardingType]
+
+
+def collection() -> EmbeddingBagCollection:
+    configs = [
+        EmbeddingBagConfig(name=table, embedding_dim=dim, num_embeddings=rows, feature_names=[feature], pooling=pooling)
+        for feature, table, rows, dim, pooling, _ in TABLES
+    ]
+    return EmbeddingBagCollection(device=torch.device("cpu"), tables=configs)
+
+
+def model() -> DLRM:
+    torch.manual_seed(7)
+    return DLRM(collection(), 4, [16, 8], [16, 1])
+
+
+def bags(generator: torch.Generator) -> KeyedJaggedTensor:
+    lengths = torch.randint(0, 6, (len(TABLES) * BAGS,), generator=generator)
+    values = [
+        torch.randint(0, rows, (int(lengths[i * BAGS : (i + 1) * BAGS].sum()),), generator=generator)
+        for i, (_, _, rows, *_) in enumerate(TABLES)
+    ]
+    return KeyedJaggedTensor(keys=[feature for feature, *_ in TABLES], values=torch.cat(values), lengths=lengths)
+
+
+def write_bags(directory: Path, module: DLRM) -> None:
+    batch = bags(torch.Generator().manual_seed(8))
+    with torch.no_grad():
+        pooled = module.sparse_arch.embedding_bag_collection(batch)
+    arrays: dict[str, Any] = {}
+    for feature, *_ in TABLES:
+        arrays[f"{feature}.ids"] = batch[feature].values().numpy().astype(np.uint8)
+        arrays[f"{feature}.lengths"] = batch[feature].lengths().numpy().astype(np.uint8)
+        arrays[f"{feature}.vectors"] = pooled[feature].numpy()
+    np.savez_compressed(directory / "bags.npz", **arrays)
+
+
+def write_sharded(rank: int, directory: str, port: int) -> None:
+    """One of two processes, each of which has a part of the tables."""
+    os.environ.update(MASTER_ADDR="127.0.0.1", MASTER_PORT=str(port), RANK=str(rank), WORLD_SIZE="2", LOCAL_RANK=str(rank))
+    distributed.init_process_group("gloo", rank=rank, world_size=2)
+    sharder: Any = AnySharder(fused_params={"optimizer": EmbOptimType.EXACT_SGD, "learning_rate": 0.1})
+    module = model()
+    plain = {name: tensor.clone() for name, tensor in module.state_dict().items()}
+    tables = construct_module_sharding_plan(
+        module.sparse_arch.embedding_bag_collection,
+        {table: how for _, table, *_, how in TABLES},
+        sharder=sharder,
+        local_size=2,
+        world_size=2,
+        device_type="cpu",
+    )
+    plan = ShardingPlan({"sparse_arch.embedding_bag_collection": tables})
+    sharded = DistributedModelParallel(module, device=torch.device("cpu"), sharders=[sharder], plan=plan)
+    for name, tensor in sharded.state_dict().items():
+        if hasattr(tensor, "local_shards"):
+            for shard in tensor.local_shards():
+                (row, column), (rows, columns) = shard.metadata.shard_offsets, shard.metadata.shard_sizes
+                shard.tensor.copy_(plain[name][row : row + rows, column : column + columns])
+    save(sharded.state_dict(), checkpoint_id=directory)
+    distributed.destroy_process_group()
+
+
+def main(directory: Path) -> None:
+    shutil.rmtree(directory, ignore_errors=True)
+    directory.mkdir(parents=True)
+    module = model().eval()
+    torch.save(module.state_dict(), directory / "state.pt")
+    write_bags(directory, module)
+    spawn(write_sharded, (str(directory / "dcp"), 29_577), nprocs=2)
+    versions = f"torch {torch.__version__}, torchrec {torchrec.__version__}\n"
+    (directory / "versions.txt").write_text(versions)
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]))
