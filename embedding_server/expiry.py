@@ -37,6 +37,7 @@ class Expiring:
         self._wanted = threading.Event()  # some row has an end
         self._stopping = threading.Event()
         self._thread: threading.Thread | None = None
+        self.has_had_ends = False  # whether any row had an end, since the start
         self.deleted_rows = 0  # by packets, since the start
         self.expired_rows = 0
 
@@ -48,7 +49,7 @@ class Expiring:
     def set(self, signs: npt.NDArray[np.uint64], ends: npt.NDArray[np.uint64], shard: tuple[int, int]) -> None:
         """When rows that are in the table end, of those that belong to the shard. Raises MemoryError, TooLarge."""
         self._ends.set(signs, ends, *shard)
-        self._wanted.set()
+        self._note_ends()
 
     def publish(self, layer: _core.Layer) -> int:
         """Makes the layer the newest one, without the rows whose time is over. Returns its version.
@@ -67,9 +68,13 @@ class Expiring:
             version = publish(layer)
             self.deleted_rows += deleted
             self.expired_rows += expired
-        if self._ends.size:
-            self._wanted.set()
+        self._note_ends()
         return version
+
+    def _note_ends(self) -> None:
+        if self._ends.size:
+            self.has_had_ends = True
+            self._wanted.set()
 
     def sweep(self) -> int:
         """Deletes the rows that have ended; returns how many there were. Raises MemoryError, TooLarge."""

@@ -5,7 +5,7 @@ Listeners of REST that have the same address are one, as in TorchServe.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 
 from persia._core.inference import Answers, ExchangeQueue, HttpServer, Models, Reactor
 from persia.errors import ConfigError
@@ -58,6 +58,11 @@ class Listeners:
         listening = {roles: server.listen(self._addresses[roles[0]]) for roles, server in self._http.items()}
         over_grpc = {name: server.listen(self._addresses[name]) for name, server in self.grpc.items()}
         return {name: address for roles, address in listening.items() for name in roles} | over_grpc
+
+    @property
+    def refused_clients(self) -> list[Callable[[], tuple[list[str], int]]]:
+        """Each takes those of one listener of REST with which no TLS could be agreed on."""
+        return [server.take_refused_clients for server in self._http.values()]
 
     def start(self) -> None:
         """Calls over gRPC are answered from now on; HTTP needs those who take from the lines."""

@@ -24,6 +24,7 @@ from .open_inference.grpc_service import add_open_inference
 from .open_inference.served import ServedModels
 from .protection import Protection
 from .refusals import Refusal
+from .refused_clients import RefusedClients
 from .registration import Registration, ServerDefaults
 from .registry import Registry
 from .rest import RestManagement
@@ -64,6 +65,7 @@ class ModelServer:
         self._management = Management(self.registry, settings.api_enabled, keep)
         self._listeners = Listeners(settings, self._protection, self._reactor, models, answers)
         inference, management = self._listeners.grpc["grpc_inference"], self._listeners.grpc["grpc_management"]
+        self._refused = RefusedClients(self._listeners.refused_clients)
         add_inference(inference, models, self._management)
         add_open_inference(inference, models, ServedModels(self.registry))
         add_management(management, self._management)
@@ -73,6 +75,7 @@ class ModelServer:
     def start(self) -> None:
         """Answers from now on."""
         self._files.start()
+        self._refused.start()
         page = RestMetrics(self._metrics)
         self._rest: list[RestManagement | ExchangeThreads] = [
             ExchangeThreads("metrics", line, page.answer, 1)
@@ -115,6 +118,7 @@ class ModelServer:
         self._output.close()
         self._reactor.stop()
         self._files.close()
+        self._refused.close()
         self._protection.close()
 
 

@@ -9,7 +9,6 @@ import socket
 import subprocess
 import sys
 import threading
-import time
 from collections.abc import Callable, Mapping
 from concurrent.futures import Future
 from dataclasses import dataclass, field
@@ -22,13 +21,12 @@ from persia._core.inference import ModelVersion, Worker
 from .refusals import OutOfMemory, OverMemoryLimit, WorkerFailed
 from .worker_loading import Loaded, load_request, read_loaded
 from .worker_output import WorkerOutput
+from .worker_starts import WorkerStarts
 
 __all__ = ["WorkerPlan", "WorkerProcess", "resident_bytes"]
 
 log = logging.getLogger(__name__)
 
-# Seconds before each new start after a death, as TorchServe has them; the last goes on.
-BACK_OFF = (0, 1, 1, 2, 3, 5, 8, 13, 21, 34, 55)
 _LOOK_SECONDS = 0.2  # between two looks at the memory of a worker that has a limit
 _GOODBYE_SECONDS = 5.0  # that a process has to end by itself
 
@@ -123,8 +121,7 @@ class WorkerProcess:
         return not self._thread.is_alive()
 
     def _run(self, is_patient: bool) -> None:
-        failures = 0
-        first_failure = 0.0
+        starts = WorkerStarts(self._plan.retry_seconds)
         while not self._stopping.is_set():
             try:
                 worker, metadata = self._start()
@@ -136,19 +133,19 @@ class WorkerProcess:
             else:
                 if not self._first_start.done():
                     self._first_start.set_result(metadata)
-                failures = 0
-                ending = self._wait(worker)
+                starts.load()
+                ending = self._wait(worker, starts)
                 if ending == "retired":
                     break
                 log.warning("worker %s of %s has ended: %s", self.id, self._plan.model_name, ending)
-            now = time.monotonic()
-            first_failure = now if failures == 0 else first_failure
-            if now - first_failure > self._plan.retry_seconds:
-                log.error("worker %s of %s is given up after %d starts", self.id, self._plan.model_name, failures)
+            seconds = starts.next()
+            if seconds is None:
+                log.error("worker %s of %s is given up after %d starts", self.id, self._plan.model_name, starts.failures)
                 self._on_given_up(self)
                 break
-            self._stopping.wait(BACK_OFF[min(failures, len(BACK_OFF) - 1)])
-            failures += 1
+            if seconds > 0:
+                log.info("worker %s of %s starts again in %d s", self.id, self._plan.model_name, seconds)
+            self._stopping.wait(seconds)
         if not self._first_start.done():
             self._first_start.set_result(b"")
         self._end_process()
@@ -244,9 +241,9 @@ class WorkerProcess:
         ours.settimeout(None)
         return loaded
 
-    def _wait(self, worker: Worker) -> str:
-        """How it has ended."""
-        limit, ending = self._plan.memory_limit, ""
+    def _wait(self, worker: Worker, starts: WorkerStarts) -> str:
+        """How it has ended, which `starts` hears of."""
+        limit, ending, has_outgrown = self._plan.memory_limit, "", False
         while not ending:
             ending = worker.wait(_LOOK_SECONDS if limit else 60.0)
             if limit and not ending and (grown := resident_bytes(self.pid)) > limit:
@@ -254,6 +251,8 @@ class WorkerProcess:
                     "worker %s of %s is ended: it has %d bytes, and may have %d", self.id, self._plan.model_name, grown, limit
                 )
                 worker.end(OutOfMemory.status, f"the worker has grown beyond its memoryLimitMiB of {limit >> 20}")
+                has_outgrown = True
+        (starts.outgrow if has_outgrown else starts.end)()
         with self._lock:
             self._worker = None
         process = self._process

@@ -20,7 +20,7 @@ from ..expiry import Expiring
 from ..non_finite import NonFiniteTally
 from .ledger import Ledger, Settled, TooLateError
 
-__all__ = ["Applier", "Loaded", "load_into", "load_packet", "signs_of_packet"]
+__all__ = ["Applier", "Loaded", "load_into", "load_packet", "signs_of_packet", "signs_with_rows"]
 
 # Bytes of a row with one value.
 _MIN_ROW = 24
@@ -87,9 +87,11 @@ def load_into(layer: _core.Layer, packet: Packet, shard: tuple[int, int], *, ref
     """Does what load_packet does, over what the layer says already. After an error the layer is of no use any more.
 
     A packet of our own writer is compared with its manifest; Persia's packets have none. If a packet has a row and a deletion
-    of one sign, the sign ends deleted, because the files of rows are read before those of deletions.
+    of one sign, the sign ends deleted, because the files of rows are read before those of deletions. What a packet says of the
+    ends of rows that it does not have is of no account.
     """
     manifest = check_manifest(packet.directory)
+    is_over_others = layer.size > 0
     layer.reserve(sum(map(_claimed_rows, packet.paths(ROWS))) // shard[1])
     seconds = 0
     non_finite = []
@@ -106,7 +108,8 @@ def load_into(layer: _core.Layer, packet: Packet, shard: tuple[int, int], *, ref
         if file.ends is None:
             layer.add_tombstones(file.signs, *shard)
         else:
-            layer.set_ends(file.signs, file.ends, *shard)
+            counts = np.isin(file.signs, signs_with_rows(packet)) if is_over_others else slice(None)
+            layer.set_ends(file.signs[counts], file.ends[counts], *shard)
         seconds = max(seconds, file.unix_seconds)
     return Loaded(layer, key_at(packet, seconds), manifest, tuple(non_finite))
 
@@ -118,9 +121,13 @@ def _claimed_rows(path: Path) -> int:
 
 
 def signs_of_packet(packet: Packet) -> Iterator[npt.NDArray[np.uint64]]:
-    """The signs of which a packet says anything: those of its rows, in blocks, and those that it deletes."""
+    """The signs of which a packet says anything: those that it deletes, and those of its rows."""
     for path in packet.paths(DELETIONS):
         yield read_sign_file(path).signs
-    for path in packet.paths(ROWS):
-        for signs, _dims, _values, _recency in _core.IncReader(path):
-            yield signs
+    yield signs_with_rows(packet)
+
+
+def signs_with_rows(packet: Packet) -> npt.NDArray[np.uint64]:
+    """The signs of which a packet has rows."""
+    blocks = [signs for path in packet.paths(ROWS) for signs, _dims, _values, _recency in _core.IncReader(path)]
+    return np.concatenate([np.empty(0, np.uint64), *blocks])

@@ -130,8 +130,12 @@ class EpochBuilder:
         return self._bounds.has(packet.shard, packet.unix_seconds)
 
     def _nearest(self, packets: Packets) -> _Built | None:
-        """The newest epoch in the table that has no packet which these have not."""
-        return next((built for built in reversed(self._built) if is_part(built.packets, packets)), None)
+        """The newest epoch in the table that has no packet which these have not.
+
+        The table keeps the rows of earlier epochs, but not when they were to end.
+        """
+        there = self._built[-1:] if self._expiring.has_had_ends else self._built
+        return next((built for built in reversed(there) if is_part(built.packets, packets)), None)
 
     def _forget_what_the_table_has_not(self) -> None:
         low = self._table.status().epoch_low

@@ -13,6 +13,8 @@ from persia.formats.layout import DELETIONS, ENDS, ROWS
 from persia.formats.packet import Packet
 from persia.formats.sign_files import read_sign_file
 
+from .applier import signs_with_rows
+
 __all__ = ["put_again", "put_from_checkpoint"]
 
 _U64 = npt.NDArray[np.uint64]
@@ -33,7 +35,7 @@ def put_again(layer: _core.Layer, wanted: _U64, packet: Packet) -> None:
         _put_rows(layer, wanted, _core.IncReader(path), layer.forget)
     for path in packet.paths(DELETIONS):
         layer.add_tombstones(_chosen(read_sign_file(path).signs, wanted))
-    _set_ends(layer, wanted, packet.paths(ENDS))
+    _set_ends(layer, wanted[np.isin(wanted, signs_with_rows(packet))], packet.paths(ENDS))
 
 
 def _put_rows(layer: _core.Layer, wanted: _U64, blocks: _Blocks, before: Callable[[_U64], None] = lambda signs: None) -> None:

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import logging
 import time
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from persia.dense_version import DenseChange
 from persia.errors import CorruptFile, PersiaError
 from persia.formats.bounds import Bounds
 from persia.formats.committing import committed_packet
@@ -17,7 +19,7 @@ from .epoch_builder import EpochBuilder, Published, StalledError, is_part
 from .finder import Finder
 from .follower import EpochFacts, Follower
 from .journal import Journal
-from .ledger import Settled
+from .ledger import Ledger, Settled
 from .pruning import Pruner
 
 __all__ = ["EpochUpdater"]
@@ -41,11 +43,17 @@ class EpochUpdater(Follower):
         journal: Journal,
         bounds: Bounds,
         pruner: Pruner | None = None,
+        on_dense: Callable[[Sequence[DenseChange]], None] = lambda changes: None,
     ) -> None:
-        """As a Follower."""
+        """As a Follower.
+
+        on_dense: called with what all records say of dense models, whenever that is more, before their epochs are built.
+        """
         super().__init__(finder, journal, bounds, pruner)
+        self.ledger = Ledger(bounds)  # records say which files of a packet count, and not what an earlier run has applied
         self._builder, self._log = builder, epoch_log
         self._waiting: dict[str, Packet] = {}  # that were found, and are not in the current epoch, by their names in records
+        self._on_dense, self._dense_told = on_dense, 0
         self._stalled = ""
         self._stalled_since = 0.0
         self._blocked: StalledError | None = None
@@ -60,33 +68,39 @@ class EpochUpdater(Follower):
     def catch_up(self) -> None:
         """As a Follower; also waits until some epoch is built, for rows of none would be mixed with those of epochs."""
         super().catch_up()
-        while self._stalled and self._builder.epoch == 0 and not self.stopping:
-            time.sleep(RETRY_SECONDS)
+        while self._stalled and self._builder.epoch == 0 and not self.stopping.wait(RETRY_SECONDS):
             self.scan()
         self.delays.clear()
 
     def take(self, packets: list[Packet]) -> None:
         """Commits the packets, where that is this server's to do, and builds all epochs that are committed."""
         self._waiting |= {_name_of(packet): packet for packet in packets}
-        damage = self._read_log()
-        if damage is None:
-            try:
-                self._commit()
-                self.problems.note("commit", None)
-            except OSError as error:
-                self.problems.note("commit", f"packets cannot be committed to {self._log.directory}: {error}")
+        damage: CorruptFile | None = None
+        try:
+            self._log.read()
+            self._try_to_commit()
+        except CorruptFile as error:
+            damage = error
+        self._tell_dense()
         blocked = self._build()
         self._settle()
         self._say_stalled(str(damage or blocked or ""))
 
-    def _read_log(self) -> CorruptFile | None:
-        try:
-            self._log.read()
-        except CorruptFile as error:
-            return error
-        return None
+    def _tell_dense(self) -> None:
+        changes = self._log.history.dense_changes
+        if len(changes) != self._dense_told:
+            self._on_dense(changes)
+            self._dense_told = len(changes)
 
     # Committing.
+
+    def _try_to_commit(self) -> None:
+        """Raises CorruptFile, if somebody else has put a record that is none."""
+        try:
+            self._commit()
+            self.problems.note("commit", None)
+        except OSError as error:
+            self.problems.note("commit", f"packets cannot be committed to {self._log.directory}: {error}")
 
     def _commit(self) -> None:
         history = self._log.history
@@ -138,7 +152,7 @@ class EpochUpdater(Follower):
         blocked: StalledError | None = None
         for epoch in range(self._first(newest), newest + 1):
             packets = self._log.history.packets_at(epoch)
-            if self.stopping or (blocked is not None and blocked.packet in packets):
+            if self.stopping.is_set() or (blocked is not None and blocked.packet in packets):
                 continue  # it would fail by the same packet
             try:
                 self._tell(self._builder.build(epoch, packets))

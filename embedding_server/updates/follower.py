@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import threading
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -51,7 +52,7 @@ class Follower:
         self.problems = Problems(log)
         self._keeper = JournalKeeper(journal, bounds, self.problems)
         self._pruning: Iterator[Path] | None = None
-        self.stopping = False  # a scan ends after the packet that it is at
+        self.stopping = threading.Event()  # a scan ends after the packet that it is at
         self.packets_applied = 0  # since the start
         self.last_packet = ""  # the newest of them
         self.delays = Delays()  # from a packet's time to its rows' service, of packets that came while it served

@@ -42,7 +42,7 @@ class UpdateThread:
         self._thread.start()
 
     def stop(self) -> None:
-        self.updater.stopping = True
+        self.updater.stopping.set()
         self._wake.set()
         if self._thread.ident is not None:
             self._thread.join()
@@ -55,7 +55,7 @@ class UpdateThread:
             thread = threading.get_native_id()
             os.setpriority(os.PRIO_PROCESS, thread, os.getpriority(os.PRIO_PROCESS, thread) + UPDATE_NICENESS)
         problems = self.updater.problems
-        while not self.updater.stopping:
+        while not self.updater.stopping.is_set():
             try:
                 self._watch.ensure()
                 self.updater.scan()

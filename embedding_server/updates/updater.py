@@ -34,7 +34,7 @@ class Updater(Follower):
     def take(self, packets: list[Packet]) -> None:
         """Applies every complete packet that is new or has new files."""
         for packet in packets:
-            if self.stopping:
+            if self.stopping.is_set():
                 return
             self._apply(packet)
 

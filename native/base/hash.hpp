@@ -35,7 +35,9 @@ class ShardOf {
         // inverse_ is at most 1 below 2^64 / shards, so this is hash / shards, or one less.
         const auto quotient = static_cast<std::uint64_t>(static_cast<u128>(hash) * inverse_ >> 64);
         const std::uint64_t rest = hash - quotient * shards_;
-        return static_cast<std::uint32_t>(rest < shards_ ? rest : rest - shards_);
+        // Without a branch, which would be taken for every other sign at random.
+        const std::uint64_t too_much = shards_ & (0 - static_cast<std::uint64_t>(rest >= shards_));
+        return static_cast<std::uint32_t>(rest - too_much);
     }
 
   private:

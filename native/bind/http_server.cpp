@@ -120,6 +120,11 @@ void http_server(nb::module_& module) {
                 self.stop(milliseconds_of(seconds));
             },
             nb::arg("seconds"))
+        .def("take_refused_clients",
+             [](Server& self) {
+                 auto told = self.take_refused_clients();
+                 return std::pair(std::move(told.first), told.count);
+             })
         .def_prop_ro("connections", &Server::connections);
 }
 

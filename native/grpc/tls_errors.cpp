@@ -57,7 +57,7 @@ std::string tls_problem(const TlsDemands& demands) {
         case SSL_R_NO_SHARED_CIPHER:
             return other_end(demands) + " offers no cipher that HTTP/2 allows";
         case SSL_R_NO_APPLICATION_PROTOCOL:
-            return no_http2_problem(demands);
+            return no_protocol_problem(demands);
         case SSL_R_HTTP_REQUEST:
         case SSL_R_HTTPS_PROXY_REQUEST:
         case SSL_R_WRONG_VERSION_NUMBER:
@@ -102,6 +102,8 @@ std::string certificate_problem(X509_STORE_CTX* verification, const TlsDemands& 
     }
 }
 
-std::string no_http2_problem(const TlsDemands& demands) { return other_end(demands) + " does not speak HTTP/2 (ALPN h2)"; }
+std::string no_protocol_problem(const TlsDemands& demands) {
+    return other_end(demands) + " does not speak " + (demands.http2 ? "HTTP/2 (ALPN h2)" : "HTTP/1.1 (ALPN http/1.1)");
+}
 
 }  // namespace persia::grpc

@@ -111,7 +111,7 @@ void TlsTransport::finish_handshake() {
     SSL_get0_alpn_selected(ssl_.get(), &protocol, &length);
     if (demands_.http2 && (length != 2 || std::memcmp(protocol, "h2", 2) != 0)) {
         SSL_shutdown(ssl_.get());
-        return fail(no_http2_problem(demands_));
+        return fail(no_protocol_problem(demands_));
     }
     stage_ = Stage::open;
     const CertificatePtr certificate(SSL_get1_peer_certificate(ssl_.get()));

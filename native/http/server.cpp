@@ -25,7 +25,7 @@ class Server::Core final : public ServerShared, public std::enable_shared_from_t
   public:
     Core(const ServerLimits& all_limits, net::Reactor& with, std::shared_ptr<Service> who,
          std::shared_ptr<grpc::TlsContext> over)
-        : ServerShared{all_limits, with, *who, std::make_shared<grpc::MemoryBudget>(all_limits.max_memory_bytes), {}},
+        : ServerShared{all_limits, with, *who, std::make_shared<grpc::MemoryBudget>(all_limits.max_memory_bytes), {}, {}},
           who_answers_(std::move(who)), tls_(std::move(over)) {}
 
     std::string listen(const std::string& address) {
@@ -153,5 +153,7 @@ std::string Server::listen(const std::string& address) { return core_->listen(ad
 void Server::stop(std::chrono::milliseconds patience) { core_->stop(patience); }
 
 std::size_t Server::connections() const { return core_->size(); }
+
+grpc::RefusedClients::Told Server::take_refused_clients() { return core_->refused_clients.take(); }
 
 }  // namespace persia::http

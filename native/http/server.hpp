@@ -7,6 +7,7 @@
 #include <string>
 #include <vector>
 
+#include "grpc/refused_clients.hpp"
 #include "grpc/tls.hpp"
 #include "http/server_connection.hpp"
 
@@ -28,6 +29,8 @@ class Server {
     void stop(std::chrono::milliseconds patience);
 
     std::size_t connections() const;
+    // Those with which no TLS could be agreed on, since it was called before.
+    grpc::RefusedClients::Told take_refused_clients();
 
   private:
     class Core;

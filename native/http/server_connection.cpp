@@ -113,7 +113,11 @@ bool ServerConnection::read_some(std::uint32_t events) {
         std::array<iovec, 2> into{{{room.data(), room.size()}, {buffer.data(), buffer.size()}}};
         const auto result = transport_->read(std::span(into).subspan(room.empty() ? 1 : 0));
         if (result.outcome == grpc::Transport::Outcome::none) return true;
-        if (result.outcome != grpc::Transport::Outcome::some) return false;
+        if (result.outcome != grpc::Transport::Outcome::some) {
+            const bool is_refused = result.outcome == grpc::Transport::Outcome::failed && !transport_->is_open();
+            if (is_refused) shared_->refused_clients.note(peer_ + ": " + transport_->error());
+            return false;
+        }
         if (closing_) continue;  // what it still sends is not wanted
         since_ = Clock::now();
         if (input_.empty() && !body_ && std::exchange(greeted_, true)) request_since_ = since_;

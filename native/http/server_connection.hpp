@@ -13,6 +13,7 @@
 #include <vector>
 
 #include "grpc/memory_budget.hpp"
+#include "grpc/refused_clients.hpp"
 #include "grpc/transport.hpp"
 #include "http/body_reader.hpp"
 #include "http/exchange.hpp"
@@ -37,6 +38,7 @@ struct ServerShared {
     Service& service;
     std::shared_ptr<grpc::MemoryBudget> budget;
     std::function<void(net::Reactor::Key)> remove;  // the connection is of no more use
+    grpc::RefusedClients refused_clients;
 };
 
 // Thread safety: any thread may call all of it.

@@ -1,12 +1,14 @@
 #include "inference/access_log.hpp"
 
 #include <fcntl.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include <cerrno>
 #include <cstdio>
 #include <ctime>
 #include <system_error>
+#include <utility>
 
 #include "base/error.hpp"
 
@@ -26,15 +28,37 @@ int open_file(const std::string& path) {
     return file;
 }
 
+std::size_t size_of(int file) {
+    struct stat found{};
+    return fstat(file, &found) == 0 ? static_cast<std::size_t>(found.st_size) : 0;
+}
+
 }  // namespace
 
-AccessLog::AccessLog(const std::string& path) : file_(open_file(path)) {}
+AccessLog::AccessLog(std::string path, std::size_t most_bytes, int old_files)
+    : path_(std::move(path)), most_bytes_(most_bytes), old_files_(old_files), file_(open_file(path_)), bytes_(size_of(file_)) {}
 
 AccessLog::~AccessLog() { close(file_); }
 
 void AccessLog::add(const Access& access) {
     const std::string line = line_of(access, std::chrono::system_clock::now());
+    const std::lock_guard lock(mutex_);
+    if (bytes_ != 0 && bytes_ + line.size() > most_bytes_) begin_anew();
+    bytes_ += line.size();
     while (write(file_, line.data(), line.size()) < 0 && errno == EINTR) {
+    }
+}
+
+// With the lock. Where the directory does not take a new file, the old one goes on.
+void AccessLog::begin_anew() {
+    bytes_ = 0;
+    for (int i = old_files_ - 1; i >= 0; --i) {
+        const std::string from = i == 0 ? path_ : path_ + '.' + std::to_string(i);
+        static_cast<void>(std::rename(from.c_str(), (path_ + '.' + std::to_string(i + 1)).c_str()));
+    }
+    try {
+        close(std::exchange(file_, open_file(path_)));
+    } catch (const IoError&) {
     }
 }
 

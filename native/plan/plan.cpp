@@ -41,10 +41,9 @@ struct Scratch {
 };
 
 void plain_signs(const Batch& batch, const FeatureView& feature, const Slot& slot, const Slots& slots, Scratch& scratch) {
-    scratch.signs.clear();
-    for (std::size_t i = feature.ids_begin; i < feature.ids_end; ++i) {
-        scratch.signs.push_back(slots.sign_of(batch.ids[i], slot.prefix));
-    }
+    const auto ids = std::span(batch.ids).subspan(feature.ids_begin, feature.ids_end - feature.ids_begin);
+    scratch.signs.resize(ids.size());
+    std::ranges::transform(ids, scratch.signs.begin(), [&](std::uint64_t id) { return slots.sign_of(id, slot.prefix); });
 }
 
 // The place of `sign` in scratch.signs, where it is put if it is new. The table is a power of two, at most half full.
@@ -242,8 +241,8 @@ Plan make_plan(const Batch& batch, const Slots& slots, std::uint32_t shards, std
         request.parts.reserve(std::min(batch.features.size(), share(batch.ids.size())));
         request.features.reserve(request.parts.capacity());
         request.signs.reserve(share(batch.ids.size()));
-        request.row_counts.reserve(share(batch.ids.size()));
-        request.row_samples.reserve(share(batch.positions.size()));
+        for (auto* counts : {&request.sum_counts, &request.row_counts}) counts->reserve(share(batch.ids.size()));
+        for (auto* samples : {&request.sum_samples, &request.row_samples}) samples->reserve(share(batch.positions.size()));
     }
     const ShardOf shard_of_sign(shards);
     Scratch scratch;

@@ -2,7 +2,6 @@
 #include "inference/keys.hpp"
 
 #include "check.hpp"
-#include "inference/access_log.hpp"
 #include "inference/job_queue.hpp"
 #include "inference/request_wishes.hpp"
 #include "workers.hpp"
@@ -98,11 +97,4 @@ TEST(the_urgent_go_first_and_starve_nobody) {
     queue.put(job("c", false));
     queue.put_back(job("0", false));
     CHECK(order_of(queue) == "0c");
-}
-
-TEST(a_line_of_the_access_log_is_one_line) {
-    const Access access{"127.0.0.1:5", "GET", "/a\"\n\x1b b", "HTTP/1.1", 200, 12'345us, "id-1"};
-    const std::string line = line_of(access, std::chrono::system_clock::time_point(1'700'000'000'123ms));
-    CHECK(line.size() > 30 && line[19] == ',' &&
-          line.substr(20) == "123 - /127.0.0.1:5 \"GET /a??? b HTTP/1.1\" 200 12 id-1\n");
 }

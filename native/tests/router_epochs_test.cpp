@@ -141,6 +141,34 @@ TEST(epochs_of_a_router_never_fall) {
     CHECK(look(*router).epoch == 3);
 }
 
+TEST(shards_without_a_common_epoch_fail_lookups_and_name_the_one_that_is_ahead) {
+    Shards shards(2);
+    const auto router = shards.router();
+    for (std::size_t shard = 0; shard < 2; ++shard) begin_epoch(shards, shard, 1);
+    CHECK(look(*router).epoch == 1);
+    begin_epoch(shards, 1, 9);  // it has given up what the other one still has
+    tell(shards, 1);
+    CHECK(contains(failure(*router, batch_of_sums(), Code::unavailable),
+                   "expected an answer of shard 1 of 2, got none: expected one that has epoch 1, " +
+                       shards.replicas[1]->address() + " has the epochs 9 to 9"));
+    begin_epoch(shards, 0, 9);
+    tell(shards, 0);
+    const Found found = look(*router);
+    CHECK(found.epoch == 9 && found.is_whole);
+}
+
+TEST(a_router_that_is_started_anew_reads_at_the_newest_epoch_that_all_have) {
+    Shards shards(2);
+    for (std::uint64_t epoch = 1; epoch < 5; ++epoch) {
+        for (std::size_t shard = 0; shard < 2; ++shard) begin_epoch(shards, shard, epoch);
+    }
+    begin_epoch(shards, 1, 5);
+    const auto router = shards.router();
+    for (std::size_t shard = 0; shard < 2; ++shard) tell(shards, shard);  // as the first probes do
+    const Found found = look(*router);
+    CHECK(found.epoch == 4 && found.is_whole);
+}
+
 TEST(who_asks_for_a_later_epoch_waits_for_it) {
     Shards shards(2);
     auto options = routing::RouterOptions{};

@@ -7,9 +7,9 @@ from pathlib import Path
 from persia.errors import CorruptFile, InvalidInput
 
 from .epoch import CommittedFile, CommittedPacket
-from .layout import PACKET_FILES, PACKET_LIKE, PACKET_MARKER, SHARD_LIKE
+from .layout import PACKET_LIKE, PACKET_MARKER, SHARD_LIKE
 from .manifest import Manifest, describe_file
-from .verification import verify_packet
+from .verification import files_of_packet, verify_packet
 
 __all__ = ["committed_files", "committed_packet"]
 
@@ -26,11 +26,12 @@ def committed_packet(directory: Path) -> CommittedPacket:
         raise InvalidInput(f"expected the directory of a packet, as s0/inc_20261120070757, got {directory}")
     if not (directory / PACKET_MARKER).exists():
         raise InvalidInput(f"expected a packet that is complete, got one without {PACKET_MARKER}: {directory}")
-    info = verify_packet(directory)
-    names = sorted(path.name for path in directory.iterdir() if path.suffix in PACKET_FILES)
-    if not names:
+    files = files_of_packet(directory)  # what comes while these are read is not meant
+    if not files:
         raise CorruptFile(str(directory), "a packet with files", "one without", 0)
-    return CommittedPacket(f"{shard}/{directory.name}", info.unix_seconds, committed_files(directory, names, info.manifest))
+    info = verify_packet(directory, files)
+    committed = committed_files(directory, [path.name for path in files], info.manifest)
+    return CommittedPacket(f"{shard}/{directory.name}", info.unix_seconds, committed)
 
 
 def committed_files(directory: Path, names: list[str], manifest: Manifest | None) -> tuple[CommittedFile, ...]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
 
 import msgspec
@@ -14,7 +15,7 @@ from .layout import DELETIONS, ENDS, PACKET_FILES, PACKET_MARKER, ROWS
 from .manifest import Manifest, check_content, check_manifest
 from .sign_files import SECONDS_AT, read_sign_file
 
-__all__ = ["PacketInfo", "verify_packet"]
+__all__ = ["PacketInfo", "files_of_packet", "verify_packet"]
 
 
 class PacketInfo(msgspec.Struct, frozen=True):
@@ -33,8 +34,13 @@ class PacketInfo(msgspec.Struct, frozen=True):
     non_finite: int = 0  # rows with NaN or infinite numbers
 
 
-def verify_packet(directory: Path) -> PacketInfo:
-    """Reads every byte of a packet and compares it with the manifest, if it has one.
+def files_of_packet(directory: Path) -> list[Path]:
+    """Its files as they are now, in their order; more may come. Raises OSError."""
+    return sorted(path for path in directory.iterdir() if path.suffix in PACKET_FILES)
+
+
+def verify_packet(directory: Path, files: Sequence[Path] | None = None) -> PacketInfo:
+    """Reads every byte of a packet and compares it with the manifest, if it has one. files: those that count; None: all.
 
     Raises:
         CorruptFile: naming file and byte.
@@ -42,7 +48,7 @@ def verify_packet(directory: Path) -> PacketInfo:
     """
     manifest = check_manifest(directory)
     rows_by_dim: Counter[int] = Counter()
-    files = sorted(path for path in directory.iterdir() if path.suffix in PACKET_FILES)
+    files = files_of_packet(directory) if files is None else files
     seconds = non_finite = 0
     signs = {DELETIONS: 0, ENDS: 0}
 

@@ -1,7 +1,8 @@
 """Kills embedding servers with SIGKILL at random moments while packets arrive, and compares all rows with an oracle.
 
-`make crash-test KILLS=1000` runs it, SEED=... with the same choices again; the moments of the processes are their own. On a
-difference the directory stays.
+`make crash-test KILLS=1000` runs it, SEED=... with the same choices again; the moments of the processes are their own. With
+EPOCHS=1 servers follow epochs, and the rows of every epoch that they can answer from are compared. On a difference the
+directory stays.
 """
 
 from __future__ import annotations
@@ -17,8 +18,10 @@ from collections import Counter
 from pathlib import Path
 
 import numpy as np
+import numpy.typing as npt
 
 from persia import _core
+from persia.formats.epoch_log import EpochLog
 from tests.support.crash_trainer import SIGNS, Trainer, Values
 from tests.support.persia_packets import CONFIG, DIM
 from tests.support.servers import PATIENCE, EmbeddingServer, wait_until
@@ -32,10 +35,12 @@ class DifferenceError(AssertionError):
 
 
 class CrashLoop:
-    def __init__(self, directory: Path, seed: int, shards: int) -> None:
+    def __init__(self, directory: Path, seed: int, shards: int, epochs: bool) -> None:
         self._rng = random.Random(seed)
         self._trainer = Trainer(directory, random.Random(seed + 1))
         self._next_step = 0.0
+        self._epochs = epochs
+        self.epochs_compared = 0
         self._shard_of = _core.shard_of(SIGNS, shards)
         self._servers = [
             EmbeddingServer(
@@ -45,7 +50,7 @@ class CrashLoop:
                 incremental_dir=self._trainer.root,
                 index=index,
                 count=shards,
-                settings={"incremental_prune_before_checkpoint": True},
+                settings={"incremental_prune_before_checkpoint": True, "enable_epochs": epochs},
             )
             for index in range(shards)
         ]
@@ -107,7 +112,8 @@ class CrashLoop:
         expected, end = self._trainer.rows(), time.monotonic() + PATIENCE
         while not np.array_equal(self._rows(), expected):
             if time.monotonic() > end:
-                raise DifferenceError(self._differences(expected))
+                raise DifferenceError(_differences(expected, self._rows()))
+        self._check_epochs()
 
     def _check_after_restart(self) -> None:
         """A server that is ready has all that was there when it started: its first answer is compared."""
@@ -122,38 +128,61 @@ class CrashLoop:
                 server.wait_ready()
             expected = self._trainer.rows()
             if not np.array_equal(self._rows(), expected):
-                raise DifferenceError(self._differences(expected))
+                raise DifferenceError(_differences(expected, self._rows()))
+            self._check_epochs()
             if not packed:
                 for server in self._servers:
                     self._kill(server)
+
+    def _check_epochs(self) -> None:
+        """Each epoch that a server can answer from has the rows that its record says."""
+        if not self._epochs:
+            return
+        log = EpochLog(self._trainer.root)
+        log.read()
+        for index, server in enumerate(self._servers):
+            status = server.status()
+            for epoch in range(status.epoch_low, status.epoch + 1):
+                expected = np.where(self._shard_of == index, self._trainer.rows_of(log.history.packets_at(epoch)), 0)
+                rows, answer = server.rows(SIGNS, DIM, epoch)
+                if answer.epoch != epoch:
+                    continue  # it has been given up since
+                self.epochs_compared += 1
+                if not np.array_equal(_values_of(rows), expected):
+                    raise DifferenceError(f"epoch {epoch} of shard {index}: {_differences(expected, _values_of(rows))}")
 
     def _rows(self) -> Values:
         """All rows of all servers; a row that another shard should have, or that is torn, is NaN."""
         found = np.zeros(len(SIGNS), np.float32)
         for index, server in enumerate(self._servers):
-            rows, _ = server.rows(SIGNS, DIM)
-            value = np.where((rows == rows[:, :1]).all(1), rows[:, 0], np.nan)
+            value = _values_of(server.rows(SIGNS, DIM)[0])
             mine = self._shard_of == index
             found[mine] = value[mine]
             found[~mine & (value != 0)] = np.nan
         return found
 
-    def _differences(self, expected: Values) -> str:
-        got = self._rows()
-        wrong = np.flatnonzero(~(got == expected))
-        lines = [f"sign {SIGNS[k]} (shard {self._shard_of[k]}): expected {expected[k]:g}, got {got[k]:g}" for k in wrong[:10]]
-        return "\n".join([f"{len(wrong)} of {len(SIGNS)} rows differ", *lines])
+
+def _values_of(rows: npt.NDArray[np.float32]) -> Values:
+    """NaN for a row that is torn."""
+    return np.where((rows == rows[:, :1]).all(1), rows[:, 0], np.float32(np.nan))
 
 
-def run(directory: Path, kills: int, seed: int, shards: int) -> str:
+def _differences(expected: Values, got: Values) -> str:
+    wrong = np.flatnonzero(~(got == expected))
+    lines = [f"sign {SIGNS[k]}: expected {expected[k]:g}, got {got[k]:g}" for k in wrong[:10]]
+    return "\n".join([f"{len(wrong)} of {len(SIGNS)} rows differ", *lines])
+
+
+def run(directory: Path, kills: int, seed: int, shards: int, *, epochs: bool = False) -> str:
     """Returns a line that says what was done. Raises DifferenceError; the directory is left as it is."""
-    loop = CrashLoop(directory, seed, shards)
+    loop = CrashLoop(directory, seed, shards, epochs)
     try:
         loop.run(kills)
     finally:
         loop.close()
     moments = ", ".join(f"{count} {doing}" for doing, count in sorted(loop.kills.items()))
-    return f"{loop.kills.total()} kills ({moments}), {loop._trainer.steps} steps of the trainer, no difference"
+    compared = f", {loop.epochs_compared} times all rows of an epoch" if epochs else ""
+    return f"{loop.kills.total()} kills ({moments}), {loop._trainer.steps} steps of the trainer{compared}, no difference"
 
 
 def main() -> None:
@@ -161,11 +190,12 @@ def main() -> None:
     parser.add_argument("--kills", type=int, default=1000)
     parser.add_argument("--seed", type=int, default=random.randrange(1 << 32))
     parser.add_argument("--shards", type=int, default=2)
+    parser.add_argument("--epochs", action="store_true")
     options = parser.parse_args()
     directory = Path(tempfile.mkdtemp(prefix="persia-crash-"))
     print(f"seed {options.seed}, directory {directory}", flush=True)
     try:
-        print(run(directory, options.kills, options.seed, options.shards))
+        print(run(directory, options.kills, options.seed, options.shards, epochs=options.epochs))
     except AssertionError as error:
         sys.exit(f"{error}\nseed {options.seed}; kept: {directory}")
     shutil.rmtree(directory)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 import shutil
+from collections.abc import Container
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
@@ -12,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from persia import _core
+from persia.formats.epoch_history import Packets
 from persia.formats.manifest import read_manifest
 from persia.formats.sign_files import write_sign_file
 from persia.writers import IncrementalDumper, write_checkpoint
@@ -62,10 +64,12 @@ class Left:
             self.path(number).write_bytes(self.files[number].data)
         self.broken.clear()
 
-    def apply(self, values: Values) -> None:
-        """Changes the values of rows as a server does that applies the packet."""
+    def apply(self, values: Values, names: Container[str] | None = None) -> None:
+        """Changes the values of rows as a server does that applies the packet, or those of its files that have these names."""
         put = np.zeros(len(values), np.bool_)
-        for _, file in sorted(self.files.items(), key=lambda item: (KINDS.index(item[1].kind), item[0])):
+        for number, file in sorted(self.files.items(), key=lambda item: (KINDS.index(item[1].kind), item[0])):
+            if names is not None and self.path(number).name not in names:
+                continue
             if file.kind == ".inc":
                 values[file.places], put[file.places] = file.value, True
             elif file.kind == ".del":
@@ -113,6 +117,15 @@ class Trainer:
         for packet in sorted(self._packets.values(), key=lambda packet: packet.key):
             if packet.complete and not packet.broken:
                 packet.apply(values)
+        return values
+
+    def rows_of(self, packets: Packets) -> Values:
+        """As rows(), of an epoch that has these packets. Of those that it does not know the checkpoint has the rows."""
+        values = self._base.copy()
+        for one in sorted(packets.values(), key=lambda one: one.key):
+            if (left := self._packets.get(self.root / one.packet)) is not None:
+                grows = left.shard != OF_THE_DUMPER
+                left.apply(values, {file.name for file in one.files} if grows else None)
         return values
 
     def save(self) -> None:

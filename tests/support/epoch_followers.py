@@ -40,12 +40,13 @@ class EpochFollower:
         bounds = Bounds(START + since if since else 0)
         self.expiring = Expiring(self.table, "f32")
         builder = EpochBuilder(self.table, "f32", shard, root, bounds, self.expiring, NonFiniteTally(), loaded)
-        self.clock = 1e6  # of the finder: each look is at everything
+        self.clock = 1e6
+        self.between_looks = 100.0  # seconds of the finder's clock: each look is at everything
         self.log = EpochLog(root)
         self.updater = EpochUpdater(builder, self.log, Finder(root, self._later), Journal(root / ".applied" / name), bounds)
 
     def _later(self) -> float:
-        self.clock += 100
+        self.clock += self.between_looks
         return self.clock
 
     def start(self) -> EpochFollower:

@@ -78,6 +78,7 @@ class Faults:
             server.kill()
             server.start()
         while "serving version" not in server.log():
+            assert server.process.poll() is None, f"a server ended by itself:\n{server.log()}"
             yield
         ready = time.monotonic()
         while is_alone and not self._answered_since(ready):

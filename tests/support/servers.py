@@ -180,9 +180,12 @@ class EmbeddingServer(ServerProcess[pb.StatusResponse]):
         response: pb.StatusResponse = self.stub.Status(pb.StatusRequest(), timeout=PATIENCE, wait_for_ready=True)
         return response
 
-    def rows(self, signs: npt.NDArray[np.uint64], dim: int) -> tuple[npt.NDArray[np.float32], pb.LookupResponse]:
+    def rows(
+        self, signs: npt.NDArray[np.uint64], dim: int, epoch: int = 0
+    ) -> tuple[npt.NDArray[np.float32], pb.LookupResponse]:
+        """epoch: whose rows are wanted; 0: the newest ones. Where the server does not have it, the answer is of epoch 0."""
         parts = np.array([0, 0, dim, 1, len(signs), 0], np.uint32).tobytes()
-        response = self.stub.Lookup(pb.LookupRequest(parts=parts, signs=signs.tobytes()), timeout=PATIENCE)
+        response = self.stub.Lookup(pb.LookupRequest(parts=parts, signs=signs.tobytes(), epoch=epoch), timeout=PATIENCE)
         return np.frombuffer(response.numbers, np.float32).reshape(-1, dim), response
 
     def wait_for_packets(self, count: int) -> pb.StatusResponse:

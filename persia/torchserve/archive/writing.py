@@ -30,22 +30,24 @@ def write_archive(
     name: str,
     version: str,
     model: Path,
-    handler: Path,
+    handler: Path | None,
     config: str,
     extra_files: Sequence[Path] = (),
     signature: bytes | None = None,
 ) -> None:
     """Writes the archive `out`, which appears whole or not at all.
 
-    config: the text of model-config.yaml. signature: the bytes of signature.json (persia.signature).
+    handler: None: the model server serves the model by itself. config: the text of model-config.yaml. signature: the bytes of
+    signature.json (persia.signature).
 
     Raises InvalidInput for what TorchServe would only find out when it starts a worker; OSError.
     """
     for what, text in (("name", name), ("version", version)):
         if not re.fullmatch(r"[A-Za-z0-9][\w.+-]*", text, re.ASCII):
             raise InvalidInput(f"expected a {what} of letters, digits and `.`, `_`, `+`, `-`, got {text!r}")
-    check_handler(handler)
-    files = [model, handler, *extra_files]
+    if handler is not None:
+        check_handler(handler)
+    files = [model, *(() if handler is None else (handler,)), *extra_files]
     names = [path.name if path is not model else _model_name(path) for path in files]
     written = {_CONFIG: config.encode()} | ({} if signature is None else {SIGNATURE_FILE: signature})
     if len({*names, *written}) < len(names) + len(written):
@@ -56,7 +58,7 @@ def write_archive(
         "model": {
             "modelName": name,
             "serializedFile": names[0],
-            "handler": handler.name,
+            **({} if handler is None else {"handler": handler.name}),
             "modelVersion": version,
             "configFile": _CONFIG,
         },

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import shutil
-import time
+import threading
 from pathlib import Path
 
 import numpy as np
@@ -12,12 +13,15 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from persia.errors import InvalidInput, Superseded
-from persia.formats.epoch import Draft
-from persia.formats.epoch_log import EpochLog
+from persia.formats import committing
+from persia.formats.epoch import Draft, EpochRecord
+from persia.formats.epoch_log import Author, EpochLog
 from persia.formats.layout import record_path
+from persia.formats.verification import PacketInfo, verify_packet
 from persia.writers import EpochCommitter, write_checkpoint
 from tests.support.epoch_followers import EpochFollower
 from tests.support.persia_packets import DIM, START, finish, write_file, write_packet, write_signs
+from tests.support.servers import wait_until
 
 
 @pytest.fixture
@@ -100,6 +104,35 @@ def test_rows_that_end_in_an_epoch_of_several_packets(packets: Path) -> None:
     assert follower.values(7, 8) == [2.0, 2.0] and follower.expiring.rows == 1
 
 
+def test_what_a_packet_says_of_ends_of_rows_that_it_does_not_have_is_of_no_account(packets: Path) -> None:
+    """Those of an earlier packet in the same layer are not meant, nor those that are put again when a packet goes."""
+    packet(packets, 1, [7, 8], 1.0)
+    write_packet(packets, 2, [8], 2.0)
+    write_signs(packets, 2, 7, 8, ends=1)
+    bad = packet(packets, 3, [7, 8], 3.0)
+    follower = EpochFollower(packets).start()
+    assert follower.values(7, 8) == [3.0, 3.0]
+    operator(packets, void=(bad,))
+    assert follower.scan() == 2 and follower.values(7, 8) == [1.0, 0.0]
+    assert EpochFollower(packets, name="all_at_once.jsonl").start().values(7, 8) == [1.0, 0.0]
+
+
+@pytest.mark.parametrize("ends", [1, 2], ids=["of what comes back", "of what goes"])
+def test_a_return_brings_back_when_rows_end(packets: Path, ends: int) -> None:
+    follower = EpochFollower(packets).start()
+    for second in (1, 2):
+        write_packet(packets, second, [7, 8], float(second))
+        if second == ends:
+            write_signs(packets, second, 7, ends=START * 2)
+        finish(packets / "s0" / f"inc_202601010000{second:02d}")
+        follower.scan()
+    operator(packets, revert_to=2)
+    assert follower.scan() == 4
+    alone = EpochFollower(packets, name="alone.jsonl").start()
+    for server in (follower, alone):
+        assert server.values(7, 8) == [1.0, 1.0] and server.expiring.rows == (1 if ends == 1 else 0)
+
+
 def test_a_packet_that_grows_is_committed_again(packets: Path) -> None:
     packet(packets, 1, [1], 1.0)
     follower = EpochFollower(packets).start()
@@ -107,6 +140,16 @@ def test_a_packet_that_grows_is_committed_again(packets: Path) -> None:
     assert follower.scan() == 2
     assert follower.values(1, 2) == [1.0, 9.0] and follower.values(2, epoch=1) == [0.0]
     assert follower.scan() == 2 and EpochFollower(packets).start().values(1, 2) == [1.0, 9.0]
+
+
+def test_a_packet_that_grew_while_a_server_was_away_is_whole_when_it_is_ready(packets: Path) -> None:
+    packet(packets, 1, [1], 1.0)
+    EpochFollower(packets).start().updater.close()
+    write_file(packets / "s0" / "inc_20260101000001" / "0_1.inc", START + 1, [2], 9.0)
+    os.utime(packets / "s0" / "inc_20260101000001", (1e9, 1e9))  # nothing says that there is more to come
+    follower = EpochFollower(packets)
+    follower.between_looks = 0.0
+    assert follower.start().values(1, 2) == [1.0, 9.0]
 
 
 def test_a_broken_packet_is_never_committed(packets: Path) -> None:
@@ -272,6 +315,46 @@ def test_a_log_that_is_damaged_ends_what_is_followed(packets: Path) -> None:
     assert other.scan() == 2 and not record_path(follower.log.directory, 4).exists()
 
 
+def test_a_server_starts_although_a_damaged_record_comes_while_it_commits(
+    packets: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    EpochFollower(packets).start()
+    packet(packets, 1, [1], 1.0)
+    follower = EpochFollower(packets, name="other.jsonl")
+    torn, commit = record_path(follower.log.directory, 2), follower.log.commit
+
+    def commit_behind(draft: Draft, by: Author, why: str = "") -> EpochRecord | None:
+        torn.write_bytes(b'{"format":1')
+        return commit(draft, by, why)
+
+    monkeypatch.setattr(follower.log, "commit", commit_behind)
+    follower.start()
+    assert follower.epoch == 1 and str(torn) in follower.stalled
+    monkeypatch.setattr(follower.log, "commit", commit)
+    torn.unlink()
+    assert follower.scan() == 2 and follower.values(1) == [1.0] and not follower.stalled
+
+
+def test_a_file_that_comes_while_a_packet_is_committed_is_committed_later(
+    packets: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nobody has checked it, and the time of the packet may be another with it."""
+    name = packet(packets, 1, [1], 1.0)
+
+    def verify_slowly(directory: Path, files: list[Path]) -> PacketInfo:
+        info = verify_packet(directory, files)
+        write_file(directory / "0_1.inc", START + 2, [2], 2.0)
+        return info
+
+    monkeypatch.setattr(committing, "verify_packet", verify_slowly)
+    follower = EpochFollower(packets)
+    follower.updater.scan()
+    monkeypatch.undo()
+    assert [file.name for file in follower.log.history.packets[name].files] == ["0_0.inc"]
+    assert follower.values(1, 2) == [1.0, 0.0] and not follower.stalled
+    assert follower.scan() == 2 and follower.values(1, 2) == [1.0, 2.0]
+
+
 def test_a_server_of_which_no_epoch_can_be_built_waits(packets: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     name = packet(packets, 1, [1], 1.0)
     EpochFollower(packets, name="other.jsonl").start()
@@ -279,14 +362,28 @@ def test_a_server_of_which_no_epoch_can_be_built_waits(packets: Path, monkeypatc
     (packets / name / "0_0.inc").unlink()
     follower = EpochFollower(packets)
 
-    def mend(_seconds: float) -> None:
+    def mend(_seconds: float) -> bool:
         assert follower.epoch == 0 and name in follower.stalled
         (packets / name / "0_0.inc").write_bytes(whole)
         follower.updater._tried = (0, 0.0)
+        return False
 
-    monkeypatch.setattr(time, "sleep", mend)
+    monkeypatch.setattr(follower.updater.stopping, "wait", mend)
     follower.start()
     assert follower.values(1) == [1.0]
+
+
+def test_a_server_of_which_no_epoch_can_be_built_can_be_stopped(packets: Path) -> None:
+    name = packet(packets, 1, [1], 1.0)
+    EpochFollower(packets, name="other.jsonl").start()
+    (packets / name / "0_0.inc").unlink()
+    follower = EpochFollower(packets)
+    start = threading.Thread(target=follower.start)
+    start.start()
+    wait_until(lambda: follower.stalled, "it is stalled")
+    follower.updater.stopping.set()
+    start.join()
+    assert follower.epoch == 0
 
 
 def test_a_trainer_says_what_belongs_together(packets: Path) -> None:

@@ -118,6 +118,16 @@ def test_plain_text_is_refused(server: ModelServerRun) -> None:
         urllib.request.urlopen(f"http://{server.places['inference']}/ping", timeout=PATIENCE)
 
 
+def test_the_log_tells_once_of_clients_that_could_not_be_spoken_with(server: ModelServerRun, certificates: Path) -> None:
+    for _ in range(3):
+        test_plain_text_is_refused(server)
+    wait_until(lambda: "the client does not speak TLS" in server.log(), "the log tells of it")
+    test_a_client_that_speaks_other_protocols_is_refused(server, certificates)  # who is told of after the others
+    wait_until(lambda: "the client does not speak HTTP/1.1 (ALPN http/1.1)" in server.log(), "the log tells of it")
+    told = [line for line in server.log().splitlines() if "refused the client 127.0.0.1:" in line]
+    assert len([line for line in told if "the client does not speak TLS" in line]) == 1, told
+
+
 def test_certificates_change_while_the_server_runs(tmp_path: Path, store: Path) -> None:
     certificates = tmp_path / "tls"
     run_certificates(certificates)

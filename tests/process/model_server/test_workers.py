@@ -78,6 +78,16 @@ def test_a_worker_that_grows_costs_its_own_requests(server: ModelServerRun) -> N
     )
 
 
+def test_a_worker_that_grows_again_and_again_is_started_later_and_later(server: ModelServerRun) -> None:
+    assert ask(server.management("models?url=grows-1.0.mar&model_name=greedy"), b"", "POST").status == 200
+    scaled = "models/greedy?min_worker=1&max_worker=1&synchronous=true"
+    assert ask(server.management(scaled), None, "PUT").status == 200
+    for _ in range(2):
+        assert ask(server.inference("predictions/greedy"), b"grow 700").status == 507
+    wait_until(lambda: "of greedy starts again in 1 s" in server.log(), "the second start comes later")
+    assert server.predict("greedy", do="version") == "1.0"
+
+
 def test_who_waits_for_a_worker_that_runs_out_of_memory_is_told_507(server: ModelServerRun) -> None:
     """Also if the kernel kills it, which nobody else does with SIGKILL."""
     assert ask(server.management("models?url=grows-1.0.mar&model_name=grown"), b"", "POST").status == 200

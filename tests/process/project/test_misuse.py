@@ -163,6 +163,39 @@ def test_a_fold_without_memory_fails_and_comes_right_later() -> None:
     """)
 
 
+def test_a_fold_without_memory_leaves_earlier_epochs_as_they_are() -> None:
+    in_another_process("""if True:
+        import numpy as np
+        from tests.support.limits import memory_budget
+        from persia._core import Layer, Table, TableBuilder
+        signs = np.arange(100_000, dtype=np.uint64)
+        table = Table(TableBuilder())
+        first = Layer()
+        first.put(signs[::2].copy(), np.full((len(signs) // 2, 4), 3, np.float32))
+        table.begin_epoch(first, 1, 0)
+        assert table.wait_folded(60)
+        for megabytes in (1, 1, 1, 2, 2):
+            layer = Layer()
+            layer.put(signs, np.ones((len(signs), 4), np.float32))
+            with memory_budget(megabytes):
+                try:
+                    table.begin_epoch(layer, 2, 1)
+                except MemoryError:  # where the heap lies, and so what is free in it, is chance
+                    continue
+                while table.status().fold_error is None:
+                    table.wait_folded(0.01)
+                break
+        assert table.status().layers == 1
+        for after in range(2):
+            assert (table.pin_epoch(2).rows(signs, 4)[0] == 1).all()
+            assert table.pin_epoch(1).rows(signs, 4)[0].sum() == 12 * (len(signs) // 2)
+            if not after:
+                table.begin_epoch(Layer(), 3, 2)
+                assert table.wait_folded(60)
+        assert table.status().fold_error is None and table.status().epoch_low == 1
+    """)
+
+
 # Routing
 
 

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import os
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path, PurePath
 from typing import Any
 
 from persia._core import decode_batch
 from persia.config import load_embedding_config
-from persia.dense.onnx_file import weight_files
 from persia.errors import ConfigError, InvalidInput, NotFound
 from persia.signature import Signature
 from persia.signature_check import SignatureCheck
@@ -19,6 +18,7 @@ from persia.torchserve.archive.dense.signature_writing import check_features, si
 from persia.torchserve.archive.handler_files import PERSIA_HANDLER
 from persia.torchserve.archive.model_config import DEFAULTS
 from persia.torchserve.archive.options import PersiaOptions, Place, QuantizationOptions, Serving
+from persia.torchserve.archive.weights import weights_to_pack
 from persia.torchserve.archive.writing import write_archive
 from persia.torchserve.settings import handler_settings
 
@@ -46,7 +46,7 @@ def pack_dense_model(
     if options.no_signature:
         signature = None
     packed = signature.to_bytes() if signature else None
-    extra_files = (*serving.extra_files, *_weight_files(model, serving.extra_files))
+    extra_files = (*serving.extra_files, *weights_to_pack(model, serving.extra_files))
     with tempfile.TemporaryDirectory(prefix="persia-archive-") as staging:
         if quantization.quantize:
             model, agrees = _quantized(model, sample, quantization, Path(staging))
@@ -66,17 +66,6 @@ def _quantized(model: Path, sample: Path | None, quantization: QuantizationOptio
     changed = model.stat().st_mtime
     os.utime(out, (changed, changed))  # which the manifest has: the same model gives the same archive
     return out, found
-
-
-def _weight_files(model: Path, extra_files: Sequence[Path]) -> Iterator[Path]:
-    """Those beside an ONNX model that it needs, and that are not packed yet. Raises InvalidInput, OSError."""
-    packed = {path.name for path in extra_files}
-    for name in weight_files(model):
-        path = model.with_name(name) if name == PurePath(name).name else None  # an archive has no directories
-        if path is None or not path.is_file():
-            raise InvalidInput(f"expected the weights of {model} in a file beside it, which it names {name}: found none")
-        if name not in packed:
-            yield path
 
 
 def _check_settings(extra: Mapping[str, Any], serving: Serving) -> None:
