@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -10,7 +11,7 @@ import click
 import msgspec
 
 from persia.cli.failures import CommandGroup, ending_unwinds
-from persia.errors import InvalidInput, NotFound, PersiaError
+from persia.errors import InvalidInput, NotFound, PersiaError, Unavailable
 from persia.seconds import Seconds
 from persia.torchserve.java_properties import read_properties
 from persia.torchserve.management import Management
@@ -18,12 +19,14 @@ from persia.torchserve.model import Model
 from persia.torchserve.tokens import Tokens
 from persia.torchserve.wanted import differences
 
+from .dense_switch import DenseSwitch
 from .predict import Client
 from .swap import DRAIN_SECONDS, put_into_store, swap
 
 _FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
 _STORE = click.Path(exists=True, file_okay=False, path_type=Path)
 _SECONDS = Seconds()
+_PAUSE_SECONDS = 0.05
 _WAIT = click.option("--wait", type=_SECONDS, default=150.0, show_default=True, help="Seconds for workers to start.")
 _STORE_OPTION = click.option("--model-store", type=_STORE, help="Copy ARCHIVE, a path, into this directory first.")
 
@@ -121,6 +124,7 @@ def set_default(management: Management, name: str, version: str) -> None:
 @click.option("--keep-old", is_flag=True, help="Leave the old version registered.")
 @click.option("--smoke", type=_FILE, help="A byte batch that the new version must answer first.")
 @click.option("--inference-address", default="127.0.0.1:7070", show_default=True, help="For --smoke.")
+@click.option("--epochs", type=_STORE, help="The incremental_dir: rows are of epochs for the new version from then on.")
 @_STORE_OPTION
 @_WAIT
 @click.pass_context
@@ -132,6 +136,7 @@ def swap_command(
     keep_old: bool,
     smoke: Path | None,
     inference_address: str,
+    epochs: Path | None,
     model_store: Path | None,
     wait: float,
 ) -> None:
@@ -143,12 +148,36 @@ def swap_command(
     def check(model: Model) -> None:
         if batch is not None:
             with Client(name, inference_address, version=model.version, token_file=token_file) as client:
-                client.predict(batch)
+                _predict_soon(client, batch, wait if epochs is not None else 0.0)
 
     management: Management = context.obj
     with ending_unwinds(), _in_store(management, archive, model_store) as stored:
-        new = swap(management, name, stored, wait=wait, drain=drain, check=check, keep_old=keep_old, report=click.echo)
+        switch = DenseSwitch(epochs) if epochs is not None else None
+        new = swap(
+            management,
+            name,
+            stored,
+            wait=wait,
+            drain=drain,
+            check=check,
+            keep_old=keep_old,
+            switch=switch,
+            report=click.echo,
+        )
     click.echo(f"{name} {new.version}: swapped")
+
+
+def _predict_soon(client: Client, batch: bytes, seconds: float) -> None:
+    """Waits so long for embedding servers that have not built the epoch yet."""
+    end = time.monotonic() + seconds
+    while True:
+        try:
+            client.predict(batch)
+            return
+        except Unavailable:
+            if time.monotonic() >= end:
+                raise
+            time.sleep(_PAUSE_SECONDS)
 
 
 @contextmanager

@@ -15,6 +15,7 @@ from persia.system.durable import replacing
 from persia.torchserve.management import REGISTER_SECONDS, Management
 from persia.torchserve.model import Model
 
+from .dense_switch import DenseSwitch
 from .predict import DEFAULT_TIMEOUT
 
 __all__ = ["put_into_store", "swap"]
@@ -32,6 +33,7 @@ def swap(
     drain: float = DRAIN_SECONDS,
     check: Callable[[Model], None] = lambda model: None,
     keep_old: bool = False,
+    switch: DenseSwitch | None = None,
     report: Callable[[str], None] = lambda step: None,
 ) -> Model:
     """Registers an archive of the model store, waits until it is READY, makes it the default, drains, removes the old default.
@@ -41,8 +43,9 @@ def swap(
     wait: seconds for workers to start. drain: seconds, at least the longest deadline of any caller: TorchServe kills a
     version's workers when it is unregistered, and never answers what they had. Callers that name the old version must have
     stopped. check: may raise for the new version, before it gets requests. Until the default changes every failure leaves all
-    as it was; if the new version has no worker left after draining, the old one becomes the default again. Raises NotFound if
-    the model is not there yet, PersiaError.
+    as it was; if the new version has no worker left after draining, the old one becomes the default again. switch: names the
+    new version in an epoch before it is checked, and the old one again where that stays the default; the check has to wait for
+    the epoch. Raises NotFound if the model is not there yet, PersiaError.
     """
     old = management.default(name)
     report(f"{name} {old.version} serves; registering {archive}")
@@ -51,13 +54,13 @@ def swap(
     try:
         if new.min_workers < workers:
             new = management.scale(name, workers, new.version, wait)
+        if switch is not None:
+            report(f"from epoch {switch.commit(name, new.version)} on, rows are for {name} {new.version}")
         check(new)
         report(f"{name} {new.version} is READY with {new.ready} workers; making it the default")
         management.set_default(name, new.version)
     except BaseException:
-        with suppress(PersiaError):  # what went wrong first is what counts
-            if management.default(name).version != new.version:
-                management.forget(name, new.version)
+        _take_back(management, name, new.version, switch)
         raise
     try:
         report(f"{name} {new.version} is the default; {drain:g} s for what {old.version} still does")
@@ -77,8 +80,19 @@ def swap(
             report(f"{name} {old.version} is left: persia-launcher manage unregister {name} --version {old.version}")
         raise
     if lost:
-        _give_way(management, name, new.version, old.version)
+        _give_way(management, name, new.version, old.version, switch)
     return new
+
+
+def _take_back(management: Management, name: str, version: str, switch: DenseSwitch | None) -> None:
+    """A version that is not the default goes, as far as that can be done: what went wrong first is what counts."""
+    with suppress(PersiaError):
+        if management.default(name).version == version:
+            return
+        if switch is not None:
+            with suppress(PersiaError, OSError):
+                switch.undo()
+        management.forget(name, version)
 
 
 def _is_left(management: Management, name: str, version: str) -> bool:
@@ -91,11 +105,13 @@ def _is_left(management: Management, name: str, version: str) -> bool:
         return True
 
 
-def _give_way(management: Management, name: str, new: str, old: str) -> NoReturn:
+def _give_way(management: Management, name: str, new: str, old: str, switch: DenseSwitch | None) -> NoReturn:
     """Back to the old version, from one that has no worker left."""
     problem = f"{name} {new} lost all its workers (see model_log.log)"
     try:
         management.set_default(name, old)
+        if switch is not None:
+            switch.undo()
         management.forget(name, new)
     except PersiaError as error:
         raise PersiaError(f"{problem}, and {old} does not take its place again: {error}") from error

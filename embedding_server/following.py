@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
 from persia import _core
+from persia.dense_version import DenseChange
 from persia.formats.bounds import Bounds
 from persia.formats.checkpoint import Checkpoint, open_checkpoint
 from persia.formats.epoch_log import EpochLog
@@ -45,15 +46,16 @@ def make_updates(
     expiring: Expiring,
     non_finite: NonFiniteTally,
     checkpoint: Checkpoint | None,
+    on_dense: Callable[[Sequence[DenseChange]], None],
 ) -> UpdateThread:
-    """Not started. bounds: which packets the table's checkpoint has."""
+    """Not started. bounds: which packets the table's checkpoint has; on_dense: as for an EpochUpdater."""
     root = options.incremental_dir
     assert root is not None
     finder, pruner = Finder(root), _make_pruner(root, options)
     follower: Follower
     if options.epochs:
         builder = EpochBuilder(table, options.storage, options.place, root, bounds, expiring, non_finite, checkpoint)
-        follower = EpochUpdater(builder, EpochLog(root), finder, journal, bounds, pruner)
+        follower = EpochUpdater(builder, EpochLog(root), finder, journal, bounds, pruner, on_dense)
     else:
         applier = Applier(table, options.storage, options.place, expiring, non_finite)
         follower = Updater(applier, finder, journal, bounds, pruner)

@@ -26,9 +26,10 @@ class EmbeddingService:
         server.add(LOOKUP, _core.net.lookup_method(self._shard.lookups))
         server.add_unary(SHARD_STATUS, pb.StatusRequest, self.status)
 
-    def status(self, _request: pb.StatusRequest) -> pb.StatusResponse:
+    def status(self, request: pb.StatusRequest) -> pb.StatusResponse:
         """Also before the shard is ready."""
         response = self._shard.status()
+        response.dense.extend(self._shard.dense_epochs(request.dense))
         if self.stopping:  # calls that run are answered, and no new ones are asked for
             response.ready, response.state = False, "stopping"
         return response

@@ -5,11 +5,13 @@ from __future__ import annotations
 import logging
 import secrets
 import time
+from collections.abc import Iterable
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from persia import _core
 from persia.checkpoint_id import checkpoint_text
+from persia.dense_version import keyed_changes
 from persia.errors import CorruptFile
 from persia.formats.bounds import Bounds
 from persia.formats.checkpoint import Checkpoint, open_checkpoint
@@ -36,6 +38,9 @@ log = logging.getLogger(__name__)
 
 # An answer that gRPC would refuse to send is refused before it is made.
 MAX_NUMBERS = MAX_MESSAGE_BYTES // 4 - 1024
+# For how long the newest epoch that a version of a dense model may read is kept after somebody has asked about the version, who
+# asks again and again: so long a process may stand still.
+DENSE_SECONDS = 30.0
 # What lookups are told apart by in the metrics: from what one of a few ids takes to what nobody waits for.
 LOOKUP_SECONDS = (0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0)
 
@@ -146,7 +151,16 @@ class ShardServer:
         if journal is not None:
             self.state = f"catching up with {options.incremental_dir}"
             bounds = checkpoint.bounds if checkpoint else Bounds()
-            self._updates = following.make_updates(table, options, bounds, journal, self._expiring, self.non_finite, checkpoint)
+            self._updates = following.make_updates(
+                table,
+                options,
+                bounds,
+                journal,
+                self._expiring,
+                self.non_finite,
+                checkpoint,
+                lambda changes: self.lookups.set_dense(keyed_changes(changes)),
+            )
             self._updates.updater.catch_up()
             self._updates.start()
         self._expiring.sweep()
@@ -167,6 +181,18 @@ class ShardServer:
             self._updates.stop()
         if self._expiring is not None:
             self._expiring.stop()
+
+    def dense_epochs(self, versions: Iterable[pb.DenseVersion]) -> list[pb.DenseEpochs]:
+        """The epochs that versions of dense models may read, of which the newest ones stay readable for a while."""
+        if self.table is None:
+            return [pb.DenseEpochs() for _ in versions]
+        now, epochs = self.table.status(), []
+        for one in versions:
+            first, last = self.lookups.dense_run(one.model, one.version, now.epoch_low, now.epoch)
+            if 0 < last < now.epoch:
+                self.table.hold_epoch(last, DENSE_SECONDS)
+            epochs.append(pb.DenseEpochs(first=first, last=last))
+        return epochs
 
     def status(self) -> pb.StatusResponse:
         options, table, updater = self.options, self.table, self.updater

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import logging
-from collections.abc import Mapping
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -12,6 +11,7 @@ from typing import Any
 import msgspec
 
 from persia.checkpoint_id import checkpoint_name
+from persia.dense_version import DenseVersion
 from persia.routing.lookup import Lookup
 from persia.signature import SIGNATURE_FILE, Signature, read_signature
 from persia.torchserve.details import Details, FeatureDetails
@@ -26,9 +26,12 @@ _HASH_DIGITS = 16
 class ModelIdentity:
     """The name and version of a model, and a hash of its file, which is read when it is first asked for."""
 
-    def __init__(self, manifest: Mapping[str, Any], file: Path) -> None:
+    def __init__(self, context: Any, file: Path) -> None:
+        """context: TorchServe's, of a worker."""
+        manifest = context.manifest["model"]
         self.name = str(manifest.get("modelName", ""))
         self.version = str(manifest.get("modelVersion") or "1.0")
+        self.dense = DenseVersion(str(getattr(context, "model_name", None) or self.name), self.version)  # as it is served
         self._file = file
 
     @cached_property
@@ -63,6 +66,7 @@ def details_of(identity: ModelIdentity, lookup: Lookup | None, cached: bool = Fa
         details,
         table_versions=tuple(lookup.versions),
         checkpoint=checkpoint_name(checkpoint) if checkpoint else None,
+        epoch=lookup.epoch or None,
         new_ids=lookup.absent,
         wrong_dim=lookup.wrong_dim,
         missing_shards=tuple(lookup.missing_shards),

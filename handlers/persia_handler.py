@@ -80,7 +80,7 @@ class PersiaHandler(BaseHandler):  # type: ignore[misc]  # TorchServe has no typ
         torch.set_num_threads(settings["threads"])
         with_name_of_torchscript(context)
         super().initialize(context)
-        self.identity = ModelIdentity(context.manifest["model"], Path(self.model_pt_path))
+        self.identity = ModelIdentity(context, Path(self.model_pt_path))
         self.signature = read_archive_signature(Path(context.system_properties["model_dir"]))
         drop = settings["extra_features"] == "drop"
         check = SignatureCheck(self.signature, drop) if self.signature is not None else None
@@ -92,6 +92,7 @@ class PersiaHandler(BaseHandler):  # type: ignore[misc]  # TorchServe has no typ
             embedding_config=settings["embedding_config"],
             timeout=settings["timeout_ms"] / 1000,
             expects=self.signature.features if self.signature is not None else None,
+            dense=self.identity.dense,
         )
         self.timeout = settings["timeout_ms"] / 1000
         self.max_answer_mib = settings["max_answer_mib"]

@@ -32,8 +32,10 @@ class MiddlewareService:
         server.add_unary(MIDDLEWARE_STATUS, pb.MiddlewareStatusRequest, self.status)
         server.add_unary(DIRECTIONS, pb.DirectionsRequest, lambda _request: topology_of(router, self._config))
 
-    def status(self, _request: pb.MiddlewareStatusRequest) -> pb.MiddlewareStatusResponse:
+    def status(self, request: pb.MiddlewareStatusRequest) -> pb.MiddlewareStatusResponse:
         """Also while shards are missing."""
+        if request.dense.model:
+            self._router.native.watch_dense((request.dense.model, request.dense.version))
         ready, state = (False, "stopping") if self.stopping else readiness(self._router)
         response = pb.MiddlewareStatusResponse(
             ready=ready,

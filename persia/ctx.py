@@ -8,7 +8,7 @@ import threading
 import time
 import weakref
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import TracebackType
 from typing import Any, NamedTuple, Protocol, TypeVar
@@ -27,6 +27,7 @@ from persia.config import (
 )
 from persia.config.servers import address_problem
 from persia.config.slots_match import SlotLike
+from persia.dense_version import DenseVersion
 from persia.errors import DeadlineExceeded, InvalidInput, Unavailable
 from persia.prelude import remember_context
 from persia.routing.connecting import connect, route
@@ -90,6 +91,7 @@ class InferCtx:
         timeout: float | None = None,
         expects: Iterable[SlotLike] | None = None,
         options: RouterOptions | None = None,
+        dense: DenseVersion | None = None,
     ) -> None:
         """Nothing is connected yet: it does not matter what is started first.
 
@@ -105,6 +107,8 @@ class InferCtx:
             expects: The slots that lookups need, instead of those of the embedding config: persia.signature.FeatureSignature or
                 persia.config.Slot. Where the config that lookups go by has others, they raise ConfigError. More slots are fine.
             options: Of lookups, instead of what the global config says.
+            dense: The version of the dense model that gets the embeddings. Where servers follow epochs, rows are then of one
+                whose record names this version of the model, or no version of it.
 
         Raises:
             ConfigError: A config file is wrong, or the config that it routes by itself with has other slots than expected.
@@ -113,6 +117,8 @@ class InferCtx:
         path = global_config if global_config is not None else os.environ.get(GLOBAL_CONFIG_VARIABLE)
         config = load_global_config(path) if path else GlobalConfig()
         self._options = options or RouterOptions.of(config.embedding_worker_config, ClientSecurity(config.security))
+        if dense is not None:
+            self._options = replace(self._options, dense=dense)
         self._timeout = self._options.timeout if timeout is None else timeout
         if not self._timeout > 0:
             raise InvalidInput(f"expected a timeout over 0 seconds, got {timeout}")

@@ -1,7 +1,8 @@
-"""`epochs log|revert|hold|release|void`, for whoever looks after what is served."""
+"""`epochs log|revert|hold|release|void|dense`, for whoever looks after what is served."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import datetime as DateTime
 from pathlib import Path
 
@@ -34,8 +35,9 @@ def log_command(directory: Path, last: int) -> None:
         foreign = log.foreign_files()
     for record in log.history.records[-last:]:
         click.echo(_line(record))
+    dense = _dense_text(log.history.dense_at(log.newest))
     state = "held: packets wait for somebody to commit them" if log.history.held else "servers commit packets as they come"
-    click.echo(f"epoch {log.newest} with {len(log.history.packets)} packets; {state}")
+    click.echo(f"epoch {log.newest} with {len(log.history.packets)} packets, {dense}; {state}")
     if waiting:
         click.echo(f"{len(waiting)} packets are in no epoch, {waiting[0]} first")
     for name in foreign:
@@ -85,6 +87,29 @@ def void_command(directory: Path, packets: tuple[str, ...], why: str) -> None:
     _commit(directory, Draft(void=packets), why)
 
 
+@epochs.command("dense")
+@_directory
+@click.argument("versions", nargs=-1, required=True, metavar="MODEL=VERSION...")
+@_why
+def dense_command(directory: Path, versions: tuple[str, ...], why: str) -> None:
+    """Commit an epoch in DIRECTORY whose rows belong to these versions of dense models.
+
+    Such as ctr=8.0; with ctr= any version of the model goes with the rows.
+    """
+    with one_line_failures():
+        log = _read(directory)
+        dense = log.history.dense_with(dict(map(_named_version, versions)))
+        record = log.commit_after(log.newest, Draft(dense=dense), "operator", why)
+    click.echo(_line(record))
+
+
+def _named_version(text: str) -> tuple[str, str | None]:
+    model, equals, version = text.partition("=")
+    if not model or not equals:
+        raise InvalidInput(f"expected MODEL=VERSION, such as ctr=8.0, got {text!r}")
+    return model, version or None
+
+
 def _complete_packets(directory: Path) -> list[str]:
     """In the order of their names."""
     found = [path for shard in shard_directories(directory).values() for path in shard.iterdir()]
@@ -111,7 +136,14 @@ def _line(record: EpochRecord) -> str:
         f"returns to epoch {record.revert_to}" if record.revert_to is not None else "",
         f"adds {len(record.add)} packets, {record.add[0].packet} first" if record.add else "",
         f"voids {', '.join(record.void)}" if record.void else "",
+        "" if record.dense is None else _dense_text(record.dense),
         {True: "held", False: "released", None: ""}[record.hold],
         record.why,
     ]
     return f"{record.epoch}  {when}  {record.by}  {'; '.join(filter(None, said)) or 'begins'}"
+
+
+def _dense_text(dense: Mapping[str, str]) -> str:
+    """Which versions of dense models its rows belong to, in words."""
+    named = ", ".join(f"{model} {version}" for model, version in sorted(dense.items()))
+    return f"for {named}" if named else "for any dense model"

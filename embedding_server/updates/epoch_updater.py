@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import logging
 import time
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from persia.dense_version import DenseChange
 from persia.errors import CorruptFile, PersiaError
 from persia.formats.bounds import Bounds
 from persia.formats.committing import committed_packet
@@ -41,12 +43,17 @@ class EpochUpdater(Follower):
         journal: Journal,
         bounds: Bounds,
         pruner: Pruner | None = None,
+        on_dense: Callable[[Sequence[DenseChange]], None] = lambda changes: None,
     ) -> None:
-        """As a Follower."""
+        """As a Follower.
+
+        on_dense: called with what all records say of dense models, whenever that is more, before their epochs are built.
+        """
         super().__init__(finder, journal, bounds, pruner)
         self.ledger = Ledger(bounds)  # records say which files of a packet count, and not what an earlier run has applied
         self._builder, self._log = builder, epoch_log
         self._waiting: dict[str, Packet] = {}  # that were found, and are not in the current epoch, by their names in records
+        self._on_dense, self._dense_told = on_dense, 0
         self._stalled = ""
         self._stalled_since = 0.0
         self._blocked: StalledError | None = None
@@ -74,9 +81,16 @@ class EpochUpdater(Follower):
             self._try_to_commit()
         except CorruptFile as error:
             damage = error
+        self._tell_dense()
         blocked = self._build()
         self._settle()
         self._say_stalled(str(damage or blocked or ""))
+
+    def _tell_dense(self) -> None:
+        changes = self._log.history.dense_changes
+        if len(changes) != self._dense_told:
+            self._on_dense(changes)
+            self._dense_told = len(changes)
 
     # Committing.
 

@@ -11,8 +11,10 @@
 #include <vector>
 
 #include "arrays.hpp"
+#include "base/crc32c.hpp"
 #include "base/error.hpp"
 #include "base/hash.hpp"
+#include "batch.hpp"
 #include "bind.hpp"
 #include "exclusive.hpp"
 #include "files/row_files.hpp"
@@ -201,6 +203,14 @@ void files(nb::module_& module) {
             writer.finish(unix_seconds);
         },
         nb::arg("path"), nb::arg("blocks"), nb::arg("unix_seconds"), "As write_emb, for a packet file.");
+    module.def(
+        "crc32c",
+        [](nb::handle data, std::uint32_t before) {
+            const Buffer buffer(data, PyBUF_SIMPLE);
+            const Released released;
+            return crc32c(buffer.bytes(), before);
+        },
+        nb::arg("data"), nb::arg("before") = 0, "CRC-32C of the bytes, which follow others with the checksum `before`.");
 }
 
 }  // namespace persia::bind

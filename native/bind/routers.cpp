@@ -69,6 +69,11 @@ routing::RetryPolicy policy_of(double hedge_after, double wait_for_service, doub
     return {duration_of(hedge_after), duration_of(wait_for_service), duration_of(spin_for)};
 }
 
+// Of a version of a dense model: persia.dense_version.DenseVersion.key.
+using DenseKey = std::tuple<std::uint64_t, std::uint64_t>;
+
+wire::DenseId dense_id(const DenseKey& key) { return {std::get<0>(key), std::get<1>(key)}; }
+
 // A lookup that was begun; its batch lives as long.
 struct PyLookup {
     std::unique_ptr<Lookup> lookup;
@@ -121,13 +126,13 @@ void bind_routers(nb::module_& module) {
         .def("finish", finish_lookup);
     nb::class_<Router>(module, "Router")
         .def(nb::new_([](std::shared_ptr<Slots> slots, std::vector<std::shared_ptr<ReplicaSet>> shards, double hedge_after,
-                         double wait_for_service, double spin_for, bool zeros_for_missing_shards) {
-                 return std::make_shared<Router>(
-                     std::move(slots), std::move(shards),
-                     routing::RouterOptions{policy_of(hedge_after, wait_for_service, spin_for), zeros_for_missing_shards});
+                         double wait_for_service, double spin_for, bool zeros_for_missing_shards, DenseKey dense) {
+                 return std::make_shared<Router>(std::move(slots), std::move(shards),
+                                                 routing::RouterOptions{policy_of(hedge_after, wait_for_service, spin_for),
+                                                                        zeros_for_missing_shards, dense_id(dense)});
              }),
              nb::arg("slots"), nb::arg("shards"), nb::kw_only(), nb::arg("hedge_after"), nb::arg("wait_for_service"),
-             nb::arg("spin_for"), nb::arg("zeros_for_missing_shards") = false)
+             nb::arg("spin_for"), nb::arg("zeros_for_missing_shards") = false, nb::arg("dense") = DenseKey())
         .def("begin", begin_lookup, nb::arg("batch"), nb::arg("seconds"), nb::arg("min_epoch") = 0, nb::keep_alive<0, 1>(),
              nb::keep_alive<0, 2>())
         .def(
@@ -138,6 +143,21 @@ void bind_routers(nb::module_& module) {
                 self.settle({checkpoint_id, std::move(problem), std::move(known_starts)});
             },
             nb::arg("checkpoint_id"), nb::arg("problem"), nb::arg("known_starts").none())
+        .def(
+            "watch_dense", [](Router& self, DenseKey dense) { self.epochs().of(dense_id(dense)); }, nb::arg("dense"))
+        .def_prop_ro("watched_dense",
+                     [](Router& self) {
+                         std::vector<DenseKey> keys;
+                         for (const wire::DenseId& dense : self.epochs().watched())
+                             keys.emplace_back(dense.model, dense.version);
+                         return keys;
+                     })
+        .def(
+            "note_dense",
+            [](Router& self, DenseKey dense, std::uint64_t first, std::uint64_t last) {
+                self.epochs().note(dense_id(dense), {first, last});
+            },
+            nb::arg("dense"), nb::arg("first"), nb::arg("last"))
         .def_prop_ro("feature_counts", &Router::feature_counts, nb::rv_policy::reference_internal);
 }
 
@@ -173,7 +193,7 @@ std::uint32_t its_milliseconds(Clock::duration left) {
 
 std::shared_ptr<Forwarded> forward(const std::shared_ptr<ReplicaSet>& middleware, const DecodedBatch& batch, double seconds,
                                    double hedge_after, double wait_for_service, double spin_for,
-                                   const std::shared_ptr<IdSet>& config_ids, std::uint64_t min_epoch) {
+                                   const std::shared_ptr<IdSet>& config_ids, std::uint64_t min_epoch, const DenseKey& dense) {
     const Clock::time_point end = Clock::now() + duration_of(seconds);
     const auto turn = take_turn(middleware->turns(), batch.batch, end);
     const Released released;
@@ -183,6 +203,7 @@ std::shared_ptr<Forwarded> forward(const std::shared_ptr<ReplicaSet>& middleware
     request.ids = ids->view();
     request.timeout_ms = its_milliseconds(end - Clock::now());
     request.min_epoch = min_epoch;
+    request.dense = dense_id(dense);
     std::vector<routing::Call> calls;
     calls.emplace_back(middleware, kForward, wire::encode_forward_request(request, ids),
                        [&](std::span<const std::byte> bytes) { return why_no_answer(bytes, config_ids); });
@@ -232,7 +253,7 @@ void bind_forwarding(nb::module_& module) {
         .def_prop_ro("epoch", [](const Forwarded& self) { return self.response.facts().epoch; });
     module.def("forward", forward, nb::arg("middleware"), nb::arg("batch"), nb::kw_only(), nb::arg("seconds"),
                nb::arg("hedge_after"), nb::arg("wait_for_service"), nb::arg("spin_for"), nb::arg("config_ids").none(),
-               nb::arg("min_epoch") = 0);
+               nb::arg("min_epoch") = 0, nb::arg("dense") = DenseKey());
 }
 
 }  // namespace

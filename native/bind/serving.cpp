@@ -2,10 +2,12 @@
 #include <nanobind/stl/array.h>
 #include <nanobind/stl/shared_ptr.h>
 #include <nanobind/stl/string.h>
+#include <nanobind/stl/tuple.h>
 #include <nanobind/stl/vector.h>
 
 #include <memory>
 #include <string>
+#include <tuple>
 #include <utility>
 #include <vector>
 
@@ -62,6 +64,21 @@ void serving_methods(nb::module_& module) {
              nb::arg("features"))
         .def("open", &LookupContext::open, nb::arg("table"), nb::arg("checkpoint_id"), nb::keep_alive<1, 2>())
         .def("close", &LookupContext::close)
+        .def(
+            "set_dense",
+            [](LookupContext& self, const std::vector<std::tuple<std::uint64_t, std::uint64_t, std::uint64_t>>& changes) {
+                std::vector<serving::DenseEpochs::Change> all;
+                for (const auto& [epoch, model, version] : changes) all.push_back({epoch, {model, version}});
+                self.set_dense(serving::DenseEpochs(all));
+            },
+            nb::arg("changes"))
+        .def(
+            "dense_run",
+            [](const LookupContext& self, std::uint64_t model, std::uint64_t version, std::uint64_t low, std::uint64_t high) {
+                const wire::EpochRun run = self.dense()->newest_run({model, version}, low, high);
+                return std::make_tuple(run.first, run.last);
+            },
+            nb::arg("model"), nb::arg("version"), nb::arg("low"), nb::arg("high"))
         .def("set_state", &LookupContext::set_state, nb::arg("state"))
         .def_prop_ro("state", &LookupContext::state)
         .def("totals", &LookupContext::totals)

@@ -114,6 +114,9 @@ void table(nb::module_& module) {
         .def(nb::init<TableBuilder&>(), nb::arg("builder"), GilFree())
         .def("pin", &Table::pin)
         .def(
+            "hold_epoch", [](const Table& self, std::uint64_t epoch, double seconds) { self.hold_epoch(epoch, seconds); },
+            nb::arg("epoch"), nb::arg("seconds"))
+        .def(
             "pin_epoch", [](const Table& self, std::uint64_t epoch) { return self.pin_epoch(epoch).snapshot; },
             nb::arg("epoch"))
         .def(

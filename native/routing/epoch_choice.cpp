@@ -12,8 +12,8 @@ std::uint64_t newest_of(std::span<const EpochWindow::Range> windows, std::uint64
     return newest;
 }
 
-std::uint64_t newest_common(const std::vector<std::vector<EpochWindow::Range>>& shards) {
-    std::uint64_t epoch = ~std::uint64_t{0};
+std::uint64_t newest_common(const std::vector<std::vector<EpochWindow::Range>>& shards, std::uint64_t most) {
+    std::uint64_t epoch = most;
     for (std::size_t agreeing = 0, i = 0; agreeing < shards.size(); i = (i + 1) % shards.size()) {
         const std::uint64_t newest = newest_of(shards[i], epoch);
         if (newest == 0) return 0;
@@ -36,8 +36,23 @@ std::uint64_t EpochChoice::choose(std::span<const std::shared_ptr<ReplicaSet>> s
         if (any && usable.empty()) return 0;
         if (any) windows.push_back(std::move(usable));
     }
-    if (!windows.empty()) reached(newest_common(windows));
-    return std::max(last_.load(std::memory_order_relaxed), at_least);
+    if (!windows.empty()) reached(newest_to_read(windows));
+    const std::uint64_t last = last_.load(std::memory_order_relaxed);
+    return std::max(last == 0 ? first_to_read() : last, at_least);
+}
+
+std::uint64_t EpochChoice::newest_to_read(const std::vector<std::vector<EpochWindow::Range>>& windows) const {
+    if (!for_dense_) return newest_common(windows);
+    for (const wire::EpochRun& run : runs_.all()) {
+        const std::uint64_t epoch = newest_common(windows, run.last);
+        if (run.has(epoch)) return epoch;
+    }
+    return 0;
+}
+
+std::uint64_t EpochChoice::first_to_read() const {
+    const auto runs = runs_.all();
+    return runs.empty() ? 0 : runs.front().first;
 }
 
 void EpochChoice::reached(std::uint64_t epoch) {

@@ -1,4 +1,5 @@
-// The epoch that a router reads at: the newest one that every shard has, and never one before that of an earlier lookup.
+// The epoch that a router reads at: the newest one that every shard has, and never one before that of an earlier lookup. For a
+// version of a dense model it is the newest one of those that this version may read.
 //
 // Thread safety: any thread may call all of it.
 #pragma once
@@ -9,28 +10,43 @@
 #include <span>
 #include <vector>
 
+#include "routing/epoch_runs.hpp"
 #include "routing/replica_set.hpp"
 
 namespace persia::routing {
 
 class EpochChoice {
   public:
+    // for_dense: only epochs of runs that were noted are chosen.
+    explicit EpochChoice(bool for_dense = false) : for_dense_(for_dense) {}
+
     // 0: there is a shard whose servers follow no epochs, and none was chosen as long as all did; then each shard answers from
     // the newest rows that it has. Shards of which no server can be used have no say. Where no epoch is common to all, that of
-    // the lookup before is still the one to ask for, and whoever does not have it yet is waited for.
+    // the lookup before is still the one to ask for, and whoever does not have it yet is waited for. For a dense model that no
+    // lookup was for it is the first epoch of the newest run.
     std::uint64_t choose(std::span<const std::shared_ptr<ReplicaSet>> shards, std::uint64_t at_least);
 
     // A lookup has been answered from that epoch.
     void reached(std::uint64_t epoch);
 
+    // Epochs that the version of the dense model may read.
+    void note(const wire::EpochRun& run) { runs_.note(run); }
+    // Whether nobody has said an epoch that it may read.
+    bool may_read_none() const { return for_dense_ && runs_.empty(); }
+
   private:
+    std::uint64_t first_to_read() const;
+    std::uint64_t newest_to_read(const std::vector<std::vector<EpochWindow::Range>>& windows) const;
+
+    const bool for_dense_;
+    EpochRuns runs_;
     std::atomic<std::uint64_t> last_ = 0;
 };
 
 // The newest epoch, up to `most`, that one of the windows has; 0: there is none.
 std::uint64_t newest_of(std::span<const EpochWindow::Range> windows, std::uint64_t most);
 
-// The newest epoch that one of the windows of each shard has; 0: there is none. REQUIRES: there is a shard.
-std::uint64_t newest_common(const std::vector<std::vector<EpochWindow::Range>>& shards);
+// The newest epoch, up to `most`, that one of the windows of each shard has; 0: there is none. REQUIRES: there is a shard.
+std::uint64_t newest_common(const std::vector<std::vector<EpochWindow::Range>>& shards, std::uint64_t most = ~std::uint64_t{0});
 
 }  // namespace persia::routing

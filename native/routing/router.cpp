@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <chrono>
 #include <cstdio>
+#include <thread>
 #include <utility>
 
 #include "base/error.hpp"
@@ -18,6 +19,12 @@ constexpr char kLookup[] = "/persia.v1.EmbeddingServer/Lookup";
 constexpr char kCheckpoints[] = "expected rows of one checkpoint, got rows of several: the servers are being restarted";
 constexpr char kEpochs[] =
     "expected rows of one epoch, got rows of several: some servers have not the epoch that all others have";
+constexpr char kNoEpochToRead[] =
+    "expected an epoch whose record names this version of the dense model, got none on the servers: commit one, or ask with "
+    "the "
+    "version that the newest record names";
+// How often a lookup looks whether there is an epoch by now.
+constexpr std::chrono::milliseconds kLook{5};
 constexpr double kLongest = 1e6;  // seconds: more than anybody waits
 
 Clock::duration duration_of(double seconds) {
@@ -42,7 +49,8 @@ std::string checkpoint_name(std::uint64_t id) {
 Router::Router(std::shared_ptr<const Slots> slots, std::vector<std::shared_ptr<ReplicaSet>> shards,
                const RouterOptions& options)
     : slots_(std::move(slots)), shards_(std::move(shards)), options_(options), counts_(names_of(*slots_)),
-      turns_(AskingTurns::kBytesForServer * shards_.size()), settled_(std::make_shared<const Settled>()) {}
+      epochs_(options.dense), turns_(AskingTurns::kBytesForServer * shards_.size()),
+      settled_(std::make_shared<const Settled>()) {}
 
 void Router::settle(Settled settled) {
     auto now = std::make_shared<const Settled>(std::move(settled));
@@ -56,13 +64,13 @@ std::shared_ptr<const Settled> Router::settled() const {
 }
 
 std::unique_ptr<Lookup> Router::begin(const Batch& batch, double seconds, std::shared_ptr<grpc::MemoryBudget> budget,
-                                      AskingTurns::Turn turn, std::uint64_t min_epoch) const {
+                                      AskingTurns::Turn turn, std::uint64_t min_epoch, const wire::DenseId& dense) const {
     // What is left when a shard is given up must do for an answer without it.
     const Clock::time_point end =
         Clock::now() + duration_of(options_.zeros_for_missing_shards ? kShareWithout * seconds : seconds);
     Plan plan = make_plan(batch, *slots_, static_cast<std::uint32_t>(std::min<std::size_t>(shards_.size(), kMaxShards + 1)));
-    std::unique_ptr<Lookup> lookup(
-        new Lookup(shared_from_this(), std::move(turn), std::move(plan), end, std::move(budget), min_epoch));
+    std::unique_ptr<Lookup> lookup(new Lookup(shared_from_this(), std::move(turn), std::move(plan), end, std::move(budget),
+                                              min_epoch, dense.is_said() ? dense : options_.dense));
     lookup->make_room();
     lookup->ask();
     return lookup;
@@ -99,9 +107,9 @@ bool Router::can_do_without(const CallError& error) const {
 }
 
 Lookup::Lookup(std::shared_ptr<const Router> router, AskingTurns::Turn turn, Plan plan, Clock::time_point end,
-               std::shared_ptr<grpc::MemoryBudget> budget, std::uint64_t min_epoch)
+               std::shared_ptr<grpc::MemoryBudget> budget, std::uint64_t min_epoch, const wire::DenseId& dense)
     : router_(std::move(router)), turn_(std::move(turn)), plan_(std::make_shared<const Plan>(std::move(plan))), end_(end),
-      budget_(std::move(budget)), min_epoch_(min_epoch) {
+      budget_(std::move(budget)), min_epoch_(min_epoch), dense_(dense), choice_(router_->epochs_.of(dense)) {
     for (std::size_t i = 0; i < plan_->shards.size(); ++i) {
         const PlannedRequest& request = plan_->shards[i];
         if (const std::size_t size = request.view().answer_size(); size != 0) asked_.push_back({i, size, request.parts.size()});
@@ -125,7 +133,7 @@ void Lookup::make_room() {
 
 void Lookup::ask() {
     const auto count = static_cast<std::uint32_t>(plan_->shards.size());
-    epoch_ = router_->epochs_.choose(router_->shards_, min_epoch_);
+    epoch_ = choice_->choose(router_->shards_, min_epoch_);
     std::vector<Call> calls;
     calls.reserve(asked_.size());
     for (Asked& asked : asked_) {
@@ -141,7 +149,7 @@ void Lookup::ask() {
             return router_->why_no_answer(asked, asked.response);
         };
         calls.emplace_back(router_->shards_[asked.shard], kLookup,
-                           wire::encode_lookup_request(place, plan_->shards[asked.shard].view(), plan_, epoch_),
+                           wire::encode_lookup_request(place, plan_->shards[asked.shard].view(), plan_, epoch_, dense_),
                            std::move(check), AnswerMemory{budget_, wire::most_response_bytes(asked.parts, asked.answer_size)},
                            epoch_);
     }
@@ -160,7 +168,9 @@ LookupResult Lookup::finish(const OnWait& on_wait) {
             // Servers may have been started anew while they were asked, some before and some after they were.
             const bool one_checkpoint = are_of_one_checkpoint();
             if (one_checkpoint && are_of_one_epoch()) break;
-            if (!may_ask_again) throw grpc::CallFailed({grpc::Code::unavailable, one_checkpoint ? kEpochs : kCheckpoints});
+            if (one_checkpoint) wait_for_epoch_to_read(first, on_wait);
+            if (!may_ask_again)
+                throw grpc::CallFailed({grpc::Code::unavailable, one_checkpoint ? why_not_of_one_epoch() : kCheckpoints});
         }
         ask();
     }
@@ -185,11 +195,12 @@ bool Lookup::take_answers(bool may_ask_again) {
             asked_[i].answered = true;
             const wire::LookupFacts& facts = asked_[i].response.facts();
             call.answered_by().epochs().note(facts.server_start, {facts.epoch_low, facts.epoch_high});
+            choice_->note(facts.dense_run);
         }
         if (!call.has_error()) continue;
         const CallError& error = call.error();
         if (may_ask_again && epoch_ != 0 && error.status.code == grpc::Code::unavailable &&
-            router_->epochs_.choose(router_->shards_, min_epoch_) != epoch_) {
+            choice_->choose(router_->shards_, min_epoch_) != epoch_) {
             return false;
         }
         const auto settled = router_->settled();
@@ -221,10 +232,21 @@ bool Lookup::are_of_one_epoch() {
         if (epoch == 0) epoch = facts.epoch;
         if (facts.epoch != epoch || epoch == 0) return false;
     }
-    if (epoch_ == 0) router_->epochs_.reached(epoch);
+    if (epoch_ == 0) choice_->reached(epoch);
     epoch_ = epoch;
     return true;
 }
+
+// A record that names the version of the dense model may have been committed a moment ago.
+void Lookup::wait_for_epoch_to_read(Clock::time_point since, const OnWait& on_wait) const {
+    const Clock::time_point until = std::min(since + router_->options_.retry.wait_for_service, end_);
+    while (choice_->may_read_none() && Clock::now() < until) {
+        std::this_thread::sleep_for(kLook);
+        if (on_wait.look) on_wait.look();
+    }
+}
+
+const char* Lookup::why_not_of_one_epoch() const { return choice_->may_read_none() ? kNoEpochToRead : kEpochs; }
 
 LookupResult Lookup::assemble() {
     const std::size_t shards = plan_->shards.size();

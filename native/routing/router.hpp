@@ -14,7 +14,7 @@
 #include "plan/plan.hpp"
 #include "routing/ask.hpp"
 #include "routing/asking_turns.hpp"
-#include "routing/epoch_choice.hpp"
+#include "routing/epoch_choices.hpp"
 #include "table/feature_counts.hpp"
 #include "wire/lookup.hpp"
 
@@ -23,6 +23,7 @@ namespace persia::routing {
 struct RouterOptions {
     RetryPolicy retry;
     bool zeros_for_missing_shards = false;  // instead of an error
+    wire::DenseId dense = {};               // of lookups that name none
 };
 
 // Which servers' answers count. The watch over the servers decides it (settle), and a lookup only reads it.
@@ -82,13 +83,15 @@ class Lookup {
     };
 
     Lookup(std::shared_ptr<const Router> router, AskingTurns::Turn turn, Plan plan, Clock::time_point end,
-           std::shared_ptr<grpc::MemoryBudget> budget, std::uint64_t min_epoch);
+           std::shared_ptr<grpc::MemoryBudget> budget, std::uint64_t min_epoch, const wire::DenseId& dense);
 
     void make_room();
     void ask();
     bool take_answers(bool may_ask_again);
     bool are_of_one_checkpoint() const;
     bool are_of_one_epoch();
+    void wait_for_epoch_to_read(Clock::time_point since, const OnWait& on_wait) const;
+    const char* why_not_of_one_epoch() const;
     LookupResult assemble();
 
     const std::shared_ptr<const Router> router_;
@@ -97,7 +100,9 @@ class Lookup {
     const Clock::time_point end_;
     const std::shared_ptr<grpc::MemoryBudget> budget_;  // null: there is none
     const std::uint64_t min_epoch_;
-    std::uint64_t epoch_ = 0;  // that is asked for, and then that of the answers
+    const wire::DenseId dense_;                  // not said: any epoch will do
+    const std::shared_ptr<EpochChoice> choice_;  // of the dense model's version
+    std::uint64_t epoch_ = 0;                    // that is asked for, and then that of the answers
     std::shared_ptr<const Room> room_;
     std::vector<Asked> asked_;  // those shards that have something to answer
     std::optional<Asking> asking_;
@@ -117,10 +122,15 @@ class Router : public std::enable_shared_from_this<Router> {
 
     // Plans the lookup, and sends the requests. seconds: how long it may take. budget: holds the memory of the tensors and of
     // the shards' answers; null: there is no budget. turn: ends with the last answer.
-    // min_epoch: the rows are to be of that epoch or a later one. Throws InvalidInput, FeatureError and
-    // TooLarge for a batch that does not fit the slots or a limit, and grpc::CallFailed if the tensors do not fit the budget.
+    // min_epoch: the rows are to be of that epoch or a later one. dense: and of one that this version of a dense model may
+    // read; not said: the router's own. Throws InvalidInput, FeatureError and TooLarge for a batch that does not fit the slots
+    // or a limit, and grpc::CallFailed if the tensors do not fit the budget.
     std::unique_ptr<Lookup> begin(const Batch& batch, double seconds, std::shared_ptr<grpc::MemoryBudget> budget = nullptr,
-                                  AskingTurns::Turn turn = {}, std::uint64_t min_epoch = 0) const;
+                                  AskingTurns::Turn turn = {}, std::uint64_t min_epoch = 0,
+                                  const wire::DenseId& dense = {}) const;
+
+    // Of the versions of dense models that ask here.
+    EpochChoices& epochs() { return epochs_; }
 
     // For those who begin lookups in this process, and whom nobody else keeps from beginning too many at once.
     AskingTurns& turns() { return turns_; }
@@ -143,7 +153,7 @@ class Router : public std::enable_shared_from_this<Router> {
     const std::vector<std::shared_ptr<ReplicaSet>> shards_;
     const RouterOptions options_;
     mutable FeatureCounts counts_;
-    mutable EpochChoice epochs_;
+    mutable EpochChoices epochs_;
     AskingTurns turns_;
     mutable std::mutex mutex_;
     std::shared_ptr<const Settled> settled_;

@@ -77,7 +77,7 @@ grpc::OutgoingMessage ForwardMethod::answer(grpc::ServerCall& call, const grpc::
     grpc::Reservation planning;
     reserve(call, planning, kPlanFactor * message.size());
     const Batch batch = decode(request);
-    const auto lookup = router_->begin(batch, seconds, planning.budget(), {}, request.min_epoch);
+    const auto lookup = router_->begin(batch, seconds, planning.budget(), {}, request.min_epoch, request.dense);
     const auto stop_for_nobody = [&] {
         if (call.has_ended()) throw grpc::CallFailed({Code::cancelled, "nobody waits for the answer any more"});
     };

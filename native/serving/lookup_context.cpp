@@ -25,6 +25,17 @@ std::string LookupContext::state() const {
     return state_;
 }
 
+void LookupContext::set_dense(DenseEpochs dense) {
+    auto now = std::make_shared<const DenseEpochs>(std::move(dense));
+    const std::lock_guard lock(mutex_);
+    dense_.swap(now);
+}
+
+std::shared_ptr<const DenseEpochs> LookupContext::dense() const {
+    const std::lock_guard lock(mutex_);
+    return dense_;
+}
+
 void LookupContext::count(std::span<const RequestPart> parts, const Misses& misses, std::span<const RunMisses> by_part) {
     std::uint64_t signs = 0;
     for (std::size_t i = 0; i < parts.size(); ++i) {

@@ -4,12 +4,14 @@
 #include <atomic>
 #include <cstddef>
 #include <cstdint>
+#include <memory>
 #include <mutex>
 #include <span>
 #include <string>
 #include <vector>
 
 #include "serving/call_counts.hpp"
+#include "serving/dense_epochs.hpp"
 #include "table/feature_counts.hpp"
 #include "table/shard_request.hpp"
 #include "table/table.hpp"
@@ -40,6 +42,10 @@ class LookupContext {
     void set_state(std::string state);
     std::string state() const;
 
+    // Which epochs versions of dense models may read. Said before the newest of these epochs can be read.
+    void set_dense(DenseEpochs dense);
+    std::shared_ptr<const DenseEpochs> dense() const;
+
     const wire::ShardPlace& place() const { return place_; }
     std::uint64_t server_start() const { return server_start_; }
     std::size_t max_numbers() const { return max_numbers_; }
@@ -69,6 +75,7 @@ class LookupContext {
     FeatureCounts features_;
     mutable std::mutex mutex_;
     std::string state_ = "starting";
+    std::shared_ptr<const DenseEpochs> dense_ = std::make_shared<const DenseEpochs>();
 };
 
 }  // namespace persia::serving

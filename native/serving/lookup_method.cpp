@@ -72,9 +72,7 @@ grpc::OutgoingMessage LookupMethod::answer(grpc::ServerCall& call, const grpc::R
     numbers->values = std::make_unique_for_overwrite<float[]>(size);
     thread_local std::vector<RunMisses> by_part;
     {
-        const Table::Pinned pinned = table.pin_epoch(request.epoch());  // not held until a slow caller has taken its answer
-        facts.epoch_low = pinned.epoch_low;
-        facts.epoch_high = pinned.epoch_high;
+        const Table::Pinned pinned = pin(table, request, facts);  // not held until a slow caller has taken its answer
         if (pinned.snapshot == nullptr) return wire::encode_lookup_response(facts, {}, {}, nullptr);
         facts.version = pinned.snapshot->version();
         facts.epoch = pinned.snapshot->epoch();
@@ -85,6 +83,25 @@ grpc::OutgoingMessage LookupMethod::answer(grpc::ServerCall& call, const grpc::R
         wire::encode_lookup_response(facts, by_part, std::as_bytes(std::span(numbers->values.get(), size)), numbers);
     if (by_part.capacity() > kKeptMisses) by_part = {};
     return reply;
+}
+
+// The epoch that is asked for, if the table has it and the dense model of the request may read it; null: not so. Where none is
+// asked for, it is the newest one that this may read. The facts say what there is.
+Table::Pinned LookupMethod::pin(const Table& table, const wire::LookupRequest& request, wire::LookupFacts& facts) const {
+    Table::Pinned pinned = table.pin_epoch(request.epoch());
+    facts.epoch_low = pinned.epoch_low;
+    facts.epoch_high = pinned.epoch_high;
+    if (!request.dense().is_said() || pinned.epoch_high == 0) return pinned;
+    const auto dense = context_->dense();  // after the epochs, for it is said before them
+    facts.dense_run = dense->newest_run(request.dense(), pinned.epoch_low, pinned.epoch_high);
+    if (request.epoch() != 0) {
+        if (!dense->may_read(request.dense(), request.epoch())) pinned.snapshot = nullptr;
+    } else if (facts.dense_run.last == 0) {
+        pinned.snapshot = nullptr;
+    } else if (facts.dense_run.last != pinned.epoch_high) {
+        pinned = table.pin_epoch(facts.dense_run.last);
+    }
+    return pinned;
 }
 
 const Table& LookupMethod::open_table() const {

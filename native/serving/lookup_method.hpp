@@ -5,6 +5,7 @@
 
 #include "grpc/server_call.hpp"
 #include "serving/lookup_context.hpp"
+#include "wire/lookup.hpp"
 
 namespace persia::serving {
 
@@ -19,6 +20,7 @@ class LookupMethod final : public grpc::Method {
   private:
     grpc::OutgoingMessage answer(grpc::ServerCall& call, const grpc::ReceivedMessage& message);
     const Table& open_table() const;
+    Table::Pinned pin(const Table& table, const wire::LookupRequest& request, wire::LookupFacts& facts) const;
 
     const std::shared_ptr<LookupContext> context_;
 };

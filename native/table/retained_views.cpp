@@ -15,8 +15,13 @@ void RetainedViews::clear(Dropped& dropped) {
 RetainedViews::View RetainedViews::find(std::uint64_t epoch, Clock::time_point now) {
     const auto found = std::ranges::find_if(kept_, [&](const Kept& kept) { return kept.view->epoch() == epoch; });
     if (found == kept_.end()) return nullptr;
-    found->asked = now;
+    found->asked = std::max(found->asked, now);
     return found->view;
+}
+
+void RetainedViews::hold(std::uint64_t epoch, Clock::time_point until) {
+    const auto found = std::ranges::find_if(kept_, [&](const Kept& kept) { return kept.view->epoch() == epoch; });
+    if (found != kept_.end()) found->asked = std::max(found->asked, until);
 }
 
 void RetainedViews::trim(const Snapshot& current, Clock::time_point now, Dropped& dropped) {

@@ -37,6 +37,9 @@ class RetainedViews {
     // The view of an epoch, which now has been asked for; null: there is none.
     View find(std::uint64_t epoch, Clock::time_point now);
 
+    // Keeps the view of an epoch, if there is one, as if it were asked for up to then.
+    void hold(std::uint64_t epoch, Clock::time_point until);
+
     // Gives up what is not to be kept beside the current snapshot.
     void trim(const Snapshot& current, Clock::time_point now, Dropped& dropped);
 

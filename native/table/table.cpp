@@ -72,6 +72,12 @@ Table::Pinned Table::pin_epoch(std::uint64_t epoch) const {
     return pinned;
 }
 
+void Table::hold_epoch(std::uint64_t epoch, double seconds) const {
+    const auto held = std::chrono::duration_cast<RetainedViews::Clock::duration>(std::chrono::duration<double>(seconds));
+    const std::lock_guard lock(state_->mutex);
+    state_->retained.hold(epoch, RetainedViews::Clock::now() + held);
+}
+
 // REQUIRES: the mutex is held.
 std::uint64_t Table::oldest_epoch() const {
     return state_->retained.empty() ? state_->current->epoch() : state_->retained.oldest();

@@ -64,6 +64,9 @@ class Table {
     // As pin(), of an epoch; 0: of the current one.
     Pinned pin_epoch(std::uint64_t epoch) const;
 
+    // An epoch before the current one can be read for so many more seconds, as far as memory goes.
+    void hold_epoch(std::uint64_t epoch, double seconds) const;
+
     // Makes the layer the newest, in the current epoch; returns its version. REQUIRES: the layer has this table's row storage
     // (else InvalidInput).
     std::uint64_t publish(Layer&& layer);

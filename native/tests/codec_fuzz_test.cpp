@@ -12,7 +12,6 @@
 #include <iterator>
 #include <memory>
 #include <new>
-#include <random>
 #include <string>
 #include <vector>
 
@@ -22,6 +21,7 @@
 #include "batch/id_part.hpp"
 #include "check.hpp"
 #include "files/row_files.hpp"
+#include "spoiling.hpp"
 
 namespace {
 
@@ -77,54 +77,36 @@ class Mutator {
     explicit Mutator(const std::vector<Bytes>& seeds) : seeds_(seeds) {}
 
     Bytes next() {
-        Bytes bytes = seeds_[below(seeds_.size())];
-        for (std::size_t n = 1 + below(3); n > 0 && !bytes.empty(); --n) mutate(bytes);
+        Bytes bytes = seeds_[spoiler_.below(seeds_.size())];
+        for (std::size_t n = 1 + spoiler_.below(3); n > 0 && !bytes.empty(); --n) mutate(bytes);
         return bytes;
     }
 
   private:
-    std::size_t below(std::size_t limit) { return static_cast<std::size_t>(random_() % limit); }
-
     // Half of the places near the start, where the lengths of everything else are.
     std::size_t place(const Bytes& bytes) {
-        return below(2) == 0 ? below(std::min<std::size_t>(bytes.size(), 64)) : below(bytes.size());
+        return spoiler_.below(spoiler_.below(2) == 0 ? std::min<std::size_t>(bytes.size(), 64) : bytes.size());
     }
 
     void mutate(Bytes& bytes) {
         const std::size_t at = place(bytes);
-        switch (below(8)) {
+        switch (spoiler_.below(8)) {
             case 0:
-                bytes[at] ^= std::byte{1} << static_cast<int>(below(8));
-                break;
-            case 1:
-                bytes[at] = static_cast<std::byte>(random_());
-                break;
-            case 2:
-                bytes.resize(at);
-                break;
-            case 3:
-                bytes.insert(bytes.begin() + static_cast<std::ptrdiff_t>(at), 1 + below(9),
-                             static_cast<std::byte>(random_() % 3));
-                break;
-            case 4: {
-                const std::size_t count = std::min(bytes.size() - at, 1 + below(9));
-                bytes.erase(bytes.begin() + static_cast<std::ptrdiff_t>(at),
-                            bytes.begin() + static_cast<std::ptrdiff_t>(at + count));
-                break;
-            }
-            case 5:
                 inflate<std::uint32_t>(bytes, at);
                 break;
-            case 6:
+            case 1:
                 inflate<std::uint64_t>(bytes, at);
                 break;
-            default: {
-                const Bytes& other = seeds_[below(seeds_.size())];
-                const std::size_t from = below(other.size()),
-                                  count = std::min({other.size() - from, bytes.size() - at, 1 + below(40)});
+            case 2: {
+                const Bytes& other = seeds_[spoiler_.below(seeds_.size())];
+                const std::size_t from = spoiler_.below(other.size()),
+                                  count = std::min({other.size() - from, bytes.size() - at, 1 + spoiler_.below(40)});
                 std::copy_n(other.begin() + static_cast<std::ptrdiff_t>(from), count,
                             bytes.begin() + static_cast<std::ptrdiff_t>(at));
+                break;
             }
+            default:
+                spoiler_.spoil(bytes, at);
         }
     }
 
@@ -140,17 +122,12 @@ class Mutator {
                             static_cast<T>(old * 2),
                             static_cast<T>(old << 16),
                             T{0}};
-        store(bytes.data() + at, values[below(std::size(values))]);
+        store(bytes.data() + at, values[spoiler_.below(std::size(values))]);
     }
 
     const std::vector<Bytes>& seeds_;
-    std::mt19937_64 random_{20'240'229};
+    Spoiler spoiler_{20'240'229};
 };
-
-std::size_t mutants() {
-    const char* text = std::getenv("PERSIA_FUZZ_MUTANTS");
-    return text != nullptr ? std::strtoul(text, nullptr, 10) : 80'000;
-}
 
 // Uses everything that a decoded batch points at.
 void check_batch(const Batch& batch, std::size_t& sum) {
@@ -217,7 +194,7 @@ void fuzz_files(const std::vector<Bytes>& seeds, std::size_t factor, Read&& read
     const std::string path = "/proc/self/fd/" + std::to_string(fd);
     Outcome outcome;
     Mutator mutator(seeds);
-    const std::size_t total = mutants();
+    const std::size_t total = fuzz_mutants(80'000);
     for (std::size_t i = 0; i < total + seeds.size(); ++i) {
         const Bytes bytes = i < seeds.size() ? seeds[i] : mutator.next();
         CHECK(::ftruncate(fd, 0) == 0);
@@ -247,7 +224,7 @@ void fuzz_batches(const std::vector<Bytes>& seeds, std::size_t factor, Decode&& 
     for (const Bytes& seed : seeds) one(seed);
     CHECK(outcome.accepted == seeds.size());
     Mutator mutator(seeds);
-    const std::size_t total = mutants();
+    const std::size_t total = fuzz_mutants(80'000);
     for (std::size_t i = 0; i < total; ++i) one(mutator.next());
     std::printf("  %zu accepted, %zu refused\n", outcome.accepted, outcome.refused);
     CHECK(outcome.accepted > seeds.size() && outcome.refused > total / 4);

@@ -5,14 +5,13 @@
 #include <sys/epoll.h>
 
 #include <cstdio>
-#include <random>
 #include <string>
 #include <vector>
 
 #include "check.hpp"
 #include "http/server_connection.hpp"
 #include "memory_transport.hpp"
-#include "spoiled_requests.hpp"
+#include "spoiling.hpp"
 
 using namespace persia::http;
 using persia::fuzz_mutants;
@@ -40,16 +39,14 @@ const std::vector<std::string>& seeds() {
     return all;
 }
 
-class Mutator {
+class Mutator : public persia::Spoiler {
   public:
-    explicit Mutator(std::uint64_t seed) : random_(seed) {}
-
-    std::size_t below(std::size_t limit) { return static_cast<std::size_t>(random_() % limit); }
+    using Spoiler::Spoiler;
 
     std::string next() {
         std::string bytes = seeds()[below(seeds().size())];
         if (below(4) == 0) bytes += seeds()[below(seeds().size())];
-        for (std::size_t n = below(4); n > 0 && !bytes.empty(); --n) spoil(bytes);
+        for (std::size_t n = below(4); n > 0 && !bytes.empty(); --n) mutate(bytes);
         return bytes;
     }
 
@@ -80,39 +77,28 @@ class Mutator {
                                                "\"",
                                                "\r\nContent-Length : 3"};
 
-    void spoil(std::string& bytes) {
+    void mutate(std::string& bytes) {
         const std::size_t at = below(bytes.size());
         const std::size_t line = std::min(bytes.find("\r\n", at), bytes.size());
         switch (below(8)) {
             case 0:
-                bytes[at] = static_cast<char>(random_());
-                break;
-            case 1:
-                bytes[at] = static_cast<char>(bytes[at] ^ (1 << below(8)));
-                break;
-            case 2:
-                bytes.resize(at);
-                break;
-            case 3:
-                bytes.erase(at, 1 + below(4));
-                break;
-            case 4:
                 bytes.insert(at, kPhrases[below(std::size(kPhrases))]);
                 break;
-            case 5:
+            case 1:
                 bytes.insert(line, kPhrases[below(std::size(kPhrases))]);
                 break;
-            case 6:  // a part again
+            case 2:  // a part again
                 bytes.insert(at, bytes.substr(at, 1 + below(40)));
                 break;
-            default: {
+            case 3: {
                 const std::string& other = seeds()[below(seeds().size())];
                 bytes.insert(at, other.substr(below(other.size()), 1 + below(60)));
+                break;
             }
+            default:
+                spoil(bytes, at);
         }
     }
-
-    std::mt19937_64 random_;
 };
 
 // Answers each request, and notes how it was understood.

@@ -6,13 +6,13 @@
 #include <cstdlib>
 #include <cstring>
 #include <initializer_list>
-#include <random>
 #include <span>
 #include <string_view>
 #include <utility>
 #include <vector>
 
 #include "grpc/message.hpp"
+#include "spoiling.hpp"
 
 namespace persia {
 
@@ -60,12 +60,10 @@ class Shifted {
     std::size_t by_;
 };
 
-// Changes messages in a few places, mostly where tags and lengths are. The seed is fixed.
-class MessageMutator {
+// Changes messages in a few places, mostly where tags and lengths are.
+class MessageMutator : public Spoiler {
   public:
-    explicit MessageMutator(std::uint64_t seed) : random_(seed) {}
-
-    std::size_t below(std::size_t limit) { return static_cast<std::size_t>(random_() % limit); }
+    using Spoiler::Spoiler;
 
     Bytes spoiled(Bytes bytes) {
         for (std::size_t n = below(4); n > 0 && !bytes.empty(); --n) mutate(bytes);
@@ -74,40 +72,25 @@ class MessageMutator {
 
   private:
     void mutate(Bytes& bytes) {
-        const std::size_t at = below(2) == 0 ? below(std::min<std::size_t>(bytes.size(), 24)) : below(bytes.size());
+        const std::size_t at = below(below(2) == 0 ? std::min<std::size_t>(bytes.size(), 24) : bytes.size());
         const auto here = bytes.begin() + static_cast<std::ptrdiff_t>(at);
-        const std::size_t count = std::min(bytes.size() - at, 1 + below(12));
         switch (below(7)) {
-            case 0:
-                bytes[at] ^= std::byte{1} << static_cast<int>(below(8));
-                break;
-            case 1:
-                bytes[at] = static_cast<std::byte>(random_());
-                break;
-            case 2:
-                bytes.resize(at);
-                break;
-            case 3:
-                bytes.insert(here, 1 + below(9), static_cast<std::byte>(random_()));
-                break;
-            case 4:
-                bytes.erase(here, here + static_cast<std::ptrdiff_t>(count));
-                break;
-            case 5: {  // fields, maybe, a second time
-                const Bytes copy(here, here + static_cast<std::ptrdiff_t>(count));
+            case 0: {  // fields, maybe, a second time
+                const Bytes copy(here, here + static_cast<std::ptrdiff_t>(std::min(bytes.size() - at, 1 + below(12))));
                 bytes.insert(bytes.end(), copy.begin(), copy.end());
                 break;
             }
-            default: {  // what varints go wrong with
+            case 1: {  // what varints go wrong with
                 static constexpr std::string_view kEnds[] = {
                     "ffffffff0f", "ffffffffffffffffff01", "80808080808080808080", "8000", "00", "7f", "ffffffff07"};
                 const Bytes varint = bytes_of_hex(kEnds[below(std::size(kEnds))]);
                 bytes.insert(here, varint.begin(), varint.end());
+                break;
             }
+            default:
+                spoil(bytes, at);
         }
     }
-
-    std::mt19937_64 random_;
 };
 
 }  // namespace persia

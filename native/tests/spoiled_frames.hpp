@@ -1,20 +1,18 @@
 // Conversations of HTTP/2 as bytes, spoiled in many ways: in their bytes, and as frames.
 #pragma once
 
-#include <cstdint>
-#include <random>
 #include <string>
 #include <string_view>
 #include <utility>
 #include <vector>
 
+#include "spoiling.hpp"
+
 namespace persia::grpc {
 
-class FrameMutator {
+class FrameMutator : public Spoiler {
   public:
-    explicit FrameMutator(std::uint64_t seed) : random_(seed) {}
-
-    std::size_t below(std::size_t limit) { return static_cast<std::size_t>(random_() % limit); }
+    using Spoiler::Spoiler;
 
     // preface: bytes before the first frame.
     std::string spoiled(std::string_view conversation, std::size_t preface) {
@@ -43,7 +41,7 @@ class FrameMutator {
         return frames;
     }
 
-    char any() { return static_cast<char>(random_()); }
+    char some_byte() { return static_cast<char>(any()); }
 
     void set_length(std::string& one) {
         const std::size_t size = one.size() - kHead;
@@ -67,7 +65,7 @@ class FrameMutator {
                 break;
             }
             case 3:
-                one[below(3)] = any();  // another length
+                one[below(3)] = some_byte();  // another length
                 break;
             case 4:
                 frames.erase(here);
@@ -80,7 +78,7 @@ class FrameMutator {
                 break;
             case 7:  // another body, of a right length
                 for (std::size_t n = 1 + below(4); n > 0; --n) {
-                    if (one.size() > kHead) one[kHead + below(one.size() - kHead)] = any();
+                    if (one.size() > kHead) one[kHead + below(one.size() - kHead)] = some_byte();
                 }
                 break;
             case 8:
@@ -90,9 +88,9 @@ class FrameMutator {
             case 9: {  // one of its own
                 std::string made(kHead, '\0');
                 made[3] = static_cast<char>(below(12));
-                made[4] = any();
+                made[4] = some_byte();
                 made[8] = static_cast<char>(below(10));
-                for (std::size_t n = below(20); n > 0; --n) made += any();
+                for (std::size_t n = below(20); n > 0; --n) made += some_byte();
                 set_length(made);
                 frames.insert(here, made);
                 break;
@@ -110,25 +108,12 @@ class FrameMutator {
 
     void spoil_bytes(std::string& bytes) {
         const std::size_t at = below(bytes.size());
-        switch (below(5)) {
-            case 0:
-                bytes[at] = static_cast<char>(bytes[at] ^ (1 << below(8)));
-                break;
-            case 1:
-                bytes[at] = any();
-                break;
-            case 2:
-                bytes.resize(at);
-                break;
-            case 3:
-                bytes.erase(at, 1 + below(12));
-                break;
-            default:
-                bytes.insert(at, bytes.substr(below(bytes.size()), below(40)));
+        if (below(5) == 0) {
+            bytes.insert(at, bytes.substr(below(bytes.size()), below(40)));
+        } else {
+            spoil(bytes, at);
         }
     }
-
-    std::mt19937_64 random_;
 };
 
 }  // namespace persia::grpc

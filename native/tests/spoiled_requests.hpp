@@ -2,10 +2,8 @@
 #pragma once
 
 #include <algorithm>
-#include <cstdlib>
 #include <cstring>
 #include <memory>
-#include <random>
 #include <span>
 #include <string>
 #include <vector>
@@ -14,6 +12,7 @@
 #include "base/half.hpp"
 #include "batches.hpp"
 #include "plan/plan.hpp"
+#include "spoiling.hpp"
 #include "tables.hpp"
 
 namespace persia {
@@ -70,13 +69,11 @@ inline std::vector<Wire> valid_requests() {
 
 class Mutator {
   public:
-    Mutator() : seeds_(valid_requests()) {}
-
     Wire next() {
-        Wire wire = seeds_[below(seeds_.size())];
-        for (std::size_t n = below(4); n > 0; --n) {
+        Wire wire = seeds_[spoiler_.below(seeds_.size())];
+        for (std::size_t n = spoiler_.below(4); n > 0; --n) {
             // Half of the time in the parts, which say what everything else is.
-            const std::size_t column = below(2) == 0 ? 0 : below(kColumns);
+            const std::size_t column = spoiler_.below(2) == 0 ? 0 : spoiler_.below(kColumns);
             static constexpr std::size_t sizes[kColumns] = {4, 8, 4, 2};
             mutate(wire.columns[column], sizes[column], column == 0 ? 24 : sizes[column]);
         }
@@ -84,49 +81,39 @@ class Mutator {
     }
 
   private:
-    std::size_t below(std::size_t limit) { return static_cast<std::size_t>(random_() % limit); }
-
     void mutate(Bytes& bytes, std::size_t field, std::size_t item) {
         if (bytes.empty()) {
-            bytes.resize(item * below(3));
+            bytes.resize(item * spoiler_.below(3));
             return;
         }
-        const std::size_t at = below(bytes.size());
+        const std::size_t at = spoiler_.below(bytes.size());
         const std::size_t begin = at / item * item, end = std::min(bytes.size(), begin + item);
         const auto start = bytes.begin() + static_cast<std::ptrdiff_t>(begin);
         const auto stop = bytes.begin() + static_cast<std::ptrdiff_t>(end);
-        switch (below(8)) {
-            case 0:
-                bytes[at] ^= std::byte{1} << static_cast<int>(below(8));
-                break;
-            case 1:
-                bytes[at] = static_cast<std::byte>(random_());
-                break;
-            case 2:
-                bytes.resize(at);
-                break;
-            case 3:  // an item less
+        switch (spoiler_.below(8)) {
+            case 0:  // an item less
                 bytes.erase(start, stop);
                 break;
-            case 4: {  // an item twice
+            case 1: {  // an item twice
                 const Bytes copy(start, stop);
                 bytes.insert(start, copy.begin(), copy.end());
                 break;
             }
-            case 5:
-                bytes.insert(start, 1 + below(9), static_cast<std::byte>(random_() % 3));
-                break;
-            default: {  // a number that is small, or at an end
+            case 2:
+            case 3: {  // a number that is small, or at an end
                 static constexpr std::uint64_t values[] = {0, 1, 2, 3, 4, 7, 65'535, 65'536, 0x7fffffff, 0xffffffff, ~0ULL};
-                const std::uint64_t value = values[below(std::size(values))];
+                const std::uint64_t value = values[spoiler_.below(std::size(values))];
                 const std::size_t place = at / field * field;
                 std::memcpy(bytes.data() + place, &value, std::min(field, bytes.size() - place));
+                break;
             }
+            default:
+                spoiler_.spoil(bytes, at);
         }
     }
 
-    std::mt19937_64 random_{20'240'501};
-    std::vector<Wire> seeds_;
+    Spoiler spoiler_{20'240'501};
+    std::vector<Wire> seeds_ = valid_requests();
 };
 
 // The rows that valid_requests() asks for, most of them; small whole numbers, so that sums are the same in any order.
@@ -176,11 +163,6 @@ inline Bytes naive_answer(const Snapshot& snapshot, const RequestView& request, 
     }
     if (misses.absent + misses.wrong_dim == 0) by_part.clear();
     return out;
-}
-
-inline std::size_t fuzz_mutants(std::size_t usual) {
-    const char* wanted = std::getenv("PERSIA_FUZZ_MUTANTS");
-    return wanted == nullptr ? usual : std::strtoull(wanted, nullptr, 10);
 }
 
 }  // namespace persia

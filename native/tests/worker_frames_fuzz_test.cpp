@@ -3,14 +3,13 @@
 // sets how many mutants there are.
 #include <cstdio>
 #include <cstring>
-#include <random>
 #include <string>
 #include <vector>
 
 #include "base/error.hpp"
 #include "check.hpp"
 #include "inference/worker_frames.hpp"
-#include "spoiled_requests.hpp"
+#include "spoiling.hpp"
 
 using namespace persia::inference;
 using persia::fuzz_mutants;
@@ -42,45 +41,35 @@ const std::vector<std::string>& seeds() {
     return all;
 }
 
-class Mutator {
+class Mutator : public persia::Spoiler {
   public:
-    explicit Mutator(std::uint64_t seed) : random_(seed) {}
-
-    std::size_t below(std::size_t limit) { return static_cast<std::size_t>(random_() % limit); }
+    using Spoiler::Spoiler;
 
     std::string next() {
         std::string bytes = seeds()[below(seeds().size())];
-        for (std::size_t n = below(4); n > 0 && !bytes.empty(); --n) spoil(bytes);
+        for (std::size_t n = below(4); n > 0 && !bytes.empty(); --n) mutate(bytes);
         return bytes;
     }
 
   private:
-    void spoil(std::string& bytes) {
+    void mutate(std::string& bytes) {
         static constexpr std::uint32_t kNumbers[] = {0,     1,      0xffffffff, 0x7fffffff,    0x80000000,
                                                      1'000, 10'001, 16 << 20,   (16 << 20) + 1};
         const std::size_t at = below(bytes.size());
         switch (below(6)) {
             case 0:
-                bytes[at] = static_cast<char>(random_());
-                break;
-            case 1:
-                bytes.resize(at);
-                break;
-            case 2:
-                bytes.erase(at, 1 + below(8));
-                break;
-            case 3:
                 bytes.insert(at, bytes.substr(at, 1 + below(60)));
                 break;
-            case 4:
+            case 1:
                 bytes.insert(at, number(kNumbers[below(std::size(kNumbers))]));
                 break;
-            default:
+            case 2:
                 bytes.replace(at, 4, number(kNumbers[below(std::size(kNumbers))]));
+                break;
+            default:
+                spoil(bytes, at);
         }
     }
-
-    std::mt19937_64 random_;
 };
 
 // What was read, in words; and whether it ended in a refusal.

@@ -10,7 +10,7 @@ namespace persia::wire {
 namespace {
 
 namespace request {
-enum Field : std::uint32_t { batch = 1, ids = 2, timeout_ms = 3, min_epoch = 4 };
+enum Field : std::uint32_t { batch = 1, ids = 2, timeout_ms = 3, min_epoch = 4, dense_model = 5, dense_version = 6 };
 }
 
 namespace response {
@@ -34,6 +34,8 @@ grpc::OutgoingMessage encode_forward_request(const ForwardRequest& values, std::
     MessageWriter message(std::move(owner));
     message.varint(request::timeout_ms, values.timeout_ms);
     message.varint(request::min_epoch, values.min_epoch);
+    message.fixed64(request::dense_model, values.dense.model);
+    message.fixed64(request::dense_version, values.dense.version);
     message.lend(request::batch, values.batch, 1);
     message.lend(request::ids, values.ids, 1);
     return message.take();
@@ -55,6 +57,12 @@ ForwardRequest decode_forward_request(std::span<const std::byte> message) {
                 break;
             case tag_of(request::min_epoch, WireType::varint):
                 values.min_epoch = fields.varint();
+                break;
+            case tag_of(request::dense_model, WireType::fixed64):
+                values.dense.model = fields.fixed64();
+                break;
+            case tag_of(request::dense_version, WireType::fixed64):
+                values.dense.version = fields.fixed64();
                 break;
         }
     }

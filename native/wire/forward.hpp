@@ -12,6 +12,7 @@
 
 #include "grpc/message.hpp"
 #include "table/snapshot.hpp"
+#include "wire/dense_id.hpp"
 #include "wire/protobuf.hpp"
 
 namespace persia::wire {
@@ -24,6 +25,7 @@ struct ForwardRequest {
     std::span<const std::byte> ids = {};    // its ids alone
     std::uint32_t timeout_ms = 0;           // 0: not said
     std::uint64_t min_epoch = 0;            // 0: any
+    DenseId dense = {};                     // that is asked for
 };
 
 // Lends the ids. owner: of them.

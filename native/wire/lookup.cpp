@@ -18,7 +18,9 @@ enum Field : std::uint32_t {
     sum_samples = 5,
     shard_index = 6,
     shard_count = 7,
-    epoch = 8
+    epoch = 8,
+    dense_model = 9,
+    dense_version = 10
 };
 }
 
@@ -33,7 +35,9 @@ enum Field : std::uint32_t {
     checkpoint_id = 9,
     epoch = 10,
     epoch_low = 11,
-    epoch_high = 12
+    epoch_high = 12,
+    dense_first = 13,
+    dense_last = 14
 };
 }
 
@@ -47,9 +51,11 @@ void expect_whole(const char* name, const ColumnView<T>& column) {
 }  // namespace
 
 grpc::OutgoingMessage encode_lookup_request(const ShardPlace& place, const RequestView& columns,
-                                            std::shared_ptr<const void> owner, std::uint64_t epoch) {
+                                            std::shared_ptr<const void> owner, std::uint64_t epoch, const DenseId& dense) {
     MessageWriter message(std::move(owner));
     message.varint(request::epoch, epoch);
+    message.fixed64(request::dense_model, dense.model);
+    message.fixed64(request::dense_version, dense.version);
     message.varint(request::shard_index, place.index);
     message.varint(request::shard_count, place.count);
     message.column(request::signs, columns.signs);
@@ -71,6 +77,12 @@ LookupRequest::LookupRequest(std::span<const std::byte> message) {
                 break;
             case tag_of(request::epoch, WireType::varint):
                 epoch_ = fields.varint();
+                break;
+            case tag_of(request::dense_model, WireType::fixed64):
+                dense_.model = fields.fixed64();
+                break;
+            case tag_of(request::dense_version, WireType::fixed64):
+                dense_.version = fields.fixed64();
                 break;
             case tag_of(request::parts, WireType::bytes):
                 parts_ = ColumnView<RequestPart>(fields.bytes());
@@ -115,6 +127,8 @@ grpc::OutgoingMessage encode_lookup_response(const LookupFacts& facts, std::span
     message.varint(response::epoch, facts.epoch);
     message.varint(response::epoch_low, facts.epoch_low);
     message.varint(response::epoch_high, facts.epoch_high);
+    message.varint(response::dense_first, facts.dense_run.first);
+    message.varint(response::dense_last, facts.dense_run.last);
     message.fixed64(response::server_start, facts.server_start);
     message.fixed64(response::checkpoint_id, facts.checkpoint_id);
     message.bytes(response::misses, std::as_bytes(by_part));
@@ -123,7 +137,7 @@ grpc::OutgoingMessage encode_lookup_response(const LookupFacts& facts, std::span
 }
 
 std::size_t most_response_bytes(std::size_t parts, std::size_t numbers) {
-    constexpr std::size_t kFacts = 128;  // and the heads of the columns
+    constexpr std::size_t kFacts = 160;  // and the heads of the columns
     return kFacts + parts * sizeof(RunMisses) + numbers * sizeof(float);
 }
 
@@ -154,6 +168,12 @@ LookupResponse::LookupResponse(std::span<const std::byte> message) {
                 break;
             case tag_of(response::epoch_high, WireType::varint):
                 facts_.epoch_high = fields.varint();
+                break;
+            case tag_of(response::dense_first, WireType::varint):
+                facts_.dense_run.first = fields.varint();
+                break;
+            case tag_of(response::dense_last, WireType::varint):
+                facts_.dense_run.last = fields.varint();
                 break;
             case tag_of(response::misses, WireType::bytes):
                 misses_ = fields.bytes();

@@ -193,6 +193,8 @@ def write_emb(path: _Path, blocks: _Blocks) -> None:
     """Writes the file whole or not at all. blocks: signs (n) and contiguous rows (n, dim), least recently used first."""
 
 def write_inc(path: _Path, blocks: _Blocks, unix_seconds: int) -> None: ...
+def crc32c(data: Buffer, before: int = 0) -> int:
+    """CRC-32C of the bytes, which follow others whose checksum is `before`."""
 
 # Routing
 

@@ -180,6 +180,16 @@ class LookupContext:
         """From now on, lookups are answered."""
     def close(self) -> None:
         """From now on, they are not."""
+    def set_dense(self, changes: Sequence[tuple[int, int, int]]) -> None:
+        """Which epochs versions of dense models may read; said before the newest of these epochs can be read.
+
+        changes: (epoch, model, version) in the order of epochs; from that epoch on records name this version, 0: none.
+        """
+    def dense_run(self, model: int, version: int, low: int, high: int) -> tuple[int, int]:
+        """The newest epochs in a row that a version may read, of which one is from low to high: the first and the last one.
+
+        (0, 0): there is none.
+        """
     def set_state(self, state: str) -> None:
         """What the shard does, in words: for those who ask before it is open."""
     @property

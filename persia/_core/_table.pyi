@@ -161,6 +161,8 @@ class Table:
     def pin(self) -> Snapshot: ...
     def pin_epoch(self, epoch: int) -> Snapshot | None:
         """As pin(), of an epoch, 0 for the current one; None: the table does not have it."""
+    def hold_epoch(self, epoch: int, seconds: float) -> None:
+        """An epoch before the current one can be read for so much longer, as far as memory goes."""
     def publish(self, layer: Layer) -> int:
         """Makes the layer the newest version, at once and as a whole, and returns the version."""
     def begin_epoch(self, layer: Layer, epoch: int, onto: int) -> int:

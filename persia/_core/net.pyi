@@ -201,8 +201,12 @@ class Router:
         wait_for_service: float,
         spin_for: float,
         zeros_for_missing_shards: bool = False,
+        dense: tuple[int, int] = (0, 0),
     ) -> None:
-        """Seconds, as RouterOptions has them. slots: by which ids become signs; shards: in order."""
+        """Seconds, as RouterOptions has them. slots: by which ids become signs; shards: in order.
+
+        dense: the key of the version of a dense model that lookups are for; zeros: of none.
+        """
     def begin(self, batch: Batch, seconds: float, min_epoch: int = 0) -> Lookup:
         """Waits for its turn, and sends what is to be asked. InvalidInput, TooLarge, Overloaded.
 
@@ -216,6 +220,13 @@ class Router:
             problem: Why there is no such checkpoint; empty: there is.
             known_starts: The server_start of those that count; None: of all.
         """
+    def watch_dense(self, dense: tuple[int, int]) -> None:
+        """Somebody looks up here for this version of a dense model, or will."""
+    @property
+    def watched_dense(self) -> list[tuple[int, int]]:
+        """Those for which somebody has looked up of late."""
+    def note_dense(self, dense: tuple[int, int], first: int, last: int) -> None:
+        """A server has said which epochs a version of a dense model may read; zeros: none."""
     @property
     def feature_counts(self) -> FeatureCounts: ...
 
@@ -260,6 +271,7 @@ def forward(
     spin_for: float,
     config_ids: IdSet | None,
     min_epoch: int = 0,
+    dense: tuple[int, int] = (0, 0),
 ) -> Forwarded:
     """Has a middleware look up a batch, and waits for its answer.
 
@@ -272,6 +284,7 @@ def forward(
         spin_for: How long at most who waits stays awake.
         config_ids: Embedding configs by which answers may be; None: any.
         min_epoch: The answer is to be of it or of a later one.
+        dense: As for a Router.
 
     Raises:
         Unavailable: No middleware answers.

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 import zlib
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -25,6 +26,7 @@ _MAX_BYTES = 64 << 20
 _Count = Annotated[int, Meta(ge=0, le=2**63 - 1)]
 _Epoch = Annotated[int, Meta(ge=1, le=2**63 - 1)]
 _Crc32 = Annotated[str, Meta(pattern=r"^[0-9a-f]{8}\Z")]
+_Name = Annotated[str, Meta(min_length=1, max_length=1000)]
 _Label = Annotated[str, Meta(pattern=r"^s[0-9]{1,18}/inc_[0-9]+\Z")]
 
 
@@ -61,12 +63,15 @@ class CommittedPacket(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 class Draft(msgspec.Struct, frozen=True, kw_only=True):
     """What a record is to say. `revert_to` goes with none of the other two.
 
+    `dense`: the versions of dense models that belong to the epoch, by their names; a model that is not named goes with any
+    epoch. None: as in the epoch before, or in that of `revert_to`.
     `hold`: from here on no server commits packets of its own accord, or (False) they do again; None: as before.
     """
 
     add: tuple[CommittedPacket, ...] = ()
     void: tuple[str, ...] = ()
     revert_to: int | None = None
+    dense: Mapping[str, str] | None = None
     hold: bool | None = None
 
 
@@ -81,6 +86,7 @@ class EpochRecord(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True,
     add: tuple[CommittedPacket, ...] = ()
     void: tuple[_Label, ...] = ()
     revert_to: _Count | None = None
+    dense: dict[_Name, _Name] | None = None
     hold: bool | None = None
     why: str = ""
 

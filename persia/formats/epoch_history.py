@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Set
+from bisect import bisect
+from collections.abc import Mapping, Set
+
+from persia.dense_version import DenseChange
 
 from .epoch import CommittedPacket, EpochRecord
 
@@ -25,6 +28,7 @@ class EpochHistory:
         self.records: list[EpochRecord] = []
         self.packets: Packets = {}  # of the newest epoch
         self.held = False  # whether packets wait to be committed by somebody who knows what belongs together
+        self.dense_changes: list[DenseChange] = []  # in the order of epochs
         self._taken_back: list[_Changes] = []  # for each record: makes of its epoch the one before
         self._void: set[str] = set()
         self._named: dict[str, set[str]] = {}  # packets, and those of their files, of which any record has said anything
@@ -40,6 +44,7 @@ class EpochHistory:
         changes = self._changes(record)
         self._taken_back.append({name: self.packets.get(name) for name in changes})
         _apply(changes, self.packets)
+        self._follow_dense(record)
         self.records.append(record)
         self.held = self.held if record.hold is None else record.hold
         for added in record.add:
@@ -56,6 +61,16 @@ class EpochHistory:
             _apply(changes, packets)
         return packets
 
+    def dense_at(self, epoch: int) -> Mapping[str, str]:
+        """The versions of dense models that belong to an epoch, by their names; any version of others does."""
+        changes = bisect(self.dense_changes, epoch, key=lambda change: change[0])
+        return self.dense_changes[changes - 1][1] if changes else {}
+
+    def dense_with(self, changes: Mapping[str, str | None]) -> dict[str, str]:
+        """The versions of dense models in the newest epoch, with other ones for some models; None: any."""
+        changed = {**self.dense_at(self.newest), **changes}
+        return {model: version for model, version in changed.items() if version is not None}
+
     def is_named(self, name: str) -> bool:
         """Whether any record has said anything of a packet."""
         return name in self._named
@@ -68,6 +83,14 @@ class EpochHistory:
         if not self.is_named(name):
             return True
         return name in self.packets and files > self._named[name]
+
+    def _follow_dense(self, record: EpochRecord) -> None:
+        now = self.dense_at(self.newest)
+        named: Mapping[str, str] | None = record.dense
+        if named is None and record.revert_to is not None:
+            named = self.dense_at(record.revert_to)
+        if named is not None and named != now:
+            self.dense_changes.append((record.epoch, named))
 
     def _changes(self, record: EpochRecord) -> _Changes:
         """A packet that a record voids does not come back with a return to an earlier epoch, only when it is added again."""

@@ -13,16 +13,19 @@ from .stored import StoredArray
 __all__ = ["keyed_table", "numbered_table"]
 
 
-def numbered_table(name: str, rows: StoredArray, *, guess: bool = True) -> SourceTable:
-    """A table whose ids are the numbers of its rows. REQUIRES: rows is (n, dim) of floats."""
+def numbered_table(name: str, *arrays: StoredArray, guess: bool = True) -> SourceTable:
+    """A table whose ids are the numbers of its rows, in one array or several. REQUIRES: all are (n, dim) of the same floats."""
+    first = arrays[0]
 
     def blocks() -> Iterator[Block]:
         begin = 0
-        for part in rows.parts(rows_of_block(rows.row_bytes)):
-            yield np.arange(begin, begin + len(part), dtype=np.uint64), floats_of(part, rows.dtype)
-            begin += len(part)
+        for array in arrays:
+            for part in array.parts(rows_of_block(array.row_bytes)):
+                yield np.arange(begin, begin + len(part), dtype=np.uint64), floats_of(part, array.dtype)
+                begin += len(part)
 
-    return SourceTable(name, rows.shape[0], rows.shape[1], "rows", blocks, conversion_of(rows.dtype), guess)
+    count = sum(array.shape[0] for array in arrays)
+    return SourceTable(name, count, first.shape[1], "rows", blocks, conversion_of(first.dtype), guess)
 
 
 def keyed_table(name: str, parts: list[tuple[StoredArray, StoredArray]]) -> SourceTable:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -17,6 +18,7 @@ from persia.config import load_embedding_config
 from .formats import FORMATS, open_source
 from .importing import import_tables
 from .proposing import CONFIG, MAP, propose
+from .recorded import compare_recorded
 from .report import REPORT, ImportReport
 from .source import Source
 from .table_map import load_table_map
@@ -26,6 +28,8 @@ __all__ = ["import_command"]
 
 _FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
 _DIRECTORY = click.Path(file_okay=False, path_type=Path)
+MOST_UNITS = 1  # two systems may add up the rows of a bag in different orders
+
 _json = click.option("--json", "as_json", is_flag=True, help="Print the report as one JSON object.")
 
 
@@ -39,12 +43,19 @@ def import_command() -> None:
 
 @import_command.command("verify")
 @click.argument("checkpoint", type=click.Path(exists=True, file_okay=False, path_type=Path))
+@click.option("--against", type=_FILE, help="An .npz file of vectors that the other system looked up; compares them, too.")
+@click.option("--embedding-config", type=_FILE, help="Of the servers, for --against.  [default: $PERSIA_EMBEDDING_CONFIG]")
 @_json
-def verify(checkpoint: Path, as_json: bool) -> None:
+def verify(checkpoint: Path, against: Path | None, embedding_config: Path | None, as_json: bool) -> None:
     """Read all rows of an imported CHECKPOINT, and compare them with what its report says. Exits with 1 if they differ."""
     with one_line_failures(), _progress() as progress:
+        compared = compare_recorded(checkpoint, load_embedding_config(embedding_config), against) if against else []
         report = verify_import(checkpoint, progress)
     _print(report, checkpoint, as_json, "are those that were imported")
+    for slot in compared:
+        facts = f"{slot.different} of {slot.numbers} numbers differ, by {slot.units} units of float16 at most"
+        click.echo(f"{slot.slot}: {facts}", err=as_json)
+    sys.exit(1 if any(slot.units > MOST_UNITS for slot in compared) else 0)
 
 
 def _command(format: str) -> click.Command:

@@ -12,15 +12,25 @@ __all__ = ["FORMATS", "Format", "open_source"]
 
 
 class Format(NamedTuple):
-    """`module` is one beside this file; `help` says what SOURCE is."""
+    """`module` and the name of its function that opens a source; `help` says what SOURCE is."""
 
     module: str
     help: str
+    function: str = "open_source"
 
 
 FORMATS = {
+    "dynamicemb": Format("ranked_files", "A directory of NVIDIA dynamicemb's dump.", "open_dynamicemb"),
+    "hugectr": Format(
+        "hugectr_files", "A directory of HugeCTR: sparse models of HPS, collections, or SparseOperationKit's dump."
+    ),
     "numpy": Format("numpy_files", "A directory with rows.npy and perhaps ids.npy, or with one such directory for each table."),
+    "parquet": Format("parquet_files", "A file of ids and vectors, a directory of them, or such a directory for each table."),
     "safetensors": Format("safetensors_files", "A file of safetensors, or a directory of them."),
+    "tensorflow": Format(
+        "tensorflow_files", "A TensorFlow checkpoint: its .index, or the directory with it, such as a SavedModel."
+    ),
+    "tfra": Format("ranked_files", "A directory of the FileSystemSaver of TensorFlow Recommenders Addons.", "open_tfra"),
     "torch": Format(
         "torch_files", "A file of torch.save with a state_dict: nn.Embedding, nn.EmbeddingBag, TorchRec unsharded."
     ),
@@ -32,6 +42,6 @@ FORMATS = {
 
 def open_source(format: str, path: Path) -> Source:
     """What lies in `path`, by the format of that name. Raises CorruptFile, InvalidInput, NotFound, OSError."""
-    module = import_module(f"{__package__}.{FORMATS[format].module}")
-    source: Source = module.open_source(path)
+    chosen = FORMATS[format]
+    source: Source = getattr(import_module(f"{__package__}.{chosen.module}"), chosen.function)(path)
     return source

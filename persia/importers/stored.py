@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
@@ -20,13 +20,17 @@ __all__ = ["StoredArray", "read_exactly"]
 
 @dataclass(frozen=True)
 class StoredArray:
-    """An array (rows, dim) in C order, or (rows), whose first byte is `byte`. `crc32` is that of all of it, if known."""
+    """An array (rows, dim) in C order, or (rows), whose first byte is `byte`.
+
+    `checksum` is that of all of it, if one is known, and `checksum_of` goes on with one over more bytes.
+    """
 
     path: Path
     byte: int
     dtype: str
     shape: tuple[int, ...]
-    crc32: int | None = None
+    checksum: int | None = None
+    checksum_of: Callable[[bytes, int], int] = zlib.crc32
 
     @property
     def row_bytes(self) -> int:
@@ -45,18 +49,18 @@ class StoredArray:
 
     def parts(self, rows: int) -> Iterator[npt.NDArray[Any]]:
         """All of it, so many rows at a time, as it lies in the file. Raises CorruptFile, OSError."""
-        crc = 0
+        found = 0
         with self.path.open("rb") as file:
             file.seek(self.byte)
             for begin in range(0, self.shape[0], rows):
                 count = min(rows, self.shape[0] - begin)
                 data = read_exactly(file, self.path, count * self.row_bytes)
-                if self.crc32 is not None:
-                    crc = zlib.crc32(data, crc)
+                if self.checksum is not None:
+                    found = self.checksum_of(data, found)
                 yield np.frombuffer(data, dtype_of(self.dtype)).reshape(count, *self.shape[1:])
-        if self.crc32 is not None and crc != self.crc32:
-            expected = f"{self.bytes} bytes with the CRC-32 {self.crc32:08x}"
-            raise CorruptFile(str(self.path), expected, f"bytes with {crc:08x}", self.byte)
+        if self.checksum is not None and found != self.checksum:
+            expected = f"{self.bytes} bytes with the checksum {self.checksum:08x}"
+            raise CorruptFile(str(self.path), expected, f"bytes with {found:08x}", self.byte)
 
     def whole(self) -> npt.NDArray[Any]:
         """All of it at once: for arrays that are small."""

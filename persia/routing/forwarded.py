@@ -14,14 +14,13 @@ from persia.routing.per_process import PerProcess
 from persia.rpc.prober import Health, Probe
 from persia.rpc.service import Service
 from persia.rpc.wire import MIDDLEWARE_STATUS
+from persia.v1 import embedding_pb2
 from persia.v1 import middleware_pb2 as pb
 
 __all__ = ["MiddlewareClient", "OnProbe"]
 
 # A middleware, and how long a call may take.
 OnProbe = Callable[[_core.net.Replica, float], None]
-
-_NOTHING = pb.MiddlewareStatusRequest().SerializeToString()
 
 
 class MiddlewareClient:
@@ -69,6 +68,7 @@ class MiddlewareClient:
                 spin_for=self.options.stay_awake,
                 config_ids=None if self._expected_slots is None else self._expected_slots.met,
                 min_epoch=min_epoch,
+                dense=self.options.dense_key,
             )
         except PersiaError:
             self._raise_if_refused()
@@ -109,9 +109,11 @@ class MiddlewareClient:
 
     def _make_probe(self, on_probe: OnProbe | None) -> Probe:
         expected_slots = self._expected_slots
+        model, version = self.options.dense_key
+        request = pb.MiddlewareStatusRequest(dense=embedding_pb2.DenseVersion(model=model, version=version)).SerializeToString()
 
         def probe(replica: _core.net.Replica, seconds: float) -> Health:
-            status = pb.MiddlewareStatusResponse.FromString(replica.call(MIDDLEWARE_STATUS, _NOTHING, seconds))
+            status = pb.MiddlewareStatusResponse.FromString(replica.call(MIDDLEWARE_STATUS, request, seconds))
             refused = expected_slots.compare(status.embedding_config_id, status.embedding_config) if expected_slots else ""
             if status.ready and not refused and on_probe is not None:
                 on_probe(replica, seconds)

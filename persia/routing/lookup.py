@@ -13,6 +13,7 @@ import numpy.typing as npt
 
 from persia import _core
 from persia.config.global_config import EmbeddingWorkerConfig
+from persia.dense_version import DenseVersion
 from persia.feature_lookup import FeatureLookup
 from persia.rpc.prober import WatchTimes
 from persia.security import ClientSecurity
@@ -45,7 +46,13 @@ class RouterOptions:
     mixed_checkpoints: str = "old"  # or "error", as the config file has it
     security: ClientSecurity | None = None  # None: in plain text, and without a token
     watch: WatchTimes = field(default_factory=WatchTimes)
+    dense: DenseVersion | None = None  # for which lookups are: rows are of epochs that name it; None: of any
     bypass_rest: float = 0.5  # that lookups go to the middleware after an embedding server could not be asked
+
+    @property
+    def dense_key(self) -> tuple[int, int]:
+        """Of `dense`, for the native core; zeros where there is none."""
+        return (0, 0) if self.dense is None else self.dense.key
 
     @classmethod
     def of(cls, config: EmbeddingWorkerConfig, security: ClientSecurity | None = None) -> RouterOptions:

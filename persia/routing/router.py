@@ -104,6 +104,15 @@ class Router:
             self._next_report = now + _REPORT_SECONDS
             self.reporter.look()
 
+    def watched_dense(self) -> list[tuple[int, int]]:
+        """The keys of the versions of dense models for which somebody looks up here."""
+        return [] if self._native is None else self._native.watched_dense
+
+    def note_dense(self, dense: tuple[int, int], first: int, last: int) -> None:
+        """A server has said which epochs one of them may read."""
+        if self._native is not None:
+            self._native.note_dense(dense, first, last)
+
     def why_not_ready(self) -> str:
         """What is missing before a lookup can be answered; empty: nothing. One shard will do where others may be zeros."""
         if self.options.zeros_for_missing_shards and any(shard.usable for shard in self.shards):
@@ -135,6 +144,7 @@ class Router:
             self.options,
             None if self._known_starts is None else self._is_known_start,
             self.checkpoint_choice.settle,
+            self,
         )
         options = self.options
         self._native = _core.net.Router(
@@ -144,6 +154,7 @@ class Router:
             wait_for_service=options.wait_for_shard,
             spin_for=options.stay_awake,
             zeros_for_missing_shards=options.zeros_for_missing_shards,
+            dense=options.dense_key,
         )
         self.checkpoint_choice.attach(shards)
         return _Opened(shards, self._native)

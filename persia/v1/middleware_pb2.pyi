@@ -7,18 +7,22 @@ from typing import ClassVar as _ClassVar, Iterable as _Iterable, Mapping as _Map
 DESCRIPTOR: _descriptor.FileDescriptor
 
 class ForwardRequest(_message.Message):
-    __slots__ = ("batch", "ids", "timeout_ms", "min_epoch", "padding")
+    __slots__ = ("batch", "ids", "timeout_ms", "min_epoch", "dense_model", "dense_version", "padding")
     BATCH_FIELD_NUMBER: _ClassVar[int]
     IDS_FIELD_NUMBER: _ClassVar[int]
     TIMEOUT_MS_FIELD_NUMBER: _ClassVar[int]
     MIN_EPOCH_FIELD_NUMBER: _ClassVar[int]
+    DENSE_MODEL_FIELD_NUMBER: _ClassVar[int]
+    DENSE_VERSION_FIELD_NUMBER: _ClassVar[int]
     PADDING_FIELD_NUMBER: _ClassVar[int]
     batch: bytes
     ids: bytes
     timeout_ms: int
     min_epoch: int
+    dense_model: int
+    dense_version: int
     padding: bytes
-    def __init__(self, batch: _Optional[bytes] = ..., ids: _Optional[bytes] = ..., timeout_ms: _Optional[int] = ..., min_epoch: _Optional[int] = ..., padding: _Optional[bytes] = ...) -> None: ...
+    def __init__(self, batch: _Optional[bytes] = ..., ids: _Optional[bytes] = ..., timeout_ms: _Optional[int] = ..., min_epoch: _Optional[int] = ..., dense_model: _Optional[int] = ..., dense_version: _Optional[int] = ..., padding: _Optional[bytes] = ...) -> None: ...
 
 class ForwardResponse(_message.Message):
     __slots__ = ("tensors", "shapes", "versions", "absent", "wrong_dim", "missing_shards", "features", "embedding_config_id", "checkpoint_id", "epoch", "padding")
@@ -47,8 +51,10 @@ class ForwardResponse(_message.Message):
     def __init__(self, tensors: _Optional[bytes] = ..., shapes: _Optional[bytes] = ..., versions: _Optional[_Iterable[int]] = ..., absent: _Optional[int] = ..., wrong_dim: _Optional[int] = ..., missing_shards: _Optional[_Iterable[int]] = ..., features: _Optional[bytes] = ..., embedding_config_id: _Optional[int] = ..., checkpoint_id: _Optional[int] = ..., epoch: _Optional[int] = ..., padding: _Optional[bytes] = ...) -> None: ...
 
 class MiddlewareStatusRequest(_message.Message):
-    __slots__ = ()
-    def __init__(self) -> None: ...
+    __slots__ = ("dense",)
+    DENSE_FIELD_NUMBER: _ClassVar[int]
+    dense: _embedding_pb2.DenseVersion
+    def __init__(self, dense: _Optional[_Union[_embedding_pb2.DenseVersion, _Mapping]] = ...) -> None: ...
 
 class MiddlewareStatusResponse(_message.Message):
     __slots__ = ("ready", "state", "shards", "embedding_config", "embedding_config_id", "features")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from persia.formats.committing import committed_packet
@@ -33,10 +33,14 @@ class EpochCommitter:
         if not self._log.history.held:
             self._commit(Draft(hold=True))
 
-    def commit(self, packets: Iterable[str | os.PathLike[str]]) -> int:
+    def commit(self, packets: Iterable[str | os.PathLike[str]], dense: Mapping[str, str | None] | None = None) -> int:
         """Makes an epoch of the packets, whose directories IncrementalDumper.flush() returned; returns its number.
 
         When this returns, the record is on disk. Rows that several packets have end as the newest packet has them.
+
+        dense: the versions of dense models that were trained with these rows, by the names under which they are served. From
+        this epoch on, answers of such a model are of that version. For a version of None any will do; models that are not
+        named stay as they are.
 
         Raises:
             Superseded: somebody else has committed since. Nothing was committed; see refresh().
@@ -44,7 +48,7 @@ class EpochCommitter:
             OSError: the disk refuses. Whether the epoch was committed, refresh() tells.
         """
         add = tuple(committed_packet(Path(packet)) for packet in packets)
-        return self._commit(Draft(add=add))
+        return self._commit(Draft(add=add, dense=None if dense is None else self._log.history.dense_with(dense)))
 
     def refresh(self) -> int:
         """Takes notice of what others have committed, so that the next epoch follows on it. Returns the newest epoch.

@@ -57,12 +57,13 @@ def page_blocks() -> list[str]:
 
 
 def write_models(directory: Path, files: Mapping[str, Collection[str]]) -> None:
-    """Directories `One` and `Two`, with the files that the page's code writes of these models instead of its own.
+    """Directories `One` and `Two`, with the files that the page's code writes of these models instead of its own; and `page`,
+    with those that it writes of its own, but for the one that takes a compiler.
 
     One process writes all of them, so that torch is imported once.
     """
-    _, *blocks = page_blocks()
-    lines = ["import os, torch", "from tests.support import dense_models"]
+    own, *blocks = page_blocks()
+    lines = ["import os, runpy, torch", "from tests.support import dense_models"]
     for model, wanted in files.items():
         (directory / model).mkdir()
         unwanted = [f'"{file}"' for file in FILES if file not in wanted]
@@ -71,4 +72,8 @@ def write_models(directory: Path, files: Mapping[str, Collection[str]]) -> None:
             writing = writing.replace('"dense.onnx"', '"dense.onnx", output_names=["ctr", "both"]')
         lines += [f"os.chdir({str(directory / model)!r})", f"model = dense_models.{model}().eval()"]
         lines += ["dense, embeddings = dense_models.tensors(3)", writing]
+    page = directory / "page"
+    page.mkdir()
+    (page / "page.py").write_text("".join(block for block in [own, *blocks] if "aoti" not in block))
+    lines += [f"os.chdir({str(page)!r})", 'runpy.run_path("page.py", run_name="page")']
     compile_models(directory, "\n".join(lines))

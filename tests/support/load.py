@@ -1,4 +1,4 @@
-"""Callers that do not pause: what they got, and what went wrong."""
+"""Callers that ask again and again: what they got, and what went wrong."""
 
 from __future__ import annotations
 
@@ -16,15 +16,16 @@ T = TypeVar("T")
 class Load(Generic[T]):
     """Threads that make one call after the other until the block is left. Whatever a call raises is among the failures."""
 
-    def __init__(self, call: Callable[[], T], threads: int = 4) -> None:
+    def __init__(self, call: Callable[[], T], threads: int = 4, pause: float = 0.0) -> None:
+        """pause: seconds before each call, where calls without one would keep what they wait for from the processor."""
         self.answers: list[T] = []
         self.failures: list[BaseException] = []
-        self._call = call
+        self._call, self._pause = call, pause
         self._done = threading.Event()
         self._threads = [threading.Thread(target=self._run) for _ in range(threads)]
 
     def _run(self) -> None:
-        while not self._done.is_set():
+        while not self._done.wait(self._pause):
             try:
                 self.answers.append(self._call())
             except BaseException as error:

@@ -16,6 +16,7 @@ def record(
     *add: CommittedPacket,
     void: tuple[str, ...] = (),
     revert_to: int | None = None,
+    dense: dict[str, str] | None = None,
     hold: bool | None = None,
     parent_crc32: str = NO_PARENT,
 ) -> EpochRecord:
@@ -29,5 +30,6 @@ def record(
         add=add,
         void=void,
         revert_to=revert_to,
+        dense=dense,
         hold=hold,
     )

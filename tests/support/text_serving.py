@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import collections
 import json
 import shutil
 from collections.abc import Callable, Mapping, Sequence
@@ -12,9 +11,9 @@ from typing import Any
 import torch
 import transformers
 from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors, trainers
-from ts.context import Context, RequestProcessor
 
 from persia.handlers.transformers_handler import TransformersHandler
+from tests.support.handlers_here import HandlerHere
 from tests.support.places import DATA
 
 DENSE = DATA / "dense"
@@ -54,15 +53,8 @@ def model_directory(
     return out
 
 
-class Counters(collections.Counter[str]):
-    """What TorchServe's metrics do with the counters of a handler."""
-
-    def add_counter(self, name: str, value: float) -> None:
-        self[name] += int(value)
-
-
-class Served:
-    """The handler in this process, as TorchServe calls it."""
+class Served(HandlerHere):
+    """Our handler of text models in this process."""
 
     def __init__(
         self,
@@ -71,23 +63,7 @@ class Served:
         model_config: Mapping[str, Any] | None = None,
         handler: Callable[[], Any] = TransformersHandler,
     ) -> None:
-        self.context = Context("m", str(directory), {"model": {"serializedFile": weights}}, 8, None, None)
-        self.context.metrics = Counters()
-        self.context.model_yaml_config = dict(model_config or {})
-        self.handler = handler()
-        self.handler.initialize(self.context)
-
-    def answer(self, *data: Any, explain: Sequence[int] = (), headers: Mapping[str, Any] | None = None) -> list[str]:
-        """The bodies of the answers to a batch. explain: which of its requests came to /explanations."""
-        self.context.request_processor = [
-            RequestProcessor({"explain": str(i in explain), **(headers or {})}) for i in range(len(data))
-        ]
-        answers: list[str] = self.handler.handle(list(data), self.context)
-        return answers
-
-    def statuses(self) -> list[int]:
-        """Of the batch that was answered last."""
-        return [processor.get_response_status_code() for processor in self.context.request_processor]
+        super().__init__(handler, directory, weights, model_config)
 
 
 def body(text: str | bytes) -> dict[str, bytearray]:

@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import json
+import logging
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
+import torch
 
+from persia.handlers.persia_handler import PersiaHandler
 from tests.support.golden import GOLDEN, arrays_of
+from tests.support.handlers_here import HandlerHere
 from tests.support.in_process import LocalDeployment
-from tests.support.torchserves import PERSIA_HANDLER, TorchServeRun, assert_close, make_archive
+from tests.support.servers import PATIENCE
+from tests.support.torchserves import assert_close
 
-# The checkpoint, and what it answers. golden/mix of the last one: test_persia_handler.
+# The checkpoint, and what it answers. golden/mix of the last one: test_persia_handler, through TorchServe.
 CASES = [("ctr", "ckpt", "golden"), ("ctr", "ckpt_mid", "golden_mid"), ("mix", "ckpt_mid", "golden_mid")]
 SCORED = [
     pytest.param(model, checkpoint, path, id=f"{model}-{checkpoint}-{path.stem}")
@@ -21,23 +27,31 @@ SCORED = [
     if "out" in arrays_of(path)
 ]
 
+pytestmark = pytest.mark.filterwarnings("ignore:.torch.jit.:DeprecationWarning")
+
 
 @pytest.fixture(scope="module")
-def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[TorchServeRun]:
-    directory = tmp_path_factory.mktemp("served")
-    models = []
+def handlers() -> Iterator[Mapping[tuple[str, str], HandlerHere]]:
+    """By model and checkpoint."""
+    level, threads = logging.getLogger().level, torch.get_num_threads()
+    made = {}
     with ExitStack() as stack:
+        stack.callback(logging.getLogger().setLevel, level)
+        stack.callback(torch.set_num_threads, threads)
         for model, checkpoint, _ in CASES:
             shards = stack.enter_context(LocalDeployment(GOLDEN / model, 2, checkpoint))
             settings = {"addresses": shards.addresses, "embedding_config": str(shards.embedding_config)}
-            dense = GOLDEN / model / checkpoint / "jit_dense.pt"
-            name = f"{model}-{checkpoint}"
-            models.append(make_archive(directory / "store", name, handler=PERSIA_HANDLER, model=dense, persia=settings))
-        with TorchServeRun(directory, directory / "store", ["--models", ",".join(models)]) as run:
-            yield run.wait_ready()
+            here = HandlerHere(PersiaHandler, GOLDEN / model / checkpoint, "jit_dense.pt", {"persia": settings})
+            stack.callback(here.handler.threads.shutdown)
+            stack.callback(here.handler.persia_context.close)
+            here.handler.persia_context.wait_for_serving(PATIENCE)
+            made[model, checkpoint] = here
+        yield made
 
 
 @pytest.mark.parametrize(("model", "checkpoint", "path"), SCORED)
-def test_scores_are_those_of_real_persia(served: TorchServeRun, model: str, checkpoint: str, path: Path) -> None:
-    with served.client(f"{model}-{checkpoint}") as client:
-        assert_close(client.predict(path.with_suffix(".bin").read_bytes()), arrays_of(path)["out"])
+def test_scores_are_those_of_real_persia(
+    handlers: Mapping[tuple[str, str], HandlerHere], model: str, checkpoint: str, path: Path
+) -> None:
+    (answer,) = handlers[model, checkpoint].answer({"batch": path.with_suffix(".bin").read_bytes()})
+    assert_close(json.loads(answer), arrays_of(path)["out"])

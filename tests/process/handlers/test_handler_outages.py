@@ -55,7 +55,7 @@ class Scoring(Load[np.ndarray]):
     def __init__(self, run: TorchServeRun, model: str) -> None:
         self.client = run.client(model)
         assert_close(self.client.predict(BATCH), SCORES)
-        super().__init__(lambda: self.client.predict(BATCH, timeout=30))
+        super().__init__(lambda: self.client.predict(BATCH, timeout=30), pause=0.01)
 
     def wait_for_failure(self) -> None:
         wait_until(lambda: self.failures, "a call fails")

@@ -52,8 +52,9 @@ def served(tmp_path_factory: pytest.TempPathFactory, deployment: Deployment) -> 
     odd = directory / "odd.pt"
     torch.jit.script(Odd()).save(str(odd))
     models = [
-        make_archive(store, "persia", handler=PERSIA_HANDLER, extra=[warm_up], persia={"warm_up": "sample.bin"}),
-        make_archive(store, "small", handler=PERSIA_HANDLER, persia={"max_answer_mib": 1}),
+        make_archive(
+            store, "persia", handler=PERSIA_HANDLER, extra=[warm_up], persia={"warm_up": "sample.bin", "max_answer_mib": 1}
+        ),
         make_archive(store, "several", handler=PERSIA_HANDLER, batchSize=4, maxBatchDelay=200),
         make_plain_archive(store, "plain", pth),
         make_archive(store, "odd", handler=PERSIA_HANDLER, model=odd),
@@ -162,7 +163,7 @@ def test_an_answer_that_would_kill_the_worker_is_refused(served: TorchServeRun) 
     width = arrays_of(SCORED[0])["dense0"].shape[1]
     dense = NonIDTypeFeature(np.zeros((samples, width), np.float32))
     batch = PersiaBatch([IDTypeFeature(name, ids) for name in names], non_id_type_features=[dense], requires_grad=False)
-    request = new_message("PredictionsRequest", model_name="small", input={"batch": batch.to_bytes()})
+    request = new_message("PredictionsRequest", model_name="persia", input={"batch": batch.to_bytes()})
     channel = open_channel(served.address, grpc)
     with pytest.raises(grpc.RpcError) as caught:
         metadata = Tokens(file=served.token_file).metadata("inference")

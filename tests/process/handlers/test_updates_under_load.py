@@ -68,7 +68,7 @@ def test_a_packet_and_a_swap_under_load_lose_no_request(tmp_path: Path) -> None:
         with TorchServeRun(tmp_path / "served", store, ["--models", models["1.0"]], environment) as run:
             client, management = run.wait_ready().client("first"), run.management()
             management.scale("first", 2)
-            with Load(lambda: float(client.predict(batch)[0]), threads=3) as load:
+            with Load(lambda: float(client.predict(batch)[0]), threads=3, pause=0.01) as load:
                 wait_until(lambda: load.answers, "the first score comes")
                 wait_until(lambda: client.predict(batch, details=True).details.cached, "an answer is one that was kept")  # type: ignore[union-attr]
                 drop_packet(2.0)

@@ -22,7 +22,8 @@ def test_the_commands_of_the_page_do_what_it_says(tmp_path: Path) -> None:
     (tmp_path / "embedding_config.yml").write_text(config)
     (tmp_path / "tables.yml").write_text(tables)
     commands = re.findall(r"^    persia-launcher (.+)$", PAGE, re.MULTILINE)
-    assert len(commands) == 3
+    shutil.copy(TORCHREC / "bags.npz", tmp_path / "recorded.npz")
+    assert len(commands) == 4
     for command in commands:
         subprocess.run([sys.executable, "-W", "error", "-m", "persia.launcher", *command.split()], cwd=tmp_path, check=True)
     assert {path.name for path in (tmp_path / "proposal").iterdir()} == {"embedding_config.yml", "tables.yml"}

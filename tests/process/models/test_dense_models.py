@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import os
-import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -17,7 +15,7 @@ from persia.dense.kinds import Kind, kind_of
 from persia.dense.loading import load_dense
 from persia.torchserve.archive.command import archive
 from persia.torchserve.archive.dense.answers import scores_of
-from tests.support.dense_models import BATCH, FILES, One, Two, page_blocks, tensors, write_models
+from tests.support.dense_models import BATCH, FILES, One, Two, tensors, write_models
 from tests.support.middlewares import Deployment
 from tests.support.signed_models import signature_of_archive
 from tests.support.torchserves import MIX, TorchServeRun
@@ -29,7 +27,7 @@ KINDS = dict(zip(FILES, (Kind.TORCHSCRIPT, Kind.EXPORTED, Kind.COMPILED, Kind.ON
 
 @pytest.fixture(scope="module")
 def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Directories `One` and `Two`, by their outputs. To compile a model takes so long that it is done of one alone."""
+    """Directories `One` and `Two`, by their outputs, and `page`. To compile a model takes long: it is done of one alone."""
     directory = tmp_path_factory.mktemp("models")
     write_models(directory, {"One": QUICK_FILES, "Two": FILES})
     return directory
@@ -98,9 +96,7 @@ def test_torchserve_serves_each_kind(served: TorchServeRun, file: str) -> None:
         np.testing.assert_allclose(scores[name], expected.numpy(), atol=1e-3)
 
 
-def test_the_pages_own_model_can_be_written_as_the_page_says(tmp_path: Path) -> None:
-    (tmp_path / "page.py").write_text("".join(block for block in page_blocks() if "aoti" not in block))
-    subprocess.run([sys.executable, "page.py"], cwd=tmp_path, check=True)
+def test_the_pages_own_model_can_be_written_as_the_page_says(models: Path) -> None:
     for file in ("dense.pt", "dense.pt2", "dense.onnx"):
-        answer = load_dense(tmp_path / file)([torch.zeros(5, 2)], [torch.zeros(5, 4).half()] * 2)
+        answer = load_dense(models / "page" / file)([torch.zeros(5, 2)], [torch.zeros(5, 4).half()] * 2)
         assert answer.shape == (5,)

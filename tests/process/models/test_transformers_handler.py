@@ -5,11 +5,12 @@ from __future__ import annotations
 import http.client
 import json
 import os
+import runpy
 import shutil
 import subprocess
 import sys
 import urllib.parse
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -249,11 +250,28 @@ def test_no_text_of_a_request_is_in_the_logs(served: TorchServeRun) -> None:
     assert secret not in logs
 
 
-def test_the_script_says_what_is_random_and_what_it_cannot_find(tmp_path: Path) -> None:
+@pytest.fixture
+def prepared_here(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
+) -> Callable[[Path, str], str]:
+    """What the script says in a directory, of a file of settings, without a process of its own."""
+
+    def prepare(directory: Path, settings: str) -> str:
+        monkeypatch.chdir(directory)
+        runpy.run_path("Download_Transformer_models.py")["main"](Path(settings))
+        captured = capsys.readouterr()
+        return captured.out + captured.err + caplog.text
+
+    return prepare
+
+
+def test_the_script_says_what_is_random_and_what_it_cannot_find(
+    tmp_path: Path, prepared_here: Callable[[Path, str], str]
+) -> None:
     directory = set_up(tmp_path / "base", "sequence_classification", "pretrained")
     yaml = f"handler:\n  model_name: {DENSE / 'bert_qa'}\n  mode: sequence_classification\n  num_labels: 5\n"
     (directory / "model-config.yaml").write_text(yaml)
-    said = shell(directory, "python Download_Transformer_models.py model-config.yaml")
+    said = prepared_here(directory, "model-config.yaml")
     assert "classifier.bias, classifier.weight" in said and "are random numbers" in said
     assert len(json.loads((directory / "Transformer_model" / "config.json").read_text())["id2label"]) == 5
     nowhere = set_up(tmp_path / "nowhere", "sequence_classification", "pretrained", model_name="no/such-model")
@@ -262,9 +280,11 @@ def test_the_script_says_what_is_random_and_what_it_cannot_find(tmp_path: Path) 
     assert "Traceback" not in said
 
 
-def test_the_script_keeps_a_trained_head_of_another_number_of_labels(tmp_path: Path) -> None:
+def test_the_script_keeps_a_trained_head_of_another_number_of_labels(
+    tmp_path: Path, prepared_here: Callable[[Path, str], str]
+) -> None:
     directory = set_up(tmp_path, "token_classification", "pretrained", num_labels="2")
-    said = shell(directory, "python Download_Transformer_models.py")
+    said = prepared_here(directory, "setup_config.json")
     assert "num_labels is 2, but the head of" in said and "was trained for 9 labels: it is kept" in said
     assert "random numbers" not in said
     written = load_file(directory / "Transformer_model" / "model.safetensors")["classifier.weight"]

@@ -5,6 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
+from persia.dense_version import DenseVersion, keyed_changes
 from persia.formats.epoch import EpochRecord
 from persia.formats.epoch_history import EpochHistory, Packets
 from tests.support.records import committed, record
@@ -62,6 +63,35 @@ def test_a_log_is_held_until_a_record_releases_it() -> None:
         history.append(record(epoch, hold=hold))
         held.append(history.held)
     assert held == [False, True, True, False, False]
+
+
+def test_dense_versions_stay_until_a_record_names_others() -> None:
+    old, new = {"ctr": "7.0"}, {"ctr": "8.0", "cvr": "1.0"}
+    history = history_of(record(1), record(2, dense=old), record(3, committed(1)), record(4, dense=new), record(5, dense={}))
+    assert [history.dense_at(epoch) for epoch in range(6)] == [{}, {}, old, old, new, {}]
+    assert history.dense_changes == [(2, old), (4, new), (5, {})]
+
+
+def test_a_return_has_the_dense_versions_of_its_epoch_unless_it_names_others() -> None:
+    old, new, newer = {"ctr": "7.0"}, {"ctr": "8.0"}, {"ctr": "9.0"}
+    history = history_of(
+        record(1, committed(1), dense=old), record(2, committed(2), dense=new), record(3, revert_to=1), record(4, committed(3))
+    )
+    assert [history.dense_at(epoch) for epoch in (2, 3, 4)] == [new, old, old]
+    history.append(record(5, revert_to=2, dense=newer))
+    assert history.dense_at(5) == newer and seconds(history, 5) == {1, 2}
+
+
+def test_some_dense_versions_change_and_the_others_stay() -> None:
+    history = history_of(record(1, dense={"ctr": "7.0", "cvr": "1.0"}))
+    assert history.dense_with({"ctr": "8.0"}) == {"ctr": "8.0", "cvr": "1.0"}
+    assert history.dense_with({"cvr": None, "new": "1.0"}) == {"ctr": "7.0", "new": "1.0"}
+
+
+def test_keyed_changes_name_what_a_model_no_longer_has() -> None:
+    ctr, cvr = DenseVersion("ctr", "7.0"), DenseVersion("cvr", "1.0")
+    changes = [(2, {"ctr": "7.0"}), (4, {"ctr": "7.0", "cvr": "1.0"}), (5, {"cvr": "1.0"})]
+    assert keyed_changes(changes) == [(2, *ctr.key), (4, *cvr.key), (5, ctr.key[0], 0)]
 
 
 def naive(records: list[EpochRecord], epoch: int) -> set[str]:
