@@ -8,7 +8,8 @@ namespace persia::inference {
 
 namespace {
 
-// What requests that are taken together may have of inputs: more of them would keep each other waiting, and gain nothing (D-204).
+// What requests that are taken together may have of inputs: more of them would keep each other waiting, and gain nothing
+// (D-204).
 constexpr std::size_t kMostBytesTogether = 4 << 20;
 
 }  // namespace
