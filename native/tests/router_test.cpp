@@ -155,7 +155,7 @@ TEST(spoiled_answers_are_none) {
             return joined(wire::encode_lookup_response(response.facts(), misses, numbers, nullptr));
         };
     };
-    const std::pair<Spoiler::Spoil, std::string> spoils[] = {
+    const std::pair<SpoilingMethod::Spoil, std::string> spoils[] = {
         {[](const Bytes&) { return bytes_of_hex("12ff"); }, "at byte 1: expected the length of a field"},
         {[](const Bytes&) { return Bytes(); }, "expected one of checkpoint"},
         {without(2), "numbers of 4 bytes, got"},

@@ -47,10 +47,10 @@ inline std::shared_ptr<routing::Replica> ready_replica(const std::string& addres
 }
 
 // Answers as another method does, in bytes that are changed before they are sent.
-class Spoiler final : public grpc::Method {
+class SpoilingMethod final : public grpc::Method {
   public:
     using Spoil = std::function<Bytes(Bytes)>;
-    explicit Spoiler(std::shared_ptr<grpc::Method> method) : method_(std::move(method)) {}
+    explicit SpoilingMethod(std::shared_ptr<grpc::Method> method) : method_(std::move(method)) {}
 
     void on_message(const grpc::ServerCallPtr& call, grpc::ReceivedMessage message) override {
         const auto asked = std::make_shared<FakeCall>();
@@ -96,7 +96,7 @@ class Shards {
                     std::size_t max_numbers = 10'000'000) {
         for (std::uint32_t i = 0; i < count; ++i) {
             shards.push_back(std::make_unique<OneShard>(make_table(), wire::ShardPlace{i, count}, max_numbers));
-            spoilers.push_back(std::make_shared<Spoiler>(shards.back()->method));
+            spoilers.push_back(std::make_shared<SpoilingMethod>(shards.back()->method));
             servers.push_back(std::make_unique<Served>(kLookupPath, spoilers.back()));
             replicas.push_back(ready_replica(servers.back()->address()));
             sets.push_back(std::make_shared<routing::ReplicaSet>("shard " + std::to_string(i) + " of " + std::to_string(count),
@@ -115,7 +115,7 @@ class Shards {
     }
 
     std::vector<std::unique_ptr<OneShard>> shards;
-    std::vector<std::shared_ptr<Spoiler>> spoilers;
+    std::vector<std::shared_ptr<SpoilingMethod>> spoilers;
     std::vector<std::unique_ptr<Served>> servers;
     std::vector<std::shared_ptr<routing::Replica>> replicas;
     std::vector<std::shared_ptr<routing::ReplicaSet>> sets;
