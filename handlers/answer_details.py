@@ -61,12 +61,13 @@ def details_of(identity: ModelIdentity, lookup: Lookup | None, cached: bool = Fa
     details = Details(model=identity.name, model_version=identity.version, model_hash=identity.hash, cached=cached)
     if lookup is None:
         return details
-    checkpoint = lookup.checkpoint_id
+    checkpoint, config = lookup.checkpoint_id, lookup.embedding_config_id
     return msgspec.structs.replace(
         details,
         table_versions=tuple(lookup.versions),
         checkpoint=checkpoint_name(checkpoint) if checkpoint else None,
         epoch=lookup.epoch or None,
+        embedding_config=f"{config:016x}" if config else None,
         new_ids=lookup.absent,
         wrong_dim=lookup.wrong_dim,
         missing_shards=tuple(lookup.missing_shards),

@@ -8,9 +8,9 @@ namespace persia::inference {
 
 namespace {
 
-// What requests that are taken together may have of inputs: small ones gain by it, and large ones would keep each other
-// waiting.
-constexpr std::size_t kMostBytesTogether = 1 << 20;
+// What requests that are taken together may have of inputs: more of them would keep each other waiting, and gain nothing
+// (D-204).
+constexpr std::size_t kMostBytesTogether = 4 << 20;
 
 }  // namespace
 

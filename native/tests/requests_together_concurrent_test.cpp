@@ -45,7 +45,7 @@ TEST(large_requests_go_alone) {
     const auto first = served.ask("0");
     process.batch();
     std::vector<std::shared_ptr<Caller>> callers;
-    for (const std::size_t bytes : {400'000, 400'000, 400'000, 2'000'000}) {
+    for (const std::size_t bytes : {1'600'000, 1'600'000, 1'600'000, 8'000'000}) {
         callers.push_back(std::make_shared<Caller>());
         served.model->submit(job_of(callers.back(), std::to_string(callers.size()), std::string(bytes, 'x')));
     }

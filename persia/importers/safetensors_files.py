@@ -13,7 +13,7 @@ from .arrays import numbered_table
 from .numbers import is_float
 from .source import Source, SourceTable
 from .stored import StoredArray, read_exactly
-from .torch_names import looks_like_a_table
+from .table_names import looks_like_a_table
 
 __all__ = ["open_source"]
 

@@ -11,8 +11,8 @@ from persia.errors import CorruptFile
 from .arrays import keyed_table, numbered_table
 from .numbers import INTEGERS, is_float
 from .source import Source, SourceTable
+from .table_names import looks_like_a_table
 from .tensor_bundles import Tensor, find_index, read_bundle
-from .torch_names import looks_like_a_table
 
 __all__ = ["open_source"]
 

@@ -14,8 +14,8 @@ from persia.errors import CorruptFile, InvalidInput
 from .numbers import conversion_of, dtype_of, floats_of, is_float
 from .source import Block, Source, SourceTable, rows_of_block
 from .stored import StoredArray
+from .table_names import looks_like_a_table
 from .torch_archives import TorchArchive
-from .torch_names import looks_like_a_table
 from .torch_pickles import Record, TensorView, load_pickle
 
 __all__ = ["open_source"]

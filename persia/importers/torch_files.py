@@ -11,8 +11,8 @@ from persia.errors import InvalidInput
 from .arrays import numbered_table
 from .numbers import is_float
 from .source import Source, SourceTable
+from .table_names import looks_like_a_table
 from .torch_archives import OUT_OF_ORDER, TorchArchive, in_order
-from .torch_names import looks_like_a_table
 from .torch_pickles import Record, TensorView
 
 __all__ = ["open_source"]

@@ -112,22 +112,42 @@ class _Unpickler(pickle.Unpickler):
             return name
         if (module, name) == ("torch", "Size"):
             return tuple
-        if (module, name) == ("torch._utils", "_rebuild_tensor_v2"):
-            return _tensor
-        if (module, name) == ("torch._utils", "_rebuild_parameter"):
-            return _parameter
+        if module == "torch._utils" and name in _REBUILT:
+            return _REBUILT[name]
         return type(name, (Record,), {"name": f"{module}.{name}"})
 
     def persistent_load(self, pid: Any) -> Storage:
         kind, dtype, key, _device, count = pid
-        if kind != "storage" or not isinstance(dtype, str):
+        if kind != "storage":
             raise pickle.UnpicklingError(f"expected a storage, got {pid!r}")
-        return Storage(dtype, str(key), int(count))
+        return Storage(dtype if isinstance(dtype, str) else "bytes", str(key), int(count))
 
 
 def _tensor(storage: Storage, offset: int, shape: tuple[int, ...], stride: tuple[int, ...], *_rest: Any) -> TensorView:
     return TensorView(storage, offset, tuple(shape), tuple(stride))
 
 
+def _tensor_of_bytes(
+    storage: Storage,
+    offset: int,
+    shape: tuple[int, ...],
+    stride: tuple[int, ...],
+    _grad: Any,
+    _hooks: Any,
+    dtype: Any,
+    *_rest: Any,
+) -> TensorView:
+    """Of a type that has no storage of its own, such as the wider unsigned integers."""
+    return _tensor(Storage(str(dtype), storage.key, storage.count), offset, shape, stride)
+
+
 def _parameter(data: Any, *_rest: Any) -> Any:
     return data
+
+
+_REBUILT = {
+    "_rebuild_tensor_v2": _tensor,
+    "_rebuild_tensor_v3": _tensor_of_bytes,
+    "_rebuild_parameter": _parameter,
+    "_rebuild_parameter_with_state": _parameter,
+}

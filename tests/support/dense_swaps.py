@@ -21,7 +21,7 @@ from persia.torchserve.model import Model
 from persia.writers import EpochCommitter
 from tests.support.dense_pairs import MODEL, Judgement, Pair, judge_pairs
 from tests.support.epoch_deployments import EpochDeployment
-from tests.support.epoch_rows import BATCH, DIM
+from tests.support.epoch_rows import BATCH, CONFIG, DIM
 from tests.support.servers import PATIENCE, wait_until
 from tests.support.torchserves import PERSIA_HANDLER, make_archive
 
@@ -69,7 +69,7 @@ class Load:
                 except PersiaError as error:
                     self.failures.append(error)
                     continue
-                assert details is not None
+                assert details is not None and details.embedding_config == f"{CONFIG.fingerprint_id:016x}"
                 *rows, version = np.reshape(scores, -1)
                 # The version that scored, by its score; by its details it has to be the same.
                 scored = f"{int(version)}.0"
@@ -169,7 +169,7 @@ def swap_pairs(
             if number % 2:
                 trainer.commit(new)
             switch = DenseSwitch(deployment.packets)
-            swap(home.management, MODEL, archive, drain=0, check=smoke(home), keep_old=True, switch=switch, wait=PATIENCE)
+            swap(home.management, MODEL, archive, drain=0, check=smoke(home), keep_old=True, switch=switch, wait=5 * PATIENCE)
             load.wait_for(new)
             load.drain()
             home.management.unregister(MODEL, old)

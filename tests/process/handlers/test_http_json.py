@@ -294,6 +294,9 @@ def test_details_count_each_feature_and_name_the_checkpoint(served: TorchServeRu
     assert sum(counts.new_ids for counts in details.features.values()) == details.new_ids > 0
     headers = post(served, "two", FORM, X_Persia_Details="1").headers
     assert headers["x-persia-checkpoint"] == details.checkpoint
+    assert headers["x-persia-embedding-config"] == details.embedding_config
+    assert details.embedding_config == f"{load_embedding_config(MIX / 'embedding_config.yml').fingerprint_id:016x}"
+    assert details.epoch is None and "x-persia-epoch" not in headers  # its servers follow none
     assert json.loads(headers["x-persia-new-ids"]) == {
         name: counts.new_ids for name, counts in details.features.items() if counts.new_ids
     }

@@ -40,7 +40,7 @@ class OddTorchServe(grpc.GenericRpcHandler):
     def __init__(self) -> None:
         self.models: dict[str, Any] = {}
 
-    def service(self, details: grpc.HandlerCallDetails) -> grpc.RpcMethodHandler:
+    def service(self, details: grpc.HandlerCallDetails) -> grpc.RpcMethodHandler[Any, Any]:
         method = details.method.rpartition("/")[2]
 
         def answer(request: Any, context: grpc.ServicerContext) -> Any:

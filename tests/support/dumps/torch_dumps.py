@@ -18,9 +18,12 @@ def main(directory: Path) -> None:
     directory.mkdir(parents=True, exist_ok=True)
     bag = torch.nn.EmbeddingBag(5, 4, mode="sum")
     bag.weight.data.copy_(numbers(5, 4))
+    marked = torch.nn.Parameter(numbers(2, 2))
+    marked.note = "kept"  # type: ignore[attr-defined]  # which makes torch write it in another way
     state = {
         **{f"bag.{name}": tensor for name, tensor in bag.state_dict().items()},
         "parameter.emb": torch.nn.Parameter(numbers(3, 2)),
+        "marked.emb": marked,
         "half_embeddings.weight": numbers(6, 2).half(),
         "brain_embeddings.weight": numbers(6, 2).bfloat16(),
         "double_embeddings.weight": numbers(6, 2).double(),
@@ -29,6 +32,7 @@ def main(directory: Path) -> None:
         "top.weight": numbers(2, 3),
         "top.bias": torch.zeros(2),
         "steps": torch.tensor(7),
+        "seen": torch.arange(3).to(torch.uint32),
     }
     torch.save({"state_dict": state, "epoch": 3, "arguments": argparse.Namespace(rate=0.1)}, directory / "nested.pt")
     torch.save(numbers(2, 3), directory / "old.pt", _use_new_zipfile_serialization=False)

@@ -7,9 +7,11 @@ from typing import Any
 
 import numpy as np
 import pytest
+from click.testing import CliRunner
 
 from persia.config import EmbeddingConfig, SlotConfig
 from persia.errors import FeatureError, InvalidInput
+from persia.importers.command import import_command
 from persia.importers.recorded import Comparison, compare_recorded
 from tests.support.golden import arrays_of
 from tests.support.imported import DUMPS, TORCHREC, config_of, import_into
@@ -78,3 +80,13 @@ def test_arrays_that_do_not_fit(arrays: Any, error: type[Exception], message: st
     write(tmp_path / "r.npz", arrays)
     with pytest.raises(error, match=message):
         compare_recorded(checkpoint, config_of(dict.fromkeys(TABLES, 8)), tmp_path / "r.npz")
+
+
+@pytest.mark.parametrize(("pooling", "code"), [("mean", 0), ("sum", 1)])
+def test_the_command_ends_with_1_where_vectors_differ(pooling: str, code: int, checkpoint: Path, tmp_path: Path) -> None:
+    slots = "".join(f"  {name}: {{dim: 8, pooling: {pooling if name == 'item' else 'sum'}}}\n" for name in TABLES)
+    (tmp_path / "config.yml").write_text(f"slots_config:\n{slots}")
+    arguments = ["verify", checkpoint, "--against", TORCHREC / "bags.npz", "--embedding-config", tmp_path / "config.yml"]
+    result = CliRunner().invoke(import_command, [str(argument) for argument in arguments])
+    assert result.exit_code == code
+    assert "tag: 0 of 8000 numbers differ, by 0 units of float16 at most" in result.output

@@ -18,8 +18,8 @@ RNG = np.random.default_rng(0)
 TENSORS: dict[str, Any] = {
     "model.embeddings.user.weight": RNG.normal(size=(5, 4)).astype(np.float32),
     "model.embeddings.item.weight": RNG.normal(size=(3, 2)).astype(np.float16),
-    "model.top.weight": RNG.normal(size=(2, 2)).astype(np.float32),
-    "model.top.bias": np.zeros(2, np.float32),
+    "model.embedding_top.weight": RNG.normal(size=(2, 2)).astype(np.float32),
+    "model.embedding_top.bias": np.zeros(2, np.float32),
     "model.step": np.array(3),
 }
 
@@ -30,9 +30,9 @@ def test_tables_are_as_they_were_saved(tmp_path: Path) -> None:
     for name in ("model.embeddings.user.weight", "model.embeddings.item.weight"):
         assert (all_rows(source.table(name))[1] == TENSORS[name].astype(np.float32)).all()
         assert source.table(name).guess
-    assert not source.table("model.top.weight").guess  # a bias stands beside it
-    with pytest.raises(NotFound, match=r"`model.top.bias`, but it is not a table: it is \(2,\) of float32"):
-        source.table("model.top.bias")
+    assert not source.table("model.embedding_top.weight").guess  # a bias stands beside it
+    with pytest.raises(NotFound, match=r"`model.embedding_top.bias`, but it is not a table: it is \(2,\) of float32"):
+        source.table("model.embedding_top.bias")
 
 
 def test_numbers_of_bfloat16(tmp_path: Path) -> None:

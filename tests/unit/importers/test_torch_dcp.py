@@ -77,7 +77,7 @@ def test_a_flipped_bit_is_found_or_changes_no_number(file: str, tmp_path: Path) 
     right = {name: all_rows(table)[1].tobytes() for name, table in open_source("torch-dcp", path).tables.items()}
     whole = (path / file).read_bytes()
     refused = 0
-    for place in range(0, len(whole), 97 if file.startswith("_") else 17):
+    for place in range(0, len(whole), 197 if file.startswith("_") else 37):
         data = bytearray(whole)
         data[place] ^= 1 << place % 8
         (path / file).write_bytes(data)
@@ -92,19 +92,31 @@ def test_a_flipped_bit_is_found_or_changes_no_number(file: str, tmp_path: Path) 
     assert refused > 10
 
 
-def test_a_hole_between_chunks(tmp_path: Path) -> None:
-    """Of the second process's rows of a table, the metadata knows nothing."""
+@pytest.mark.parametrize(("rows", "place"), [(30, "row 60, column 0"), (31, "row 30, column 0")])
+def test_a_hole_between_chunks(rows: int, place: str, tmp_path: Path) -> None:
+    """One of the two chunks of a table says that it has a row less."""
     path = copy(tmp_path)
-    source = open_source("torch-dcp", path)
-    assert source.tables
-    data = (path / ".metadata").read_bytes()
-    # The chunk of rows 31 to 60 says that it has fewer of them.
-    assert data.count(b"K\x1eK\x08\x86") >= 1
-    (path / ".metadata").write_bytes(data.replace(b"K\x1eK\x08\x86", b"K\x1dK\x08\x86"))
-    with pytest.raises(
-        CorruptFile, match=rf".metadata at byte 0: expected chunks of `{TABLES['user']}` that follow each other"
-    ):
+    change_metadata(path, shape(rows), shape(rows - 1))
+    with pytest.raises(CorruptFile, match=rf"{TABLES['user']}` that follow each other, got none from {place}"):
         open_source("torch-dcp", path)
+
+
+def test_a_chunk_that_is_another_tensor(tmp_path: Path) -> None:
+    path = copy(tmp_path)
+    change_metadata(path, shape(23), shape(22))
+    with pytest.raises(CorruptFile, match=rf"expected \(22, 8\) of float32, for `{TABLES['tag']}`, got \(23, 8\) of float32"):
+        all_rows(open_source("torch-dcp", path).table(TABLES["tag"]))
+
+
+def shape(rows: int) -> bytes:
+    """As a pickle has it: two small numbers and a tuple of them."""
+    return bytes([*b"K", rows, *b"K\x08\x86"])
+
+
+def change_metadata(path: Path, before: bytes, after: bytes) -> None:
+    data = (path / ".metadata").read_bytes()
+    assert before in data
+    (path / ".metadata").write_bytes(data.replace(before, after))
 
 
 def test_a_pickle_of_something_else(tmp_path: Path) -> None:

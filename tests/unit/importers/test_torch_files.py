@@ -29,6 +29,7 @@ def halves(rows: int, dim: int, start: int = 0) -> Any:
     [
         ("bag.weight", halves(5, 4)),
         ("parameter.emb", halves(3, 2)),
+        ("marked.emb", halves(2, 2)),
         ("half_embeddings.weight", halves(6, 2)),
         ("brain_embeddings.weight", halves(6, 2)),
         ("double_embeddings.weight", halves(6, 2)),
@@ -44,6 +45,7 @@ def test_tables_have_the_numbers_that_torch_saved(name: str, rows: Any) -> None:
     [
         ("state_dict.turned_emb.weight", "not in C's order, but a view of another tensor"),
         ("state_dict.steps", r"it is \(\) of int64"),
+        ("state_dict.seen", r"it is \(3,\) of uint32"),
         ("arguments", "it is a argparse.Namespace"),
         ("epoch", "it is a int"),
     ],

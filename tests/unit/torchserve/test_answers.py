@@ -98,6 +98,8 @@ DETAILS = Details(
     model_hash="0123456789abcdef",
     table_versions=(3, 0),
     checkpoint="00000000000000ff",
+    epoch=42,
+    embedding_config="fedcba9876543210",
     new_ids=2,
     features={"user": FeatureDetails(3, 2, 0, 0), "tags": FeatureDetails(1, 0, 0, 1)},
 )
@@ -120,6 +122,8 @@ def test_headers_name_the_features_with_new_ids_as_long_as_they_are_few() -> Non
         "x-persia-model-hash": "0123456789abcdef",
         "x-persia-table-versions": "3,0",
         "x-persia-checkpoint": "00000000000000ff",
+        "x-persia-epoch": "42",
+        "x-persia-embedding-config": "fedcba9876543210",
         "x-persia-new-ids": '{"user":2}',
     }
     many = {f"ü\r\n{i}": FeatureDetails(1, 1, 0, 0) for i in range(1000)}
