@@ -162,7 +162,7 @@ void Table::fold_oldest(const Snapshot& now) {
         if (options_.capacity != 0 && size > options_.capacity) {
             auto evicted = std::make_shared<Layer>(options_.storage);
             for (const std::uint64_t sign : clock_.pick(base.rows.index(), size - options_.capacity)) {
-                evicted->rows.add_tombstone(sign);
+                evicted->add_tombstone(sign);
             }
             evicted->filter.fill(evicted->rows.index());
             deletions = std::move(evicted);

@@ -44,5 +44,5 @@ def test_every_term_is_used() -> None:
 
 def test_every_picture_is_there_and_has_a_description() -> None:
     pictures = re.findall(r"!\[([^\]]+)\]\((pictures/\w+\.svg)\)", PAGE)
-    assert len(pictures) == 3
+    assert len(pictures) == 4
     assert all((ROOT / "docs" / path).exists() for _, path in pictures)

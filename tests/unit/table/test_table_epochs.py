@@ -188,6 +188,29 @@ def test_epochs_go_when_they_take_too_much_memory() -> None:
         assert snapshot is not None and (snapshot.rows(signs, 64)[0] == epoch).all()
 
 
+def test_a_return_while_a_layer_is_folded() -> None:
+    """The fold, which takes some milliseconds, then ends in a table whose oldest layer is another one than it has folded."""
+    signs = np.arange(200_000, dtype=np.uint64)
+    builder = _core.TableBuilder("f32", 0, 4)
+    builder.put(signs, np.zeros((len(signs), 4), np.float32))
+    table = _core.Table(builder)
+    table.begin_epoch(_core.Layer(), 1, 0)
+    for trial in range(4):
+        epoch = table.status().epoch
+        layer = _core.Layer()
+        layer.put(signs, np.full((len(signs), 4), 1.0 + trial, np.float32))
+        table.begin_epoch(layer, epoch + 1, epoch)
+        before = table.status().retained_bytes
+        while (now := table.status()).layers and now.retained_bytes == before:  # what the fold overwrites is not kept yet
+            table.wait_folded(0.0005)
+        table.begin_epoch(_core.Layer(), epoch + 2, epoch)
+        assert table.wait_folded(FOLD)
+        assert not table.pin().rows(signs, 4)[0].any()
+        snapshot = table.pin_epoch(epoch + 1)
+        assert snapshot is not None and (snapshot.rows(signs, 4)[0] == 1.0 + trial).all()
+        del snapshot  # folds wait for whoever holds one
+
+
 @pytest.mark.parametrize("seed", range(3))
 def test_readers_of_earlier_epochs_while_epochs_begin_and_fold(seed: int) -> None:
     order = random.Random(seed)
