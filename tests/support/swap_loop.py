@@ -20,7 +20,7 @@ def main() -> None:
         directory = Path(tempfile.mkdtemp(prefix="persia-swaps-"))
         print(f"{home}, directory {directory}", flush=True)
         try:
-            judgement = judge_swaps(directory, HOMES[home], options.swaps, packets_each=0.5)
+            judgement = judge_swaps(directory, HOMES[home], options.swaps, packets_each=2.0)
         except AssertionError as error:
             sys.exit(f"{error}\nkept: {directory}")
         print(f"{home}, {options.swaps} swaps: {judgement}", flush=True)
