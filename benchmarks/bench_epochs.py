@@ -86,11 +86,12 @@ def idle_freshness(deployment: EpochDeployment, router: Router, seconds: float, 
 
 def returns(deployment: EpochDeployment, router: Router, count: int, every: float) -> None:
     """From the record of a return to the last answer of the epochs before it, and to the first one of what it went back to."""
-    recorder, log = Recorder([router]), EpochLog(deployment.packets)
+    recorder, log, batch = Recorder([router]), EpochLog(deployment.packets), _core.decode_batch(BATCH)
     last, first = [], []
     for _ in range(count):
+        before = log.read()
         deployment.trainer.leave()
-        wait_until(lambda: log.read() and router.lookup(_core.decode_batch(BATCH)).epoch == log.newest, "it is served")
+        wait_until(lambda: before < log.read() == router.lookup(batch).epoch, "it is served")  # noqa: B023
         recorder.take()
         record = log.commit(Draft(revert_to=log.newest - 1), "operator")
         began = time.monotonic()
