@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import tempfile
 from pathlib import Path
 
@@ -32,6 +33,7 @@ def test_a_start_removes_what_the_dead_have_left_and_nothing_else(places: Path) 
     living = ScratchDirectory("mine-")
     kept = ScratchDirectory("mine-")
     kept.keep()
+    assert not (kept.path / OWNER).exists()  # by which a later start would take it for one that was left
     for name in ("mine-dead", "other-dead"):
         (places / name).mkdir()
         (places / name / OWNER).touch()
@@ -43,3 +45,17 @@ def test_a_start_removes_what_the_dead_have_left_and_nothing_else(places: Path) 
     new = ScratchDirectory("mine-")
     expected = {living.path.name, kept.path.name, new.path.name, "mine-unknown", "mine-link", "mine-held", "other-dead"}
     assert {path.name for path in places.iterdir()} == expected and lock is not None
+
+
+def test_a_start_leaves_what_other_users_have_left(places: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    left = places / "mine-of-another"
+    left.mkdir()
+    (left / OWNER).touch()
+    user = os.getuid()
+    monkeypatch.setattr(os, "getuid", lambda: user + 1)
+    ScratchDirectory("mine-").remove()
+    assert left.exists()
+    monkeypatch.undo()
+    monkeypatch.setattr(tempfile, "tempdir", str(places))
+    ScratchDirectory("mine-").remove()
+    assert not left.exists()
