@@ -20,9 +20,8 @@ constexpr char kCheckpoints[] = "expected rows of one checkpoint, got rows of se
 constexpr char kEpochs[] =
     "expected rows of one epoch, got rows of several: some servers have not the epoch that all others have";
 constexpr char kNoEpochToRead[] =
-    "expected an epoch whose record names this version of the dense model, got none on the servers: commit one, or ask with "
-    "the "
-    "version that the newest record names";
+    "expected an epoch whose record names this version of the dense model, got none on the servers: commit one, or ask "
+    "with the version that the newest record names";
 // How often a lookup looks whether there is an epoch by now.
 constexpr std::chrono::milliseconds kLook{5};
 constexpr double kLongest = 1e6;  // seconds: more than anybody waits
