@@ -155,12 +155,12 @@ class Server {
 
     persia::net::Reactor reactor_;
     Noting service_;
-    const std::shared_ptr<ServerShared> shared_ =
-        std::make_shared<ServerShared>(ServerShared{{.max_body_bytes = kMostBody},
-                                                    reactor_,
-                                                    service_,
-                                                    std::make_shared<persia::grpc::MemoryBudget>(1 << 20),
-                                                    [](persia::net::Reactor::Key) {}});
+    const std::shared_ptr<ServerShared> shared_{new ServerShared{{.max_body_bytes = kMostBody},
+                                                                 reactor_,
+                                                                 service_,
+                                                                 std::make_shared<persia::grpc::MemoryBudget>(1 << 20),
+                                                                 [](persia::net::Reactor::Key) {},
+                                                                 {}}};
 };
 
 }  // namespace
