@@ -6,7 +6,6 @@ What stands for the dense model is its version: an answer is wrong if its epoch'
 from __future__ import annotations
 
 import threading
-import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -14,12 +13,12 @@ from pathlib import Path
 
 from persia import _core
 from persia.dense_version import DenseVersion
-from persia.errors import PersiaError, Unavailable
+from persia.errors import PersiaError
 from persia.formats.epoch_log import EpochLog
 from persia.routing.lookup import Lookups
 from tests.support.epoch_rows import BATCH, EpochOracle
 from tests.support.histories import numbers_of
-from tests.support.servers import PATIENCE
+from tests.support.servers import PATIENCE, once_available, wait_until
 
 MODEL = "ctr"
 
@@ -69,21 +68,18 @@ class Serving:
         wait_for_answer(new)
         self._default = version, new
         yield
-        asked = len(self.pairs) + len(self._threads)  # each may have an answer of the old one under way
-        while len(self.pairs) < asked + len(self._threads) and not self.failures:
-            time.sleep(0.001)
+        # Each thread may have an answer of the old one under way.
+        least = len(self.pairs) + 2 * len(self._threads)
+        wait_until(lambda: len(self.pairs) >= least or self.failures, "nobody asks the old version any more")
         old.close()
 
     def wait_for(self, version: str, epoch: int) -> None:
         """Until somebody has been given that version with that epoch or a later one."""
-        end, seen = time.monotonic() + PATIENCE, 0
-        while time.monotonic() < end:
-            for pair in self.pairs[seen:]:
-                seen += 1
-                if pair.version == version and pair.epoch >= epoch:
-                    return
-            time.sleep(0.001)
-        raise AssertionError(f"no answer of {version} at epoch {epoch}, the last are {self.pairs[-3:]}, {self.failures[-3:]}")
+
+        def is_given() -> bool:
+            return any(pair.version == version and pair.epoch >= epoch for pair in self.pairs)
+
+        wait_until(is_given, f"somebody is given {version} at epoch {epoch} or later")
 
     def stop(self) -> None:
         self._done.set()
@@ -94,14 +90,7 @@ class Serving:
 
 def wait_for_answer(lookups: Lookups) -> int:
     """As a smoke test does, before anybody else gets an answer. Returns its epoch."""
-    end = time.monotonic() + PATIENCE
-    while True:
-        try:
-            return lookups.lookup(_core.decode_batch(BATCH), PATIENCE).epoch
-        except Unavailable:
-            if time.monotonic() > end:
-                raise
-            time.sleep(0.01)
+    return once_available(lambda: lookups.lookup(_core.decode_batch(BATCH), PATIENCE).epoch)
 
 
 @dataclass(frozen=True)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import threading
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -15,14 +14,14 @@ import torch
 from persia.client.dense_switch import DenseSwitch
 from persia.client.predict import Client
 from persia.client.swap import swap
-from persia.errors import PersiaError, Superseded, Unavailable
+from persia.errors import PersiaError, Superseded
 from persia.torchserve.management import Management
 from persia.torchserve.model import Model
 from persia.writers import EpochCommitter
 from tests.support.dense_pairs import MODEL, Judgement, Pair, judge_pairs
 from tests.support.epoch_deployments import EpochDeployment
 from tests.support.epoch_rows import BATCH, CONFIG, DIM
-from tests.support.servers import PATIENCE, wait_until
+from tests.support.servers import PATIENCE, once_available, wait_until
 from tests.support.torchserves import PERSIA_HANDLER, make_archive
 
 
@@ -137,15 +136,8 @@ def smoke(home: Home) -> Callable[[Model], None]:
     """A check of a swap, which waits for the epoch."""
 
     def check(model: Model) -> None:
-        end = time.monotonic() + PATIENCE
         with home.client(model.version) as client:
-            while True:
-                try:
-                    client.predict(BATCH)
-                    return
-                except Unavailable:
-                    if time.monotonic() > end:
-                        raise
+            once_available(lambda: client.predict(BATCH))
 
     return check
 

@@ -14,7 +14,7 @@ import time
 import urllib.request
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, TypeVar, cast
 
 import grpc
 import numpy as np
@@ -22,10 +22,12 @@ import numpy.typing as npt
 import yaml
 from typing_extensions import Self
 
+from persia.errors import Unavailable
 from persia.v1 import embedding_pb2 as pb
 from persia.v1 import embedding_pb2_grpc as pb_grpc
 from persia.v1 import middleware_pb2
 
+T = TypeVar("T")
 PATIENCE = 60.0  # seconds until a condition that should have come is called a failure
 SHORTEST_PAUSE, LONGEST_PAUSE = 0.001, 0.02  # seconds between two looks at what is awaited
 
@@ -50,6 +52,18 @@ def wait_until(condition: Callable[[], Any], what: str, seconds: float = PATIENC
         time.sleep(pause)
         pause = min(2 * pause, LONGEST_PAUSE)
     raise AssertionError(f"waited {seconds:.0f} s in vain until {what}")
+
+
+def once_available(call: Callable[[], T]) -> T:
+    """What the call returns as soon as it is not Unavailable any more."""
+
+    def answers() -> list[T]:
+        with contextlib.suppress(Unavailable):
+            return [call()]
+        return []
+
+    (answer,) = cast(list[T], wait_until(answers, "a call is answered"))
+    return answer
 
 
 def whole_lines(path: Path, begin: int) -> str:

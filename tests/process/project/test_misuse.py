@@ -137,23 +137,13 @@ def test_a_table_without_a_thread_leaves_the_rows_to_the_builder() -> None:
 def test_a_fold_without_memory_fails_and_comes_right_later() -> None:
     in_another_process("""if True:
         import numpy as np
-        from tests.support.limits import memory_budget
+        from tests.support.limits import fail_a_fold
         from persia._core import Layer, Table, TableBuilder
         signs = np.arange(100_000, dtype=np.uint64)
         more = Layer()
         more.put(signs[:1], np.zeros((1, 4), np.float32))
         table = Table(TableBuilder())
-        for megabytes in (1, 1, 1, 2, 2):
-            layer = Layer()
-            layer.put(signs, np.ones((len(signs), 4), np.float32))
-            with memory_budget(megabytes):
-                try:
-                    table.publish(layer)
-                except MemoryError:  # where the heap lies, and so what is free in it, is chance
-                    continue
-                while table.status().fold_error is None:
-                    table.wait_folded(0.01)
-                break
+        fail_a_fold(table, table.publish, signs)
         assert table.status().layers == 1
         assert (table.pin().rows(signs, 4)[0] == 1).all()
         table.publish(more)
@@ -166,7 +156,7 @@ def test_a_fold_without_memory_fails_and_comes_right_later() -> None:
 def test_a_fold_without_memory_leaves_earlier_epochs_as_they_are() -> None:
     in_another_process("""if True:
         import numpy as np
-        from tests.support.limits import memory_budget
+        from tests.support.limits import fail_a_fold
         from persia._core import Layer, Table, TableBuilder
         signs = np.arange(100_000, dtype=np.uint64)
         table = Table(TableBuilder())
@@ -174,17 +164,7 @@ def test_a_fold_without_memory_leaves_earlier_epochs_as_they_are() -> None:
         first.put(signs[::2].copy(), np.full((len(signs) // 2, 4), 3, np.float32))
         table.begin_epoch(first, 1, 0)
         assert table.wait_folded(60)
-        for megabytes in (1, 1, 1, 2, 2):
-            layer = Layer()
-            layer.put(signs, np.ones((len(signs), 4), np.float32))
-            with memory_budget(megabytes):
-                try:
-                    table.begin_epoch(layer, 2, 1)
-                except MemoryError:  # where the heap lies, and so what is free in it, is chance
-                    continue
-                while table.status().fold_error is None:
-                    table.wait_folded(0.01)
-                break
+        fail_a_fold(table, lambda layer: table.begin_epoch(layer, 2, 1), signs)
         assert table.status().layers == 1
         for after in range(2):
             assert (table.pin_epoch(2).rows(signs, 4)[0] == 1).all()

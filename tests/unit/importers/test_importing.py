@@ -31,6 +31,12 @@ def floats(rows: int, dim: int) -> np.ndarray[Any, Any]:
     return np.random.default_rng(rows).normal(size=(rows, dim)).astype(np.float32)
 
 
+def import_source(out: Path, source: Source, origin: Path) -> None:
+    """A source of a test's own, with one table."""
+    table_map = TableMap(slots={"user": MappedSlot(table="t")})
+    import_tables(source, out, format="test", origin=origin, config=config_of({"user": 2}), table_map=table_map, shards=1)
+
+
 def test_all_rows_are_in_the_checkpoint_under_their_signs(tmp_path: Path) -> None:
     keys = np.array([5, 2**64 - 1, 17, MODULUS - 1], np.uint64)
     by_number, by_key = floats(300, 3), floats(4, 2)
@@ -199,15 +205,7 @@ def test_a_source_that_changes_while_it_is_read_is_refused(tmp_path: Path) -> No
 
     source = Source((file,), {"t": SourceTable("t", 2, 2, "rows", blocks)})
     with pytest.raises(CorruptFile, match=r"stays as it is while it is read"):
-        import_tables(
-            source,
-            tmp_path / "out",
-            format="test",
-            origin=directory,
-            config=config_of({"user": 2}),
-            table_map=TableMap(slots={"user": MappedSlot(table="t")}),
-            shards=1,
-        )
+        import_source(tmp_path / "out", source, directory)
     assert not (tmp_path / "out" / "embedding_dump_done").exists()
 
 
@@ -218,15 +216,7 @@ def test_a_source_that_gives_fewer_rows_than_it_has_is_refused(tmp_path: Path) -
 
     source = Source((), {"t": SourceTable("t", 3, 2, "rows", blocks)})
     with pytest.raises(InvalidInput, match=r"expected 3 rows of table `t`, got 2"):
-        import_tables(
-            source,
-            tmp_path / "out",
-            format="test",
-            origin=tmp_path,
-            config=config_of({"user": 2}),
-            table_map=TableMap(slots={"user": MappedSlot(table="t")}),
-            shards=1,
-        )
+        import_source(tmp_path / "out", source, tmp_path)
 
 
 def test_a_row_that_changes_afterwards_is_found(tmp_path: Path) -> None:
