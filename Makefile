@@ -24,7 +24,7 @@ PY := $(BIN)/python
 INSTALL := $(PY) -m pip install --quiet --constraint constraints.txt
 
 LEAVES := client embedding_server handlers middleware model_server
-TYPED := tests $(sort $(shell find .ci base benchmarks examples -name '*.py' 2>/dev/null))
+TYPED := tests $(sort $(shell find .ci base benchmarks deploy examples -name '*.py' 2>/dev/null))
 NATIVE := CMakeLists.txt $(sort $(shell find native -type f -not -path "native/tests/*"))
 FORMATTED := $(sort $(shell find native -name '*.cpp' -o -name '*.hpp'))
 FUZZED := grpc_fuzz_test http_fuzz_test wire_fuzz_test worker_frames_fuzz_test
