@@ -139,9 +139,9 @@ class EmbeddingParameterServerConfig(msgspec.Struct, frozen=True, kw_only=True, 
     local_buffer_dir: Annotated[
         _Path | None,
         Meta(
-            description="The directory of the local disk in which files of a store lie while they are read. Packets stay there "
-            "until the store deletes them, with notes of what was applied, so a restart does not fetch them again.",
-            extra={"default": "the system's temporary directory"},
+            description="The directory of the local disk in which files of a store lie while they are read; without the key, "
+            "the system's temporary directory. Packets stay there until the store deletes them, with notes of what was "
+            "applied, so a restart does not fetch them again.",
         ),
     ] = None
     storage_poll_ms: Annotated[

@@ -14,7 +14,6 @@ from persia.embedding_server.updates.mirror_directory import take_mirror_directo
 from persia.embedding_server.updates.mirrored_finder import MirroredFinder
 from persia.formats.bounds import Bounds
 from persia.storage import Store, place_of
-from persia.storage.problems import StoreUnavailable
 from persia.writers.packet_writer import PacketWriter
 from persia.writers.row_buffer import Change
 from tests.support.uploads import upload
@@ -180,13 +179,12 @@ def test_a_packet_that_cannot_be_fetched_is_tried_again(
 
     def fails(entry, begin=0, end=None):  # type: ignore[no-untyped-def]
         if f"/{second.name}/" in entry.name:
-            raise StoreUnavailable(5, "no answer", entry.name)
+            raise PermissionError(13, "no answer", entry.name)
         return read(entry, begin, end)
 
     mirror = mirror_of(written, root, clock)
     finder = MirroredFinder(mirror, root)
     monkeypatch.setattr(written.store, "read", fails)
-    monkeypatch.setattr("persia.storage.fetching._PAUSES", (0.0,))
     findings = finder.find()
     assert [packet.directory.name for packet in findings.packets] == [first.name, third.name]
     [failure] = findings.failures
