@@ -21,6 +21,7 @@ from persia.config import (
 from persia.errors import InvalidInput
 from persia.receipts.kept import KEPT, kept_files
 from persia.receipts.receipt import KeptAnswer, read_receipt
+from persia.storage import Place, place_of
 
 __all__ = ["replay"]
 
@@ -79,9 +80,9 @@ def replay(
         settings = load_global_config(global_config) if global_config is not None else GlobalConfig()
         shard = settings.embedding_parameter_server_config
         if not checkpoints and (configured := settings.common_config.infer_config.embedding_checkpoint):
-            checkpoints = (Path(configured),)
+            checkpoints = (_local(place_of(configured, shard.storage), "--checkpoint"),)
         if packets is None and global_config is not None and shard.enable_incremental_update:
-            packets = Path(shard.incremental_dir)
+            packets = _local(place_of(shard.incremental_dir, shard.storage), "--packets")
         kept = list(_read(answers, batch))
         sources = Sources(load_embedding_config(embedding_config), checkpoints, packets, model_store, archives)
         candidate = None if against is None and against_epoch is None else Candidate(against, against_epoch)
@@ -91,6 +92,13 @@ def replay(
     _print(summary, worst, as_json)
     is_other = bool(summary.different) if candidate is None else at_most is not None and summary.largest > at_most
     sys.exit(1 if summary.failed or is_other else 0)
+
+
+def _local(place: Place, option: str) -> Path:
+    """Raises InvalidInput for what lies in a store."""
+    if place.path is None:
+        raise InvalidInput(f"{place} is in a store, and a replay reads local files: copy it, and give the copy as {option}")
+    return place.path
 
 
 def _read(paths: Sequence[Path], batch: Path | None) -> Iterator[KeptAnswer]:

@@ -39,7 +39,9 @@ class Shards(ExitStack):
         self.servers: list[ShardServer] = []
         self.addresses: list[list[str]] = []
         for index in range(count):
-            shard = ShardServer(ShardOptions(index, count, CHECKPOINT, packets, storage, workers=1, epochs=packets is not None))
+            shard = ShardServer(
+                ShardOptions(index, count, CHECKPOINT, packets, storage=storage, workers=1, epochs=packets is not None)
+            )
             self.callback(shard.stop)
             shard.load()
             server = Server([])

@@ -54,7 +54,7 @@ class Scene:
         write_kept(directory / "kept" / "all.kept", self.kept)
 
     def run(self, *arguments: object) -> Result:
-        given = [*arguments, "--global-config", self.global_config, "--embedding-config", CONFIG]
+        given = ["--global-config", self.global_config, *arguments, "--embedding-config", CONFIG]
         given += ["--model-store", self.directory / "store"]
         return CliRunner().invoke(replay, [*map(str, given)])
 
@@ -126,3 +126,10 @@ def test_a_candidate_differs_without_being_wrong_unless_a_limit_is_given(scene: 
 def test_a_directory_without_answers_is_an_error(scene: Scene, tmp_path: Path) -> None:
     result = scene.run(tmp_path)
     assert result.exit_code == 1 and "no files of kept answers" in result.stderr
+
+
+def test_what_lies_in_a_store_has_to_be_copied(scene: Scene, tmp_path: Path) -> None:
+    config = tmp_path / "global_config.yml"
+    config.write_text(scene.global_config.read_text().replace(str(CHECKPOINT), "s3://bucket/ckpt"))
+    result = scene.run(scene.directory / "kept", "--global-config", config)
+    assert result.exit_code == 1 and "s3://bucket/ckpt is in a store" in result.stderr and "--checkpoint" in result.stderr
