@@ -15,6 +15,7 @@ from tests.support.seaweeds import Seaweed
 
 
 def test_the_code_writes_to_a_store(tmp_path: Path, seaweed: Seaweed) -> None:
+    place_of("s3://models/made").open().put("bucket", b"")  # which makes the bucket
     exec(CODE, {})
     assert open_checkpoint_at(place_of("s3://models/ctr/checkpoint"), tmp_path).marker.num_shards == 2
     log = open_epoch_log(place_of("s3://models/ctr/packets"))
