@@ -35,6 +35,7 @@ RUN_BY = {
     "docs/ids.md": "test_ids_docs.py",
     "docs/model-authors.md": "test_model_authors_docs.py",
     "docs/moving-from-torchserve.md": "test_peer_cases.py",
+    "docs/storage.md": "test_storage_docs.py",
     "docs/writers.md": "test_writer_docs.py",
 }
 # The others, by a word of theirs.
