@@ -13,6 +13,7 @@ from typing import Any
 import grpc
 from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
 
+from persia.rpc.grpcio import GrpcioSecurity
 from persia.rpc.wire import MAX_MESSAGE_BYTES
 
 __all__ = ["management_call", "message_class", "new_message", "open_channel", "predictions_call"]
@@ -89,8 +90,10 @@ def message_class(name: str) -> Any:
     return _CLASSES[name]
 
 
-def open_channel(address: str, module: Any = grpc) -> Any:
+def open_channel(address: str, module: Any = grpc, security: GrpcioSecurity | None = None) -> Any:
     """A channel to `host:port`; module: grpc, or grpc.aio. Nothing is connected before the first call.
+
+    security: None: plain text.
 
     Without keepalive: TorchServe's server ends connections that ping it more than once in five minutes.
     """
@@ -102,7 +105,9 @@ def open_channel(address: str, module: Any = grpc) -> Any:
         ("grpc.min_reconnect_backoff_ms", 1_000),
         ("grpc.max_reconnect_backoff_ms", 1_000),
     ]
-    return module.insecure_channel(address, options=options)
+    if security is None:
+        return module.insecure_channel(address, options=options)
+    return (security.channel if module is grpc else security.aio_channel)(address, options)
 
 
 def predictions_call(channel: Any) -> Any:

@@ -50,6 +50,7 @@ NOT_RUN = {
     ("docs/open-inference.md", 'triton.InferInput("x"'): "test_inference_clients.py runs it with the address of its server",
     ("docs/replay.md", "predict_kept"): "needs a deployment; test_kept_answers.py keeps answers so on both homes",
     ("docs/security.md", "GrpcioSecurity"): "has a name for a server; test_grpcio_security.py makes such channels",
+    ("docs/security.md", "with Client"): "has a name for a server; test_tls.py asks a model server with such a section",
     ("docs/torchserve.md", "with Client"): "the README's, which test_readme.py runs",
     (
         "docs/transformers.md",

@@ -17,9 +17,7 @@ from persia.model_server.worker import reason_of
         ("nowhere_at_all.py", "ModuleNotFoundError: No module named 'nowhere_at_all'"),
     ],
 )
-def test_a_missing_module_is_named(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, handler: str, reason: str
-) -> None:
+def test_a_missing_module_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, handler: str, reason: str) -> None:
     (tmp_path / "wants_persia_nowhere.py").write_text("import persia_nowhere\n")
     monkeypatch.syspath_prepend(str(tmp_path))
     with pytest.raises(ImportError) as caught:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any, TypeVar
 
 import click
@@ -10,22 +11,51 @@ from msgspec.structs import replace
 
 from persia.config import GLOBAL_CONFIG_VARIABLE, SecurityConfig, load_global_config
 
-__all__ = ["client_options", "security_of"]
+from .option_groups import option_group
+
+__all__ = ["SecurityOptions", "client_options", "security_of", "security_options"]
 
 _Command = TypeVar("_Command", bound=Callable[..., Any])
 
+_GLOBAL_CONFIG = {
+    "envvar": GLOBAL_CONFIG_VARIABLE,
+    "show_envvar": True,
+    "help": "Whose section `security` says what servers are shown.",
+}
+_TLS = {
+    "ca": "Who signs the servers' certificates (PEM, or `system`): TLS is spoken.",
+    "client_certificate": "What servers are shown that want a certificate (PEM).",
+    "client_key": "The key of that certificate.",
+    "server_name": "The name that the server's certificate has.",
+}
 _OPTIONS = (
-    click.option(
-        "--global-config",
-        envvar=GLOBAL_CONFIG_VARIABLE,
-        show_envvar=True,
-        help="Whose section `security` says what servers are shown.",
-    ),
+    click.option("--global-config", **_GLOBAL_CONFIG),
     click.option("--token-file", help="A file whose first token is shown; in the place of the config's `token`."),
-    click.option("--ca", help="Who signs the servers' certificates (PEM, or `system`): TLS is spoken."),
-    click.option("--client-certificate", help="What servers are shown that want a certificate (PEM)."),
-    click.option("--client-key", help="The key of that certificate."),
-    click.option("--server-name", help="The name that the server's certificate has."),
+    *(click.option("--" + name.replace("_", "-"), help=words) for name, words in _TLS.items()),
+)
+
+
+@dataclass(frozen=True)
+class SecurityOptions:
+    """How a server is spoken to whose own key files are another option's affair."""
+
+    global_config: str | None
+    ca: str | None
+    client_certificate: str | None
+    client_key: str | None
+    server_name: str | None
+
+    def security(self) -> SecurityConfig:
+        """Raises ConfigError, OSError."""
+        return security_of(self.global_config, None, self.ca, self.client_certificate, self.client_key, self.server_name)
+
+
+security_options = option_group(
+    "security",
+    SecurityOptions,
+    "TLS",
+    global_config=_GLOBAL_CONFIG,
+    **{name: {"help": words} for name, words in _TLS.items()},
 )
 
 
