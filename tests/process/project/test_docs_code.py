@@ -45,6 +45,7 @@ NOT_RUN = {
     ("docs/epochs.md", "min_epoch"): "needs a deployment; test_one_epoch_per_answer.py looks up so",
     ("docs/handler.md", "details.model_version"): "names attributes; test_http_json.py and test_feature_misses.py read them",
     ("docs/handler.md", "class Calibrated"): "a subclass as in test_custom_handler.py, which serves one",
+    ("docs/model-server.md", "predictions_call"): "needs a server with keys; test_tokens.py asks one so",
     ("docs/open-inference.md", "class Doubling"): "test_inference_clients.py has a model server serve it",
     ("docs/open-inference.md", "tags.offsets"): "needs a deployment; test_persia_tensors.py sends such tensors to one",
     ("docs/open-inference.md", 'triton.InferInput("x"'): "test_inference_clients.py runs it with the address of its server",
