@@ -1,6 +1,6 @@
 """From a TorchRec model to scores, and rows that training changes while it is served. Each step is a function.
 
-usage: python examples/from_torchrec/walk.py [DIRECTORY]
+usage: python examples/from_torchrec/from_torchrec.py [DIRECTORY]
 
 Needs TorchRec: docs/coming-from-torchrec.md says how it is installed.
 """
