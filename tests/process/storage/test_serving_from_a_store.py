@@ -7,8 +7,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from persia.embedding_server.identity import identify
 from persia.formats.checkpoint import open_checkpoint_at
+from persia.formats.identity import identify
 from persia.storage import place_of
 from persia.writers import IncrementalDumper, write_checkpoint
 from tests.support.golden import GOLDEN
