@@ -243,9 +243,9 @@ class WorkerProcess:
 
     def _wait(self, worker: Worker, starts: WorkerStarts) -> str:
         """How it has ended, which `starts` hears of."""
-        limit, ending, has_outgrown = self._plan.memory_limit, "", False
+        limit, ending, reason, has_outgrown = self._plan.memory_limit, "", "", False
         while not ending:
-            ending = worker.wait(_LOOK_SECONDS if limit else 60.0)
+            ending, reason = worker.wait(_LOOK_SECONDS if limit else 60.0)
             if limit and not ending and (grown := resident_bytes(self.pid)) > limit:
                 log.error(
                     "worker %s of %s is ended: it has %d bytes, and may have %d", self.id, self._plan.model_name, grown, limit
@@ -257,11 +257,11 @@ class WorkerProcess:
             self._worker = None
         process = self._process
         if process is not None:
+            if ending == "lost":  # asked before the process is killed, which would be its end then
+                ending = reason or _ending(process)
             # A handler that never returns would keep the process alive.
             (process.terminate if ending == "retired" else process.kill)()
             self._end_process()
-            if ending == "lost":
-                ending = _ending(process)
         return ending
 
     def _end_process(self) -> None:

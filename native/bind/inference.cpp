@@ -149,12 +149,13 @@ void inference_models(nb::module_& module) {
         .def("stop", &Reactor::stop, nb::call_guard<Released>());
     nb::class_<Worker>(module, "Worker")
         .def("retire", &Worker::retire, nb::call_guard<Released>())
-        .def("end", &Worker::end, nb::arg("status"), nb::arg("why"), nb::call_guard<Released>())
+        .def("end", &Worker::end, nb::arg("status"), nb::arg("reason"), nb::call_guard<Released>())
         .def(
             "wait",
             [](const Worker& self, double seconds) {
                 const Released released;
-                return name_of(self.wait(milliseconds_of(seconds)));
+                const Worker::Ending ending = self.wait(milliseconds_of(seconds));
+                return std::pair(std::string(name_of(ending)), self.reason());
             },
             nb::arg("seconds"));
     nb::class_<ModelVersion>(module, "ModelVersion")

@@ -93,12 +93,18 @@ void Worker::send(std::vector<Job> batch) {
 void Worker::on_ready(std::uint32_t) {
     std::vector<WorkerReply> replies;
     bool alive = true;
+    std::string unreadable;
     {
         const std::lock_guard lock(mutex_);
         if (ending_ != Ending::none) return;
-        alive = read_some(replies) && write_some();
+        try {
+            alive = read_some(replies) && write_some();
+        } catch (const DecodeError& error) {
+            unreadable = error.what();
+        }
     }
     for (WorkerReply& reply : replies) take_reply(std::move(reply));
+    if (!unreadable.empty()) return lose("it sent a reply that cannot be read: " + unreadable);
     if (!alive) return on_closed();
     const std::lock_guard lock(mutex_);
     if (ending_ != Ending::none) return;
@@ -134,7 +140,7 @@ bool Worker::write_some() {
     return true;
 }
 
-// False: it is lost.
+// False: it is lost. Throws DecodeError for a reply that is none; `replies` has those before it.
 bool Worker::read_some(std::vector<WorkerReply>& replies) {
     std::byte buffer[kReadBytes];
     for (;;) {
@@ -149,14 +155,10 @@ bool Worker::read_some(std::vector<WorkerReply>& replies) {
         if (got == 0) return false;
         const std::size_t in_room = std::min(room.size(), static_cast<std::size_t>(got));
         std::span<const std::byte> rest(buffer, static_cast<std::size_t>(got) - in_room);
-        try {
-            if (in_room != 0) reader_.feed_room(in_room);
-            while (!rest.empty()) {
-                rest = rest.subspan(reader_.feed(rest));
-                if (reader_.complete()) replies.push_back(reader_.take());
-            }
-        } catch (const DecodeError&) {
-            return false;
+        if (in_room != 0) reader_.feed_room(in_room);
+        while (!rest.empty()) {
+            rest = rest.subspan(reader_.feed(rest));
+            if (reader_.complete()) replies.push_back(reader_.take());
         }
         if (static_cast<std::size_t>(got) < room.size() + sizeof(buffer)) return true;
     }
@@ -193,7 +195,7 @@ void Worker::take_reply(WorkerReply reply) {
         done = batch_.empty();
         if (!done) watch_time();
     }
-    if (!asked) return end_as(Ending::lost, "Worker died.");  // it answers what nobody asked
+    if (!asked) return lose("it sent a reply while it had no request");
     // It goes on with the next batch while this one's answers are sent.
     if (done) finish_batch();
     if (const auto employer = employer_.lock()) {
@@ -221,7 +223,7 @@ void Worker::finish_batch() {
     }
     const auto employer = employer_.lock();
     if (employer) employer->on_batch_done(shared_from_this(), took);
-    if (is_retired) return end_as(Ending::retired, "");
+    if (is_retired) return end_as(Ending::retired, "", "");
     if (employer) employer->on_free(shared_from_this());
 }
 

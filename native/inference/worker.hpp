@@ -53,12 +53,15 @@ class Worker final : public net::Watched, public std::enable_shared_from_this<Wo
 
     // No more work: it ends when it has done its batch.
     void retire();
-    // It ends at once, and what it works on fails with a status of HTTP's.
-    void end(int status, const std::string& why);
+    // It ends at once, and what it works on fails with a status of HTTP's and the reason.
+    void end(int status, const std::string& reason);
 
     enum class Ending { none, retired, lost, timed_out };
     // Waits until it has ended, for so long at most.
     Ending wait(std::chrono::milliseconds timeout) const;
+    // Why it was lost, which those who waited for its answers are told too. Empty: it was not lost, or it closed its connection,
+    // and how its process ends may say why.
+    std::string reason() const;
 
     int socket() const override { return socket_; }
 
@@ -70,7 +73,8 @@ class Worker final : public net::Watched, public std::enable_shared_from_this<Wo
     void finish_batch();
     void on_closed();
     void look_at_end(int looks);
-    void end_as(Ending ending, const std::string& why, int status = 500);
+    void lose(const std::string& reason);
+    void end_as(Ending ending, const std::string& reason, const std::string& words, int status = 500);
     void watch_time();
     void on_time();
 
@@ -84,6 +88,7 @@ class Worker final : public net::Watched, public std::enable_shared_from_this<Wo
     mutable std::mutex mutex_;  // over what follows
     mutable std::condition_variable ended_;
     Ending ending_ = Ending::none;
+    std::string reason_;
     bool retiring_ = false;
     std::vector<Job> batch_;  // those of it that are not answered
     Clock::time_point sent_, patience_ends_;

@@ -16,6 +16,9 @@ namespace {
 constexpr auto kLookEvery = std::chrono::milliseconds(1);
 constexpr int kLooks = 100;
 
+// In TorchServe's words, by which callers may know it.
+constexpr const char* kDied = "Worker died.";
+
 // HTTP's status: 507 if it was killed, which is mostly by the kernel for want of memory, else 500. nullopt: it has not ended.
 // process: a child of this process, for which its parent may still wait; 0, or one that was waited for: nothing is known of it.
 std::optional<int> status_of_end(pid_t process) {
@@ -33,15 +36,20 @@ void Worker::retire() {
         retiring_ = true;
         if (!batch_.empty()) return;
     }
-    end_as(Ending::retired, "");
+    end_as(Ending::retired, "", "");
 }
 
-void Worker::end(int status, const std::string& why) { end_as(Ending::lost, why, status); }
+void Worker::end(int status, const std::string& reason) { end_as(Ending::lost, reason, reason, status); }
 
 Worker::Ending Worker::wait(std::chrono::milliseconds timeout) const {
     std::unique_lock lock(mutex_);
     ended_.wait_for(lock, timeout, [this] { return ending_ != Ending::none; });
     return ending_;
+}
+
+std::string Worker::reason() const {
+    const std::lock_guard lock(mutex_);
+    return reason_;
 }
 
 void Worker::on_closed() { look_at_end(kLooks); }
@@ -54,13 +62,17 @@ void Worker::look_at_end(int looks) {
         const std::lock_guard lock(mutex_);
         is_waited_for = !batch_.empty();
     }
-    if (status || looks == 0 || !is_waited_for) return end_as(Ending::lost, "Worker died.", status.value_or(500));
+    if (status || looks == 0 || !is_waited_for) return end_as(Ending::lost, "", kDied, status.value_or(500));
     reactor_.at(Clock::now() + kLookEvery, [weak = weak_from_this(), looks] {
         if (const auto worker = weak.lock()) worker->look_at_end(looks - 1);
     });
 }
 
-void Worker::end_as(Ending ending, const std::string& why, int status) {
+// Its process may go on, and does not say why.
+void Worker::lose(const std::string& reason) { end_as(Ending::lost, reason, "Worker died: " + reason); }
+
+// words: for those who wait for its answers.
+void Worker::end_as(Ending ending, const std::string& reason, const std::string& words, int status) {
     std::vector<Job> lost;
     bool heard_of_it = true, is_first = false;
     {
@@ -69,7 +81,10 @@ void Worker::end_as(Ending ending, const std::string& why, int status) {
         heard_of_it = has_sent_;
         unsent_.clear();
         is_first = ending_ == Ending::none;
-        if (is_first) ending_ = ending;
+        if (is_first) {
+            ending_ = ending;
+            reason_ = reason;
+        }
     }
     const auto employer = employer_.lock();
     if (is_first) {
@@ -79,7 +94,7 @@ void Worker::end_as(Ending ending, const std::string& why, int status) {
         if (employer) employer->on_lost(shared_from_this());
     }
     if (!lost.empty() && employer && !heard_of_it) return employer->on_unsent(std::move(lost));
-    fail_all(lost, {Failure::Kind::worker_died, status, why, {}});
+    fail_all(lost, {Failure::Kind::worker_died, status, words, {}});
 }
 
 // With the lock.
@@ -105,7 +120,7 @@ void Worker::on_time() {
             return;
         }
     }
-    end_as(Ending::timed_out, "Worker died.");
+    end_as(Ending::timed_out, "", kDied);
 }
 
 }  // namespace persia::inference

@@ -173,12 +173,14 @@ TEST(a_worker_that_says_what_nobody_asked_is_given_up) {
     const auto worker = served.hire(process);
     process.reply({{"a", "b"}});
     CHECK(worker->wait(kLong) == Worker::Ending::lost);
+    CHECK(worker->reason() == "it sent a reply while it had no request");
     const auto garbled = served.hire(other);
     const auto caller = served.ask("a");
     other.batch();
     other.say(std::string(100, '\xfe'));
     CHECK(garbled->wait(kLong) == Worker::Ending::lost);
-    CHECK(caller->failure()->kind == Failure::Kind::worker_died);
+    CHECK(garbled->reason().starts_with("it sent a reply that cannot be read: at byte "));
+    CHECK(caller->failure()->kind == Failure::Kind::worker_died && caller->failure()->message == "Worker died: " + garbled->reason());
 }
 
 TEST(a_worker_that_does_not_answer_is_given_up) {

@@ -19,10 +19,12 @@ class Worker:
 
     def retire(self) -> None:
         """It ends when it has done what it works on."""
-    def end(self, status: int, why: str) -> None:
-        """At once; what it works on fails with a status of HTTP's."""
-    def wait(self, seconds: float) -> str:
-        """How it has ended: "retired", "lost", "timed out"; "": it has not, after so many seconds."""
+    def end(self, status: int, reason: str) -> None:
+        """At once; what it works on fails with a status of HTTP's and the reason."""
+    def wait(self, seconds: float) -> tuple[str, str]:
+        """How it has ended: "retired", "lost", "timed out"; "": it has not, after so many seconds. And why it was lost; "": it
+        closed its connection, and how its process ends may say why.
+        """
 
 class ModelVersion:
     """A version's queue and workers. Any thread may use it."""
