@@ -3,6 +3,7 @@
 #include <utility>
 #include <variant>
 
+#include "base/utf8.hpp"
 #include "inference/json_text.hpp"
 #include "inference/request_wishes.hpp"
 #include "inference/rest_responder.hpp"
@@ -57,6 +58,9 @@ void infer(const Models& models, const http::ExchangePtr& exchange, const InferR
     if (encoding != nullptr && !http::equal_ignoring_case(*encoding, "identity")) {
         return exchange->respond(
             error_response(415, "expected a body that is not compressed, got Content-Encoding: " + *encoding));
+    }
+    if (!is_utf8(route.model) || !is_utf8(route.version)) {
+        return exchange->respond(error_response(400, "expected a target that is UTF-8 when it is decoded, got other bytes"));
     }
     const auto found = models.route(route.model, route.version, [&request](const std::string& name) {
         const std::string* value = http::find(request.head.headers, name);

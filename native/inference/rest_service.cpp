@@ -5,6 +5,7 @@
 #include <utility>
 #include <variant>
 
+#include "base/utf8.hpp"
 #include "http/form.hpp"
 #include "inference/json_text.hpp"
 #include "inference/open_inference_rest.hpp"
@@ -121,6 +122,8 @@ Response failure_response(const Failure& failure) {
     return error_response(failure.status == 413 ? 507 : failure.status, "InternalServerException", failure.message);
 }
 
+constexpr const char* kNoText = "expected a target that is UTF-8 when it is decoded, got other bytes";
+
 const RestManners kManners{failure_response, true};
 
 void predict(const Models& models, const ExchangePtr& exchange, Route route, net::Reactor& reactor) {
@@ -142,6 +145,9 @@ void predict(const Models& models, const ExchangePtr& exchange, Route route, net
     }
     if (route.model.empty()) {
         return exchange->respond(error_response(400, "BadRequestException", "Parameter model_name is required."));
+    }
+    if (!is_utf8(route.model) || !is_utf8(route.version)) {
+        return exchange->respond(error_response(400, "BadRequestException", kNoText));
     }
     const auto found = models.route(route.model, route.version, [&request](const std::string& name) {
         const std::string* value = http::find(request.head.headers, name);
@@ -184,8 +190,7 @@ void RestService::on_request(const ExchangePtr& exchange) {
         if (auto route = open_inference_route(exchange->request())) return infer(models, exchange, *route, reactor_);
     }
     if (!exchange->request().target.is_utf8()) {
-        return exchange->respond(
-            error_response(400, "BadRequestException", "expected a target that is UTF-8 when it is decoded, got other bytes"));
+        return exchange->respond(error_response(400, "BadRequestException", kNoText));
     }
     if (!parts_.others->put(exchange)) {
         exchange->respond(
