@@ -37,7 +37,4 @@ class RestService final : public http::Service {
     net::Reactor& reactor_;
 };
 
-// An error as TorchServe writes it: JSON with the status, a type that is named like its Java class, and a message.
-http::Response error_response(int status, const std::string& type, const std::string& message);
-
 }  // namespace persia::inference

@@ -10,6 +10,7 @@
 #include <utility>
 
 #include "base/error.hpp"
+#include "base/text.hpp"
 #include "inference/handler_status.hpp"
 #include "inference/request_ids.hpp"
 
@@ -21,8 +22,6 @@ constexpr std::size_t kReadBytes = 64 << 10;
 constexpr std::size_t kPiecesAtOnce = 64;
 constexpr std::string_view kStreamHeader = "ts_stream_next";
 constexpr std::uint32_t kReadable = EPOLLIN | EPOLLRDHUP;
-
-std::string text_of(std::span<const std::byte> bytes) { return {reinterpret_cast<const char*>(bytes.data()), bytes.size()}; }
 
 // Replies name requests by their ids, and callers may have given two of them the same one.
 void make_distinct(std::vector<Job>& batch) {
@@ -47,7 +46,7 @@ void tell(Answer answer) {
         answer.responder->on_failure(
             {Failure::Kind::handler, 507, "the handler's answer is larger than max_response_size", {}});
     } else if (prediction.has(kRefusalHeader, "true")) {
-        answer.responder->on_failure({Failure::Kind::handler, prediction.status, text_of(prediction.body), {}});
+        answer.responder->on_failure({Failure::Kind::handler, prediction.status, std::string(text_of(prediction.body)), {}});
     } else {
         answer.responder->on_prediction(std::move(prediction), answer.more);
     }

@@ -59,8 +59,8 @@ class Worker final : public net::Watched, public std::enable_shared_from_this<Wo
     enum class Ending { none, retired, lost, timed_out };
     // Waits until it has ended, for so long at most.
     Ending wait(std::chrono::milliseconds timeout) const;
-    // Why it was lost, which those who waited for its answers are told too. Empty: it was not lost, or it closed its connection,
-    // and how its process ends may say why.
+    // Why it was lost, which those who waited for its answers are told too. Empty: it was not lost, or it closed its
+    // connection, and how its process ends may say why.
     std::string reason() const;
 
     int socket() const override { return socket_; }
