@@ -46,8 +46,8 @@ class RequestIds(logging.Filter):
         return True
 
 
-class Worker:
-    """The loop. One thread uses it."""
+class WorkerLoop:
+    """Answers batches until the server closes the connection. One thread uses it."""
 
     def __init__(self, connection: socket.socket, metrics: WorkerMetrics, ids: RequestIds) -> None:
         self._socket = connection
@@ -212,7 +212,7 @@ def main(arguments: list[str] | None = None) -> int:
         for handler in logging.getLogger().handlers:
             handler.addFilter(MetricLines(metrics))
             handler.addFilter(ids)
-        return Worker(connection, metrics, ids).run()
+        return WorkerLoop(connection, metrics, ids).run()
 
 
 if __name__ == "__main__":

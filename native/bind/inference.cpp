@@ -34,18 +34,18 @@ using inference::Model;
 using inference::ModelLimits;
 using inference::Models;
 using inference::ModelVersion;
-using inference::Worker;
+using inference::WorkerLink;
 using net::Reactor;
 
-const char* name_of(Worker::Ending ending) {
+const char* name_of(WorkerLink::Ending ending) {
     switch (ending) {
-        case Worker::Ending::none:
+        case WorkerLink::Ending::none:
             return "";
-        case Worker::Ending::retired:
+        case WorkerLink::Ending::retired:
             return "retired";
-        case Worker::Ending::timed_out:
+        case WorkerLink::Ending::timed_out:
             return "timed out";
-        case Worker::Ending::lost:
+        case WorkerLink::Ending::lost:
             break;
     }
     return "lost";
@@ -147,14 +147,14 @@ void inference_models(nb::module_& module) {
              }),
              nb::arg("threads"))
         .def("stop", &Reactor::stop, nb::call_guard<Released>());
-    nb::class_<Worker>(module, "Worker")
-        .def("retire", &Worker::retire, nb::call_guard<Released>())
-        .def("end", &Worker::end, nb::arg("status"), nb::arg("reason"), nb::call_guard<Released>())
+    nb::class_<WorkerLink>(module, "WorkerLink")
+        .def("retire", &WorkerLink::retire, nb::call_guard<Released>())
+        .def("end", &WorkerLink::end, nb::arg("status"), nb::arg("reason"), nb::call_guard<Released>())
         .def(
             "wait",
-            [](const Worker& self, double seconds) {
+            [](const WorkerLink& self, double seconds) {
                 const Released released;
-                const Worker::Ending ending = self.wait(milliseconds_of(seconds));
+                const WorkerLink::Ending ending = self.wait(milliseconds_of(seconds));
                 return std::pair(std::string(name_of(ending)), self.reason());
             },
             nb::arg("seconds"));

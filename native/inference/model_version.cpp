@@ -16,7 +16,7 @@ constexpr std::size_t kMostBytesTogether = 4 << 20;
 
 // What is done outside of the lock.
 struct ModelVersion::Round {
-    std::shared_ptr<Worker> worker;
+    std::shared_ptr<WorkerLink> worker;
     std::vector<Job> batch, expired;
 };
 
@@ -59,8 +59,8 @@ void ModelVersion::take_together(std::size_t requests) {
     together_ = std::max<std::size_t>(1, requests);
 }
 
-std::shared_ptr<Worker> ModelVersion::add_worker(int socket, pid_t process) {
-    auto worker = std::make_shared<Worker>(socket, process, limits_.worker, reactor_, weak_from_this());
+std::shared_ptr<WorkerLink> ModelVersion::add_worker(int socket, pid_t process) {
+    auto worker = std::make_shared<WorkerLink>(socket, process, limits_.worker, reactor_, weak_from_this());
     {
         const std::lock_guard lock(mutex_);
         workers_.push_back(worker);
@@ -80,7 +80,7 @@ ModelVersion::Counts ModelVersion::counts() const {
     return {queue_.size(), busy_.size(), workers_.size(), refused_, expired_};
 }
 
-void ModelVersion::on_free(const std::shared_ptr<Worker>& worker) {
+void ModelVersion::on_free(const std::shared_ptr<WorkerLink>& worker) {
     {
         const std::lock_guard lock(mutex_);
         if (std::ranges::find(workers_, worker) == workers_.end()) return;  // it was lost meanwhile
@@ -89,7 +89,7 @@ void ModelVersion::on_free(const std::shared_ptr<Worker>& worker) {
     hand_out();
 }
 
-void ModelVersion::on_lost(const std::shared_ptr<Worker>& worker) {
+void ModelVersion::on_lost(const std::shared_ptr<WorkerLink>& worker) {
     std::vector<Job> without;
     {
         const std::lock_guard lock(mutex_);
@@ -121,7 +121,7 @@ void ModelVersion::on_answered(const Job& job, Clock::time_point sent, Clock::ti
     job.totals->queue_microseconds.fetch_add(microseconds(sent), std::memory_order_relaxed);
 }
 
-void ModelVersion::on_batch_done(const std::shared_ptr<Worker>& worker, std::chrono::nanoseconds took) {
+void ModelVersion::on_batch_done(const std::shared_ptr<WorkerLink>& worker, std::chrono::nanoseconds took) {
     const std::lock_guard lock(mutex_);
     std::erase(busy_, worker);
     batch_takes_ = batch_takes_.count() == 0 ? took : (batch_takes_ * 7 + took) / 8;

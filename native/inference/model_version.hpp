@@ -10,7 +10,7 @@
 
 #include "inference/figures.hpp"
 #include "inference/job_queue.hpp"
-#include "inference/worker.hpp"
+#include "inference/worker_link.hpp"
 
 namespace persia::inference {
 
@@ -41,7 +41,7 @@ class ModelVersion final : public Employer, public std::enable_shared_from_this<
     // others, unlike for a batch_size over 1, which goes before it.
     void take_together(std::size_t requests);
     // Takes the socket. The worker has loaded the model.
-    std::shared_ptr<Worker> add_worker(int socket, pid_t process);
+    std::shared_ptr<WorkerLink> add_worker(int socket, pid_t process);
 
     // Nothing waits and nothing is worked on, or so long has passed: then false.
     bool wait_until_idle(std::chrono::milliseconds timeout) const;
@@ -56,11 +56,11 @@ class ModelVersion final : public Employer, public std::enable_shared_from_this<
   private:
     struct Round;
 
-    void on_free(const std::shared_ptr<Worker>& worker) override;
-    void on_lost(const std::shared_ptr<Worker>& worker) override;
+    void on_free(const std::shared_ptr<WorkerLink>& worker) override;
+    void on_lost(const std::shared_ptr<WorkerLink>& worker) override;
     void on_unsent(std::vector<Job> jobs) override;
     void on_answered(const Job& job, Clock::time_point sent, Clock::time_point replied) override;
-    void on_batch_done(const std::shared_ptr<Worker>& worker, std::chrono::nanoseconds took) override;
+    void on_batch_done(const std::shared_ptr<WorkerLink>& worker, std::chrono::nanoseconds took) override;
 
     void hand_out();
     bool take_round(Round& round);
@@ -78,8 +78,8 @@ class ModelVersion final : public Employer, public std::enable_shared_from_this<
     mutable std::mutex mutex_;  // over what follows
     mutable std::condition_variable changed_;
     JobQueue queue_;
-    std::vector<std::shared_ptr<Worker>> workers_;      // all that are not lost
-    std::vector<std::shared_ptr<Worker>> free_, busy_;  // of these
+    std::vector<std::shared_ptr<WorkerLink>> workers_;      // all that are not lost
+    std::vector<std::shared_ptr<WorkerLink>> free_, busy_;  // of these
     std::size_t expected_workers_ = 0;
     bool waits_for_batch_ = false;
     std::size_t together_ = 1;                 // requests that a worker takes at once, beyond the batch_size

@@ -14,8 +14,8 @@ class Reactor:
     def __init__(self, threads: int) -> None: ...
     def stop(self) -> None: ...
 
-class Worker:
-    """A process that runs a handler, at the other end of a socket. Any thread may use it."""
+class WorkerLink:
+    """The server's end of the socket to a process that runs a handler. Any thread may use it."""
 
     def retire(self) -> None:
         """It ends when it has done what it works on."""
@@ -47,7 +47,7 @@ class ModelVersion:
         """How many it is to have. 0: requests are refused rather than wait."""
     def take_together(self, requests: int) -> None:
         """So many may go to a worker at once if they wait when it becomes free. A batch_size over 1 goes before it."""
-    def add_worker(self, socket: int, process: int) -> Worker:
+    def add_worker(self, socket: int, process: int) -> WorkerLink:
         """Takes the descriptor of a socket to a process that has loaded the model, and that process's number."""
     def wait_until_idle(self, seconds: float) -> bool: ...
     def ask(self, headers: Sequence[tuple[str, str]], seconds: float) -> tuple[bytes, str, str]:

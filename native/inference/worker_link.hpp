@@ -1,4 +1,6 @@
-// A process that runs a handler, as its model server sees it: batches go to it one at a time, and replies come back.
+// The server's end of the socket to a worker, which is a process that runs a handler: batches go to it one at a time, and
+// replies come back. At the other end is WorkerLoop of model_server/worker.py; model_server/worker_process.py starts the
+// process.
 #pragma once
 
 #include <sys/types.h>
@@ -15,22 +17,22 @@
 
 namespace persia::inference {
 
-class Worker;
+class WorkerLink;
 
 // Who gives a worker its work. Thread safety: any thread may call all of it.
 class Employer {
   public:
     virtual ~Employer() = default;
     // It has done its batch, and could have another one.
-    virtual void on_free(const std::shared_ptr<Worker>& worker) = 0;
+    virtual void on_free(const std::shared_ptr<WorkerLink>& worker) = 0;
     // It is of no more use. Told once.
-    virtual void on_lost(const std::shared_ptr<Worker>& worker) = 0;
+    virtual void on_lost(const std::shared_ptr<WorkerLink>& worker) = 0;
     // It was lost before it heard of these.
     virtual void on_unsent(std::vector<Job> jobs) = 0;
     // It has answered a job of the batch that it was sent then.
     virtual void on_answered(const Job& job, Clock::time_point sent, Clock::time_point replied) = 0;
     // It has done a batch, which took so long. on_free() or on_lost() follows.
-    virtual void on_batch_done(const std::shared_ptr<Worker>& worker, std::chrono::nanoseconds took) = 0;
+    virtual void on_batch_done(const std::shared_ptr<WorkerLink>& worker, std::chrono::nanoseconds took) = 0;
 };
 
 struct WorkerLimits {
@@ -39,11 +41,11 @@ struct WorkerLimits {
 };
 
 // Thread safety: any thread may call all of it.
-class Worker final : public net::Watched, public std::enable_shared_from_this<Worker> {
+class WorkerLink final : public net::Watched, public std::enable_shared_from_this<WorkerLink> {
   public:
     // Takes the socket, and closes it. process: at its other end, a child of this one; 0: it is not known.
-    Worker(int socket, pid_t process, const WorkerLimits& limits, net::Reactor& reactor, std::weak_ptr<Employer> employer);
-    ~Worker() override;
+    WorkerLink(int socket, pid_t process, const WorkerLimits& limits, net::Reactor& reactor, std::weak_ptr<Employer> employer);
+    ~WorkerLink() override;
 
     // From now on it is read.
     void begin();

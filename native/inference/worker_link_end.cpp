@@ -6,7 +6,7 @@
 #include <optional>
 #include <utility>
 
-#include "inference/worker.hpp"
+#include "inference/worker_link.hpp"
 
 namespace persia::inference {
 
@@ -30,7 +30,7 @@ std::optional<int> status_of_end(pid_t process) {
 
 }  // namespace
 
-void Worker::retire() {
+void WorkerLink::retire() {
     {
         const std::lock_guard lock(mutex_);
         retiring_ = true;
@@ -39,23 +39,23 @@ void Worker::retire() {
     end_as(Ending::retired, "", "");
 }
 
-void Worker::end(int status, const std::string& reason) { end_as(Ending::lost, reason, reason, status); }
+void WorkerLink::end(int status, const std::string& reason) { end_as(Ending::lost, reason, reason, status); }
 
-Worker::Ending Worker::wait(std::chrono::milliseconds timeout) const {
+WorkerLink::Ending WorkerLink::wait(std::chrono::milliseconds timeout) const {
     std::unique_lock lock(mutex_);
     ended_.wait_for(lock, timeout, [this] { return ending_ != Ending::none; });
     return ending_;
 }
 
-std::string Worker::reason() const {
+std::string WorkerLink::reason() const {
     const std::lock_guard lock(mutex_);
     return reason_;
 }
 
-void Worker::on_closed() { look_at_end(kLooks); }
+void WorkerLink::on_closed() { look_at_end(kLooks); }
 
 // A process closes its connection a moment before it can be seen how it ends, which those who wait for its answers are told.
-void Worker::look_at_end(int looks) {
+void WorkerLink::look_at_end(int looks) {
     const auto status = status_of_end(process_);
     bool is_waited_for = false;
     {
@@ -69,10 +69,10 @@ void Worker::look_at_end(int looks) {
 }
 
 // Its process may go on, and does not say why.
-void Worker::lose(const std::string& reason) { end_as(Ending::lost, reason, "Worker died: " + reason); }
+void WorkerLink::lose(const std::string& reason) { end_as(Ending::lost, reason, "Worker died: " + reason); }
 
 // words: for those who wait for its answers.
-void Worker::end_as(Ending ending, const std::string& reason, const std::string& words, int status) {
+void WorkerLink::end_as(Ending ending, const std::string& reason, const std::string& words, int status) {
     std::vector<Job> lost;
     bool heard_of_it = true, is_first = false;
     {
@@ -98,7 +98,7 @@ void Worker::end_as(Ending ending, const std::string& reason, const std::string&
 }
 
 // With the lock.
-void Worker::watch_time() {
+void WorkerLink::watch_time() {
     if (limits_.response_timeout.count() == 0) return;
     patience_ends_ = Clock::now() + limits_.response_timeout;
     if (std::exchange(watches_time_, true)) return;
@@ -107,7 +107,7 @@ void Worker::watch_time() {
     });
 }
 
-void Worker::on_time() {
+void WorkerLink::on_time() {
     {
         const std::lock_guard lock(mutex_);
         watches_time_ = false;

@@ -1,4 +1,4 @@
-#include "inference/worker.hpp"
+#include "inference/worker_link.hpp"
 
 #include <sys/socket.h>
 #include <sys/uio.h>
@@ -54,18 +54,19 @@ void tell(Answer answer) {
 
 }  // namespace
 
-Worker::Worker(int socket, pid_t process, const WorkerLimits& limits, net::Reactor& reactor, std::weak_ptr<Employer> employer)
+WorkerLink::WorkerLink(int socket, pid_t process, const WorkerLimits& limits, net::Reactor& reactor,
+                       std::weak_ptr<Employer> employer)
     : socket_(socket), process_(process), limits_(limits), reactor_(reactor), employer_(std::move(employer)),
       reader_(limits.max_body_bytes) {}
 
-Worker::~Worker() { close(socket_); }
+WorkerLink::~WorkerLink() { close(socket_); }
 
-void Worker::begin() {
+void WorkerLink::begin() {
     key_ = reactor_.watch(shared_from_this());
     reactor_.wait_for(key_, socket_, kReadable);
 }
 
-void Worker::send(std::vector<Job> batch) {
+void WorkerLink::send(std::vector<Job> batch) {
     {
         const std::lock_guard lock(mutex_);
         batch_ = std::move(batch);
@@ -89,7 +90,7 @@ void Worker::send(std::vector<Job> batch) {
     on_closed();
 }
 
-void Worker::on_ready(std::uint32_t) {
+void WorkerLink::on_ready(std::uint32_t) {
     std::vector<WorkerReply> replies;
     bool alive = true;
     std::string unreadable;
@@ -111,7 +112,7 @@ void Worker::on_ready(std::uint32_t) {
 }
 
 // False: it is lost.
-bool Worker::write_some() {
+bool WorkerLink::write_some() {
     while (!unsent_.empty()) {
         iovec pieces[kPiecesAtOnce];
         std::size_t count = 0;
@@ -140,7 +141,7 @@ bool Worker::write_some() {
 }
 
 // False: it is lost. Throws DecodeError for a reply that is none; `replies` has those before it.
-bool Worker::read_some(std::vector<WorkerReply>& replies) {
+bool WorkerLink::read_some(std::vector<WorkerReply>& replies) {
     std::byte buffer[kReadBytes];
     for (;;) {
         const auto room = reader_.room();
@@ -163,7 +164,7 @@ bool Worker::read_some(std::vector<WorkerReply>& replies) {
     }
 }
 
-void Worker::take_reply(WorkerReply reply) {
+void WorkerLink::take_reply(WorkerReply reply) {
     std::vector<Answer> answers;
     std::vector<Job> answered, failed;
     bool streams = false, done = false, asked = true;
@@ -212,7 +213,7 @@ void Worker::take_reply(WorkerReply reply) {
                       {}});
 }
 
-void Worker::finish_batch() {
+void WorkerLink::finish_batch() {
     std::chrono::nanoseconds took{};
     bool is_retired = false;
     {
