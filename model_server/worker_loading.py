@@ -23,7 +23,7 @@ class Loaded(NamedTuple):
 def load_request(
     name: str, directory: str, batch_size: int, handler: str, gpu: int | None, envelope: str, limits_image_pixels: bool
 ) -> bytes:
-    """As TorchServe's front end says it."""
+    """As TorchServe's front end says it; native/inference/frame_numbers.hpp names the other places of the protocol."""
     return (
         b"L"
         + _text(name)
