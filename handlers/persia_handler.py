@@ -52,7 +52,7 @@ log = logging.getLogger(__name__)
 LOOKUPS = 32
 
 # Requests that a model server hands over at once: beyond these, one more saves little, and waits for all.
-MOST_AT_ONCE = 16
+REQUESTS_AT_ONCE = 16
 
 # The first calls of a TorchScript model are those in which it is specialised.
 WARM_UP_CALLS = 3
@@ -71,7 +71,7 @@ class PersiaHandler(BaseHandler):  # type: ignore[misc]  # TorchServe has no typ
         """How many a model server hands over at once if they wait. One where a subclass may count on that."""
         steps = ("handle", "preprocess", "inference", "postprocess")
         own = all(getattr(type(self), step) is getattr(PersiaHandler, step) for step in steps)
-        return MOST_AT_ONCE if self.lookups.shares and own else 1
+        return REQUESTS_AT_ONCE if self.lookups.shares and own else 1
 
     def initialize(self, context: Any) -> None:
         """Loads the model. The embedding servers need not be there yet: a worker that waited for them would be killed."""

@@ -25,7 +25,7 @@ from .open_inference.handlers import ServedHandler
 from .open_inference.metadata import encode_metadata
 from .torchserve_modules import MetricsCacheYamlImpl, ModelLoaderFactory, PredictionException, RequestProcessor, Service
 from .worker_bodies import body_of, decode
-from .worker_messages import AT_ONCE, REFUSAL, Failure, Prediction, Request, is_status, sendable
+from .worker_messages import REFUSAL, REQUESTS_AT_ONCE, Failure, Prediction, Request, is_status, sendable
 from .worker_metrics import MetricLines, WorkerMetrics
 
 METRICS = os.path.join(os.path.dirname(ts.__file__), "configs", "metrics.yaml")
@@ -106,8 +106,8 @@ class WorkerLoop:
         # Handlers that stream write to it themselves: ts.handler_utils.utils.send_intermediate_predict_response.
         service.context.cl_socket = self._socket
         service.context.takes_refusals = True
-        at_once = {AT_ONCE: str(handler.requests_at_once)}
-        return Prediction("", "application/json", 200, "", at_once, encode_metadata(handler.metadata()))
+        requests_at_once = {REQUESTS_AT_ONCE: str(handler.requests_at_once)}
+        return Prediction("", "application/json", 200, "", requests_at_once, encode_metadata(handler.metadata()))
 
     def _answer(self, requests: list[Request]) -> None:
         self._ids.current = [request[0] for request in requests]

@@ -174,7 +174,7 @@ class WorkerProcess:
             if loaded.code != 200:
                 raise WorkerFailed(loaded.message)
             self._check_memory(process)
-            self._model.take_together(loaded.at_once)
+            self._model.set_requests_at_once(loaded.requests_at_once)
             link = self._model.add_worker(ours.detach(), process.pid)
         with self._lock:
             self._link = link

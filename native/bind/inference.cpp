@@ -163,7 +163,7 @@ void inference_models(nb::module_& module) {
              nb::arg("batch_size"), nb::arg("max_batch_delay"), nb::arg("queue_size"), nb::arg("max_body_bytes"),
              nb::arg("response_timeout"), nb::arg("client_timeout") = 0.0, nb::arg("only_idle") = false, nb::keep_alive<0, 1>())
         .def("expect_workers", &ModelVersion::expect_workers, nb::arg("count"), nb::call_guard<Released>())
-        .def("take_together", &ModelVersion::take_together, nb::arg("requests"), nb::call_guard<Released>())
+        .def("set_requests_at_once", &ModelVersion::set_requests_at_once, nb::arg("requests"), nb::call_guard<Released>())
         .def("add_worker", &ModelVersion::add_worker, nb::arg("socket"), nb::arg("process"), nb::call_guard<Released>())
         .def(
             "wait_until_idle",

@@ -39,7 +39,7 @@ class ModelVersion final : public Employer, public std::enable_shared_from_this<
     void expect_workers(std::size_t count);
     // So many requests may go to a worker at once, as its handler says, if they wait when it becomes free. Nothing waits for
     // others, unlike for a batch_size over 1, which goes before it.
-    void take_together(std::size_t requests);
+    void set_requests_at_once(std::size_t requests);
     // Takes the socket. The worker has loaded the model.
     std::shared_ptr<WorkerLink> add_worker(int socket, pid_t process);
 
@@ -82,9 +82,9 @@ class ModelVersion final : public Employer, public std::enable_shared_from_this<
     std::vector<std::shared_ptr<WorkerLink>> free_, busy_;  // of these
     std::size_t expected_workers_ = 0;
     bool waits_for_batch_ = false;
-    std::size_t together_ = 1;                 // requests that a worker takes at once, beyond the batch_size
-    std::chrono::nanoseconds batch_takes_{0};  // of late
-    std::size_t batch_has_ = 1;                // requests, the last time
+    std::size_t requests_at_once_ = 1;             // requests that a worker takes at once, beyond the batch_size
+    std::chrono::nanoseconds mean_batch_time_{0};  // of late
+    std::size_t last_batch_size_ = 1;              // requests, the last time
 };
 
 }  // namespace persia::inference

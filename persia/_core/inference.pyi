@@ -45,7 +45,7 @@ class ModelVersion:
     ) -> None: ...
     def expect_workers(self, count: int) -> None:
         """How many it is to have. 0: requests are refused rather than wait."""
-    def take_together(self, requests: int) -> None:
+    def set_requests_at_once(self, requests: int) -> None:
         """So many may go to a worker at once if they wait when it becomes free. A batch_size over 1 goes before it."""
     def add_worker(self, socket: int, process: int) -> WorkerLink:
         """Takes the descriptor of a socket to a process that has loaded the model, and that process's number."""

@@ -36,7 +36,13 @@ def hire(tmp_path: Path) -> Iterator[Hire]:
         script = tmp_path / "worker"
         script.write_text(SCRIPT.format(python=sys.executable, loaded=LOADED, then=then))
         script.chmod(0o755)
-        limits = {"batch_size": 1, "max_batch_delay": 0.0, "queue_size": 8, "max_body_bytes": 1000, "response_timeout": PATIENCE}
+        limits = {
+            "batch_size": 1,
+            "max_batch_delay": 0.0,
+            "queue_size": 8,
+            "max_body_bytes": 1000,
+            "response_timeout": PATIENCE,
+        }
         model = ModelVersion(reactor, "ctr", "1.0", **limits)
         model.expect_workers(1)
         plan = WorkerPlan("ctr", tmp_path, "handler", 1, PATIENCE, -1.0, python=str(script))
