@@ -28,6 +28,7 @@ from persia.errors import DeadlineExceeded, InvalidInput, PersiaError, TooLarge
 from persia.handlers.accepted import MEDIA_TYPES, with_accepted_format
 from persia.handlers.answer_details import ModelIdentity, details_of, read_archive_signature
 from persia.handlers.answers import answer_of, format_of
+from persia.handlers.cached_answers import CachedAnswers
 from persia.handlers.deadlines import seconds_left
 from persia.handlers.drift_hook import request_id, watch_answers, watch_of_model
 from persia.handlers.inputs import RequestFeatures, as_inputs, wants_details, wants_headers
@@ -36,10 +37,9 @@ from persia.handlers.model_errors import error_of_model, scores_of
 from persia.handlers.outcomes import Outcomes
 from persia.handlers.refusals import answers_of, exception_of, takes_refusals, within_limit
 from persia.handlers.request_lookups import RequestLookups
-from persia.handlers.scored_before import ScoredBefore
+from persia.handlers.shared_lookups import features_together
 from persia.handlers.tensor_answers import answer_tensors
 from persia.handlers.tensor_requests import metadata_of
-from persia.handlers.together import features_together
 from persia.open_inference.tensors import ModelMetadata, Tensor, TensorRequest
 from persia.signature_check import SignatureCheck
 from persia.torchserve.details import detail_headers, with_details
@@ -97,7 +97,7 @@ class PersiaHandler(BaseHandler):  # type: ignore[misc]  # TorchServe has no typ
         self.timeout = settings["timeout_ms"] / 1000
         self.max_answer_mib = settings["max_answer_mib"]
         cache = settings["answer_cache_mib"]
-        self.scored_before = ScoredBefore(cache << 20) if cache else None
+        self.cached_answers = CachedAnswers(cache << 20) if cache else None
         self.lookups = RequestLookups(self.persia_context, check, shares=settings["merge"] is not False)
         self.merged_runs = MergedRuns() if settings["merge"] == "model" else None
         self.threads = ThreadPoolExecutor(LOOKUPS, thread_name_prefix="lookup")
@@ -196,10 +196,10 @@ class PersiaHandler(BaseHandler):  # type: ignore[misc]  # TorchServe has no typ
             told = dict(answers)
             return [told[i] if i in fine else one for i, one in zip(indexes, scores, strict=True)]
 
-        if self.scored_before is None:
+        if self.cached_answers is None:
             answers, kept = score(list(range(len(found)))), [False] * len(found)
         else:
-            answers, kept = self.scored_before.answers(requests, found, score)
+            answers, kept = self.cached_answers.answers(requests, found, score)
             self.count_cached(kept)
         return [
             answer if isinstance(answer, PersiaError) else (answer, was_kept)

@@ -18,8 +18,8 @@
 #include "bind.hpp"
 #include "inference/model_infer_method.hpp"
 #include "inference/models.hpp"
+#include "inference/own_request.hpp"
 #include "inference/predictions_method.hpp"
-#include "inference/question.hpp"
 #include "release.hpp"
 #include "times.hpp"
 
@@ -114,8 +114,8 @@ nb::dict counts_of(const ModelVersion& self) {
     return all;
 }
 
-nb::dict figures_of(const ModelVersion& self) {
-    const inference::VersionFigures::Totals totals = self.figures();
+nb::dict latencies_of(const ModelVersion& self) {
+    const inference::LatencyHistograms::Totals totals = self.latencies();
     nb::dict all;
     all["whole"] = totals.whole;
     all["queue"] = totals.queue;
@@ -174,8 +174,8 @@ void inference_models(nb::module_& module) {
             nb::arg("seconds"))
         .def("ask", ask_version, nb::arg("headers"), nb::arg("seconds"))
         .def("counts", counts_of)
-        .def("figures", figures_of)
-        .def_static("bounds", [] { return inference::VersionFigures::bounds(); });
+        .def("latencies", latencies_of)
+        .def_static("bounds", [] { return inference::LatencyHistograms::bounds(); });
     nb::class_<Models>(module, "Models")
         .def(nb::new_([] { return std::make_shared<Models>(); }))
         .def("set", set_model, nb::arg("name"), nb::arg("versions"), nb::arg("default_version"), nb::kw_only(),

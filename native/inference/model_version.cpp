@@ -112,7 +112,7 @@ void ModelVersion::on_unsent(std::vector<Job> jobs) {
 }
 
 void ModelVersion::on_answered(const Job& job, Clock::time_point sent, Clock::time_point replied) {
-    figures_.add(job.arrived, sent, replied);
+    latencies_.add(job.arrived, sent, replied);
     if (!job.totals) return;
     const auto microseconds = [&job](Clock::time_point until) {
         return static_cast<std::uint64_t>(std::chrono::duration_cast<std::chrono::microseconds>(until - job.arrived).count());

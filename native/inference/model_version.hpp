@@ -8,8 +8,8 @@
 #include <string>
 #include <vector>
 
-#include "inference/figures.hpp"
 #include "inference/job_queue.hpp"
+#include "inference/latency_histograms.hpp"
 #include "inference/worker_link.hpp"
 
 namespace persia::inference {
@@ -51,7 +51,7 @@ class ModelVersion final : public Employer, public std::enable_shared_from_this<
         std::uint64_t refused, expired;        // since the start
     };
     Counts counts() const;
-    VersionFigures::Totals figures() const { return figures_.totals(); }
+    LatencyHistograms::Totals latencies() const { return latencies_.totals(); }
 
   private:
     struct Round;
@@ -73,7 +73,7 @@ class ModelVersion final : public Employer, public std::enable_shared_from_this<
     const ModelLimits limits_;
     net::Reactor& reactor_;
     std::atomic<std::uint64_t> refused_{0}, expired_{0};
-    VersionFigures figures_;
+    LatencyHistograms latencies_;
 
     mutable std::mutex mutex_;  // over what follows
     mutable std::condition_variable changed_;

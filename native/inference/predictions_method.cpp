@@ -6,7 +6,7 @@
 #include "base/error.hpp"
 #include "base/text.hpp"
 #include "inference/call_failure.hpp"
-#include "inference/request_wishes.hpp"
+#include "inference/request_options.hpp"
 #include "inference/submit_call.hpp"
 #include "wire/protobuf.hpp"
 

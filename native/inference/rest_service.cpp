@@ -8,7 +8,7 @@
 #include "base/text.hpp"
 #include "http/form.hpp"
 #include "inference/open_inference_rest.hpp"
-#include "inference/request_wishes.hpp"
+#include "inference/request_options.hpp"
 #include "inference/rest_errors.hpp"
 #include "inference/submit_exchange.hpp"
 

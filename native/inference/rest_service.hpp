@@ -8,7 +8,7 @@
 #include <variant>
 
 #include "http/exchange_queue.hpp"
-#include "inference/answers.hpp"
+#include "inference/answer_observer.hpp"
 #include "inference/models.hpp"
 #include "inference/rest_access.hpp"
 #include "net/reactor.hpp"
@@ -19,7 +19,7 @@ struct RestParts {
     std::shared_ptr<const Models> models;  // null: predictions are not answered here, as by a listener for management
     std::shared_ptr<http::ExchangeQueue> others;
     RestAccess access;
-    std::shared_ptr<Answers> answers;  // null: nobody counts
+    std::shared_ptr<AnswerObserver> answers;  // null: nobody counts
 };
 
 // Thread safety: any thread may call all of it.

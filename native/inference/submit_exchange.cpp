@@ -7,7 +7,7 @@
 #include <variant>
 
 #include "base/utf8.hpp"
-#include "inference/request_wishes.hpp"
+#include "inference/request_options.hpp"
 
 namespace persia::inference {
 
@@ -21,15 +21,15 @@ void submit_exchange(const Models& models, const http::ExchangePtr& exchange, As
         return value == nullptr ? std::string_view() : std::string_view(*value);
     });
     if (const auto* not_served = std::get_if<NotServed>(&found)) return exchange->respond(manners.not_found(*not_served));
-    auto wishes = wishes_of(http::find(headers, kRequestId), http::find(headers, kPriority), http::find(headers, kTimeout));
-    if (const auto* problem = std::get_if<std::string>(&wishes)) return exchange->respond(manners.bad_request(*problem));
+    auto options = options_of(http::find(headers, kRequestId), http::find(headers, kPriority), http::find(headers, kTimeout));
+    if (const auto* problem = std::get_if<std::string>(&options)) return exchange->respond(manners.bad_request(*problem));
     Job job;
     job.request = {{}, headers, std::move(inputs), exchange};
     for (auto& header : asked.headers) job.request.headers.push_back(std::move(header));
     job.names_version = !asked.version.empty();
     job.arrived = request.arrived;
     job.totals = models.totals(asked.model, asked.version);
-    apply(std::get<RequestWishes>(std::move(wishes)), std::nullopt, job);
+    apply(std::get<RequestOptions>(std::move(options)), std::nullopt, job);
     job.responder = std::make_shared<RestResponder>(exchange, job.request.id, manners);
     if (job.deadline) watch_deadline(reactor, *job.deadline, job.responder);
     std::get<Destination>(found).submit(std::move(job));

@@ -17,8 +17,8 @@ struct Asked {
     Headers headers;
 };
 
-// Submits the inputs of a request as its headers wish it. A name that is no text, a model that is not served, and wishes that
-// nobody understands are answered at once, as the protocol answers them.
+// Submits the inputs of a request with the options in its headers. A name that is no text, a model that is not served, and
+// options that nobody understands are answered at once, as the protocol answers them.
 void submit_exchange(const Models& models, const http::ExchangePtr& exchange, Asked asked, std::vector<Input> inputs,
                      const RestManners& manners, net::Reactor& reactor);
 

@@ -7,7 +7,7 @@
 
 #include "check.hpp"
 #include "inference/models.hpp"
-#include "inference/question.hpp"
+#include "inference/own_request.hpp"
 #include "workers.hpp"
 
 using namespace workers;

@@ -54,7 +54,7 @@ class ModelVersion:
         """A request without inputs: the answer's body, and of a failure its kind, such as "no worker", and its words."""
     def counts(self) -> dict[str, int]:
         """Now: queued, at_work, workers; since the start: refused, expired."""
-    def figures(self) -> dict[str, Any]:
+    def latencies(self) -> dict[str, Any]:
         """HistogramTotals of answered requests: whole, queue, worker; of the last: last_queue_seconds, last_worker_seconds."""
     @staticmethod
     def bounds() -> list[float]:
@@ -78,7 +78,7 @@ class Models:
     def asked(self) -> list[tuple[str, str, int, int, int]]:
         """Model, version as asked for (empty: none), requests, microseconds of all together, and of these in the queue."""
 
-class Answers(CallObserver):
+class AnswerObserver(CallObserver):
     """All answers over HTTP and gRPC: counted, and written to an access log. Any thread may use it."""
 
     def __init__(self, access_log: str | None = None) -> None:
@@ -173,7 +173,7 @@ class HttpServer:
         models: Models | None = None,
         guard: Guard | None = None,
         guards_of_paths: Mapping[str, Guard | None] = ...,
-        answers: Answers | None = None,
+        answers: AnswerObserver | None = None,
         cors: tuple[str, str, str] = ...,
         max_body_bytes: int = ...,
         max_connections: int = ...,

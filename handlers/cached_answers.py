@@ -11,7 +11,7 @@ from persia.errors import PersiaError
 from persia.routing.lookup import Lookup
 from persia.torchserve.scores import DEADLINE, DETAILS, REQUEST_ID
 
-__all__ = ["ScoredBefore", "answer_key"]
+__all__ = ["CachedAnswers", "answer_key"]
 
 # What an answer does not depend on: when it is wanted, what is told beside it, and what the request is called.
 _NOT_IN_THE_KEY = (DEADLINE, DETAILS, REQUEST_ID)
@@ -37,7 +37,7 @@ def answer_key(request: Mapping[str, Any], lookup: Lookup) -> bytes:
     return digest.digest()
 
 
-class ScoredBefore:
+class CachedAnswers:
     """A cache of one model version's answers, in one worker."""
 
     def __init__(self, max_bytes: int) -> None:
