@@ -44,14 +44,14 @@ class Opened(NamedTuple):
 class SharedLookup:
     """Requests of one lookup: their tensors lie side by side, those of one after those of the other, in the model's order."""
 
-    def __init__(self, opened: Sequence[Opened], found: EmbeddingBatch) -> None:
+    def __init__(self, opened: Sequence[Opened], embedded: EmbeddingBatch) -> None:
         placing = opened[0].placing
         self.batches = [one.batch for one in opened]
-        self.lookup = found.lookup
+        self.lookup = embedded.lookup
         self.sizes = tuple(batch.samples for batch in self.batches)
         each = len(opened[0].dense)
-        self.dense_of = [found.features.dense[each * i : each * (i + 1)] for i in range(len(opened))]  # of each request
-        embeddings = found.features.embeddings
+        self.dense_of = [embedded.features.dense[each * i : each * (i + 1)] for i in range(len(opened))]  # of each request
+        embeddings = embedded.features.embeddings
         self.embeddings: list[Tensor] = embeddings if placing is None else in_order(embeddings, placing)
 
     @cached_property
@@ -95,25 +95,25 @@ class RequestLookups:
             return Opened(decoded, None, decoded.dense, end, len(batch))
         return Opened(decoded, *self._check.place(decoded), end, len(batch))
 
-    def one(self, opened: Opened) -> RequestFeatures:
+    def look_up(self, opened: Opened) -> RequestFeatures:
         """Raises the errors of InferCtx, ConfigError for embeddings of other shapes than the model's, FeatureError."""
         placing, dense = opened.placing, opened.dense
-        found = self._context.get_embedding_from_decoded(opened.batch, dense=dense, end=opened.end)
+        embedded = self._context.get_embedding_from_decoded(opened.batch, dense=dense, end=opened.end)
         if self._check is not None and placing is not None:
-            self._check.check_embeddings(placing, found.lookup.shapes, dense)
-        return RequestFeatures.of(found, placing)
+            self._check.check_embeddings(placing, embedded.lookup.shapes, dense)
+        return RequestFeatures.of(embedded, placing)
 
-    def several(self, opened: Sequence[Opened]) -> list[SharedFeatures]:
-        """By one lookup. REQUIRES: all of them fit. Raises as one()."""
+    def look_up_together(self, opened: Sequence[Opened]) -> list[SharedFeatures]:
+        """By one lookup. REQUIRES: all of them fit. Raises as look_up()."""
         merged = _core.merge_batches([one.batch for one in opened])
         dense = [array for one in opened for array in one.dense]
-        found = self._context.get_embedding_from_decoded(merged, dense=dense, end=max(one.end for one in opened))
+        embedded = self._context.get_embedding_from_decoded(merged, dense=dense, end=max(one.end for one in opened))
         if self._check is not None:
             for place, one in enumerate(opened):
                 if one.placing is not None:
-                    shapes = shapes_of(found.lookup.shapes, len(opened), place)
+                    shapes = shapes_of(embedded.lookup.shapes, len(opened), place)
                     self._check.check_embeddings(one.placing, shapes, one.dense)
-        return _features_of(SharedLookup(opened, found))
+        return _features_of(SharedLookup(opened, embedded))
 
 
 def _features_of(shared: SharedLookup) -> list[SharedFeatures]:

@@ -14,7 +14,7 @@ class Parameter(NamedTuple):
 
     name: str
     kind: str  # JSON Schema's
-    says: str
+    description: str
     default: Any = None
 
 
@@ -25,7 +25,7 @@ class Operation(NamedTuple):
     method: str
     path: str
     id: str
-    says: str
+    summary: str
     query: tuple[Parameter, ...] = ()
     body: str = ""
     answer: str = JSON
@@ -63,11 +63,11 @@ _LIST = (
 )
 
 
-def _of_versions(role: str, method: str, path: str, name: str, says: str, **more: Any) -> tuple[Operation, Operation]:
+def _of_versions(role: str, method: str, path: str, name: str, summary: str, **more: Any) -> tuple[Operation, Operation]:
     """Of the version that requests without one get, and of one by its number."""
     return (
-        Operation(role, method, path, name, f"{says} of the default version.", **more),
-        Operation(role, method, f"{path}/{{model_version}}", f"version_{name}", f"{says} of one version.", **more),
+        Operation(role, method, path, name, f"{summary} of the default version.", **more),
+        Operation(role, method, f"{path}/{{model_version}}", f"version_{name}", f"{summary} of one version.", **more),
     )
 
 

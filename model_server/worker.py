@@ -76,7 +76,7 @@ class WorkerLoop:
         metrics.initialize_cache()
         metrics.model_name = name
         self._metrics.set_model(name or "")
-        code, message, told = 200, f"loaded model {name}", []
+        code, message, predictions = 200, f"loaded model {name}", []
         try:
             self._service = ModelLoaderFactory.get_model_loader().load(
                 name,
@@ -88,14 +88,14 @@ class WorkerLoop:
                 limits_pixels,
                 metrics,
             )
-            told = [self._use(self._service)]
+            predictions = [self._use(self._service)]
         except MemoryError:
             log.exception("the model %s does not fit into memory", name)
             code, message = 507, "System out of memory"
         except Exception as error:
             log.exception("the model %s could not be loaded", name)
             code, message = (507, "System out of memory") if "CUDA" in str(error) else (500, _summary(error))
-        channel.reply(code, message, told)
+        channel.reply(code, message, predictions)
         return code == 200
 
     def _use(self, service: Service) -> Prediction:
@@ -190,8 +190,8 @@ def _not_loaded(_inputs: list[dict[str, Any]], _context: Any) -> Any:
 def _refusal(error: PredictionException) -> Failure:
     if is_status(error.error_code):
         return Failure(error.error_code, str(error.message))
-    said = f"{error.error_code!r:.100}: {error.message}"
-    return Failure(500, f"expected a status from 200 to 599 of the handler's PredictionException, got {said}")
+    answered = f"{error.error_code!r:.100}: {error.message}"
+    return Failure(500, f"expected a status from 200 to 599 of the handler's PredictionException, got {answered}")
 
 
 def _summary(error: Exception) -> str:
