@@ -14,10 +14,10 @@ from .listeners import Roles
 from .open_inference.metadata import decode_metadata
 from .served_version import ServedVersion
 
-__all__ = ["described_api", "described_management", "described_model"]
+__all__ = ["DESCRIPTIONS", "described_api", "described_management", "described_model"]
 
 _OPENAPI = "3.0.1"
-_DESCRIPTIONS = (
+DESCRIPTIONS = (
     Operation("", "options", "/", "apiDescription", "This description."),
     Operation("", "get", "/api-description", "api-description", "This description."),
 )
@@ -30,7 +30,7 @@ _ERROR = {
 
 def described_api(roles: Roles) -> dict[str, Any]:
     """Of a listener."""
-    operations = (*_DESCRIPTIONS, *(operation for operation in OPERATIONS if operation.role in roles))
+    operations = (*DESCRIPTIONS, *(operation for operation in OPERATIONS if operation.role in roles))
     return _document("TorchServe's REST API, served by persia-serve", persia.__version__, operations)
 
 
