@@ -28,7 +28,6 @@ __all__ = ["WorkerPlan", "WorkerProcess", "resident_bytes"]
 log = logging.getLogger(__name__)
 
 _LOOK_SECONDS = 0.2  # between two looks at the memory of a worker that has a limit
-_GOODBYE_SECONDS = 5.0  # that a process has to end by itself
 
 
 @dataclass(frozen=True)
@@ -41,6 +40,7 @@ class WorkerPlan:
     batch_size: int
     startup_seconds: float
     retry_seconds: float  # in which a worker that cannot start is tried again
+    goodbye_seconds: float = 5.0  # that a process has to end by itself
     python: str = sys.executable
     environment: Mapping[str, str] = field(default_factory=lambda: dict(os.environ))
     packages: Path | None = None  # that go before those of `python`
@@ -188,7 +188,7 @@ class WorkerProcess:
             return "the worker was told to end while it loaded the model"
         if isinstance(error, TimeoutError):
             return f"the worker did not load the model within its startupTimeout of {self._plan.startup_seconds:g} s"
-        return f"the worker {_ending(process)} while it loaded the model"
+        return f"the worker {_ending(process, self._plan.goodbye_seconds)} while it loaded the model"
 
     def _check_memory(self, process: subprocess.Popen[bytes]) -> None:
         """Raises OverMemoryLimit."""
@@ -258,7 +258,7 @@ class WorkerProcess:
         process = self._process
         if process is not None:
             if ending == "lost":  # asked before the process is killed, which would be its end then
-                ending = reason or _ending(process)
+                ending = reason or _ending(process, self._plan.goodbye_seconds)
             # A handler that never returns would keep the process alive.
             (process.terminate if ending == "retired" else process.kill)()
             self._end_process()
@@ -269,7 +269,7 @@ class WorkerProcess:
         if process is None:
             return
         try:
-            process.wait(_GOODBYE_SECONDS)
+            process.wait(self._plan.goodbye_seconds)
         except subprocess.TimeoutExpired:
             _kill(process)
 
@@ -288,9 +288,10 @@ def _kill(process: subprocess.Popen[bytes]) -> None:
     process.wait()
 
 
-def _ending(process: subprocess.Popen[bytes]) -> str:
+def _ending(process: subprocess.Popen[bytes], seconds: float) -> str:
+    """seconds: that it has to end by itself."""
     try:
-        code = process.wait(_GOODBYE_SECONDS)
+        code = process.wait(seconds)
     except subprocess.TimeoutExpired:
         return "closed its connection"
     return f"was ended by {signal.Signals(-code).name}" if code < 0 else f"exited with {code}"

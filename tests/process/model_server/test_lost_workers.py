@@ -23,7 +23,7 @@ server.sendall({loaded})
 {then}
 """
 
-Hire = Callable[[str], tuple[WorkerProcess, ModelVersion]]
+Hire = Callable[..., tuple[WorkerProcess, ModelVersion]]
 
 
 @pytest.fixture
@@ -32,20 +32,22 @@ def hire(tmp_path: Path) -> Iterator[Hire]:
     reactor = Reactor(1)
     workers: list[WorkerProcess] = []
 
-    def hired(then: str) -> tuple[WorkerProcess, ModelVersion]:
+    def hired(then: str, goodbye_seconds: float = 5.0) -> tuple[WorkerProcess, ModelVersion]:
         script = tmp_path / "worker"
         script.write_text(SCRIPT.format(python=sys.executable, loaded=LOADED, then=then))
         script.chmod(0o755)
-        limits = {
-            "batch_size": 1,
-            "max_batch_delay": 0.0,
-            "queue_size": 8,
-            "max_body_bytes": 1000,
-            "response_timeout": PATIENCE,
-        }
-        model = ModelVersion(reactor, "ctr", "1.0", **limits)
+        model = ModelVersion(
+            reactor,
+            "ctr",
+            "1.0",
+            batch_size=1,
+            max_batch_delay=0.0,
+            queue_size=8,
+            max_body_bytes=1000,
+            response_timeout=PATIENCE,
+        )
         model.expect_workers(1)
-        plan = WorkerPlan("ctr", tmp_path, "handler", 1, PATIENCE, -1.0, python=str(script))
+        plan = WorkerPlan("ctr", tmp_path, "handler", 1, PATIENCE, -1.0, python=str(script), goodbye_seconds=goodbye_seconds)
         workers.append(WorkerProcess(9000, plan, model, None, lambda _: None, is_patient=False))
         workers[0].start()
         workers[0].wait_ready()
@@ -89,10 +91,7 @@ def test_a_process_that_ends_by_itself_is_not_killed_before_it_is_asked_how(
     os.close(may_end)
 
 
-def test_a_process_that_has_closed_its_connection_and_goes_on_is_ended(
-    hire: Hire, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
-) -> None:
-    monkeypatch.setattr("persia.model_server.worker_process._GOODBYE_SECONDS", 0.0)
-    worker, _ = hire("server.close(); signal.pause()")
+def test_a_process_that_has_closed_its_connection_and_goes_on_is_ended(hire: Hire, caplog: pytest.LogCaptureFixture) -> None:
+    worker, _ = hire("server.close(); signal.pause()", goodbye_seconds=0.0)
     assert ending(caplog) == "closed its connection"
     assert worker.join(PATIENCE) and worker.pid is None
