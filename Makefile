@@ -34,7 +34,7 @@ CONCURRENT := $(basename $(notdir $(wildcard native/tests/*concurrent*_test.cpp)
 UNRANDOMISED = $(shell [ "$$(cat /proc/sys/vm/mmap_rnd_bits 2>/dev/null || echo 0)" -gt 28 ] && \
 	setarch -R true 2>/dev/null && echo setarch -R)
 
-.PHONY: help setup build real-model node clients seaweedfs peers test test-unit coverage demo crash-test history swap-test drift-soak soak homes-test lint format docs native-test fuzz bench wheel proto lock clean
+.PHONY: help setup build real-model node clients seaweedfs peers test test-unit coverage demo crash-test history replay-test swap-test drift-soak soak homes-test lint format docs native-test fuzz bench wheel proto lock clean
 
 help:  ## list the verbs
 	@sed -nE 's/^([a-z-]+):.*## (.*)/  make \1	\2/p' $(firstword $(MAKEFILE_LIST)) | expand -t 22
@@ -110,6 +110,10 @@ ANSWERS ?= 1000000
 WITHOUT_EPOCHS ?=
 history: build  ## record ANSWERS=1000000 answers of servers with epochs while faults happen, and check each; WITHOUT_EPOCHS=1
 	$(PY) -m tests.support.history_loop --answers $(ANSWERS) $(if $(SEED),--seed $(SEED)) $(if $(WITHOUT_EPOCHS),--without-epochs)
+
+RECEIPTS ?= 10000
+replay-test: build  ## keep RECEIPTS=10000 answers while packets come, and make all of them again from files, to the byte
+	$(PY) -m tests.support.replay_loop --receipts $(RECEIPTS)
 
 SWAPS ?= 100
 swap-test: build  ## swap a dense model and its rows SWAPS=100 times under load, on TorchServe and on the model server
