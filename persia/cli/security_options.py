@@ -17,7 +17,7 @@ __all__ = ["SecurityOptions", "client_options", "security_of", "security_options
 
 _Command = TypeVar("_Command", bound=Callable[..., Any])
 
-_GLOBAL_CONFIG = {
+_GLOBAL_CONFIG: dict[str, Any] = {
     "envvar": GLOBAL_CONFIG_VARIABLE,
     "show_envvar": True,
     "help": "Whose section `security` says what servers are shown.",
