@@ -16,6 +16,7 @@ from persia.receipts.receipt import KeptAnswer, receipt_of
 from persia.receipts.ring import Ring
 from persia.replay.command import replay
 from persia.torchserve.details import Details, split_details
+from tests.support.handlers_here import Counters
 from tests.support.kept_answers import BATCHES, CHECKPOINT, CONFIG, MODEL, HandlerOf, Shards, Trainer, store_of
 from tests.support.servers import wait_until
 
@@ -151,6 +152,11 @@ def test_what_a_handler_keeps_is_made_again_and_its_answers_are_as_without(tmp_p
         assert answers == plain.answers(*requests)
         keeping.handler.ring.close()
         assert keeping.answers(*requests) == answers
+        plain.handler.ring, plain.context.metrics = Slow(tmp_path / "slow", 1), Counters()
+        assert plain.answers(*requests) == answers
+        assert plain.context.metrics == {"KeptAnswersDropped": 2}
+        plain.handler.ring.goes_on.set()
+        plain.handler.ring.close()
     kept: list[KeptAnswer] = [one for file in kept_files(ring) for one in read_kept(file.path)]
     assert [one.receipt.scores for one in kept[-3:]] == [split_details(answer)[1] for answer in answers]
     assert kept[-1].receipt.model_version == "1.0" and kept[-3].receipt.cached  # as the first one was asked before
