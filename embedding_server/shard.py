@@ -15,13 +15,13 @@ from persia.dense_version import keyed_changes
 from persia.errors import CorruptFile
 from persia.formats.bounds import Bounds
 from persia.formats.checkpoint import Checkpoint, open_checkpoint_at
+from persia.formats.identity import identify
 from persia.formats.layout import journal_path
 from persia.misses import MissReporter, MissWatcher
 from persia.rpc.wire import MAX_MESSAGE_BYTES
 from persia.serving.feature_totals import feature_messages
 from persia.v1 import embedding_pb2 as pb
 
-from .identity import identify
 from .loading import estimate, load_checkpoint
 from .non_finite import NonFiniteTally
 from .options import ShardOptions
