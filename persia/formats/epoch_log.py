@@ -66,6 +66,7 @@ class EpochLog:
             revert_to=draft.revert_to,
             dense=None if draft.dense is None else dict(draft.dense),
             hold=draft.hold,
+            variants=None if draft.variants is None else dict(draft.variants),
             why=why,
         )
         data = record.to_bytes()

@@ -11,6 +11,9 @@ from typing import Any
 import numpy as np
 
 from persia.errors import FeatureError, InvalidInput
+from persia.formats.layout import variant_directory
+from persia.system.durable import sync_directory
+from persia.variant import variant_key
 
 from .arrays import check_lifetimes, check_signs
 from .buckets import F32, U64
@@ -47,6 +50,7 @@ class IncrementalDumper:
         allow_non_finite: bool = False,
         rows_per_file: int = 1 << 18,
         clock: Clock | None = None,
+        variant: str = "",
     ) -> None:
         """Makes the directory if need be, and goes on where the last writer of this shard stopped.
 
@@ -59,10 +63,12 @@ class IncrementalDumper:
             allow_non_finite: rows with NaN or infinite numbers are written rather than being an error.
             rows_per_file: a packet with more rows has several files.
             clock: the system's, if None.
+            variant: to which the packets belong; empty: to the rows that all share. Rows of a variant have no time to live, and
+                are served when EpochCommitter.commit(variant=...) has committed them.
 
         Raises:
             ConfigError: the embedding config is wrong.
-            InvalidInput: a number is out of range.
+            InvalidInput: a number is out of range, or no variant can have that name.
             Unavailable: another dumper, of any process, is writing for this shard.
             OSError: the directory cannot be written.
         """
@@ -74,7 +80,8 @@ class IncrementalDumper:
         self._seconds = seconds
         self._clock = SystemClock() if clock is None else clock
         self._writing = threading.Lock()  # taken before `_changed`, and held while a packet is written
-        self._writer = PacketWriter(Path(incremental_dir), shard_index, rows_per_file)
+        self._variant = variant
+        self._writer = PacketWriter(_root_of_packets(Path(incremental_dir), variant), shard_index, rows_per_file)
         self._changed = threading.Condition()  # holds what follows
         self._buffer = RowBuffer()
         self._due = 0.0  # when the thread is to write, if the buffer is not empty
@@ -124,6 +131,8 @@ class IncrementalDumper:
         self._commit(Change(signs, None))
 
     def _ends(self, ttl: Any, n: int) -> U64 | None:
+        if ttl is not None and self._variant:
+            raise InvalidInput(f"expected rows without a time to live for variant {self._variant}, got some with one")
         return None if ttl is None else check_lifetimes(ttl, n, self._clock.time())
 
     def _commit(self, change: Change) -> None:
@@ -210,3 +219,15 @@ class IncrementalDumper:
                     return True
                 self._clock.wait(self._changed, left)
             return False
+
+
+def _root_of_packets(incremental_dir: Path, variant: str) -> Path:
+    """Where they go. The directory of a variant is there, and lasts, when this returns. Raises InvalidInput, OSError."""
+    if not variant:
+        return incremental_dir
+    variant_key(variant)
+    directory = variant_directory(incremental_dir, variant)
+    directory.mkdir(parents=True, exist_ok=True)
+    sync_directory(directory.parent)
+    sync_directory(incremental_dir)
+    return directory
