@@ -25,8 +25,8 @@ class Request(NamedTuple):
 class _DetailedClient(Client):
     """Its answers say what they were made of."""
 
-    def predict(self, batch: Any, timeout: float | None = None, *, details: Any = True) -> Any:
-        return super().predict(batch, timeout, details=details)
+    def predict(self, batch: Any, timeout: float | None = None, *, details: Any = True, **others: Any) -> Any:
+        return super().predict(batch, timeout, details=details, **others)
 
 
 def keyed_requests(batches: Sequence[bytes], first: int, values: Sequence[Any] | None, batch_size: int) -> list[Request]:

@@ -40,6 +40,7 @@ from persia.handlers.scored_before import ScoredBefore
 from persia.handlers.tensor_answers import answer_tensors
 from persia.handlers.tensor_requests import metadata_of
 from persia.handlers.together import features_together
+from persia.handlers.variant_choice import VariantChoice
 from persia.open_inference.tensors import ModelMetadata, Tensor, TensorRequest
 from persia.signature_check import SignatureCheck
 from persia.torchserve.details import detail_headers, with_details
@@ -98,6 +99,7 @@ class PersiaHandler(BaseHandler):  # type: ignore[misc]  # TorchServe has no typ
         self.max_answer_mib = settings["max_answer_mib"]
         cache = settings["answer_cache_mib"]
         self.scored_before = ScoredBefore(cache << 20) if cache else None
+        self.variants = VariantChoice(settings["variants"], settings["variants_sticky_by"])
         self.lookups = RequestLookups(self.persia_context, check, shares=settings["merge"] is not False)
         self.merged_runs = MergedRuns() if settings["merge"] == "model" else None
         self.threads = ThreadPoolExecutor(LOOKUPS, thread_name_prefix="lookup")
@@ -168,7 +170,8 @@ class PersiaHandler(BaseHandler):  # type: ignore[misc]  # TorchServe has no typ
     def inputs_of(self, request: dict[str, Any], headers: Any) -> dict[str, Any] | PersiaError:
         """Brings a request into the form that has a byte batch and a format, or returns what is wrong with the request."""
         try:
-            return with_accepted_format(as_inputs(request, headers, self.signature), headers)
+            inputs = with_accepted_format(as_inputs(request, headers, self.signature), headers)
+            return self.variants.chosen(inputs, headers)
         except (InvalidInput, TooLarge) as error:
             return error
 

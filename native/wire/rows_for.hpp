@@ -1,4 +1,4 @@
-// The version of a dense model, as lookups name it, and the epochs that it may read.
+// Whom the rows of a lookup are for, as lookups say it, and the epochs that these may be of.
 //
 // Thread safety: plain values.
 #pragma once
@@ -8,12 +8,15 @@
 
 namespace persia::wire {
 
-// Both are fingerprints (fingerprint64) of text: the name under which the model is served, and its version.
-struct DenseId {
-    std::uint64_t model = 0, version = 0;  // 0 both: not said, any epoch will do
+// All are fingerprints (fingerprint64) of text: the name under which a dense model is served, its version, and the name of a
+// variant of the rows.
+struct RowsFor {
+    std::uint64_t model = 0, version = 0;  // 0 both: not said, any version will do
+    std::uint64_t variant = 0;             // 0: none, the rows that all variants share
 
-    bool is_said() const { return model != 0; }
-    auto operator<=>(const DenseId&) const = default;
+    bool is_said() const { return model != 0 || variant != 0; }
+    RowsFor without_variant() const { return {model, version, 0}; }
+    auto operator<=>(const RowsFor&) const = default;
 };
 
 // Epochs in a row.
