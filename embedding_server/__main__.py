@@ -89,9 +89,9 @@ def _shard_options(startup: Startup, index: int, count: int) -> ShardOptions:
 def _make_registry(startup: Startup, shard: ShardServer) -> CollectorRegistry | None:
     if not startup.wants_metrics:
         return None
-    from .metrics import Metrics  # only here, because Prometheus takes its time
+    from .metrics import OLD_NAMES, Metrics  # only here, because Prometheus takes its time
 
-    return Metrics(shard, startup.config.common_config.metrics_config.job_name).registry
+    return startup.with_old_names(Metrics(shard).registry, OLD_NAMES)
 
 
 def _wait_for(loading: Future[None], server: RunningServer) -> None:

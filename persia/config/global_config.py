@@ -54,7 +54,16 @@ class MetricsConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
     """What is measured, and under which name."""
 
     enable_metrics: Annotated[bool, Meta(description="Whether a server offers metrics.")] = False
-    job_name: Annotated[str, Meta(min_length=1, description="The `job` label of every metric.")] = "persia_default_jobname"
+    legacy_names: Annotated[
+        bool,
+        Meta(
+            description="Whether each metric is offered under its earlier names as well, of which some are Persia's, and "
+            "every metric has the label `job`. For dashboards that ask for these."
+        ),
+    ] = False
+    job_name: Annotated[str, Meta(min_length=1, description="The `job` label of every metric, with `legacy_names`.")] = (
+        "persia_default_jobname"
+    )
 
 
 class CommonConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, NoReturn, Protocol
 
@@ -15,6 +16,8 @@ from persia.system.signals import StopSignal
 
 if TYPE_CHECKING:
     from prometheus_client import CollectorRegistry
+
+    from persia.serving.old_metric_names import OldName
 
 __all__ = ["RunningServer", "ServerArguments", "Service", "Startup"]
 
@@ -62,6 +65,15 @@ class Startup:
     @property
     def wants_metrics(self) -> bool:
         return self.config.common_config.metrics_config.enable_metrics or self._arguments.metrics_port is not None
+
+    def with_old_names(self, registry: CollectorRegistry, old_names: Mapping[str, OldName]) -> CollectorRegistry:
+        """The metrics as the config wants them: with their earlier names as well, or as they are."""
+        config = self.config.common_config.metrics_config
+        if not config.legacy_names:
+            return registry
+        from persia.serving.old_metric_names import with_old_names  # Prometheus takes its time
+
+        return with_old_names(registry, config.job_name, old_names)
 
     def listen(self, name: str, registry: CollectorRegistry | None = None, workers: int = 0) -> RunningServer:
         """Takes the places where the service of that full name is going to answer, and where its metrics are fetched."""
