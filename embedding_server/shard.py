@@ -64,7 +64,6 @@ class ShardServer:
         self._watcher = MissWatcher(self._make_reporter())
         self._updates: UpdateThread | None = None
         self._expiring: Expiring | None = None
-        self._variants: dict[int, str] = {}  # the names of the newest ones, by their keys
 
     def __repr__(self) -> str:
         place = f"{self.options.index} of {self.options.count}"
@@ -172,9 +171,12 @@ class ShardServer:
 
     def _take_readable(self, history: EpochHistory) -> None:
         """What the records say of dense models and variants."""
-        changes = history.variants.changes
-        self._variants = {variant_key(name): name for name in history.variants.at(history.newest)}
-        self.lookups.set_readable(keyed_changes(history.dense_changes), keyed_variants(changes))
+        self.lookups.set_readable(keyed_changes(history.dense_changes), keyed_variants(history.variants.changes))
+
+    def _variants(self) -> dict[int, str]:
+        """The names of those of the newest epoch, by their keys."""
+        epochs = None if self.updater is None else self.updater.epochs()
+        return {} if epochs is None else {variant_key(name): name for name in epochs.variants}
 
     def _make_reporter(self) -> MissReporter:
         def dims_there() -> dict[int, int]:
@@ -196,10 +198,10 @@ class ShardServer:
         """The epochs that may be read for each, of which the newest ones stay readable for a while."""
         if self.table is None:
             return [pb.EpochRun() for _ in askers]
-        now, epochs = self.table.status(), []
+        now, variants, epochs = self.table.status(), self._variants(), []
         for one in askers:
             first, last = 0, 0
-            if not one.variant or one.variant in self._variants:  # an ended one is not kept
+            if not one.variant or one.variant in variants:  # an ended one is not kept
                 rows_for = one.model, one.version, one.variant
                 first, last = self.lookups.readable_run(rows_for, now.epoch_low, now.epoch)
             if 0 < last < now.epoch:
@@ -227,8 +229,9 @@ class ShardServer:
             response.bytes = now.base_bytes + now.layer_bytes + now.retained_bytes + now.variant_bytes
             response.epoch, response.epoch_low = now.epoch, now.epoch_low
             response.retained_bytes, response.epochs_given_up = now.retained_bytes, now.epochs_given_up
+            variants = self._variants()
             for key, own in now.variants.items():
-                if name := self._variants.get(key):
+                if name := variants.get(key):
                     response.variants.add(name=name, rows=own.rows, bytes=own.bytes)
         response.non_finite_rows = self.non_finite.rows
         if self._expiring is not None:

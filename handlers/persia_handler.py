@@ -99,8 +99,8 @@ class PersiaHandler(BaseHandler):  # type: ignore[misc]  # TorchServe has no typ
         self.max_answer_mib = settings["max_answer_mib"]
         cache = settings["answer_cache_mib"]
         self.scored_before = ScoredBefore(cache << 20) if cache else None
-        self.variants = VariantChoice(settings["variants"], settings["variants_sticky_by"])
-        self.lookups = RequestLookups(self.persia_context, check, shares=settings["merge"] is not False)
+        variants = VariantChoice(settings["variants"], settings["variants_sticky_by"])
+        self.lookups = RequestLookups(self.persia_context, check, settings["merge"] is not False, variants)
         self.merged_runs = MergedRuns() if settings["merge"] == "model" else None
         self.threads = ThreadPoolExecutor(LOOKUPS, thread_name_prefix="lookup")
         self.drift = watch_of_model(context)
@@ -171,7 +171,7 @@ class PersiaHandler(BaseHandler):  # type: ignore[misc]  # TorchServe has no typ
         """Brings a request into the form that has a byte batch and a format, or returns what is wrong with the request."""
         try:
             inputs = with_accepted_format(as_inputs(request, headers, self.signature), headers)
-            return self.variants.chosen(inputs, headers)
+            return self.lookups.variants.chosen(inputs, headers)
         except (InvalidInput, TooLarge) as error:
             return error
 

@@ -15,7 +15,7 @@ from persia.ctx import EmbeddingBatch, Features, InferCtx
 from persia.errors import InvalidInput
 from persia.handlers.answers import format_of
 from persia.handlers.inputs import RequestFeatures
-from persia.handlers.variant_choice import variant_of
+from persia.handlers.variant_choice import VariantChoice, variant_of
 from persia.routing.lookup import Lookup
 from persia.routing.merged import part_of, shapes_of
 from persia.signature_check import Placing, SignatureCheck, in_order
@@ -77,9 +77,9 @@ class GroupFeatures(Features):
 class RequestLookups:
     """Any number of threads may use it."""
 
-    def __init__(self, context: InferCtx, check: SignatureCheck | None, shares: bool) -> None:
-        """shares: whether several requests may share a lookup."""
-        self.shares = shares
+    def __init__(self, context: InferCtx, check: SignatureCheck | None, shares: bool, variants: VariantChoice) -> None:
+        """shares: whether several requests may share a lookup. variants: for requests that name none."""
+        self.shares, self.variants = shares, variants
         self._context = context
         self._check = check
 

@@ -65,7 +65,8 @@ class EpochUpdater(Follower):
         """For any thread."""
         history, stalled = self._log.history, self._stalled
         for_seconds = time.monotonic() - self._stalled_since if stalled else 0.0
-        return EpochFacts(history.newest, stalled, for_seconds, history.held, len(self._waiting))
+        variants = tuple(history.variants.at(history.newest))
+        return EpochFacts(history.newest, stalled, for_seconds, history.held, len(self._waiting), variants)
 
     def catch_up(self) -> None:
         """As a Follower; also waits until some epoch is built, for rows of none would be mixed with those of epochs."""

@@ -38,8 +38,8 @@ void expect_place(const wire::ShardPlace& expected, const wire::ShardPlace& got)
 // Nobody who asks for a variant gets the rows of another one, or of none.
 void expect_variant(const ReadableEpochs& readable, std::uint64_t variant) {
     if (readable.has_variant(variant)) return;
-    throw grpc::CallFailed({Code::not_found, "expected a variant that the newest epoch has, got the name of another one: " +
-                                                 readable.variant_names()});
+    throw grpc::CallFailed(
+        {Code::not_found, "expected a variant of the newest epoch (" + readable.variant_names() + "), got another one"});
 }
 
 // Beside the numbers: a run and the misses of each part, the latter also as they are sent.

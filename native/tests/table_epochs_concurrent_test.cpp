@@ -126,8 +126,9 @@ TEST(readers_of_variants_see_their_own_rows_over_those_of_the_epoch) {
                 own[epoch].erase(variant);
                 continue;
             }
-            VariantUpdate update{.variant = variant, .layer = {}, .begins = !own[epoch].contains(variant)};
+            VariantUpdate update{.variant = variant, .layer = {}, .begins = !own[epoch].contains(variant) || random() % 8 == 0};
             Own& rows = own[epoch][variant];
+            if (update.begins) rows.clear();
             if (random() % 3 == 0) {
                 Layer layer(RowStorage::f32);
                 for (std::size_t i = random() % 60; i > 0; --i) {

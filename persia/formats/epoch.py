@@ -119,6 +119,12 @@ class EpochRecord(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True,
     variants: dict[_Variant, VariantChange | None] | None = None
     why: str = ""
 
+    @property
+    def is_of_variants_alone(self) -> bool:
+        """Whether the rows that all share, and who commits them, are as in the epoch before."""
+        others = self.add or self.void, self.revert_to, self.dense, self.hold
+        return self.variants is not None and not any(one is not None and one != () for one in others)
+
     def to_bytes(self) -> bytes:
         return msgspec.json.encode(self) + b"\n"
 

@@ -11,9 +11,6 @@ from typing import Any
 import numpy as np
 
 from persia.errors import FeatureError, InvalidInput
-from persia.formats.layout import variant_directory
-from persia.system.durable import sync_directory
-from persia.variant import variant_key
 
 from .arrays import check_lifetimes, check_signs
 from .buckets import F32, U64
@@ -80,8 +77,7 @@ class IncrementalDumper:
         self._seconds = seconds
         self._clock = SystemClock() if clock is None else clock
         self._writing = threading.Lock()  # taken before `_changed`, and held while a packet is written
-        self._variant = variant
-        self._writer = PacketWriter(_root_of_packets(Path(incremental_dir), variant), shard_index, rows_per_file)
+        self._writer = PacketWriter(Path(incremental_dir), shard_index, rows_per_file, variant)
         self._changed = threading.Condition()  # holds what follows
         self._buffer = RowBuffer()
         self._due = 0.0  # when the thread is to write, if the buffer is not empty
@@ -131,8 +127,8 @@ class IncrementalDumper:
         self._commit(Change(signs, None))
 
     def _ends(self, ttl: Any, n: int) -> U64 | None:
-        if ttl is not None and self._variant:
-            raise InvalidInput(f"expected rows without a time to live for variant {self._variant}, got some with one")
+        if ttl is not None and self._writer.variant:
+            raise InvalidInput(f"expected rows without a time to live for variant {self._writer.variant}, got some with one")
         return None if ttl is None else check_lifetimes(ttl, n, self._clock.time())
 
     def _commit(self, change: Change) -> None:
@@ -219,15 +215,3 @@ class IncrementalDumper:
                     return True
                 self._clock.wait(self._changed, left)
             return False
-
-
-def _root_of_packets(incremental_dir: Path, variant: str) -> Path:
-    """Where they go. The directory of a variant is there, and lasts, when this returns. Raises InvalidInput, OSError."""
-    if not variant:
-        return incremental_dir
-    variant_key(variant)
-    directory = variant_directory(incremental_dir, variant)
-    directory.mkdir(parents=True, exist_ok=True)
-    sync_directory(directory.parent)
-    sync_directory(incremental_dir)
-    return directory

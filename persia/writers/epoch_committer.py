@@ -6,9 +6,8 @@ import os
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
-from persia.errors import NotFound
-from persia.formats.committing import committed_packet, packets_of_variant
-from persia.formats.epoch import Draft, VariantChange
+from persia.formats.committing import committed_packet
+from persia.formats.epoch import Draft
 from persia.formats.epoch_log import EpochLog
 
 __all__ = ["EpochCommitter"]
@@ -50,38 +49,6 @@ class EpochCommitter:
         """
         add = tuple(committed_packet(Path(packet)) for packet in packets)
         return self._commit(Draft(add=add, dense=None if dense is None else self._log.history.dense_with(dense)))
-
-    def commit_variant(
-        self, name: str, packets: Iterable[str | os.PathLike[str]] = (), dense: Mapping[str, str | None] | None = None
-    ) -> int:
-        """Makes an epoch in which a variant has packets of its own, beside those that it has; returns its number.
-
-        A variant begins with its first epoch. Its rows go before those that all share, for lookups that ask for it.
-
-        Args:
-            name: Of the variant.
-            packets: Their directories, as an IncrementalDumper with this variant returned them.
-            dense: The versions of dense models that were trained with the rows of the variant, as for commit(), but for
-                lookups of the variant alone.
-
-        Raises as commit(); InvalidInput also for a packet that is not the variant's, or has rows that end.
-        """
-        own = None if dense is None else self._log.history.variants.dense_with(name, dense)
-        change = VariantChange(add=packets_of_variant(self._root, name, map(Path, packets)), dense=own)
-        return self._commit(Draft(variants={name: change}))
-
-    def end_variant(self, name: str) -> int:
-        """Makes an epoch without the variant; returns its number. Its packets stay on disk.
-
-        Raises:
-            NotFound: There is no such variant.
-            Superseded, OSError: As commit().
-        """
-        if name not in (there := self._log.history.variants.at(self.newest)):
-            raise NotFound(
-                f"expected a variant of epoch {self.newest}, {', '.join(sorted(there)) or 'which has none'}, got {name}"
-            )
-        return self._commit(Draft(variants={name: None}))
 
     def refresh(self) -> int:
         """Takes notice of what others have committed, so that the next epoch follows on it. Returns the newest epoch.

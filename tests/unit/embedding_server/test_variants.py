@@ -11,11 +11,11 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from persia.embedding_server.tools.epochs import epochs as epochs_command
-from persia.errors import CorruptFile, InvalidInput, NotFound
+from persia.errors import CorruptFile, InvalidInput, NotFound, Superseded
 from persia.formats.epoch import Draft
 from persia.formats.epoch_log import EpochLog
 from persia.variant import variant_key
-from persia.writers import EpochCommitter, IncrementalDumper
+from persia.writers import EpochCommitter, IncrementalDumper, VariantCommitter
 from tests.support.epoch_followers import EpochFollower
 from tests.support.persia_packets import DIM, finish, write_packet, write_signs
 
@@ -41,7 +41,7 @@ def packet(root: Path, second: int, signs: list[int], value: float, variant: str
 def test_own_rows_go_before_those_of_all_also_before_newer_ones(root: Path) -> None:
     committer = EpochCommitter(root)
     committer.commit([packet(root, 1, [1, 2, 3], 1.0)])
-    committer.commit_variant("b", [packet(root, 2, [2], 20.0, "b"), write_signs(below(root, "b"), 3, 3)])
+    VariantCommitter(root, "b").commit([packet(root, 2, [2], 20.0, "b"), write_signs(below(root, "b"), 3, 3)])
     committer.commit([packet(root, 9, [1, 2, 3, 4], 9.0)])
     follower = EpochFollower(root).start()
     assert follower.values(1, 2, 3, 4) == [9.0, 9.0, 9.0, 9.0]
@@ -51,36 +51,36 @@ def test_own_rows_go_before_those_of_all_also_before_newer_ones(root: Path) -> N
 
 
 def test_a_packet_of_a_variant_that_comes_late_does_not_hide_newer_ones(root: Path) -> None:
-    follower, committer = EpochFollower(root).start(), EpochCommitter(root)
-    committer.commit_variant("b", [packet(root, 5, [1, 2], 5.0, "b")])
+    follower = EpochFollower(root).start()
+    VariantCommitter(root, "b").commit([packet(root, 5, [1, 2], 5.0, "b")])
     follower.scan()
-    committer.commit_variant("b", [packet(root, 3, [2, 3], 3.0, "b")])
+    VariantCommitter(root, "b").commit([packet(root, 3, [2, 3], 3.0, "b")])
     follower.scan()
     assert follower.values(1, 2, 3, variant="b") == [5.0, 5.0, 3.0]
 
 
 def test_a_variant_that_begins_again_has_nothing_of_before(root: Path) -> None:
-    follower, committer = EpochFollower(root).start(), EpochCommitter(root)
+    follower = EpochFollower(root).start()
     first, second = packet(root, 1, [1], 1.0, "b"), packet(root, 2, [2], 2.0, "b")
-    committer.commit_variant("b", [first])
+    VariantCommitter(root, "b").commit([first])
     follower.scan()
-    ended = committer.end_variant("b")
+    ended = VariantCommitter(root, "b").end()
     follower.scan()
     assert not follower.table.pin().has_variant(variant_key("b"))
-    committer.commit_variant("b", [second])
+    VariantCommitter(root, "b").commit([second])
     follower.scan()
     assert follower.values(1, 2, variant="b") == [0.0, 2.0]
     assert follower.values(1, 2, epoch=ended - 1, variant="b") == [1.0, 0.0]
     assert follower.table.status().variants[variant_key("b")].rows == 1
     with pytest.raises(NotFound, match=r"expected a variant of epoch .*, b, got c"):
-        committer.end_variant("c")
+        VariantCommitter(root, "c").end()
 
 
 def test_a_variant_costs_what_differs(root: Path) -> None:
     committer = EpochCommitter(root)
     signs = list(range(10_000))
     committer.commit([packet(root, 1, signs, 1.0)])
-    committer.commit_variant("b", [packet(root, 2, signs[:1000], 2.0, "b")])
+    VariantCommitter(root, "b").commit([packet(root, 2, signs[:1000], 2.0, "b")])
     status = EpochFollower(root).start().table.status()
     assert status.variants[variant_key("b")].rows == 1000
     assert (
@@ -89,46 +89,60 @@ def test_a_variant_costs_what_differs(root: Path) -> None:
 
 
 def test_a_broken_packet_of_a_variant_stalls_until_the_variant_ends(root: Path) -> None:
-    follower, committer = EpochFollower(root).start(), EpochCommitter(root)
+    follower = EpochFollower(root).start()
     good = follower.scan()
     bad = packet(root, 1, [1], 1.0, "b")
-    committer.commit_variant("b", [bad])
+    VariantCommitter(root, "b").commit([bad])
     (bad / "0_0.inc").write_bytes(b"")
     follower.scan()
     assert follower.epoch == good and ".variants/b/s0/inc_20260101000001" in follower.stalled
-    committer.end_variant("b")
-    assert follower.scan() == committer.newest and not follower.stalled
+    ended = VariantCommitter(root, "b").end()
+    assert follower.scan() == ended and not follower.stalled
 
 
 def test_what_is_no_packet_of_a_variant_is_not_committed(root: Path) -> None:
     committer = EpochCommitter(root)
     newest = committer.newest
     with pytest.raises(InvalidInput, match="expected a packet of variant b"):
-        committer.commit_variant("b", [packet(root, 1, [1], 1.0)])
+        VariantCommitter(root, "b").commit([packet(root, 1, [1], 1.0)])
     with pytest.raises(InvalidInput, match="expected a packet of variant b"):
-        committer.commit_variant("b", [packet(root, 1, [1], 1.0, "c")])
+        VariantCommitter(root, "b").commit([packet(root, 1, [1], 1.0, "c")])
     with pytest.raises(InvalidInput, match="expected the name of a variant"):
-        committer.commit_variant("../b", [])
+        VariantCommitter(root, "../b")
     with pytest.raises(InvalidInput, match="without times to live"):
-        committer.commit_variant("b", [write_signs(below(root, "b"), 2, 1, ends=2_000_000_000)])
+        VariantCommitter(root, "b").commit([write_signs(below(root, "b"), 2, 1, ends=2_000_000_000)])
     with pytest.raises(InvalidInput, match="that is complete"):
-        committer.commit_variant("b", [write_packet(below(root, "b"), 3, [1], 1.0)])
+        VariantCommitter(root, "b").commit([write_packet(below(root, "b"), 3, [1], 1.0)])
     broken = packet(root, 4, [1], 1.0, "b")
     (broken / "0_0.inc").write_bytes((broken / "0_0.inc").read_bytes()[:-1])
     with pytest.raises(CorruptFile):
-        committer.commit_variant("b", [broken])
+        VariantCommitter(root, "b").commit([broken])
     assert committer.refresh() == newest
 
 
 def test_a_dumper_writes_for_a_variant(root: Path) -> None:
-    committer, rows = EpochCommitter(root), np.full((2, DIM), 7.0, np.float32)
+    rows = np.full((2, DIM), 7.0, np.float32)
     with IncrementalDumper(root, variant="b") as dumper:
         dumper.commit(np.array([1, 2], np.uint64), rows)
         with pytest.raises(InvalidInput, match="without a time to live for variant b"):
             dumper.commit(np.array([1, 2], np.uint64), rows, ttl=5)
-        committer.commit_variant("b", [path for path in [dumper.flush()] if path is not None])
+        VariantCommitter(root, "b").commit([path for path in [dumper.flush()] if path is not None])
     follower = EpochFollower(root).start()
     assert follower.values(1, 2) == [0.0, 0.0] and follower.values(1, 2, variant="b") == [7.0, 7.0]
+
+
+def test_who_commits_to_a_variant_is_in_nobodys_way_and_told_of_others(root: Path) -> None:
+    committer, one, other = EpochCommitter(root), VariantCommitter(root, "b"), VariantCommitter(root, "b")
+    one.commit([packet(root, 1, [1], 1.0, "b")])
+    assert committer.commit([packet(root, 2, [1, 2], 2.0)]) == one.commit([packet(root, 3, [3], 3.0, "b")]) - 1
+    VariantCommitter(root, "c").commit()
+    with pytest.raises(Superseded, match="expected nobody else to have changed variant b since epoch 1, got epoch 2"):
+        other.commit([packet(root, 4, [4], 4.0, "b")])
+    other.refresh()
+    other.commit([packet(root, 4, [4], 4.0, "b")])
+    follower = EpochFollower(root).start()
+    assert follower.values(1, 2, 3, 4, variant="b") == [1.0, 2.0, 3.0, 4.0]
+    assert follower.values(1, 2, 3, 4, variant="c") == follower.values(1, 2, 3, 4) == [2.0, 2.0, 0.0, 0.0]
 
 
 def test_servers_commit_no_packet_of_a_variant_by_themselves(root: Path) -> None:
@@ -196,19 +210,22 @@ def test_servers_that_saw_it_come_and_servers_that_start_have_the_same_variants(
         if what == "all":
             committer.commit([written(100 + number, signs, "")])
         elif what in ("variant", "late"):
-            committer.commit_variant(variant, [written(100 + number if what == "variant" else 50 - number, signs, variant)])
+            VariantCommitter(root, variant).commit(
+                [written(100 + number if what == "variant" else 50 - number, signs, variant)]
+            )
         elif what == "end" and variant in follower.log.history.variants.at(follower.epoch):
-            committer.end_variant(variant)
-        elif what == "revert" and committer.newest > 1:
-            follower.log.commit_after(follower.epoch, Draft(revert_to=follower.epoch - 1), "operator")
+            VariantCommitter(root, variant).end()
+        elif what == "revert":
+            log = EpochLog(root)
+            log.commit_after(log.read(), Draft(revert_to=log.newest - 1), "operator")
             committer.refresh()
         elif what == "restart":
             follower = EpochFollower(root, name=f"again_{number}.jsonl").start()
         follower.scan()
-        assert follower.epoch == committer.newest and not follower.stalled
+        assert follower.epoch == follower.log.newest and not follower.stalled
     for server in (follower, EpochFollower(root, name="fresh.jsonl").start()):
         server.scan()
-        assert server.epoch == committer.newest
+        assert server.epoch == server.log.newest == follower.log.read()
         for epoch in range(max(1, server.table.status().epoch_low), server.epoch + 1):
             there = server.log.history.variants.at(epoch)
             for name in ("b", "c"):
