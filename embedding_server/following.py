@@ -7,9 +7,10 @@ from pathlib import Path
 
 from persia import _core
 from persia.formats.bounds import Bounds
-from persia.formats.checkpoint import Checkpoint, open_checkpoint
+from persia.formats.checkpoint import Checkpoint, open_checkpoint_at
 from persia.formats.epoch_history import EpochHistory
 from persia.formats.epoch_log import EpochLog
+from persia.formats.record_files import RecordFiles, StoredRecords
 from persia.formats.sign_files import read_sign_file
 
 from .expiry import Expiring
@@ -21,6 +22,8 @@ from .updates.epoch_updater import EpochUpdater
 from .updates.finder import Finder
 from .updates.follower import Follower
 from .updates.journal import Journal
+from .updates.mirror import Mirror
+from .updates.mirrored_finder import MirroredFinder
 from .updates.pruning import Pruner
 from .updates.thread import UpdateThread
 from .updates.updater import Updater
@@ -51,14 +54,21 @@ def make_updates(
     """Not started. bounds: which packets the table's checkpoint has; on_readable: as for an EpochUpdater."""
     root = options.incremental_dir
     assert root is not None
-    finder, pruner = Finder(root), _make_pruner(root, options)
+    pruner = _make_pruner(root, options)
+    finder, records = Finder(root), RecordFiles(root)
+    if options.packets is not None:
+        store = options.packets.open(options.requests)
+        finder = MirroredFinder(Mirror(store, root, bounds, options.workers), root)
+        records = StoredRecords(store)
     follower: Follower
     if options.epochs:
         builder = EpochBuilder(table, options.storage, options.place, root, bounds, expiring, non_finite, checkpoint)
-        follower = EpochUpdater(builder, EpochLog(root), finder, journal, bounds, pruner, on_readable)
+        follower = EpochUpdater(builder, EpochLog(root, records=records), finder, journal, bounds, pruner, on_readable)
     else:
         applier = Applier(table, options.storage, options.place, expiring, non_finite)
         follower = Updater(applier, finder, journal, bounds, pruner)
+    if options.packets is not None:
+        return UpdateThread(follower, root, options.packet_poll_seconds, watch=False)
     return UpdateThread(follower, root)
 
 
@@ -69,6 +79,6 @@ def _make_pruner(root: Path, options: ShardOptions) -> Pruner | None:
 
     def bounds_on_disk() -> Bounds:
         assert checkpoint is not None
-        return open_checkpoint(checkpoint, *options.place).bounds
+        return open_checkpoint_at(checkpoint, options.buffer, options.requests, *options.place).bounds
 
     return Pruner(root, options.count, options.prune, bounds_on_disk if checkpoint is not None else None)

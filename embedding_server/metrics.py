@@ -85,6 +85,7 @@ class _Totals(Collector):
         )
         yield self._gauge("persia_update_problems", "What hinders the server from following packets.", len(status.problems))
         yield from self._epochs(status)
+        yield from self._storage()
         if status.checkpoint_id:
             yield from checkpoint_metrics([(self._labels, status.checkpoint_id, status.checkpoint_seconds)])
 
@@ -112,6 +113,19 @@ class _Totals(Collector):
         for variant, value in values:
             family.add_metric([variant, *self._labels.values()], value)
         return family
+
+    def _storage(self) -> Iterable[Metric]:
+        """What stores were asked, which costs money."""
+        by_verb, read = self._shard.options.requests.totals()
+        if not by_verb:
+            return
+        requests = CounterMetricFamily(
+            "persia_storage_requests", "Requests to stores, by what was asked.", labels=["verb", *self._labels]
+        )
+        for verb, count in sorted(by_verb.items()):
+            requests.add_metric([verb, *self._labels.values()], count)
+        yield requests
+        yield self._counter("persia_storage_read_bytes", "Bytes that were read from stores.", read)
 
     def _delays(self) -> Metric:
         updater = self._shard.updater

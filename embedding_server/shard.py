@@ -14,7 +14,8 @@ from persia.checkpoint_id import checkpoint_text
 from persia.dense_version import keyed_changes
 from persia.errors import CorruptFile
 from persia.formats.bounds import Bounds
-from persia.formats.checkpoint import Checkpoint, open_checkpoint
+from persia.formats.checkpoint import Checkpoint, open_checkpoint_at
+from persia.formats.identity import identify
 from persia.formats.layout import journal_path
 from persia.misses import MissReporter, MissWatcher
 from persia.rpc.wire import MAX_MESSAGE_BYTES
@@ -22,7 +23,6 @@ from persia.serving.feature_totals import feature_messages
 from persia.v1 import embedding_pb2 as pb
 from persia.variant import keyed_variants, variant_key
 
-from .identity import identify
 from .loading import estimate, load_checkpoint
 from .non_finite import NonFiniteTally
 from .options import ShardOptions
@@ -110,11 +110,12 @@ class ShardServer:
         if options.checkpoint is None:
             return None
         self.state = f"loading {options.checkpoint}"
-        checkpoint = open_checkpoint(options.checkpoint, *options.place)
+        checkpoint = open_checkpoint_at(options.checkpoint, options.buffer, options.requests, *options.place, options.workers)
         self._make_room(checkpoint, builder)
         identity = identify(checkpoint, options.workers)
         belong = load_checkpoint(checkpoint, builder, *options.place, options.workers, self.non_finite)
-        if identify(checkpoint, options.workers) != identity:
+        # Of a checkpoint in a store, load_checkpoint() has compared all that the store says.
+        if checkpoint.tree is None and identify(checkpoint, options.workers) != identity:
             raise CorruptFile(
                 str(checkpoint.directory), "a checkpoint that stays as it is", "one that changed while it was loaded", 0
             )
@@ -137,7 +138,7 @@ class ShardServer:
         log.info(
             "loading %d files of %s: about %d rows for this shard, about %.1f GiB%s",
             len(checkpoint.files),
-            checkpoint.directory,
+            checkpoint,
             kept,
             need.bytes * kept / max(need.rows, 1) / 2**30,
             f"; about {need.rows - kept} rows are over the capacity" if kept < need.rows else "",
@@ -152,7 +153,7 @@ class ShardServer:
         options = self.options
         self._expiring = following.make_expiring(table, options, checkpoint.ends if checkpoint else ())
         if journal is not None:
-            self.state = f"catching up with {options.incremental_dir}"
+            self.state = f"catching up with {options.packets or options.incremental_dir}"
             bounds = checkpoint.bounds if checkpoint else Bounds()
             self._updates = following.make_updates(
                 table,

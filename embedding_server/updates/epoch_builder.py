@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from persia import _core
 from persia.formats.bounds import Bounds
-from persia.formats.checkpoint import Checkpoint, open_checkpoint
+from persia.formats.checkpoint import Checkpoint
 from persia.formats.epoch import CommittedPacket
 from persia.formats.epoch_history import Packets
 from persia.formats.variant_history import VariantPackets
@@ -145,10 +145,11 @@ class EpochBuilder:
         if self._checkpoint is None:
             layer.add_tombstones(wanted)
         else:
-            if open_checkpoint(self._checkpoint.directory, *self._shard) != self._checkpoint:
-                problem = f"{self._checkpoint.directory} was written anew after this server loaded it; restart this server"
+            if not self._checkpoint.is_still(*self._shard):
+                problem = f"{self._checkpoint} was written anew after this server loaded it; restart this server"
                 raise StalledError(epoch, None, problem)
-            put_from_checkpoint(layer, wanted, self._checkpoint.files, self._checkpoint.ends)
+            files = self._checkpoint.each_at_hand(self._checkpoint.files)
+            put_from_checkpoint(layer, wanted, files, self._checkpoint.ends)
         loaded = []
         for packet in sorted((one for one in packets.values() if not self.is_old(one)), key=lambda one: one.key):
             loaded.append(self._load((packet, packet.packet not in added), layer, epoch))

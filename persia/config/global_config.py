@@ -26,6 +26,13 @@ def _read_job_type(node: Node) -> str:
     return "Infer"
 
 
+def _read_storage(node: Node) -> str:
+    text = node.text.lower() if isinstance(node, Scalar) else ""
+    if text not in ("ceph", "hdfs"):
+        raise node.error(f"expected `ceph` or `hdfs`, got {describe(node)}: a URL such as s3://bucket/path needs no `storage`")
+    return text
+
+
 class InferConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Where the embedding servers are, and what they load."""
 
@@ -38,7 +45,11 @@ class InferConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
         ),
     ] = ()
     embedding_checkpoint: Annotated[
-        _Path | None, Meta(description="The sparse checkpoint directory that an embedding server loads before it serves.")
+        _Path | None,
+        Meta(
+            description="The sparse checkpoint directory that an embedding server loads before it serves: a path, or the URL "
+            "of a store, such as `s3://bucket/path`."
+        ),
     ] = None
 
 
@@ -109,9 +120,40 @@ class EmbeddingParameterServerConfig(msgspec.Struct, frozen=True, kw_only=True, 
     enable_incremental_update: Annotated[
         bool, Meta(description="Whether the server applies packets from `incremental_dir` while it serves.")
     ] = False
-    incremental_dir: Annotated[_Path, Meta(description="The directory to which a trainer writes its update packets.")] = (
-        "/workspace/incremental_dir/"
-    )
+    incremental_dir: Annotated[
+        _Path,
+        Meta(
+            description="The directory to which a trainer writes its update packets: a path, or the URL of a store, such as "
+            "`s3://bucket/path`."
+        ),
+    ] = "/workspace/incremental_dir/"
+    storage: Annotated[
+        Literal["ceph", "hdfs"],
+        Meta(
+            description="What a plain path in `embedding_checkpoint` or `incremental_dir` means: `ceph` a path of a mounted "
+            "file system, of any kind, and `hdfs` a path in the file system that Hadoop's configuration names. A URL says "
+            "itself what it means.",
+            extra={"read": _read_storage},
+        ),
+    ] = "ceph"
+    local_buffer_dir: Annotated[
+        _Path | None,
+        Meta(
+            description="The directory of the local disk in which files of a store lie while they are read; without the key, "
+            "the system's temporary directory. Packets stay there until the store deletes them, with notes of what was "
+            "applied, so a restart does not fetch them again.",
+        ),
+    ] = None
+    storage_poll_ms: Annotated[
+        int,
+        Meta(
+            ge=50,
+            le=600_000,
+            description="How long a server waits between two looks for new packets in a store. A look is one request for each "
+            "training shard, and one more with `enable_epochs`.",
+            extra={"unit": "ms"},
+        ),
+    ] = 500
     enable_epochs: Annotated[
         bool,
         Meta(

@@ -134,7 +134,7 @@ def checksum(record: bytes) -> str:
     return f"{zlib.crc32(record):08x}"
 
 
-def parse_record(path: Path, data: bytes, epoch: int, parent_crc32: str) -> EpochRecord:
+def parse_record(path: Path | str, data: bytes, epoch: int, parent_crc32: str) -> EpochRecord:
     """The record in the file `path`, which has these bytes and has to be that of `epoch` after that parent.
 
     Raises:

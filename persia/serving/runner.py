@@ -33,6 +33,7 @@ class ServerArguments:
     global_config: str | None
     embedding_config: str | None
     log_level: str
+    log_format: str
 
 
 class Service(Protocol):
@@ -49,7 +50,7 @@ class Startup:
 
     def __init__(self, program: str, log: logging.Logger, arguments: ServerArguments) -> None:
         self._program, self._log, self._arguments = program, log, arguments
-        set_up(log, arguments.log_level)
+        set_up(log, arguments.log_level, arguments.log_format)
         self.config, self.embedding_config = self._read_configs()
 
     def _read_configs(self) -> tuple[GlobalConfig, EmbeddingConfig]:

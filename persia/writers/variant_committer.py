@@ -6,10 +6,11 @@ import os
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
-from persia.errors import NotFound, Superseded
+from persia.errors import InvalidInput, NotFound, Superseded
 from persia.formats.committing import packets_of_variant
 from persia.formats.epoch import Draft, VariantChange
 from persia.formats.epoch_log import EpochLog
+from persia.storage import place_of
 from persia.variant import variant_key
 
 __all__ = ["VariantCommitter"]
@@ -23,9 +24,15 @@ class VariantCommitter:
     """
 
     def __init__(self, incremental_dir: str | os.PathLike[str], name: str) -> None:
-        """Makes the directory if need be, and reads the log. Raises InvalidInput for a name, CorruptFile, OSError."""
+        """Makes the directory if need be, and reads the log.
+
+        Raises InvalidInput for a name that no variant can have and for a store, which has no variants; CorruptFile, OSError.
+        """
         variant_key(name)
-        self.name, self._root = name, Path(incremental_dir)
+        place = place_of(os.fspath(incremental_dir))
+        if place.path is None:
+            raise InvalidInput(f"expected a directory for packets of a variant, got the store {incremental_dir}")
+        self.name, self._root = name, place.path
         self._root.mkdir(parents=True, exist_ok=True)
         self._log = EpochLog(self._root)
         self._known = self._log.read()  # up to which epoch it knows what became of the variant
@@ -72,7 +79,7 @@ class VariantCommitter:
                 if self.name in (record.variants or {}):
                     raise Superseded(
                         f"expected nobody else to have changed variant {self.name} since epoch {self._known}, got epoch "
-                        f"{record.epoch}: read the log in {self._log.directory}, and commit what belongs on top of that"
+                        f"{record.epoch}: read the log in {self._log.records.place()}, and commit what belongs on top of that"
                     )
             self._known = newest
             if written := self._log.commit(Draft(variants={self.name: change}), "trainer"):

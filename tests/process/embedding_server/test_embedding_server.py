@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 import signal
 import socket
@@ -246,6 +247,18 @@ def test_a_mistake_on_the_command_line_is_one_clear_line(tmp_path: Path) -> None
     assert server.process.wait(PATIENCE) == 2
     [line] = server.log().splitlines()
     assert "nowhere.yml" in line
+
+
+def test_the_log_may_be_json(tmp_path: Path) -> None:
+    with EmbeddingServer(tmp_path, CONFIG, arguments=["--log-format", "json"]) as server:
+        address = server.wait_ready().address
+        wait_until(lambda: "serving version" in server.log(), "it serves")
+        assert server.terminate() == 0
+        lines = [json.loads(line) for line in server.log().splitlines()]
+    assert {line["level"] for line in lines} == {"INFO", "WARNING"}  # the table is empty
+    said = {line["message"]: line["logger"] for line in lines}
+    assert said[f"listening on {address} as shard 0 of 1"] == "embedding_server"
+    assert "stopping: up to 10 s for calls that run" in said
 
 
 def test_what_would_only_show_in_scores_is_a_warning(tmp_path: Path) -> None:

@@ -35,6 +35,7 @@ RUN_BY = {
     "docs/ids.md": "test_ids_docs.py",
     "docs/model-authors.md": "test_model_authors_docs.py",
     "docs/moving-from-torchserve.md": "test_peer_cases.py",
+    "docs/storage.md": "test_storage_docs.py",
     "docs/writers.md": "test_writer_docs.py",
 }
 # The others, by a word of theirs.
@@ -50,6 +51,7 @@ NOT_RUN = {
     ("docs/open-inference.md", "class Doubling"): "test_inference_clients.py has a model server serve it",
     ("docs/open-inference.md", "tags.offsets"): "needs a deployment; test_persia_tensors.py sends such tensors to one",
     ("docs/open-inference.md", 'triton.InferInput("x"'): "test_inference_clients.py runs it with the address of its server",
+    ("docs/replay.md", "predict_kept"): "needs a deployment; test_kept_answers.py keeps answers so on both homes",
     ("docs/security.md", "GrpcioSecurity"): "has a name for a server; test_grpcio_security.py makes such channels",
     ("docs/torchserve.md", "with Client"): "the README's, which test_readme.py runs",
     (

@@ -13,11 +13,11 @@ import pytest
 
 from persia.checkpoint_id import checkpoint_name, checkpoint_text
 from persia.embedding_server import shard as shard_module
-from persia.embedding_server.identity import identify
 from persia.embedding_server.options import ShardOptions
 from persia.embedding_server.shard import ShardServer
 from persia.errors import CorruptFile
 from persia.formats.checkpoint import Checkpoint, open_checkpoint
+from persia.formats.identity import identify
 from persia.writers import write_checkpoint
 from tests.support.golden import GOLDEN
 from tests.support.two_checkpoints import OLD, write

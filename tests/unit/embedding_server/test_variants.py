@@ -109,6 +109,10 @@ def test_what_is_no_packet_of_a_variant_is_not_committed(root: Path) -> None:
         VariantCommitter(root, "b").commit([packet(root, 1, [1], 1.0, "c")])
     with pytest.raises(InvalidInput, match="expected the name of a variant"):
         VariantCommitter(root, "../b")
+    with pytest.raises(InvalidInput, match="expected a directory for packets of a variant, got the store"):
+        VariantCommitter("s3://bucket/packets", "b")
+    with pytest.raises(InvalidInput, match="expected a directory for packets of a variant, got the store"):
+        IncrementalDumper("s3://bucket/packets", variant="b")
     with pytest.raises(InvalidInput, match="without times to live"):
         VariantCommitter(root, "b").commit([write_signs(below(root, "b"), 2, 1, ends=2_000_000_000)])
     with pytest.raises(InvalidInput, match="that is complete"):
