@@ -167,12 +167,12 @@ def parse_record(path: Path | str, data: bytes, epoch: int, parent_crc32: str) -
     return record
 
 
-def _expect_each_once(path: Path, names: list[str]) -> None:
+def _expect_each_once(path: Path | str, names: list[str]) -> None:
     if len(set(names)) != len(names):
         raise CorruptFile(str(path), "each packet once", ", ".join(names), 0)
 
 
-def _check_variant(path: Path, name: str, change: VariantChange) -> None:
+def _check_variant(path: Path | str, name: str, change: VariantChange) -> None:
     _expect_each_once(path, [added.packet for added in change.add])
     for added in change.add:
         for file in added.files:
