@@ -4,32 +4,17 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import numpy as np
 import pytest
 
-from persia.embedding_server.identity import identify
 from persia.formats.checkpoint import open_checkpoint_at
+from persia.formats.identity import identify
 from persia.storage import place_of
 from persia.writers import IncrementalDumper, write_checkpoint
-from tests.support.golden import GOLDEN
 from tests.support.seaweeds import Seaweed
-from tests.support.servers import PATIENCE, EmbeddingServer, wait_until
+from tests.support.servers import PATIENCE, wait_until
+from tests.support.stored import SIGNS, server_of
 from tests.support.uploads import upload
 from tests.support.written import block
-
-CONFIG = GOLDEN / "mix" / "embedding_config.yml"
-SIGNS = np.arange(1, 500, dtype=np.uint64)
-
-
-def server_of(directory: Path, seaweed: Seaweed, name: str, **settings: object) -> EmbeddingServer:
-    return EmbeddingServer(
-        directory,
-        CONFIG,
-        checkpoint=seaweed.url(f"{name}/checkpoint"),  # type: ignore[arg-type]
-        incremental_dir=seaweed.url(f"{name}/packets"),  # type: ignore[arg-type]
-        settings={"local_buffer_dir": str(directory / "buffer"), "storage_poll_ms": 50, **settings},
-        arguments=["--metrics-port", "0"],
-    )
 
 
 @pytest.mark.parametrize("epochs", [False, True], ids=["packets", "epochs"])
