@@ -64,10 +64,12 @@ class LookupResponse(_message.Message):
     def __init__(self, numbers: _Optional[bytes] = ..., version: _Optional[int] = ..., absent: _Optional[int] = ..., wrong_dim: _Optional[int] = ..., server_start: _Optional[int] = ..., misses: _Optional[bytes] = ..., checkpoint_id: _Optional[int] = ..., epoch: _Optional[int] = ..., epoch_low: _Optional[int] = ..., epoch_high: _Optional[int] = ..., run_first: _Optional[int] = ..., run_last: _Optional[int] = ..., padding: _Optional[bytes] = ..., variant: _Optional[int] = ...) -> None: ...
 
 class StatusRequest(_message.Message):
-    __slots__ = ("rows_for",)
+    __slots__ = ("rows_for", "figures")
     ROWS_FOR_FIELD_NUMBER: _ClassVar[int]
+    FIGURES_FIELD_NUMBER: _ClassVar[int]
     rows_for: _containers.RepeatedCompositeFieldContainer[RowsFor]
-    def __init__(self, rows_for: _Optional[_Iterable[_Union[RowsFor, _Mapping]]] = ...) -> None: ...
+    figures: bool
+    def __init__(self, rows_for: _Optional[_Iterable[_Union[RowsFor, _Mapping]]] = ..., figures: bool = ...) -> None: ...
 
 class RowsFor(_message.Message):
     __slots__ = ("model", "version", "variant")
@@ -88,7 +90,7 @@ class EpochRun(_message.Message):
     def __init__(self, first: _Optional[int] = ..., last: _Optional[int] = ...) -> None: ...
 
 class StatusResponse(_message.Message):
-    __slots__ = ("shard_index", "shard_count", "ready", "state", "version", "rows", "rows_by_dim", "bytes", "evicted", "checkpoint", "last_packet", "packets_applied", "set_aside", "problems", "server_start", "checkpoint_id", "checkpoint_seconds", "features", "non_finite_rows", "deleted_rows", "expired_rows", "epoch", "epoch_low", "newest_epoch", "epoch_stalled", "epoch_stalled_seconds", "epochs_held", "packets_waiting", "retained_bytes", "epochs_given_up", "readable", "variants")
+    __slots__ = ("shard_index", "shard_count", "ready", "state", "version", "rows", "rows_by_dim", "bytes", "evicted", "checkpoint", "last_packet", "packets_applied", "set_aside", "problems", "server_start", "checkpoint_id", "checkpoint_seconds", "features", "non_finite_rows", "deleted_rows", "expired_rows", "epoch", "epoch_low", "newest_epoch", "epoch_stalled", "epoch_stalled_seconds", "epochs_held", "packets_waiting", "retained_bytes", "epochs_given_up", "readable", "variants", "lookups", "update_delays")
     class RowsByDimEntry(_message.Message):
         __slots__ = ("key", "value")
         KEY_FIELD_NUMBER: _ClassVar[int]
@@ -128,6 +130,8 @@ class StatusResponse(_message.Message):
     EPOCHS_GIVEN_UP_FIELD_NUMBER: _ClassVar[int]
     READABLE_FIELD_NUMBER: _ClassVar[int]
     VARIANTS_FIELD_NUMBER: _ClassVar[int]
+    LOOKUPS_FIELD_NUMBER: _ClassVar[int]
+    UPDATE_DELAYS_FIELD_NUMBER: _ClassVar[int]
     shard_index: int
     shard_count: int
     ready: bool
@@ -160,7 +164,9 @@ class StatusResponse(_message.Message):
     epochs_given_up: int
     readable: _containers.RepeatedCompositeFieldContainer[EpochRun]
     variants: _containers.RepeatedCompositeFieldContainer[VariantStatus]
-    def __init__(self, shard_index: _Optional[int] = ..., shard_count: _Optional[int] = ..., ready: bool = ..., state: _Optional[str] = ..., version: _Optional[int] = ..., rows: _Optional[int] = ..., rows_by_dim: _Optional[_Mapping[int, int]] = ..., bytes: _Optional[int] = ..., evicted: _Optional[int] = ..., checkpoint: _Optional[str] = ..., last_packet: _Optional[str] = ..., packets_applied: _Optional[int] = ..., set_aside: _Optional[_Iterable[_Union[SetAsidePacket, _Mapping]]] = ..., problems: _Optional[_Iterable[str]] = ..., server_start: _Optional[int] = ..., checkpoint_id: _Optional[int] = ..., checkpoint_seconds: _Optional[int] = ..., features: _Optional[_Iterable[_Union[FeatureTotals, _Mapping]]] = ..., non_finite_rows: _Optional[int] = ..., deleted_rows: _Optional[int] = ..., expired_rows: _Optional[int] = ..., epoch: _Optional[int] = ..., epoch_low: _Optional[int] = ..., newest_epoch: _Optional[int] = ..., epoch_stalled: _Optional[str] = ..., epoch_stalled_seconds: _Optional[float] = ..., epochs_held: bool = ..., packets_waiting: _Optional[int] = ..., retained_bytes: _Optional[int] = ..., epochs_given_up: _Optional[int] = ..., readable: _Optional[_Iterable[_Union[EpochRun, _Mapping]]] = ..., variants: _Optional[_Iterable[_Union[VariantStatus, _Mapping]]] = ...) -> None: ...
+    lookups: LookupFigures
+    update_delays: Durations
+    def __init__(self, shard_index: _Optional[int] = ..., shard_count: _Optional[int] = ..., ready: bool = ..., state: _Optional[str] = ..., version: _Optional[int] = ..., rows: _Optional[int] = ..., rows_by_dim: _Optional[_Mapping[int, int]] = ..., bytes: _Optional[int] = ..., evicted: _Optional[int] = ..., checkpoint: _Optional[str] = ..., last_packet: _Optional[str] = ..., packets_applied: _Optional[int] = ..., set_aside: _Optional[_Iterable[_Union[SetAsidePacket, _Mapping]]] = ..., problems: _Optional[_Iterable[str]] = ..., server_start: _Optional[int] = ..., checkpoint_id: _Optional[int] = ..., checkpoint_seconds: _Optional[int] = ..., features: _Optional[_Iterable[_Union[FeatureTotals, _Mapping]]] = ..., non_finite_rows: _Optional[int] = ..., deleted_rows: _Optional[int] = ..., expired_rows: _Optional[int] = ..., epoch: _Optional[int] = ..., epoch_low: _Optional[int] = ..., newest_epoch: _Optional[int] = ..., epoch_stalled: _Optional[str] = ..., epoch_stalled_seconds: _Optional[float] = ..., epochs_held: bool = ..., packets_waiting: _Optional[int] = ..., retained_bytes: _Optional[int] = ..., epochs_given_up: _Optional[int] = ..., readable: _Optional[_Iterable[_Union[EpochRun, _Mapping]]] = ..., variants: _Optional[_Iterable[_Union[VariantStatus, _Mapping]]] = ..., lookups: _Optional[_Union[LookupFigures, _Mapping]] = ..., update_delays: _Optional[_Union[Durations, _Mapping]] = ...) -> None: ...
 
 class VariantStatus(_message.Message):
     __slots__ = ("name", "rows", "bytes")
@@ -171,6 +177,24 @@ class VariantStatus(_message.Message):
     rows: int
     bytes: int
     def __init__(self, name: _Optional[str] = ..., rows: _Optional[int] = ..., bytes: _Optional[int] = ...) -> None: ...
+
+class LookupFigures(_message.Message):
+    __slots__ = ("took", "failed")
+    TOOK_FIELD_NUMBER: _ClassVar[int]
+    FAILED_FIELD_NUMBER: _ClassVar[int]
+    took: Durations
+    failed: int
+    def __init__(self, took: _Optional[_Union[Durations, _Mapping]] = ..., failed: _Optional[int] = ...) -> None: ...
+
+class Durations(_message.Message):
+    __slots__ = ("bounds", "within", "seconds")
+    BOUNDS_FIELD_NUMBER: _ClassVar[int]
+    WITHIN_FIELD_NUMBER: _ClassVar[int]
+    SECONDS_FIELD_NUMBER: _ClassVar[int]
+    bounds: _containers.RepeatedScalarFieldContainer[float]
+    within: _containers.RepeatedScalarFieldContainer[int]
+    seconds: float
+    def __init__(self, bounds: _Optional[_Iterable[float]] = ..., within: _Optional[_Iterable[int]] = ..., seconds: _Optional[float] = ...) -> None: ...
 
 class FeatureTotals(_message.Message):
     __slots__ = ("name", "ids", "new_ids", "wrong_dim", "cut")
