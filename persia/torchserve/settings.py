@@ -194,6 +194,13 @@ SETTINGS: Mapping[str, Setting] = {
     "drift_samples_per_window": Setting(20, _number_problem, "Of a worker; and as many more of which the model was least sure"),
     "drift_samples_days": Setting(30, _number_problem, "After which they are removed; also earlier, to keep to 16 MiB"),
     "drift_history_mib": Setting(64, _number_problem, "For the windows of one version in `drift_state`; then the oldest go"),
+    "kept_answers": Setting(
+        None,
+        _absolute_path_problem,
+        "A directory in which all workers keep a share of their answers, with receipts, to be [replayed](replay.md)",
+    ),
+    "kept_share": Setting(0.01, _share_problem, "Of all answers, by chance, that are kept in `kept_answers`"),
+    "kept_mib": Setting(64, _number_problem, "For the files in `kept_answers`; then the oldest go"),
     "log_level": Setting(
         "WARNING", _level_problem, "Of Python's root logger; TorchServe's own lines for each request cost a fifth of its time"
     ),
