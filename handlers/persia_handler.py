@@ -28,18 +28,20 @@ from persia.errors import DeadlineExceeded, InvalidInput, PersiaError, TooLarge
 from persia.handlers.accepted import MEDIA_TYPES, with_accepted_format
 from persia.handlers.answer_details import ModelIdentity, details_of, read_archive_signature
 from persia.handlers.answers import answer_of, format_of
+from persia.handlers.cached_answers import CachedAnswers
 from persia.handlers.deadlines import seconds_left
 from persia.handlers.drift_hook import request_id, watch_answers, watch_of_model
 from persia.handlers.inputs import RequestFeatures, as_inputs, wants_details, wants_headers
+from persia.handlers.kept_answers import ring_of
 from persia.handlers.merged_runs import MergedRuns
 from persia.handlers.model_errors import error_of_model, scores_of
 from persia.handlers.outcomes import Outcomes
 from persia.handlers.refusals import answers_of, exception_of, takes_refusals, within_limit
 from persia.handlers.request_lookups import RequestLookups
-from persia.handlers.scored_before import ScoredBefore
+from persia.handlers.shared_lookups import features_together
 from persia.handlers.tensor_answers import answer_tensors
 from persia.handlers.tensor_requests import metadata_of
-from persia.handlers.together import features_together
+from persia.handlers.variant_choice import VariantChoice
 from persia.open_inference.tensors import ModelMetadata, Tensor, TensorRequest
 from persia.signature_check import SignatureCheck
 from persia.torchserve.details import detail_headers, with_details
@@ -52,7 +54,7 @@ log = logging.getLogger(__name__)
 LOOKUPS = 32
 
 # Requests that a model server hands over at once: beyond these, one more saves little, and waits for all.
-MOST_AT_ONCE = 16
+REQUESTS_AT_ONCE = 16
 
 # The first calls of a TorchScript model are those in which it is specialised.
 WARM_UP_CALLS = 3
@@ -71,7 +73,7 @@ class PersiaHandler(BaseHandler):  # type: ignore[misc]  # TorchServe has no typ
         """How many a model server hands over at once if they wait. One where a subclass may count on that."""
         steps = ("handle", "preprocess", "inference", "postprocess")
         own = all(getattr(type(self), step) is getattr(PersiaHandler, step) for step in steps)
-        return MOST_AT_ONCE if self.lookups.shares and own else 1
+        return REQUESTS_AT_ONCE if self.lookups.shares and own else 1
 
     def initialize(self, context: Any) -> None:
         """Loads the model. The embedding servers need not be there yet: a worker that waited for them would be killed."""
@@ -94,14 +96,15 @@ class PersiaHandler(BaseHandler):  # type: ignore[misc]  # TorchServe has no typ
             expects=self.signature.features if self.signature is not None else None,
             dense=self.identity.dense,
         )
-        self.timeout = settings["timeout_ms"] / 1000
-        self.max_answer_mib = settings["max_answer_mib"]
+        self.settings = settings
         cache = settings["answer_cache_mib"]
-        self.scored_before = ScoredBefore(cache << 20) if cache else None
-        self.lookups = RequestLookups(self.persia_context, check, shares=settings["merge"] is not False)
+        self.cached_answers = CachedAnswers(cache << 20) if cache else None
+        variants = VariantChoice(settings["variants"], settings["variants_sticky_by"])
+        self.lookups = RequestLookups(self.persia_context, check, settings["merge"] is not False, variants)
         self.merged_runs = MergedRuns() if settings["merge"] == "model" else None
         self.threads = ThreadPoolExecutor(LOOKUPS, thread_name_prefix="lookup")
         self.drift = watch_of_model(context)
+        self.ring = ring_of(settings)
         if settings["warm_up"] is not None:
             self.warm_up(Path(context.system_properties["model_dir"]) / settings["warm_up"])
 
@@ -124,7 +127,7 @@ class PersiaHandler(BaseHandler):  # type: ignore[misc]  # TorchServe has no typ
         """Returns one answer for each request. An error that is raised fails all requests."""
         self.context = context
         try:
-            outcomes = within_limit(context, self.outcomes_of(data), self.max_answer_mib)
+            outcomes = within_limit(context, self.outcomes_of(data), self.settings["max_answer_mib"])
             answers: list[bytes | str | PredictionException] = answers_of(context, outcomes)
             return answers
         except PredictionException:  # of a subclass
@@ -149,11 +152,11 @@ class PersiaHandler(BaseHandler):  # type: ignore[misc]  # TorchServe has no typ
         """
         outcomes = Outcomes(self.context, len(data), takes_refusals(self.context))
         inputs = outcomes.step(lambda going: [self.inputs_of(data[i], self.context.get_all_request_header(i)) for i in going])
-        found = outcomes.step(lambda going: self.in_time(self.preprocess([inputs[i] for i in going])))
+        features = outcomes.step(lambda going: self.in_time(self.preprocess([inputs[i] for i in going])))
         answers = outcomes.step(
             lambda going: self.answers_to(
                 [inputs[i] for i in going],
-                [found[i] for i in going],
+                [features[i] for i in going],
                 lambda i: request_id(data[going[i]], self.context, going[i]),
             )
         )
@@ -161,25 +164,27 @@ class PersiaHandler(BaseHandler):  # type: ignore[misc]  # TorchServe has no typ
             if BODY in data[i]:
                 self.context.set_response_content_type(i, MEDIA_TYPES[format_of(inputs[i])])
         settled: list[bytes | PersiaError] = outcomes.all(
-            {i: self.told(i, inputs[i], found[i], *answer) for i, answer in answers.items()}
+            {i: self.detailed_answer(i, inputs[i], features[i], *answer) for i, answer in answers.items()}
         )
         return settled
 
     def inputs_of(self, request: dict[str, Any], headers: Any) -> dict[str, Any] | PersiaError:
         """Brings a request into the form that has a byte batch and a format, or returns what is wrong with the request."""
         try:
-            return with_accepted_format(as_inputs(request, headers, self.signature), headers)
+            inputs = with_accepted_format(as_inputs(request, headers, self.signature), headers)
+            return self.lookups.variants.chosen(inputs, headers)
         except (InvalidInput, TooLarge) as error:
             return error
 
-    def in_time(self, found: Sequence[Features | PersiaError | None]) -> list[Features | PersiaError]:
+    def in_time(self, features: Sequence[Features | PersiaError | None]) -> list[Features | PersiaError]:
         """Turns each None of preprocess, which stands for a caller who no longer waits, into an error."""
         return [
-            DeadlineExceeded("the caller's time was over before its embeddings came") if one is None else one for one in found
+            DeadlineExceeded("the caller's time was over before its embeddings came") if one is None else one
+            for one in features
         ]
 
     def answers_to(
-        self, requests: list[dict[str, Any]], found: list[Features], name: Callable[[int], str]
+        self, requests: list[dict[str, Any]], features: list[Features], name: Callable[[int], str]
     ) -> list[tuple[bytes, bool] | PersiaError]:
         """Returns the answers without their details, and for each answer whether it was kept from an earlier request.
 
@@ -187,19 +192,19 @@ class PersiaHandler(BaseHandler):  # type: ignore[misc]  # TorchServe has no typ
         """
 
         def score(indexes: list[int]) -> list[bytes | PersiaError]:
-            scores = scores_of(self, [found[i] for i in indexes])
+            scores = scores_of(self, [features[i] for i in indexes])
             fine = {i: one for i, one in zip(indexes, scores, strict=True) if not isinstance(one, PersiaError)}
             if self.drift is not None:
                 scored = list(fine)
-                watch_answers(self.drift, [found[i] for i in scored], list(fine.values()), lambda k: name(scored[k]))
+                watch_answers(self.drift, [features[i] for i in scored], list(fine.values()), lambda k: name(scored[k]))
             answers = zip(fine, self.postprocess(list(fine.values()), [requests[i] for i in fine]), strict=True) if fine else ()
-            told = dict(answers)
-            return [told[i] if i in fine else one for i, one in zip(indexes, scores, strict=True)]
+            encoded = dict(answers)
+            return [encoded[i] if i in fine else one for i, one in zip(indexes, scores, strict=True)]
 
-        if self.scored_before is None:
-            answers, kept = score(list(range(len(found)))), [False] * len(found)
+        if self.cached_answers is None:
+            answers, kept = score(list(range(len(features)))), [False] * len(features)
         else:
-            answers, kept = self.scored_before.answers(requests, found, score)
+            answers, kept = self.cached_answers.answers(requests, features, score)
             self.count_cached(kept)
         return [
             answer if isinstance(answer, PersiaError) else (answer, was_kept)
@@ -211,19 +216,24 @@ class PersiaHandler(BaseHandler):  # type: ignore[misc]  # TorchServe has no typ
         self.context.metrics.add_counter("AnswerCacheHits", kept.count(True))
         self.context.metrics.add_counter("AnswerCacheMisses", kept.count(False))
 
-    def told(self, i: int, request: dict[str, Any], features: Features, answer: bytes, cached: bool) -> bytes:
-        """Adds what an answer was made of, to the answer or in headers, as the request asks for it."""
-        in_body = wants_details(request)
-        if not (in_body or wants_headers(self.context.get_all_request_header(i))):
+    def detailed_answer(self, i: int, request: dict[str, Any], features: Features, answer: bytes, cached: bool) -> bytes:
+        """Adds what an answer was made of, to the answer or in headers, as the request asks for it; keeps a share of all."""
+        ring = self.ring if self.ring is not None and self.ring.wants() else None
+        in_body, in_headers = wants_details(request), wants_headers(self.context.get_all_request_header(i))
+        if not (in_body or in_headers or ring):
             return answer
         details = details_of(self.identity, getattr(features, "lookup", None), cached)
+        if ring and not ring.keep(details, request[BATCH], format_of(request).decode(), answer):
+            self.context.metrics.add_counter("KeptAnswersDropped", 1)
+        if not (in_body or in_headers):
+            return answer
         for name, value in detail_headers(details).items():
             self.context.set_response_header(i, name, value)
         return with_details(answer, details, format_of(request) == JSON) if in_body else answer
 
     def preprocess(self, data: list[dict[str, Any]]) -> list[Features | PersiaError | None]:
         """Turns requests into tensors. Several requests are looked up at the same time, and are given up at the same time."""
-        end = time.monotonic() + self.timeout
+        end = time.monotonic() + self.settings["timeout_ms"] / 1000
         if len(data) == 1:
             return [self.features_of(data[0], seconds_left(data[0], end))]
         return features_together(self.lookups, self.threads, data, end)
@@ -249,7 +259,7 @@ class PersiaHandler(BaseHandler):  # type: ignore[misc]  # TorchServe has no typ
 
     def features_of(self, request: dict[str, Any], seconds: float) -> RequestFeatures:
         """Looks up the embeddings of a request's batch, and puts its tensors into the model's order."""
-        return self.lookups.one(self.lookups.open(request, seconds))
+        return self.lookups.look_up(self.lookups.open(request, seconds))
 
 
 def with_name_of_torchscript(context: Any) -> None:
