@@ -84,11 +84,17 @@ class RowFiles:
         state = state.copy()
         for packet in ordered[len(done) :]:
             if packet not in self._said:
-                self._said[packet] = self._read(packet)
-            said = self._said[packet]
-            state.begins[said.places], state.dims[said.places] = said.state.begins, said.state.dims
-            state.ends[said.places] = said.state.ends
+                assert self._packets is not None, "packets have a directory"
+                self._said[packet] = self._read(packet, self._packets)
+            _put(self._said[packet], state)
         self._last = ordered, state
+        return state
+
+    def over(self, state: State, packets: Packets, directory: Path) -> State:
+        """A state, overlaid by packets of a variant, which lie in its directory. Raises as at_epoch()."""
+        state = state.copy()
+        for packet in sorted(packets.values(), key=lambda packet: packet.key):
+            _put(self._read(packet, directory), state)
         return state
 
     def rows_of(self, state: State, dim: int, of_shard: int, now: int) -> tuple[_U64, npt.NDArray[np.float32]]:
@@ -102,11 +108,11 @@ class RowFiles:
             self._numbers = [np.concatenate([np.zeros(0, np.float32), *self._numbers])]
         return self._numbers[0]
 
-    def _read(self, packet: CommittedPacket) -> _Said:
+    def _read(self, packet: CommittedPacket, directory: Path) -> _Said:
         """A packet as its record describes it: rows first, then deletions, then when rows end."""
         state = self.empty()
         touched = np.zeros(len(self.wanted), np.bool_)
-        paths = [self._checked(packet, at) for at in range(len(packet.files))]
+        paths = [self._checked(packet, at, directory) for at in range(len(packet.files))]
         for path in (path for path in paths if path.suffix == ROWS):
             touched[self._take_rows(state, path, self.wanted, packet=True)] = True
         for path in (path for path in paths if path.suffix == DELETIONS):
@@ -117,11 +123,10 @@ class RowFiles:
         places = np.flatnonzero(touched)
         return _Said(places, State(state.begins[places], state.dims[places], state.ends[places]))
 
-    def _checked(self, packet: CommittedPacket, at: int) -> Path:
+    def _checked(self, packet: CommittedPacket, at: int, directory: Path) -> Path:
         """A file of a packet, which has the bytes that its record says."""
         file = packet.files[at]
-        assert self._packets is not None, "packets have a directory"
-        path = self._packets / packet.packet / file.name
+        path = directory / packet.packet / file.name
         try:
             data = path.read_bytes()
         except FileNotFoundError as error:
@@ -158,3 +163,8 @@ class RowFiles:
         """Of those of the signs that are wanted, the places among the wanted ones."""
         places = np.searchsorted(self.wanted, signs[np.isin(signs, self.wanted)])
         return places.astype(np.int64)
+
+
+def _put(said: _Said, state: State) -> None:
+    state.begins[said.places], state.dims[said.places] = said.state.begins, said.state.dims
+    state.ends[said.places] = said.state.ends

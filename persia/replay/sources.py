@@ -11,9 +11,10 @@ from persia.checkpoint_id import checkpoint_name
 from persia.config import EmbeddingConfig
 from persia.errors import NotReplayable
 from persia.formats.checkpoint import Checkpoint, open_checkpoint
-from persia.formats.epoch_history import Packets
+from persia.formats.epoch_history import EpochHistory, Packets
 from persia.formats.epoch_log import EpochLog
 from persia.formats.identity import identify
+from persia.formats.layout import variant_directory
 from persia.receipts.receipt import Receipt
 from persia.torchserve.archive.contents import open_archive
 
@@ -79,10 +80,16 @@ class Sources:
             )
         return receipt.epoch or 0
 
-    def packets_at(self, epoch: int, checkpoint: Sequence[Checkpoint] | None) -> Packets:
-        """Those that come to the checkpoint's rows with an epoch. Raises NotReplayable, CorruptFile, OSError."""
-        if not epoch:
-            return {}
+    def own_packets_at(self, epoch: int, variant: str) -> tuple[Packets, Path]:
+        """Those of a variant in an epoch, and the directory that they lie in. Raises NotReplayable, CorruptFile, OSError."""
+        there = self._history_up_to(epoch).variants.packets_at(epoch)
+        if variant not in there:
+            known = ", ".join(sorted(there)) or "none"
+            raise NotReplayable("variant", f"epoch {epoch} has no variant {variant}: it has {known}")
+        assert self.packets is not None
+        return there[variant].packets, variant_directory(self.packets, variant)
+
+    def _history_up_to(self, epoch: int) -> EpochHistory:
         if self.packets is None:
             raise NotReplayable("epoch", f"the answer is of epoch {epoch}: give the directory of packets")
         if self._log is None:
@@ -92,7 +99,13 @@ class Sources:
             raise NotReplayable(
                 "epoch", f"{self.packets} has no record of epoch {epoch}: its newest epoch is {self._log.newest}"
             )
-        packets = self._log.history.packets_at(epoch)
+        return self._log.history
+
+    def packets_at(self, epoch: int, checkpoint: Sequence[Checkpoint] | None) -> Packets:
+        """Those that come to the checkpoint's rows with an epoch. Raises NotReplayable, CorruptFile, OSError."""
+        if not epoch:
+            return {}
+        packets = self._history_up_to(epoch).packets_at(epoch)
         if checkpoint is None:
             return packets
         bounds = checkpoint[0].bounds

@@ -244,6 +244,28 @@ def test_an_epoch_without_a_record_is_named(scene: Scene) -> None:
     assert problem_of(scene.kept[0], scene.sources(packets=None)).missing == "epoch"
 
 
+def test_answers_of_variants_are_the_same_to_the_byte(tmp_path: Path) -> None:
+    """Beside those of the shared rows, while packets come to either."""
+    trainer, store = Trainer(tmp_path / "packets"), store_of(tmp_path / "store", "1.0")
+    kept = []
+    with ExitStack() as stack:
+        shards = stack.enter_context(Shards(tmp_path / "packets", SHARDS))
+        handler = stack.enter_context(HandlerOf(store / f"{MODEL}-1.0.mar", shards.addresses))
+        for variant in ("b", "", "c", "b"):
+            epoch, _ = trainer.commit(variant=variant)
+            shards.wait_for_epoch(epoch)
+            there = ("b", "none") if epoch < 4 else ("b", "c", "none")
+            kept += [handler.kept(batch, min_epoch=epoch, variant=name) for name in there for batch in BATCHES[:3]]
+    sources = Sources(load_embedding_config(CONFIG), [CHECKPOINT], tmp_path / "packets", store)
+    summary = summary_of(replayed(kept, sources))
+    assert (summary.same, summary.different, summary.failed) == (len(kept), [], [])
+    assert {one.receipt.variant for one in kept} == {"", "b", "c"}
+    of_b = [one for one in kept if one.receipt.variant == "b"]
+    assert summary_of(replayed(of_b, sources, candidate=Candidate(variant=""))).different
+    problem = problem_of(with_receipt(of_b[0], variant="d"), sources)
+    assert problem.missing == "variant" and "has no variant d: it has b" in str(problem)
+
+
 def test_rows_of_a_variant_are_not_taken_for_those_of_none(scene: Scene) -> None:
     assert problem_of(with_receipt(scene.kept[0], variant="b"), scene.sources()).missing == "variant"
 
