@@ -38,6 +38,7 @@ class Shards(ExitStack):
         super().__init__()
         self.servers: list[ShardServer] = []
         self.addresses: list[list[str]] = []
+        self._listening: list[Server] = []
         for index in range(count):
             shard = ShardServer(
                 ShardOptions(index, count, CHECKPOINT, packets, storage=storage, workers=1, epochs=packets is not None)
@@ -50,6 +51,11 @@ class Shards(ExitStack):
             server.start()
             self.callback(server.stop, 0)
             self.servers.append(shard)
+            self._listening.append(server)
+
+    def lose(self, index: int) -> None:
+        """The server of a shard answers nobody any more."""
+        self._listening[index].stop(0)
 
     def wait_for_epoch(self, epoch: int) -> None:
         wait_until(lambda: all(server.status().epoch >= epoch for server in self.servers), f"epoch {epoch} is built")

@@ -154,6 +154,22 @@ def test_answers_of_servers_that_follow_no_packets_need_the_checkpoint_alone(tmp
     assert problem_of(applied, Sources(load_embedding_config(CONFIG), [CHECKPOINT], None, store)).missing == "epoch"
 
 
+def test_rows_of_a_shard_that_did_not_answer_are_zeros_again(tmp_path: Path) -> None:
+    store, lenient = store_of(tmp_path / "store", "1.0"), tmp_path / "global_config.yml"
+    lenient.write_text("embedding_worker_config: {missing_shard: zeros, wait_for_shard_ms: 100}\n")
+    with ExitStack() as stack:
+        shards = stack.enter_context(Shards(None, 2))
+        archive, settings = store / f"{MODEL}-1.0.mar", {"global_config": str(lenient)}
+        handler = stack.enter_context(HandlerOf(archive, shards.addresses, settings))
+        whole = handler.kept(BATCHES[0])
+        shards.lose(1)
+        part = handler.kept(BATCHES[0])
+    assert part.receipt.missing_shards == (1,) and whole.receipt.missing_shards == ()
+    assert part.receipt.scores != whole.receipt.scores
+    sources = Sources(load_embedding_config(CONFIG), [CHECKPOINT], None, store)
+    assert summary_of(replayed([whole, part], sources)).same == 2
+
+
 def test_rows_that_had_ended_when_the_answer_came_are_gone(tmp_path: Path) -> None:
     """By the receipt's time, whenever the replay is."""
     packets, store = tmp_path / "packets", store_of(tmp_path / "store", "1.0")
