@@ -41,6 +41,7 @@ from persia.handlers.request_lookups import RequestLookups
 from persia.handlers.shared_lookups import features_together
 from persia.handlers.tensor_answers import answer_tensors
 from persia.handlers.tensor_requests import metadata_of
+from persia.handlers.variant_choice import VariantChoice
 from persia.open_inference.tensors import ModelMetadata, Tensor, TensorRequest
 from persia.signature_check import SignatureCheck
 from persia.torchserve.details import detail_headers, with_details
@@ -98,7 +99,8 @@ class PersiaHandler(BaseHandler):  # type: ignore[misc]  # TorchServe has no typ
         self.settings = settings
         cache = settings["answer_cache_mib"]
         self.cached_answers = CachedAnswers(cache << 20) if cache else None
-        self.lookups = RequestLookups(self.persia_context, check, shares=settings["merge"] is not False)
+        variants = VariantChoice(settings["variants"], settings["variants_sticky_by"])
+        self.lookups = RequestLookups(self.persia_context, check, settings["merge"] is not False, variants)
         self.merged_runs = MergedRuns() if settings["merge"] == "model" else None
         self.threads = ThreadPoolExecutor(LOOKUPS, thread_name_prefix="lookup")
         self.drift = watch_of_model(context)
@@ -169,7 +171,8 @@ class PersiaHandler(BaseHandler):  # type: ignore[misc]  # TorchServe has no typ
     def inputs_of(self, request: dict[str, Any], headers: Any) -> dict[str, Any] | PersiaError:
         """Brings a request into the form that has a byte batch and a format, or returns what is wrong with the request."""
         try:
-            return with_accepted_format(as_inputs(request, headers, self.signature), headers)
+            inputs = with_accepted_format(as_inputs(request, headers, self.signature), headers)
+            return self.lookups.variants.chosen(inputs, headers)
         except (InvalidInput, TooLarge) as error:
             return error
 

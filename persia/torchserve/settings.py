@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import logging
+import math
 import os
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from persia.config.servers import address_problem
 from persia.errors import ConfigError
+from persia.variant import NO_VARIANT, VARIANT_NAME
 
 __all__ = [
     "DEFAULTS",
@@ -80,6 +83,23 @@ def _absolute_path_problem(value: Any) -> str | None:
 def _share_problem(value: Any) -> str | None:
     is_number = isinstance(value, (int, float)) and not isinstance(value, bool)
     return None if is_number and 0 < value <= 1 else f"expected a number over 0, and up to 1, got {value!r}"
+
+
+def _variants_problem(value: Any) -> str | None:
+    if not isinstance(value, dict):
+        return f"expected weights of variants, such as {{{NO_VARIANT}: 90, b: 10}}, got {value!r}"
+    for name, weight in value.items():
+        if not isinstance(name, str) or not (name == NO_VARIANT or re.match(VARIANT_NAME, name)):
+            return f"expected names of variants, or `{NO_VARIANT}`, got {name!r}"
+        if type(weight) not in (int, float) or not 0 <= weight < math.inf:
+            return f"expected a weight of 0 or more for {name}, got {weight!r}"
+    return f"expected a weight over 0, got {value!r}" if value and not any(value.values()) else None
+
+
+def _key_problem(value: Any) -> str | None:
+    return (
+        None if isinstance(value, str) and value else f"expected the name of a header or of a key of the input, got {value!r}"
+    )
 
 
 def _level_problem(value: Any) -> str | None:
@@ -166,6 +186,17 @@ SETTINGS: Mapping[str, Setting] = {
         0,
         _size_problem,
         "Room in each worker for answers that were given before: [a cache](handler.md#answers-that-were-given-before). 0: none",
+    ),
+    "variants": Setting(
+        {},
+        _variants_problem,
+        "Shares of the requests that name [no variant](variants.md), in any unit: `{none: 90, b: 10}`; `none`: the shared rows",
+    ),
+    "variants_sticky_by": Setting(
+        None,
+        _key_problem,
+        "A header, or a key of the request's input: requests with the same value of it get the same variant. Else each draws "
+        "anew",
     ),
     "drift_state": Setting(
         None,
