@@ -22,7 +22,7 @@ from persia.errors import InvalidInput
 from persia.receipts.kept import KEPT, kept_files
 from persia.receipts.receipt import KeptAnswer, read_receipt
 from persia.storage import Place, place_of
-from persia.variant import NO_VARIANT, variant_key
+from persia.variant import NO_VARIANT
 
 __all__ = ["replay"]
 
@@ -47,7 +47,7 @@ _DIRECTORY = click.Path(exists=True, file_okay=False, path_type=Path)
 @click.option("--archive", "archives", type=_FILE, multiple=True, help="One more archive; any number of times.")
 @click.option("--against", type=_FILE, help="An archive that is asked instead of the one that answered.")
 @click.option("--against-epoch", type=click.IntRange(0), help="An epoch whose rows are taken instead of the answers' own.")
-@click.option("--against-variant", help="A variant whose rows are taken instead of the answers' own; none: the shared rows.")
+@click.option("--against-variant", help="A variant whose rows are taken; `none`: the shared ones.")
 @click.option("--at-most", type=click.FloatRange(0), help="With --against...: exit with 1 if a score differs by more.")
 @click.option("--worst", type=click.IntRange(0), default=10, help="How many of the answers that differ to print.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
@@ -70,8 +70,8 @@ def replay(
     """Make kept answers again, from checkpoint, packets and archives, and compare every byte.
 
     ANSWERS are files of kept answers (.kept), directories of these, such as a handler's keep_answers, or one receipt with
-    --batch. Exits with 1 if an answer differs or cannot be made, and with --against..., which compares
-    candidates, only if one cannot be made, or differs by more than --at-most.
+    --batch. Exits with 1 if an answer differs or cannot be made, and with --against..., which compares candidates, only if one
+    cannot be made, or differs by more than --at-most.
     """
     with one_line_failures():
         try:
@@ -88,15 +88,13 @@ def replay(
             packets = _local(place_of(shard.incremental_dir, shard.storage), "--packets")
         kept = list(_read(answers, batch))
         sources = Sources(load_embedding_config(embedding_config), checkpoints, packets, model_store, archives)
-        variant = "" if against_variant == NO_VARIANT else against_variant
-        variant_key(variant or "")
-        is_own = against is None and against_epoch is None and against_variant is None
-        candidate = None if is_own else Candidate(against, against_epoch, variant)
+        candidate = Candidate(against, against_epoch, "" if against_variant == NO_VARIANT else against_variant)
         summary = Summary()
         for outcome in replayed(kept, sources, shard.row_storage, candidate):
             summary.add(outcome)
     _print(summary, worst, as_json)
-    is_other = bool(summary.different) if candidate is None else at_most is not None and summary.largest > at_most
+    is_replay = candidate == Candidate()
+    is_other = bool(summary.different) if is_replay else at_most is not None and summary.largest > at_most
     sys.exit(1 if summary.failed or is_other else 0)
 
 

@@ -34,7 +34,7 @@ class Candidate:
 
     archive: Path | None = None
     epoch: int | None = None
-    variant: str | None = None  # empty: none
+    variant: str | None = None  # empty: the shared rows
 
 
 @dataclass(frozen=True)
@@ -48,13 +48,8 @@ class _Asked:
 
     @property
     def order(self) -> tuple[str, int, str, int]:
-        """Those of one model, one epoch and one variant come one after the other."""
-        return str(self.archive), *self.rows, self.kept.receipt.unix_ms
-
-    @property
-    def rows(self) -> tuple[int, str]:
-        """The epoch and the variant of its rows."""
-        return self.epoch, self.variant
+        """Those of one model and the same rows come one after the other."""
+        return str(self.archive), self.epoch, self.variant, self.kept.receipt.unix_ms
 
     def failed(self, error: PersiaError | OSError) -> Outcome:
         return Outcome(self.kept.place, self.kept.receipt.model, error)
@@ -79,7 +74,7 @@ class _Rows:
         min_epoch: int = 0,
         variant: str = "",
     ) -> Lookup:
-        """Does what Lookups.lookup says. `variant` goes unread: the tables have the rows of the answer's own."""
+        """Does what Lookups.lookup says. `variant` goes unread: the tables are those of the one that is replayed."""
         assert self.kept is not None and self.tables is not None
         receipt = self.kept.receipt
         snapshots = self.tables.snapshots(receipt.unix_ms // _MS)
@@ -164,11 +159,11 @@ class _Group:
         before: State,
         checkpoint: list[Checkpoint] | None,
     ) -> Iterator[Outcome]:
-        for (epoch, variant), of_rows in groupby(there, key=lambda asked: asked.rows):
+        for (epoch, variant), of_rows in groupby(there, key=lambda asked: (asked.epoch, asked.variant)):
             try:
                 state = files.at_epoch(before, self._sources.packets_at(epoch, checkpoint))
                 if variant:
-                    state = files.over(state, *self._sources.own_packets_at(epoch, variant))
+                    state = files.of_variant(state, *self._sources.variant_at(epoch, variant))
                 self._lookups.tables = EpochTables(files, state, self._storage)
             except (PersiaError, OSError) as error:
                 yield from (asked.failed(error) for asked in of_rows)

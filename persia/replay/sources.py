@@ -11,7 +11,7 @@ from persia.checkpoint_id import checkpoint_name
 from persia.config import EmbeddingConfig
 from persia.errors import NotReplayable
 from persia.formats.checkpoint import Checkpoint, open_checkpoint
-from persia.formats.epoch_history import EpochHistory, Packets
+from persia.formats.epoch_history import Packets
 from persia.formats.epoch_log import EpochLog
 from persia.formats.identity import identify
 from persia.formats.layout import variant_directory
@@ -80,16 +80,10 @@ class Sources:
             )
         return receipt.epoch or 0
 
-    def own_packets_at(self, epoch: int, variant: str) -> tuple[Packets, Path]:
-        """Those of a variant in an epoch, and the directory that they lie in. Raises NotReplayable, CorruptFile, OSError."""
-        there = self._history_up_to(epoch).variants.packets_at(epoch)
-        if variant not in there:
-            known = ", ".join(sorted(there)) or "none"
-            raise NotReplayable("variant", f"epoch {epoch} has no variant {variant}: it has {known}")
-        assert self.packets is not None
-        return there[variant].packets, variant_directory(self.packets, variant)
-
-    def _history_up_to(self, epoch: int) -> EpochHistory:
+    def packets_at(self, epoch: int, checkpoint: Sequence[Checkpoint] | None) -> Packets:
+        """Those that come to the checkpoint's rows with an epoch. Raises NotReplayable, CorruptFile, OSError."""
+        if not epoch:
+            return {}
         if self.packets is None:
             raise NotReplayable("epoch", f"the answer is of epoch {epoch}: give the directory of packets")
         if self._log is None:
@@ -99,17 +93,23 @@ class Sources:
             raise NotReplayable(
                 "epoch", f"{self.packets} has no record of epoch {epoch}: its newest epoch is {self._log.newest}"
             )
-        return self._log.history
-
-    def packets_at(self, epoch: int, checkpoint: Sequence[Checkpoint] | None) -> Packets:
-        """Those that come to the checkpoint's rows with an epoch. Raises NotReplayable, CorruptFile, OSError."""
-        if not epoch:
-            return {}
-        packets = self._history_up_to(epoch).packets_at(epoch)
+        packets = self._log.history.packets_at(epoch)
         if checkpoint is None:
             return packets
         bounds = checkpoint[0].bounds
         return {name: packet for name, packet in packets.items() if not bounds.has(packet.shard, packet.unix_seconds)}
+
+    def variant_at(self, epoch: int, variant: str) -> tuple[Packets, Path]:
+        """The packets that a variant has of its own in an epoch, and below which directory they lie.
+
+        Raises NotReplayable, CorruptFile, OSError.
+        """
+        self.packets_at(epoch, None)  # there is such an epoch, and its records are read
+        there = {} if self._log is None else self._log.history.variants.packets_at(epoch)
+        if self.packets is None or variant not in there:
+            known = ", ".join(sorted(there)) or "which has none"
+            raise NotReplayable("variant", f"expected a variant of epoch {epoch}, {known}, got {variant}")
+        return there[variant].packets, variant_directory(self.packets, variant)
 
     def archive_of(self, receipt: Receipt) -> Path:
         """An archive with the dense model that scored, best that of the same name and version.

@@ -38,6 +38,7 @@ class Shards(ExitStack):
         super().__init__()
         self.servers: list[ShardServer] = []
         self.addresses: list[list[str]] = []
+        self._listening: list[Server] = []
         for index in range(count):
             shard = ShardServer(
                 ShardOptions(index, count, CHECKPOINT, packets, storage=storage, workers=1, epochs=packets is not None)
@@ -50,6 +51,11 @@ class Shards(ExitStack):
             server.start()
             self.callback(server.stop, 0)
             self.servers.append(shard)
+            self._listening.append(server)
+
+    def lose(self, index: int) -> None:
+        """The server of a shard answers nobody any more."""
+        self._listening[index].stop(0)
 
     def wait_for_epoch(self, epoch: int) -> None:
         wait_until(lambda: all(server.status().epoch >= epoch for server in self.servers), f"epoch {epoch} is built")
@@ -80,8 +86,8 @@ class Trainer:
         """Goes on from what others have committed."""
         self._committer.refresh()
 
-    def commit(self, share: float = 0.3, dense: Mapping[str, str | None] | None = None, variant: str = "") -> tuple[int, Path]:
-        """The epoch, and the directory of its packet. variant: to which the packet belongs, and which has no rows that end."""
+    def commit(self, share: float = 0.3, variant: str = "") -> tuple[int, Path]:
+        """The epoch, and the directory of its packet. variant: to which it comes; it has no rows that end then."""
         with IncrementalDumper(self.packets, seconds=3600.0, embedding_config=CONFIG, variant=variant) as dumper:
             for dim, signs in self._signs.items():
                 chosen = signs[self._random.random(len(signs)) < share]
@@ -92,9 +98,11 @@ class Trainer:
                 dumper.delete(chosen[(kinds >= 0.8) & (kinds < 0.9)])
             packet = dumper.flush()
         assert packet is not None
-        if variant:
-            return VariantCommitter(self.packets, variant).commit([packet], dense), packet
-        return self._committer.commit([packet], dense), packet
+        if not variant:
+            return self._committer.commit([packet]), packet
+        epoch = VariantCommitter(self.packets, variant).commit([packet])
+        self._committer.refresh()
+        return epoch, packet
 
 
 class HandlerOf:
@@ -120,8 +128,8 @@ class HandlerOf:
         """An answer of that epoch, or a later one."""
 
         def ask() -> KeptAnswer | None:
-            asked = {"batch": batch, "format": scores_format.encode(), "details": b"1", "variant": variant.encode()}
-            (answer,) = self.answers(asked)
+            request = {"batch": batch, "format": scores_format.encode(), "details": b"1", "variant": variant.encode()}
+            (answer,) = self.answers(request)
             details, scores = split_details(answer)
             assert details is not None
             receipt = receipt_of(details, batch, scores_format, scores, round(time.time() * 1000))

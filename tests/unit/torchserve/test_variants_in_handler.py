@@ -12,6 +12,7 @@ from ts.utils.util import PredictionException
 
 from persia.torchserve.details import split_details
 from persia.torchserve.scores import decode_scores
+from persia.writers import VariantCommitter
 from tests.support.kept_answers import BATCHES, MODEL, HandlerOf, Shards, Trainer, store_of
 from tests.support.servers import wait_until
 
@@ -30,7 +31,7 @@ class Scene:
         trainer = Trainer(directory / "packets")
         self.store = store_of(directory / "store", "1.0")
         self.shards = stack.enter_context(Shards(directory / "packets", 2))
-        trainer.commit(variant="old", dense={MODEL: "0.5"})
+        VariantCommitter(directory / "packets", "old").commit(dense={MODEL: "0.5"})
         self.epoch, _ = trainer.commit(share=0.9, variant="b")
         self.shards.wait_for_epoch(self.epoch)
         self._stack = stack
