@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 from persia import _core
-from persia.dense_version import DenseChange
 from persia.formats.bounds import Bounds
 from persia.formats.checkpoint import Checkpoint, open_checkpoint_at
+from persia.formats.epoch_history import EpochHistory
 from persia.formats.epoch_log import EpochLog
 from persia.formats.record_files import RecordFiles, StoredRecords
 from persia.formats.sign_files import read_sign_file
@@ -49,9 +49,9 @@ def make_updates(
     expiring: Expiring,
     non_finite: NonFiniteTally,
     checkpoint: Checkpoint | None,
-    on_dense: Callable[[Sequence[DenseChange]], None],
+    on_readable: Callable[[EpochHistory], None],
 ) -> UpdateThread:
-    """Not started. bounds: which packets the table's checkpoint has; on_dense: as for an EpochUpdater."""
+    """Not started. bounds: which packets the table's checkpoint has; on_readable: as for an EpochUpdater."""
     root = options.incremental_dir
     assert root is not None
     pruner = _make_pruner(root, options)
@@ -63,7 +63,7 @@ def make_updates(
     follower: Follower
     if options.epochs:
         builder = EpochBuilder(table, options.storage, options.place, root, bounds, expiring, non_finite, checkpoint)
-        follower = EpochUpdater(builder, EpochLog(root, records=records), finder, journal, bounds, pruner, on_dense)
+        follower = EpochUpdater(builder, EpochLog(root, records=records), finder, journal, bounds, pruner, on_readable)
     else:
         applier = Applier(table, options.storage, options.place, expiring, non_finite)
         follower = Updater(applier, finder, journal, bounds, pruner)

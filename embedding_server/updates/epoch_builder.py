@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Set
-from contextlib import contextmanager
+from collections.abc import Iterable, Mapping, Set
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,38 +10,29 @@ import numpy as np
 import numpy.typing as npt
 
 from persia import _core
-from persia.errors import CorruptFile, PersiaError
 from persia.formats.bounds import Bounds
 from persia.formats.checkpoint import Checkpoint
-from persia.formats.committing import committed_files
 from persia.formats.epoch import CommittedPacket
 from persia.formats.epoch_history import Packets
-from persia.formats.packet import Packet, PacketFile
+from persia.formats.variant_history import VariantPackets
 from persia.signs import shard_of
 
 from ..expiry import Expiring
 from ..non_finite import NonFiniteTally
 from .applier import Loaded, load_into, signs_of_packet
+from .committed_packets import StalledError, expect_as_committed, is_part, packet_below, stalling, steps
 from .epoch_return import put_again, put_from_checkpoint
+from .variant_builder import VariantBuilder
 
-__all__ = ["EpochBuilder", "Published", "StalledError", "is_part"]
-
-
-class StalledError(PersiaError):
-    """An epoch cannot be built. `packet`: because of that packet; None: because of the checkpoint."""
-
-    def __init__(self, epoch: int, packet: str | None, problem: str) -> None:
-        super().__init__(epoch, packet, problem)
-        self.epoch, self.packet, self.problem = epoch, packet, problem
-
-    def __str__(self) -> str:
-        what = "" if self.packet is None else f"packet {self.packet}: "
-        return f"epoch {self.epoch} cannot be built: {what}{self.problem}"
+__all__ = ["EpochBuilder", "Published"]
 
 
 @dataclass(frozen=True)
 class Published:
-    """An epoch that lookups are answered from. `packets`: those that came with it, without those that the checkpoint has."""
+    """An epoch that lookups are answered from.
+
+    `packets`: those that came with it, also to variants, without those that the checkpoint has.
+    """
 
     epoch: int
     packets: list[CommittedPacket]
@@ -54,20 +44,6 @@ class Published:
 class _Built:
     epoch: int
     packets: Packets
-
-
-@contextmanager
-def _stalling(epoch: int, packet: CommittedPacket) -> Iterator[None]:
-    """Whatever keeps a packet from being read stalls the epoch."""
-    try:
-        yield
-    except (PersiaError, OSError, MemoryError) as error:
-        raise StalledError(epoch, packet.packet, str(error) or repr(error)) from error
-
-
-def is_part(packets: Packets, other: Packets) -> bool:
-    """Whether the others have all of these packets."""
-    return all((there := other.get(name)) and there.has_all_of(packet) for name, packet in packets.items())
 
 
 class EpochBuilder:
@@ -90,6 +66,7 @@ class EpochBuilder:
         """
         self._table, self._storage, self._shard, self._root, self._bounds = table, storage, shard, root, bounds
         self._expiring, self._non_finite, self._checkpoint = expiring, non_finite, checkpoint
+        self._variants = VariantBuilder(storage, shard, root, non_finite)
         self.version = 0  # of the table, when the current epoch began
         self._built = [_Built(0, {})]  # the epochs that the table may still hold, the current one last
 
@@ -103,8 +80,8 @@ class EpochBuilder:
         """Those of the current epoch."""
         return self._built[-1].packets
 
-    def build(self, epoch: int, packets: Packets) -> Published:
-        """Publishes the epoch, which has these packets.
+    def build(self, epoch: int, packets: Packets, variants: Mapping[str, VariantPackets] | None = None) -> Published:
+        """Publishes the epoch, which has these packets and variants.
 
         Raises StalledError: then the table is as it was.
         """
@@ -115,19 +92,25 @@ class EpochBuilder:
         if nearest is None:
             loaded = self._load_back(epoch, packets, {packet.packet for packet in added}, layer)
         else:
-            loaded = [self._load(step, layer, epoch) for step in self._steps(added, onto.packets)]
+            loaded = [self._load(step, layer, epoch) for step in steps(self._new(added), self._new(onto.packets.values()))]
         size = layer.size
-        self.version = self._expiring.begin_epoch(layer, epoch, onto.epoch)
-        for one in loaded:
+        own = self._variants.load(epoch, variants or {})
+        self.version = self._expiring.begin_epoch(layer, epoch, onto.epoch, own.updates)
+        self._variants.took(own)
+        for one in [*loaded, *own.loaded]:
             for path, found in one.non_finite if one is not None else ():
                 self._non_finite.note(path, found)
         self._built.append(_Built(epoch, packets))
         self._forget_what_the_table_has_not()
-        return Published(epoch, [packet for packet in added if not self.is_old(packet)], size, self.version)
+        return Published(epoch, [*self._new(added), *own.added], size, self.version)
 
     def is_old(self, packet: CommittedPacket) -> bool:
         """Whether the table's checkpoint has it."""
         return self._bounds.has(packet.shard, packet.unix_seconds)
+
+    def _new(self, packets: Iterable[CommittedPacket]) -> list[CommittedPacket]:
+        """Without those that the checkpoint has."""
+        return [packet for packet in packets if not self.is_old(packet)]
 
     def _nearest(self, packets: Packets) -> _Built | None:
         """The newest epoch in the table that has no packet which these have not.
@@ -141,28 +124,18 @@ class EpochBuilder:
         low = self._table.status().epoch_low
         self._built = [built for built in self._built if built.epoch >= low]
 
-    def _steps(self, added: list[CommittedPacket], before: Packets) -> Iterator[tuple[CommittedPacket, bool]]:
-        """In the order of packets, from the first one that is added on: which one, and whether it is in the table already."""
-        new = sorted((packet for packet in added if not self.is_old(packet)), key=lambda packet: packet.key)
-        if not new:
-            return
-        names = {packet.packet for packet in new}
-        there = [packet for packet in before.values() if packet.key > new[0].key and packet.packet not in names]
-        for packet in sorted(new + [one for one in there if not self.is_old(one)], key=lambda packet: packet.key):
-            yield packet, packet.packet not in names
-
     def _load(self, step: tuple[CommittedPacket, bool], layer: _core.Layer, epoch: int) -> Loaded | None:
         """What a packet says goes over what older ones have said; of one in the table, the older ones say nothing."""
         committed, is_there = step
-        packet = self._packet(committed)
-        with _stalling(epoch, committed):
+        packet = packet_below(self._root, committed)
+        with stalling(epoch, committed.packet):
             if is_there or layer.has_ends:
                 for signs in signs_of_packet(packet):
                     layer.forget(signs)
             if is_there:
                 return None
             loaded = load_into(layer, packet, self._shard, refuse_non_finite=self._non_finite.refuse)
-            self._expect_as_committed(committed, packet, loaded)
+            expect_as_committed(committed, packet, loaded)
         return loaded
 
     def _load_back(self, epoch: int, packets: Packets, added: Set[str], layer: _core.Layer) -> list[Loaded | None]:
@@ -181,34 +154,17 @@ class EpochBuilder:
         for packet in sorted((one for one in packets.values() if not self.is_old(one)), key=lambda one: one.key):
             loaded.append(self._load((packet, packet.packet not in added), layer, epoch))
             if packet.packet not in added:
-                with _stalling(epoch, packet):
-                    put_again(layer, wanted, self._packet(packet))
+                with stalling(epoch, packet.packet):
+                    put_again(layer, wanted, packet_below(self._root, packet))
         return loaded
 
     def _signs_of(self, packets: list[CommittedPacket], epoch: int) -> npt.NDArray[np.uint64]:
         """The signs of the shard of which the packets say anything, each once and in order."""
         found = [np.empty(0, np.uint64)]
         for packet in packets:
-            with _stalling(epoch, packet):
-                found += signs_of_packet(self._packet(packet))
+            with stalling(epoch, packet.packet):
+                found += signs_of_packet(packet_below(self._root, packet))
         signs = np.unique(np.concatenate(found))
         index, count = self._shard
         of_shard: npt.NDArray[np.uint64] = signs[shard_of(signs, count) == index]
         return of_shard
-
-    def _expect_as_committed(self, committed: CommittedPacket, packet: Packet, loaded: Loaded) -> None:
-        now = committed_files(packet.directory, [file.name for file in committed.files], loaded.manifest)
-        for expected, got in zip(committed.files, now, strict=True):
-            if got != expected:
-                what = "{0.bytes} bytes of CRC-32 {0.crc32}"
-                raise CorruptFile(
-                    str(packet.directory / got.name), f"{what.format(expected)}, by the epoch's record", what.format(got), 0
-                )
-        if loaded.key != committed.key:
-            expected_at = f"a packet of second {committed.unix_seconds}, by the epoch's record"
-            raise CorruptFile(str(packet.directory), expected_at, f"one of second {loaded.key[0]}", 0)
-
-    def _packet(self, committed: CommittedPacket) -> Packet:
-        """As it was committed: without the times of its files."""
-        files = tuple(PacketFile(file.name, file.bytes, 0) for file in committed.files)
-        return Packet(self._root / committed.packet, committed.shard, files)

@@ -4,23 +4,25 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 
-from persia.dense_version import DenseChange
 from persia.errors import CorruptFile, PersiaError
 from persia.formats.bounds import Bounds
 from persia.formats.committing import committed_packet
 from persia.formats.epoch import CommittedPacket, Draft
+from persia.formats.epoch_history import EpochHistory
 from persia.formats.epoch_log import EpochLog
 from persia.formats.packet import Packet
 
-from .epoch_builder import EpochBuilder, Published, StalledError, is_part
+from .committed_packets import StalledError, is_part
+from .epoch_builder import EpochBuilder, Published
 from .finder import Finder
 from .follower import EpochFacts, Follower
 from .journal import Journal
 from .ledger import Ledger, Settled
 from .pruning import Pruner
+from .variant_builder import name_in_epoch
 
 __all__ = ["EpochUpdater"]
 
@@ -43,17 +45,17 @@ class EpochUpdater(Follower):
         journal: Journal,
         bounds: Bounds,
         pruner: Pruner | None = None,
-        on_dense: Callable[[Sequence[DenseChange]], None] = lambda changes: None,
+        on_readable: Callable[[EpochHistory], None] = lambda history: None,
     ) -> None:
         """As a Follower.
 
-        on_dense: called with what all records say of dense models, whenever that is more, before their epochs are built.
+        on_readable: called whenever records say more of dense models or variants, before their epochs are built.
         """
         super().__init__(finder, journal, bounds, pruner)
         self.ledger = Ledger(bounds)  # records say which files of a packet count, and not what an earlier run has applied
         self._builder, self._log = builder, epoch_log
         self._waiting: dict[str, Packet] = {}  # that were found, and are not in the current epoch, by their names in records
-        self._on_dense, self._dense_told = on_dense, 0
+        self._on_readable, self._told = on_readable, (0, 0)
         self._stalled = ""
         self._stalled_since = 0.0
         self._blocked: StalledError | None = None
@@ -63,7 +65,8 @@ class EpochUpdater(Follower):
         """For any thread."""
         history, stalled = self._log.history, self._stalled
         for_seconds = time.monotonic() - self._stalled_since if stalled else 0.0
-        return EpochFacts(history.newest, stalled, for_seconds, history.held, len(self._waiting))
+        variants = tuple(history.variants.at(history.newest))
+        return EpochFacts(history.newest, stalled, for_seconds, history.held, len(self._waiting), variants)
 
     def catch_up(self) -> None:
         """As a Follower; also waits until some epoch is built, for rows of none would be mixed with those of epochs."""
@@ -81,16 +84,17 @@ class EpochUpdater(Follower):
             self._try_to_commit()
         except CorruptFile as error:
             damage = error
-        self._tell_dense()
+        self._tell_readable()
         blocked = self._build()
         self._settle()
         self._say_stalled(str(damage or blocked or ""))
 
-    def _tell_dense(self) -> None:
-        changes = self._log.history.dense_changes
-        if len(changes) != self._dense_told:
-            self._on_dense(changes)
-            self._dense_told = len(changes)
+    def _tell_readable(self) -> None:
+        history = self._log.history
+        said = len(history.dense_changes), len(history.variants.changes)
+        if said != self._told:
+            self._on_readable(history)
+            self._told = said
 
     # Committing.
 
@@ -151,11 +155,12 @@ class EpochUpdater(Follower):
             return self._blocked
         blocked: StalledError | None = None
         for epoch in range(self._first(newest), newest + 1):
-            packets = self._log.history.packets_at(epoch)
-            if self.stopping.is_set() or (blocked is not None and blocked.packet in packets):
+            packets, variants = self._log.history.packets_at(epoch), self._log.history.variants.packets_at(epoch)
+            names = {name_in_epoch(name, packet) for name, one in variants.items() for packet in one.packets}
+            if self.stopping.is_set() or (blocked is not None and blocked.packet in packets.keys() | names):
                 continue  # it would fail by the same packet
             try:
-                self._tell(self._builder.build(epoch, packets))
+                self._tell(self._builder.build(epoch, packets, variants))
                 blocked = None
             except StalledError as error:
                 blocked = blocked or error

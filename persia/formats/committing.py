@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
 
 from persia.errors import CorruptFile, InvalidInput
+from persia.variant import variant_key
 
 from .epoch import CommittedFile, CommittedPacket
-from .layout import PACKET_LIKE, PACKET_MARKER, SHARD_LIKE
+from .layout import ENDS, PACKET_LIKE, PACKET_MARKER, SHARD_LIKE, variant_directory
 from .manifest import Manifest, describe_file
 from .verification import files_of_packet, verify_packet
 
-__all__ = ["committed_files", "committed_packet"]
+__all__ = ["committed_files", "committed_packet", "packets_of_variant"]
 
 
 def committed_packet(directory: Path) -> CommittedPacket:
@@ -32,6 +34,28 @@ def committed_packet(directory: Path) -> CommittedPacket:
     info = verify_packet(directory, files)
     committed = committed_files(directory, [path.name for path in files], info.manifest)
     return CommittedPacket(f"{shard}/{directory.name}", info.unix_seconds, committed)
+
+
+def packets_of_variant(incremental_dir: Path, variant: str, directories: Iterable[Path]) -> tuple[CommittedPacket, ...]:
+    """Packets that lie in the directory of a variant, for a record.
+
+    Raises:
+        InvalidInput: no variant can have that name, or a directory is not that of a complete packet of the variant.
+        CorruptFile, OSError: a packet is broken.
+    """
+    variant_key(variant)
+    root = variant_directory(incremental_dir, variant)
+    committed = []
+    for directory in directories:
+        if directory.parent.parent.absolute() != root.absolute():
+            raise InvalidInput(f"expected a packet of variant {variant}, which lies in {root}, got {directory}")
+        packet = committed_packet(directory)
+        if ends := [file.name for file in packet.files if file.name.endswith(ENDS)]:
+            raise InvalidInput(
+                f"expected a packet without times to live, for rows of a variant have none, got {directory / ends[0]}"
+            )
+        committed.append(packet)
+    return tuple(committed)
 
 
 def committed_files(directory: Path, names: list[str], manifest: Manifest | None) -> tuple[CommittedFile, ...]:

@@ -15,10 +15,21 @@ import msgspec
 from msgspec import Meta
 
 from persia.errors import CorruptFile
+from persia.variant import VARIANT_NAME
 
+from .layout import ENDS
 from .packet import PacketKey
 
-__all__ = ["NO_PARENT", "CommittedFile", "CommittedPacket", "Draft", "EpochRecord", "checksum", "parse_record"]
+__all__ = [
+    "NO_PARENT",
+    "CommittedFile",
+    "CommittedPacket",
+    "Draft",
+    "EpochRecord",
+    "VariantChange",
+    "checksum",
+    "parse_record",
+]
 
 NO_PARENT = "00000000"  # the checksum in the first record
 
@@ -28,6 +39,7 @@ _Epoch = Annotated[int, Meta(ge=1, le=2**63 - 1)]
 _Crc32 = Annotated[str, Meta(pattern=r"^[0-9a-f]{8}\Z")]
 _Name = Annotated[str, Meta(min_length=1, max_length=1000)]
 _Label = Annotated[str, Meta(pattern=r"^s[0-9]{1,18}/inc_[0-9]+\Z")]
+_Variant = Annotated[str, Meta(pattern=VARIANT_NAME)]
 
 
 class CommittedFile(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=True):
@@ -39,7 +51,10 @@ class CommittedFile(msgspec.Struct, frozen=True, array_like=True, forbid_unknown
 
 
 class CommittedPacket(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """`packet` is its directory below `incremental_dir`, as `s0/inc_20261120070757`; `unix_seconds` the latest of its files."""
+    """`packet` is its directory, as `s0/inc_20261120070757`, below `incremental_dir` or below the directory of a variant.
+
+    `unix_seconds` is the latest time in its files.
+    """
 
     packet: _Label
     unix_seconds: _Count
@@ -60,12 +75,24 @@ class CommittedPacket(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         return self is other or (self.packet == other.packet and set(self.files) >= set(other.files))
 
 
+class VariantChange(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, forbid_unknown_fields=True):
+    """What becomes of a variant, which begins with the first one that names it.
+
+    `add`: packets of its own. `dense`: the versions of dense models that belong to it, in place of those of the epoch; a model
+    that is not named goes as in the epoch. None: as before.
+    """
+
+    add: tuple[CommittedPacket, ...] = ()
+    dense: dict[_Name, _Name] | None = None
+
+
 class Draft(msgspec.Struct, frozen=True, kw_only=True):
     """What a record is to say. `revert_to` goes with none of the other two.
 
     `dense`: the versions of dense models that belong to the epoch, by their names; a model that is not named goes with any
     epoch. None: as in the epoch before, or in that of `revert_to`.
     `hold`: from here on no server commits packets of its own accord, or (False) they do again; None: as before.
+    `variants`: what becomes of them, by their names; None for one that ends. A return leaves them as they are.
     """
 
     add: tuple[CommittedPacket, ...] = ()
@@ -73,6 +100,7 @@ class Draft(msgspec.Struct, frozen=True, kw_only=True):
     revert_to: int | None = None
     dense: Mapping[str, str] | None = None
     hold: bool | None = None
+    variants: Mapping[str, VariantChange | None] | None = None
 
 
 class EpochRecord(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, forbid_unknown_fields=True):
@@ -88,7 +116,14 @@ class EpochRecord(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True,
     revert_to: _Count | None = None
     dense: dict[_Name, _Name] | None = None
     hold: bool | None = None
+    variants: dict[_Variant, VariantChange | None] | None = None
     why: str = ""
+
+    @property
+    def is_of_variants_alone(self) -> bool:
+        """Whether the rows that all share, and who commits them, are as in the epoch before."""
+        others = self.add or self.void, self.revert_to, self.dense, self.hold
+        return self.variants is not None and not any(one is not None and one != () for one in others)
 
     def to_bytes(self) -> bytes:
         return msgspec.json.encode(self) + b"\n"
@@ -119,8 +154,7 @@ def parse_record(path: Path | str, data: bytes, epoch: int, parent_crc32: str) -
             str(path), f"a record whose parent has the CRC-32 {parent_crc32}", f"one of another log: {record.parent_crc32}", 0
         )
     names = [added.packet for added in record.add] + list(record.void)
-    if len(set(names)) != len(names):
-        raise CorruptFile(str(path), "each packet once", ", ".join(names), 0)
+    _expect_each_once(path, names)
     if record.revert_to is not None and (names or record.revert_to >= epoch):
         raise CorruptFile(
             str(path),
@@ -128,4 +162,24 @@ def parse_record(path: Path | str, data: bytes, epoch: int, parent_crc32: str) -
             f"one to {record.revert_to}, {len(names)} packets",
             0,
         )
+    for name, change in (record.variants or {}).items():
+        _check_variant(path, name, change or VariantChange())
     return record
+
+
+def _expect_each_once(path: Path | str, names: list[str]) -> None:
+    if len(set(names)) != len(names):
+        raise CorruptFile(str(path), "each packet once", ", ".join(names), 0)
+
+
+def _check_variant(path: Path | str, name: str, change: VariantChange) -> None:
+    _expect_each_once(path, [added.packet for added in change.add])
+    for added in change.add:
+        for file in added.files:
+            if file.name.endswith(ENDS):
+                raise CorruptFile(
+                    str(path),
+                    f"files of rows and deletions in variant {name}",
+                    f"{added.packet}/{file.name}: its rows do not end",
+                    0,
+                )

@@ -12,14 +12,15 @@ from opentelemetry.proto.trace.v1.trace_pb2 import Span
 from typing_extensions import Self
 
 
-class OtlpReceiver(trace_service_pb2_grpc.TraceServiceServicer):  # type: ignore[misc]  # the stubs have no types
+class OtlpReceiver(trace_service_pb2_grpc.TraceServiceServicer):
     """With `with`, it is stopped at the end."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._spans: list[tuple[str, Span]] = []
         self._server = grpc.server(ThreadPoolExecutor(2))
-        trace_service_pb2_grpc.add_TraceServiceServicer_to_server(self, self._server)
+        add: Any = trace_service_pb2_grpc.add_TraceServiceServicer_to_server  # has no types
+        add(self, self._server)
         self.url = f"http://127.0.0.1:{self._server.add_insecure_port('127.0.0.1:0')}"
         self._server.start()
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from persia.formats.epoch import NO_PARENT, CommittedFile, CommittedPacket, EpochRecord
+from collections.abc import Mapping
+
+from persia.formats.epoch import NO_PARENT, CommittedFile, CommittedPacket, EpochRecord, VariantChange
 
 
 def committed(second: int, *names: str, shard: int = 0) -> CommittedPacket:
@@ -18,6 +20,7 @@ def record(
     revert_to: int | None = None,
     dense: dict[str, str] | None = None,
     hold: bool | None = None,
+    variants: Mapping[str, VariantChange | None] | None = None,
     parent_crc32: str = NO_PARENT,
 ) -> EpochRecord:
     """Whose parent is of no account unless somebody reads it from a disk."""
@@ -32,4 +35,5 @@ def record(
         revert_to=revert_to,
         dense=dense,
         hold=hold,
+        variants=None if variants is None else dict(variants),
     )

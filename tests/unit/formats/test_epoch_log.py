@@ -5,10 +5,11 @@ from __future__ import annotations
 import threading
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from persia.errors import CorruptFile, PersiaError, Superseded
-from persia.formats.epoch import Draft, EpochRecord, checksum, parse_record
+from persia.formats.epoch import Draft, EpochRecord, VariantChange, checksum, parse_record
 from persia.formats.epoch_log import EpochLog
 from persia.formats.layout import record_path
 from tests.support.places import ROOT
@@ -83,6 +84,20 @@ def test_who_does_not_know_of_a_later_epoch_is_told(tmp_path: Path) -> None:
     assert trainer.commit_after(3, Draft(add=(committed(9),)), "trainer").epoch == 4
 
 
+def test_epochs_of_variants_alone_are_in_nobodys_way(tmp_path: Path) -> None:
+    trainer = log_with(tmp_path, 2)
+    other = reread(tmp_path)
+    for variants in ({"b": VariantChange(add=(committed(5),))}, {"b": None}):
+        assert other.commit(Draft(variants=variants), "trainer")
+    assert trainer.commit_after(2, Draft(add=(committed(9),)), "trainer").epoch == 5
+    assert other.read() == 5
+    for draft in (Draft(hold=False), Draft(dense={}), Draft(void=(committed(9).packet,)), Draft(revert_to=0)):
+        parent = trainer.newest
+        other.commit_after(parent, msgspec.structs.replace(draft, variants={"b": VariantChange()}), "operator")
+        with pytest.raises(Superseded):
+            trainer.commit_after(parent, Draft(), "trainer")
+
+
 def test_a_record_that_is_torn_at_any_byte_ends_what_is_read(tmp_path: Path) -> None:
     log = log_with(tmp_path, 2)
     path = record_path(log.directory, 2)
@@ -150,10 +165,12 @@ def test_a_record_that_nobody_could_read_is_not_written(tmp_path: Path, draft: D
 
 
 def test_the_bytes_of_the_document(tmp_path: Path) -> None:
-    """docs/formats/epoch.md has two records, letter by letter."""
+    """docs/formats/epoch.md has three records, letter by letter."""
     page = (ROOT / "docs" / "formats" / "epoch.md").read_text().partition("## Example\n")[2].partition("\n## ")[0]
-    first, second = [line.strip().encode() + b"\n" for line in page.splitlines() if line.startswith("    {")]
+    first, second, third = [line.strip().encode() + b"\n" for line in page.splitlines() if line.startswith("    {")]
     one = parse_record(tmp_path, first, 1, "00000000")
     two = parse_record(tmp_path, second, 2, checksum(first))
-    assert one.to_bytes() == first and two.to_bytes() == second
+    three = parse_record(tmp_path, third, 3, checksum(second))
+    assert one.to_bytes() == first and two.to_bytes() == second and three.to_bytes() == third
+    assert three.variants is not None and three.variants.keys() == {"b", "c"} and three.is_of_variants_alone
     assert [packet.packet for packet in one.add] == ["s0/inc_20261120070757"] and two.revert_to == 0
