@@ -151,6 +151,8 @@ class EpochUpdater(Follower):
     def _build(self) -> StalledError | None:
         """Builds what can be built; returns what hinders the newest epoch."""
         newest = self._log.newest
+        if newest == 0:
+            return StalledError(1, None, f"no record is in {self._log.records.place()}, and this server cannot write one there")
         if self._blocked is not None and self._tried[0] == newest and time.monotonic() < self._tried[1] + RETRY_SECONDS:
             return self._blocked
         blocked: StalledError | None = None
