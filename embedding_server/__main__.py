@@ -61,7 +61,7 @@ def _shard_options(startup: Startup, index: int, count: int) -> ShardOptions:
     checkpoint = config.common_config.infer_config.embedding_checkpoint
     if index >= count:
         startup.give_up(f"expected a replica index below the replica size {count}, got {index}")
-    if checkpoint and not Path(checkpoint).is_dir():
+    if checkpoint and not server_config.enable_epochs and not Path(checkpoint).is_dir():
         startup.give_up(f"expected a checkpoint directory, there is none at {checkpoint}")
     if not checkpoint:
         log.warning("the global config names no `embedding_checkpoint`: the table is empty until packets come")
@@ -80,6 +80,7 @@ def _shard_options(startup: Startup, index: int, count: int) -> ShardOptions:
         workers=config.common_config.checkpointing_config.num_workers,
         epochs=server_config.enable_epochs,
         retained_epochs=server_config.retained_epochs,
+        retained_share=server_config.retained_epochs_share,
         refuse_non_finite=server_config.non_finite_rows == "refuse",
         prune=PruneRules(server_config.incremental_prune_older_than_seconds, server_config.incremental_prune_before_checkpoint),
         dims={slot.name: slot.dim for slot in startup.embedding_config.slots.values()},

@@ -8,10 +8,11 @@ from pathlib import Path
 from persia import _core
 from persia.dense_version import DenseChange
 from persia.formats.bounds import Bounds
-from persia.formats.checkpoint import Checkpoint, open_checkpoint
+from persia.formats.checkpoint import open_checkpoint
 from persia.formats.epoch_log import EpochLog
 from persia.formats.sign_files import read_sign_file
 
+from .base import Base
 from .expiry import Expiring
 from .non_finite import NonFiniteTally
 from .options import ShardOptions
@@ -41,34 +42,38 @@ def make_expiring(table: _core.Table, options: ShardOptions, ends: Iterable[Path
 def make_updates(
     table: _core.Table,
     options: ShardOptions,
-    bounds: Bounds,
+    base: Base,
     journal: Journal,
     expiring: Expiring,
     non_finite: NonFiniteTally,
-    checkpoint: Checkpoint | None,
+    on_base: Callable[[int, Base], None],
     on_dense: Callable[[Sequence[DenseChange]], None],
 ) -> UpdateThread:
-    """Not started. bounds: which packets the table's checkpoint has; on_dense: as for an EpochUpdater."""
+    """Not started. base: what the table was loaded from. on_base: as for an EpochBuilder; on_dense: as for an EpochUpdater."""
     root = options.incremental_dir
     assert root is not None
-    finder, pruner = Finder(root), _make_pruner(root, options)
+    finder, epoch_log = Finder(root), EpochLog(root)
+    pruner = _make_pruner(root, options, epoch_log)
     follower: Follower
     if options.epochs:
-        builder = EpochBuilder(table, options.storage, options.place, root, bounds, expiring, non_finite, checkpoint)
-        follower = EpochUpdater(builder, EpochLog(root), finder, journal, bounds, pruner, on_dense)
+        builder = EpochBuilder(table, options, base, expiring, non_finite, on_base)
+        follower = EpochUpdater(builder, epoch_log, finder, journal, base.bounds, pruner, on_dense)
     else:
         applier = Applier(table, options.storage, options.place, expiring, non_finite)
-        follower = Updater(applier, finder, journal, bounds, pruner)
+        follower = Updater(applier, finder, journal, base.bounds, pruner)
     return UpdateThread(follower, root)
 
 
-def _make_pruner(root: Path, options: ShardOptions) -> Pruner | None:
+def _make_pruner(root: Path, options: ShardOptions, epoch_log: EpochLog) -> Pruner | None:
+    """epoch_log: what the follower has read of it; without epochs, nothing."""
     if not options.prune:
         return None
     checkpoint = options.checkpoint
 
-    def bounds_on_disk() -> Bounds:
-        assert checkpoint is not None
-        return open_checkpoint(checkpoint, *options.place).bounds
+    def bounds_at_a_start() -> Bounds:
+        named = epoch_log.history.base_at(epoch_log.newest)
+        if named is not None:
+            return named.has
+        return Bounds() if checkpoint is None else open_checkpoint(checkpoint, *options.place).bounds
 
-    return Pruner(root, options.count, options.prune, bounds_on_disk if checkpoint is not None else None)
+    return Pruner(root, options.count, options.prune, bounds_at_a_start if checkpoint is not None or options.epochs else None)

@@ -1,4 +1,4 @@
-"""`epochs log|revert|hold|release|void|dense`, for whoever looks after what is served."""
+"""`epochs log|revert|hold|release|void|dense|checkpoint`, for whoever looks after what is served."""
 
 from __future__ import annotations
 
@@ -8,9 +8,11 @@ from pathlib import Path
 
 import click
 
+from persia.checkpoint_id import checkpoint_text
 from persia.cli.failures import one_line_failures
 from persia.errors import InvalidInput
-from persia.formats.epoch import Draft, EpochRecord
+from persia.formats.committing import committed_checkpoint
+from persia.formats.epoch import CommittedCheckpoint, Draft, EpochRecord
 from persia.formats.epoch_log import EpochLog
 from persia.formats.layout import PACKET_LIKE, PACKET_MARKER, shard_directories
 
@@ -36,6 +38,9 @@ def log_command(directory: Path, last: int) -> None:
     for record in log.history.records[-last:]:
         click.echo(_line(record))
     dense = _dense_text(log.history.dense_at(log.newest))
+    base = log.history.base_at(log.newest)
+    if base is not None:
+        click.echo(f"based on {_base_text(base)}")
     state = "held: packets wait for somebody to commit them" if log.history.held else "servers commit packets as they come"
     click.echo(f"epoch {log.newest} with {len(log.history.packets)} packets, {dense}; {state}")
     if waiting:
@@ -103,6 +108,27 @@ def dense_command(directory: Path, versions: tuple[str, ...], why: str) -> None:
     click.echo(_line(record))
 
 
+@epochs.command("checkpoint")
+@_directory
+@click.argument("checkpoint", type=_DIRECTORY)
+@click.option(
+    "--dense", "versions", multiple=True, metavar="MODEL=VERSION", help="As `epochs dense`; may be given several times."
+)
+@click.option("--relative", is_flag=True, help="Note the way from DIRECTORY, for servers to which both lie elsewhere.")
+@_why
+def checkpoint_command(directory: Path, checkpoint: Path, versions: tuple[str, ...], relative: bool, why: str) -> None:
+    """Commit an epoch in DIRECTORY whose rows are those of CHECKPOINT and of the packets that are newer.
+
+    All files of the checkpoint are read first. Servers take it over while they serve, and those that start load it.
+    """
+    with one_line_failures():
+        log = _read(directory)
+        dense = log.history.dense_with(dict(map(_named_version, versions))) if versions else None
+        base = committed_checkpoint(checkpoint, directory if relative else None)
+        record = log.commit_after(log.newest, Draft(base=base, dense=dense), "operator", why)
+    click.echo(_line(record))
+
+
 def _named_version(text: str) -> tuple[str, str | None]:
     model, equals, version = text.partition("=")
     if not model or not equals:
@@ -136,11 +162,16 @@ def _line(record: EpochRecord) -> str:
         f"returns to epoch {record.revert_to}" if record.revert_to is not None else "",
         f"adds {len(record.add)} packets, {record.add[0].packet} first" if record.add else "",
         f"voids {', '.join(record.void)}" if record.void else "",
+        "" if record.base is None else f"takes over {_base_text(record.base)}",
         "" if record.dense is None else _dense_text(record.dense),
         {True: "held", False: "released", None: ""}[record.hold],
         record.why,
     ]
     return f"{record.epoch}  {when}  {record.by}  {'; '.join(filter(None, said)) or 'begins'}"
+
+
+def _base_text(base: CommittedCheckpoint) -> str:
+    return f"checkpoint {checkpoint_text(base.identity, base.unix_seconds)} in {base.checkpoint}"
 
 
 def _dense_text(dense: Mapping[str, str]) -> str:

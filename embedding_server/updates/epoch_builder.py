@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Set
+import threading
+import time
+from collections.abc import Callable, Iterator, Set
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -12,28 +14,33 @@ import numpy.typing as npt
 
 from persia import _core
 from persia.errors import CorruptFile, PersiaError
-from persia.formats.bounds import Bounds
-from persia.formats.checkpoint import Checkpoint, open_checkpoint
+from persia.formats.checkpoint import open_checkpoint
 from persia.formats.committing import committed_files
-from persia.formats.epoch import CommittedPacket
+from persia.formats.epoch import CommittedCheckpoint, CommittedPacket
 from persia.formats.epoch_history import Packets
 from persia.formats.packet import Packet, PacketFile
 from persia.signs import shard_of
 
+from ..base import Base, open_base
 from ..expiry import Expiring
 from ..non_finite import NonFiniteTally
+from ..options import ShardOptions
 from .applier import Loaded, load_into, signs_of_packet
+from .epoch_checkpoint import put_difference
 from .epoch_return import put_again, put_from_checkpoint
 
 __all__ = ["EpochBuilder", "Published", "StalledError", "is_part"]
 
 
 class StalledError(PersiaError):
-    """An epoch cannot be built. `packet`: because of that packet; None: because of the checkpoint."""
+    """An epoch cannot be built. `packet`: because of that packet; None: because of the checkpoint.
 
-    def __init__(self, epoch: int, packet: str | None, problem: str) -> None:
-        super().__init__(epoch, packet, problem)
-        self.epoch, self.packet, self.problem = epoch, packet, problem
+    `base`: the checkpoint that could not be taken over. `seconds`: for so long it was tried.
+    """
+
+    def __init__(self, epoch: int, packet: str | None, problem: str, base: Base | None = None, seconds: float = 0.0) -> None:
+        super().__init__(epoch, packet, problem, base, seconds)
+        self.epoch, self.packet, self.problem, self.base, self.seconds = epoch, packet, problem, base, seconds
 
     def __str__(self) -> str:
         what = "" if self.packet is None else f"packet {self.packet}: "
@@ -54,6 +61,7 @@ class Published:
 class _Built:
     epoch: int
     packets: Packets
+    base: Base
 
 
 @contextmanager
@@ -70,28 +78,34 @@ def is_part(packets: Packets, other: Packets) -> bool:
     return all((there := other.get(name)) and there.has_all_of(packet) for name, packet in packets.items())
 
 
+def _has(base: Base, packet: CommittedPacket) -> bool:
+    return base.bounds.has(packet.shard, packet.unix_seconds)
+
+
 class EpochBuilder:
     """For one thread."""
 
     def __init__(
         self,
         table: _core.Table,
-        storage: str,
-        shard: tuple[int, int],
-        root: Path,
-        bounds: Bounds,
+        options: ShardOptions,
+        base: Base,
         expiring: Expiring,
         non_finite: NonFiniteTally,
-        checkpoint: Checkpoint | None = None,
+        on_base: Callable[[int, Base], None] = lambda epoch, base: None,
     ) -> None:
-        """shard: index and count. root: the directory of packets. bounds: which packets the table's checkpoint has.
+        """base: what the table was loaded from.
 
-        checkpoint: the table's, for epochs that take away what is not in memory as it was before; None: the table has none.
+        on_base: called with an epoch that has another checkpoint than the one before, and with that, before the epoch can be
+        read; again if the epoch could not be built.
         """
-        self._table, self._storage, self._shard, self._root, self._bounds = table, storage, shard, root, bounds
-        self._expiring, self._non_finite, self._checkpoint = expiring, non_finite, checkpoint
+        assert options.incremental_dir is not None
+        self._table, self._options, self._root = table, options, options.incremental_dir
+        self._expiring, self._non_finite, self._on_base = expiring, non_finite, on_base
+        self.stopping = threading.Event()  # a checkpoint that is read is given up
         self.version = 0  # of the table, when the current epoch began
-        self._built = [_Built(0, {})]  # the epochs that the table may still hold, the current one last
+        self._built = [_Built(0, {}, base)]  # the epochs that the table may still hold, the current one last
+        self._unnamed = base if base.named is None else None  # what the server is set up with, once it was loaded
 
     @property
     def epoch(self) -> int:
@@ -103,52 +117,80 @@ class EpochBuilder:
         """Those of the current epoch."""
         return self._built[-1].packets
 
-    def build(self, epoch: int, packets: Packets) -> Published:
-        """Publishes the epoch, which has these packets.
+    @property
+    def base(self) -> Base:
+        """The checkpoint of the current epoch."""
+        return self._built[-1].base
+
+    def build(self, epoch: int, packets: Packets, named: CommittedCheckpoint | None = None) -> Published:
+        """Publishes the epoch, which has these packets, over the checkpoint that a record names.
 
         Raises StalledError: then the table is as it was.
         """
-        layer = _core.Layer(self._storage)
-        nearest = self._nearest(packets)
+        layer = _core.Layer(self._options.storage)
+        base = self._base_of(epoch, named)
+        nearest = self._nearest(packets, base)
         onto = nearest or self._built[-1]
         added = [packet for packet in packets.values() if onto.packets.get(packet.packet) != packet]
-        if nearest is None:
+        found: list[tuple[Path, _core.NonFiniteRows]] = []
+        if nearest is not None:
+            loaded = [self._load(step, layer, epoch) for step in self._steps(added, onto.packets, base)]
+        elif onto.base == base:
             loaded = self._load_back(epoch, packets, {packet.packet for packet in added}, layer)
         else:
-            loaded = [self._load(step, layer, epoch) for step in self._steps(added, onto.packets)]
+            base, found, loaded = self._load_other_base(epoch, packets, base, layer)
         size = layer.size
+        if base != self.base:
+            self._on_base(epoch, base)
         self.version = self._expiring.begin_epoch(layer, epoch, onto.epoch)
         for one in loaded:
-            for path, found in one.non_finite if one is not None else ():
-                self._non_finite.note(path, found)
-        self._built.append(_Built(epoch, packets))
+            found += one.non_finite if one is not None else ()
+        for path, rows in found:
+            self._non_finite.note(path, rows)
+        self._built.append(_Built(epoch, packets, base))
         self._forget_what_the_table_has_not()
         return Published(epoch, [packet for packet in added if not self.is_old(packet)], size, self.version)
 
     def is_old(self, packet: CommittedPacket) -> bool:
         """Whether the table's checkpoint has it."""
-        return self._bounds.has(packet.shard, packet.unix_seconds)
+        return _has(self.base, packet)
 
-    def _nearest(self, packets: Packets) -> _Built | None:
-        """The newest epoch in the table that has no packet which these have not.
+    def _base_of(self, epoch: int, named: CommittedCheckpoint | None) -> Base:
+        if named is None:
+            if self._unnamed is None:
+                self._unnamed = self._open(epoch, None)
+            return self._unnamed
+        base = Base.of(named)
+        return next((built.base for built in reversed(self._built) if built.base == base), base)
+
+    def _open(self, epoch: int, base: Base | None) -> Base:
+        """None: the one that the server is set up with."""
+        try:
+            return open_base(None if base is None else base.named, self._options)
+        except (PersiaError, OSError) as error:
+            what = self._options.checkpoint if base is None else base
+            raise StalledError(epoch, None, f"{what}: {error}", base or Base()) from error
+
+    def _nearest(self, packets: Packets, base: Base) -> _Built | None:
+        """The newest epoch in the table that has no packet which these have not, and the same checkpoint.
 
         The table keeps the rows of earlier epochs, but not when they were to end.
         """
         there = self._built[-1:] if self._expiring.has_had_ends else self._built
-        return next((built for built in reversed(there) if is_part(built.packets, packets)), None)
+        return next((built for built in reversed(there) if built.base == base and is_part(built.packets, packets)), None)
 
     def _forget_what_the_table_has_not(self) -> None:
         low = self._table.status().epoch_low
         self._built = [built for built in self._built if built.epoch >= low]
 
-    def _steps(self, added: list[CommittedPacket], before: Packets) -> Iterator[tuple[CommittedPacket, bool]]:
+    def _steps(self, added: list[CommittedPacket], before: Packets, base: Base) -> Iterator[tuple[CommittedPacket, bool]]:
         """In the order of packets, from the first one that is added on: which one, and whether it is in the table already."""
-        new = sorted((packet for packet in added if not self.is_old(packet)), key=lambda packet: packet.key)
+        new = sorted((packet for packet in added if not _has(base, packet)), key=lambda packet: packet.key)
         if not new:
             return
         names = {packet.packet for packet in new}
         there = [packet for packet in before.values() if packet.key > new[0].key and packet.packet not in names]
-        for packet in sorted(new + [one for one in there if not self.is_old(one)], key=lambda packet: packet.key):
+        for packet in sorted(new + [one for one in there if not _has(base, one)], key=lambda packet: packet.key):
             yield packet, packet.packet not in names
 
     def _load(self, step: tuple[CommittedPacket, bool], layer: _core.Layer, epoch: int) -> Loaded | None:
@@ -161,7 +203,7 @@ class EpochBuilder:
                     layer.forget(signs)
             if is_there:
                 return None
-            loaded = load_into(layer, packet, self._shard, refuse_non_finite=self._non_finite.refuse)
+            loaded = load_into(layer, packet, self._options.place, refuse_non_finite=self._non_finite.refuse)
             self._expect_as_committed(committed, packet, loaded)
         return loaded
 
@@ -169,13 +211,14 @@ class EpochBuilder:
         """Fills a layer over the current epoch, which has packets that are to go: all other files say what their signs have."""
         here = [packet for packet in self.packets.values() if not self.is_old(packet)]
         wanted = self._signs_of([packet for packet in here if not is_part({packet.packet: packet}, packets)], epoch)
-        if self._checkpoint is None:
+        checkpoint = self.base.checkpoint
+        if checkpoint is None:
             layer.add_tombstones(wanted)
         else:
-            if open_checkpoint(self._checkpoint.directory, *self._shard) != self._checkpoint:
-                problem = f"{self._checkpoint.directory} was written anew after this server loaded it; restart this server"
+            if open_checkpoint(checkpoint.directory, *self._options.place) != checkpoint:
+                problem = f"{checkpoint.directory} was written anew after this server loaded it; restart this server"
                 raise StalledError(epoch, None, problem)
-            put_from_checkpoint(layer, wanted, self._checkpoint.files, self._checkpoint.ends)
+            put_from_checkpoint(layer, wanted, checkpoint.files, checkpoint.ends)
         loaded = []
         for packet in sorted((one for one in packets.values() if not self.is_old(one)), key=lambda one: one.key):
             loaded.append(self._load((packet, packet.packet not in added), layer, epoch))
@@ -184,14 +227,42 @@ class EpochBuilder:
                     put_again(layer, wanted, self._packet(packet))
         return loaded
 
-    def _signs_of(self, packets: list[CommittedPacket], epoch: int) -> npt.NDArray[np.uint64]:
-        """The signs of the shard of which the packets say anything, each once and in order."""
-        found = [np.empty(0, np.uint64)]
+    def _load_other_base(
+        self, epoch: int, packets: Packets, base: Base, layer: _core.Layer
+    ) -> tuple[Base, list[tuple[Path, _core.NonFiniteRows]], list[Loaded | None]]:
+        """Fills a layer over the current epoch, which has another checkpoint: what the files of this one say otherwise."""
+        began = time.monotonic()
+        # What these packets say last, they say in both epochs.
+        common: Packets = {}
+        if is_part(self.packets, packets):
+            common = {name: one for name, one in self.packets.items() if not self.is_old(one) and not _has(base, one)}
+        try:
+            opened = self._open(epoch, base)
+            if opened.identity != base.identity:
+                problem = f"{opened.directory} was written anew after this server loaded it; restart this server"
+                raise StalledError(epoch, None, problem, base, time.monotonic() - began)
+            base = replace(base, checkpoint=opened.checkpoint)
+            kept = self._signs_in([one for one in common.values() if packets[one.packet] == one], epoch)
+            found = put_difference(
+                layer, base, kept, self._table, self._expiring, self._options, self._non_finite, self.stopping
+            )
+        except StalledError:
+            raise
+        except (PersiaError, OSError, MemoryError) as error:
+            problem = f"{base} in {base.directory}: {str(error) or repr(error)}"
+            raise StalledError(epoch, None, problem, base, time.monotonic() - began) from error
+        added = [one for one in packets.values() if common.get(one.packet) != one]
+        return base, found, [self._load(step, layer, epoch) for step in self._steps(added, common, base)]
+
+    def _signs_in(self, packets: list[CommittedPacket], epoch: int) -> Iterator[npt.NDArray[np.uint64]]:
         for packet in packets:
             with _stalling(epoch, packet):
-                found += signs_of_packet(self._packet(packet))
-        signs = np.unique(np.concatenate(found))
-        index, count = self._shard
+                yield from signs_of_packet(self._packet(packet))
+
+    def _signs_of(self, packets: list[CommittedPacket], epoch: int) -> npt.NDArray[np.uint64]:
+        """The signs of the shard of which the packets say anything, each once and in order."""
+        signs = np.unique(np.concatenate([np.empty(0, np.uint64), *self._signs_in(packets, epoch)]))
+        index, count = self._options.place
         of_shard: npt.NDArray[np.uint64] = signs[shard_of(signs, count) == index]
         return of_shard
 

@@ -180,6 +180,8 @@ class LookupContext:
         """From now on, lookups are answered."""
     def close(self) -> None:
         """From now on, they are not."""
+    def add_checkpoint(self, epoch: int, checkpoint_id: int) -> None:
+        """The rows of that epoch and of later ones are of that checkpoint; said before the epoch can be read."""
     def set_dense(self, changes: Sequence[tuple[int, int, int]]) -> None:
         """Which epochs versions of dense models may read; said before the newest of these epochs can be read.
 

@@ -1,17 +1,26 @@
-"""What a commit record says of a packet: every byte is read before it is said."""
+"""What a commit record says of a packet, or of a checkpoint: every byte is read before it is said."""
 
 from __future__ import annotations
 
+import os
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+from persia._core import summarize_emb
+from persia.checkpoint_id import checkpoint_name
 from persia.errors import CorruptFile, InvalidInput
 
-from .epoch import CommittedFile, CommittedPacket
+from .checkpoint import open_checkpoint
+from .epoch import CommittedCheckpoint, CommittedFile, CommittedPacket
+from .identity import identify
 from .layout import PACKET_LIKE, PACKET_MARKER, SHARD_LIKE
 from .manifest import Manifest, describe_file
+from .sign_files import read_sign_file
 from .verification import files_of_packet, verify_packet
 
-__all__ = ["committed_files", "committed_packet"]
+__all__ = ["committed_checkpoint", "committed_files", "committed_packet"]
+
+_WORKERS = 2  # that read files of a checkpoint: servers work beside them
 
 
 def committed_packet(directory: Path) -> CommittedPacket:
@@ -32,6 +41,30 @@ def committed_packet(directory: Path) -> CommittedPacket:
     info = verify_packet(directory, files)
     committed = committed_files(directory, [path.name for path in files], info.manifest)
     return CommittedPacket(f"{shard}/{directory.name}", info.unix_seconds, committed)
+
+
+def committed_checkpoint(directory: Path, relative_to: Path | None = None) -> CommittedCheckpoint:
+    """A checkpoint, for a record.
+
+    relative_to: the `incremental_dir`, for servers to which both lie elsewhere; None: the record has the absolute path, without
+    links, for a link may lead to another checkpoint tomorrow.
+
+    Raises:
+        CorruptFile: it is not complete, broken, or changes meanwhile.
+        OSError: it cannot be read.
+    """
+    directory = directory.resolve()
+    checkpoint = open_checkpoint(directory)
+    identity = identify(checkpoint, _WORKERS)
+    with ThreadPoolExecutor(_WORKERS, thread_name_prefix="check") as pool:
+        for _summary in pool.map(summarize_emb, checkpoint.files):
+            pass
+    for path in checkpoint.ends:
+        read_sign_file(path)
+    if open_checkpoint(directory) != checkpoint or identify(checkpoint, _WORKERS) != identity:
+        raise CorruptFile(str(directory), "a checkpoint that stays as it is", "one that changed while it was read", 0)
+    place = str(directory) if relative_to is None else os.path.relpath(directory, relative_to.resolve())
+    return CommittedCheckpoint(place, checkpoint_name(identity), checkpoint.marker.seconds, checkpoint.bounds.by_shard)
 
 
 def committed_files(directory: Path, names: list[str], manifest: Manifest | None) -> tuple[CommittedFile, ...]:

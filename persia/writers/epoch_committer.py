@@ -6,7 +6,7 @@ import os
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
-from persia.formats.committing import committed_packet
+from persia.formats.committing import committed_checkpoint, committed_packet
 from persia.formats.epoch import Draft
 from persia.formats.epoch_log import EpochLog
 
@@ -33,7 +33,12 @@ class EpochCommitter:
         if not self._log.history.held:
             self._commit(Draft(hold=True))
 
-    def commit(self, packets: Iterable[str | os.PathLike[str]], dense: Mapping[str, str | None] | None = None) -> int:
+    def commit(
+        self,
+        packets: Iterable[str | os.PathLike[str]] = (),
+        dense: Mapping[str, str | None] | None = None,
+        checkpoint: str | os.PathLike[str] | None = None,
+    ) -> int:
         """Makes an epoch of the packets, whose directories IncrementalDumper.flush() returned; returns its number.
 
         When this returns, the record is on disk. Rows that several packets have end as the newest packet has them.
@@ -42,13 +47,20 @@ class EpochCommitter:
         this epoch on, answers of such a model are of that version. For a version of None any will do; models that are not
         named stay as they are.
 
+        checkpoint: the directory of a complete checkpoint, of which all files are read before it is committed. From this epoch
+        on the rows are those of this checkpoint, and of the packets that are newer than it. It has to stay where it is until
+        the log names another one.
+
         Raises:
             Superseded: somebody else has committed since. Nothing was committed; see refresh().
-            InvalidInput, CorruptFile: a packet is not complete, or broken. Nothing was committed.
+            InvalidInput, CorruptFile: a packet or the checkpoint is not complete, or broken. Nothing was committed.
             OSError: the disk refuses. Whether the epoch was committed, refresh() tells.
         """
         add = tuple(committed_packet(Path(packet)) for packet in packets)
-        return self._commit(Draft(add=add, dense=None if dense is None else self._log.history.dense_with(dense)))
+        base = None if checkpoint is None else committed_checkpoint(Path(checkpoint))
+        return self._commit(
+            Draft(add=add, base=base, dense=None if dense is None else self._log.history.dense_with(dense)),
+        )
 
     def refresh(self) -> int:
         """Takes notice of what others have committed, so that the next epoch follows on it. Returns the newest epoch.

@@ -8,8 +8,8 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
 
-from persia.formats.checkpoint import Checkpoint, marker_of
-from persia.formats.layout import CHECKPOINT_ID, emb_files, shard_directory
+from .checkpoint import Checkpoint, marker_of
+from .layout import CHECKPOINT_ID, emb_files, shard_directory
 
 __all__ = ["identify"]
 
