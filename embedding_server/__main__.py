@@ -6,7 +6,6 @@ import logging
 import sys
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from importlib import import_module
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -18,6 +17,7 @@ from persia.serving.runner import RunningServer, ServerArguments, Startup
 from .options import PruneRules, ShardOptions
 from .service import SERVICE, EmbeddingService
 from .shard import ShardServer
+from .store_places import StorePlaces
 
 if TYPE_CHECKING:
     from prometheus_client import CollectorRegistry
@@ -58,10 +58,12 @@ def _shard_options(startup: Startup, index: int, count: int) -> ShardOptions:
     """Ends the process if there can be no such shard."""
     config = startup.config
     server_config = config.embedding_parameter_server_config
-    checkpoint = config.common_config.infer_config.embedding_checkpoint
+    stores = StorePlaces(startup, index, count)
+    checkpoint = stores.checkpoint
     if index >= count:
         startup.give_up(f"expected a replica index below the replica size {count}, got {index}")
-    if checkpoint and not server_config.enable_epochs and not Path(checkpoint).is_dir():
+    is_elsewhere = checkpoint is not None and checkpoint.path is not None and not checkpoint.path.is_dir()
+    if is_elsewhere and not server_config.enable_epochs:  # records of epochs may name another one
         startup.give_up(f"expected a checkpoint directory, there is none at {checkpoint}")
     if not checkpoint:
         log.warning("the global config names no `embedding_checkpoint`: the table is empty until packets come")
@@ -73,14 +75,17 @@ def _shard_options(startup: Startup, index: int, count: int) -> ShardOptions:
     return ShardOptions(
         index=index,
         count=count,
-        checkpoint=Path(checkpoint) if checkpoint else None,
-        incremental_dir=Path(server_config.incremental_dir) if server_config.enable_incremental_update else None,
+        checkpoint=checkpoint,
+        incremental_dir=stores.incremental_dir,
+        packets=stores.packets,
+        packet_poll_seconds=server_config.storage_poll_ms / 1000,
+        buffer=stores.buffer,
         storage=server_config.row_storage,
         capacity=server_config.capacity or 0,
         workers=config.common_config.checkpointing_config.num_workers,
         epochs=server_config.enable_epochs,
         retained_epochs=server_config.retained_epochs,
-        retained_share=server_config.retained_epochs_share,
+        retained_share=server_config.retained_epochs_percent / 100,
         refuse_non_finite=server_config.non_finite_rows == "refuse",
         prune=PruneRules(server_config.incremental_prune_older_than_seconds, server_config.incremental_prune_before_checkpoint),
         dims={slot.name: slot.dim for slot in startup.embedding_config.slots.values()},
@@ -90,9 +95,9 @@ def _shard_options(startup: Startup, index: int, count: int) -> ShardOptions:
 def _make_registry(startup: Startup, shard: ShardServer) -> CollectorRegistry | None:
     if not startup.wants_metrics:
         return None
-    from .metrics import Metrics  # only here, because Prometheus takes its time
+    from .metrics import OLD_NAMES, Metrics  # only here, because Prometheus takes its time
 
-    return Metrics(shard, startup.config.common_config.metrics_config.job_name).registry
+    return startup.with_old_names(Metrics(shard).registry, OLD_NAMES)
 
 
 def _wait_for(loading: Future[None], server: RunningServer) -> None:

@@ -7,14 +7,16 @@ from dataclasses import dataclass, field
 from persia.checkpoint_id import checkpoint_text
 from persia.errors import CorruptFile
 from persia.formats.bounds import Bounds
-from persia.formats.checkpoint import Checkpoint, open_checkpoint
+from persia.formats.checkpoint import Checkpoint, open_checkpoint_at
 from persia.formats.epoch import CommittedCheckpoint
 from persia.formats.epoch_history import EpochHistory
+from persia.formats.epoch_log import EpochLog
 from persia.formats.identity import identify
+from persia.formats.record_files import StoredRecords
 
 from .options import ShardOptions
 
-__all__ = ["Base", "bases_to_start_from", "expect_unchanged", "open_base"]
+__all__ = ["Base", "bases_to_start_from", "epoch_log_of", "expect_unchanged", "open_base"]
 
 
 @dataclass(frozen=True)
@@ -39,11 +41,20 @@ class Base:
         return f"checkpoint {checkpoint_text(self.identity, self.seconds)}"
 
     @property
-    def directory(self) -> str:
-        """Empty: there is none."""
+    def place(self) -> str:
+        """For people. Empty: there is none."""
         if self.checkpoint is not None:
-            return str(self.checkpoint.directory)
+            return str(self.checkpoint)
         return "" if self.named is None else self.named.checkpoint
+
+
+def epoch_log_of(options: ShardOptions) -> EpochLog:
+    """The log beside the packets, of which nothing is read as yet. REQUIRES: the server follows packets."""
+    root = options.incremental_dir
+    assert root is not None
+    if options.packets is None:
+        return EpochLog(root)
+    return EpochLog(root, records=StoredRecords(options.packets.open(options.requests)))
 
 
 def bases_to_start_from(history: EpochHistory) -> list[CommittedCheckpoint | None]:
@@ -63,15 +74,15 @@ def open_base(named: CommittedCheckpoint | None, options: ShardOptions) -> Base:
     if named is None:
         if options.checkpoint is None:
             return Base()
-        checkpoint = open_checkpoint(options.checkpoint, *options.place)
+        checkpoint = open_checkpoint_at(options.checkpoint, options.buffer, options.requests, *options.place, options.workers)
         return Base(identify(checkpoint, options.workers), checkpoint.bounds, checkpoint.marker.seconds, None, checkpoint)
     assert options.incremental_dir is not None
-    directory = named.directory(options.incremental_dir)
-    checkpoint = open_checkpoint(directory, *options.place)
+    place = named.place(options.incremental_dir)
+    checkpoint = open_checkpoint_at(place, options.buffer, options.requests, *options.place, options.workers)
     identity = identify(checkpoint, options.workers)
     if identity != named.identity:
         expected = f"checkpoint {checkpoint_text(named.identity, named.unix_seconds)}, which the epoch's record names"
-        raise CorruptFile(str(directory), expected, checkpoint_text(identity, checkpoint.marker.seconds), 0)
+        raise CorruptFile(str(checkpoint), expected, checkpoint_text(identity, checkpoint.marker.seconds), 0)
     return Base(identity, named.has, named.unix_seconds, named, checkpoint)
 
 
@@ -80,8 +91,7 @@ def expect_unchanged(base: Base, options: ShardOptions) -> None:
     checkpoint = base.checkpoint
     if checkpoint is None:
         return
-    now = open_checkpoint(checkpoint.directory, *options.place)
-    if now != checkpoint or identify(now, options.workers) != base.identity:
-        raise CorruptFile(
-            str(checkpoint.directory), "a checkpoint that stays as it is", "one that changed while it was read", 0
-        )
+    is_same = checkpoint.is_still(*options.place)
+    # Of a checkpoint in a store, all has been compared that the store says.
+    if not is_same or (checkpoint.tree is None and identify(checkpoint, options.workers) != base.identity):
+        raise CorruptFile(str(checkpoint), "a checkpoint that stays as it is", "one that changed while it was read", 0)

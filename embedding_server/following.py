@@ -8,11 +8,11 @@ from pathlib import Path
 from persia import _core
 from persia.dense_version import DenseChange
 from persia.formats.bounds import Bounds
-from persia.formats.checkpoint import open_checkpoint
+from persia.formats.checkpoint import open_checkpoint_at
 from persia.formats.epoch_log import EpochLog
 from persia.formats.sign_files import read_sign_file
 
-from .base import Base
+from .base import Base, epoch_log_of
 from .expiry import Expiring
 from .non_finite import NonFiniteTally
 from .options import ShardOptions
@@ -22,6 +22,8 @@ from .updates.epoch_updater import EpochUpdater
 from .updates.finder import Finder
 from .updates.follower import Follower
 from .updates.journal import Journal
+from .updates.mirror import Mirror
+from .updates.mirrored_finder import MirroredFinder
 from .updates.pruning import Pruner
 from .updates.thread import UpdateThread
 from .updates.updater import Updater
@@ -52,7 +54,10 @@ def make_updates(
     """Not started. base: what the table was loaded from. on_base: as for an EpochBuilder; on_dense: as for an EpochUpdater."""
     root = options.incremental_dir
     assert root is not None
-    finder, epoch_log = Finder(root), EpochLog(root)
+    epoch_log, finder = epoch_log_of(options), Finder(root)
+    if options.packets is not None:
+        store = options.packets.open(options.requests)
+        finder = MirroredFinder(Mirror(store, root, base.bounds, options.workers), root)
     pruner = _make_pruner(root, options, epoch_log)
     follower: Follower
     if options.epochs:
@@ -61,6 +66,8 @@ def make_updates(
     else:
         applier = Applier(table, options.storage, options.place, expiring, non_finite)
         follower = Updater(applier, finder, journal, base.bounds, pruner)
+    if options.packets is not None:
+        return UpdateThread(follower, root, options.packet_poll_seconds, watch=False)
     return UpdateThread(follower, root)
 
 
@@ -74,6 +81,8 @@ def _make_pruner(root: Path, options: ShardOptions, epoch_log: EpochLog) -> Prun
         named = epoch_log.history.base_at(epoch_log.newest)
         if named is not None:
             return named.has
-        return Bounds() if checkpoint is None else open_checkpoint(checkpoint, *options.place).bounds
+        if checkpoint is None:
+            return Bounds()
+        return open_checkpoint_at(checkpoint, options.buffer, options.requests, *options.place).bounds
 
     return Pruner(root, options.count, options.prune, bounds_at_a_start if checkpoint is not None or options.epochs else None)

@@ -12,7 +12,7 @@ from pathlib import Path
 from persia import _core
 from persia.cli.progress import progress_bar
 from persia.errors import CorruptFile
-from persia.formats.checkpoint import Checkpoint, open_checkpoint
+from persia.formats.checkpoint import Checkpoint
 
 from .non_finite import NonFiniteTally
 
@@ -30,15 +30,21 @@ class Estimate:
 
 
 def estimate(checkpoint: Checkpoint, storage: str, shard_index: int, shard_count: int) -> Estimate:
-    """Reads the beginnings of the files. Raises CorruptFile, OSError."""
+    """Reads the beginnings of the files; of those in a store one file, which stands for all. Raises CorruptFile, OSError."""
+    sizes = {path: path.stat().st_size for path in checkpoint.files}
+    judged = list(sizes)
+    if checkpoint.tree is not None:
+        judged = sorted(sizes, key=lambda path: sizes[path])[len(sizes) // 2 :][:1]
     rows = size = 0
-    for path in checkpoint.files:
-        reader = _core.EmbReader(path)
-        share, dim = reader.sample(shard_index, shard_count)
+    for path in judged:
+        with checkpoint.at_hand(path) as here:
+            reader = _core.EmbReader(here)
+            share, dim = reader.sample(shard_index, shard_count)
         of_file = round(reader.rows * share)
         rows += of_file
         size += round(of_file * _core.bytes_per_row(storage, dim))
-    return Estimate(rows, size)
+    scale = sum(sizes.values()) / max(1, sum(sizes[path] for path in judged))
+    return Estimate(round(rows * scale), round(size * scale))
 
 
 def load_checkpoint(
@@ -58,7 +64,8 @@ def load_checkpoint(
 
     def load(path: Path) -> int:
         found = tally.finder()
-        rows = builder.load_emb(path, shard_index, shard_count, found)
+        with checkpoint.at_hand(path) as here:
+            rows = builder.load_emb(here, shard_index, shard_count, found)
         tally.note(path, found)
         return rows
 
@@ -70,10 +77,8 @@ def load_checkpoint(
         except BaseException:
             pool.shutdown(wait=True, cancel_futures=True)
             raise
-    if open_checkpoint(checkpoint.directory, shard_index, shard_count) != checkpoint:
-        raise CorruptFile(
-            str(checkpoint.directory), "a checkpoint that stays as it is", "one that changed while it was loaded", 0
-        )
+    if not checkpoint.is_still(shard_index, shard_count):
+        raise CorruptFile(str(checkpoint), "a checkpoint that stays as it is", "one that changed while it was loaded", 0)
     return kept
 
 

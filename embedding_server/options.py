@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from persia.storage import Place, Requests
+
 __all__ = ["PruneRules", "ShardOptions"]
 
 
@@ -22,12 +24,19 @@ class PruneRules:
 
 @dataclass(frozen=True)
 class ShardOptions:
-    """No checkpoint: the server starts empty. No incremental_dir: it follows no packets."""
+    """No checkpoint: the server starts empty. No incremental_dir: it follows no packets.
+
+    `packets`: the store whose packets are fetched to `incremental_dir`; None: they are written there.
+    """
 
     index: int
     count: int
-    checkpoint: Path | None = None
+    checkpoint: Path | Place | None = None
     incremental_dir: Path | None = None
+    packets: Place | None = None
+    packet_poll_seconds: float = 0.5  # between two looks for new packets in a store
+    buffer: Path | None = None  # for what is fetched from stores; None: the system's temporary directory
+    requests: Requests = field(default_factory=Requests)  # to stores
     storage: str = "f32"
     capacity: int = 0
     workers: int = 4

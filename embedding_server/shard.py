@@ -106,7 +106,7 @@ class ShardServer:
         options = self.options
         self._expiring = following.make_expiring(table, options, base.checkpoint.ends if base.checkpoint else ())
         if journal is not None:
-            self.state = f"catching up with {options.incremental_dir}"
+            self.state = f"catching up with {options.packets or options.incremental_dir}"
             self._updates = following.make_updates(
                 table,
                 options,
@@ -161,7 +161,7 @@ class ShardServer:
             shard_count=options.count,
             ready=self.ready,
             state=self.state,
-            checkpoint=base.directory or str(options.checkpoint or ""),
+            checkpoint=base.place or str(options.checkpoint or ""),
             server_start=self.start_number,
             checkpoint_id=base.identity,
             checkpoint_seconds=base.seconds,

@@ -11,9 +11,8 @@ from persia import _core
 from persia.errors import CorruptFile, PersiaError
 from persia.formats.checkpoint import Checkpoint
 from persia.formats.epoch_history import EpochHistory
-from persia.formats.epoch_log import EpochLog
 
-from .base import Base, bases_to_start_from, expect_unchanged, open_base
+from .base import Base, bases_to_start_from, epoch_log_of, expect_unchanged, open_base
 from .loading import estimate, load_checkpoint
 from .non_finite import NonFiniteTally
 from .options import ShardOptions
@@ -43,7 +42,7 @@ def load_table(
 def _read_history(options: ShardOptions) -> EpochHistory:
     if not options.epochs or options.incremental_dir is None:
         return EpochHistory()
-    epoch_log = EpochLog(options.incremental_dir)
+    epoch_log = epoch_log_of(options)
     with suppress(CorruptFile, OSError):  # is said when the updater meets it
         epoch_log.read()
     return epoch_log.history
@@ -57,7 +56,7 @@ def _load(
     checkpoint = base.checkpoint
     if checkpoint is None:
         return _core.Table(builder), base
-    say(f"loading {checkpoint.directory}")
+    say(f"loading {checkpoint}")
     _make_room(checkpoint, builder, options)
     belong = load_checkpoint(checkpoint, builder, *options.place, options.workers, non_finite)
     expect_unchanged(base, options)
@@ -74,7 +73,7 @@ def _make_room(checkpoint: Checkpoint, builder: _core.TableBuilder, options: Sha
     log.info(
         "loading %d files of %s: about %d rows for this shard, about %.1f GiB%s",
         len(checkpoint.files),
-        checkpoint.directory,
+        checkpoint,
         kept,
         need.bytes * kept / max(need.rows, 1) / 2**30,
         f"; about {need.rows - kept} rows are over the capacity" if kept < need.rows else "",

@@ -17,7 +17,7 @@ from persia.security import ClientSecurity
 from persia.serving.process import server_options
 from persia.serving.runner import RunningServer, ServerArguments, Startup
 
-from .metrics import SECONDS, Metrics
+from .metrics import OLD_NAMES, SECONDS, Metrics
 from .service import SERVICE, MiddlewareService, readiness
 
 log = logging.getLogger("middleware")
@@ -41,9 +41,8 @@ def main(replica_index: int, replica_size: int, **arguments: Any) -> None:
     startup = Startup(PROGRAM, log, ServerArguments(**arguments))
     router = _make_router(startup)
     counts = _core.net.ForwardCounts(SECONDS)
-    metrics = Metrics(router, counts, startup.config.common_config.metrics_config.job_name)
     service = MiddlewareService(router, counts, startup.embedding_config)
-    registry = metrics.registry if startup.wants_metrics else None
+    registry = startup.with_old_names(Metrics(router, counts).registry, OLD_NAMES) if startup.wants_metrics else None
     server = startup.listen(SERVICE, registry, workers=_TURNS * (os.cpu_count() or 1))
     where = server.start(service)
     watcher = MissWatcher(router.reporter)

@@ -1,4 +1,4 @@
-"""Prometheus metrics of a middleware; persia.serving.metrics puts the prefix before the names here."""
+"""Prometheus metrics of a middleware. What is counted of its own lookups begins with `persia_forward`, as its method does."""
 
 from __future__ import annotations
 
@@ -10,69 +10,79 @@ from prometheus_client.registry import Collector
 
 from persia import _core
 from persia.routing.router import Router
-from persia.serving.metrics import FeatureMetrics, buckets_of, checkpoint_metrics, errors_of, with_prefix
+from persia.serving.metrics import FeatureMetrics, buckets_of, checkpoint_metrics, errors_of
+from persia.serving.old_metric_names import OldName
 
-__all__ = ["SECONDS", "Metrics"]
+__all__ = ["OLD_NAMES", "SECONDS", "Metrics"]
 
 SECONDS = (0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0)
+
+# Of each metric, by its name of today. `lookup_..._time_cost_sec` are Persia's.
+OLD_NAMES = {
+    "persia_forward_seconds": OldName("lookup_total_time_cost_sec"),
+    "persia_forward_shards_seconds": OldName("lookup_rpc_time_cost_sec"),
+    "persia_forward_absent": OldName("lookup_absent"),
+    "persia_forward_wrong_dim": OldName("lookup_wrong_dim"),
+    "persia_forward_without_shard": OldName("lookup_without_shard"),
+    "persia_forward_errors": OldName("lookup_errors"),
+    "persia_shard_replica_usable": OldName("shard_replica_usable"),
+    "persia_shard_replica_version": OldName("shard_replica_version"),
+}
 
 
 class Metrics:
     """Has a registry of its own, so that two middlewares in one process do not meet."""
 
-    def __init__(self, router: Router, counts: _core.net.ForwardCounts, job_name: str) -> None:
+    def __init__(self, router: Router, counts: _core.net.ForwardCounts) -> None:
         """counts: with the bounds SECONDS."""
-        registry = CollectorRegistry()
-        self.registry = with_prefix(registry)
-        registry.register(_Lookups(counts, job_name))
-        registry.register(_Shards(router, job_name))
-        registry.register(FeatureMetrics(lambda: router.native.feature_counts.totals(), {"job": job_name}, cuts=True))
+        self.registry = CollectorRegistry()
+        self.registry.register(_Lookups(counts))
+        self.registry.register(_Shards(router))
+        self.registry.register(FeatureMetrics(lambda: router.native.feature_counts.totals(), {}, cuts=True))
 
 
 class _Lookups(Collector):
     """What the native core counts."""
 
-    def __init__(self, counts: _core.net.ForwardCounts, job_name: str) -> None:
-        self._counts, self._job_name = counts, job_name
+    def __init__(self, counts: _core.net.ForwardCounts) -> None:
+        self._counts = counts
 
     def collect(self) -> Iterable[Metric]:
         totals, calls = self._counts.totals(), self._counts.call_totals()
-        yield self._histogram("lookup_total_time_cost_sec", "Time of a lookup in all.", calls.seconds)
-        yield self._histogram("lookup_rpc_time_cost_sec", "Time of it for asking the shards.", totals.asking)
-        yield self._counter("lookup_absent", "Signs without a row.", totals.absent)
-        yield self._counter("lookup_wrong_dim", "Signs whose row has another dim than the config.", totals.wrong_dim)
-        yield self._counter("lookup_without_shard", "Lookups that were answered without a shard.", totals.without_shard)
+        yield _histogram("persia_forward_seconds", "Time of a lookup in all.", calls.seconds)
+        yield _histogram("persia_forward_shards_seconds", "Time of it for asking the shards.", totals.asking)
+        yield CounterMetricFamily("persia_forward_absent", "Signs without a row.", totals.absent)
+        yield CounterMetricFamily(
+            "persia_forward_wrong_dim", "Signs whose row has another dim than the config.", totals.wrong_dim
+        )
+        yield CounterMetricFamily(
+            "persia_forward_without_shard", "Lookups that were answered without a shard.", totals.without_shard
+        )
         errors = CounterMetricFamily(
-            "lookup_errors", "Lookups that were not answered, by their status.", labels=["job", "code"]
+            "persia_forward_errors", "Lookups that were not answered, by their status.", labels=["code"]
         )
         for name, count in errors_of(calls.by_code):
-            errors.add_metric([self._job_name, name], count)
+            errors.add_metric([name], count)
         yield errors
 
-    def _histogram(self, name: str, text: str, totals: _core.net.HistogramTotals) -> Metric:
-        family = HistogramMetricFamily(name, text, labels=["job"])
-        family.add_metric([self._job_name], buckets_of(SECONDS, totals), totals.seconds)
-        return family
 
-    def _counter(self, name: str, text: str, value: float) -> Metric:
-        family = CounterMetricFamily(name, text, labels=["job"])
-        family.add_metric([self._job_name], value)
-        return family
+def _histogram(name: str, text: str, totals: _core.net.HistogramTotals) -> Metric:
+    return HistogramMetricFamily(name, text, buckets=buckets_of(SECONDS, totals), sum_value=totals.seconds)
 
 
 class _Shards(Collector):
     """What the router knows of its shards when somebody asks."""
 
-    def __init__(self, router: Router, job_name: str) -> None:
-        self._router, self._job_name = router, job_name
+    def __init__(self, router: Router) -> None:
+        self._router = router
 
     def collect(self) -> Iterable[Metric]:
-        names = ["job", "shard", "address"]
-        usable = GaugeMetricFamily("shard_replica_usable", "1 where lookups go.", labels=names)
-        version = GaugeMetricFamily("shard_replica_version", "Version of the replica's table.", labels=names)
+        names = ["shard", "address"]
+        usable = GaugeMetricFamily("persia_shard_replica_usable", "1 where lookups go.", labels=names)
+        version = GaugeMetricFamily("persia_shard_replica_version", "Version of the replica's table.", labels=names)
         for index, shard in enumerate(self._router.shards):
             for replica in shard.replicas:
-                labels = [self._job_name, str(index), replica.address]
+                labels = [str(index), replica.address]
                 usable.add_metric(labels, float(replica.usable))
                 version.add_metric(labels, replica.health.version)
         yield usable
@@ -84,5 +94,5 @@ class _Shards(Collector):
             for replica in shard.replicas:
                 health = replica.health
                 if health.checkpoint_id:
-                    labels = {"job": self._job_name, "shard": str(index), "address": replica.address}
+                    labels = {"shard": str(index), "address": replica.address}
                     yield labels, health.checkpoint_id, health.checkpoint_seconds

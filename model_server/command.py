@@ -15,7 +15,7 @@ import click
 from persia.cli.failures import give_up
 from persia.config import SecurityConfig, load_global_config
 from persia.errors import ConfigError, InvalidInput, Unavailable
-from persia.serving.process import DRAIN_SECONDS, set_up
+from persia.serving.process import DRAIN_SECONDS, log_format_option, set_up
 from persia.system.signals import StopSignal
 
 from .background import Background, report, stop_server
@@ -74,6 +74,7 @@ class TorchServeCommand(click.Command):
 @click.option("--plugins-path", "--ppath", hidden=True)
 @click.option("--workflow-store", hidden=True)
 @click.option("--log-level", default="info", type=click.Choice(["debug", "info", "warning", "error"], case_sensitive=False))
+@log_format_option
 def model_server(
     ts_config: Path | None,
     model_store: Path | None,
@@ -87,6 +88,7 @@ def model_server(
     foreground: bool,
     asks_version: bool,
     log_level: str,
+    log_format: str,
     **others: str | bool | None,
 ) -> None:
     """Serves TorchServe's archives (.mar) with TorchServe's APIs: gRPC and REST, predictions and management."""
@@ -103,11 +105,11 @@ def model_server(
             if not foreground and (told := background.detach()) is None:
                 return
             background.note()
-        set_up(log, log_level)
+        set_up(log, log_level, log_format)
         settings = _settings(ts_config, model_store, enable_model_api, disable_token_auth)
         for note in (*settings.notes, *(words for option, words in _WITHOUT_EFFECT.items() if others[option])):
             log.warning("%s", note)
-        _serve(settings, _security(global_config), models, state, told)
+        _serve(settings, _security(global_config), models, state, open_logs(os.environ, log_format), told)
     except (ConfigError, InvalidInput, Unavailable, OSError) as error:
         give_up(PROGRAM, str(error))
 
@@ -131,11 +133,12 @@ def _security(path: str | None) -> SecurityConfig:
     return load_global_config(path).security
 
 
-def _serve(settings: Settings, security: SecurityConfig, models: Sequence[str], state: Path | None, told: int | None) -> None:
+def _serve(
+    settings: Settings, security: SecurityConfig, models: Sequence[str], state: Path | None, logs: Path | None, told: int | None
+) -> None:
     """Until a signal comes. told: who waits to hear that it listens. Raises PersiaError, OSError."""
     signal = StopSignal()
     snapshot = of_snapshot(settings.snapshot) if settings.snapshot else None
-    logs = open_logs(os.environ)
     server = ModelServer(settings, security, StateDirectory(state) if state is not None else None, logs)
     server.load(named_models(settings, models, settings.gpus or 0) if snapshot is None else snapshot)
     server.start()

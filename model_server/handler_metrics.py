@@ -59,7 +59,7 @@ class HandlerMetrics:
                     self._handlers[model, version] = [one + other for one, other in zip(before, value, strict=True)]
                 elif self._names is None or key.name in self._names:
                     shown.append((key, value))
-                elif key.name not in self._passed_over:
+                elif key.name not in self._passed_over | OWN_NAMES:
                     self._passed_over.add(key.name)
                     log.warning("the metric %s of the model %s is not shown: no metrics_config names it", key.name, model)
             self._all.merge(shown)

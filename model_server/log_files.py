@@ -12,6 +12,8 @@ from collections.abc import Mapping
 from logging.handlers import RotatingFileHandler
 from pathlib import Path
 
+from persia.cli.log_lines import JsonLines
+
 __all__ = ["open_logs"]
 
 _MOST_BYTES, _OLD_FILES = 100 << 20, 5  # as TorchServe has them
@@ -19,17 +21,18 @@ _FORMAT = "%(asctime)s [%(levelname)-5s] %(threadName)s %(name)s - %(message)s"
 _METRICS_FORMAT = "%(asctime)s - %(message)s"
 
 
-def open_logs(environment: Mapping[str, str]) -> Path | None:
-    """Where the access log belongs; None: nobody wants one. Raises OSError."""
+def open_logs(environment: Mapping[str, str], form: str) -> Path | None:
+    """Where the access log belongs; None: nobody wants one. form: of the lines of server and workers. Raises OSError."""
     metrics = _directory(environment, "METRICS_LOCATION")
     if metrics is None:
         logging.getLogger("model_metrics").setLevel(logging.WARNING)
     else:
-        _write_to(metrics / "model_metrics.log", "model_metrics", _METRICS_FORMAT)
+        _write_to(metrics / "model_metrics.log", "model_metrics", logging.Formatter(_METRICS_FORMAT))
     logs = _directory(environment, "LOG_LOCATION")
     if logs is not None:
-        _write_to(logs / "ts_log.log", None, _FORMAT)
-        _write_to(logs / "model_log.log", "model_log", _FORMAT)
+        lines = JsonLines() if form == "json" else logging.Formatter(_FORMAT)
+        _write_to(logs / "ts_log.log", None, lines)
+        _write_to(logs / "model_log.log", "model_log", lines)
     return logs
 
 
@@ -42,10 +45,10 @@ def _directory(environment: Mapping[str, str], variable: str) -> Path | None:
     return directory
 
 
-def _write_to(path: Path, name: str | None, form: str) -> None:
+def _write_to(path: Path, name: str | None, form: logging.Formatter) -> None:
     """name: of the logger whose lines go there alone; None: all other lines go there as well."""
     handler = RotatingFileHandler(path, maxBytes=_MOST_BYTES, backupCount=_OLD_FILES, encoding="utf-8")
-    handler.setFormatter(logging.Formatter(form))
+    handler.setFormatter(form)
     logger = logging.getLogger(name)
     logger.addHandler(handler)
     logger.propagate = False

@@ -1,4 +1,4 @@
-"""What Prometheus is shown: TorchServe's metrics under their names, those of handlers, and the server's own.
+"""What Prometheus is shown: the server's own metrics, those of handlers, and TorchServe's under their names if wanted.
 
 The server's own tell where the time of requests goes, by model and version: in the queue, with the worker, in the handler.
 """
@@ -13,6 +13,7 @@ from typing import Any
 from persia._core.inference import Answers, Models, ModelVersion
 
 from .handler_metrics import HandlerMetrics
+from .metrics_settings import MetricsSettings
 from .prometheus_text import Family, Sample, histogram_samples, text_of
 from .system_metrics import SystemMetrics
 
@@ -42,26 +43,32 @@ class Metrics:
         served: Callable[[], Iterable[Served]],
         answers: Answers,
         handlers: HandlerMetrics,
-        of_system: bool,
+        settings: MetricsSettings,
     ) -> None:
-        """of_system: whether the machine is shown as well."""
+        """settings: whether the machine and TorchServe's metrics are shown as well."""
         self._hostname = socket.gethostname()
         self._models = models
         self._served = served
         self._answers = answers
         self._handlers = handlers
-        self._system = SystemMetrics(self._hostname) if of_system else None
+        self._system = SystemMetrics(self._hostname) if settings.of_system else None
+        self._torchserve_names = settings.torchserve_names
         self._lock = threading.Lock()
 
     def text(self, names: Collection[str]) -> str:
         """names: of the metrics that are wanted; empty: all of them."""
         with self._lock:
             served = [(name, version, native, native.figures()) for name, version, native in self._served()]
-            families = [*self._of_answers(), *self._asked(), *self._last_times(served)]
+            families = [self._by_class(), *self._own(served), *self._counts(served), *self._handlers.families()]
             if self._system is not None:
-                families += self._system.families()
-            families += [*self._handlers.families(), *self._own(served), *self._counts(served)]
+                families += self._system.families(self._torchserve_names)
+            if self._torchserve_names:
+                families += [*self._of_answers(), *self._asked(), *self._last_times(served)]
         return text_of(families, names)
+
+    def _by_class(self) -> Family:
+        samples = [Sample({"class": kind.lower()}, count) for kind, count in self._answers.counts().items()]
+        return Family("persia_model_answers_total", "Answers to callers, by the class of their status.", "counter", samples)
 
     def _of_answers(self) -> list[Family]:
         labels = {"Level": "Host", "Hostname": self._hostname}

@@ -9,27 +9,32 @@ from .properties import Properties
 
 __all__ = ["MetricsSettings", "read_metrics"]
 
+# In TorchServe's other mode, its default, nothing is shown.
+_SHOWING_MODES = frozenset(["prometheus", "legacy"])
+
 
 @dataclass(frozen=True)
 class MetricsSettings:
-    """They are shown whatever `metrics_mode` says; files get them where METRICS_LOCATION is set."""
+    """Ours are shown whatever `metrics_mode` says; files get those of handlers where METRICS_LOCATION is set."""
 
     address: str = "127.0.0.1:8082"
     offered: bool = True
     config: Path | None = None  # a metrics.yaml, with the metrics of handlers
     detects: bool = False  # whether those of handlers are shown that no file names
     of_system: bool = True
+    torchserve_names: bool = False  # whether TorchServe's own are shown as well
 
 
 def read_metrics(properties: Properties) -> MetricsSettings:
     """Raises ConfigError."""
     default = MetricsSettings()
     config = properties.text("metrics_config")
-    properties.text("metrics_mode")
+    mode = (properties.text("metrics_mode") or "").lower()
     return MetricsSettings(
         address=properties.address("metrics_address", default.address),
         offered=properties.flag("enable_metrics_api", True),
         config=Path(config) if config else None,
         detects=properties.flag("model_metrics_auto_detect"),
         of_system=not properties.flag("disable_system_metrics"),
+        torchserve_names=mode in _SHOWING_MODES,
     )

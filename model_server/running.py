@@ -59,7 +59,7 @@ class ModelServer:
         self._reactor = Reactor(THREADS)
         self._output = WorkerOutput(handlers)
         self.registry = Registry(models, self._reactor, _defaults(settings, state, self._output))
-        self._metrics = Metrics(models, self.registry.served, answers, handlers, settings.metrics.of_system)
+        self._metrics = Metrics(models, self.registry.served, answers, handlers, settings.metrics)
         self._keeper = Keeper(state, self.registry) if state is not None else None
         keep = self._keeper.keep if self._keeper is not None else lambda: None
         self._management = Management(self.registry, settings.api_enabled, keep)
@@ -132,7 +132,8 @@ def _names_of(settings: Settings) -> frozenset[str] | None:
     metrics = settings.metrics
     if metrics.detects:
         return None
-    return OWN_NAMES if metrics.config is None else OWN_NAMES | read_names(metrics.config)
+    own = OWN_NAMES if metrics.torchserve_names else frozenset[str]()
+    return own if metrics.config is None else own | read_names(metrics.config)
 
 
 def _defaults(settings: Settings, state: StateDirectory | None, output: WorkerOutput) -> ServerDefaults:

@@ -1,4 +1,4 @@
-"""How busy and how full the machine is, under TorchServe's names."""
+"""How busy and how full the machine is, under our names and under TorchServe's."""
 
 from __future__ import annotations
 
@@ -20,12 +20,22 @@ class SystemMetrics:
         self._labels = {"Level": "Host", "Hostname": hostname}
         self._last = _processor_times()
 
-    def families(self) -> list[Family]:
-        memory = _memory()
+    def families(self, torchserve: bool) -> list[Family]:
+        """torchserve: under TorchServe's names and in its units as well."""
+        memory, disk, busy = _memory(), shutil.disk_usage("/"), self._processors()
         total, available = memory["MemTotal"], memory["MemAvailable"]
-        disk = shutil.disk_usage("/")
+        own = (
+            ("persia_host_processors_busy_ratio", "The share of time in which processors worked, of late.", busy),
+            ("persia_host_memory_used_bytes", "Memory that is in use.", total - available),
+            ("persia_host_memory_available_bytes", "Memory that programs can have.", available),
+            ("persia_host_disk_used_bytes", "What the disk of / has.", disk.used),
+            ("persia_host_disk_available_bytes", "What the disk of / has room for.", disk.free),
+        )
+        families = [Family(name, words, "gauge", [Sample({}, value)]) for name, words, value in own]
+        if not torchserve:
+            return families
         figures = (
-            ("CPUUtilization", "Percent", self._processors()),
+            ("CPUUtilization", "Percent", 100 * busy),
             ("MemoryUsed", "Megabytes", (total - available) / _MEGABYTE),
             ("MemoryAvailable", "Megabytes", available / _MEGABYTE),
             ("MemoryUtilization", "Percent", 100 * (total - available) / total),
@@ -33,7 +43,7 @@ class SystemMetrics:
             ("DiskUtilization", "Percent", 100 * disk.used / disk.total),
             ("DiskAvailable", "Gigabytes", disk.free / _GIGABYTE),
         )
-        return [
+        return families + [
             Family(name, f"Torchserve prometheus gauge metric with unit: {unit}", "gauge", [Sample(self._labels, value)])
             for name, unit, value in figures
         ]
@@ -42,7 +52,7 @@ class SystemMetrics:
         """The share of time in which they were at work, since the last look."""
         before, self._last = self._last, _processor_times()
         idle, whole = (now - then for now, then in zip(self._last, before, strict=True))
-        return 100 * (whole - idle) / whole if whole else 0.0
+        return (whole - idle) / whole if whole else 0.0
 
 
 def _processor_times() -> tuple[int, int]:

@@ -23,6 +23,7 @@ from .open_inference.answering import Answering
 from .open_inference.calls import PROTOCOL
 from .open_inference.handlers import ServedHandler
 from .open_inference.metadata import encode_metadata
+from .request_ids import LINE_FORMAT, RequestIds
 from .torchserve_modules import MetricsCacheYamlImpl, ModelLoaderFactory, PredictionException, RequestProcessor, Service
 from .worker_bodies import body_of, decode
 from .worker_messages import AT_ONCE, REFUSAL, Failure, Prediction, Request, is_status, sendable
@@ -31,19 +32,6 @@ from .worker_metrics import MetricLines, WorkerMetrics
 METRICS = os.path.join(os.path.dirname(ts.__file__), "configs", "metrics.yaml")
 
 log = logging.getLogger(__name__)
-
-
-class RequestIds(logging.Filter):
-    """Puts the ids of the requests that are worked on before each line of the log."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.current: list[str] = []
-
-    def filter(self, record: logging.LogRecord) -> bool:
-        """Takes every line."""
-        record.request_ids = f"[{','.join(self.current)}] " if self.current else ""
-        return True
 
 
 class Worker:
@@ -206,7 +194,7 @@ def main(arguments: list[str] | None = None) -> int:
     )
     parser.add_argument("--metrics", type=int, help="the descriptor of a pipe for metrics")
     options = parser.parse_args(arguments)
-    logging.basicConfig(stream=sys.stdout, format="%(request_ids)s%(message)s", level=logging.INFO)
+    logging.basicConfig(stream=sys.stdout, format=LINE_FORMAT, level=logging.INFO)
     with socket.socket(fileno=options.socket) as connection:
         metrics, ids = WorkerMetrics(options.metrics, connection), RequestIds()
         for handler in logging.getLogger().handlers:

@@ -16,6 +16,7 @@ from typing import NamedTuple
 
 from .handler_metrics import HandlerMetrics
 from .metric_updates import Aggregate, MetricKey, line_of, update_of_line
+from .request_ids import ids_and_words
 from .worker_metrics import HANDLER_SECONDS
 
 __all__ = ["Pipes", "WorkerOutput"]
@@ -161,7 +162,10 @@ class WorkerOutput:
         text = line.decode(errors="replace").rstrip()
         update = update_of_line(text)
         if update is None:
-            lines.info("%s: %s", place, text)
+            ids, words = ids_and_words(text)
+            fields = {"model": model, "version": version, "worker": place.rpartition(" ")[2]}
+            said = f"[{','.join(ids)}] {words}" if ids else words
+            lines.info("%s: %s", place, said, extra={"fields": {**fields, "request_ids": ids} if ids else fields})
             return
         aggregate = Aggregate()
         aggregate.add(update.key, update.value)

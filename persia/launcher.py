@@ -21,6 +21,7 @@ COMMANDS = {
     "up": "persia.deployment.command:up",
     "check": "persia.checking.command:check",
     "certificates": "persia.security.certificates_command:certificates",
+    "health": "persia.monitoring.health_command:health",
     "archive": "persia.torchserve.archive.command:archive",
     "compare": "persia.torchserve.archive.compare.command:compare",
     "torchserve": "persia.torchserve.run.command:torchserve",

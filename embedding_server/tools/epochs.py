@@ -110,22 +110,26 @@ def dense_command(directory: Path, versions: tuple[str, ...], why: str) -> None:
 
 @epochs.command("checkpoint")
 @_directory
-@click.argument("checkpoint", type=_DIRECTORY)
+@click.argument("checkpoint")
 @click.option(
     "--dense", "versions", multiple=True, metavar="MODEL=VERSION", help="As `epochs dense`; may be given several times."
 )
 @click.option("--relative", is_flag=True, help="Note the way from DIRECTORY, for servers to which both lie elsewhere.")
 @_why
-def checkpoint_command(directory: Path, checkpoint: Path, versions: tuple[str, ...], relative: bool, why: str) -> None:
+def checkpoint_command(directory: Path, checkpoint: str, versions: tuple[str, ...], relative: bool, why: str) -> None:
     """Commit an epoch in DIRECTORY whose rows are those of CHECKPOINT and of the packets that are newer.
 
-    All files of the checkpoint are read first. Servers take it over while they serve, and those that start load it.
+    CHECKPOINT is a directory, or the URL of a store. All its files are read first. Servers take it over while they serve, and
+    those that start load it.
     """
     with one_line_failures():
-        log = _read(directory)
-        dense = log.history.dense_with(dict(map(_named_version, versions))) if versions else None
+        named = dict(map(_named_version, versions))
         base = committed_checkpoint(checkpoint, directory if relative else None)
-        record = log.commit_after(log.newest, Draft(base=base, dense=dense), "operator", why)
+        record = None
+        while record is None:  # servers that commit packets meanwhile are in nobody's way
+            log = _read(directory)
+            dense = log.history.dense_with(named) if named else None
+            record = log.commit(Draft(base=base, dense=dense), "operator", why)
     click.echo(_line(record))
 
 

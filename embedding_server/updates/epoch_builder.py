@@ -14,7 +14,6 @@ import numpy.typing as npt
 
 from persia import _core
 from persia.errors import CorruptFile, PersiaError
-from persia.formats.checkpoint import open_checkpoint
 from persia.formats.committing import committed_files
 from persia.formats.epoch import CommittedCheckpoint, CommittedPacket
 from persia.formats.epoch_history import Packets
@@ -215,10 +214,10 @@ class EpochBuilder:
         if checkpoint is None:
             layer.add_tombstones(wanted)
         else:
-            if open_checkpoint(checkpoint.directory, *self._options.place) != checkpoint:
-                problem = f"{checkpoint.directory} was written anew after this server loaded it; restart this server"
+            if not checkpoint.is_still(*self._options.place):
+                problem = f"{checkpoint} was written anew after this server loaded it; restart this server"
                 raise StalledError(epoch, None, problem)
-            put_from_checkpoint(layer, wanted, checkpoint.files, checkpoint.ends)
+            put_from_checkpoint(layer, wanted, checkpoint.each_at_hand(checkpoint.files), checkpoint.ends)
         loaded = []
         for packet in sorted((one for one in packets.values() if not self.is_old(one)), key=lambda one: one.key):
             loaded.append(self._load((packet, packet.packet not in added), layer, epoch))
@@ -239,7 +238,7 @@ class EpochBuilder:
         try:
             opened = self._open(epoch, base)
             if opened.identity != base.identity:
-                problem = f"{opened.directory} was written anew after this server loaded it; restart this server"
+                problem = f"{opened.place} was written anew after this server loaded it; restart this server"
                 raise StalledError(epoch, None, problem, base, time.monotonic() - began)
             base = replace(base, checkpoint=opened.checkpoint)
             kept = self._signs_in([one for one in common.values() if packets[one.packet] == one], epoch)
@@ -249,7 +248,7 @@ class EpochBuilder:
         except StalledError:
             raise
         except (PersiaError, OSError, MemoryError) as error:
-            problem = f"{base} in {base.directory}: {str(error) or repr(error)}"
+            problem = f"{base} in {base.place}: {str(error) or repr(error)}"
             raise StalledError(epoch, None, problem, base, time.monotonic() - began) from error
         added = [one for one in packets.values() if common.get(one.packet) != one]
         return base, found, [self._load(step, layer, epoch) for step in self._steps(added, common, base)]

@@ -26,9 +26,11 @@ __all__ = ["InterruptedReading", "put_difference"]
 log = logging.getLogger(__name__)
 
 
+# Of what earlier epochs may take, an eighth is left for what is counted by the page, and not by the row.
+_EIGHTHS = 8
 _WHAT_TO_DO = (
     "the rows that it replaces have to fit into the memory of earlier epochs, so that these stay readable until all servers "
-    "have the new one: give them more with `retained_epochs_share`, or restart this server, which then loads the checkpoint"
+    "have the new one: give them more with `retained_epochs_percent`, or restart this server, which then loads the checkpoint"
 )
 
 
@@ -54,7 +56,8 @@ def put_difference(
     Raises CorruptFile, OSError, MemoryError, TooLarge for more changes than earlier epochs could keep, InterruptedReading.
     """
     began = time.monotonic()
-    diff = _core.CheckpointDiff(table.pin(), table.status().retained_most_bytes, options.capacity)
+    most = table.status().retained_most_bytes * (_EIGHTHS - 1) // _EIGHTHS
+    diff = _core.CheckpointDiff(table.pin(), most, options.capacity)
     for signs in kept:
         diff.keep(signs)
     diff.renew(expiring.signs())
@@ -68,7 +71,9 @@ def put_difference(
             if stopping.is_set():
                 raise InterruptedReading("the server stops")
             of_file = non_finite.finder()
-            diff.load_emb(path, *options.place, rows, of_file)
+            assert checkpoint is not None
+            with checkpoint.at_hand(path) as here:
+                diff.load_emb(here, *options.place, rows, of_file)
             found.append((path, of_file))
         diff.finish(layer)
     except TooLarge as error:

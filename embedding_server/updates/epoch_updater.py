@@ -104,7 +104,7 @@ class EpochUpdater(Follower):
             self._commit()
             self.problems.note("commit", None)
         except OSError as error:
-            self.problems.note("commit", f"packets cannot be committed to {self._log.directory}: {error}")
+            self.problems.note("commit", f"packets cannot be committed to {self._log.records.place()}: {error}")
 
     def _commit(self) -> None:
         history = self._log.history

@@ -19,6 +19,9 @@ RESCAN_SECONDS = 0.2
 # As that of the thread that folds layers, and like it on top of the process's own.
 UPDATE_NICENESS = 10
 
+# A thread that waits for a store which does not answer is not waited for any longer when the server stops.
+STOP_SECONDS = 2.0
+
 # How often packets are looked for that can be deleted.
 PRUNE_SECONDS = 60.0
 
@@ -26,12 +29,16 @@ PRUNE_SECONDS = 60.0
 class UpdateThread:
     """Scans a directory of packets from start() to stop()."""
 
-    def __init__(self, updater: Follower, root: Path) -> None:
-        """It owns the updater from now on, and closes it."""
+    def __init__(self, updater: Follower, root: Path, pause: float = RESCAN_SECONDS, *, watch: bool = True) -> None:
+        """It owns the updater from now on, and closes it.
+
+        pause: seconds between two scans, where nothing is told. watch: whether the system tells of changes below root.
+        """
         self.updater = updater
         self._root = root
         self._wake = threading.Event()
-        self._watch = Watch(root, self._wake)
+        self._pause = pause
+        self._watch = Watch(root, self._wake) if watch else None
         self._thread = threading.Thread(target=self._run, name="updates", daemon=True)
         self._prune_at = 0.0
 
@@ -45,9 +52,11 @@ class UpdateThread:
         self.updater.stopping.set()
         self._wake.set()
         if self._thread.ident is not None:
-            self._thread.join()
-        self._watch.stop()
-        self.updater.close()
+            self._thread.join(None if self._watch is not None else STOP_SECONDS)
+        if self._watch is not None:
+            self._watch.stop()
+        if not self._thread.is_alive():
+            self.updater.close()
 
     def _run(self) -> None:
         with suppress(OSError):  # a sandbox may forbid it
@@ -57,7 +66,8 @@ class UpdateThread:
         problems = self.updater.problems
         while not self.updater.stopping.is_set():
             try:
-                self._watch.ensure()
+                if self._watch is not None:
+                    self._watch.ensure()
                 self.updater.scan()
                 problems.note("scan", None)
                 self._prune()
@@ -65,7 +75,7 @@ class UpdateThread:
                 # Whatever it was, the next packet must not be lost over it.
                 traceback = None if isinstance(error, OSError) else error
                 problems.note("scan", f"scanning {self._root} failed, trying again: {error!r}", traceback)
-            self._wake.wait(RESCAN_SECONDS)
+            self._wake.wait(self._pause)
             self._wake.clear()
 
     def _prune(self) -> None:

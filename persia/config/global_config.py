@@ -26,6 +26,13 @@ def _read_job_type(node: Node) -> str:
     return "Infer"
 
 
+def _read_storage(node: Node) -> str:
+    text = node.text.lower() if isinstance(node, Scalar) else ""
+    if text not in ("ceph", "hdfs"):
+        raise node.error(f"expected `ceph` or `hdfs`, got {describe(node)}: a URL such as s3://bucket/path needs no `storage`")
+    return text
+
+
 class InferConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Where the embedding servers are, and what they load."""
 
@@ -38,7 +45,11 @@ class InferConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
         ),
     ] = ()
     embedding_checkpoint: Annotated[
-        _Path | None, Meta(description="The sparse checkpoint directory that an embedding server loads before it serves.")
+        _Path | None,
+        Meta(
+            description="The sparse checkpoint directory that an embedding server loads before it serves: a path, or the URL "
+            "of a store, such as `s3://bucket/path`."
+        ),
     ] = None
 
 
@@ -54,7 +65,16 @@ class MetricsConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
     """What is measured, and under which name."""
 
     enable_metrics: Annotated[bool, Meta(description="Whether a server offers metrics.")] = False
-    job_name: Annotated[str, Meta(min_length=1, description="The `job` label of every metric.")] = "persia_default_jobname"
+    legacy_names: Annotated[
+        bool,
+        Meta(
+            description="Whether each metric is offered under its earlier names as well, of which some are Persia's, and "
+            "every metric has the label `job`. For dashboards that ask for these."
+        ),
+    ] = False
+    job_name: Annotated[str, Meta(min_length=1, description="The `job` label of every metric, with `legacy_names`.")] = (
+        "persia_default_jobname"
+    )
 
 
 class CommonConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -100,9 +120,40 @@ class EmbeddingParameterServerConfig(msgspec.Struct, frozen=True, kw_only=True, 
     enable_incremental_update: Annotated[
         bool, Meta(description="Whether the server applies packets from `incremental_dir` while it serves.")
     ] = False
-    incremental_dir: Annotated[_Path, Meta(description="The directory to which a trainer writes its update packets.")] = (
-        "/workspace/incremental_dir/"
-    )
+    incremental_dir: Annotated[
+        _Path,
+        Meta(
+            description="The directory to which a trainer writes its update packets: a path, or the URL of a store, such as "
+            "`s3://bucket/path`."
+        ),
+    ] = "/workspace/incremental_dir/"
+    storage: Annotated[
+        Literal["ceph", "hdfs"],
+        Meta(
+            description="What a plain path in `embedding_checkpoint` or `incremental_dir` means: `ceph` a path of a mounted "
+            "file system, of any kind, and `hdfs` a path in the file system that Hadoop's configuration names. A URL says "
+            "itself what it means.",
+            extra={"read": _read_storage},
+        ),
+    ] = "ceph"
+    local_buffer_dir: Annotated[
+        _Path | None,
+        Meta(
+            description="The directory of the local disk in which files of a store lie while they are read; without the key, "
+            "the system's temporary directory. Packets stay there until the store deletes them, with notes of what was "
+            "applied, so a restart does not fetch them again.",
+        ),
+    ] = None
+    storage_poll_ms: Annotated[
+        int,
+        Meta(
+            ge=50,
+            le=600_000,
+            description="How long a server waits between two looks for new packets in a store. A look is one request for each "
+            "training shard, and one more with `enable_epochs`.",
+            extra={"unit": "ms"},
+        ),
+    ] = 500
     enable_epochs: Annotated[
         bool,
         Meta(
@@ -117,19 +168,20 @@ class EmbeddingParameterServerConfig(msgspec.Struct, frozen=True, kw_only=True, 
             le=1000,
             description="How many epochs before the current one a server keeps readable, so that it and slower servers have "
             "one in common. Epochs of the last three seconds are kept as well. What they need beyond the current rows is at "
-            "most `retained_epochs_share` of the table's memory, or 64 MiB.",
+            "most `retained_epochs_percent` of the table's memory, or 64 MiB.",
         ),
     ] = 8
-    retained_epochs_share: Annotated[
-        float,
+    retained_epochs_percent: Annotated[
+        int,
         Meta(
-            ge=0.0,
-            le=2.0,
-            description="Which part of the table's memory earlier epochs may take, if that is more than 64 MiB. Beyond it the "
-            "oldest go early, and an epoch with a new checkpoint that differs in more is not built. 1.0 is enough for one in "
+            ge=1,
+            le=400,
+            description="How much of the table's memory earlier epochs may take, if that is more than 64 MiB. Beyond it the "
+            "oldest go early, and an epoch with a new checkpoint that differs in more is not built. 200 is enough for one in "
             "which each row is another one.",
+            extra={"unit": "%"},
         ),
-    ] = 0.1
+    ] = 10
     incremental_prune_before_checkpoint: Annotated[
         bool,
         Meta(

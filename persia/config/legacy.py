@@ -47,8 +47,6 @@ GLOBAL_IGNORED = {
     f"{_SERVER}.embedding_recycle_pool_capacity": "only a trainer creates rows one by one",
     f"{_SERVER}.incremental_buffer_size": "only a trainer writes packets, with the `buffer_size` of its `IncrementalDumper`",
     f"{_SERVER}.incremental_channel_capacity": "only a trainer writes packets",
-    f"{_SERVER}.storage": "paths are read as they stand, from a mounted file system",
-    f"{_SERVER}.local_buffer_dir": "paths are read as they stand, from a mounted file system",
     f"{_WORKER}.forward_buffer_size": "only training keeps batches between two steps",
     f"{_WORKER}.buffered_data_expired_sec": "only training keeps batches between two steps",
 }

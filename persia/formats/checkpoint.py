@@ -6,21 +6,34 @@ Loading, inspecting and resharding open a checkpoint here, so that none of them 
 from __future__ import annotations
 
 import stat
-from dataclasses import dataclass
+import tempfile
+from collections.abc import Iterable, Iterator
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from persia.errors import CorruptFile
+from persia.storage import Place, Requests
+from persia.storage.tree import Tree
 
 from .bounds import Bounds, bound_of_shard
 from .layout import CHECKPOINT_MARKER, EMB, ENDS, SHARD_LIKE, emb_files, shard_directory
 from .marker import Marker, read_marker
 
-__all__ = ["Checkpoint", "Survey", "marker_of", "open_checkpoint", "survey_checkpoint"]
+__all__ = [
+    "Checkpoint",
+    "Survey",
+    "marker_of",
+    "open_checkpoint",
+    "open_checkpoint_at",
+    "survey_checkpoint",
+    "tree_of_checkpoint",
+]
 
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """A complete checkpoint. `files` are those that one server needs."""
+    """A complete checkpoint. `files` are those that one server needs; of a checkpoint in a store, only their ends are there."""
 
     directory: Path
     marker: Marker
@@ -28,6 +41,27 @@ class Checkpoint:
     ends: tuple[Path, ...]  # beside some of them: when rows end
     bounds: Bounds  # which packets it has
     stamps: tuple[tuple[int, ...], ...]  # of the files: another one is another file
+    tree: Tree | None = field(default=None, compare=False)  # of which `directory` is the skeleton; None: it is the directory
+
+    def __str__(self) -> str:
+        """Where it lies, for people."""
+        return str(self.directory) if self.tree is None else self.tree.store.url
+
+    def at_hand(self, path: Path) -> AbstractContextManager[Path]:
+        """One of its files, to be read whole as long as the block lasts. Raises OSError."""
+        return nullcontext(path) if self.tree is None else self.tree.fetched(path)
+
+    def each_at_hand(self, paths: Iterable[Path]) -> Iterator[Path]:
+        """Some of its files, one after the other; each is there until the next one is asked for."""
+        for path in paths:
+            with self.at_hand(path) as here:
+                yield here
+
+    def is_still(self, shard_index: int | None = None, shard_count: int = 0) -> bool:
+        """Whether it is what would be opened now, by the same server. Raises CorruptFile, OSError."""
+        if self.tree is not None:
+            return self.tree.is_unchanged()
+        return open_checkpoint(self.directory, shard_index, shard_count) == self
 
 
 @dataclass(frozen=True)
@@ -48,6 +82,39 @@ def open_checkpoint(directory: Path, shard_index: int | None = None, shard_count
     if survey.checkpoint is None:
         raise survey.faults[0]
     return survey.checkpoint
+
+
+def open_checkpoint_at(
+    place: Place | Path,
+    buffer: Path | None = None,
+    requests: Requests | None = None,
+    shard_index: int | None = None,
+    shard_count: int = 0,
+    workers: int = 4,
+) -> Checkpoint:
+    """As open_checkpoint(), also of one in a store: there whatever is wrong is named by its URL.
+
+    Args:
+        place: the checkpoint's directory.
+        buffer: in which directory of the local disk files of a store lie while they are read; None: the system's temporary one.
+        requests: counts what a store is asked.
+        shard_index: as for open_checkpoint().
+        shard_count: as for open_checkpoint().
+        workers: how many files are fetched at a time.
+    """
+    path = place if isinstance(place, Path) else place.path
+    if path is not None:
+        return open_checkpoint(path, shard_index, shard_count)
+    assert isinstance(place, Place)
+    tree = tree_of_checkpoint(place, buffer, requests, workers)
+    with tree.by_url():
+        return replace(open_checkpoint(tree.root, shard_index, shard_count), tree=tree)
+
+
+def tree_of_checkpoint(place: Place, buffer: Path | None = None, requests: Requests | None = None, workers: int = 4) -> Tree:
+    """The skeleton of a checkpoint in a store; only files of rows are not fetched. Raises InvalidInput, OSError."""
+    store = place.open(requests)
+    return Tree(store, buffer or Path(tempfile.gettempdir()), lambda name: not name.endswith(EMB), workers)
 
 
 def survey_checkpoint(directory: Path, shard_index: int | None = None, shard_count: int = 0) -> Survey:

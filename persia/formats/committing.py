@@ -9,8 +9,9 @@ from pathlib import Path
 from persia._core import summarize_emb
 from persia.checkpoint_id import checkpoint_name
 from persia.errors import CorruptFile, InvalidInput
+from persia.storage import Place, place_of
 
-from .checkpoint import open_checkpoint
+from .checkpoint import open_checkpoint_at
 from .epoch import CommittedCheckpoint, CommittedFile, CommittedPacket
 from .identity import identify
 from .layout import PACKET_LIKE, PACKET_MARKER, SHARD_LIKE
@@ -43,28 +44,39 @@ def committed_packet(directory: Path) -> CommittedPacket:
     return CommittedPacket(f"{shard}/{directory.name}", info.unix_seconds, committed)
 
 
-def committed_checkpoint(directory: Path, relative_to: Path | None = None) -> CommittedCheckpoint:
-    """A checkpoint, for a record.
+def committed_checkpoint(where: str | Path, relative_to: Path | None = None) -> CommittedCheckpoint:
+    """A checkpoint in a directory or at a URL, for a record.
 
-    relative_to: the `incremental_dir`, for servers to which both lie elsewhere; None: the record has the absolute path, without
-    links, for a link may lead to another checkpoint tomorrow.
+    relative_to: the `incremental_dir`, for servers to which both directories lie elsewhere; None: the record has the absolute
+    path, without links, for a link may lead to another checkpoint tomorrow.
 
     Raises:
         CorruptFile: it is not complete, broken, or changes meanwhile.
+        InvalidInput: the URL is of no store that is known.
         OSError: it cannot be read.
     """
-    directory = directory.resolve()
-    checkpoint = open_checkpoint(directory)
+    place = place_of(where)
+    if place.path is not None:
+        directory = place.path.resolve()
+        place = Place(str(directory), directory)
+    checkpoint = open_checkpoint_at(place)
     identity = identify(checkpoint, _WORKERS)
+
+    def check(path: Path) -> None:
+        with checkpoint.at_hand(path) as here:
+            summarize_emb(here)
+
     with ThreadPoolExecutor(_WORKERS, thread_name_prefix="check") as pool:
-        for _summary in pool.map(summarize_emb, checkpoint.files):
+        for _checked in pool.map(check, checkpoint.files):
             pass
     for path in checkpoint.ends:
         read_sign_file(path)
-    if open_checkpoint(directory) != checkpoint or identify(checkpoint, _WORKERS) != identity:
-        raise CorruptFile(str(directory), "a checkpoint that stays as it is", "one that changed while it was read", 0)
-    place = str(directory) if relative_to is None else os.path.relpath(directory, relative_to.resolve())
-    return CommittedCheckpoint(place, checkpoint_name(identity), checkpoint.marker.seconds, checkpoint.bounds.by_shard)
+    if not checkpoint.is_still() or (checkpoint.tree is None and identify(checkpoint, _WORKERS) != identity):
+        raise CorruptFile(place.text, "a checkpoint that stays as it is", "one that changed while it was read", 0)
+    text = place.text
+    if place.path is not None and relative_to is not None:
+        text = os.path.relpath(place.path, relative_to.resolve())
+    return CommittedCheckpoint(text, checkpoint_name(identity), checkpoint.marker.seconds, checkpoint.bounds.by_shard)
 
 
 def committed_files(directory: Path, names: list[str], manifest: Manifest | None) -> tuple[CommittedFile, ...]:

@@ -15,6 +15,7 @@ import msgspec
 from msgspec import Meta
 
 from persia.errors import CorruptFile
+from persia.storage import Place, place_of
 
 from .bounds import Bounds
 from .marker import MAX_NUMBER
@@ -76,8 +77,8 @@ class CommittedPacket(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 class CommittedCheckpoint(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """A checkpoint as it was when it was committed.
 
-    `checkpoint`: its directory, absolute or from `incremental_dir` on. `id`: its identity in hex digits. `unix_seconds`: the
-    time in its marker. `bounds`: up to which second it has the packets of each training shard.
+    `checkpoint`: its directory, absolute or from `incremental_dir` on, or its URL. `id`: its identity in hex digits.
+    `unix_seconds`: the time in its marker. `bounds`: up to which second it has the packets of each training shard.
     """
 
     checkpoint: _Place
@@ -94,8 +95,11 @@ class CommittedCheckpoint(msgspec.Struct, frozen=True, forbid_unknown_fields=Tru
         """Which packets it has."""
         return Bounds.of(list(self.bounds))
 
-    def directory(self, incremental_dir: Path) -> Path:
-        return incremental_dir / self.checkpoint
+    def place(self, incremental_dir: Path) -> Place:
+        """Raises InvalidInput for a URL of a kind that is not known."""
+        if "://" in self.checkpoint:
+            return place_of(self.checkpoint)
+        return place_of(incremental_dir / self.checkpoint)
 
 
 class Draft(msgspec.Struct, frozen=True, kw_only=True):
@@ -141,7 +145,7 @@ def checksum(record: bytes) -> str:
     return f"{zlib.crc32(record):08x}"
 
 
-def parse_record(path: Path, data: bytes, epoch: int, parent_crc32: str) -> EpochRecord:
+def parse_record(path: Path | str, data: bytes, epoch: int, parent_crc32: str) -> EpochRecord:
     """The record in the file `path`, which has these bytes and has to be that of `epoch` after that parent.
 
     Raises:

@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-import os
 import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Literal
 
 from persia.errors import CorruptFile, Superseded
-from persia.system.durable import is_temporary, sync_directory, write_new_file
 
 from .epoch import NO_PARENT, Draft, EpochRecord, checksum, parse_record
 from .epoch_history import EpochHistory
-from .layout import EPOCHS, epoch_of_record, record_path
+from .layout import EPOCHS, epoch_of_record
+from .record_files import RecordFiles
 
 __all__ = ["EpochLog"]
 
@@ -24,9 +23,12 @@ _WHO = {"server": "a server", "trainer": "a trainer", "operator": "an operator"}
 class EpochLog:
     """For one thread of any number of processes."""
 
-    def __init__(self, incremental_dir: Path, clock: Callable[[], float] = time.time) -> None:
-        """clock: seconds since 1970, for people who read the log."""
+    def __init__(
+        self, incremental_dir: Path, clock: Callable[[], float] = time.time, records: RecordFiles | None = None
+    ) -> None:
+        """clock: seconds since 1970, for people who read the log. records: those of a store; None: below incremental_dir."""
         self.directory = incremental_dir / EPOCHS
+        self.records = records or RecordFiles(incremental_dir)
         self.history = EpochHistory()
         self._clock = clock
         self._crc32 = NO_PARENT  # of the newest record
@@ -51,10 +53,6 @@ class EpochLog:
 
     def commit(self, draft: Draft, by: Author, why: str = "") -> EpochRecord | None:
         """Puts the next record; None: somebody else has put it, and read() takes it over. Raises OSError."""
-        epochs = self.directory
-        if not self.newest and not epochs.exists():
-            epochs.mkdir(exist_ok=True)
-            sync_directory(epochs.parent)
         record = EpochRecord(
             format=1,
             epoch=self.newest + 1,
@@ -70,9 +68,9 @@ class EpochLog:
             why=why,
         )
         data = record.to_bytes()
-        path = record_path(epochs, record.epoch)
+        path = self.records.place(record.epoch)
         parse_record(path, data, record.epoch, self._crc32)  # what nobody could read is never written
-        if not write_new_file(path, data):
+        if not self.records.create(record.epoch, data):
             return None
         self._take(record, data)
         return record
@@ -87,25 +85,19 @@ class EpochLog:
             f"epoch {one.epoch}, which {_WHO[one.by]} has committed" + f" ({one.why})" * bool(one.why) for one in last
         )
         raise Superseded(
-            f"expected epoch {parent} to be the newest one, got {got or 'an empty log'}: read the log in {self.directory}, and "
-            "commit what belongs on top of that"
+            f"expected epoch {parent} to be the newest one, got {got or 'an empty log'}: read the log in "
+            f"{self.records.place()}, and commit what belongs on top of that"
         )
 
     def foreign_files(self) -> list[str]:
         """The names of files that are no records. Raises OSError."""
-        try:
-            names = os.listdir(self.directory)
-        except FileNotFoundError:
-            return []
-        return sorted(name for name in names if epoch_of_record(name) is None and not is_temporary(name))
+        return sorted(name for name in self.records.names() if epoch_of_record(name) is None)
 
     def _read_next(self) -> bool:
-        path = record_path(self.directory, self.newest + 1)
-        try:
-            data = path.read_bytes()
-        except FileNotFoundError:
+        data = self.records.read(self.newest + 1)
+        if data is None:
             return False
-        self._take(parse_record(path, data, self.newest + 1, self._crc32), data)
+        self._take(parse_record(self.records.place(self.newest + 1), data, self.newest + 1, self._crc32), data)
         return True
 
     def _take(self, record: EpochRecord, data: bytes) -> None:
@@ -113,14 +105,13 @@ class EpochLog:
         self._crc32 = checksum(data)
 
     def _look_for_gaps(self) -> None:
-        try:
-            names = os.listdir(self.directory)
-        except FileNotFoundError:
-            return
+        names = self.records.names()
         last = max((epoch for name in names if (epoch := epoch_of_record(name)) is not None), default=0)
         while self.newest < last:
             if not self._read_next():  # else it came after the look at its place
-                path = record_path(self.directory, self.newest + 1)
                 raise CorruptFile(
-                    str(path), "a record, as there is one of a later epoch", f"no file before that of epoch {last}", 0
+                    self.records.place(self.newest + 1),
+                    "a record, as there is one of a later epoch",
+                    f"no file before that of epoch {last}",
+                    0,
                 )

@@ -1,11 +1,10 @@
-"""What all Prometheus metrics of ours share: a prefix for their names, aliases without it, and the figures of each feature."""
+"""What the Prometheus metrics of our servers share: histograms, statuses, checkpoints, and the figures of each feature."""
 
 from __future__ import annotations
 
 import itertools
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
-from prometheus_client import CollectorRegistry
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
@@ -14,19 +13,7 @@ from persia.checkpoint_id import checkpoint_name
 from persia.feature_lookup import UNKNOWN, CoreTotals, FeatureLookup, feature_label
 from persia.rpc.status import CODE_NAMES
 
-__all__ = ["PREFIX", "FeatureMetrics", "buckets_of", "checkpoint_metrics", "errors_of", "with_prefix"]
-
-PREFIX = "persia_"
-
-
-def with_prefix(registry: CollectorRegistry) -> CollectorRegistry:
-    """One that gives each metric of the other under its name with the prefix, and under the name without it as an alias.
-
-    A metric whose name has the prefix already is new, and has no alias.
-    """
-    prefixed = CollectorRegistry()
-    prefixed.register(_Prefixed(registry))
-    return prefixed
+__all__ = ["FeatureMetrics", "buckets_of", "checkpoint_metrics", "errors_of"]
 
 
 def buckets_of(bounds: Sequence[float], totals: _core.net.HistogramTotals) -> list[tuple[str, float]]:
@@ -40,27 +27,6 @@ def errors_of(by_code: Sequence[int]) -> Iterator[tuple[str, int]]:
     for name, count in zip(CODE_NAMES[1:], by_code[1:], strict=True):
         if count:
             yield name, count
-
-
-class _Prefixed(Collector):
-    def __init__(self, registry: CollectorRegistry) -> None:
-        self._registry = registry
-
-    def describe(self) -> Iterable[Metric]:
-        return []  # collecting may need what is not there yet
-
-    def collect(self) -> Iterable[Metric]:
-        aliases = []
-        for metric in self._registry.collect():
-            if metric.name.startswith(PREFIX):
-                yield metric
-                continue
-            main = Metric(PREFIX + metric.name, metric.documentation, metric.type)
-            main.samples = [sample._replace(name=PREFIX + sample.name) for sample in metric.samples]
-            yield main
-            metric.documentation = f"Another name of {main.name}."
-            aliases.append(metric)
-        yield from aliases
 
 
 class FeatureMetrics(Collector):

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
+from persia.cli.log_lines import FORMATS, log_to_stderr
 from persia.config.listening import check_listen
 from persia.config.security import SecurityConfig
 from persia.errors import Unavailable
@@ -21,7 +22,7 @@ from persia.system.process import keep_freed_memory
 if TYPE_CHECKING:
     from prometheus_client import CollectorRegistry
 
-__all__ = ["DRAIN_SECONDS", "Listeners", "server_options", "set_up"]
+__all__ = ["DRAIN_SECONDS", "Listeners", "log_format_option", "server_options", "set_up"]
 
 # How long calls that run may go on after the first signal.
 DRAIN_SECONDS = 10.0
@@ -32,6 +33,15 @@ _SWITCH_SECONDS = 0.0005
 _Port = click.IntRange(0, 65_535)
 _Command = TypeVar("_Command", bound=Callable[..., Any])
 
+log_format_option = click.option(
+    "--log-format",
+    default="text",
+    envvar="LOG_FORMAT",
+    show_envvar=True,
+    type=click.Choice(FORMATS),
+    help="Lines for people, or an object of JSON in each.",
+)
+
 _OPTIONS = (
     click.option("--host", default="127.0.0.1", help="The address to listen on; 0.0.0.0 for all."),
     click.option("--listen", multiple=True, help="One more place to listen at: HOST:PORT, or unix:/path. May be repeated."),
@@ -41,11 +51,12 @@ _OPTIONS = (
     click.option(
         "--log-level", default="info", envvar="LOG_LEVEL", type=click.Choice(["debug", "info", "warning", "error"], False)
     ),
+    log_format_option,
 )
 
 
 def server_options(port: int) -> Callable[[_Command], _Command]:
-    """--port with that default, --host, --listen, --metrics-port, --global-config, --embedding-config, --log-level."""
+    """--port with that default, --host, --listen, --metrics-port, both configs, --log-level, --log-format."""
 
     def decorate(command: _Command) -> _Command:
         for option in reversed(_OPTIONS):
@@ -55,9 +66,9 @@ def server_options(port: int) -> Callable[[_Command], _Command]:
     return decorate
 
 
-def set_up(log: logging.Logger, level: str) -> None:
+def set_up(log: logging.Logger, level: str, form: str = "text") -> None:
     """Logging and warnings to stderr, how threads take turns, and how much freed memory is kept."""
-    logging.basicConfig(level=level.upper(), format="%(asctime)s %(levelname)s %(name)s: %(message)s", stream=sys.stderr)
+    log_to_stderr(level, form)
     # Without the place in our code and its source: the message names the place in the file.
     warnings.showwarning = lambda message, *_: log.warning("%s", message)
     sys.setswitchinterval(_SWITCH_SECONDS)

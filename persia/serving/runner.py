@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, NoReturn, Protocol
 
@@ -15,6 +16,8 @@ from persia.system.signals import StopSignal
 
 if TYPE_CHECKING:
     from prometheus_client import CollectorRegistry
+
+    from persia.serving.old_metric_names import OldName
 
 __all__ = ["RunningServer", "ServerArguments", "Service", "Startup"]
 
@@ -30,6 +33,7 @@ class ServerArguments:
     global_config: str | None
     embedding_config: str | None
     log_level: str
+    log_format: str
 
 
 class Service(Protocol):
@@ -46,7 +50,7 @@ class Startup:
 
     def __init__(self, program: str, log: logging.Logger, arguments: ServerArguments) -> None:
         self._program, self._log, self._arguments = program, log, arguments
-        set_up(log, arguments.log_level)
+        set_up(log, arguments.log_level, arguments.log_format)
         self.config, self.embedding_config = self._read_configs()
 
     def _read_configs(self) -> tuple[GlobalConfig, EmbeddingConfig]:
@@ -62,6 +66,15 @@ class Startup:
     @property
     def wants_metrics(self) -> bool:
         return self.config.common_config.metrics_config.enable_metrics or self._arguments.metrics_port is not None
+
+    def with_old_names(self, registry: CollectorRegistry, old_names: Mapping[str, OldName]) -> CollectorRegistry:
+        """The metrics as the config wants them: with their earlier names as well, or as they are."""
+        config = self.config.common_config.metrics_config
+        if not config.legacy_names:
+            return registry
+        from persia.serving.old_metric_names import with_old_names  # Prometheus takes its time
+
+        return with_old_names(registry, config.job_name, old_names)
 
     def listen(self, name: str, registry: CollectorRegistry | None = None, workers: int = 0) -> RunningServer:
         """Takes the places where the service of that full name is going to answer, and where its metrics are fetched."""

@@ -18,13 +18,13 @@ _OWNER = ".owner.lock"  # which is locked for as long as the process lives
 class ScratchDirectory:
     """`path`: of this process alone. What killed processes of this user have left under the same prefix is removed first."""
 
-    def __init__(self, prefix: str) -> None:
-        """Raises OSError."""
-        parent = Path(tempfile.gettempdir())
+    def __init__(self, prefix: str, parent: Path | None = None) -> None:
+        """parent: in which it is made, instead of the system's temporary one. Raises OSError."""
+        parent = parent or Path(tempfile.gettempdir())
         for left in parent.glob(f"{prefix}*"):
             _remove_left(left)
         # It has its name only when its lock is held: nobody takes it for one that was left.
-        new = Path(tempfile.mkdtemp(prefix=f".new-{prefix}"))
+        new = Path(tempfile.mkdtemp(prefix=f".new-{prefix}", dir=parent))
         lock = lock_file(new / _OWNER)
         assert lock is not None  # nobody else knows of it
         self.path = new.rename(parent / new.name.removeprefix(".new-"))

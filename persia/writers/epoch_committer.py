@@ -47,9 +47,9 @@ class EpochCommitter:
         this epoch on, answers of such a model are of that version. For a version of None any will do; models that are not
         named stay as they are.
 
-        checkpoint: the directory of a complete checkpoint, of which all files are read before it is committed. From this epoch
-        on the rows are those of this checkpoint, and of the packets that are newer than it. It has to stay where it is until
-        the log names another one.
+        checkpoint: the directory of a complete checkpoint, or its URL in a store. All its files are read before it is
+        committed. From this epoch on the rows are those of this checkpoint, and of the packets that are newer than it. It has
+        to stay where it is until the log names another one.
 
         Raises:
             Superseded: somebody else has committed since. Nothing was committed; see refresh().
@@ -57,7 +57,7 @@ class EpochCommitter:
             OSError: the disk refuses. Whether the epoch was committed, refresh() tells.
         """
         add = tuple(committed_packet(Path(packet)) for packet in packets)
-        base = None if checkpoint is None else committed_checkpoint(Path(checkpoint))
+        base = None if checkpoint is None else committed_checkpoint(os.fspath(checkpoint))
         return self._commit(
             Draft(add=add, base=base, dense=None if dense is None else self._log.history.dense_with(dense)),
         )

@@ -48,7 +48,7 @@ def test_fault_24_missing_rows_and_rows_of_another_dim(tmp_path: Path) -> None:
         assert (response.absent, response.wrong_dim) == (20, 10)
         assert not rows.any()
         metrics = metrics_of(server)
-        assert (metrics["index_miss_count"], metrics["lookup_wrong_dim_total"], metrics["lookup_ids_total"]) == (40, 10, 60)
+        assert [metrics[f"persia_lookup_{what}_total"] for what in ("absent", "wrong_dim", "ids")] == [40, 10, 60]
         assert server.log()[len(said) :].count("\n") <= 1  # "serving", if it had not been said yet
 
 
@@ -86,8 +86,8 @@ def test_fault_26_empty_requests(tmp_path: Path) -> None:
             response = server.stub.Lookup(request, timeout=PATIENCE)
             assert (response.numbers, response.absent, response.wrong_dim) == (b"", 0, 0)
         metrics = metrics_of(server)
-        assert metrics["lookups_total"] == 2
-        assert metrics["index_miss_ratio"] == 0
+        assert metrics["persia_lookups_total"] == 2
+        assert metrics["persia_lookup_absent_ratio"] == 0
         assert not any(math.isnan(value) for value in metrics.values())
 
 

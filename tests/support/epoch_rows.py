@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from contextlib import suppress
 from dataclasses import dataclass
+from datetime import datetime, timezone
 from pathlib import Path
 
 import numpy as np
@@ -23,6 +24,7 @@ from persia.formats.epoch_log import EpochLog
 from persia.formats.layout import PACKET_MARKER
 from persia.formats.sign_files import write_sign_file
 from persia.signs import signs_of
+from persia.writers import write_checkpoint
 
 IDS = 256
 DIM = 4
@@ -64,6 +66,7 @@ class EpochTrainer:
     def __init__(self, root: Path) -> None:
         self.root = root
         self.files: dict[str, dict[str, _File]] = {}  # of each packet, by its name in records
+        self.checkpoints: dict[str, float] = {}  # the number of all rows of each, by its directory
         self._newest = 0
         self._count = 0  # of files
 
@@ -90,6 +93,15 @@ class EpochTrainer:
         draft.parent.mkdir(exist_ok=True)
         self._write(draft, directory, places)
         draft.rename(directory / name)
+
+    def dump(self, directory: Path, shards: int) -> Path:
+        """A checkpoint that is newer than all packets, with one number in all rows; returns its directory."""
+        self._count += 1
+        when = datetime.fromtimestamp(_START + self._newest + _SECONDS_BETWEEN // 2, timezone.utc)
+        rows = np.full((IDS, DIM), 1.0 + self._count, np.float32)
+        write_checkpoint(directory, [(SIGNS, rows)], shards=shards, files_per_shard=2, datetime=when)
+        self.checkpoints[str(directory.resolve())] = 1.0 + self._count
+        return directory
 
     def value_of(self, directory: Path) -> float:
         """That of the rows in the packet's first file."""
@@ -145,13 +157,22 @@ class EpochOracle:
         return found
 
     def records(self) -> list[EpochRecord]:
+        return self.history.records
+
+    @property
+    def history(self) -> EpochHistory:
+        """What the log says by now."""
         read_sound(self._log)
-        return self._log.history.records
+        return self._log.history
 
     def _values(self, epoch: int) -> npt.NDArray[np.float16]:
         self._read(epoch)
-        values = np.full(IDS, CHECKPOINT_VALUE, np.float16)
+        base = self._log.history.base_at(epoch)
+        value = CHECKPOINT_VALUE if base is None else self._trainer.checkpoints[base.checkpoint]
+        values = np.full(IDS, value, np.float16)
         for packet in sorted(self._log.history.packets_at(epoch).values(), key=lambda packet: packet.key):
+            if base is not None and base.has.has(packet.shard, packet.unix_seconds):
+                continue
             files = self._trainer.files[packet.packet]
             for name in sorted((file.name for file in packet.files), key=lambda name: (name.endswith(".del"), name)):
                 values[files[name].places] = files[name].value

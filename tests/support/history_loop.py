@@ -98,7 +98,8 @@ class Round:
         history_of.read()
         for epoch in self._rng.sample(sorted(epochs), max(1, round(REPLAYED * len(epochs)))):
             server = EpochFollower(deployment.packets, name="replay.jsonl", checkpoint=deployment.checkpoint)
-            server.updater._builder.build(1, history_of.history.packets_at(epoch))
+            history = history_of.history
+            server.updater._builder.build(1, history.packets_at(epoch), history.base_at(epoch))
             rows = server.table.pin().rows(SIGNS[ALL], DIM)[0]
             if rows.astype(np.float16).tobytes() != oracle.answer(epoch):
                 self.unexcused.append(f"epoch {epoch} is another one when it is read again from the files")

@@ -59,7 +59,7 @@ class Middleware(ServerProcess[pb.MiddlewareStatusResponse]):
         url = re.search(r"metrics on (\S+)\n", self.log())
         assert url is not None
         with urllib.request.urlopen(url[1], timeout=PATIENCE) as response:
-            count = re.search(r"^lookup_total_time_cost_sec_count{.*} (\d+)", response.read().decode(), re.MULTILINE)
+            count = re.search(r"^persia_forward_seconds_count (\d+)", response.read().decode(), re.MULTILINE)
         assert count is not None
         return int(count[1])
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -126,7 +127,7 @@ class ModelServerRun:
                 lambda: "Model server started." in self.log() or self.process.poll() is not None, "the model server starts"
             )
             assert self.process.poll() is None, self.log()
-            self.places = {line.split()[-4]: line.split()[-1] for line in self.log().splitlines() if " listens at " in line}
+            self.places = dict(re.findall(r'(\w+) listens at ([^\s"]+)', self.log()))
             self._channels = [open_channel(self.places["grpc_inference"]), open_channel(self.places["grpc_management"])]
         except BaseException:
             self.process.kill()

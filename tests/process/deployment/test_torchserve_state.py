@@ -128,7 +128,7 @@ def assert_scraped(up: Up, targets: list[dict[str, Any]]) -> None:
         {"process": "embedding-server-0", "service": "embedding-server", "shard": "0", "replica": "0"},
         {"process": "middleware", "service": "middleware"},
     ]
-    for entry, metric in zip(targets, ("lookup_seconds", "lookup_total_time_cost_sec"), strict=True):
+    for entry, metric in zip(targets, ("persia_lookup_seconds", "persia_forward_seconds"), strict=True):
         (address,) = entry["targets"]
         assert f"metrics on port {address.rpartition(':')[2]}\n" in up.log.read_text()
         with urllib.request.urlopen(f"http://{address}/metrics", timeout=PATIENCE) as response:

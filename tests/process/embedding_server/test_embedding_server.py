@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 import signal
 import socket
@@ -95,10 +96,12 @@ def test_lookups_that_are_refused_are_counted(tmp_path: Path) -> None:
                 server.stub.Lookup(request)
         server.stub.Lookup(pb.LookupRequest())
         counted = {
-            code: value for code, value in server.metrics(r'lookup_errors_total\{code="(\w+)",[^}]*\} (\S+)') if float(value)
+            code: value
+            for code, value in server.metrics(r'persia_lookup_errors_total\{code="(\w+)",[^}]*\} (\S+)')
+            if float(value)
         }
         assert counted == {"INVALID_ARGUMENT": "2.0", "RESOURCE_EXHAUSTED": "1.0"}
-        assert [value for _, value in server.metrics(r"(lookups_total)\{[^}]*\} (\S+)")] == ["1.0"]
+        assert [value for _, value in server.metrics(r"(persia_lookups_total)\{[^}]*\} (\S+)")] == ["1.0"]
 
 
 @pytest.fixture
@@ -141,16 +144,16 @@ def test_lookups_are_counted_those_that_fail_too(two_rows: EmbeddingServer) -> N
         with pytest.raises(grpc.RpcError, match="expected an answer kind of 0 to 2, got 7"):
             two_rows.stub.Lookup(request_of((0, 7, DIM, 1, 1, 0), signs=[2]))
     figures = dict(two_rows.metrics(r"(\w+)\{[^}]*\} (\S+)"))
-    counted = ("lookups_total", "lookup_ids_total", "index_miss_count", "lookup_wrong_dim_total", "lookup_seconds_count")
-    assert {name: float(figures[name]) for name in counted} == {
+    counted = ("lookups_total", "lookup_ids_total", "lookup_absent_total", "lookup_wrong_dim_total", "lookup_seconds_count")
+    assert {name: float(figures[f"persia_{name}"]) for name in counted} == {
         "lookups_total": 3,
         "lookup_ids_total": 12,
-        "index_miss_count": 3,
+        "lookup_absent_total": 3,
         "lookup_wrong_dim_total": 3,
         "lookup_seconds_count": 6,
     }
-    assert 0 < float(figures["lookup_seconds_sum"]) < PATIENCE
-    buckets = [float(count) for _, count in two_rows.metrics(r'lookup_seconds_bucket\{.*le="([^"]+)".*\} (\S+)')]
+    assert 0 < float(figures["persia_lookup_seconds_sum"]) < PATIENCE
+    buckets = [float(count) for _, count in two_rows.metrics(r'persia_lookup_seconds_bucket\{.*le="([^"]+)".*\} (\S+)')]
     assert buckets == sorted(buckets) and buckets[-1] == 6
 
 
@@ -246,6 +249,18 @@ def test_a_mistake_on_the_command_line_is_one_clear_line(tmp_path: Path) -> None
     assert "nowhere.yml" in line
 
 
+def test_the_log_may_be_json(tmp_path: Path) -> None:
+    with EmbeddingServer(tmp_path, CONFIG, arguments=["--log-format", "json"]) as server:
+        address = server.wait_ready().address
+        wait_until(lambda: "serving version" in server.log(), "it serves")
+        assert server.terminate() == 0
+        lines = [json.loads(line) for line in server.log().splitlines()]
+    assert {line["level"] for line in lines} == {"INFO", "WARNING"}  # the table is empty
+    said = {line["message"]: line["logger"] for line in lines}
+    assert said[f"listening on {address} as shard 0 of 1"] == "embedding_server"
+    assert "stopping: up to 10 s for calls that run" in said
+
+
 def test_what_would_only_show_in_scores_is_a_warning(tmp_path: Path) -> None:
     with EmbeddingServer(tmp_path, CONFIG) as server:
         config = tmp_path / "global_0.yml"
@@ -264,12 +279,15 @@ def test_metrics_tell_lookups_misses_and_packets(tmp_path: Path, incremental_dir
         values(server, [1, 2, 3, 4, 5])
         wait_until(lambda: server.status().rows == 2, "the packet is folded")
         figures = dict(server.metrics(r"(\w+)\{[^}]*\} (\S+)"))
-        assert {name: float(figures[name]) for name in ("lookups_total", "lookup_ids_total", "index_miss_count", "rows")} == {
+        counted = {
             "lookups_total": 1,
             "lookup_ids_total": 5,
-            "index_miss_count": 3,
+            "lookup_absent_total": 3,
+            "lookup_absent_ratio": 0.6,
+            "lookup_seconds_count": 1,
+            "update_delay_seconds_count": 1,
+            "packets_applied_total": 1,
             "rows": 2,
+            "ready": 1,
         }
-        assert float(figures["index_miss_ratio"]) == 0.6
-        assert float(figures["inc_update_delay_sec_count"]) == float(figures["lookup_seconds_count"]) == 1
-        assert float(figures["ready"]) == float(figures["packets_applied_total"]) == 1
+        assert {name: float(figures[f"persia_{name}"]) for name in counted} == counted

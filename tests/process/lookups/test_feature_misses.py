@@ -21,6 +21,7 @@ from persia.feature_lookup import CoreTotals, FeatureLookup
 from persia.misses import MissReporter
 from persia.writers import write_checkpoint
 from tests.support.middlewares import Middleware
+from tests.support.promtool import assert_promtool_accepts
 from tests.support.servers import PATIENCE, EmbeddingServer, ServerProcess, wait_until
 
 CONFIG_TEXT = "slots_config:\n  found:\n    dim: 8\n  wrong:\n    dim: 4\n  never:\n    dim: 8\n"
@@ -76,12 +77,15 @@ def says(server: ServerProcess[Any], text: str) -> bool:
     return text in server.log()
 
 
-def metrics_of(server: ServerProcess[Any]) -> dict[str, float]:
+def page_of(server: ServerProcess[Any]) -> str:
     url = re.search(r"metrics on (\S+)\n", server.log())
     assert url is not None
     with urllib.request.urlopen(url[1], timeout=PATIENCE) as response:
-        lines = re.findall(r"^([^# ].*) (\S+)$", response.read().decode(), re.MULTILINE)
-    return {name: float(value) for name, value in lines}
+        return str(response.read().decode())
+
+
+def metrics_of(server: ServerProcess[Any]) -> dict[str, float]:
+    return {name: float(value) for name, value in re.findall(r"^([^# ].*) (\S+)$", page_of(server), re.MULTILINE)}
 
 
 def test_every_way_to_rows_tells_the_same_of_each_feature_in_the_order_of_the_batch(deployed: Deployed) -> None:
@@ -128,7 +132,7 @@ def test_metrics_have_them_with_the_features_name(deployed: Deployed) -> None:
     statuses = {feature.name: feature for feature in deployed.middleware.status().features}
     figures = metrics_of(deployed.middleware)
     for name, feature in statuses.items():
-        labels = f'{{feature="{name}",job="persia_default_jobname"}}'
+        labels = f'{{feature="{name}"}}'
         assert figures[f"persia_feature_ids_total{labels}"] == feature.ids
         assert figures[f"persia_feature_new_ids_total{labels}"] == feature.new_ids
         assert figures[f"persia_feature_wrong_dim_total{labels}"] == feature.wrong_dim
@@ -137,23 +141,16 @@ def test_metrics_have_them_with_the_features_name(deployed: Deployed) -> None:
     shard = deployed.shards[1]
     status = {feature.name: feature for feature in shard.status().features}
     figures = metrics_of(shard)
-    labels = '{feature="never",job="persia_default_jobname",replica_index="1"}'
+    labels = '{feature="never",replica_index="1"}'
     assert figures[f"persia_feature_new_ids_total{labels}"] == status["never"].new_ids > 0
     assert f"persia_feature_cut_ids_total{labels}" not in figures
 
 
-def test_each_metric_has_its_old_name_too(deployed: Deployed) -> None:
+def test_their_pages_are_as_promtool_wants_them(deployed: Deployed) -> None:
     for server in (deployed.middleware, deployed.shards[0]):
-        figures = metrics_of(server)
-        plain = {name for name in figures if not name.startswith("persia_")}
-        assert plain and all(figures[f"persia_{name}"] == figures[name] for name in plain if "_created" not in name)
-        new = {name.partition("{")[0] for name in figures if name.startswith("persia_") and name[7:] not in plain}
-        # What is newer than the prefix never had another name.
-        newer = ("feature_", "checkpoint_", "non_finite_rows", "deleted_rows", "expired_rows")
-        assert all(name.removeprefix("persia_").startswith(newer) for name in new), new
-    assert {"lookup_absent_total", "lookup_total_time_cost_sec_count", "shard_replica_usable"} <= {
-        name.partition("{")[0] for name in metrics_of(deployed.middleware)
-    }
+        page = page_of(server)
+        assert_promtool_accepts(page)
+        assert "_created" not in page and set(re.findall(r"^([a-z]+)", page, re.MULTILINE)) == {"persia"}
 
 
 def test_requests_for_features_that_the_config_has_not_are_counted_together(deployed: Deployed) -> None:
@@ -161,7 +158,7 @@ def test_requests_for_features_that_the_config_has_not_are_counted_together(depl
     shard.rows(np.arange(5, dtype=np.uint64), 8)  # asks for feature 0
     (unknown,) = [feature for feature in shard.status().features if not feature.name]
     assert unknown.ids >= 5 and unknown.new_ids == unknown.ids
-    labels = f'{{feature="{LABEL}",job="persia_default_jobname",replica_index="0"}}'
+    labels = f'{{feature="{LABEL}",replica_index="0"}}'
     assert metrics_of(shard)[f"persia_feature_ids_total{labels}"] == unknown.ids
 
 

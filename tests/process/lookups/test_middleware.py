@@ -76,11 +76,11 @@ def test_metrics(deployment: Deployment) -> None:
         assert found is not None, f"{name} is not in\n{text}"
         return float(found[1])
 
-    assert value("lookup_total_time_cost_sec_count") >= 2
-    assert value("lookup_rpc_time_cost_sec_count") >= 1
-    assert value("lookup_absent_total") >= 1
-    assert value('lookup_errors_total{code="INVALID_ARGUMENT"') >= 1
-    assert len(re.findall(r"^shard_replica_usable\{.*\} 1\.0$", text, re.MULTILINE)) == 2
+    assert value("persia_forward_seconds_count") >= 2
+    assert value("persia_forward_shards_seconds_count") >= 1
+    assert value("persia_forward_absent_total") >= 1
+    assert value('persia_forward_errors_total{code="INVALID_ARGUMENT"') >= 1
+    assert len(re.findall(r"^persia_shard_replica_usable\{.*\} 1\.0$", text, re.MULTILINE)) == 2
 
 
 @pytest.mark.parametrize(

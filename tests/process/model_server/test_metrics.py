@@ -11,6 +11,7 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from tests.support.model_servers import HANDLERS, ModelServerRun, ask, make_mar
+from tests.support.promtool import assert_promtool_accepts
 from tests.support.servers import wait_until
 
 CONFIG = """
@@ -41,7 +42,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ModelServerRun]
     make_mar(store, "measured", handler=HANDLERS / "measuring.py")
     config = directory / "metrics.yaml"
     config.write_text(CONFIG)
-    with ModelServerRun(directory, store, "--models", "all", metrics_config=config) as run:
+    with ModelServerRun(directory, store, "--models", "all", metrics_config=config, metrics_mode="prometheus") as run:
         run.wait_ready()
         yield run
 
@@ -139,6 +140,24 @@ def test_the_page_is_prometheus_text(server: ModelServerRun) -> None:
     assert len({family.name for family in families}) == len(families)
     assert re.search(r"^# TYPE Requests2XX counter$", answer.body.decode(), re.MULTILINE)
     assert ask(f"http://{server.places['metrics']}/other").status == 404
+
+
+def test_without_torchserves_names_the_page_is_as_promtool_wants_it(tmp_path: Path) -> None:
+    store = tmp_path / "store"
+    make_mar(store, "probe")
+    with ModelServerRun(tmp_path, store, "--models", "all") as server:
+        server.wait_ready()
+        server.predict("probe", do="echo")
+        server.failure("none", do="echo")
+        server.predict("probe", do="echo")
+        page = server.metrics()
+        assert_promtool_accepts(page)
+        values = _values(page)
+        assert {name.partition("_")[0] for name in values} == {"persia"}
+        assert values['persia_model_answers_total{class="2xx"}'] >= 2
+        assert values['persia_model_answers_total{class="4xx"}'] == 1
+        assert 0 <= values["persia_host_processors_busy_ratio"] <= 1 < values["persia_host_memory_available_bytes"]
+        assert "is not shown" not in server.log()
 
 
 def test_metrics_may_be_left_out(tmp_path: Path) -> None:

@@ -98,6 +98,22 @@ def test_what_workers_write_stands_in_the_log_with_its_place(server: ModelServer
     )
 
 
+def test_lines_of_json_name_the_requests(tmp_path: Path) -> None:
+    store = tmp_path / "store"
+    make_mar(store, "probe")
+    with ModelServerRun(tmp_path, store, "--models", "all", environment={"LOG_FORMAT": "json"}) as run:
+        run.wait_ready()
+        assert ask(run.inference("predictions/probe"), b"raise", headers={"X-Request-Id": "mine-1"}).status == 503
+
+        def of_mine() -> list[dict[str, object]]:
+            lines = [json.loads(line) for line in run.log().splitlines() if line.startswith("{")]
+            return [line for line in lines if line.get("request_ids") == ["mine-1"]]
+
+        (line,) = wait_until(of_mine, "the worker's line is in the log")
+    assert line["message"] == f"probe 1.0 {line['worker']}: [mine-1] the handler failed"
+    assert (line["level"], line["logger"], line["model"], line["version"]) == ("INFO", "model_log", "probe", "1.0")
+
+
 def test_the_urgent_go_first(server: ModelServerRun) -> None:
     order: list[str] = []
 

@@ -179,7 +179,7 @@ def test_mutual_tls_by_the_section(tmp_path: Path, store: Path) -> None:
             tls / "client-key.pem",
             f"https://{server.places['metrics']}/metrics",
         )
-        assert b"Requests2XX" in metrics.stdout
+        assert b"persia_model_answers_total" in metrics.stdout
 
 
 def _keystore(certificates: Path, path: Path, password: str) -> Path:

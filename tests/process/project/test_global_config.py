@@ -64,7 +64,7 @@ def test_shard_server_generation() -> None:
     assert config.common_config.checkpointing_config.num_workers == 6
     assert "`$.shard_server_config` is now `embedding_parameter_server_config`" in notes[0]
     assert "`$.shard_server_config.num_persistence_workers` is now" in notes[0]
-    assert "`$.shard_server_config.storage` (paths are read as they stand" in notes[1]
+    assert (server.storage, server.local_buffer_dir) == ("ceph", None)
 
 
 def test_embedding_server_generation() -> None:

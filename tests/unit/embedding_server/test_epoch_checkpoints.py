@@ -280,7 +280,7 @@ def test_more_changes_than_earlier_epochs_can_keep_stall_and_name_the_setting(
     monkeypatch.setattr(_core, "CheckpointDiff", lambda before, _most, capacity: diff(before, 30_000, capacity))
     take_over(packets, checkpoint(tmp_path / "new", 10, many | {sign: 2.0 for sign in range(1000)}))
     assert follower.scan() == 1 and rows_of(follower) == many
-    assert "retained_epochs_share" in follower.stalled
+    assert "retained_epochs_percent" in follower.stalled
 
 
 def test_packets_that_the_new_checkpoint_has_may_go(packets: Path, tmp_path: Path) -> None:

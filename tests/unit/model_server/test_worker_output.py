@@ -8,6 +8,7 @@ import os
 import pytest
 
 from persia.model_server.handler_metrics import HandlerMetrics
+from persia.model_server.request_ids import LINE_FORMAT, RequestIds
 from persia.model_server.worker_output import WorkerOutput
 
 
@@ -26,3 +27,26 @@ def test_a_worker_that_writes_far_too_much_is_cut(caplog: pytest.LogCaptureFixtu
     assert "noisy 1.0 9000 writes more than 1 bytes a second: what is over is left out" in lines
     left_out = [line for line in lines if line.endswith(" bytes of noisy 1.0 9000 were left out")]
     assert left_out and 18_000 < sum(int(line.split()[0]) for line in left_out) <= 20_200
+
+
+def test_ids_of_requests_stand_in_the_line_and_beside_it(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO)
+    output = WorkerOutput(HandlerMetrics(None, "host"))
+    pipes = output.open("ctr", "1.0", "9000")
+    ids = RequestIds()
+    logger = logging.Logger("handler")
+    with os.fdopen(os.dup(pipes.output), "w") as stream:
+        handler = logging.StreamHandler(stream)
+        handler.setFormatter(logging.Formatter(LINE_FORMAT))
+        handler.addFilter(ids)
+        logger.addHandler(handler)
+        logger.info("of no request")
+        ids.current = ["one", "two"]
+        logger.info("of [two]")
+    pipes.close()
+    output.close()
+    (nobody, both) = caplog.records
+    place = {"model": "ctr", "version": "1.0", "worker": "9000"}
+    assert (nobody.getMessage(), vars(nobody)["fields"]) == ("ctr 1.0 9000: of no request", place)
+    assert both.getMessage() == "ctr 1.0 9000: [one,two] of [two]"
+    assert vars(both)["fields"] == {**place, "request_ids": ["one", "two"]}

@@ -24,7 +24,7 @@ def anchor(heading: str) -> str:
 
 def test_every_entry_has_a_number_of_its_own_and_four_parts() -> None:
     numbers = [int(re.fullmatch(r"D-(\d+) .+", heading)[1]) for _, heading in ENTRIES]  # type: ignore[index]
-    assert sorted(numbers) == list(range(1, len(numbers) + 1))
+    assert min(numbers) == 1 and len(set(numbers)) == len(numbers)
     for place, body in ENTRIES.items():
         assert re.findall(r"^\*\*(\w+)\.\*\* ", body, re.MULTILINE) == PARTS, place
 

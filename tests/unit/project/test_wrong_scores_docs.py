@@ -7,9 +7,9 @@ import re
 from tests.support.places import ROOT, TESTS
 
 FILES = {path.name: path for path in TESTS.rglob("test_*.py")}
-TABLE = (ROOT / "docs" / "forty-ways.md").read_text()
+TABLE = (ROOT / "docs" / "wrong-scores.md").read_text()
 ROWS = {int(number): row for number, row in re.findall(r"^\| (\d+) \| (.*) \|$", TABLE, re.MULTILINE)}
-OWN = {"config", "ids", "requests"}  # test_forty_ways_*.py, where tests have the number in their names
+OWN = {"config", "ids", "requests"}  # test_wrong_scores_*.py, where tests have the number in their names
 
 
 def test_ways_are_numbered_without_a_gap_and_there_are_forty() -> None:
@@ -21,7 +21,7 @@ def test_ways_are_numbered_without_a_gap_and_there_are_forty() -> None:
 def test_every_way_has_a_test_and_every_test_a_way() -> None:
     named = {}
     for kind in OWN:
-        text = FILES[f"test_forty_ways_{kind}.py"].read_text()
+        text = FILES[f"test_wrong_scores_{kind}.py"].read_text()
         named[kind] = {int(number) for number in re.findall(r"^def test_way_(\d\d)_", text, re.MULTILINE)}
     for kind, numbers in named.items():
         assert numbers == {number for number, row in ROWS.items() if kind in re.split(r"; ", row.rpartition(" | ")[2])}

@@ -1,4 +1,4 @@
-"""Ways to get wrong scores (docs/forty-ways.md): the embedding config is not the one that the table was written with."""
+"""Ways to get wrong scores (docs/wrong-scores.md): the embedding config is not the one that the table was written with."""
 
 from __future__ import annotations
 

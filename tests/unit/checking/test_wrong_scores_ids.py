@@ -1,4 +1,4 @@
-"""Ways to get wrong scores (docs/forty-ways.md): ids become signs in another way in requests than in the table."""
+"""Ways to get wrong scores (docs/wrong-scores.md): ids become signs in another way in requests than in the table."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Ways to get wrong scores (docs/forty-ways.md): what requests hold is not what the dense model was trained with."""
+"""Ways to get wrong scores (docs/wrong-scores.md): what requests hold is not what the dense model was trained with."""
 
 from __future__ import annotations
 

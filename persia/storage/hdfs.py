@@ -1,0 +1,169 @@
+"""Hadoop's file system, by hdfs-native, which needs no Java."""
+
+from __future__ import annotations
+
+import itertools
+import os
+import time
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from pathlib import Path
+from typing import Any, TypeVar
+
+import hdfs_native
+
+from persia.errors import InvalidInput
+from persia.system.durable import is_temporary
+
+from .problems import ChangedError, StoreUnavailable, refused, unavailable
+from .store import Data, Entry, Requests, Store, Verb
+
+__all__ = ["HdfsStore"]
+
+_T = TypeVar("_T")
+_PIECE = 4 << 20
+_PAUSES = (0.1, 0.4, 1.0)  # seconds before a name node is asked again that did not answer
+_counter = itertools.count()
+
+
+class HdfsStore(Store):
+    """`hdfs://host:port/path`, or `hdfs:///path` for the file system that HADOOP_CONF_DIR names.
+
+    A file is written beside its place and renamed, which HDFS does in one step, with or without replacing what is there.
+    """
+
+    def __init__(self, url: str, requests: Requests | None = None) -> None:
+        """Raises InvalidInput: the URL names no file system, and no configuration of Hadoop does."""
+        super().__init__(url, requests)
+        scheme, _, rest = self.url.partition("://")
+        authority, _, path = rest.partition("/")
+        self._root = f"/{path}"
+        try:
+            self._client = hdfs_native.Client(f"{scheme}://{authority}" if authority else None)
+        except RuntimeError as error:
+            raise InvalidInput(
+                f"expected hdfs://HOST:PORT/PATH, or a HADOOP_CONF_DIR whose core-site.xml has fs.defaultFS, got {url}: {error}"
+            ) from None
+
+    def list_files(self, directory: str = "", after: str = "") -> Iterator[Entry]:
+        """See Store. Only directories that may have names after `after` are looked into."""
+        inside = f"{directory}/" if directory else ""
+        found = []
+        for status in self._status_of_all(directory):
+            name = inside + status.path.rstrip("/").rpartition("/")[2]
+            if not is_temporary(name.rpartition("/")[2]):
+                found.append((f"{name}/" if status.isdir else name, name, status))
+        for key, name, status in sorted(found, key=lambda one: one[0]):
+            if not status.isdir:
+                if name > after:
+                    yield _entry_of(name, status)
+            elif key > after or after.startswith(key):
+                yield from self.list_files(name, after)
+
+    def directories(self, directory: str = "") -> list[str]:
+        """See Store."""
+        return sorted(status.path.rstrip("/").rpartition("/")[2] for status in self._status_of_all(directory) if status.isdir)
+
+    def stat(self, name: str) -> Entry:
+        """See Store."""
+        status = self._ask("stat", name, lambda: self._client.get_file_info(self._path(name)))
+        if status.isdir:
+            raise FileNotFoundError(2, "expected a file of the store, got a directory", self.url_of(name))
+        return _entry_of(name, status)
+
+    def read(self, entry: Entry, begin: int = 0, end: int | None = None) -> Iterator[memoryview]:
+        """See Store."""
+        last = entry.size if end is None else min(end, entry.size)
+        reader = self._ask("read", entry.name, lambda: self._client.read(self._path(entry.name)))
+        if len(reader) != entry.size:
+            raise ChangedError(f"{self.url_of(entry.name)} was written again while it was read")
+        while begin < last:
+            size = min(_PIECE, last - begin)
+            try:
+                piece = reader.read_range(begin, size)
+            except (OSError, RuntimeError) as error:
+                raise _as_os_error(error, self.url_of(entry.name)) from error
+            if not piece:
+                return
+            begin += len(piece)
+            self.requests.add_bytes(len(piece))
+            yield memoryview(piece)
+
+    def put(self, name: str, data: Data) -> None:
+        """See Store."""
+        self._ask("put", name, lambda: self._write(name, data, overwrite=True))
+
+    def create(self, name: str, data: Data) -> bool:
+        """See Store."""
+        try:
+            self._ask("create", name, lambda: self._write(name, data, overwrite=False))
+        except FileExistsError:
+            return False
+        return True
+
+    def remove(self, name: str) -> None:
+        """See Store."""
+        with suppress(FileNotFoundError):
+            self._ask("remove", name, lambda: self._client.delete(self._path(name)))
+
+    def _write(self, name: str, data: Data, *, overwrite: bool) -> None:
+        path = self._path(name)
+        parent, _, last = path.rpartition("/")
+        temporary = f"{parent}/.{last}.{os.getpid()}-{time.time_ns():x}p{next(_counter)}.tmp"
+        options = hdfs_native.WriteOptions(overwrite=True, create_parent=True)
+        try:
+            with self._client.create(temporary, options) as file:
+                for piece in _pieces(data):
+                    file.write(piece)
+            self._client.rename(temporary, path, overwrite)
+        except BaseException:
+            with suppress(OSError, RuntimeError):  # the first error is the one to know
+                self._client.delete(temporary)
+            raise
+
+    def _status_of_all(self, directory: str) -> list[Any]:
+        try:
+            return self._ask("list", directory, lambda: list(self._client.list_status(self._path(directory))))
+        except FileNotFoundError:
+            return []
+
+    def _path(self, name: str) -> str:
+        return f"{self._root.rstrip('/')}/{name}" if name else self._root
+
+    def _ask(self, verb: Verb, name: str, ask: Callable[[], _T]) -> _T:
+        """What the name node answers, which is asked again where it does not."""
+        for pause in (*_PAUSES, None):
+            self.requests.count(verb)
+            try:
+                return ask()
+            except (OSError, RuntimeError) as error:
+                found = _as_os_error(error, self.url_of(name))
+                if pause is None or not isinstance(found, StoreUnavailable):
+                    raise found from error
+            time.sleep(pause)
+        raise AssertionError
+
+
+def _as_os_error(error: Exception, url: str) -> OSError:
+    if isinstance(error, FileNotFoundError):
+        return FileNotFoundError(2, "there is no such file in the store", url)
+    if isinstance(error, FileExistsError):
+        return FileExistsError(17, "there is such a file in the store already", url)
+    text = str(error)
+    if isinstance(error, PermissionError) or "AccessControlException" in text or "SaslError" in text or "GSSAPI" in text:
+        return refused(url, text)
+    return unavailable(url, text)
+
+
+def _entry_of(name: str, status: Any) -> Entry:
+    # HDFS has no other sign of a file's content: a file that is written again has another time.
+    return Entry(name, status.length, status.modification_time * 1_000_000, "")
+
+
+def _pieces(data: Data) -> Iterator[bytes]:
+    if isinstance(data, bytes):
+        yield data
+        return
+    with Path(data).open("rb") as file:
+        while piece := file.read(_PIECE):
+            yield piece

@@ -1,0 +1,142 @@
+"""Object stores: S3 and what speaks like it (Ceph RGW, MinIO, SeaweedFS), Google's, Azure's, by obstore."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from datetime import timedelta
+from pathlib import Path
+from typing import Any, cast
+
+import obstore
+from obstore import exceptions
+from obstore.store import from_url
+
+from persia.errors import InvalidInput
+
+from .problems import ChangedError, refused, unavailable
+from .store import Data, Entry, Requests, Store, Verb
+
+__all__ = ["ObjectStore"]
+
+_PAGE = 1000  # the most names that S3 tells in an answer
+_PIECE = 4 << 20
+# The library asks again after errors of the network and of the server. A server of ours then has something else to do.
+_RETRIES = 4
+_RETRY_SECONDS = 20
+# Of one request, with its body. A file that takes longer goes on with another request where this one ended.
+_REQUEST_SECONDS = 30
+
+
+class ObjectStore(Store):
+    """Credentials, region and endpoint are those of the environment, by the names that the library reads (AWS_...)."""
+
+    def __init__(self, url: str, requests: Requests | None = None) -> None:
+        """Raises InvalidInput for a URL that the library does not understand."""
+        super().__init__(url, requests)
+        options: dict[str, Any] = {
+            "retry_config": {
+                "max_retries": _RETRIES,
+                "retry_timeout": timedelta(seconds=_RETRY_SECONDS),
+                "backoff": {"init_backoff": timedelta(milliseconds=50), "max_backoff": timedelta(seconds=2), "base": 2},
+            },
+            "client_options": {"allow_http": True, "timeout": timedelta(seconds=_REQUEST_SECONDS)},
+        }
+        if url.startswith("file:"):
+            options = {"mkdir": True}
+        elif url.startswith(("s3:", "s3a:")) and "AWS_REGION" not in os.environ and "AWS_DEFAULT_REGION" not in os.environ:
+            options["region"] = "us-east-1"  # which stores other than Amazon's take for theirs
+        try:
+            self._store = from_url(self.url, **options)
+        except (exceptions.BaseError, ValueError) as error:
+            raise InvalidInput(f"expected a URL of an object store, got {url}: {str(error).partition(chr(10))[0]}") from None
+
+    def list_files(self, directory: str = "", after: str = "") -> Iterator[Entry]:
+        """See Store."""
+        with _errors(self.url_of(directory)):
+            pages = obstore.list(self._store, directory or None, offset=after or None, chunk_size=_PAGE)
+            self.requests.count("list")
+            metas: Iterator[Any] = (meta for page in pages for meta in page)
+            if self.url.startswith("file:"):  # a local directory has its names in no order
+                metas = iter(sorted(metas, key=lambda meta: meta["path"]))
+            for number, meta in enumerate(metas, 1):
+                yield _entry_of(meta)
+                if number % _PAGE == 0:
+                    self.requests.count("list")
+
+    def directories(self, directory: str = "") -> list[str]:
+        """See Store."""
+        found = self._ask("list", directory, lambda: obstore.list_with_delimiter(self._store, directory or None))
+        return sorted(path.rpartition("/")[2] for path in found["common_prefixes"])
+
+    def stat(self, name: str) -> Entry:
+        """See Store."""
+        return _entry_of(self._ask("stat", name, lambda: obstore.head(self._store, name)))
+
+    def read(self, entry: Entry, begin: int = 0, end: int | None = None) -> Iterator[memoryview]:
+        """See Store."""
+        last = entry.size if end is None else min(end, entry.size)
+        if begin >= last:
+            return  # of an empty file a store has no range
+        options: dict[str, Any] = {"range": (begin, last)}
+        if entry.tag:
+            options["if_match"] = entry.tag
+        answer = self._ask("read", entry.name, lambda: obstore.get(self._store, entry.name, options=cast(Any, options)))
+        if answer.meta["size"] != entry.size:
+            raise ChangedError(f"{self.url_of(entry.name)} was written again while it was read")
+        with _errors(self.url_of(entry.name)):
+            for piece in answer.stream(min_chunk_size=_PIECE):
+                view = memoryview(piece)
+                self.requests.add_bytes(len(view))
+                yield view
+
+    def put(self, name: str, data: Data) -> None:
+        """See Store."""
+        self._ask("put", name, lambda: obstore.put(self._store, name, _content(data)))
+
+    def create(self, name: str, data: Data) -> bool:
+        """See Store."""
+        try:
+            self._ask("create", name, lambda: obstore.put(self._store, name, _content(data), mode="create"))
+        except FileExistsError:
+            return False
+        return True
+
+    def remove(self, name: str) -> None:
+        """See Store."""
+        with suppress(FileNotFoundError):
+            self._ask("remove", name, lambda: obstore.delete(self._store, name))
+
+    def _ask(self, verb: Verb, name: str, ask: Callable[[], Any]) -> Any:
+        self.requests.count(verb)
+        with _errors(self.url_of(name)):
+            return ask()
+
+
+@contextmanager
+def _errors(url: str) -> Iterator[None]:
+    """What the library raises, as an OSError."""
+    try:
+        yield
+    except FileNotFoundError as error:
+        raise FileNotFoundError(2, "there is no such file in the store", url) from error
+    except exceptions.AlreadyExistsError as error:
+        raise FileExistsError(17, "there is such a file in the store already", url) from error
+    except exceptions.PreconditionError as error:
+        raise ChangedError(f"{url} was written again while it was read") from error
+    except (exceptions.PermissionDeniedError, exceptions.UnauthenticatedError) as error:
+        raise refused(url, str(error)) from error
+    except exceptions.BaseError as error:
+        raise unavailable(url, str(error)) from error
+
+
+def _entry_of(meta: Any) -> Entry:
+    moment = meta["last_modified"]
+    nanoseconds = int(moment.timestamp()) * 1_000_000_000 + moment.microsecond * 1000
+    return Entry(meta["path"], meta["size"], nanoseconds, meta["e_tag"] or "")
+
+
+def _content(data: Data) -> Any:
+    """A file is sent in parts, without being held in memory."""
+    return data if isinstance(data, Path) else bytes(data)

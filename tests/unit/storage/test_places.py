@@ -1,0 +1,51 @@
+"""Which store a text of a config means, and what a user is told who lacks its library."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import pytest
+
+from persia.errors import InvalidInput
+from persia.storage import place_of
+
+
+@pytest.mark.parametrize("text", ["/model/checkpoint", "model", "s3:/half", "C:\\model"])
+def test_a_path_is_a_path(text: str) -> None:
+    assert place_of(text).path == Path(text)
+    assert str(place_of(text) / "s0") == f"{text}/s0"
+
+
+@pytest.mark.parametrize(
+    "text", ["s3://bucket/a", "s3a://bucket", "gs://bucket/a", "az://c/a", "hdfs://name:8020/a", "hdfs:///a"]
+)
+def test_a_url_is_a_store(text: str) -> None:
+    place = place_of(f"{text}/")
+    assert place.path is None and place.text == text
+    assert str(place / "s0") == f"{text}/s0"
+
+
+def test_what_storage_hdfs_makes_of_a_path() -> None:
+    """As in Persia: a plain path is one of Hadoop's file system, and a URL says itself what it is."""
+    assert place_of("/model/a", "hdfs").text == "hdfs:///model/a"
+    assert place_of("s3://bucket/a", "hdfs").text == "s3://bucket/a"
+    assert place_of("/model/a", "ceph").path == Path("/model/a")
+
+
+@pytest.mark.parametrize(
+    ("text", "problem"),
+    [("ftp://host/a", "expected a path or a URL of s3://"), ("s3://", "with a bucket"), ("hdfs:///", "with a path")],
+)
+def test_other_urls_are_refused(text: str, problem: str) -> None:
+    with pytest.raises(InvalidInput, match=problem):
+        place_of(text)
+
+
+@pytest.mark.parametrize(("url", "module", "extra"), [("s3://b/a", "obstore", "s3"), ("hdfs:///a", "hdfs_native", "hdfs")])
+def test_a_library_that_is_not_installed(monkeypatch: pytest.MonkeyPatch, url: str, module: str, extra: str) -> None:
+    for name in [name for name in sys.modules if name.partition(".")[0] == module or name.startswith("persia.storage.")]:
+        monkeypatch.delitem(sys.modules, name)
+    monkeypatch.setitem(sys.modules, module, None)
+    with pytest.raises(InvalidInput, match=rf"^{url} needs .* pip install 'persia-serve\[{extra}\]'$"):
+        place_of(url).open()
