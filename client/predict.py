@@ -10,8 +10,9 @@ from typing import Any, ClassVar, Literal, NamedTuple, TypeAlias, overload
 import grpc
 
 from persia.batch import PersiaBatch
-from persia.errors import InvalidInput
+from persia.errors import InvalidInput, NotReplayable
 from persia.prelude import PyPersiaBatchData
+from persia.receipts.receipt import KeptAnswer, receipt_of
 from persia.torchserve.details import Details, split_details
 from persia.torchserve.scores import BATCH, DEADLINE, DETAILS, FORMAT, NPY, Scores, decode_scores
 from persia.torchserve.status import torchserve_error
@@ -45,6 +46,17 @@ def _inputs(batch: Batch, seconds: float, details: bool) -> dict[str, bytes]:
     return inputs
 
 
+def _kept(inputs: dict[str, bytes], prediction: bytes) -> KeptAnswer:
+    details, scores = split_details(prediction)
+    if details is None:
+        raise NotReplayable(
+            "release", "the answer has no details, of which receipts are made: its handler is not ours, or older"
+        )
+    now = round(time.time() * 1000)
+    receipt = receipt_of(details, inputs[BATCH], inputs[FORMAT].decode(), scores, now)
+    return KeptAnswer(receipt, inputs[BATCH])
+
+
 def _decoded(prediction: bytes, details: bool) -> Scores | Prediction:
     if not details:
         return decode_scores(prediction)
@@ -71,6 +83,15 @@ class Client(BlockingCalls):
         prediction = self._prediction(self._message(_inputs(batch, seconds, details)), seconds)
         return _decoded(prediction, details)
 
+    def predict_kept(self, batch: Batch, timeout: float | None = None) -> KeptAnswer:
+        """Returns the scores with their receipt and the request, to be kept (persia.receipts.kept) and replayed.
+
+        Raises what predict() raises, and NotReplayable if the answer does not say all that a replay needs.
+        """
+        seconds = seconds_of_call(self._timeout, timeout)
+        inputs = _inputs(batch, seconds, True)
+        return _kept(inputs, self._prediction(self._message(inputs), seconds))
+
 
 class AsyncClient(GrpcCalls):
     """For the tasks of one event loop, in which it is made."""
@@ -84,12 +105,20 @@ class AsyncClient(GrpcCalls):
     async def predict(self, batch: Batch, timeout: float | None = None, *, details: bool = False) -> Scores | Prediction:
         """Does what Client.predict does. Cancelling its task cancels the call, but the work in TorchServe may go on."""
         seconds = seconds_of_call(self._timeout, timeout)
-        request, end = self._message(_inputs(batch, seconds, details)), time.monotonic() + seconds
+        return _decoded(await self._asked(_inputs(batch, seconds, details), seconds), details)
+
+    async def predict_kept(self, batch: Batch, timeout: float | None = None) -> KeptAnswer:
+        """Does what Client.predict_kept does."""
+        seconds = seconds_of_call(self._timeout, timeout)
+        inputs = _inputs(batch, seconds, True)
+        return _kept(inputs, await self._asked(inputs, seconds))
+
+    async def _asked(self, inputs: dict[str, bytes], seconds: float) -> bytes:
+        request, end = self._message(inputs), time.monotonic() + seconds
         try:
-            answer = await self._answer(request, seconds)
+            return bytes((await self._answer(request, seconds)).prediction)
         except grpc.RpcError as error:
             raise torchserve_error(error, request.ByteSize(), end) from None
-        return _decoded(answer.prediction, details)
 
     async def _answer(self, request: Any, seconds: float) -> Any:
         """Makes the call, and looks meanwhile whether a worker is there. Raises RpcError, Unavailable."""

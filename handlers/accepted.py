@@ -32,8 +32,8 @@ def with_accepted_format(inputs: dict[str, Any], headers: Mapping[str, Any]) -> 
 def _format_of(accepted: str) -> bytes | None:
     """That of the type with the greatest weight; of several the first one. None: no type that we have."""
     best, most = None, 0.0
-    for said in accepted.split(","):
-        media_type, *parameters = (part.strip().lower() for part in said.split(";"))
+    for entry in accepted.split(","):
+        media_type, *parameters = (part.strip().lower() for part in entry.split(";"))
         weight = next((_weight(one[2:]) for one in parameters if one.startswith("q=")), 1.0)
         if media_type in _FORMATS and weight > most:
             best, most = _FORMATS[media_type], weight

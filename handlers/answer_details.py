@@ -10,6 +10,7 @@ from typing import Any
 
 import msgspec
 
+from persia import __version__
 from persia.checkpoint_id import checkpoint_name
 from persia.dense_version import DenseVersion
 from persia.routing.lookup import Lookup
@@ -58,7 +59,13 @@ def read_archive_signature(directory: Path) -> Signature | None:
 
 def details_of(identity: ModelIdentity, lookup: Lookup | None, cached: bool = False) -> Details:
     """What an answer was made of. lookup: None if a subclass of the handler did it in its own way."""
-    details = Details(model=identity.name, model_version=identity.version, model_hash=identity.hash, cached=cached)
+    details = Details(
+        model=identity.name,
+        model_version=identity.version,
+        model_hash=identity.hash,
+        release=__version__,
+        cached=cached,
+    )
     if lookup is None:
         return details
     checkpoint, config = lookup.checkpoint_id, lookup.embedding_config_id

@@ -105,9 +105,9 @@ def _check_finite(arrays: _Arrays) -> None:
     for name, array in arrays.items():
         if array.dtype.kind == "f" and not np.logical_and.reduce(np.isfinite(array), axis=None):
             place = tuple(np.argwhere(~np.isfinite(array))[0])
-            got = "NaN" if np.isnan(array[place]) else "infinity"
+            value = "NaN" if np.isnan(array[place]) else "infinity"
             where = f" for sample {place[0]}" if place else ""
             of = f" as {name!r}" if name is not None else ""
             raise PersiaError(
-                f"the model answered {got}{where}{of} (the archive's setting `non_finite_scores: null` lets such scores pass)"
+                f"the model answered {value}{where}{of} (the archive's setting `non_finite_scores: null` lets such scores pass)"
             )

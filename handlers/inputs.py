@@ -25,11 +25,11 @@ class RequestFeatures(Features):
     lookup: Lookup
 
     @classmethod
-    def of(cls, found: EmbeddingBatch, placing: Placing | None = None) -> RequestFeatures:
+    def of(cls, embedded: EmbeddingBatch, placing: Placing | None = None) -> RequestFeatures:
         """Of a batch with its embeddings, in the order of the model if there is one."""
-        dense, embeddings, labels = found.features
+        dense, embeddings, labels = embedded.features
         made = cls(dense, embeddings if placing is None else in_order(embeddings, placing), labels)
-        made.lookup = found.lookup
+        made.lookup = embedded.lookup
         return made
 
 

@@ -2,7 +2,7 @@
 
 Even a model that treats each sample by itself rounds differently in company: a product of matrices sums up in another order for
 another number of rows. So this is not done unless it is asked for. And a model may look at its whole batch (a softmax over the
-samples, statistics of the batch), which cannot be told from the outside. So it is tried: the first groups of requests, and one
+samples, statistics of the batch), which cannot be told from the outside. So it is tried: the first shared lookups, and one
 now and then, are run together and one by one, and the answers have to be the same but for rounding.
 """
 
@@ -16,13 +16,13 @@ import torch
 
 from persia.dense.outputs import named_outputs
 from persia.errors import PersiaError
-from persia.handlers.request_lookups import Group, GroupFeatures
+from persia.handlers.request_lookups import SharedFeatures, SharedLookup
 
 __all__ = ["MergedRuns"]
 
 log = logging.getLogger(__name__)
 
-TRIALS = 3  # that have to agree before a group is run at once only
+TRIALS = 3  # that have to agree before shared lookups are run at once only
 RUNS_UNTIL_NEXT_TRIAL = 1000
 RELATIVE, ABSOLUTE = 1e-3, 1e-5  # what rounding may change; f16 inside of the model has 11 bits
 
@@ -38,27 +38,27 @@ class MergedRuns:
         self._runs = 0  # since the last of them
 
     def answers(self, model: _Model, data: Sequence[Any]) -> list[Any]:
-        """What the model answers to each. Features that share no group with others are run by themselves."""
+        """What the model answers to each. Features that share no lookup with others are run by themselves."""
         answers: dict[int, Any] = {}
-        for group, members in _members(data).items():
-            if group is not None and len(members) == len(group.sizes):
-                answers.update(zip(members, self._group(model, group, [data[i] for i in members]), strict=True))
+        for shared, members in _members(data).items():
+            if shared is not None and len(members) == len(shared.sizes):
+                answers.update(zip(members, self._answers_of(model, shared, [data[i] for i in members]), strict=True))
             else:
                 answers.update((i, _alone(model, data[i])) for i in members)
         return [answers[i] for i in range(len(data))]
 
-    def _group(self, model: _Model, group: Group, data: Sequence[Any]) -> Sequence[Any]:
+    def _answers_of(self, model: _Model, shared: SharedLookup, data: Sequence[Any]) -> Sequence[Any]:
         if not self._differs and self._agreed >= TRIALS and self._runs < RUNS_UNTIL_NEXT_TRIAL:
             self._runs += 1
-            return _at_once(model, group)
+            return _at_once(model, shared)
         alone = [_alone(model, features) for features in data]
         if not self._differs:
-            self._try(model, group, alone)
+            self._try(model, shared, alone)
         return alone
 
-    def _try(self, model: _Model, group: Group, alone: Sequence[Any]) -> None:
+    def _try(self, model: _Model, shared: SharedLookup, alone: Sequence[Any]) -> None:
         try:
-            agrees, why = all(map(_close, alone, _at_once(model, group))), "other scores"
+            agrees, why = all(map(_close, alone, _at_once(model, shared))), "other scores"
         except Exception as error:  # each was well by itself
             agrees, why = False, str(error)
         if agrees:
@@ -77,23 +77,23 @@ def _alone(model: _Model, features: Any) -> Any:
     return model(features.dense, features.embeddings)
 
 
-def _members(data: Sequence[Any]) -> Mapping[Group | None, list[int]]:
-    members: dict[Group | None, list[int]] = {}
+def _members(data: Sequence[Any]) -> Mapping[SharedLookup | None, list[int]]:
+    members: dict[SharedLookup | None, list[int]] = {}
     for i, features in enumerate(data):
-        group = features.group if isinstance(features, GroupFeatures) else None
-        members.setdefault(group, []).append(i)
+        shared = features.shared if isinstance(features, SharedFeatures) else None
+        members.setdefault(shared, []).append(i)
     return members
 
 
-def _at_once(model: _Model, group: Group) -> list[Any]:
+def _at_once(model: _Model, shared: SharedLookup) -> list[Any]:
     """The rows of each request. Raises PersiaError unless each output has a row for each sample."""
-    answer = model(group.dense, group.embeddings)
+    answer = model(shared.dense, shared.embeddings)
     outputs = named_outputs(answer)
-    samples = sum(group.sizes)
+    samples = sum(shared.sizes)
     for name, tensor in outputs.items():
         if tensor.dim() == 0 or tensor.size(0) != samples:
             raise PersiaError(f"expected {samples} rows of the output {name or ''}, got the shape {list(tensor.shape)}")
-    rows = zip(*(tensor.split(list(group.sizes)) for tensor in outputs.values()), strict=True)
+    rows = zip(*(tensor.split(list(shared.sizes)) for tensor in outputs.values()), strict=True)
     return [_like(answer, tensors) for tensors in rows]
 
 

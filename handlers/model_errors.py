@@ -26,17 +26,17 @@ def error_of_model(error: Exception) -> PersiaError:
     return PersiaError(f"the model failed: {last_line(error)}")
 
 
-def scores_of(handler: Any, found: Sequence[Any]) -> list[Any | PersiaError]:
+def scores_of(handler: Any, features: Sequence[Any]) -> list[Any | PersiaError]:
     """What handler.inference gives for the features of each request; an error in the place of one that the model fails for.
 
     Raises PredictionException of a subclass.
     """
     try:
-        scores: list[Any | PersiaError] = handler.inference(list(found))
+        scores: list[Any | PersiaError] = handler.inference(list(features))
         return scores
     except PredictionException:
         raise
     except Exception as error:
-        if len(found) == 1:
+        if len(features) == 1:
             return [error_of_model(error)]
-    return [score for one in found for score in scores_of(handler, [one])]
+    return [score for one in features for score in scores_of(handler, [one])]

@@ -28,6 +28,7 @@ from persia.errors import DeadlineExceeded, InvalidInput, PersiaError, TooLarge
 from persia.handlers.accepted import MEDIA_TYPES, with_accepted_format
 from persia.handlers.answer_details import ModelIdentity, details_of, read_archive_signature
 from persia.handlers.answers import answer_of, format_of
+from persia.handlers.cached_answers import CachedAnswers
 from persia.handlers.deadlines import seconds_left
 from persia.handlers.drift_hook import request_id, watch_answers, watch_of_model
 from persia.handlers.inputs import RequestFeatures, as_inputs, wants_details, wants_headers
@@ -36,10 +37,9 @@ from persia.handlers.model_errors import error_of_model, scores_of
 from persia.handlers.outcomes import Outcomes
 from persia.handlers.refusals import answers_of, exception_of, takes_refusals, within_limit
 from persia.handlers.request_lookups import RequestLookups
-from persia.handlers.scored_before import ScoredBefore
+from persia.handlers.shared_lookups import features_together
 from persia.handlers.tensor_answers import answer_tensors
 from persia.handlers.tensor_requests import metadata_of
-from persia.handlers.together import features_together
 from persia.open_inference.tensors import ModelMetadata, Tensor, TensorRequest
 from persia.signature_check import SignatureCheck
 from persia.torchserve.details import detail_headers, with_details
@@ -52,7 +52,7 @@ log = logging.getLogger(__name__)
 LOOKUPS = 32
 
 # Requests that a model server hands over at once: beyond these, one more saves little, and waits for all.
-MOST_AT_ONCE = 16
+REQUESTS_AT_ONCE = 16
 
 # The first calls of a TorchScript model are those in which it is specialised.
 WARM_UP_CALLS = 3
@@ -71,7 +71,7 @@ class PersiaHandler(BaseHandler):  # type: ignore[misc]  # TorchServe has no typ
         """How many a model server hands over at once if they wait. One where a subclass may count on that."""
         steps = ("handle", "preprocess", "inference", "postprocess")
         own = all(getattr(type(self), step) is getattr(PersiaHandler, step) for step in steps)
-        return MOST_AT_ONCE if self.lookups.shares and own else 1
+        return REQUESTS_AT_ONCE if self.lookups.shares and own else 1
 
     def initialize(self, context: Any) -> None:
         """Loads the model. The embedding servers need not be there yet: a worker that waited for them would be killed."""
@@ -97,7 +97,7 @@ class PersiaHandler(BaseHandler):  # type: ignore[misc]  # TorchServe has no typ
         self.timeout = settings["timeout_ms"] / 1000
         self.max_answer_mib = settings["max_answer_mib"]
         cache = settings["answer_cache_mib"]
-        self.scored_before = ScoredBefore(cache << 20) if cache else None
+        self.cached_answers = CachedAnswers(cache << 20) if cache else None
         self.lookups = RequestLookups(self.persia_context, check, shares=settings["merge"] is not False)
         self.merged_runs = MergedRuns() if settings["merge"] == "model" else None
         self.threads = ThreadPoolExecutor(LOOKUPS, thread_name_prefix="lookup")
@@ -149,11 +149,11 @@ class PersiaHandler(BaseHandler):  # type: ignore[misc]  # TorchServe has no typ
         """
         outcomes = Outcomes(self.context, len(data), takes_refusals(self.context))
         inputs = outcomes.step(lambda going: [self.inputs_of(data[i], self.context.get_all_request_header(i)) for i in going])
-        found = outcomes.step(lambda going: self.in_time(self.preprocess([inputs[i] for i in going])))
+        features = outcomes.step(lambda going: self.in_time(self.preprocess([inputs[i] for i in going])))
         answers = outcomes.step(
             lambda going: self.answers_to(
                 [inputs[i] for i in going],
-                [found[i] for i in going],
+                [features[i] for i in going],
                 lambda i: request_id(data[going[i]], self.context, going[i]),
             )
         )
@@ -161,7 +161,7 @@ class PersiaHandler(BaseHandler):  # type: ignore[misc]  # TorchServe has no typ
             if BODY in data[i]:
                 self.context.set_response_content_type(i, MEDIA_TYPES[format_of(inputs[i])])
         settled: list[bytes | PersiaError] = outcomes.all(
-            {i: self.told(i, inputs[i], found[i], *answer) for i, answer in answers.items()}
+            {i: self.detailed_answer(i, inputs[i], features[i], *answer) for i, answer in answers.items()}
         )
         return settled
 
@@ -172,14 +172,15 @@ class PersiaHandler(BaseHandler):  # type: ignore[misc]  # TorchServe has no typ
         except (InvalidInput, TooLarge) as error:
             return error
 
-    def in_time(self, found: Sequence[Features | PersiaError | None]) -> list[Features | PersiaError]:
+    def in_time(self, features: Sequence[Features | PersiaError | None]) -> list[Features | PersiaError]:
         """Turns each None of preprocess, which stands for a caller who no longer waits, into an error."""
         return [
-            DeadlineExceeded("the caller's time was over before its embeddings came") if one is None else one for one in found
+            DeadlineExceeded("the caller's time was over before its embeddings came") if one is None else one
+            for one in features
         ]
 
     def answers_to(
-        self, requests: list[dict[str, Any]], found: list[Features], name: Callable[[int], str]
+        self, requests: list[dict[str, Any]], features: list[Features], name: Callable[[int], str]
     ) -> list[tuple[bytes, bool] | PersiaError]:
         """Returns the answers without their details, and for each answer whether it was kept from an earlier request.
 
@@ -187,19 +188,19 @@ class PersiaHandler(BaseHandler):  # type: ignore[misc]  # TorchServe has no typ
         """
 
         def score(indexes: list[int]) -> list[bytes | PersiaError]:
-            scores = scores_of(self, [found[i] for i in indexes])
+            scores = scores_of(self, [features[i] for i in indexes])
             fine = {i: one for i, one in zip(indexes, scores, strict=True) if not isinstance(one, PersiaError)}
             if self.drift is not None:
                 scored = list(fine)
-                watch_answers(self.drift, [found[i] for i in scored], list(fine.values()), lambda k: name(scored[k]))
+                watch_answers(self.drift, [features[i] for i in scored], list(fine.values()), lambda k: name(scored[k]))
             answers = zip(fine, self.postprocess(list(fine.values()), [requests[i] for i in fine]), strict=True) if fine else ()
-            told = dict(answers)
-            return [told[i] if i in fine else one for i, one in zip(indexes, scores, strict=True)]
+            encoded = dict(answers)
+            return [encoded[i] if i in fine else one for i, one in zip(indexes, scores, strict=True)]
 
-        if self.scored_before is None:
-            answers, kept = score(list(range(len(found)))), [False] * len(found)
+        if self.cached_answers is None:
+            answers, kept = score(list(range(len(features)))), [False] * len(features)
         else:
-            answers, kept = self.scored_before.answers(requests, found, score)
+            answers, kept = self.cached_answers.answers(requests, features, score)
             self.count_cached(kept)
         return [
             answer if isinstance(answer, PersiaError) else (answer, was_kept)
@@ -211,7 +212,7 @@ class PersiaHandler(BaseHandler):  # type: ignore[misc]  # TorchServe has no typ
         self.context.metrics.add_counter("AnswerCacheHits", kept.count(True))
         self.context.metrics.add_counter("AnswerCacheMisses", kept.count(False))
 
-    def told(self, i: int, request: dict[str, Any], features: Features, answer: bytes, cached: bool) -> bytes:
+    def detailed_answer(self, i: int, request: dict[str, Any], features: Features, answer: bytes, cached: bool) -> bytes:
         """Adds what an answer was made of, to the answer or in headers, as the request asks for it."""
         in_body = wants_details(request)
         if not (in_body or wants_headers(self.context.get_all_request_header(i))):
@@ -249,7 +250,7 @@ class PersiaHandler(BaseHandler):  # type: ignore[misc]  # TorchServe has no typ
 
     def features_of(self, request: dict[str, Any], seconds: float) -> RequestFeatures:
         """Looks up the embeddings of a request's batch, and puts its tensors into the model's order."""
-        return self.lookups.one(self.lookups.open(request, seconds))
+        return self.lookups.look_up(self.lookups.open(request, seconds))
 
 
 def with_name_of_torchscript(context: Any) -> None:

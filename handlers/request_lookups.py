@@ -21,7 +21,7 @@ from persia.signature_check import Placing, SignatureCheck, in_order
 from persia.tensors import Tensor
 from persia.torchserve.scores import BATCH
 
-__all__ = ["Group", "GroupFeatures", "Opened", "RequestLookups"]
+__all__ = ["Opened", "RequestLookups", "SharedFeatures", "SharedLookup"]
 
 
 class Opened(NamedTuple):
@@ -41,17 +41,17 @@ class Opened(NamedTuple):
         return (self.batch.names_key, *((array.dtype.str, array.shape[1:]) for array in self.dense))
 
 
-class Group:
-    """Requests whose tensors lie side by side, those of one after those of the other, in the order of the model."""
+class SharedLookup:
+    """Requests of one lookup: their tensors lie side by side, those of one after those of the other, in the model's order."""
 
-    def __init__(self, opened: Sequence[Opened], found: EmbeddingBatch) -> None:
+    def __init__(self, opened: Sequence[Opened], embedded: EmbeddingBatch) -> None:
         placing = opened[0].placing
         self.batches = [one.batch for one in opened]
-        self.lookup = found.lookup
+        self.lookup = embedded.lookup
         self.sizes = tuple(batch.samples for batch in self.batches)
         each = len(opened[0].dense)
-        self.dense_of = [found.features.dense[each * i : each * (i + 1)] for i in range(len(opened))]  # of each request
-        embeddings = found.features.embeddings
+        self.dense_of = [embedded.features.dense[each * i : each * (i + 1)] for i in range(len(opened))]  # of each request
+        embeddings = embedded.features.embeddings
         self.embeddings: list[Tensor] = embeddings if placing is None else in_order(embeddings, placing)
 
     @cached_property
@@ -60,16 +60,16 @@ class Group:
         return [torch.cat(tensors) for tensors in zip(*self.dense_of, strict=True)]
 
 
-class GroupFeatures(Features):
-    """The features of one request of a group."""
+class SharedFeatures(Features):
+    """The features of one request of a shared lookup."""
 
-    group: Group
+    shared: SharedLookup
     place: int
 
     @cached_property
     def lookup(self) -> Lookup:
         """As of a lookup for this request alone."""
-        return part_of(self.group.lookup, self.group.batches, self.place)
+        return part_of(self.shared.lookup, self.shared.batches, self.place)
 
 
 class RequestLookups:
@@ -95,37 +95,37 @@ class RequestLookups:
             return Opened(decoded, None, decoded.dense, end, len(batch))
         return Opened(decoded, *self._check.place(decoded), end, len(batch))
 
-    def one(self, opened: Opened) -> RequestFeatures:
+    def look_up(self, opened: Opened) -> RequestFeatures:
         """Raises the errors of InferCtx, ConfigError for embeddings of other shapes than the model's, FeatureError."""
         placing, dense = opened.placing, opened.dense
-        found = self._context.get_embedding_from_decoded(opened.batch, dense=dense, end=opened.end)
+        embedded = self._context.get_embedding_from_decoded(opened.batch, dense=dense, end=opened.end)
         if self._check is not None and placing is not None:
-            self._check.check_embeddings(placing, found.lookup.shapes, dense)
-        return RequestFeatures.of(found, placing)
+            self._check.check_embeddings(placing, embedded.lookup.shapes, dense)
+        return RequestFeatures.of(embedded, placing)
 
-    def several(self, opened: Sequence[Opened]) -> list[GroupFeatures]:
-        """By one lookup. REQUIRES: all of them fit. Raises as one()."""
+    def look_up_together(self, opened: Sequence[Opened]) -> list[SharedFeatures]:
+        """By one lookup. REQUIRES: all of them fit. Raises as look_up()."""
         merged = _core.merge_batches([one.batch for one in opened])
         dense = [array for one in opened for array in one.dense]
-        found = self._context.get_embedding_from_decoded(merged, dense=dense, end=max(one.end for one in opened))
+        embedded = self._context.get_embedding_from_decoded(merged, dense=dense, end=max(one.end for one in opened))
         if self._check is not None:
             for place, one in enumerate(opened):
                 if one.placing is not None:
-                    shapes = shapes_of(found.lookup.shapes, len(opened), place)
+                    shapes = shapes_of(embedded.lookup.shapes, len(opened), place)
                     self._check.check_embeddings(one.placing, shapes, one.dense)
-        return _features_of(Group(opened, found))
+        return _features_of(SharedLookup(opened, embedded))
 
 
-def _features_of(group: Group) -> list[GroupFeatures]:
-    """Splits a group.
+def _features_of(shared: SharedLookup) -> list[SharedFeatures]:
+    """Splits a shared lookup.
 
     The dense tensors of a request are its own: rows in the middle of others lie at odd addresses, where a product
     of matrices may round otherwise.
     """
-    embeddings = [tensor.split(list(group.sizes)) for tensor in group.embeddings]
+    embeddings = [tensor.split(list(shared.sizes)) for tensor in shared.embeddings]
     features = []
-    for place, dense in enumerate(group.dense_of):
-        one = GroupFeatures(dense, [parts[place] for parts in embeddings], None)
-        one.group, one.place = group, place
-        features.append(one)
+    for place, dense in enumerate(shared.dense_of):
+        of_request = SharedFeatures(dense, [parts[place] for parts in embeddings], None)
+        of_request.shared, of_request.place = shared, place
+        features.append(of_request)
     return features

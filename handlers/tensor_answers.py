@@ -44,16 +44,16 @@ def answer_tensors(handler: Any, requests: Sequence[TensorRequest]) -> list[list
 def _scored(handler: Any, inputs: list[dict[str, bytes]]) -> list[list[Tensor] | PersiaError]:
     """Of each batch."""
     try:
-        found = handler.in_time(handler.preprocess(inputs))
-        going = [i for i, features in enumerate(found) if not isinstance(features, PersiaError)]
-        scores = dict(zip(going, scores_of(handler, [found[i] for i in going]), strict=True)) if going else {}
+        features = handler.in_time(handler.preprocess(inputs))
+        going = [i for i, one in enumerate(features) if not isinstance(one, PersiaError)]
+        scores = dict(zip(going, scores_of(handler, [features[i] for i in going]), strict=True)) if going else {}
         fine = [i for i in going if not isinstance(scores[i], PersiaError)]
         if handler.drift is not None:
             names = [inputs[i].get(REQUEST_ID, b"").decode() for i in fine]
-            watch_answers(handler.drift, [found[i] for i in fine], [scores[i] for i in fine], lambda i: names[i])
+            watch_answers(handler.drift, [features[i] for i in fine], [scores[i] for i in fine], lambda i: names[i])
     except Exception as error:
         raise error_of_model(error) from error
-    return [_tensors(handler, scores[i]) if i in scores else features for i, features in enumerate(found)]
+    return [_tensors(handler, scores[i]) if i in scores else one for i, one in enumerate(features)]
 
 
 def _tensors(handler: Any, answer: Any) -> list[Tensor] | PersiaError:

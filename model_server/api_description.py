@@ -14,10 +14,10 @@ from .listeners import Roles
 from .open_inference.metadata import decode_metadata
 from .served_version import ServedVersion
 
-__all__ = ["described_api", "described_management", "described_model"]
+__all__ = ["DESCRIPTIONS", "described_api", "described_management", "described_model"]
 
 _OPENAPI = "3.0.1"
-_DESCRIPTIONS = (
+DESCRIPTIONS = (
     Operation("", "options", "/", "apiDescription", "This description."),
     Operation("", "get", "/api-description", "api-description", "This description."),
 )
@@ -30,7 +30,7 @@ _ERROR = {
 
 def described_api(roles: Roles) -> dict[str, Any]:
     """Of a listener."""
-    operations = (*_DESCRIPTIONS, *(operation for operation in OPERATIONS if operation.role in roles))
+    operations = (*DESCRIPTIONS, *(operation for operation in OPERATIONS if operation.role in roles))
     return _document("TorchServe's REST API, served by persia-serve", persia.__version__, operations)
 
 
@@ -45,11 +45,11 @@ def described_model(version: ServedVersion) -> dict[str, Any]:
     """Of one version of a model: its predictions, and its tensors where it knows them."""
     name, number = version.facts.name, version.facts.archive.version
     terms: dict[str, Any] = {"body": ANYTHING, "answer": ANYTHING, "others": PREDICTED}
-    says = f"A prediction of {name} {number}."
-    predictions = Operation("", "post", f"/predictions/{name}/{number}", "predictions", says, **terms)
+    summary = f"A prediction of {name} {number}."
+    predictions = Operation("", "post", f"/predictions/{name}/{number}", "predictions", summary, **terms)
     document = _document(f"RESTful API for: {name}", number, [predictions])
-    told = next((metadata for worker in version.workers if (metadata := worker.metadata)), b"")
-    inputs = decode_metadata(told).inputs if told else ()
+    encoded = next((metadata for worker in version.workers if (metadata := worker.metadata)), b"")
+    inputs = decode_metadata(encoded).inputs if encoded else ()
     if inputs:
         infer = Operation("", "post", f"/v2/models/{name}/versions/{number}/infer", "infer", "Tensors in and out.", **terms)
         path = _described(infer)
@@ -71,11 +71,14 @@ def _document(title: str, version: str, operations: Iterable[Operation]) -> dict
 
 
 def _described(operation: Operation) -> dict[str, Any]:
-    described: dict[str, Any] = {"summary": operation.says, "operationId": operation.id}
+    described: dict[str, Any] = {"summary": operation.summary, "operationId": operation.id}
     of_path = [Parameter(name, "string", "") for name in re.findall(r"\{(\w+)\}", operation.path)]
     described["parameters"] = [
         *({"in": "path", "name": one.name, "required": True, "schema": {"type": one.kind}} for one in of_path),
-        *({"in": "query", "name": one.name, "description": one.says, "schema": _schema_of(one)} for one in operation.query),
+        *(
+            {"in": "query", "name": one.name, "description": one.description, "schema": _schema_of(one)}
+            for one in operation.query
+        ),
     ]
     if operation.body:
         described["requestBody"] = {"required": True, "content": _content(operation.body)}

@@ -14,7 +14,7 @@ class Parameter(NamedTuple):
 
     name: str
     kind: str  # JSON Schema's
-    says: str
+    description: str
     default: Any = None
 
 
@@ -25,7 +25,7 @@ class Operation(NamedTuple):
     method: str
     path: str
     id: str
-    says: str
+    summary: str
     query: tuple[Parameter, ...] = ()
     body: str = ""
     answer: str = JSON
@@ -63,11 +63,11 @@ _LIST = (
 )
 
 
-def _of_versions(role: str, method: str, path: str, name: str, says: str, **more: Any) -> tuple[Operation, Operation]:
+def _of_versions(role: str, method: str, path: str, name: str, summary: str, **more: Any) -> tuple[Operation, Operation]:
     """Of the version that requests without one get, and of one by its number."""
     return (
-        Operation(role, method, path, name, f"{says} of the default version.", **more),
-        Operation(role, method, f"{path}/{{model_version}}", f"version_{name}", f"{says} of one version.", **more),
+        Operation(role, method, path, name, f"{summary} of the default version.", **more),
+        Operation(role, method, f"{path}/{{model_version}}", f"version_{name}", f"{summary} of one version.", **more),
     )
 
 
@@ -75,7 +75,17 @@ def _predicting(kind: str) -> dict[str, Any]:
     return {"body": kind, "answer": kind, "others": PREDICTED}
 
 
-_MODEL, _V2 = "/models/{model_name}", "/v2/models/{model_name}"
+def _of_tensors(method: str, end: str, name: str, summary: str, **more: Any) -> tuple[Operation, Operation]:
+    """Of the Open Inference Protocol, as _of_versions()."""
+    model = "/v2/models/{model_name}"
+    of_version = f"{model}/versions/{{model_version}}{end}"
+    return (
+        Operation("inference", method, f"{model}{end}", name, f"{summary} of the default version.", **more),
+        Operation("inference", method, of_version, f"version_{name}", f"{summary} of one version.", **more),
+    )
+
+
+_MODEL = "/models/{model_name}"
 
 _INFERENCE = (
     Operation("inference", "get", "/ping", "ping", "Whether every default version has its workers.", others=(500,)),
@@ -99,22 +109,18 @@ _INFERENCE = (
     Operation(
         "inference", "post", "/v1/models/{model_name}:explain", "kserve_explain", "KServe's first version.", **_predicting(JSON)
     ),
+    Operation("inference", "get", "/v1/models", "kserve_models", "The names of the models."),
+    Operation("inference", "get", "/v1/models/{model_name}", "kserve_model", "Whether a model can answer.", others=(404,)),
     Operation("inference", "get", "/v2", "server_metadata", "The server's name, version and extensions."),
     Operation("inference", "get", "/v2/health/live", "server_live", "Whether the server is there."),
     Operation("inference", "get", "/v2/health/ready", "server_ready", "Whether all models have their workers.", others=(400,)),
-    Operation("inference", "get", _V2, "model_metadata", "The versions and tensors of a model.", others=(404, 503)),
-    Operation("inference", "get", f"{_V2}/ready", "model_ready", "Whether a model can answer.", others=(400, 404)),
-    Operation("inference", "post", f"{_V2}/infer", "infer", "Tensors in and out.", **_predicting(JSON)),
-    Operation(
-        "inference",
-        "post",
-        f"{_V2}/versions/{{model_version}}/infer",
-        "version_infer",
-        "Tensors in and out of one version.",
-        **_predicting(JSON),
-    ),
+    *_of_tensors("get", "", "model_metadata", "The tensors", others=(404, 503)),
+    *_of_tensors("get", "/ready", "model_ready", "The readiness", others=(400, 404)),
+    *_of_tensors("post", "/infer", "infer", "Tensors in and out", **_predicting(JSON)),
+    *_of_tensors("post", "/explain", "explain", "An explanation in tensors", **_predicting(JSON)),
 )
 _MANAGEMENT = (
+    Operation("management", "get", "/workflows", "listWorkflows", "An empty list: there are no workflows."),
     Operation("management", "get", "/models", "listModels", "A page of the models.", _LIST),
     Operation(
         "management",

@@ -25,7 +25,7 @@ from .refusals import ArchiveUnreadable, BadRequest, NotFound
 from .registration import is_text
 from .unpacking import UnpackLimits, unpack
 
-__all__ = ["Archive", "Found", "find_archive", "open_archive", "remove_unpacked"]
+__all__ = ["Archive", "ArchiveFile", "find_archive", "open_archive", "remove_unpacked"]
 
 _MANIFEST = "MAR-INF/MANIFEST.json"
 # Of a manifest's model: files of the archive. A handler may have the name of a function behind a colon.
@@ -47,14 +47,14 @@ class Archive:
     config: dict[str, Any] = field(default_factory=dict)
 
 
-class Found(NamedTuple):
+class ArchiveFile(NamedTuple):
     """Where an archive lies, and whether it was fetched there for this registration."""
 
     path: Path
     is_fetched: bool = False
 
 
-def find_archive(url: str, store: Path | None, allowed: Sequence[re.Pattern[str]] = ()) -> Found:
+def find_archive(url: str, store: Path | None, allowed: Sequence[re.Pattern[str]] = ()) -> ArchiveFile:
     """The file or directory that a registration names: in the model store, or fetched into it. Raises Refusal.
 
     url: a name, a path whose last part is a name of the store, or a URL that one of `allowed` matches.
@@ -66,7 +66,7 @@ def find_archive(url: str, store: Path | None, allowed: Sequence[re.Pattern[str]
     if ".." in PurePosixPath(url).parts:
         raise NotFound(f"Relative path is not allowed in url: {url}")
     if is_url(url):
-        return Found(fetch(url, store, allowed), is_fetched=True)
+        return ArchiveFile(fetch(url, store, allowed), is_fetched=True)
     path = store / PurePosixPath(url).name
     try:
         is_there = path.exists()
@@ -74,7 +74,7 @@ def find_archive(url: str, store: Path | None, allowed: Sequence[re.Pattern[str]
         raise BadRequest(f"expected the name of an archive as url, got one that no file can have: {error.strerror}") from error
     if not is_there:
         raise NotFound(f"Model not found at: {url}")
-    return Found(path)
+    return ArchiveFile(path)
 
 
 def open_archive(path: Path, url: str, into: Path, limits: UnpackLimits, default_handler: str | None = None) -> Archive:

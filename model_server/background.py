@@ -36,15 +36,15 @@ class Background:
 
         In the old process it returns None when the new one has reported, and ends the old one if the new one ends instead.
         """
-        heard, told = os.pipe()
+        reading_end, ready_pipe = os.pipe()
         pid = os.fork()
         if pid == 0:
-            os.close(heard)
+            os.close(reading_end)
             os.setsid()
-            return told
-        os.close(told)
-        started = os.read(heard, 1)
-        os.close(heard)
+            return ready_pipe
+        os.close(ready_pipe)
+        started = os.read(reading_end, 1)
+        os.close(reading_end)
         if not started:
             _, status = os.waitpid(pid, 0)
             sys.exit(os.waitstatus_to_exitcode(status) or 1)
@@ -56,10 +56,10 @@ class Background:
         os.pwrite(self._lock, str(os.getpid()).encode(), 0)
 
 
-def report(told: int) -> None:
+def report(ready_pipe: int) -> None:
     """The server listens."""
-    os.write(told, b"1")
-    os.close(told)
+    os.write(ready_pipe, b"1")
+    os.close(ready_pipe)
 
 
 def stop_server(waits: bool) -> str:

@@ -99,17 +99,17 @@ def model_server(
         if stops:
             click.echo(stop_server(waits=foreground))
             return
-        told: int | None = None
+        ready_pipe: int | None = None
         if starts:
             background = Background()
-            if not foreground and (told := background.detach()) is None:
+            if not foreground and (ready_pipe := background.detach()) is None:
                 return
             background.note()
         set_up(log, log_level, log_format)
         settings = _settings(ts_config, model_store, enable_model_api, disable_token_auth)
         for note in (*settings.notes, *(words for option, words in _WITHOUT_EFFECT.items() if others[option])):
             log.warning("%s", note)
-        _serve(settings, _security(global_config), models, state, open_logs(os.environ, log_format), told)
+        _serve(settings, _security(global_config), models, state, open_logs(os.environ, log_format), ready_pipe)
     except (ConfigError, InvalidInput, Unavailable, OSError) as error:
         give_up(PROGRAM, str(error))
 
@@ -134,9 +134,14 @@ def _security(path: str | None) -> SecurityConfig:
 
 
 def _serve(
-    settings: Settings, security: SecurityConfig, models: Sequence[str], state: Path | None, logs: Path | None, told: int | None
+    settings: Settings,
+    security: SecurityConfig,
+    models: Sequence[str],
+    state: Path | None,
+    logs: Path | None,
+    ready_pipe: int | None,
 ) -> None:
-    """Until a signal comes. told: who waits to hear that it listens. Raises PersiaError, OSError."""
+    """Until a signal comes. ready_pipe: of who waits to hear that it listens. Raises PersiaError, OSError."""
     signal = StopSignal()
     snapshot = of_snapshot(settings.snapshot) if settings.snapshot else None
     server = ModelServer(settings, security, StateDirectory(state) if state is not None else None, logs)
@@ -146,8 +151,8 @@ def _serve(
     for name, address in server.addresses.items():
         log.info("%s listens at %s", name, address)
     print("Model server started.", flush=True)
-    if told is not None:
-        report(told)
+    if ready_pipe is not None:
+        report(ready_pipe)
     if _becomes_ready(server, signal):
         log.info("%s", server.ready_line())
         signal.wait()

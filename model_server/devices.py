@@ -50,8 +50,8 @@ def gpu_usage(gpu: int | None) -> str:
     values = [part.strip() for part in answer.split(",")]
     if len(values) != len(query.split(",")):
         return "failed to obtained gpu usage"  # TorchServe's words
-    told = " ".join(f"{name}::{value}" for name, value in zip(query.split(","), values, strict=True))
-    return f"gpuId::{gpu} {told}"
+    usage = " ".join(f"{name}::{value}" for name, value in zip(query.split(","), values, strict=True))
+    return f"gpuId::{gpu} {usage}"
 
 
 def _ask_nvidia(*arguments: str) -> str:

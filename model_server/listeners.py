@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping, Sequence
 
-from persia._core.inference import Answers, ExchangeQueue, HttpServer, Models, Reactor
+from persia._core.inference import AnswerObserver, ExchangeQueue, HttpServer, Models, Reactor
 from persia.errors import ConfigError
 from persia.serving.server import THREADS, Server
 from persia.system.address import host_and_port
@@ -29,7 +29,9 @@ _BOTH = ("inference", "management")  # where they are one, the metrics are there
 class Listeners:
     """`lines`: what the native core leaves to Python, by the roles of the listener over which it came. `grpc`: by name."""
 
-    def __init__(self, settings: Settings, protection: Protection, reactor: Reactor, models: Models, answers: Answers) -> None:
+    def __init__(
+        self, settings: Settings, protection: Protection, reactor: Reactor, models: Models, answers: AnswerObserver
+    ) -> None:
         """Raises ConfigError."""
         self._settings = settings
         self._protection = protection

@@ -47,7 +47,7 @@ class _Waiting:
         self._left = threading.Semaphore(most)
 
     @contextmanager
-    def one(self) -> Iterator[None]:
+    def place(self) -> Iterator[None]:
         """Raises TooManyWaiting."""
         if not self._left.acquire(blocking=False):
             raise TooManyWaiting(
@@ -72,7 +72,7 @@ class Management:
 
     def register(self, wanted: Registration, synchronous: bool) -> Done:
         """Raises Refusal; then the model is not registered, unless it is NotKept."""
-        with self._starting.one():
+        with self._starting.place():
             return self._register(wanted, synchronous)
 
     def _register(self, wanted: Registration, synchronous: bool) -> Done:
@@ -103,12 +103,12 @@ class Management:
         if most < least:
             raise BadRequest("max_worker cannot be less than min_worker.")
         check_workers(most)
-        found = self.registry.find(name, version)
+        served = self.registry.find(name, version)
         if least < 0:
             raise _not_started(WorkerFailed, name, version)
-        with self._starting.one():
-            found.scale(least, most)
-            _start(found, version, synchronous)
+        with self._starting.place():
+            served.scale(least, most)
+            _start(served, version, synchronous)
         self._on_change()
         if not synchronous:
             return Done(202, "Processing worker updates...")
@@ -117,7 +117,7 @@ class Management:
 
     def unregister(self, name: str, version: str | None) -> Done:
         """Raises Refusal."""
-        with self._ending.one():
+        with self._ending.place():
             try:
                 self.registry.unregister(name, version)
             except CleaningTimedOut:  # it is gone all the same
@@ -151,17 +151,17 @@ class Management:
 
     def customized(self, name: str, version: str | None, headers: Sequence[tuple[str, str]]) -> list[dict[str, Any]]:
         """A version, with what its handler says of itself. Raises Refusal."""
-        found = self.registry.find(name, version)
-        seconds = float(found.facts.settings.response_timeout)
-        with self._starting.one():
-            body, failure, words = found.native.ask([*headers, ("describe", "True")], seconds)
+        served = self.registry.find(name, version)
+        seconds = float(served.facts.settings.response_timeout)
+        with self._starting.place():
+            body, failure, words = served.native.ask([*headers, ("describe", "True")], seconds)
         if failure == "no worker":
             raise NoWorker(
                 f'Model "{name}" has no worker to serve describe request. Please use scale workers API to add workers.'
             )
         if failure:
             raise Refusal(words)
-        description = described(found)
+        description = described(served)
         if body:
             description["customizedMetadata"] = _as_json(body)
         return [description]

@@ -10,7 +10,7 @@ import threading
 from collections.abc import Callable, Collection, Iterable
 from typing import Any
 
-from persia._core.inference import Answers, Models, ModelVersion
+from persia._core.inference import AnswerObserver, Models, ModelVersion
 
 from .handler_metrics import HandlerMetrics
 from .metrics_settings import MetricsSettings
@@ -41,7 +41,7 @@ class Metrics:
         self,
         models: Models,
         served: Callable[[], Iterable[Served]],
-        answers: Answers,
+        answers: AnswerObserver,
         handlers: HandlerMetrics,
         settings: MetricsSettings,
     ) -> None:
@@ -58,7 +58,7 @@ class Metrics:
     def text(self, names: Collection[str]) -> str:
         """names: of the metrics that are wanted; empty: all of them."""
         with self._lock:
-            served = [(name, version, native, native.figures()) for name, version, native in self._served()]
+            served = [(name, version, native, native.latencies()) for name, version, native in self._served()]
             families = [self._by_class(), *self._own(served), *self._counts(served), *self._handlers.families()]
             if self._system is not None:
                 families += self._system.families(self._torchserve_names)

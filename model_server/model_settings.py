@@ -89,10 +89,10 @@ def settle(name: str, archive: Archive, config: ModelConfig, wanted: Registratio
 def _of_properties(per_model: Mapping[str, Any], name: str, version: str) -> Mapping[str, int]:
     """What `models={...}` says of a version, as far as it is numbers."""
     versions = per_model.get(name)
-    said = versions.get(version) if isinstance(versions, Mapping) else None
-    if not isinstance(said, Mapping):
+    properties = versions.get(version) if isinstance(versions, Mapping) else None
+    if not isinstance(properties, Mapping):
         return {}
-    return {key: value for key, value in said.items() if isinstance(value, int) and not isinstance(value, bool)}
+    return {key: value for key, value in properties.items() if isinstance(value, int) and not isinstance(value, bool)}
 
 
 def _first(*values: int | None) -> int:

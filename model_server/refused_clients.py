@@ -21,7 +21,7 @@ class RefusedClients:
     def __init__(self, sources: Sequence[Callable[[], tuple[list[str], int]]]) -> None:
         """sources: HttpServer.take_refused_clients of each listener."""
         self._sources = sources
-        self._told: OrderedDict[tuple[str, str], None] = OrderedDict()  # the one that came last stands last
+        self._logged: OrderedDict[tuple[str, str], None] = OrderedDict()  # the one that came last stands last
         self._closed = threading.Event()
         self._thread = threading.Thread(target=self._run, name="refused-clients", daemon=True)
 
@@ -39,18 +39,18 @@ class RefusedClients:
         for take in self._sources:
             some, count = take()
             for who_and_why in some:
-                self._tell(*who_and_why.split(": ", 1))
+                self._log_once(*who_and_why.split(": ", 1))
             if count > len(some):
                 log.warning("refused %d more clients within a second", count - len(some))
 
-    def _tell(self, address: str, why: str) -> None:
+    def _log_once(self, address: str, why: str) -> None:
         case = (address.rpartition(":")[0], why)
-        if case not in self._told:
+        if case not in self._logged:
             log.warning("refused the client %s: %s (told once for its address)", address, why)
-        self._told[case] = None
-        self._told.move_to_end(case)
-        if len(self._told) > _MOST:
-            self._told.popitem(last=False)
+        self._logged[case] = None
+        self._logged.move_to_end(case)
+        if len(self._logged) > _MOST:
+            self._logged.popitem(last=False)
 
     def _run(self) -> None:
         while not self._closed.wait(_LOOK_SECONDS):

@@ -11,7 +11,7 @@ from typing import NamedTuple
 from persia._core.inference import Models, ModelVersion, Reactor
 from persia.system.scratch import ScratchDirectory
 
-from .archives import Found, find_archive, open_archive, remove_unpacked
+from .archives import ArchiveFile, find_archive, open_archive, remove_unpacked
 from .downloads import name_of, remove_fetched
 from .hiring import Hiring
 from .refusals import BadRequest, CleaningTimedOut, DefaultVersion, Duplicate, ModelNotFound, Stopping, VersionNotFound
@@ -53,21 +53,21 @@ class Registry:
                 raise BadRequest(f"expected text that UTF-8 can hold, got {text!r:.100}")
         if wanted.runtime is not None and wanted.runtime not in RUNTIMES:
             raise BadRequest(f"Invalid RuntimeType value: {wanted.runtime}")
-        found = self._found(wanted)
+        archive_file = self._find_archive(wanted)
         try:
             defaults = self._defaults
             archive = open_archive(
-                found.path, wanted.url, self._unpacked.path, defaults.unpack_limits, defaults.default_handler
+                archive_file.path, wanted.url, self._unpacked.path, defaults.unpack_limits, defaults.default_handler
             )
             try:
-                version = self._hiring.version_of(archive, wanted, found.path if found.is_fetched else None)
+                version = self._hiring.version_of(archive, wanted, archive_file.path if archive_file.is_fetched else None)
                 self._add(version)
             except BaseException:
                 remove_unpacked(archive.directory)
                 raise
         except BaseException:
-            if found.is_fetched:
-                remove_fetched(found.path)
+            if archive_file.is_fetched:
+                remove_fetched(archive_file.path)
             raise
         return version
 
@@ -164,7 +164,7 @@ class Registry:
             thread.join()
         self._unpacked.remove()
 
-    def _found(self, wanted: Registration) -> Found:
+    def _find_archive(self, wanted: Registration) -> ArchiveFile:
         if wanted.is_downloaded and self._defaults.store is not None:
             # It was fetched before the server was started again, and still lies in the store.
             return find_archive(name_of(wanted.url), self._defaults.store)._replace(is_fetched=True)

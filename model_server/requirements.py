@@ -93,6 +93,6 @@ def _run_pip(model: str, directory: Path, command: Sequence[str]) -> None:
     environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
     ended = subprocess.run(command, cwd=directory, env=environment, capture_output=True, text=True)
     if ended.returncode != 0:
-        said = "\n".join((ended.stdout + ended.stderr).splitlines()[-_LINES_OF_PIP:])
-        log.error("the requirements of %s could not be installed:\n%s", model, said)
+        last_lines = "\n".join((ended.stdout + ended.stderr).splitlines()[-_LINES_OF_PIP:])
+        log.error("the requirements of %s could not be installed:\n%s", model, last_lines)
         raise RequirementsFailed(model, "see the server's log")

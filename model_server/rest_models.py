@@ -46,7 +46,7 @@ class RestModels:
                 for key in ("batch_size", "max_batch_delay", "initial_workers", "response_timeout", "startup_timeout")
             },
         )
-        return _said(self._management.register(wanted, _boolean(parameters, "synchronous", True)))
+        return _answer_of(self._management.register(wanted, _boolean(parameters, "synchronous", True)))
 
     def model(self, exchange: Exchange, name: str, version: str | None) -> tuple[int, Any]:
         """`/models/NAME` and `/models/NAME/VERSION`."""
@@ -58,16 +58,16 @@ class RestModels:
         if exchange.method == "PUT":
             least, most = _integer(query, "min_worker", 1), _integer(query, "max_worker", None)
             chosen = version or query.get("model_version")
-            return _said(self._management.scale(name, chosen, least, most, _boolean(query, "synchronous", False)))
+            return _answer_of(self._management.scale(name, chosen, least, most, _boolean(query, "synchronous", False)))
         if exchange.method != "DELETE" or not self._management.api_enabled:
             raise NoSuchMethod(NO_SUCH_METHOD)
-        return _said(self._management.unregister(name, version))
+        return _answer_of(self._management.unregister(name, version))
 
     def set_default(self, exchange: Exchange, name: str, version: str) -> tuple[int, Any]:
         """`/models/NAME/VERSION/set-default`."""
         if exchange.method != "PUT":
             raise NoSuchMethod(NO_SUCH_METHOD)
-        return _said(self._management.set_default(name, version))
+        return _answer_of(self._management.set_default(name, version))
 
     def traffic(self, exchange: Exchange, name: str) -> tuple[int, Any]:
         """`/models/NAME/traffic`."""
@@ -86,7 +86,7 @@ class RestModels:
                 raise NoSuchMethod(NO_SUCH_METHOD)
 
 
-def _said(done: Done) -> tuple[int, Any]:
+def _answer_of(done: Done) -> tuple[int, Any]:
     return done.status, {"status": done.sentence}
 
 

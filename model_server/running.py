@@ -8,7 +8,7 @@ import socket
 from collections.abc import Sequence
 from pathlib import Path
 
-from persia._core.inference import Answers, Models, Reactor
+from persia._core.inference import AnswerObserver, Models, Reactor
 from persia.config.security import SecurityConfig
 from persia.security import Refreshing
 from persia.system.address import host_and_port
@@ -52,7 +52,7 @@ class ModelServer:
         Raises ConfigError, Unavailable, InvalidInput, OSError.
         """
         models = Models()
-        answers = Answers(None if logs is None else str(logs / "access_log.log"))
+        answers = AnswerObserver(None if logs is None else str(logs / "access_log.log"))
         handlers = HandlerMetrics(_names_of(settings), socket.gethostname())
         self._protection = Protection(settings.access, security, Path() if state is None else state.path)
         self._files = Refreshing(self._protection)

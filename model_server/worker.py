@@ -26,7 +26,7 @@ from .open_inference.metadata import encode_metadata
 from .request_ids import LINE_FORMAT, RequestIds
 from .torchserve_modules import MetricsCacheYamlImpl, ModelLoaderFactory, PredictionException, RequestProcessor, Service
 from .worker_bodies import body_of, decode
-from .worker_messages import AT_ONCE, REFUSAL, Failure, Prediction, Request, is_status, sendable
+from .worker_messages import REFUSAL, REQUESTS_AT_ONCE, Failure, Prediction, Request, is_status, sendable
 from .worker_metrics import MetricLines, WorkerMetrics
 
 METRICS = os.path.join(os.path.dirname(ts.__file__), "configs", "metrics.yaml")
@@ -34,8 +34,8 @@ METRICS = os.path.join(os.path.dirname(ts.__file__), "configs", "metrics.yaml")
 log = logging.getLogger(__name__)
 
 
-class Worker:
-    """The loop. One thread uses it."""
+class WorkerLoop:
+    """Answers batches until the server closes the connection. One thread uses it."""
 
     def __init__(self, connection: socket.socket, metrics: WorkerMetrics, ids: RequestIds) -> None:
         self._socket = connection
@@ -64,7 +64,7 @@ class Worker:
         metrics.initialize_cache()
         metrics.model_name = name
         self._metrics.set_model(name or "")
-        code, message, told = 200, f"loaded model {name}", []
+        code, message, predictions = 200, f"loaded model {name}", []
         try:
             self._service = ModelLoaderFactory.get_model_loader().load(
                 name,
@@ -76,14 +76,14 @@ class Worker:
                 limits_pixels,
                 metrics,
             )
-            told = [self._use(self._service)]
+            predictions = [self._use(self._service)]
         except MemoryError:
             log.exception("the model %s does not fit into memory", name)
             code, message = 507, "System out of memory"
         except Exception as error:
             log.exception("the model %s could not be loaded", name)
             code, message = (507, "System out of memory") if "CUDA" in str(error) else (500, _summary(error))
-        channel.reply(code, message, told)
+        channel.reply(code, message, predictions)
         return code == 200
 
     def _use(self, service: Service) -> Prediction:
@@ -94,8 +94,8 @@ class Worker:
         # Handlers that stream write to it themselves: ts.handler_utils.utils.send_intermediate_predict_response.
         service.context.cl_socket = self._socket
         service.context.takes_refusals = True
-        at_once = {AT_ONCE: str(handler.requests_at_once)}
-        return Prediction("", "application/json", 200, "", at_once, encode_metadata(handler.metadata()))
+        requests_at_once = {REQUESTS_AT_ONCE: str(handler.requests_at_once)}
+        return Prediction("", "application/json", 200, "", requests_at_once, encode_metadata(handler.metadata()))
 
     def _answer(self, requests: list[Request]) -> None:
         self._ids.current = [request[0] for request in requests]
@@ -178,8 +178,8 @@ def _not_loaded(_inputs: list[dict[str, Any]], _context: Any) -> Any:
 def _refusal(error: PredictionException) -> Failure:
     if is_status(error.error_code):
         return Failure(error.error_code, str(error.message))
-    said = f"{error.error_code!r:.100}: {error.message}"
-    return Failure(500, f"expected a status from 200 to 599 of the handler's PredictionException, got {said}")
+    answered = f"{error.error_code!r:.100}: {error.message}"
+    return Failure(500, f"expected a status from 200 to 599 of the handler's PredictionException, got {answered}")
 
 
 def _summary(error: Exception) -> str:
@@ -200,7 +200,7 @@ def main(arguments: list[str] | None = None) -> int:
         for handler in logging.getLogger().handlers:
             handler.addFilter(MetricLines(metrics))
             handler.addFilter(ids)
-        return Worker(connection, metrics, ids).run()
+        return WorkerLoop(connection, metrics, ids).run()
 
 
 if __name__ == "__main__":

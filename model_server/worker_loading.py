@@ -6,7 +6,7 @@ import socket
 import struct
 from typing import NamedTuple
 
-from .worker_messages import AT_ONCE
+from .worker_messages import REQUESTS_AT_ONCE
 
 __all__ = ["Loaded", "load_request", "read_loaded"]
 
@@ -17,13 +17,13 @@ class Loaded(NamedTuple):
     code: int
     message: str
     metadata: bytes = b""
-    at_once: int = 1
+    requests_at_once: int = 1
 
 
 def load_request(
     name: str, directory: str, batch_size: int, handler: str, gpu: int | None, envelope: str, limits_image_pixels: bool
 ) -> bytes:
-    """As TorchServe's front end says it."""
+    """As TorchServe's front end says it; native/inference/frame_numbers.hpp names the other places of the protocol."""
     return (
         b"L"
         + _text(name)
@@ -45,7 +45,8 @@ def read_loaded(connection: socket.socket) -> Loaded:
         _number(connection)  # its status
         _sized(connection)  # its reason
         headers = {_sized(connection): _sized(connection) for _ in range(_number(connection))}
-        loaded = loaded._replace(metadata=_sized(connection), at_once=int(headers.get(AT_ONCE.encode(), b"1")))
+        requests_at_once = int(headers.get(REQUESTS_AT_ONCE.encode(), b"1"))
+        loaded = loaded._replace(metadata=_sized(connection), requests_at_once=requests_at_once)
     return loaded
 
 

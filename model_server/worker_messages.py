@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple
 
-__all__ = ["AT_ONCE", "NO_STATUS", "REFUSAL", "Failure", "Prediction", "Request", "is_status", "sendable"]
+__all__ = ["NO_STATUS", "REFUSAL", "REQUESTS_AT_ONCE", "Failure", "Prediction", "Request", "is_status", "sendable"]
 
 NO_STATUS = 0  # of a prediction whose handler set one that HTTP does not have; its reason tells which
 # Headers for the server alone. Of the word that a model is loaded: how many requests its handler takes at once.
-AT_ONCE = ":at-once"
+REQUESTS_AT_ONCE = ":requests-at-once"
 # Of a prediction that refuses its request: its status says why, and its body has the words.
 REFUSAL = ":refusal"
 

@@ -16,7 +16,7 @@ from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
-from persia._core.inference import ModelVersion, Worker
+from persia._core.inference import ModelVersion, WorkerLink
 
 from .refusals import OutOfMemory, OverMemoryLimit, WorkerFailed
 from .worker_loading import Loaded, load_request, read_loaded
@@ -28,7 +28,6 @@ __all__ = ["WorkerPlan", "WorkerProcess", "resident_bytes"]
 log = logging.getLogger(__name__)
 
 _LOOK_SECONDS = 0.2  # between two looks at the memory of a worker that has a limit
-_GOODBYE_SECONDS = 5.0  # that a process has to end by itself
 
 
 @dataclass(frozen=True)
@@ -41,6 +40,7 @@ class WorkerPlan:
     batch_size: int
     startup_seconds: float
     retry_seconds: float  # in which a worker that cannot start is tried again
+    goodbye_seconds: float = 5.0  # that a process has to end by itself
     python: str = sys.executable
     environment: Mapping[str, str] = field(default_factory=lambda: dict(os.environ))
     packages: Path | None = None  # that go before those of `python`
@@ -72,7 +72,7 @@ class WorkerProcess:
         self._on_given_up = on_given_up
         self._lock = threading.Lock()
         self._process: subprocess.Popen[bytes] | None = None
-        self._worker: Worker | None = None
+        self._link: WorkerLink | None = None
         self._stopping = threading.Event()
         self._first_start: Future[bytes] = Future()
         self._thread = threading.Thread(target=self._run, args=(is_patient,), name=f"worker-{number}", daemon=True)
@@ -97,7 +97,7 @@ class WorkerProcess:
     @property
     def is_ready(self) -> bool:
         """Whether it has loaded the model."""
-        return self._worker is not None
+        return self._link is not None
 
     @property
     def metadata(self) -> bytes:
@@ -109,9 +109,9 @@ class WorkerProcess:
         """Lets it finish what it works on, or not. Returns at once; join() waits."""
         self._stopping.set()
         with self._lock:
-            worker, process = self._worker, self._process
-        if worker is not None and drain:
-            worker.retire()
+            link, process = self._link, self._process
+        if link is not None and drain:
+            link.retire()
         elif process is not None:
             _kill(process)
 
@@ -124,7 +124,7 @@ class WorkerProcess:
         starts = WorkerStarts(self._plan.retry_seconds)
         while not self._stopping.is_set():
             try:
-                worker, metadata = self._start()
+                link, metadata = self._start()
             except Exception as error:
                 log.warning("worker %s of %s could not start: %s", self.id, self._plan.model_name, error)
                 if not is_patient and not self._first_start.done():  # who waits for it takes it away
@@ -134,7 +134,7 @@ class WorkerProcess:
                 if not self._first_start.done():
                     self._first_start.set_result(metadata)
                 starts.load()
-                ending = self._wait(worker, starts)
+                ending = self._wait(link, starts)
                 if ending == "retired":
                     break
                 log.warning("worker %s of %s has ended: %s", self.id, self._plan.model_name, ending)
@@ -150,7 +150,7 @@ class WorkerProcess:
             self._first_start.set_result(b"")
         self._end_process()
 
-    def _start(self) -> tuple[Worker, bytes]:
+    def _start(self) -> tuple[WorkerLink, bytes]:
         """A process that has loaded the model, among the model's workers, and what the model says of its tensors.
 
         Raises WorkerFailed, OutOfMemory, OverMemoryLimit, OSError.
@@ -174,13 +174,13 @@ class WorkerProcess:
             if loaded.code != 200:
                 raise WorkerFailed(loaded.message)
             self._check_memory(process)
-            self._model.take_together(loaded.at_once)
-            worker = self._model.add_worker(ours.detach(), process.pid)
+            self._model.set_requests_at_once(loaded.requests_at_once)
+            link = self._model.add_worker(ours.detach(), process.pid)
         with self._lock:
-            self._worker = worker
+            self._link = link
         if self._stopping.is_set():
-            worker.retire()
-        return worker, loaded.metadata
+            link.retire()
+        return link, loaded.metadata
 
     def _why_not_loaded(self, process: subprocess.Popen[bytes], error: Exception) -> str:
         """REQUIRES: the process was not killed for it."""
@@ -188,7 +188,7 @@ class WorkerProcess:
             return "the worker was told to end while it loaded the model"
         if isinstance(error, TimeoutError):
             return f"the worker did not load the model within its startupTimeout of {self._plan.startup_seconds:g} s"
-        return f"the worker {_ending(process)} while it loaded the model"
+        return f"the worker {_ending(process, self._plan.goodbye_seconds)} while it loaded the model"
 
     def _check_memory(self, process: subprocess.Popen[bytes]) -> None:
         """Raises OverMemoryLimit."""
@@ -241,27 +241,27 @@ class WorkerProcess:
         ours.settimeout(None)
         return loaded
 
-    def _wait(self, worker: Worker, starts: WorkerStarts) -> str:
+    def _wait(self, link: WorkerLink, starts: WorkerStarts) -> str:
         """How it has ended, which `starts` hears of."""
-        limit, ending, has_outgrown = self._plan.memory_limit, "", False
+        limit, ending, reason, has_outgrown = self._plan.memory_limit, "", "", False
         while not ending:
-            ending = worker.wait(_LOOK_SECONDS if limit else 60.0)
+            ending, reason = link.wait(_LOOK_SECONDS if limit else 60.0)
             if limit and not ending and (grown := resident_bytes(self.pid)) > limit:
                 log.error(
                     "worker %s of %s is ended: it has %d bytes, and may have %d", self.id, self._plan.model_name, grown, limit
                 )
-                worker.end(OutOfMemory.status, f"the worker has grown beyond its memoryLimitMiB of {limit >> 20}")
+                link.end(OutOfMemory.status, f"the worker has grown beyond its memoryLimitMiB of {limit >> 20}")
                 has_outgrown = True
         (starts.outgrow if has_outgrown else starts.end)()
         with self._lock:
-            self._worker = None
+            self._link = None
         process = self._process
         if process is not None:
+            if ending == "lost":  # asked before the process is killed, which would be its end then
+                ending = reason or _ending(process, self._plan.goodbye_seconds)
             # A handler that never returns would keep the process alive.
             (process.terminate if ending == "retired" else process.kill)()
             self._end_process()
-            if ending == "lost":
-                ending = _ending(process)
         return ending
 
     def _end_process(self) -> None:
@@ -269,7 +269,7 @@ class WorkerProcess:
         if process is None:
             return
         try:
-            process.wait(_GOODBYE_SECONDS)
+            process.wait(self._plan.goodbye_seconds)
         except subprocess.TimeoutExpired:
             _kill(process)
 
@@ -288,9 +288,10 @@ def _kill(process: subprocess.Popen[bytes]) -> None:
     process.wait()
 
 
-def _ending(process: subprocess.Popen[bytes]) -> str:
+def _ending(process: subprocess.Popen[bytes], seconds: float) -> str:
+    """seconds: that it has to end by itself."""
     try:
-        code = process.wait(_GOODBYE_SECONDS)
+        code = process.wait(seconds)
     except subprocess.TimeoutExpired:
         return "closed its connection"
     return f"was ended by {signal.Signals(-code).name}" if code < 0 else f"exited with {code}"

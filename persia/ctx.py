@@ -226,6 +226,14 @@ class InferCtx:
                 say = now + say_every
             time.sleep(min(_LOOK_SECONDS, end - now))
 
+    def look_up_with(self, lookups: Lookups) -> None:
+        """Has these answer from now on, instead of servers: for programs that have the rows themselves, such as a replay."""
+        with self._lock:
+            before, self._lookups = self._lookups, None
+            self._use(lookups)
+        if before is not None:
+            before.close()
+
     def close(self) -> None:
         """Ends its connections. Idempotent."""
         with self._lock:

@@ -14,6 +14,7 @@
     ├── Overloaded                   RESOURCE_EXHAUSTED   a server has more to do than it can: later, it may have time
     ├── ConfigError                  FAILED_PRECONDITION  a config file is wrong; names the place; also a ValueError
     ├── CorruptFile                  DATA_LOSS            a checkpoint or packet file is broken; names file and byte
+    ├── NotReplayable                FAILED_PRECONDITION  what a kept answer was made of is not there any more; names it
     ├── Superseded                   ABORTED              somebody else has committed an epoch since; read the log, try again
     ├── Unavailable                  UNAVAILABLE          a server cannot be reached or is not ready; also a ConnectionError
     └── DeadlineExceeded             DEADLINE_EXCEEDED    the caller's time is over; also a TimeoutError
@@ -37,6 +38,7 @@ __all__ = [
     "FeatureError",
     "InvalidInput",
     "NotFound",
+    "NotReplayable",
     "NotRepresentable",
     "Overloaded",
     "PersiaError",
@@ -165,6 +167,20 @@ class CorruptFile(PersiaError):
 
     def __str__(self) -> str:
         return f"{self.file} at byte {self.byte}: expected {self.expected}, got {self.got}"
+
+
+class NotReplayable(PersiaError):
+    """A kept answer cannot be made again. `missing` is the part of the receipt for which something is not there."""
+
+    code = "FAILED_PRECONDITION"
+
+    def __init__(self, missing: str, problem: str) -> None:
+        super().__init__(missing, problem)
+        self.missing = missing
+        self.problem = problem
+
+    def __str__(self) -> str:
+        return self.problem
 
 
 class Superseded(PersiaError):

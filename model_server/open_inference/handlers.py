@@ -51,8 +51,8 @@ class ServedHandler:
     def metadata(self) -> ModelMetadata:
         """What the handler says of its tensors; of one that takes none what the archive says."""
         if self.takes_tensors:
-            told: ModelMetadata = self._handler.tensor_metadata()
-            return told
+            metadata: ModelMetadata = self._handler.tensor_metadata()
+            return metadata
         declared = declared_tensors(getattr(self._context, "model_yaml_config", None))
         return ModelMetadata(_PLAIN_PLATFORM, declared.inputs, declared.outputs)
 
@@ -78,7 +78,7 @@ class ServedHandler:
 
 def _requests_at_once(handler: Any) -> int:
     """One unless it says otherwise. Raises ConfigError."""
-    said = getattr(handler, "requests_at_once", 1)
-    if type(said) is not int or said < 1:
-        raise ConfigError(f"the handler's requests_at_once: expected a whole number, 1 or more, got {said!r}")
-    return said
+    count = getattr(handler, "requests_at_once", 1)
+    if type(count) is not int or count < 1:
+        raise ConfigError(f"the handler's requests_at_once: expected a whole number, 1 or more, got {count!r}")
+    return count

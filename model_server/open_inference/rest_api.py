@@ -23,7 +23,7 @@ def answer_rest(models: ServedModels, method: str, segments: Sequence[str]) -> t
     """The status, and what is sent as JSON. segments: of the path behind `/v2`."""
     try:
         if method == "GET":
-            return _got(models, segments)
+            return _answer_get(models, segments)
         return 405, {"error": f"expected GET here, got {method}: {_PATHS}"}
     except Refusal as refusal:
         return refusal.status, _error(refusal)
@@ -31,7 +31,7 @@ def answer_rest(models: ServedModels, method: str, segments: Sequence[str]) -> t
         return 503, _error(error)
 
 
-def _got(models: ServedModels, segments: Sequence[str]) -> tuple[int, dict[str, Any]]:
+def _answer_get(models: ServedModels, segments: Sequence[str]) -> tuple[int, dict[str, Any]]:
     """Raises Refusal, Unavailable."""
     match segments:
         case []:

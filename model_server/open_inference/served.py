@@ -48,8 +48,8 @@ class ServedModels:
     def metadata(self, name: str, version: str | None) -> dict[str, Any]:
         """Raises ModelNotFound, VersionNotFound, and Unavailable as long as no worker has loaded the model."""
         workers = self._registry.find(name, version).workers
-        told = next((metadata for worker in workers if (metadata := worker.metadata)), b"")
-        if not told:
+        encoded = next((metadata for worker in workers if (metadata := worker.metadata)), b"")
+        if not encoded:
             raise Unavailable(f"expected a worker that has loaded the model {name!r}, got none yet: ask when it is ready")
         versions = [one.facts.archive.version for one in self._registry.versions(name)]
-        return metadata_as_json(name, versions, decode_metadata(told))
+        return metadata_as_json(name, versions, decode_metadata(encoded))

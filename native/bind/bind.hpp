@@ -29,7 +29,7 @@ void row_scan(nanobind::module_& module);
 void certificates(nanobind::module_& module);
 void security(nanobind::module_& module);
 void inference_models(nanobind::module_& module);
-void inference_figures(nanobind::module_& module);
+void inference_answers_and_keys(nanobind::module_& module);
 void worker_channel(nanobind::module_& module);
 void http_server(nanobind::module_& module);
 void infer_messages(nanobind::module_& module);

@@ -33,7 +33,7 @@ namespace {
 using http::ExchangePtr;
 using http::ExchangeQueue;
 using http::Server;
-using inference::Answers;
+using inference::AnswerObserver;
 using inference::Models;
 using inference::RestService;
 
@@ -96,7 +96,7 @@ void http_server(nb::module_& module) {
             "__init__",
             [](Server* self, net::Reactor& reactor, std::shared_ptr<ExchangeQueue> others, std::shared_ptr<Models> models,
                std::shared_ptr<grpc::Guard> guard, std::map<std::string, std::shared_ptr<grpc::Guard>> guards_of_paths,
-               std::shared_ptr<Answers> answers, std::tuple<std::string, std::string, std::string> cors,
+               std::shared_ptr<AnswerObserver> answers, std::tuple<std::string, std::string, std::string> cors,
                std::size_t max_body_bytes, std::size_t max_connections, std::shared_ptr<grpc::TlsContext> tls) {
                 http::ServerLimits limits;
                 limits.max_body_bytes = max_body_bytes;

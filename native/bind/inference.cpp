@@ -18,8 +18,8 @@
 #include "bind.hpp"
 #include "inference/model_infer_method.hpp"
 #include "inference/models.hpp"
+#include "inference/own_request.hpp"
 #include "inference/predictions_method.hpp"
-#include "inference/question.hpp"
 #include "release.hpp"
 #include "times.hpp"
 
@@ -34,18 +34,18 @@ using inference::Model;
 using inference::ModelLimits;
 using inference::Models;
 using inference::ModelVersion;
-using inference::Worker;
+using inference::WorkerLink;
 using net::Reactor;
 
-const char* name_of(Worker::Ending ending) {
+const char* name_of(WorkerLink::Ending ending) {
     switch (ending) {
-        case Worker::Ending::none:
+        case WorkerLink::Ending::none:
             return "";
-        case Worker::Ending::retired:
+        case WorkerLink::Ending::retired:
             return "retired";
-        case Worker::Ending::timed_out:
+        case WorkerLink::Ending::timed_out:
             return "timed out";
-        case Worker::Ending::lost:
+        case WorkerLink::Ending::lost:
             break;
     }
     return "lost";
@@ -114,8 +114,8 @@ nb::dict counts_of(const ModelVersion& self) {
     return all;
 }
 
-nb::dict figures_of(const ModelVersion& self) {
-    const inference::VersionFigures::Totals totals = self.figures();
+nb::dict latencies_of(const ModelVersion& self) {
+    const inference::LatencyHistograms::Totals totals = self.latencies();
     nb::dict all;
     all["whole"] = totals.whole;
     all["queue"] = totals.queue;
@@ -147,14 +147,15 @@ void inference_models(nb::module_& module) {
              }),
              nb::arg("threads"))
         .def("stop", &Reactor::stop, nb::call_guard<Released>());
-    nb::class_<Worker>(module, "Worker")
-        .def("retire", &Worker::retire, nb::call_guard<Released>())
-        .def("end", &Worker::end, nb::arg("status"), nb::arg("why"), nb::call_guard<Released>())
+    nb::class_<WorkerLink>(module, "WorkerLink")
+        .def("retire", &WorkerLink::retire, nb::call_guard<Released>())
+        .def("end", &WorkerLink::end, nb::arg("status"), nb::arg("reason"), nb::call_guard<Released>())
         .def(
             "wait",
-            [](const Worker& self, double seconds) {
+            [](const WorkerLink& self, double seconds) {
                 const Released released;
-                return name_of(self.wait(milliseconds_of(seconds)));
+                const WorkerLink::Ending ending = self.wait(milliseconds_of(seconds));
+                return std::pair(std::string(name_of(ending)), self.reason());
             },
             nb::arg("seconds"));
     nb::class_<ModelVersion>(module, "ModelVersion")
@@ -162,7 +163,7 @@ void inference_models(nb::module_& module) {
              nb::arg("batch_size"), nb::arg("max_batch_delay"), nb::arg("queue_size"), nb::arg("max_body_bytes"),
              nb::arg("response_timeout"), nb::arg("client_timeout") = 0.0, nb::arg("only_idle") = false, nb::keep_alive<0, 1>())
         .def("expect_workers", &ModelVersion::expect_workers, nb::arg("count"), nb::call_guard<Released>())
-        .def("take_together", &ModelVersion::take_together, nb::arg("requests"), nb::call_guard<Released>())
+        .def("set_requests_at_once", &ModelVersion::set_requests_at_once, nb::arg("requests"), nb::call_guard<Released>())
         .def("add_worker", &ModelVersion::add_worker, nb::arg("socket"), nb::arg("process"), nb::call_guard<Released>())
         .def(
             "wait_until_idle",
@@ -173,8 +174,8 @@ void inference_models(nb::module_& module) {
             nb::arg("seconds"))
         .def("ask", ask_version, nb::arg("headers"), nb::arg("seconds"))
         .def("counts", counts_of)
-        .def("figures", figures_of)
-        .def_static("bounds", [] { return inference::VersionFigures::bounds(); });
+        .def("latencies", latencies_of)
+        .def_static("bounds", [] { return inference::LatencyHistograms::bounds(); });
     nb::class_<Models>(module, "Models")
         .def(nb::new_([] { return std::make_shared<Models>(); }))
         .def("set", set_model, nb::arg("name"), nb::arg("versions"), nb::arg("default_version"), nb::kw_only(),

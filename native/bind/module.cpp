@@ -25,7 +25,7 @@ NB_MODULE(_core, module) {
     nanobind::module_ inference =
         module.def_submodule("inference", "Models and their workers. Use model_server rather than this.");
     persia::bind::inference_models(inference);
-    persia::bind::inference_figures(inference);
+    persia::bind::inference_answers_and_keys(inference);
     persia::bind::worker_channel(inference);
     persia::bind::http_server(inference);
     persia::bind::infer_messages(inference);

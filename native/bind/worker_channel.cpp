@@ -1,5 +1,4 @@
-// The worker's end of the socket to its model server: batches come, replies go. TorchServe's protocol, as
-// inference/worker_frames.hpp has it for the other end.
+// The worker's end of the socket to its model server: batches come, replies go. The protocol is in inference/frame_numbers.hpp.
 #include <nanobind/nanobind.h>
 #include <nanobind/stl/string.h>
 #include <nanobind/stl/string_view.h>
@@ -20,6 +19,7 @@
 #include "base/error.hpp"
 #include "batch.hpp"
 #include "bind.hpp"
+#include "inference/frame_numbers.hpp"
 #include "release.hpp"
 #include "texts.hpp"
 
@@ -30,20 +30,24 @@ namespace persia::bind {
 namespace {
 
 constexpr std::size_t kReadBytes = 64 << 10;
-constexpr std::int32_t kMaxText = 16 << 20;
 
 // The other end has closed.
 struct Closed {};
 
-void put_number(std::string& to, std::int64_t value) {
-    if (value > INT32_MAX) throw TooLarge("expected an answer of less than 2 GiB");
-    const auto bits = static_cast<std::uint32_t>(value);
-    for (const int shift : {24, 16, 8, 0}) to += static_cast<char>(bits >> shift & 0xff);
+using inference::kEndOfList;
+using inference::kMaxTextBytes;
+using inference::kNumberBytes;
+using inference::put_number;
+using inference::put_text;
+
+std::int32_t checked_size(std::size_t bytes) {
+    if (bytes > INT32_MAX) throw TooLarge("expected an answer of less than 2 GiB");
+    return static_cast<std::int32_t>(bytes);
 }
 
-void put_text(std::string& to, std::string_view text) {
-    put_number(to, static_cast<std::int64_t>(text.size()));
-    to += text;
+std::string_view checked(std::string_view text) {
+    checked_size(text.size());
+    return text;
 }
 
 class WorkerChannel {
@@ -61,10 +65,10 @@ class WorkerChannel {
     }
 
     std::int32_t number() {
-        need(4);
-        std::uint32_t bits = 0;
-        for (int i = 0; i < 4; ++i) bits = bits << 8 | buffer_[from_++];
-        return static_cast<std::int32_t>(bits);
+        need(kNumberBytes);
+        const std::int32_t number = inference::number_at(buffer_.data() + from_);
+        from_ += kNumberBytes;
+        return number;
     }
 
     // None: the end of a list came in its place.
@@ -75,7 +79,7 @@ class WorkerChannel {
 
     std::uint8_t byte() {
         need(1);
-        return buffer_[from_++];
+        return std::to_integer<std::uint8_t>(buffer_[from_++]);
     }
 
     // Requests: (id, headers, [(name, content type, value)]), values as bytearray.
@@ -103,7 +107,7 @@ class WorkerChannel {
     void reply(std::int32_t code, const std::string& message, const nb::list& predictions) {
         std::string small;
         put_number(small, code);
-        put_text(small, message);
+        put_text(small, checked(message));
         struct Piece {
             std::size_t small_until;
             std::span<const std::byte> lent;
@@ -112,26 +116,26 @@ class WorkerChannel {
         std::deque<Buffer> bodies;
         for (nb::handle item : predictions) {
             const auto prediction = nb::cast<nb::tuple>(item);
-            put_text(small, nb::cast<std::string_view>(prediction[0]));
-            put_text(small, nb::cast<std::string_view>(prediction[1]));
+            put_text(small, checked(nb::cast<std::string_view>(prediction[0])));
+            put_text(small, checked(nb::cast<std::string_view>(prediction[1])));
             put_number(small, nb::cast<std::int32_t>(prediction[2]));
-            put_text(small, nb::cast<std::string_view>(prediction[3]));
+            put_text(small, checked(nb::cast<std::string_view>(prediction[3])));
             const auto headers = nb::cast<nb::dict>(prediction[4]);
-            put_number(small, static_cast<std::int64_t>(nb::len(headers)));
+            put_number(small, checked_size(nb::len(headers)));
             for (const auto& [name, value] : headers) {
-                put_text(small, nb::cast<std::string_view>(name));
-                put_text(small, nb::cast<std::string_view>(value));
+                put_text(small, checked(nb::cast<std::string_view>(name)));
+                put_text(small, checked(nb::cast<std::string_view>(value)));
             }
             bodies.emplace_back(prediction[5], PyBUF_SIMPLE);
             const auto body = bodies.back().bytes();
-            put_number(small, static_cast<std::int64_t>(body.size()));
+            put_number(small, checked_size(body.size()));
             if (body.size() < kReadBytes) {
                 small.append(reinterpret_cast<const char*>(body.data()), body.size());
             } else {
                 pieces.push_back({small.size(), body});
             }
         }
-        put_number(small, -1);
+        put_number(small, kEndOfList);
         std::vector<iovec> from;
         std::size_t at = 0;
         for (const Piece& piece : pieces) {
@@ -169,7 +173,7 @@ class WorkerChannel {
     }
 
     nb::str text_of(std::int32_t length) {
-        if (length < 0 || length > kMaxText) throw DecodeError("the length of a text", std::to_string(length), 0);
+        if (length < 0 || length > kMaxTextBytes) throw DecodeError("the length of a text", std::to_string(length), 0);
         const auto size = static_cast<std::size_t>(length);
         need(size);
         nb::str text = bind::text_of({reinterpret_cast<const char*>(buffer_.data() + from_), size});
@@ -214,7 +218,7 @@ class WorkerChannel {
     }
 
     const int socket_;
-    std::vector<std::uint8_t> buffer_;
+    std::vector<std::byte> buffer_;
     std::size_t from_ = 0, until_ = 0;
 };
 

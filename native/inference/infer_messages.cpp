@@ -5,6 +5,7 @@
 #include <utility>
 
 #include "base/error.hpp"
+#include "base/text.hpp"
 #include "wire/protobuf.hpp"
 
 namespace persia::inference {
@@ -18,8 +19,6 @@ using wire::WireType;
 
 constexpr std::size_t kMostDimensions = 64;
 constexpr std::size_t kMostElements = std::size_t{1} << 28;
-
-std::string_view text_of(Bytes bytes) { return {reinterpret_cast<const char*>(bytes.data()), bytes.size()}; }
 
 InferParameter parameter_of(Bytes message) {
     InferParameter parameter = false;

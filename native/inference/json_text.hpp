@@ -5,12 +5,16 @@
 #include <string>
 #include <string_view>
 
+#include "base/utf8.hpp"
+
 namespace persia::inference {
 
-// With its quotes.
+// With its quotes. Text that is not UTF-8, as a header of HTTP may be, is taken for Latin-1.
 inline std::string json_quoted(std::string_view text) {
+    const bool is_latin1 = !is_utf8(text);
     std::string quoted = "\"";
     for (const char c : text) {
+        const auto byte = static_cast<unsigned char>(c);
         switch (c) {
             case '"':
                 quoted += "\\\"";
@@ -28,9 +32,9 @@ inline std::string json_quoted(std::string_view text) {
                 quoted += "\\t";
                 break;
             default:
-                if (static_cast<unsigned char>(c) < 0x20) {
+                if (byte < 0x20 || (is_latin1 && byte >= 0x80)) {
                     char escape[8];
-                    std::snprintf(escape, sizeof(escape), "\\u%04x", static_cast<unsigned>(c));
+                    std::snprintf(escape, sizeof(escape), "\\u%04x", static_cast<unsigned>(byte));
                     quoted += escape;
                 } else {
                     quoted += c;

@@ -4,6 +4,7 @@
 #include <utility>
 
 #include "base/error.hpp"
+#include "base/text.hpp"
 #include "inference/call_failure.hpp"
 #include "inference/handler_status.hpp"
 #include "inference/open_inference_rest.hpp"
@@ -19,8 +20,6 @@ using wire::tag_of;
 using wire::WireType;
 
 constexpr int kFirstError = 400;
-
-std::string text_of(std::span<const std::byte> bytes) { return {reinterpret_cast<const char*>(bytes.data()), bytes.size()}; }
 
 // Which model a ModelInferRequest is for. The rest of it is the worker's.
 struct Wanted {
@@ -46,7 +45,7 @@ class InferResponder final : public Responder {
     void on_prediction(Prediction prediction, bool /*more*/) override {
         if (const auto failure = failure_of_status(prediction)) return on_failure(*failure);
         if (prediction.status >= kFirstError) {
-            return call_->finish({code_of_status(prediction.status), text_of(prediction.body)});
+            return call_->finish({code_of_status(prediction.status), std::string(text_of(prediction.body))});
         }
         grpc::OutgoingMessage message;
         message.append(prediction.body, std::move(prediction.owner));

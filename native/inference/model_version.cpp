@@ -16,7 +16,7 @@ constexpr std::size_t kMostBytesTogether = 4 << 20;
 
 // What is done outside of the lock.
 struct ModelVersion::Round {
-    std::shared_ptr<Worker> worker;
+    std::shared_ptr<WorkerLink> worker;
     std::vector<Job> batch, expired;
 };
 
@@ -54,13 +54,13 @@ void ModelVersion::expect_workers(std::size_t count) {
     for (const Job& job : without) job.responder->on_failure(no_worker(job));
 }
 
-void ModelVersion::take_together(std::size_t requests) {
+void ModelVersion::set_requests_at_once(std::size_t requests) {
     const std::lock_guard lock(mutex_);
-    together_ = std::max<std::size_t>(1, requests);
+    requests_at_once_ = std::max<std::size_t>(1, requests);
 }
 
-std::shared_ptr<Worker> ModelVersion::add_worker(int socket, pid_t process) {
-    auto worker = std::make_shared<Worker>(socket, process, limits_.worker, reactor_, weak_from_this());
+std::shared_ptr<WorkerLink> ModelVersion::add_worker(int socket, pid_t process) {
+    auto worker = std::make_shared<WorkerLink>(socket, process, limits_.worker, reactor_, weak_from_this());
     {
         const std::lock_guard lock(mutex_);
         workers_.push_back(worker);
@@ -80,7 +80,7 @@ ModelVersion::Counts ModelVersion::counts() const {
     return {queue_.size(), busy_.size(), workers_.size(), refused_, expired_};
 }
 
-void ModelVersion::on_free(const std::shared_ptr<Worker>& worker) {
+void ModelVersion::on_free(const std::shared_ptr<WorkerLink>& worker) {
     {
         const std::lock_guard lock(mutex_);
         if (std::ranges::find(workers_, worker) == workers_.end()) return;  // it was lost meanwhile
@@ -89,7 +89,7 @@ void ModelVersion::on_free(const std::shared_ptr<Worker>& worker) {
     hand_out();
 }
 
-void ModelVersion::on_lost(const std::shared_ptr<Worker>& worker) {
+void ModelVersion::on_lost(const std::shared_ptr<WorkerLink>& worker) {
     std::vector<Job> without;
     {
         const std::lock_guard lock(mutex_);
@@ -112,7 +112,7 @@ void ModelVersion::on_unsent(std::vector<Job> jobs) {
 }
 
 void ModelVersion::on_answered(const Job& job, Clock::time_point sent, Clock::time_point replied) {
-    figures_.add(job.arrived, sent, replied);
+    latencies_.add(job.arrived, sent, replied);
     if (!job.totals) return;
     const auto microseconds = [&job](Clock::time_point until) {
         return static_cast<std::uint64_t>(std::chrono::duration_cast<std::chrono::microseconds>(until - job.arrived).count());
@@ -121,10 +121,10 @@ void ModelVersion::on_answered(const Job& job, Clock::time_point sent, Clock::ti
     job.totals->queue_microseconds.fetch_add(microseconds(sent), std::memory_order_relaxed);
 }
 
-void ModelVersion::on_batch_done(const std::shared_ptr<Worker>& worker, std::chrono::nanoseconds took) {
+void ModelVersion::on_batch_done(const std::shared_ptr<WorkerLink>& worker, std::chrono::nanoseconds took) {
     const std::lock_guard lock(mutex_);
     std::erase(busy_, worker);
-    batch_takes_ = batch_takes_.count() == 0 ? took : (batch_takes_ * 7 + took) / 8;
+    mean_batch_time_ = mean_batch_time_.count() == 0 ? took : (mean_batch_time_ * 7 + took) / 8;
     changed_.notify_all();
 }
 
@@ -172,9 +172,9 @@ std::vector<Job> ModelVersion::take_jobs(Clock::time_point now, std::vector<Job>
     } else {
         // Other workers become free, too, and have their share of what waits.
         const std::size_t share = (queue_.size() + workers_.size() - 1) / workers_.size();
-        jobs = queue_.take(std::min(together_, share), kMostBytesTogether, now, expired);
+        jobs = queue_.take(std::min(requests_at_once_, share), kMostBytesTogether, now, expired);
     }
-    if (!jobs.empty()) batch_has_ = jobs.size();
+    if (!jobs.empty()) last_batch_size_ = jobs.size();
     return jobs;
 }
 
@@ -195,9 +195,9 @@ void ModelVersion::wait_for_batch(Clock::time_point until) {
 // With the lock. nullopt: the job may wait.
 std::optional<Failure> ModelVersion::refusal(const Job& job) const {
     if (workers_.empty() && expected_workers_ == 0) return no_worker(job);
-    const std::size_t batch_size = limits_.batch_size > 1 ? limits_.batch_size : batch_has_;
+    const std::size_t batch_size = limits_.batch_size > 1 ? limits_.batch_size : last_batch_size_;
     const auto batches_before = static_cast<long>(queue_.size() / batch_size + 1);
-    const auto wait = batch_takes_ * batches_before / static_cast<long>(std::max<std::size_t>(1, workers_.size()));
+    const auto wait = mean_batch_time_ * batches_before / static_cast<long>(std::max<std::size_t>(1, workers_.size()));
     const auto retry_after =
         std::max(std::chrono::milliseconds(1), std::chrono::duration_cast<std::chrono::milliseconds>(wait));
     if (queue_.size() >= limits_.queue_size) {

@@ -8,9 +8,9 @@
 #include <string>
 #include <vector>
 
-#include "inference/figures.hpp"
 #include "inference/job_queue.hpp"
-#include "inference/worker.hpp"
+#include "inference/latency_histograms.hpp"
+#include "inference/worker_link.hpp"
 
 namespace persia::inference {
 
@@ -39,9 +39,9 @@ class ModelVersion final : public Employer, public std::enable_shared_from_this<
     void expect_workers(std::size_t count);
     // So many requests may go to a worker at once, as its handler says, if they wait when it becomes free. Nothing waits for
     // others, unlike for a batch_size over 1, which goes before it.
-    void take_together(std::size_t requests);
+    void set_requests_at_once(std::size_t requests);
     // Takes the socket. The worker has loaded the model.
-    std::shared_ptr<Worker> add_worker(int socket, pid_t process);
+    std::shared_ptr<WorkerLink> add_worker(int socket, pid_t process);
 
     // Nothing waits and nothing is worked on, or so long has passed: then false.
     bool wait_until_idle(std::chrono::milliseconds timeout) const;
@@ -51,16 +51,16 @@ class ModelVersion final : public Employer, public std::enable_shared_from_this<
         std::uint64_t refused, expired;        // since the start
     };
     Counts counts() const;
-    VersionFigures::Totals figures() const { return figures_.totals(); }
+    LatencyHistograms::Totals latencies() const { return latencies_.totals(); }
 
   private:
     struct Round;
 
-    void on_free(const std::shared_ptr<Worker>& worker) override;
-    void on_lost(const std::shared_ptr<Worker>& worker) override;
+    void on_free(const std::shared_ptr<WorkerLink>& worker) override;
+    void on_lost(const std::shared_ptr<WorkerLink>& worker) override;
     void on_unsent(std::vector<Job> jobs) override;
     void on_answered(const Job& job, Clock::time_point sent, Clock::time_point replied) override;
-    void on_batch_done(const std::shared_ptr<Worker>& worker, std::chrono::nanoseconds took) override;
+    void on_batch_done(const std::shared_ptr<WorkerLink>& worker, std::chrono::nanoseconds took) override;
 
     void hand_out();
     bool take_round(Round& round);
@@ -73,18 +73,18 @@ class ModelVersion final : public Employer, public std::enable_shared_from_this<
     const ModelLimits limits_;
     net::Reactor& reactor_;
     std::atomic<std::uint64_t> refused_{0}, expired_{0};
-    VersionFigures figures_;
+    LatencyHistograms latencies_;
 
     mutable std::mutex mutex_;  // over what follows
     mutable std::condition_variable changed_;
     JobQueue queue_;
-    std::vector<std::shared_ptr<Worker>> workers_;      // all that are not lost
-    std::vector<std::shared_ptr<Worker>> free_, busy_;  // of these
+    std::vector<std::shared_ptr<WorkerLink>> workers_;      // all that are not lost
+    std::vector<std::shared_ptr<WorkerLink>> free_, busy_;  // of these
     std::size_t expected_workers_ = 0;
     bool waits_for_batch_ = false;
-    std::size_t together_ = 1;                 // requests that a worker takes at once, beyond the batch_size
-    std::chrono::nanoseconds batch_takes_{0};  // of late
-    std::size_t batch_has_ = 1;                // requests, the last time
+    std::size_t requests_at_once_ = 1;             // requests that a worker takes at once, beyond the batch_size
+    std::chrono::nanoseconds mean_batch_time_{0};  // of late
+    std::size_t last_batch_size_ = 1;              // requests, the last time
 };
 
 }  // namespace persia::inference

@@ -59,7 +59,7 @@ class Models {
         const auto found = model->versions.find(number);
         if (found == model->versions.end()) {
             return NotServed{NotServed::Kind::version_not_found,
-                             "Model version: " + version + " does not exist for model: " + name};
+                             "Model version: " + number + " does not exist for model: " + name};
         }
         Destination destination{found->second};
         if (version.empty() && !traffic.shadow.empty() && traffic.shadow != number && traffic.copies()) {

@@ -1,11 +1,11 @@
 #include "inference/open_inference_rest.hpp"
 
+#include <span>
 #include <utility>
-#include <variant>
+#include <vector>
 
 #include "inference/json_text.hpp"
-#include "inference/request_wishes.hpp"
-#include "inference/rest_responder.hpp"
+#include "inference/submit_exchange.hpp"
 
 namespace persia::inference {
 
@@ -37,7 +37,10 @@ http::Response failure_response(const Failure& failure) {
     return error_response(failure.status, failure.message);
 }
 
-const RestManners kManners{failure_response, false};
+http::Response bad_request(const std::string& message) { return error_response(400, message); }
+http::Response not_found(const NotServed& not_served) { return error_response(404, not_served.message); }
+
+const RestManners kManners{failure_response, bad_request, not_found, false};
 
 }  // namespace
 
@@ -58,32 +61,11 @@ void infer(const Models& models, const http::ExchangePtr& exchange, const InferR
         return exchange->respond(
             error_response(415, "expected a body that is not compressed, got Content-Encoding: " + *encoding));
     }
-    const auto found = models.route(route.model, route.version, [&request](const std::string& name) {
-        const std::string* value = http::find(request.head.headers, name);
-        return value == nullptr ? std::string_view() : std::string_view(*value);
-    });
-    if (const auto* not_served = std::get_if<NotServed>(&found)) {
-        return exchange->respond(error_response(404, not_served->message));
-    }
     const std::string* type = http::find(request.head.headers, "content-type");
-    const http::Headers& headers = request.head.headers;
-    auto wishes = wishes_of(http::find(headers, kRequestId), http::find(headers, kPriority), http::find(headers, kTimeout));
-    if (const auto* problem = std::get_if<std::string>(&wishes)) return exchange->respond(error_response(400, *problem));
-    Job job;
-    const std::string_view body = request.text();
-    job.request = {{},
-                   request.head.headers,
-                   {{"body", type == nullptr ? "" : http::mime_type(*type), std::as_bytes(std::span(body))}},
-                   exchange};
-    job.request.headers.emplace_back("explain", route.explain ? "True" : "False");
-    job.request.headers.emplace_back(kOpenInferenceHeader, "rest");
-    job.arrived = request.arrived;
-    job.names_version = !route.version.empty();
-    job.totals = models.totals(route.model, route.version);
-    apply(std::get<RequestWishes>(std::move(wishes)), std::nullopt, job);
-    job.responder = std::make_shared<RestResponder>(exchange, job.request.id, kManners);
-    if (job.deadline) watch_deadline(reactor, *job.deadline, job.responder);
-    std::get<Destination>(found).submit(std::move(job));
+    std::vector<Input> inputs{
+        {"body", type == nullptr ? "" : http::mime_type(*type), std::as_bytes(std::span(request.text()))}};
+    Asked asked{route.model, route.version, {{"explain", route.explain ? "True" : "False"}, {kOpenInferenceHeader, "rest"}}};
+    submit_exchange(models, exchange, std::move(asked), std::move(inputs), kManners, reactor);
 }
 
 }  // namespace persia::inference

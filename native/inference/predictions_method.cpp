@@ -4,8 +4,9 @@
 #include <utility>
 
 #include "base/error.hpp"
+#include "base/text.hpp"
 #include "inference/call_failure.hpp"
-#include "inference/request_wishes.hpp"
+#include "inference/request_options.hpp"
 #include "inference/submit_call.hpp"
 #include "wire/protobuf.hpp"
 
@@ -16,8 +17,6 @@ namespace {
 using grpc::Code;
 using wire::tag_of;
 using wire::WireType;
-
-std::string text_of(std::span<const std::byte> bytes) { return {reinterpret_cast<const char*>(bytes.data()), bytes.size()}; }
 
 // PredictionsRequest.
 struct Request {

@@ -2,7 +2,7 @@
 
 #include <utility>
 
-#include "inference/rest_service.hpp"
+#include "inference/rest_errors.hpp"
 
 namespace persia::inference {
 

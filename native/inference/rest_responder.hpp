@@ -7,6 +7,7 @@
 
 #include "http/exchange.hpp"
 #include "inference/job.hpp"
+#include "inference/models.hpp"
 #include "net/reactor.hpp"
 
 namespace persia::inference {
@@ -14,8 +15,12 @@ namespace persia::inference {
 // How a protocol over HTTP tells of failures.
 struct RestManners {
     http::Response (*failure)(const Failure&);
+    http::Response (*bad_request)(const std::string& message);
+    http::Response (*not_found)(const NotServed&);
     bool errors_close;  // whether the connection ends with an error of a handler
 };
+
+constexpr const char* kNoTextInTarget = "expected a target that is UTF-8 when it is decoded, got other bytes";
 
 class RestResponder final : public Responder {
   public:

@@ -5,11 +5,12 @@
 #include <utility>
 #include <variant>
 
+#include "base/text.hpp"
 #include "http/form.hpp"
-#include "inference/json_text.hpp"
 #include "inference/open_inference_rest.hpp"
-#include "inference/request_wishes.hpp"
-#include "inference/rest_responder.hpp"
+#include "inference/request_options.hpp"
+#include "inference/rest_errors.hpp"
+#include "inference/submit_exchange.hpp"
 
 namespace persia::inference {
 
@@ -121,60 +122,33 @@ Response failure_response(const Failure& failure) {
     return error_response(failure.status == 413 ? 507 : failure.status, "InternalServerException", failure.message);
 }
 
-const RestManners kManners{failure_response, true};
+Response bad_request(const std::string& message) { return error_response(400, "BadRequestException", message); }
+
+Response not_found(const NotServed& not_served) {
+    const bool no_model = not_served.kind == NotServed::Kind::model_not_found;
+    return error_response(404, no_model ? "ModelNotFoundException" : "ModelVersionNotFoundException", not_served.message);
+}
+
+const RestManners kManners{failure_response, bad_request, not_found, true};
 
 void predict(const Models& models, const ExchangePtr& exchange, Route route, net::Reactor& reactor) {
-    const http::Request& request = exchange->request();
-    const http::Headers& headers = request.head.headers;
-    auto wishes = wishes_of(http::find(headers, kRequestId), http::find(headers, kPriority), http::find(headers, kTimeout));
-    if (const auto* problem = std::get_if<std::string>(&wishes)) {
-        return exchange->respond(error_response(400, "BadRequestException", *problem));
-    }
-    auto inputs = inputs_of(request, route);
+    auto inputs = inputs_of(exchange->request(), route);
     if (const auto* refusal = std::get_if<http::Refusal>(&inputs)) {
         return exchange->respond(error_response(refusal->status, "BadRequestException", refusal->message));
     }
     if (route.model.empty() && route.query_is_input) {
         for (const Input& input : std::get<std::vector<Input>>(inputs)) {
-            if (input.name == "model_name")
-                route.model.assign(reinterpret_cast<const char*>(input.bytes.data()), input.bytes.size());
+            if (input.name == "model_name") route.model = text_of(input.bytes);
         }
     }
-    if (route.model.empty()) {
-        return exchange->respond(error_response(400, "BadRequestException", "Parameter model_name is required."));
-    }
-    const auto found = models.route(route.model, route.version, [&request](const std::string& name) {
-        const std::string* value = http::find(request.head.headers, name);
-        return value == nullptr ? std::string_view() : std::string_view(*value);
-    });
-    if (const auto* not_served = std::get_if<NotServed>(&found)) {
-        const bool no_model = not_served->kind == NotServed::Kind::model_not_found;
-        return exchange->respond(
-            error_response(404, no_model ? "ModelNotFoundException" : "ModelVersionNotFoundException", not_served->message));
-    }
-    Job job;
-    job.request = {{}, headers, std::get<std::vector<Input>>(std::move(inputs)), exchange};
-    if (route.has_url_path) job.request.headers.emplace_back("url_path", std::move(route.url_path));
-    job.request.headers.emplace_back("explain", route.explain ? "True" : "False");
-    job.names_version = !route.version.empty();
-    job.arrived = request.arrived;
-    job.totals = models.totals(route.model, route.version);
-    apply(std::get<RequestWishes>(std::move(wishes)), std::nullopt, job);
-    job.responder = std::make_shared<RestResponder>(exchange, job.request.id, kManners);
-    if (job.deadline) watch_deadline(reactor, *job.deadline, job.responder);
-    std::get<Destination>(found).submit(std::move(job));
+    if (route.model.empty()) return exchange->respond(bad_request("Parameter model_name is required."));
+    Asked asked{std::move(route.model), std::move(route.version), {}};
+    if (route.has_url_path) asked.headers.emplace_back("url_path", std::move(route.url_path));
+    asked.headers.emplace_back("explain", route.explain ? "True" : "False");
+    submit_exchange(models, exchange, std::move(asked), std::get<std::vector<Input>>(std::move(inputs)), kManners, reactor);
 }
 
 }  // namespace
-
-Response error_response(int status, const std::string& type, const std::string& message) {
-    return {status,
-            "",
-            {{"content-type", "application/json"}},
-            grpc::OutgoingMessage("{\n  \"code\": " + std::to_string(status) + ",\n  \"type\": " + json_quoted(type) +
-                                  ",\n  \"message\": " + json_quoted(message) + "\n}\n"),
-            true};
-}
 
 void RestService::on_request(const ExchangePtr& exchange) {
     if (is_preflight(exchange->request().head)) return exchange->respond({200, "", {}, {}, false});
@@ -183,10 +157,7 @@ void RestService::on_request(const ExchangePtr& exchange) {
         if (auto route = route_of(exchange->request())) return predict(models, exchange, std::move(*route), reactor_);
         if (auto route = open_inference_route(exchange->request())) return infer(models, exchange, *route, reactor_);
     }
-    if (!exchange->request().target.is_utf8()) {
-        return exchange->respond(
-            error_response(400, "BadRequestException", "expected a target that is UTF-8 when it is decoded, got other bytes"));
-    }
+    if (!exchange->request().target.is_utf8()) return exchange->respond(bad_request(kNoTextInTarget));
     if (!parts_.others->put(exchange)) {
         exchange->respond(
             error_response(503, "ServiceUnavailableException", "too many requests wait for the management: try again later"));

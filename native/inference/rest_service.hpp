@@ -8,7 +8,7 @@
 #include <variant>
 
 #include "http/exchange_queue.hpp"
-#include "inference/answers.hpp"
+#include "inference/answer_observer.hpp"
 #include "inference/models.hpp"
 #include "inference/rest_access.hpp"
 #include "net/reactor.hpp"
@@ -19,7 +19,7 @@ struct RestParts {
     std::shared_ptr<const Models> models;  // null: predictions are not answered here, as by a listener for management
     std::shared_ptr<http::ExchangeQueue> others;
     RestAccess access;
-    std::shared_ptr<Answers> answers;  // null: nobody counts
+    std::shared_ptr<AnswerObserver> answers;  // null: nobody counts
 };
 
 // Thread safety: any thread may call all of it.
@@ -36,8 +36,5 @@ class RestService final : public http::Service {
     const RestParts parts_;
     net::Reactor& reactor_;
 };
-
-// An error as TorchServe writes it: JSON with the status, a type that is named like its Java class, and a message.
-http::Response error_response(int status, const std::string& type, const std::string& message);
 
 }  // namespace persia::inference

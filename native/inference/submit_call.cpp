@@ -4,7 +4,7 @@
 #include <utility>
 #include <variant>
 
-#include "inference/request_wishes.hpp"
+#include "inference/request_options.hpp"
 
 namespace persia::inference {
 
@@ -18,9 +18,9 @@ void submit_call(const Models& models, const grpc::ServerCallPtr& call, const st
     if (const auto* not_served = std::get_if<NotServed>(&found)) {
         return call->finish({grpc::Code::not_found, not_served->message});
     }
-    auto wishes = wishes_of(grpc::find(info.metadata, kRequestId), grpc::find(info.metadata, kPriority),
-                            grpc::find(info.metadata, kTimeout));
-    if (auto* problem = std::get_if<std::string>(&wishes)) {
+    auto options = options_of(grpc::find(info.metadata, kRequestId), grpc::find(info.metadata, kPriority),
+                              grpc::find(info.metadata, kTimeout));
+    if (auto* problem = std::get_if<std::string>(&options)) {
         return call->finish({grpc::Code::invalid_argument, std::move(*problem)});
     }
     Job job;
@@ -29,7 +29,7 @@ void submit_call(const Models& models, const grpc::ServerCallPtr& call, const st
     job.names_version = !version.empty();
     job.arrived = info.arrived;
     job.totals = models.totals(model, version);
-    apply(std::get<RequestWishes>(std::move(wishes)), info.deadline, job);
+    apply(std::get<RequestOptions>(std::move(options)), info.deadline, job);
     call->add_trailer(std::string(kRequestId), job.request.id);
     std::get<Destination>(found).submit(std::move(job));
 }

@@ -10,8 +10,8 @@
 
 namespace persia::inference {
 
-// Submits a request as the call's metadata and deadline wish it, and adds its id to the call's trailers. A model that is not
-// served, and wishes that nobody understands, finish the call. version: empty: the caller names none.
+// Submits a request with the options in the call's metadata, and its deadline, and adds its id to the call's trailers. A model
+// that is not served, and options that nobody understands, finish the call. version: empty: the caller names none.
 void submit_call(const Models& models, const grpc::ServerCallPtr& call, const std::string& model, const std::string& version,
                  WorkerRequest request, std::shared_ptr<Responder> responder);
 

@@ -4,27 +4,16 @@
 #include <cstring>
 
 #include "base/error.hpp"
+#include "inference/frame_numbers.hpp"
 
 namespace persia::inference {
 
 namespace {
 
-constexpr std::int32_t kEnd = -1;
 constexpr char kInfer = 'I';
-constexpr std::uint32_t kMaxText = 16 << 20;
 constexpr std::int32_t kMaxHeaders = 10'000;
 constexpr std::size_t kMaxBatch = 1 << 16;
 constexpr std::size_t kLentBytes = 4 << 10;  // fewer are copied
-
-void put_number(std::string& to, std::int32_t value) {
-    const auto bits = static_cast<std::uint32_t>(value);
-    for (const int shift : {24, 16, 8, 0}) to += static_cast<char>(bits >> shift & 0xff);
-}
-
-void put_text(std::string& to, std::string_view text) {
-    put_number(to, static_cast<std::int32_t>(text.size()));
-    to += text;
-}
 
 void flush(std::string& small, grpc::OutgoingMessage& message) {
     message.append(std::as_bytes(std::span(small)));
@@ -52,7 +41,7 @@ grpc::OutgoingMessage encode_batch(std::span<const WorkerRequest* const> request
             put_text(small, name);
             put_text(small, value);
         }
-        put_number(small, kEnd);
+        put_number(small, kEndOfList);
         for (const Input& input : request->inputs) {
             put_text(small, input.name);
             put_text(small, input.content_type);
@@ -64,9 +53,9 @@ grpc::OutgoingMessage encode_batch(std::span<const WorkerRequest* const> request
                 message.append(input.bytes, input.owner ? input.owner : request->owner);
             }
         }
-        put_number(small, kEnd);
+        put_number(small, kEndOfList);
     }
-    put_number(small, kEnd);
+    put_number(small, kEndOfList);
     flush(small, message);
     return message;
 }
@@ -114,7 +103,7 @@ void ReplyReader::take_field(std::span<const std::byte>& bytes) {
             if (!length_) {
                 const auto length = number(bytes);
                 if (!length) break;
-                if (*length == kEnd) {
+                if (*length == kEndOfList) {
                     stage_ = Stage::complete;
                     break;
                 }
@@ -180,9 +169,7 @@ std::optional<std::int32_t> ReplyReader::number(std::span<const std::byte>& byte
     number_got_ += part;
     if (number_got_ < sizeof(number_)) return std::nullopt;
     number_got_ = 0;
-    std::uint32_t bits = 0;
-    for (const std::byte byte : number_) bits = bits << 8 | std::to_integer<std::uint32_t>(byte);
-    return static_cast<std::int32_t>(bits);
+    return number_at(number_);
 }
 
 // Whether the text is all there, and in `into`.
@@ -193,8 +180,8 @@ bool ReplyReader::text(std::span<const std::byte>& bytes, std::string& into) {
         if (*length < 0) throw DecodeError("the length of a text", std::to_string(*length), seen_);
         length_ = static_cast<std::uint32_t>(*length);
     }
-    if (*length_ > kMaxText) {
-        throw DecodeError("a text of at most " + std::to_string(kMaxText) + " bytes", std::to_string(*length_), seen_);
+    if (*length_ > kMaxTextBytes) {
+        throw DecodeError("a text of at most " + std::to_string(kMaxTextBytes) + " bytes", std::to_string(*length_), seen_);
     }
     const std::size_t part = std::min<std::size_t>(bytes.size(), *length_ - text_.size());
     text_.append(reinterpret_cast<const char*>(bytes.data()), part);

@@ -1,5 +1,5 @@
-// What a model server and its workers say to each other: TorchServe's own protocol between its front end and its workers, so
-// that either side could be TorchServe's. All numbers are 32 bits, big-endian; text and bytes have their length before them.
+// The server's end of what a model server and its workers say to each other: batches as they are written, and replies as they
+// are read. The protocol is in inference/frame_numbers.hpp.
 #pragma once
 
 #include <cstddef>

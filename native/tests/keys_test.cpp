@@ -3,7 +3,7 @@
 
 #include "check.hpp"
 #include "inference/job_queue.hpp"
-#include "inference/request_wishes.hpp"
+#include "inference/request_options.hpp"
 #include "workers.hpp"
 
 using namespace persia::inference;
@@ -16,7 +16,7 @@ bool lets_in(const Keys& keys, std::string_view authorization, std::string_view 
 }
 
 bool is_refused(const std::string* priority, const std::string* timeout) {
-    return std::holds_alternative<std::string>(wishes_of(nullptr, priority, timeout));
+    return std::holds_alternative<std::string>(options_of(nullptr, priority, timeout));
 }
 
 std::string order_of(JobQueue& queue) {
@@ -67,14 +67,14 @@ TEST(ids_are_the_callers_where_they_may_stand_in_a_log) {
 
 TEST(timeouts_and_priorities_are_read_strictly) {
     const auto timeout = [](const std::string& text) {
-        return std::get<RequestWishes>(wishes_of(nullptr, nullptr, &text)).timeout;
+        return std::get<RequestOptions>(options_of(nullptr, nullptr, &text)).timeout;
     };
     CHECK(timeout("1.5") == 1500ms && timeout("2s") == 2s && timeout("1500ms") == 1500ms && timeout("0.001") == 1ms);
     for (const std::string bad : {"", "0", "-1", "1e9", "inf", "nan", "1m", "1 s", "s", "ms", "99999999", "0x5"})
         CHECK(is_refused(nullptr, &bad));
     const std::string high = "high", normal = "normal";
-    CHECK(std::get<RequestWishes>(wishes_of(nullptr, &high, nullptr)).urgent);
-    CHECK(!std::get<RequestWishes>(wishes_of(nullptr, &normal, nullptr)).urgent);
+    CHECK(std::get<RequestOptions>(options_of(nullptr, &high, nullptr)).urgent);
+    CHECK(!std::get<RequestOptions>(options_of(nullptr, &normal, nullptr)).urgent);
     for (const std::string bad : {"", "High", "1"}) CHECK(is_refused(&bad, nullptr));
 }
 

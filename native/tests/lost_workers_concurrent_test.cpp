@@ -13,18 +13,18 @@ using namespace workers;
 // It may end between the moment at which it is chosen and that at which it gets the batch.
 TEST(a_worker_that_is_lost_when_it_gets_a_batch_is_lost_once) {
     struct Told final : Employer {
-        void on_free(const std::shared_ptr<Worker>&) override {}
-        void on_lost(const std::shared_ptr<Worker>&) override { ++lost; }
+        void on_free(const std::shared_ptr<WorkerLink>&) override {}
+        void on_lost(const std::shared_ptr<WorkerLink>&) override { ++lost; }
         void on_unsent(std::vector<Job> jobs) override { unsent += jobs.size(); }
         void on_answered(const Job&, Clock::time_point, Clock::time_point) override {}
-        void on_batch_done(const std::shared_ptr<Worker>&, std::chrono::nanoseconds) override {}
+        void on_batch_done(const std::shared_ptr<WorkerLink>&, std::chrono::nanoseconds) override {}
         std::size_t lost = 0, unsent = 0;
     };
     persia::net::Reactor reactor;
     reactor.start(1);
     const auto told = std::make_shared<Told>();
     Process process;
-    const auto worker = std::make_shared<Worker>(process.server_end, 0, WorkerLimits{}, reactor, told);
+    const auto worker = std::make_shared<WorkerLink>(process.server_end, 0, WorkerLimits{}, reactor, told);
     worker->begin();
     worker->end(500, "it is not wanted");
     std::vector<Job> batch;
@@ -41,7 +41,7 @@ TEST(workers_that_die_at_once_are_counted_once) {
         const auto caller = served.ask("a");
         process.die();
         const auto worker = served.hire(process);
-        CHECK(worker->wait(kLong) == Worker::Ending::lost);
+        CHECK(worker->wait(kLong) == WorkerLink::Ending::lost);
     }
     const auto end = Clock::now() + kLong;
     while (served.model->counts().workers != 0 && Clock::now() < end) std::this_thread::yield();
@@ -69,7 +69,7 @@ TEST(who_waits_for_a_process_that_was_killed_is_told_that_memory_is_short) {
         CHECK(process.batch().size() == 1);
         process.die();
         kill(child.id, how);
-        CHECK(worker->wait(kLong) == Worker::Ending::lost);
+        CHECK(worker->wait(kLong) == WorkerLink::Ending::lost);
         CHECK(caller->failure() && caller->failure()->status == status && caller->failure()->message == "Worker died.");
     }
 }

@@ -159,7 +159,7 @@ TEST(a_worker_that_dies_costs_what_it_worked_on_and_no_more) {
     const auto waiting = served.ask("waiting");
     process->die();
     CHECK(lost->failure()->kind == Failure::Kind::worker_died);
-    CHECK(worker->wait(kLong) == Worker::Ending::lost);
+    CHECK(worker->wait(kLong) == WorkerLink::Ending::lost);
     Process other;
     served.hire(other);
     CHECK(other.batch() == Ids{"waiting"});
@@ -172,13 +172,16 @@ TEST(a_worker_that_says_what_nobody_asked_is_given_up) {
     Process process, other;
     const auto worker = served.hire(process);
     process.reply({{"a", "b"}});
-    CHECK(worker->wait(kLong) == Worker::Ending::lost);
+    CHECK(worker->wait(kLong) == WorkerLink::Ending::lost);
+    CHECK(worker->reason() == "it sent a reply while it had no request");
     const auto garbled = served.hire(other);
     const auto caller = served.ask("a");
     other.batch();
     other.say(std::string(100, '\xfe'));
-    CHECK(garbled->wait(kLong) == Worker::Ending::lost);
-    CHECK(caller->failure()->kind == Failure::Kind::worker_died);
+    CHECK(garbled->wait(kLong) == WorkerLink::Ending::lost);
+    CHECK(garbled->reason().starts_with("it sent a reply that cannot be read: at byte "));
+    CHECK(caller->failure()->kind == Failure::Kind::worker_died &&
+          caller->failure()->message == "Worker died: " + garbled->reason());
 }
 
 TEST(a_worker_that_does_not_answer_is_given_up) {
@@ -190,7 +193,7 @@ TEST(a_worker_that_does_not_answer_is_given_up) {
     const auto caller = served.ask("a");
     process.batch();
     CHECK(caller->failure()->kind == Failure::Kind::worker_died);
-    CHECK(worker->wait(kLong) == Worker::Ending::timed_out);
+    CHECK(worker->wait(kLong) == WorkerLink::Ending::timed_out);
 }
 
 TEST(a_worker_that_retires_ends_what_it_works_on) {
@@ -200,14 +203,14 @@ TEST(a_worker_that_retires_ends_what_it_works_on) {
     const auto caller = served.ask("a");
     process.batch();
     worker->retire();
-    CHECK(worker->wait(0ms) == Worker::Ending::none);
+    CHECK(worker->wait(0ms) == WorkerLink::Ending::none);
     process.reply({{"a", "answer"}});
     CHECK(caller->bodies() == Ids{"answer"});
-    CHECK(worker->wait(kLong) == Worker::Ending::retired);
+    CHECK(worker->wait(kLong) == WorkerLink::Ending::retired);
     CHECK(process.batch().empty());  // the socket is closed
     const auto without_work = served.hire(idle);
     without_work->retire();
-    CHECK(without_work->wait(kLong) == Worker::Ending::retired);
+    CHECK(without_work->wait(kLong) == WorkerLink::Ending::retired);
     CHECK(served.model->counts().workers == 0 && served.model->counts().at_work == 0);
     CHECK(served.model->wait_until_idle(0ms));
 }

@@ -8,7 +8,7 @@ using namespace std::chrono_literals;
 TEST(requests_that_wait_go_together_by_the_batch_size_or_as_a_handler_takes_them) {
     for (const bool by_handler : {false, true}) {
         const Served served(by_handler ? batches_of(1, 60s) : batches_of(3, 0ms));
-        if (by_handler) served.model->take_together(3);
+        if (by_handler) served.model->set_requests_at_once(3);
         Process process;
         served.hire(process);
         std::vector<std::shared_ptr<Caller>> callers{served.ask("0")};
@@ -25,7 +25,7 @@ TEST(requests_that_wait_go_together_by_the_batch_size_or_as_a_handler_takes_them
 
 TEST(each_worker_takes_its_share_of_what_waits) {
     const Served served;
-    served.model->take_together(16);
+    served.model->set_requests_at_once(16);
     Process first, second;
     served.hire(first);
     served.hire(second);
@@ -39,7 +39,7 @@ TEST(each_worker_takes_its_share_of_what_waits) {
 
 TEST(large_requests_go_alone) {
     const Served served;
-    served.model->take_together(16);
+    served.model->set_requests_at_once(16);
     Process process;
     served.hire(process);
     const auto first = served.ask("0");

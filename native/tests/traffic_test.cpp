@@ -7,7 +7,7 @@
 
 #include "check.hpp"
 #include "inference/models.hpp"
-#include "inference/question.hpp"
+#include "inference/own_request.hpp"
 #include "workers.hpp"
 
 using namespace workers;
@@ -72,6 +72,14 @@ TEST(a_header_chooses_and_an_asked_version_is_asked) {
     }
     CHECK(counts.size() == 2);
     CHECK(std::get<NotServed>(models.route("m", "3.0", {})).kind == NotServed::Kind::version_not_found);
+}
+
+TEST(the_version_that_is_not_there_is_named) {
+    const Served one;
+    Models models;
+    models.set("m", {{{"1.0", one.model}}, "1.0", {{{"2.0", 1}}, "", "", 1}});
+    const auto not_served = std::get<NotServed>(models.route("m", "", {}));
+    CHECK(not_served.message == "Model version: 2.0 does not exist for model: m");
 }
 
 TEST(nobody_waits_for_a_copy) {

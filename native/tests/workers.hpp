@@ -183,7 +183,7 @@ struct Served {
     }
     ~Served() { reactor.stop(); }
 
-    std::shared_ptr<Worker> hire(const Process& process) const {
+    std::shared_ptr<WorkerLink> hire(const Process& process) const {
         model->expect_workers(1);
         return model->add_worker(process.server_end, process.id);
     }

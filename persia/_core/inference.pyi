@@ -14,15 +14,17 @@ class Reactor:
     def __init__(self, threads: int) -> None: ...
     def stop(self) -> None: ...
 
-class Worker:
-    """A process that runs a handler, at the other end of a socket. Any thread may use it."""
+class WorkerLink:
+    """The server's end of the socket to a process that runs a handler. Any thread may use it."""
 
     def retire(self) -> None:
         """It ends when it has done what it works on."""
-    def end(self, status: int, why: str) -> None:
-        """At once; what it works on fails with a status of HTTP's."""
-    def wait(self, seconds: float) -> str:
-        """How it has ended: "retired", "lost", "timed out"; "": it has not, after so many seconds."""
+    def end(self, status: int, reason: str) -> None:
+        """At once; what it works on fails with a status of HTTP's and the reason."""
+    def wait(self, seconds: float) -> tuple[str, str]:
+        """How it has ended: "retired", "lost", "timed out"; "": it has not, after so many seconds. And why it was lost; "": it
+        closed its connection, and how its process ends may say why.
+        """
 
 class ModelVersion:
     """A version's queue and workers. Any thread may use it."""
@@ -43,16 +45,16 @@ class ModelVersion:
     ) -> None: ...
     def expect_workers(self, count: int) -> None:
         """How many it is to have. 0: requests are refused rather than wait."""
-    def take_together(self, requests: int) -> None:
+    def set_requests_at_once(self, requests: int) -> None:
         """So many may go to a worker at once if they wait when it becomes free. A batch_size over 1 goes before it."""
-    def add_worker(self, socket: int, process: int) -> Worker:
+    def add_worker(self, socket: int, process: int) -> WorkerLink:
         """Takes the descriptor of a socket to a process that has loaded the model, and that process's number."""
     def wait_until_idle(self, seconds: float) -> bool: ...
     def ask(self, headers: Sequence[tuple[str, str]], seconds: float) -> tuple[bytes, str, str]:
         """A request without inputs: the answer's body, and of a failure its kind, such as "no worker", and its words."""
     def counts(self) -> dict[str, int]:
         """Now: queued, at_work, workers; since the start: refused, expired."""
-    def figures(self) -> dict[str, Any]:
+    def latencies(self) -> dict[str, Any]:
         """HistogramTotals of answered requests: whole, queue, worker; of the last: last_queue_seconds, last_worker_seconds."""
     @staticmethod
     def bounds() -> list[float]:
@@ -76,7 +78,7 @@ class Models:
     def asked(self) -> list[tuple[str, str, int, int, int]]:
         """Model, version as asked for (empty: none), requests, microseconds of all together, and of these in the queue."""
 
-class Answers(CallObserver):
+class AnswerObserver(CallObserver):
     """All answers over HTTP and gRPC: counted, and written to an access log. Any thread may use it."""
 
     def __init__(self, access_log: str | None = None) -> None:
@@ -171,7 +173,7 @@ class HttpServer:
         models: Models | None = None,
         guard: Guard | None = None,
         guards_of_paths: Mapping[str, Guard | None] = ...,
-        answers: Answers | None = None,
+        answers: AnswerObserver | None = None,
         cors: tuple[str, str, str] = ...,
         max_body_bytes: int = ...,
         max_connections: int = ...,

@@ -7,11 +7,9 @@ from pathlib import Path
 
 import torch
 
-from persia.errors import InvalidInput, PersiaError
-from persia.torch_deprecations import torch_deprecations_ignored
-
 from .compiled import CompiledModel
 from .kinds import Kind, kind_of
+from .loading_errors import loading_errors
 from .model import DenseModel
 from .onnx_model import OnnxModel
 
@@ -28,14 +26,8 @@ def load_dense(path: Path, device: torch.device = _CPU) -> Model:
     Raises InvalidInput if the file is no model, or none that loads; NotFound if a package is missing; OSError.
     """
     kind = kind_of(path)
-    try:
-        with torch_deprecations_ignored():
-            return _LOADERS[kind](path, device)
-    except PersiaError:
-        raise
-    except Exception as error:  # torch raises RuntimeError, ValueError and others; ONNX Runtime has its own
-        reason = str(error).strip().partition("\n")[0].partition(". ")[0]
-        raise InvalidInput(f"{path} is a model of {kind.value}, which does not load: {reason}") from error
+    with loading_errors(kind, path):
+        return _LOADERS[kind](path, device)
 
 
 def _load_torchscript(path: Path, device: torch.device) -> Model:

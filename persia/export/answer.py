@@ -6,17 +6,14 @@ The handler sets up its whole process (threads, logging), which may not happen t
 from __future__ import annotations
 
 import argparse
-import importlib.util
-import inspect
 import tempfile
-import zipfile
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import yaml
 
 from persia.npz import read_npz
+from persia.torchserve.archive.handler_loading import handler_class, unpacked_context
 from persia.torchserve.scores import BATCH, FORMAT, NPY, decode_scores
 
 __all__ = ["main", "read_answer"]
@@ -32,8 +29,8 @@ def main() -> None:
     arguments = parser.parse_args()
     request: dict[str, Any] = {BATCH: arguments.batch.read_bytes(), FORMAT: NPY}
     with tempfile.TemporaryDirectory() as directory:
-        context = _context(arguments.archive, Path(directory))
-        handler = _handler_class(Path(directory) / context.manifest["model"]["handler"])()
+        context = unpacked_context(arguments.archive, Path(directory))
+        handler = handler_class(Path(directory) / context.manifest["model"]["handler"])()
         handler.initialize(context)
         (features,) = handler.preprocess([request])
         (answer,) = handler.handle([request], context)
@@ -49,39 +46,6 @@ def read_answer(path: Path) -> tuple[dict[str, np.ndarray[Any, Any]], list[np.nd
     arrays = read_npz(path)
     scores = {name.removeprefix(SCORES): array for name, array in arrays.items() if name.startswith(SCORES)}
     return scores, [arrays[f"{EMBEDDING}{i}"] for i in range(len(arrays) - len(scores))]
-
-
-def _context(archive: Path, directory: Path) -> Any:
-    """What TorchServe hands to a handler, with the archive unpacked to the directory."""
-    from ts.context import Context, RequestProcessor  # TorchServe's, which is installed where it serves
-
-    with zipfile.ZipFile(archive) as opened:
-        opened.extractall(directory)
-    manifest = yaml.safe_load((directory / "MAR-INF" / "MANIFEST.json").read_text())  # JSON is YAML
-    model = manifest["model"]
-    config = yaml.safe_load((directory / model["configFile"]).read_text())
-    context = Context(
-        model_name=model["modelName"],
-        model_dir=str(directory),
-        manifest=manifest,
-        batch_size=1,
-        gpu=None,
-        mms_version=None,
-        model_yaml_config=config,
-    )
-    context.request_ids = {0: "sample"}
-    context.request_processor = [RequestProcessor({})]
-    return context
-
-
-def _handler_class(path: Path) -> Any:
-    """The only class in the file, which is how TorchServe finds it."""
-    spec = importlib.util.spec_from_file_location(path.stem, path)
-    assert spec is not None and spec.loader is not None, f"{path} is not Python"
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    (found,) = (value for value in vars(module).values() if inspect.isclass(value) and value.__module__ == path.stem)
-    return found
 
 
 if __name__ == "__main__":

@@ -8,13 +8,14 @@ from pathlib import Path
 from typing import Literal
 
 from persia.errors import CorruptFile, Superseded
+from persia.storage import Place
 
 from .epoch import NO_PARENT, Draft, EpochRecord, checksum, parse_record
 from .epoch_history import EpochHistory
 from .layout import EPOCHS, epoch_of_record
-from .record_files import RecordFiles
+from .record_files import RecordFiles, StoredRecords
 
-__all__ = ["EpochLog"]
+__all__ = ["EpochLog", "open_epoch_log"]
 
 Author = Literal["server", "trainer", "operator"]
 _WHO = {"server": "a server", "trainer": "a trainer", "operator": "an operator"}
@@ -115,3 +116,8 @@ class EpochLog:
                     f"no file before that of epoch {last}",
                     0,
                 )
+
+
+def open_epoch_log(place: Place) -> EpochLog:
+    """Of a directory of packets, on a file system or in a store. Raises InvalidInput."""
+    return EpochLog(place.path) if place.path is not None else EpochLog(Path(), records=StoredRecords(place.open()))

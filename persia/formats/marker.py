@@ -3,7 +3,7 @@
 Who depends on it, beside those who ask whether it is there:
 
     persia.formats.checkpoint      takes the numbers of shards and files by which it looks for what has to be there
-    embedding_server.identity      makes the checkpoint's identity of all four fields of all markers
+    persia.formats.identity        makes the checkpoint's identity of all four fields of all markers
     persia.formats.bounds          compares the datetime with the time of the marker's own file, to see whether it is a copy
     persia.writers.checkpoint      writes one in each shard's directory, and that of the root last
     embedding_server.tools         inspection shows it; resharding writes it with other counts and the same datetime

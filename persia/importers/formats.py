@@ -20,7 +20,7 @@ class Format(NamedTuple):
 
 
 FORMATS = {
-    "dynamicemb": Format("ranked_files", "A directory of NVIDIA dynamicemb's dump.", "open_dynamicemb"),
+    "dynamicemb": Format("dynamicemb_and_tfra", "A directory of NVIDIA dynamicemb's dump.", "open_dynamicemb"),
     "hugectr": Format(
         "hugectr_files", "A directory of HugeCTR: sparse models of HPS, collections, or SparseOperationKit's dump."
     ),
@@ -30,7 +30,7 @@ FORMATS = {
     "tensorflow": Format(
         "tensorflow_files", "A TensorFlow checkpoint: its .index, or the directory with it, such as a SavedModel."
     ),
-    "tfra": Format("ranked_files", "A directory of the FileSystemSaver of TensorFlow Recommenders Addons.", "open_tfra"),
+    "tfra": Format("dynamicemb_and_tfra", "A directory of the FileSystemSaver of TensorFlow Recommenders Addons.", "open_tfra"),
     "torch": Format(
         "torch_files", "A file of torch.save with a state_dict: nn.Embedding, nn.EmbeddingBag, TorchRec unsharded."
     ),

@@ -7,11 +7,12 @@ from collections.abc import Callable
 from pathlib import Path
 
 from .problems import ChangedError, StoreUnavailable
-from .store import Entry, Store
+from .store import PIECE, Entry, Store
 
 __all__ = ["fetch"]
 
 _TRIES = 5  # one after the other that bring no byte
+_SMALL = 1  # byte
 _PAUSES = (0.05, 0.2, 0.5, 1.0)  # seconds before the next one
 
 
@@ -26,7 +27,8 @@ def fetch(store: Store, entry: Entry, path: Path, pause: Callable[[float], None]
         while got < entry.size:
             before = got
             try:
-                for piece in store.read(entry, got):
+                # Where nothing has come of a large piece, whatever comes counts.
+                for piece in store.read(entry, got, piece=_SMALL if failed else PIECE):
                     file.write(piece)
                     got += len(piece)
                 problem = f"the store says that it has {entry.size} bytes, and sends {got}"

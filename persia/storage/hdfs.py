@@ -16,12 +16,12 @@ from persia.errors import InvalidInput
 from persia.system.durable import is_temporary
 
 from .problems import ChangedError, StoreUnavailable, refused, unavailable
-from .store import Data, Entry, Requests, Store, Verb
+from .store import PIECE, Data, Entry, Requests, Store, Verb
 
 __all__ = ["HdfsStore"]
 
 _T = TypeVar("_T")
-_PIECE = 4 << 20
+_LEAST = 64 << 10  # bytes of a request to a data node
 _PAUSES = (0.1, 0.4, 1.0)  # seconds before a name node is asked again that did not answer
 _counter = itertools.count()
 
@@ -71,23 +71,22 @@ class HdfsStore(Store):
             raise FileNotFoundError(2, "expected a file of the store, got a directory", self.url_of(name))
         return _entry_of(name, status)
 
-    def read(self, entry: Entry, begin: int = 0, end: int | None = None) -> Iterator[memoryview]:
+    def read(self, entry: Entry, begin: int = 0, end: int | None = None, piece: int = PIECE) -> Iterator[memoryview]:
         """See Store."""
         last = entry.size if end is None else min(end, entry.size)
         reader = self._ask("read", entry.name, lambda: self._client.read(self._path(entry.name)))
         if len(reader) != entry.size:
             raise ChangedError(f"{self.url_of(entry.name)} was written again while it was read")
         while begin < last:
-            size = min(_PIECE, last - begin)
             try:
-                piece = reader.read_range(begin, size)
+                part = reader.read_range(begin, min(max(piece, _LEAST), last - begin))
             except (OSError, RuntimeError) as error:
                 raise _as_os_error(error, self.url_of(entry.name)) from error
-            if not piece:
+            if not part:
                 return
-            begin += len(piece)
-            self.requests.add_bytes(len(piece))
-            yield memoryview(piece)
+            begin += len(part)
+            self.requests.add_bytes(len(part))
+            yield memoryview(part)
 
     def put(self, name: str, data: Data) -> None:
         """See Store."""
@@ -165,5 +164,5 @@ def _pieces(data: Data) -> Iterator[bytes]:
         yield data
         return
     with Path(data).open("rb") as file:
-        while piece := file.read(_PIECE):
+        while piece := file.read(PIECE):
             yield piece

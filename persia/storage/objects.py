@@ -16,12 +16,11 @@ from obstore.store import from_url
 from persia.errors import InvalidInput
 
 from .problems import ChangedError, refused, unavailable
-from .store import Data, Entry, Requests, Store, Verb
+from .store import PIECE, Data, Entry, Requests, Store, Verb
 
 __all__ = ["ObjectStore"]
 
 _PAGE = 1000  # the most names that S3 tells in an answer
-_PIECE = 4 << 20
 # The library asks again after errors of the network and of the server. A server of ours then has something else to do.
 _RETRIES = 4
 _RETRY_SECONDS = 20
@@ -74,7 +73,7 @@ class ObjectStore(Store):
         """See Store."""
         return _entry_of(self._ask("stat", name, lambda: obstore.head(self._store, name)))
 
-    def read(self, entry: Entry, begin: int = 0, end: int | None = None) -> Iterator[memoryview]:
+    def read(self, entry: Entry, begin: int = 0, end: int | None = None, piece: int = PIECE) -> Iterator[memoryview]:
         """See Store."""
         last = entry.size if end is None else min(end, entry.size)
         if begin >= last:
@@ -86,8 +85,8 @@ class ObjectStore(Store):
         if answer.meta["size"] != entry.size:
             raise ChangedError(f"{self.url_of(entry.name)} was written again while it was read")
         with _errors(self.url_of(entry.name)):
-            for piece in answer.stream(min_chunk_size=_PIECE):
-                view = memoryview(piece)
+            for part in answer.stream(min_chunk_size=piece):
+                view = memoryview(part)
                 self.requests.add_bytes(len(view))
                 yield view
 

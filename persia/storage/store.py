@@ -14,8 +14,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-__all__ = ["Data", "Entry", "Requests", "Store", "Verb"]
+__all__ = ["PIECE", "Data", "Entry", "Requests", "Store", "Verb"]
 
+PIECE = 4 << 20  # bytes
 Verb = Literal["list", "stat", "read", "put", "create", "remove"]
 Data = bytes | Path  # what is put: bytes, or a file on the local disk
 
@@ -87,8 +88,10 @@ class Store(ABC):
         """A file as it is now."""
 
     @abstractmethod
-    def read(self, entry: Entry, begin: int = 0, end: int | None = None) -> Iterator[memoryview]:
+    def read(self, entry: Entry, begin: int = 0, end: int | None = None, piece: int = PIECE) -> Iterator[memoryview]:
         """The bytes of a file from `begin` up to `end`, piece by piece.
+
+        piece: as many bytes, or some more, come at a time. What had come of a piece when the connection broke is lost.
 
         Raises ChangedError if the store can tell that the file is not that of the entry any more.
         """

@@ -59,6 +59,7 @@ class Details(msgspec.Struct, frozen=True, kw_only=True):
     wrong_dim: int = 0
     missing_shards: tuple[int, ...] = ()
     features: Mapping[str, FeatureDetails] = {}
+    release: str = ""  # of persia-serve, that made the answer; empty: one that did not say it
     cached: bool = False  # the same request was scored before, of the same rows: the model was not asked again
 
 
@@ -99,6 +100,8 @@ def detail_headers(details: Details) -> dict[str, str]:
         "x-persia-table-versions": ",".join(map(str, details.table_versions)),
         "x-persia-new-ids": text,
     }
+    if details.release:
+        headers["x-persia-release"] = details.release
     if details.cached:
         headers["x-persia-cached"] = "1"
     if details.checkpoint is not None:

@@ -39,6 +39,8 @@ def torchserve_error(error: grpc.RpcError, request_bytes: int, end: float) -> Pe
         return InvalidInput(f"expected another service at this address; inference and management have a port each ({text})")
     if reset:
         return TooLarge(f"expected a request of at most TorchServe's max_request_size, got {request_bytes} bytes")
+    if text.startswith("Worker died: "):  # the model server knows why
+        return Unavailable(f"the worker was ended with the request, and another one is started: {text[len('Worker died: ') :]}")
     if text == "Worker died.":  # INTERNAL, or RESOURCE_EXHAUSTED if the system killed it
         return Unavailable(
             "the worker died with the request: it crashed, was killed, took longer than responseTimeout, or its answer was "

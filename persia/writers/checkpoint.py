@@ -16,24 +16,16 @@ import numpy.typing as npt
 
 from persia._core import write_emb
 from persia.errors import DuplicateSign, InvalidInput
-from persia.formats.layout import (
-    CHECKPOINT_ID,
-    CHECKPOINT_MARKER,
-    EMB,
-    ENDS,
-    SHARD_LIKE,
-    emb_file,
-    shard_directories,
-    shard_directory,
-)
+from persia.formats.layout import CHECKPOINT_ID, CHECKPOINT_MARKER, ENDS, emb_file, shard_directory
 from persia.formats.marker import MAX_NUMBER, Marker
 from persia.formats.sign_files import write_sign_file
 from persia.signs import farmhash64
-from persia.system.durable import is_temporary, sync_directory, write_file
+from persia.storage import Place, place_of
 
 from .arrays import check_lifetimes, check_signs
 from .buckets import F32, MEMORY, U64, Buckets
 from .named import ConfigLike, SignMaker
+from .targets import target_of
 
 MAX_FILES = 1 << 20
 # (feature, ids, rows) or (signs, rows); (feature, ids, seconds) or (signs, seconds)
@@ -58,8 +50,8 @@ def write_checkpoint(
     """Writes the rows to their shards, and says that the checkpoint is complete when all of it is on disk.
 
     Args:
-        directory: made if need be. What an unfinished checkpoint left in it is removed, too; other files stay. It may not
-            have an `s5` of others' files where the checkpoint has five shards.
+        directory: made if need be; also the URL of a store, as s3://bucket/path. What an unfinished checkpoint left in it is
+            removed, too; other files stay. It may not have an `s5` of others' files where the checkpoint has five shards.
         blocks: triples of a feature's name, its ids (n) as they are in requests, and rows (n, dim) of float32; or pairs of
             signs (n) of uint64 and rows. The least recently used come first. A sign may come only once.
         shards: how many embedding servers the checkpoint is for. A row goes to shard farmhash64(sign) % shards.
@@ -72,19 +64,20 @@ def write_checkpoint(
         allow_non_finite: rows with NaN or infinite numbers are written rather than being an error.
         workers: how many files are written at a time.
         memory: bytes for rows. What is beyond goes through a temporary file in `directory`, so the disk needs room for them
-            twice.
+            twice; for a store it is in the system's temporary directory.
 
     Raises:
         FeatureError: no such slot, another dim, a hash stack, or ids that share a row but not its numbers.
         InvalidInput: wrong arrays or numbers, ids in the place of signs, a sign that comes twice, an end of a row that is not
             there, a finished checkpoint is there, or something that would keep servers from loading this one.
         ConfigError: the embedding config is wrong.
-        OSError: the system refuses. The directory then has no marker, so no server takes it for a checkpoint.
+        OSError: the system or the store refuses. The directory then has no marker, so no server takes it for a checkpoint.
     """
     nanoseconds = time.time_ns() if datetime is None else _nanoseconds(datetime)
     marker = Marker(shards, files_per_shard, *divmod(nanoseconds, 1_000_000_000))
     signer = SignMaker(embedding_config, allow_non_finite=allow_non_finite)
-    with CheckpointWriter(Path(directory), marker, overwrite=overwrite, workers=workers, memory=memory) as writer:
+    place = place_of(os.fspath(directory))
+    with CheckpointWriter(place, marker, overwrite=overwrite, workers=workers, memory=memory) as writer:
         for block in blocks:
             writer.add(*(signer.named_block(*block) if len(block) == 3 else signer.block(*block)))
         for rows in ttl:
@@ -98,7 +91,7 @@ class CheckpointWriter:
 
     def __init__(
         self,
-        directory: Path,
+        place: Place | Path,
         marker: Marker,
         *,
         overwrite: bool,
@@ -111,7 +104,6 @@ class CheckpointWriter:
         for name, value in (("shards", marker.num_shards), ("files", marker.num_internal_shards), ("workers", workers)):
             if not 1 <= value <= MAX_NUMBER:
                 raise InvalidInput(f"expected 1 to {MAX_NUMBER} {name}, got {value}")
-        self._directory = directory
         self._marker = marker
         self._of_shards = of_shards or marker
         self._workers = workers
@@ -119,19 +111,22 @@ class CheckpointWriter:
         self._files = marker.num_shards * marker.num_internal_shards
         if self._files > MAX_FILES:
             raise InvalidInput(f"expected at most {MAX_FILES} files, got {self._files}")
-        if not overwrite and (finished := directory / CHECKPOINT_MARKER).exists():
-            raise InvalidInput(f"expected a directory without a finished checkpoint, got {finished}")
-        directory.mkdir(parents=True, exist_ok=True)
-        _check_nothing_is_in_the_way(directory, marker.num_shards)
-        sync_directory(directory.parent)
+        self._target = target_of(place_of(place) if isinstance(place, Path) else place)
+        try:
+            self._target.begin(marker.num_shards, overwrite=overwrite)
+        except BaseException:
+            self._target.close()
+            raise
+        self._directory = self._target.work
         self._ends: list[tuple[U64, U64]] = []
-        self._buckets = Buckets(self._files * ages, directory, memory)
+        self._buckets = Buckets(self._files * ages, self._directory, memory)
 
     def __enter__(self) -> CheckpointWriter:
         return self
 
     def __exit__(self, *error: object) -> None:
         self._buckets.close()
+        self._target.close()
 
     def add(self, signs: U64, rows: F32, ages: npt.NDArray[np.uint8] | None = None) -> None:
         """Takes signs (n), rows (n, dim), ages (n) below `ages`."""
@@ -145,10 +140,8 @@ class CheckpointWriter:
 
     def finish(self, progress: Callable[[], None] = lambda: None) -> None:
         """Writes the files, then the markers. `progress` is called for each file that is on disk."""
-        _clear(self._directory)  # only now: whoever hands over rows may still fail, and then the old checkpoint stays
-        for shard in range(self._marker.num_shards):
-            shard_directory(self._directory, shard).mkdir(exist_ok=True)
-        sync_directory(self._directory)
+        # Only now: whoever hands over rows may still fail, and then the old checkpoint stays.
+        self._target.clear(self._marker.num_shards)
         ends = self._ends_by_file()
         with ThreadPoolExecutor(self._workers) as pool:
             pending = [pool.submit(self._write_file, file, ends.get(file)) for file in range(self._files)]
@@ -160,9 +153,9 @@ class CheckpointWriter:
                 pool.shutdown(wait=True, cancel_futures=True)
                 raise
         for shard in range(self._marker.num_shards):
-            write_file(shard_directory(self._directory, shard) / CHECKPOINT_MARKER, self._of_shards.to_bytes())
-        write_file(self._directory / CHECKPOINT_ID, secrets.token_hex(16).encode() + b"\n")
-        write_file(self._directory / CHECKPOINT_MARKER, self._marker.to_bytes())
+            self._target.mark(shard_directory(self._directory, shard) / CHECKPOINT_MARKER, self._of_shards.to_bytes())
+        self._target.mark(self._directory / CHECKPOINT_ID, secrets.token_hex(16).encode() + b"\n")
+        self._target.mark(self._directory / CHECKPOINT_MARKER, self._marker.to_bytes())
 
     def _ends_by_file(self) -> dict[int, tuple[U64, U64]]:
         """Raises InvalidInput for a sign that comes twice."""
@@ -186,7 +179,9 @@ class CheckpointWriter:
             # Before the rows: a server that sees these alone, in a dump that did not finish, does not see a checkpoint.
             _check_have_rows(ends[0], signs, path)
             write_sign_file(path.with_suffix(ENDS), ends[0], self._marker.seconds, ends[1])
+            self._target.written(path.with_suffix(ENDS))
         write_emb(path, blocks)
+        self._target.written(path)
 
 
 def _check_have_rows(signs: U64, of_rows: U64, path: Path) -> None:
@@ -200,48 +195,6 @@ def _check_each_once(signs: U64, path: Path | str) -> None:
     if len(twice):
         # Which of its rows would count is up to the order in which a reader happens to load the files' rows.
         raise DuplicateSign(int(twice[0]), str(path))
-
-
-def _check_nothing_is_in_the_way(directory: Path, shards: int) -> None:
-    """Servers refuse a checkpoint with an `s5` that its marker does not count: it may be a shard of another one."""
-    ours = {shard_directory(directory, shard) for shard in range(shards)}
-    left = {path for path in shard_directories(directory).values() if _is_left_of_a_checkpoint(path)}
-    for path in directory.iterdir():
-        if SHARD_LIKE.fullmatch(path.name) and path not in ours | left:
-            raise InvalidInput(
-                f"expected a directory without {path}, which is neither a shard of the new checkpoint nor left of an earlier "
-                "one: servers would refuse the checkpoint; move it away"
-            )
-
-
-def _is_left_of_a_checkpoint(shard: Path) -> bool:
-    return all(_is_of_a_checkpoint(path) and not path.is_dir() for path in shard.iterdir())
-
-
-def _is_of_a_checkpoint(path: Path) -> bool:
-    return path.name == CHECKPOINT_MARKER or path.suffix in (EMB, ENDS) or is_temporary(path.name)
-
-
-def _clear(directory: Path) -> None:
-    """Removes what an earlier checkpoint left in the directory: stale files would be loaded with the new."""
-    marker = directory / CHECKPOINT_MARKER
-    if marker.exists():
-        marker.unlink()
-        # From here on it is unfinished, also after a power cut. Only then may files go.
-        sync_directory(directory)
-    for path in directory.iterdir():
-        if is_temporary(path.name):
-            path.unlink()
-    for path in shard_directories(directory).values():
-        _clear_shard(path)
-
-
-def _clear_shard(shard: Path) -> None:
-    for path in shard.iterdir():
-        if _is_of_a_checkpoint(path):
-            path.unlink()
-    if not any(shard.iterdir()):
-        shard.rmdir()
 
 
 def _nanoseconds(moment: DateTime) -> int:

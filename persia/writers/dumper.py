@@ -11,11 +11,13 @@ from typing import Any
 import numpy as np
 
 from persia.errors import FeatureError, InvalidInput
+from persia.storage import place_of
 
 from .arrays import check_lifetimes, check_signs
 from .buckets import F32, U64
 from .clock import Clock, SystemClock
 from .named import ConfigLike, SignMaker
+from .packet_upload import PacketUpload
 from .packet_writer import PacketWriter
 from .row_buffer import Change, RowBuffer
 
@@ -51,7 +53,7 @@ class IncrementalDumper:
         """Makes the directory if need be, and goes on where the last writer of this shard stopped.
 
         Args:
-            incremental_dir: the directory that servers look for packets in.
+            incremental_dir: the directory that servers look for packets in, or the URL of a store, as s3://bucket/path.
             shard_index: of the training shard; each has a dumper of its own.
             buffer_size: signs that a packet is written for at once.
             seconds: between the first commit and the packet, at most.
@@ -64,7 +66,7 @@ class IncrementalDumper:
             ConfigError: the embedding config is wrong.
             InvalidInput: a number is out of range.
             Unavailable: another dumper, of any process, is writing for this shard.
-            OSError: the directory cannot be written.
+            OSError: the directory or the store cannot be written.
         """
         if not 0 <= shard_index <= 65_535 or buffer_size < 1 or not seconds > 0 or rows_per_file < 1:
             expected = "expected shard_index from 0 to 65535, buffer_size >= 1, seconds > 0 and rows_per_file >= 1"
@@ -74,7 +76,12 @@ class IncrementalDumper:
         self._seconds = seconds
         self._clock = SystemClock() if clock is None else clock
         self._writing = threading.Lock()  # taken before `_changed`, and held while a packet is written
-        self._writer = PacketWriter(Path(incremental_dir), shard_index, rows_per_file)
+        place = place_of(os.fspath(incremental_dir))
+        self._writer: PacketWriter | PacketUpload
+        if place.path is not None:
+            self._writer = PacketWriter(place.path, shard_index, rows_per_file)
+        else:
+            self._writer = PacketUpload(place.open(), shard_index, rows_per_file)
         self._changed = threading.Condition()  # holds what follows
         self._buffer = RowBuffer()
         self._due = 0.0  # when the thread is to write, if the buffer is not empty
@@ -143,6 +150,8 @@ class IncrementalDumper:
 
     def flush(self) -> Path | None:
         """Writes what is in the buffer, and returns the packet's directory; None if there is nothing to write.
+
+        Of a packet in a store it is the directory below `incremental_dir`, as s0/inc_20261120070757.
 
         Raises:
             OSError: it cannot be written; it stays in the buffer.

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import os
+import tempfile
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from persia.formats.committing import committed_checkpoint, committed_packet
-from persia.formats.epoch import Draft
-from persia.formats.epoch_log import EpochLog
+from persia.formats.epoch import CommittedPacket, Draft
+from persia.formats.epoch_log import open_epoch_log
+from persia.storage import place_of
+from persia.storage.fetching import fetch
 
 __all__ = ["EpochCommitter"]
 
@@ -25,10 +28,15 @@ class EpochCommitter:
     """
 
     def __init__(self, incremental_dir: str | os.PathLike[str]) -> None:
-        """Makes the directory if need be, reads the log, and holds it. Raises CorruptFile, OSError, Superseded."""
-        self._root = Path(incremental_dir)
-        self._root.mkdir(parents=True, exist_ok=True)
-        self._log = EpochLog(self._root)
+        """Makes the directory if need be, reads the log, and holds it. Raises CorruptFile, OSError, Superseded.
+
+        incremental_dir: also the URL of a store, as s3://bucket/path.
+        """
+        place = place_of(os.fspath(incremental_dir))
+        self._store = place.open() if place.path is None else None
+        if place.path is not None:
+            place.path.mkdir(parents=True, exist_ok=True)
+        self._log = open_epoch_log(place)
         self.newest = self._log.read()
         if not self._log.history.held:
             self._commit(Draft(hold=True))
@@ -56,7 +64,7 @@ class EpochCommitter:
             InvalidInput, CorruptFile: a packet or the checkpoint is not complete, or broken. Nothing was committed.
             OSError: the disk refuses. Whether the epoch was committed, refresh() tells.
         """
-        add = tuple(committed_packet(Path(packet)) for packet in packets)
+        add = tuple(self._committed(Path(packet)) for packet in packets)
         base = None if checkpoint is None else committed_checkpoint(os.fspath(checkpoint))
         return self._commit(
             Draft(add=add, base=base, dense=None if dense is None else self._log.history.dense_with(dense)),
@@ -69,6 +77,17 @@ class EpochCommitter:
         """
         self.newest = self._log.read()
         return self.newest
+
+    def _committed(self, packet: Path) -> CommittedPacket:
+        if self._store is None:
+            return committed_packet(packet)
+        with tempfile.TemporaryDirectory(prefix="persia-packet-") as scratch:
+            here = Path(scratch, *packet.parts[-2:])
+            here.mkdir(parents=True)
+            directory = f"{here.parent.name}/{here.name}"
+            for entry in self._store.list_files(directory):
+                fetch(self._store, entry, here / entry.name.rpartition("/")[2])
+            return committed_packet(here)
 
     def _commit(self, draft: Draft) -> int:
         self.newest = self._log.commit_after(self.newest, draft, "trainer").epoch

@@ -9,17 +9,13 @@ import os
 import shutil
 from pathlib import Path
 
-import numpy as np
-
-from persia._core import write_inc
 from persia.errors import CorruptFile, Unavailable
-from persia.formats.layout import DELETIONS, DRAFTS, ENDS, MANIFEST, PACKET_MARKER, ROWS, shard_directory
-from persia.formats.manifest import Manifest, ManifestFile, describe_file, read_manifest
+from persia.formats.layout import DRAFTS, MANIFEST, PACKET_MARKER, shard_directory
+from persia.formats.manifest import Manifest, read_manifest
 from persia.formats.packet import is_packet_name, packet_name
-from persia.formats.sign_files import write_sign_file
 from persia.system.durable import sync_directory, write_file
 
-from .buckets import F32, U64
+from .packet_files import manifest_of, write_packet_files
 from .row_buffer import Change
 
 _log = logging.getLogger(__name__)
@@ -72,16 +68,8 @@ class PacketWriter:
         shutil.rmtree(draft, ignore_errors=True)  # of a writer that was killed, or of one that failed
         draft.mkdir()
         seconds = max(int(unix_seconds), self._last.unix_seconds if self._last else 0)
-        files = self._write_files(draft, changes, seconds)
-        manifest = Manifest(
-            format=1 if all(file.name.endswith(ROWS) for file in files) else 2,  # so that servers of before read it
-            packet=name,
-            shard=self._shard,
-            sequence=self._last.sequence + 1 if self._last else 0,
-            unix_seconds=seconds,
-            rows=sum(file.rows for file in files if file.name.endswith(ROWS)),
-            files=tuple(files),
-        )
+        files = write_packet_files(draft, self._shard, changes, seconds, self._rows_per_file)
+        manifest = manifest_of(name, self._shard, self._last, seconds, files)
         write_file(draft / MANIFEST, manifest.to_bytes())
         write_file(draft / PACKET_MARKER, b"")
         os.rename(draft, self._directory / name)
@@ -94,31 +82,6 @@ class PacketWriter:
         except OSError as error:
             _log.warning("packet %s is written, but not noted as the last one: %s", name, error)
         return self._directory / name
-
-    def _write_files(self, draft: Path, changes: list[Change], seconds: int) -> list[ManifestFile]:
-        """A file with rows is always there, be it without any: whoever looks only at these sees a packet."""
-        files = []
-        blocks = [(change.signs, change.rows) for change in changes if change.rows is not None]
-        for number, part in enumerate(_parts(blocks, self._rows_per_file)):
-            path = draft / f"{self._shard}_{number}{ROWS}"
-            write_inc(path, part, seconds)
-            files.append(describe_file(path, sum(len(signs) for signs, _ in part)))
-        deleted = [change.signs for change in changes if change.rows is None]
-        if deleted:
-            files.append(self._write_signs(draft, DELETIONS, seconds, np.concatenate(deleted)))
-        limited = [
-            (change.signs[change.ends > 0], change.ends[change.ends > 0]) for change in changes if change.ends is not None
-        ]
-        if limited:
-            signs, ends = (np.concatenate(column) for column in zip(*limited, strict=True))
-            if len(signs):
-                files.append(self._write_signs(draft, ENDS, seconds, signs, ends))
-        return files
-
-    def _write_signs(self, draft: Path, kind: str, seconds: int, signs: U64, ends: U64 | None = None) -> ManifestFile:
-        path = draft / f"{self._shard}_0{kind}"
-        write_sign_file(path, signs, seconds, ends)
-        return describe_file(path, len(signs))
 
     def _find_last(self) -> Manifest | None:
         packets = sorted((path for path in self._directory.iterdir() if is_packet_name(path.name)), reverse=True)
@@ -135,20 +98,3 @@ def _manifest_in(directory: Path) -> Manifest | None:
     except CorruptFile as error:
         _log.warning("passed by while looking for the last packet: %s", error)
         return None
-
-
-def _parts(blocks: list[tuple[U64, F32]], size: int) -> list[list[tuple[U64, F32]]]:
-    """The rows in parts of at most so many, as views."""
-    parts: list[list[tuple[U64, F32]]] = [[]]
-    room = size
-    for signs, rows in blocks:
-        start = 0
-        while start < len(signs):
-            if not room:
-                parts.append([])
-                room = size
-            end = min(len(signs), start + room)
-            parts[-1].append((signs[start:end], rows[start:end]))
-            room -= end - start
-            start = end
-    return parts

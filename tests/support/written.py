@@ -80,7 +80,7 @@ import _strptime, itertools, os, signal, sys  # the first: else it is imported, 
 from pathlib import Path
 sys.path.insert(0, {root!r})
 import persia.writers.checkpoint as checkpoint
-import persia.writers.packet_writer as packet_writer
+import persia.writers.packet_files as packet_files
 from persia.writers import IncrementalDumper, write_checkpoint
 from tests.support.written import block
 
@@ -101,7 +101,7 @@ def counted(function):
 
 os.fsync = counted(os.fsync)
 checkpoint.write_emb = counted(checkpoint.write_emb)
-packet_writer.write_inc = counted(packet_writer.write_inc)
+packet_files.write_inc = counted(packet_files.write_inc)
 EVENTS = ("open", "os.rename", "os.remove", "os.mkdir", "os.rmdir")
 sys.addaudithook(lambda event, args: step() if event in EVENTS else None)
 

@@ -8,9 +8,8 @@ from pathlib import Path
 import torch
 
 from persia.dense.kinds import Kind, kind_of
-from persia.errors import InvalidInput, PersiaError
+from persia.dense.loading_errors import loading_errors
 from persia.open_inference.declared import Declared
-from persia.torch_deprecations import torch_deprecations_ignored
 
 from .model import NamedModel
 
@@ -20,14 +19,8 @@ __all__ = ["load_named"]
 def load_named(path: Path, device: torch.device, declared: Declared) -> NamedModel:
     """Raises InvalidInput if the file is no model, or none that loads; NotFound if a package is missing; OSError."""
     kind = kind_of(path)
-    try:
-        with torch_deprecations_ignored():
-            return _LOADERS[kind](path, device, declared)
-    except PersiaError:
-        raise
-    except Exception as error:  # torch raises RuntimeError, ValueError and others; ONNX Runtime has its own
-        reason = str(error).strip().partition("\n")[0].partition(". ")[0]
-        raise InvalidInput(f"{path} is a model of {kind.value}, which does not load: {reason}") from error
+    with loading_errors(kind, path):
+        return _LOADERS[kind](path, device, declared)
 
 
 def _scripted(path: Path, device: torch.device, declared: Declared) -> NamedModel:

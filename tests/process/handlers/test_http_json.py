@@ -24,6 +24,9 @@ from persia.batch import NonIDTypeFeature
 from persia.client.predict import AsyncClient, Client
 from persia.config import load_embedding_config, parse_embedding_config
 from persia.errors import InvalidInput
+from persia.receipts.receipt import KeptAnswer
+from persia.replay.replaying import replayed
+from persia.replay.sources import Sources
 from persia.torchserve.archive.dense.signature_writing import signature_of
 from persia.torchserve.archive.model_config import model_config
 from persia.torchserve.archive.writing import write_archive
@@ -61,8 +64,13 @@ def other_config() -> str:
 
 
 @pytest.fixture(scope="module")
-def served(tmp_path_factory: pytest.TempPathFactory, deployment: Deployment) -> Iterator[TorchServeRun]:
-    directory, store = tmp_path_factory.mktemp("served"), tmp_path_factory.mktemp("store")
+def store(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("store")
+
+
+@pytest.fixture(scope="module")
+def served(tmp_path_factory: pytest.TempPathFactory, deployment: Deployment, store: Path) -> Iterator[TorchServeRun]:
+    directory = tmp_path_factory.mktemp("served")
     two, sample, golden = directory / "two.pt", directory / "sample.bin", directory / "golden.bin"
     torch.jit.script(Two()).save(str(two))
     sample.write_bytes(batch_of(FORM))
@@ -169,6 +177,22 @@ def test_details_name_versions_and_new_ids(served: TorchServeRun) -> None:
     of_two = asyncio.run(ask())
     assert of_two.details.model == "two" and of_two.details.new_ids > 0
     assert of_two.scores["first"].tolist() == [0.5, 1.5]
+
+
+def test_answers_by_a_signature_and_of_several_outputs_are_made_again(
+    served: TorchServeRun, store: Path, deployment: Deployment
+) -> None:
+    """Of servers without packets, from the checkpoint alone; the one answer has a NaN, and a feature that is dropped."""
+
+    async def ask() -> KeptAnswer:
+        async with AsyncClient("two", served.address, timeout=PATIENCE) as client:
+            return await client.predict_kept(batch_of({**FORM, "features": {**FORM["features"], "seen": [[1], [2]]}}))
+
+    with client_of(served, "signed") as client:
+        kept = [client.predict_kept(GOLDEN_BATCH), client.predict_kept(rebuilt(GOLDEN_BATCH, dense=None)), asyncio.run(ask())]
+    assert_close(kept[0].scores, GOLDEN["out"])
+    sources = Sources(load_embedding_config(CONFIG), [MIX / "ckpt"], None, store)
+    assert [(outcome.problem, outcome.difference) for outcome in replayed(kept, sources)] == [(None, "")] * 3
 
 
 def test_over_grpc_torchserve_passes_no_header_on_so_details_come_in_the_answer(served: TorchServeRun) -> None:

@@ -16,8 +16,8 @@ from persia import _core
 from persia.batch import IDTypeFeature, PersiaBatch
 from persia.client.predict import Client
 from persia.errors import DeadlineExceeded, FeatureError, InvalidInput, PersiaError, TooLarge
+from persia.handlers.cached_answers import CachedAnswers, answer_key
 from persia.handlers.outcomes import Outcomes
-from persia.handlers.scored_before import ScoredBefore, answer_key
 from persia.routing.lookup import Lookup
 from tests.support.golden import arrays_of
 from tests.support.middlewares import Deployment
@@ -209,7 +209,7 @@ def test_the_key_has_all_that_an_answer_is_made_of() -> None:
 
 
 def test_what_a_subclass_made_without_a_lookup_is_always_scored() -> None:
-    before = ScoredBefore(1 << 20)
+    before = CachedAnswers(1 << 20)
     for _ in range(2):
         answers, kept = before.answers([{"batch": BATCH}], [object()], lambda indexes: [b"scored" for _ in indexes])
         assert (answers, kept) == ([b"scored"], [False])

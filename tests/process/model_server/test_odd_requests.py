@@ -43,6 +43,37 @@ def test_headers_that_are_no_utf8_are_latin1(server: ModelServerRun, worker: str
 
 
 @pytest.mark.parametrize(
+    "path",
+    [
+        "predictions/%ff",
+        "predictions/probe/%ff",
+        "explanations/%c0%80",
+        "v1/models/%ff:predict",
+        "invocations?model_name=%ff",
+        "models/%ff/invoke",
+        "v2/models/%ed%a0%80/infer",
+        "v2/models/probe/versions/%ff/infer",
+    ],
+)
+def test_names_of_models_that_are_no_utf8_are_refused_in_json(server: ModelServerRun, path: str) -> None:
+    answer = ask(server.inference(path), b"{}")
+    assert answer.status == 400
+    words = answer.json["error" if path.startswith("v2/") else "message"]
+    assert words == "expected a target that is UTF-8 when it is decoded, got other bytes"
+
+
+def test_a_path_behind_the_version_may_be_any_bytes(server: ModelServerRun, worker: str) -> None:
+    """A handler gets it as it gets headers."""
+    answer = ask(server.inference("predictions/probe/1.0/a/%ff"), b"headers")
+    assert answer.json["url_path"] == "a/\xff"
+
+
+def test_words_that_are_no_utf8_are_quoted_as_json(server: ModelServerRun) -> None:
+    answer = ask(server.inference("v2/models/probe/infer"), b"{}", headers={"Content-Encoding": "\xff"})
+    assert (answer.status, answer.json["error"][-3:]) == (415, ": \xff")
+
+
+@pytest.mark.parametrize(
     ("body", "headers", "status"),
     [
         (b"[" * 100_000 + b"]" * 100_000, JSON, 200),  # the handler gets its bytes

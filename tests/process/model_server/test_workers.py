@@ -73,6 +73,8 @@ def test_a_worker_that_grows_costs_its_own_requests(server: ModelServerRun) -> N
     code, words = server.failure("grows", do="grow 700")
     assert (code, words) == (grpc.StatusCode.INTERNAL, "the worker has grown beyond its memoryLimitMiB of 600")
     assert server.predict("grows", do="version") == "1.0"  # the other one is there
+    ended = "of grows has ended: the worker has grown beyond its memoryLimitMiB of 600"
+    wait_until(lambda: ended in server.log(), "the log says why")
     wait_until(
         lambda: len({worker["pid"] for worker in server.workers("grows")} - pids - {-1}) == 1, "a new one takes its place"
     )

@@ -177,10 +177,10 @@ def test_a_packet_that_cannot_be_fetched_is_tried_again(
     first, second, third = written.write(), written.write(), written.write()
     read = written.store.read
 
-    def fails(entry, begin=0, end=None):  # type: ignore[no-untyped-def]
+    def fails(entry, *arguments, **options):  # type: ignore[no-untyped-def]
         if f"/{second.name}/" in entry.name:
             raise PermissionError(13, "no answer", entry.name)
-        return read(entry, begin, end)
+        return read(entry, *arguments, **options)
 
     mirror = mirror_of(written, root, clock)
     finder = MirroredFinder(mirror, root)

@@ -22,6 +22,7 @@ EXAMPLES = [
     (errors.ConfigError("not a slot"), "not a slot - at `$`"),
     (errors.ConfigError("not a slot", "$.a", "f.yml", 3), "f.yml, line 3: not a slot - at `$.a`"),
     (errors.CorruptFile("x.emb", "0 or 1", "2", 7), "x.emb at byte 7: expected 0 or 1, got 2"),
+    (errors.NotReplayable("packet", "x"), "x"),
     (errors.Overloaded("x"), "x"),
     (errors.Superseded("x"), "x"),
     (errors.Unauthenticated("x"), "x"),

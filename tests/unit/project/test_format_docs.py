@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import re
 from pathlib import Path
 
@@ -10,6 +11,8 @@ import numpy as np
 from persia._core import EmbReader, IncReader, decode_batch, decode_ids
 from persia.formats.marker import Marker, read_marker
 from persia.formats.sign_files import read_sign_file, write_sign_file
+from persia.receipts.kept import MAGIC, encoded
+from persia.receipts.receipt import KeptAnswer, decode_kept_scores, parse_receipt
 from tests.support.places import ROOT
 
 FORMATS = ROOT / "docs" / "formats"
@@ -81,6 +84,18 @@ def test_weights_in_an_id_part() -> None:
     (feature,) = decode_ids(data).features
     assert feature.weights is not None and feature.weights.tolist() == [0.5, 2, 1]
     assert feature.ids.tolist() == [7, 9] and decode_ids(data).encode_ids() == data
+
+
+def test_a_receipt_and_the_file_that_keeps_it() -> None:
+    section = (FORMATS / "receipt.md").read_text().split("## Example\n")[1]
+    text = "".join(re.findall(r"^ {4,5}(.*\".*)$", section, re.MULTILINE)).encode() + b"\n"
+    receipt = parse_receipt(text, "receipt.md")
+    assert receipt.to_bytes() == text and f" {len(text)} bytes" in section
+    assert decode_kept_scores(receipt.scores_format, receipt.scores).tolist() == [0.5]
+    whole = MAGIC + encoded(KeptAnswer(receipt, b"\0"))
+    head = example("receipt.md")
+    assert len(head) == 20 and whole.startswith(head)
+    assert receipt.batch_sha256 == hashlib.sha256(b"\0").hexdigest()
 
 
 def test_documents_are_short() -> None:

@@ -27,6 +27,8 @@ NAMES = {
     "persia.importers": ["import_tables", "load_table_map", "read_report", "verify_import"],
     "persia.launcher": ["main"],
     "persia.prelude": ["PyPersiaBatchData", "forward_directly_from_bytes"],
+    "persia.receipts.kept": ["KeptFile", "kept_files", "read_kept", "write_kept"],
+    "persia.receipts.receipt": ["KeptAnswer", "Receipt", "parse_receipt", "read_receipt"],
     "persia.routing": ["Lookup", "Lookups", "RouterOptions", "connect", "make_slots"],
     "persia.rpc.grpcio": ["GrpcioSecurity"],
     "persia.service": ["get_embedding_worker_services"],

@@ -93,13 +93,13 @@ class Broken(Store):
         self.content, self.pieces = content, pieces
         self.begins: list[int] = []
 
-    def read(self, entry: Entry, begin: int = 0, end: int | None = None):  # type: ignore[no-untyped-def]
+    def read(self, entry: Entry, begin: int = 0, end: int | None = None, piece: int = 0):  # type: ignore[no-untyped-def]
         self.begins.append(begin)
-        piece = self.pieces.pop(0) if self.pieces else len(self.content)
-        if isinstance(piece, Exception):
-            raise piece
-        yield memoryview(self.content[begin : begin + piece])
-        if begin + piece < len(self.content):
+        sent = self.pieces.pop(0) if self.pieces else len(self.content)
+        if isinstance(sent, Exception):
+            raise sent
+        yield memoryview(self.content[begin : begin + sent])
+        if begin + sent < len(self.content):
             raise StoreUnavailable(5, "the connection was lost", "test://broken/a")
 
     list_files = directories = stat = put = create = remove = None  # type: ignore[assignment]

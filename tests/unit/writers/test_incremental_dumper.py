@@ -15,7 +15,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from persia.errors import InvalidInput
-from persia.writers import IncrementalDumper, packet_writer, verify_packet
+from persia.writers import IncrementalDumper, packet_files, verify_packet
 from persia.writers.row_buffer import Change, RowBuffer
 from tests.support.stepped_clock import SteppedClock
 from tests.support.written import Block, block, packets_in, read_packet, replay, rows_of
@@ -134,7 +134,7 @@ def test_wrong_numbers_are_refused(numbers: dict[str, Any], tmp_path: Path) -> N
         IncrementalDumper(tmp_path, **numbers)
 
 
-STEPS = [(packet_writer, "write_inc"), (os, "fsync"), (os, "rename"), (os, "replace"), (packet_writer, "describe_file")]
+STEPS = [(packet_files, "write_inc"), (os, "fsync"), (os, "rename"), (os, "replace"), (packet_files, "describe_file")]
 
 
 @pytest.mark.parametrize(("owner", "name"), STEPS, ids=[name for _, name in STEPS])
@@ -164,7 +164,7 @@ def test_what_is_committed_while_a_packet_fails_is_newer(
 
     dumper.commit(*block([1, 2], value=1))
     with monkeypatch.context() as patch:
-        patch.setattr(packet_writer, "write_inc", commit_and_refuse)
+        patch.setattr(packet_files, "write_inc", commit_and_refuse)
         with pytest.raises(OSError, match="No space left"):
             dumper.flush()
     dumper.flush()
@@ -197,7 +197,7 @@ def test_the_thread_outlives_any_error(
 
     dumper.commit(*block([1]))
     with monkeypatch.context() as patch:
-        patch.setattr(packet_writer, "describe_file", fail)
+        patch.setattr(packet_files, "describe_file", fail)
         clock.advance(10)
     clock.advance(10)
     assert replay(tmp_path / "s0") == rows_of([block([1])])

@@ -9,7 +9,7 @@
 
 namespace persia::inference {
 
-// The answer, without the parts before the last one if the handler streams it. The question shares no batch with others.
+// The answer, without the parts before the last one if the handler streams it. The request shares no batch with others.
 std::variant<Prediction, Failure> ask(ModelVersion& model, Headers headers, std::chrono::milliseconds timeout);
 
 }  // namespace persia::inference

@@ -1,4 +1,4 @@
-// What is counted of requests: by model and version as they were asked for, by the version that answered, and by outcome.
+// Where the time of answered requests went, in one version of a model.
 #pragma once
 
 #include <atomic>
@@ -10,8 +10,8 @@
 
 namespace persia::inference {
 
-// Where the time of answered requests went, in one version of a model. Thread safety: any thread may call all of it.
-class VersionFigures {
+// Thread safety: any thread may call all of it.
+class LatencyHistograms {
   public:
     static const std::vector<double>& bounds();  // of its histograms: seconds
 

@@ -11,7 +11,7 @@ from persia.errors import PersiaError
 from persia.routing.lookup import Lookup
 from persia.torchserve.scores import DEADLINE, DETAILS, REQUEST_ID
 
-__all__ = ["ScoredBefore", "answer_key"]
+__all__ = ["CachedAnswers", "answer_key"]
 
 # What an answer does not depend on: when it is wanted, what is told beside it, and what the request is called.
 _NOT_IN_THE_KEY = (DEADLINE, DETAILS, REQUEST_ID)
@@ -29,15 +29,15 @@ def answer_key(request: Mapping[str, Any], lookup: Lookup) -> bytes:
     for name in sorted(request.keys() - _NOT_IN_THE_KEY):
         value = request[name]
         is_bytes = isinstance(value, (bytes, bytearray))
-        said = value if is_bytes else repr(value).encode()
-        digest.update(f"{name!r} {is_bytes} {len(said)}:".encode())
-        digest.update(said)
+        encoded = value if is_bytes else repr(value).encode()
+        digest.update(f"{name!r} {is_bytes} {len(encoded)}:".encode())
+        digest.update(encoded)
     digest.update(lookup.shapes.data)
     digest.update(lookup.numbers.data)
     return digest.digest()
 
 
-class ScoredBefore:
+class CachedAnswers:
     """A cache of one model version's answers, in one worker."""
 
     def __init__(self, max_bytes: int) -> None:
@@ -46,15 +46,15 @@ class ScoredBefore:
     def answers(
         self,
         requests: Sequence[Mapping[str, Any]],
-        found: Sequence[Any],
+        features: Sequence[Any],
         score: Callable[[list[int]], Sequence[Answer]],
     ) -> tuple[list[Answer], list[bool]]:
         """The answers, and of each whether it was here.
 
-        found: of each request the features, with their lookup. Where a subclass of the handler made some without one, nobody
+        features: of each request, with their lookup. Where a subclass of the handler made some without one, nobody
         knows what they are made of, and all are scored. score: as AnswerCache.answers has `make`.
         """
-        lookups = [getattr(features, "lookup", None) for features in found]
+        lookups = [getattr(one, "lookup", None) for one in features]
         if any(lookup is None for lookup in lookups):
             every = list(range(len(requests)))
             return list(score(every)), [False] * len(every)

@@ -14,10 +14,10 @@
 namespace persia::inference {
 
 // Thread safety: any thread may call all of it.
-class Answers final : public grpc::CallObserver {
+class AnswerObserver final : public grpc::CallObserver {
   public:
     // log: null: none is written.
-    explicit Answers(std::unique_ptr<AccessLog> log) : log_(std::move(log)) {}
+    explicit AnswerObserver(std::unique_ptr<AccessLog> log) : log_(std::move(log)) {}
 
     void on_end(const grpc::CallInfo& call, grpc::Code code, const grpc::Metadata& trailers) override;
     void on_answer(const http::Answered& answered, const http::Response& response);

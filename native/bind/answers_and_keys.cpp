@@ -14,7 +14,7 @@
 #include <vector>
 
 #include "bind.hpp"
-#include "inference/answers.hpp"
+#include "inference/answer_observer.hpp"
 #include "inference/keys.hpp"
 #include "release.hpp"
 
@@ -25,17 +25,17 @@ namespace persia::bind {
 namespace {
 
 using inference::AccessLog;
-using inference::Answers;
+using inference::AnswerObserver;
 using inference::Key;
 using inference::Keys;
 
-std::shared_ptr<Answers> make_answers(const std::optional<std::string>& access_log) {
+std::shared_ptr<AnswerObserver> make_answers(const std::optional<std::string>& access_log) {
     const Released released;
-    return std::make_shared<Answers>(access_log ? std::make_unique<AccessLog>(*access_log) : nullptr);
+    return std::make_shared<AnswerObserver>(access_log ? std::make_unique<AccessLog>(*access_log) : nullptr);
 }
 
-nb::dict counts_of(const Answers& self) {
-    const Answers::Counts counts = self.counts();
+nb::dict counts_of(const AnswerObserver& self) {
+    const AnswerObserver::Counts counts = self.counts();
     nb::dict all;
     all["2XX"] = counts.good;
     all["4XX"] = counts.client_errors;
@@ -61,8 +61,8 @@ void set_keys(Keys& self, const std::vector<std::pair<std::string, std::optional
 
 }  // namespace
 
-void inference_figures(nb::module_& module) {
-    nb::class_<Answers, grpc::CallObserver>(module, "Answers")
+void inference_answers_and_keys(nb::module_& module) {
+    nb::class_<AnswerObserver, grpc::CallObserver>(module, "AnswerObserver")
         .def(nb::new_(&make_answers), nb::arg("access_log").none() = nb::none())
         .def("counts", counts_of);
     nb::class_<Keys, grpc::Guard>(module, "Keys")

@@ -1,4 +1,4 @@
-#include "inference/question.hpp"
+#include "inference/own_request.hpp"
 
 #include <condition_variable>
 #include <mutex>

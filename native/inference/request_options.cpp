@@ -1,4 +1,4 @@
-#include "inference/request_wishes.hpp"
+#include "inference/request_options.hpp"
 
 #include <charconv>
 #include <utility>
@@ -44,31 +44,31 @@ std::string milliseconds_since_1970(Clock::time_point time) {
 
 std::string request_id_of(const std::string* given) { return given != nullptr && is_id(*given) ? *given : new_request_id(); }
 
-std::variant<RequestWishes, std::string> wishes_of(const std::string* id, const std::string* priority,
-                                                   const std::string* timeout) {
-    RequestWishes wishes;
-    wishes.id = request_id_of(id);
+std::variant<RequestOptions, std::string> options_of(const std::string* id, const std::string* priority,
+                                                     const std::string* timeout) {
+    RequestOptions options;
+    options.id = request_id_of(id);
     if (priority != nullptr) {
-        wishes.urgent = *priority == "high";
-        if (!wishes.urgent && *priority != "normal") {
+        options.urgent = *priority == "high";
+        if (!options.urgent && *priority != "normal") {
             return std::string(kPriority) + ": expected `high` or `normal`, got another text";
         }
     }
     if (timeout != nullptr) {
-        wishes.timeout = duration_of(*timeout);
-        if (!wishes.timeout) {
+        options.timeout = duration_of(*timeout);
+        if (!options.timeout) {
             return std::string(kTimeout) + ": expected seconds such as `1.5`, or `1500ms`, got another text";
         }
     }
-    return wishes;
+    return options;
 }
 
-void apply(RequestWishes wishes, std::optional<Clock::time_point> deadline, Job& job) {
-    job.request.id = std::move(wishes.id);
-    job.urgent = wishes.urgent;
+void apply(RequestOptions options, std::optional<Clock::time_point> deadline, Job& job) {
+    job.request.id = std::move(options.id);
+    job.urgent = options.urgent;
     job.deadline = deadline;
-    if (wishes.timeout && (!deadline || job.arrived + *wishes.timeout < *deadline)) {
-        job.deadline = job.arrived + *wishes.timeout;
+    if (options.timeout && (!deadline || job.arrived + *options.timeout < *deadline)) {
+        job.deadline = job.arrived + *options.timeout;
     }
     if (job.deadline) job.request.headers.emplace_back(kDeadline, milliseconds_since_1970(*job.deadline));
 }

@@ -19,7 +19,7 @@ constexpr std::string_view kAccept = "accept";
 // What handlers get of a deadline: milliseconds since 1970.
 constexpr std::string_view kDeadline = "x-request-deadline";
 
-struct RequestWishes {
+struct RequestOptions {
     std::string id;
     bool urgent = false;
     std::optional<Clock::duration> timeout;
@@ -29,13 +29,13 @@ struct RequestWishes {
 // says nothing.
 std::string request_id_of(const std::string* given);
 
-// The values of kRequestId, kPriority and kTimeout; null: there is no such header. Returns what is wrong with them in place of
-// what they wish.
-std::variant<RequestWishes, std::string> wishes_of(const std::string* id, const std::string* priority,
-                                                   const std::string* timeout);
+// The values of kRequestId, kPriority and kTimeout; null: there is no such header. Returns what is wrong with them, if
+// anything.
+std::variant<RequestOptions, std::string> options_of(const std::string* id, const std::string* priority,
+                                                     const std::string* timeout);
 
 // Gives a job its id, its place among others, its deadline, and what its handler hears of that. deadline: the caller's by
 // gRPC's own means; of two, the earlier one counts.
-void apply(RequestWishes wishes, std::optional<Clock::time_point> deadline, Job& job);
+void apply(RequestOptions options, std::optional<Clock::time_point> deadline, Job& job);
 
 }  // namespace persia::inference

@@ -1,4 +1,6 @@
-// A process that runs a handler, as its model server sees it: batches go to it one at a time, and replies come back.
+// The server's end of the socket to a worker, which is a process that runs a handler: batches go to it one at a time, and
+// replies come back. At the other end is WorkerLoop of model_server/worker.py; model_server/worker_process.py starts the
+// process.
 #pragma once
 
 #include <sys/types.h>
@@ -15,22 +17,22 @@
 
 namespace persia::inference {
 
-class Worker;
+class WorkerLink;
 
 // Who gives a worker its work. Thread safety: any thread may call all of it.
 class Employer {
   public:
     virtual ~Employer() = default;
     // It has done its batch, and could have another one.
-    virtual void on_free(const std::shared_ptr<Worker>& worker) = 0;
+    virtual void on_free(const std::shared_ptr<WorkerLink>& worker) = 0;
     // It is of no more use. Told once.
-    virtual void on_lost(const std::shared_ptr<Worker>& worker) = 0;
+    virtual void on_lost(const std::shared_ptr<WorkerLink>& worker) = 0;
     // It was lost before it heard of these.
     virtual void on_unsent(std::vector<Job> jobs) = 0;
     // It has answered a job of the batch that it was sent then.
     virtual void on_answered(const Job& job, Clock::time_point sent, Clock::time_point replied) = 0;
     // It has done a batch, which took so long. on_free() or on_lost() follows.
-    virtual void on_batch_done(const std::shared_ptr<Worker>& worker, std::chrono::nanoseconds took) = 0;
+    virtual void on_batch_done(const std::shared_ptr<WorkerLink>& worker, std::chrono::nanoseconds took) = 0;
 };
 
 struct WorkerLimits {
@@ -39,11 +41,11 @@ struct WorkerLimits {
 };
 
 // Thread safety: any thread may call all of it.
-class Worker final : public net::Watched, public std::enable_shared_from_this<Worker> {
+class WorkerLink final : public net::Watched, public std::enable_shared_from_this<WorkerLink> {
   public:
     // Takes the socket, and closes it. process: at its other end, a child of this one; 0: it is not known.
-    Worker(int socket, pid_t process, const WorkerLimits& limits, net::Reactor& reactor, std::weak_ptr<Employer> employer);
-    ~Worker() override;
+    WorkerLink(int socket, pid_t process, const WorkerLimits& limits, net::Reactor& reactor, std::weak_ptr<Employer> employer);
+    ~WorkerLink() override;
 
     // From now on it is read.
     void begin();
@@ -53,12 +55,15 @@ class Worker final : public net::Watched, public std::enable_shared_from_this<Wo
 
     // No more work: it ends when it has done its batch.
     void retire();
-    // It ends at once, and what it works on fails with a status of HTTP's.
-    void end(int status, const std::string& why);
+    // It ends at once, and what it works on fails with a status of HTTP's and the reason.
+    void end(int status, const std::string& reason);
 
     enum class Ending { none, retired, lost, timed_out };
     // Waits until it has ended, for so long at most.
     Ending wait(std::chrono::milliseconds timeout) const;
+    // Why it was lost, which those who waited for its answers are told too. Empty: it was not lost, or it closed its
+    // connection, and how its process ends may say why.
+    std::string reason() const;
 
     int socket() const override { return socket_; }
 
@@ -70,7 +75,8 @@ class Worker final : public net::Watched, public std::enable_shared_from_this<Wo
     void finish_batch();
     void on_closed();
     void look_at_end(int looks);
-    void end_as(Ending ending, const std::string& why, int status = 500);
+    void lose(const std::string& reason);
+    void end_as(Ending ending, const std::string& reason, const std::string& words, int status = 500);
     void watch_time();
     void on_time();
 
@@ -84,6 +90,7 @@ class Worker final : public net::Watched, public std::enable_shared_from_this<Wo
     mutable std::mutex mutex_;  // over what follows
     mutable std::condition_variable ended_;
     Ending ending_ = Ending::none;
+    std::string reason_;
     bool retiring_ = false;
     std::vector<Job> batch_;  // those of it that are not answered
     Clock::time_point sent_, patience_ends_;

@@ -20,20 +20,20 @@ __all__ = ["features_together"]
 MOST_BYTES_OF_ONE = 256 << 10
 MOST_BYTES = 1 << 20
 
-_Found = Features | PersiaError | None
-_Got = TypeVar("_Got")
+_Result = Features | PersiaError | None
+_T = TypeVar("_T")
 
 
 def features_together(
     lookups: RequestLookups, threads: Executor, requests: Sequence[Mapping[str, Any]], end: float
-) -> list[_Found]:
+) -> list[_Result]:
     """Of each request: None if its caller's time is over first, and what is wrong with it as an error.
 
     threads: for those that have a lookup of their own. end: by time.monotonic(), when all are given up.
     Raises PersiaError where all are refused.
     """
 
-    def of_one(i: int, do: Callable[[int], _Got]) -> _Got | PersiaError | None:
+    def of_one(i: int, do: Callable[[int], _T]) -> _T | PersiaError | None:
         try:
             return do(i)
         except (InvalidInput, TooLarge) as error:
@@ -46,27 +46,27 @@ def features_together(
     def opened(i: int) -> Opened:
         return lookups.open(requests[i], seconds_left(requests[i], end))
 
-    def by_itself(i: int) -> _Found:
-        return of_one(i, lambda i: lookups.one(small.get(i) or opened(i)))
+    def by_itself(i: int) -> _Result:
+        return of_one(i, lambda i: lookups.look_up(small.get(i) or opened(i)))
 
-    found: dict[int, _Found] = {}
+    results: dict[int, _Result] = {}
     alone: list[int] = []
     small: dict[int, Opened] = {}
     for i, request in enumerate(requests):
         if not lookups.shares or len(request.get(BATCH) or b"") > MOST_BYTES_OF_ONE:
             alone.append(i)
-        elif isinstance(one := of_one(i, opened), Opened):
-            small[i] = one
+        elif isinstance(request_opened := of_one(i, opened), Opened):
+            small[i] = request_opened
         else:
-            found[i] = one
+            results[i] = request_opened
     for group in _groups(small):
         features = _by_one_lookup(lookups, [small[i] for i in group], end) if len(group) > 1 else None
         if features is None:
             alone += group
         else:
-            found.update(zip(group, features, strict=True))
-    found.update(zip(alone, threads.map(by_itself, alone) if len(alone) > 1 else map(by_itself, alone), strict=True))
-    return [found[i] for i in range(len(requests))]
+            results.update(zip(group, features, strict=True))
+    results.update(zip(alone, threads.map(by_itself, alone) if len(alone) > 1 else map(by_itself, alone), strict=True))
+    return [results[i] for i in range(len(requests))]
 
 
 def _groups(opened: Mapping[int, Opened]) -> Iterator[list[int]]:
@@ -86,10 +86,10 @@ def _groups(opened: Mapping[int, Opened]) -> Iterator[list[int]]:
         yield group
 
 
-def _by_one_lookup(lookups: RequestLookups, opened: Sequence[Opened], end: float) -> Sequence[_Found] | None:
+def _by_one_lookup(lookups: RequestLookups, opened: Sequence[Opened], end: float) -> Sequence[_Result] | None:
     """None: each needs a lookup of its own, as a middleware does it, or something is wrong with one of them."""
     try:
-        features = lookups.several(opened)
+        features = lookups.look_up_together(opened)
     except (InvalidInput, TooLarge):
         return None
     except DeadlineExceeded:
@@ -97,4 +97,4 @@ def _by_one_lookup(lookups: RequestLookups, opened: Sequence[Opened], end: float
             return [None] * len(opened)
         raise
     now = time.monotonic()
-    return [found if one.end >= now else None for one, found in zip(opened, features, strict=True)]
+    return [result if one.end >= now else None for one, result in zip(opened, features, strict=True)]

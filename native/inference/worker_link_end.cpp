@@ -6,7 +6,7 @@
 #include <optional>
 #include <utility>
 
-#include "inference/worker.hpp"
+#include "inference/worker_link.hpp"
 
 namespace persia::inference {
 
@@ -15,6 +15,9 @@ namespace {
 // In which it can be seen how a process ends that has closed its connection.
 constexpr auto kLookEvery = std::chrono::milliseconds(1);
 constexpr int kLooks = 100;
+
+// In TorchServe's words, by which callers may know it.
+constexpr const char* kDied = "Worker died.";
 
 // HTTP's status: 507 if it was killed, which is mostly by the kernel for want of memory, else 500. nullopt: it has not ended.
 // process: a child of this process, for which its parent may still wait; 0, or one that was waited for: nothing is known of it.
@@ -27,40 +30,49 @@ std::optional<int> status_of_end(pid_t process) {
 
 }  // namespace
 
-void Worker::retire() {
+void WorkerLink::retire() {
     {
         const std::lock_guard lock(mutex_);
         retiring_ = true;
         if (!batch_.empty()) return;
     }
-    end_as(Ending::retired, "");
+    end_as(Ending::retired, "", "");
 }
 
-void Worker::end(int status, const std::string& why) { end_as(Ending::lost, why, status); }
+void WorkerLink::end(int status, const std::string& reason) { end_as(Ending::lost, reason, reason, status); }
 
-Worker::Ending Worker::wait(std::chrono::milliseconds timeout) const {
+WorkerLink::Ending WorkerLink::wait(std::chrono::milliseconds timeout) const {
     std::unique_lock lock(mutex_);
     ended_.wait_for(lock, timeout, [this] { return ending_ != Ending::none; });
     return ending_;
 }
 
-void Worker::on_closed() { look_at_end(kLooks); }
+std::string WorkerLink::reason() const {
+    const std::lock_guard lock(mutex_);
+    return reason_;
+}
+
+void WorkerLink::on_closed() { look_at_end(kLooks); }
 
 // A process closes its connection a moment before it can be seen how it ends, which those who wait for its answers are told.
-void Worker::look_at_end(int looks) {
+void WorkerLink::look_at_end(int looks) {
     const auto status = status_of_end(process_);
     bool is_waited_for = false;
     {
         const std::lock_guard lock(mutex_);
         is_waited_for = !batch_.empty();
     }
-    if (status || looks == 0 || !is_waited_for) return end_as(Ending::lost, "Worker died.", status.value_or(500));
+    if (status || looks == 0 || !is_waited_for) return end_as(Ending::lost, "", kDied, status.value_or(500));
     reactor_.at(Clock::now() + kLookEvery, [weak = weak_from_this(), looks] {
         if (const auto worker = weak.lock()) worker->look_at_end(looks - 1);
     });
 }
 
-void Worker::end_as(Ending ending, const std::string& why, int status) {
+// Its process may go on, and does not say why.
+void WorkerLink::lose(const std::string& reason) { end_as(Ending::lost, reason, "Worker died: " + reason); }
+
+// words: for those who wait for its answers.
+void WorkerLink::end_as(Ending ending, const std::string& reason, const std::string& words, int status) {
     std::vector<Job> lost;
     bool heard_of_it = true, is_first = false;
     {
@@ -69,7 +81,10 @@ void Worker::end_as(Ending ending, const std::string& why, int status) {
         heard_of_it = has_sent_;
         unsent_.clear();
         is_first = ending_ == Ending::none;
-        if (is_first) ending_ = ending;
+        if (is_first) {
+            ending_ = ending;
+            reason_ = reason;
+        }
     }
     const auto employer = employer_.lock();
     if (is_first) {
@@ -79,11 +94,11 @@ void Worker::end_as(Ending ending, const std::string& why, int status) {
         if (employer) employer->on_lost(shared_from_this());
     }
     if (!lost.empty() && employer && !heard_of_it) return employer->on_unsent(std::move(lost));
-    fail_all(lost, {Failure::Kind::worker_died, status, why, {}});
+    fail_all(lost, {Failure::Kind::worker_died, status, words, {}});
 }
 
 // With the lock.
-void Worker::watch_time() {
+void WorkerLink::watch_time() {
     if (limits_.response_timeout.count() == 0) return;
     patience_ends_ = Clock::now() + limits_.response_timeout;
     if (std::exchange(watches_time_, true)) return;
@@ -92,7 +107,7 @@ void Worker::watch_time() {
     });
 }
 
-void Worker::on_time() {
+void WorkerLink::on_time() {
     {
         const std::lock_guard lock(mutex_);
         watches_time_ = false;
@@ -105,7 +120,7 @@ void Worker::on_time() {
             return;
         }
     }
-    end_as(Ending::timed_out, "Worker died.");
+    end_as(Ending::timed_out, "", kDied);
 }
 
 }  // namespace persia::inference

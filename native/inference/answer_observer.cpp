@@ -1,6 +1,6 @@
-#include "inference/answers.hpp"
+#include "inference/answer_observer.hpp"
 
-#include "inference/request_wishes.hpp"
+#include "inference/request_options.hpp"
 
 namespace persia::inference {
 
@@ -12,14 +12,14 @@ std::string_view id_of(const std::string* header) { return header == nullptr ? s
 
 }  // namespace
 
-void Answers::on_end(const grpc::CallInfo& call, grpc::Code code, const grpc::Metadata& trailers) {
+void AnswerObserver::on_end(const grpc::CallInfo& call, grpc::Code code, const grpc::Metadata& trailers) {
     count(status_of_code(code));
     if (!log_) return;
     log_->add({call.peer, "gRPC", std::string_view(call.path).substr(1), "HTTP/2.0", static_cast<int>(code),
                grpc::Clock::now() - call.arrived, id_of(grpc::find(trailers, kRequestId))});
 }
 
-void Answers::on_answer(const http::Answered& answered, const http::Response& response) {
+void AnswerObserver::on_answer(const http::Answered& answered, const http::Response& response) {
     count(response.status);
     if (!log_) return;
     const http::RequestHead& head = answered.head;
@@ -27,11 +27,11 @@ void Answers::on_answer(const http::Answered& answered, const http::Response& re
                http::Clock::now() - answered.since, id_of(http::find(response.headers, kRequestId))});
 }
 
-Answers::Counts Answers::counts() const {
+AnswerObserver::Counts AnswerObserver::counts() const {
     return {good_.load(kRelaxed), client_errors_.load(kRelaxed), server_errors_.load(kRelaxed)};
 }
 
-void Answers::count(int status) {
+void AnswerObserver::count(int status) {
     (status < 400 ? good_ : status < 500 ? client_errors_ : server_errors_).fetch_add(1, kRelaxed);
 }
 

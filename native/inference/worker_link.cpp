@@ -1,4 +1,4 @@
-#include "inference/worker.hpp"
+#include "inference/worker_link.hpp"
 
 #include <sys/socket.h>
 #include <sys/uio.h>
@@ -10,6 +10,7 @@
 #include <utility>
 
 #include "base/error.hpp"
+#include "base/text.hpp"
 #include "inference/handler_status.hpp"
 #include "inference/request_ids.hpp"
 
@@ -21,8 +22,6 @@ constexpr std::size_t kReadBytes = 64 << 10;
 constexpr std::size_t kPiecesAtOnce = 64;
 constexpr std::string_view kStreamHeader = "ts_stream_next";
 constexpr std::uint32_t kReadable = EPOLLIN | EPOLLRDHUP;
-
-std::string text_of(std::span<const std::byte> bytes) { return {reinterpret_cast<const char*>(bytes.data()), bytes.size()}; }
 
 // Replies name requests by their ids, and callers may have given two of them the same one.
 void make_distinct(std::vector<Job>& batch) {
@@ -47,7 +46,7 @@ void tell(Answer answer) {
         answer.responder->on_failure(
             {Failure::Kind::handler, 507, "the handler's answer is larger than max_response_size", {}});
     } else if (prediction.has(kRefusalHeader, "true")) {
-        answer.responder->on_failure({Failure::Kind::handler, prediction.status, text_of(prediction.body), {}});
+        answer.responder->on_failure({Failure::Kind::handler, prediction.status, std::string(text_of(prediction.body)), {}});
     } else {
         answer.responder->on_prediction(std::move(prediction), answer.more);
     }
@@ -55,18 +54,19 @@ void tell(Answer answer) {
 
 }  // namespace
 
-Worker::Worker(int socket, pid_t process, const WorkerLimits& limits, net::Reactor& reactor, std::weak_ptr<Employer> employer)
+WorkerLink::WorkerLink(int socket, pid_t process, const WorkerLimits& limits, net::Reactor& reactor,
+                       std::weak_ptr<Employer> employer)
     : socket_(socket), process_(process), limits_(limits), reactor_(reactor), employer_(std::move(employer)),
       reader_(limits.max_body_bytes) {}
 
-Worker::~Worker() { close(socket_); }
+WorkerLink::~WorkerLink() { close(socket_); }
 
-void Worker::begin() {
+void WorkerLink::begin() {
     key_ = reactor_.watch(shared_from_this());
     reactor_.wait_for(key_, socket_, kReadable);
 }
 
-void Worker::send(std::vector<Job> batch) {
+void WorkerLink::send(std::vector<Job> batch) {
     {
         const std::lock_guard lock(mutex_);
         batch_ = std::move(batch);
@@ -90,15 +90,21 @@ void Worker::send(std::vector<Job> batch) {
     on_closed();
 }
 
-void Worker::on_ready(std::uint32_t) {
+void WorkerLink::on_ready(std::uint32_t) {
     std::vector<WorkerReply> replies;
     bool alive = true;
+    std::string unreadable;
     {
         const std::lock_guard lock(mutex_);
         if (ending_ != Ending::none) return;
-        alive = read_some(replies) && write_some();
+        try {
+            alive = read_some(replies) && write_some();
+        } catch (const DecodeError& error) {
+            unreadable = error.what();
+        }
     }
     for (WorkerReply& reply : replies) take_reply(std::move(reply));
+    if (!unreadable.empty()) return lose("it sent a reply that cannot be read: " + unreadable);
     if (!alive) return on_closed();
     const std::lock_guard lock(mutex_);
     if (ending_ != Ending::none) return;
@@ -106,7 +112,7 @@ void Worker::on_ready(std::uint32_t) {
 }
 
 // False: it is lost.
-bool Worker::write_some() {
+bool WorkerLink::write_some() {
     while (!unsent_.empty()) {
         iovec pieces[kPiecesAtOnce];
         std::size_t count = 0;
@@ -134,8 +140,8 @@ bool Worker::write_some() {
     return true;
 }
 
-// False: it is lost.
-bool Worker::read_some(std::vector<WorkerReply>& replies) {
+// False: it is lost. Throws DecodeError for a reply that is none; `replies` has those before it.
+bool WorkerLink::read_some(std::vector<WorkerReply>& replies) {
     std::byte buffer[kReadBytes];
     for (;;) {
         const auto room = reader_.room();
@@ -149,20 +155,16 @@ bool Worker::read_some(std::vector<WorkerReply>& replies) {
         if (got == 0) return false;
         const std::size_t in_room = std::min(room.size(), static_cast<std::size_t>(got));
         std::span<const std::byte> rest(buffer, static_cast<std::size_t>(got) - in_room);
-        try {
-            if (in_room != 0) reader_.feed_room(in_room);
-            while (!rest.empty()) {
-                rest = rest.subspan(reader_.feed(rest));
-                if (reader_.complete()) replies.push_back(reader_.take());
-            }
-        } catch (const DecodeError&) {
-            return false;
+        if (in_room != 0) reader_.feed_room(in_room);
+        while (!rest.empty()) {
+            rest = rest.subspan(reader_.feed(rest));
+            if (reader_.complete()) replies.push_back(reader_.take());
         }
         if (static_cast<std::size_t>(got) < room.size() + sizeof(buffer)) return true;
     }
 }
 
-void Worker::take_reply(WorkerReply reply) {
+void WorkerLink::take_reply(WorkerReply reply) {
     std::vector<Answer> answers;
     std::vector<Job> answered, failed;
     bool streams = false, done = false, asked = true;
@@ -193,7 +195,7 @@ void Worker::take_reply(WorkerReply reply) {
         done = batch_.empty();
         if (!done) watch_time();
     }
-    if (!asked) return end_as(Ending::lost, "Worker died.");  // it answers what nobody asked
+    if (!asked) return lose("it sent a reply while it had no request");
     // It goes on with the next batch while this one's answers are sent.
     if (done) finish_batch();
     if (const auto employer = employer_.lock()) {
@@ -211,7 +213,7 @@ void Worker::take_reply(WorkerReply reply) {
                       {}});
 }
 
-void Worker::finish_batch() {
+void WorkerLink::finish_batch() {
     std::chrono::nanoseconds took{};
     bool is_retired = false;
     {
@@ -221,7 +223,7 @@ void Worker::finish_batch() {
     }
     const auto employer = employer_.lock();
     if (employer) employer->on_batch_done(shared_from_this(), took);
-    if (is_retired) return end_as(Ending::retired, "");
+    if (is_retired) return end_as(Ending::retired, "", "");
     if (employer) employer->on_free(shared_from_this());
 }
 

@@ -1,0 +1,97 @@
+"""What the log and callers are told of a worker that is lost. Its process is a small script instead of the worker's module."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from persia._core.inference import ModelVersion, Reactor
+from persia.model_server.worker_process import WorkerPlan, WorkerProcess
+from tests.support.servers import PATIENCE, wait_until
+
+# A model that is loaded, in the frames of the protocol: the code, words, and the end of the list of predictions.
+LOADED = "struct.pack('!iii', 200, 0, -1)"
+SCRIPT = """#!{python} -SE
+import os, signal, socket, struct, sys
+server = socket.socket(fileno=int(sys.argv[-1]))
+server.recv(4096)
+server.sendall({loaded})
+{then}
+"""
+
+Hire = Callable[..., tuple[WorkerProcess, ModelVersion]]
+
+
+@pytest.fixture
+def hire(tmp_path: Path) -> Iterator[Hire]:
+    """A worker that is started once, loads the model, and then does as a script says."""
+    reactor = Reactor(1)
+    workers: list[WorkerProcess] = []
+
+    def hired(then: str, goodbye_seconds: float = 5.0) -> tuple[WorkerProcess, ModelVersion]:
+        script = tmp_path / "worker"
+        script.write_text(SCRIPT.format(python=sys.executable, loaded=LOADED, then=then))
+        script.chmod(0o755)
+        model = ModelVersion(
+            reactor,
+            "ctr",
+            "1.0",
+            batch_size=1,
+            max_batch_delay=0.0,
+            queue_size=8,
+            max_body_bytes=1000,
+            response_timeout=PATIENCE,
+        )
+        model.expect_workers(1)
+        plan = WorkerPlan("ctr", tmp_path, "handler", 1, PATIENCE, -1.0, python=str(script), goodbye_seconds=goodbye_seconds)
+        workers.append(WorkerProcess(9000, plan, model, None, lambda _: None, is_patient=False))
+        workers[0].start()
+        workers[0].wait_ready()
+        return workers[0], model
+
+    yield hired
+    for worker in workers:
+        worker.stop(drain=False)
+        assert worker.join(PATIENCE)
+    reactor.stop()
+
+
+def ending(caplog: pytest.LogCaptureFixture) -> str:
+    """What the log says of the worker's end."""
+    words = "worker 9000 of ctr has ended: "
+    lines = wait_until(lambda: [line for line in caplog.messages if line.startswith(words)], "the worker's end is in the log")
+    return str(lines[0]).removeprefix(words)
+
+
+def test_a_reply_that_cannot_be_read_is_described(hire: Hire, caplog: pytest.LogCaptureFixture) -> None:
+    _, model = hire("server.recv(4096); server.sendall(struct.pack('!ii', 200, -2)); server.recv(1)")
+    what = "it sent a reply that cannot be read: at byte 4: expected the length of a text, got -2"
+    assert model.ask([], PATIENCE) == (b"", "worker died", f"Worker died: {what}")
+    assert ending(caplog) == what
+
+
+def test_an_answer_that_nobody_asked_for_is_described(hire: Hire, caplog: pytest.LogCaptureFixture) -> None:
+    hire("server.sendall(" + LOADED + "); server.recv(1)")
+    assert ending(caplog) == "it sent a reply while it had no request"
+
+
+def test_a_process_that_ends_by_itself_is_not_killed_before_it_is_asked_how(
+    hire: Hire, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    os.mkfifo(tmp_path / "may_end")
+    may_end = os.open(tmp_path / "may_end", os.O_RDWR)
+    worker, _ = hire(f"server.close(); os.read(os.open('{tmp_path / 'may_end'}', os.O_RDONLY), 1); os._exit(3)")
+    wait_until(lambda: not worker.is_ready, "the server has seen that the connection is closed")
+    os.write(may_end, b"x")
+    assert ending(caplog) == "exited with 3"
+    os.close(may_end)
+
+
+def test_a_process_that_has_closed_its_connection_and_goes_on_is_ended(hire: Hire, caplog: pytest.LogCaptureFixture) -> None:
+    worker, _ = hire("server.close(); signal.pause()", goodbye_seconds=0.0)
+    assert ending(caplog) == "closed its connection"
+    assert worker.join(PATIENCE) and worker.pid is None

@@ -1,0 +1,25 @@
+"""An embedding server whose checkpoint and packets are in an object store."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+
+from tests.support.golden import GOLDEN
+from tests.support.seaweeds import Seaweed
+from tests.support.servers import EmbeddingServer
+
+CONFIG = GOLDEN / "mix" / "embedding_config.yml"
+SIGNS = np.arange(1, 500, dtype=np.uint64)
+
+
+def server_of(directory: Path, seaweed: Seaweed, name: str, **settings: object) -> EmbeddingServer:
+    return EmbeddingServer(
+        directory,
+        CONFIG,
+        checkpoint=seaweed.url(f"{name}/checkpoint"),  # type: ignore[arg-type]
+        incremental_dir=seaweed.url(f"{name}/packets"),  # type: ignore[arg-type]
+        settings={"local_buffer_dir": str(directory / "buffer"), "storage_poll_ms": 50, **settings},
+        arguments=["--metrics-port", "0"],
+    )

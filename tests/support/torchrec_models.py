@@ -1,0 +1,184 @@
+"""Models of TorchRec for tests: DLRM and others, their batches, and how they are sharded and trained on CPUs."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import torch
+import torch.distributed as distributed
+from fbgemm_gpu.split_embedding_configs import EmbOptimType
+from torch import Tensor, nn
+from torchrec import (
+    EmbeddingBagCollection,
+    EmbeddingBagConfig,
+    EmbeddingCollection,
+    EmbeddingConfig,
+    KeyedJaggedTensor,
+    PoolingType,
+)
+from torchrec.distributed import DistributedModelParallel
+from torchrec.distributed.embeddingbag import EmbeddingBagCollectionSharder
+from torchrec.distributed.sharding_plan import column_wise, construct_module_sharding_plan, row_wise, table_wise
+from torchrec.distributed.types import ShardingPlan, ShardingType
+from torchrec.models.dlrm import DLRM, DLRM_DCN, DLRM_Projection
+
+from persia.errors import NotRepresentable
+from persia.torchrec import DeltaDumper, batch_from_kjt, split
+from persia.writers import IncrementalDumper
+
+__all__ = ["DeltaDumper", "batch_from_kjt", "row_wise", "split", "table_wise"]  # for tests, which import all of TorchRec late
+
+ROWS, DIM, FEATURES, NUMBERS = 100, 16, ("user", "item", "tag"), 13
+COLLECTION = "sparse_arch.embedding_bag_collection"
+
+
+def table(name: str, features: Sequence[str], *, rows: int = ROWS, dim: int = DIM, pooling: Any = PoolingType.SUM) -> Any:
+    return EmbeddingBagConfig(name=name, embedding_dim=dim, num_embeddings=rows, feature_names=list(features), pooling=pooling)
+
+
+def collection(*tables: Any, weighted: bool = False) -> EmbeddingBagCollection:
+    return EmbeddingBagCollection(device=torch.device("cpu"), tables=list(tables), is_weighted=weighted)
+
+
+def make(kind: str) -> Any:
+    torch.manual_seed(7)
+    tables = collection(table("t_user", ["user"]), table("t_shared", ["item", "tag"]))
+    if kind == "DLRM_DCN":
+        return DLRM_DCN(tables, NUMBERS, [32, DIM], [32, 1], dcn_num_layers=2, dcn_low_rank_dim=8)
+    if kind == "DLRM_Projection":
+        return DLRM_Projection(tables, NUMBERS, [32, DIM], [32, 1], [2 * DIM, 2 * DIM], [2 * DIM, 2 * DIM])
+    return DLRM(tables, NUMBERS, [32, DIM], [32, 1])
+
+
+def ids(batch: int, seed: int, keys: Sequence[str] = FEATURES, *, weighted: bool = False) -> KeyedJaggedTensor:
+    generator = torch.Generator().manual_seed(seed)
+    lengths = torch.randint(0, 4, (len(keys) * batch,), generator=generator)
+    values = torch.randint(0, ROWS, (int(lengths.sum()),), generator=generator)
+    weights = torch.rand(len(values), generator=generator) if weighted else None
+    return KeyedJaggedTensor(keys=list(keys), values=values, lengths=lengths, weights=weights)
+
+
+def numbers(batch: int, seed: int) -> Tensor:
+    return torch.randn(batch, NUMBERS, generator=torch.Generator().manual_seed(seed))
+
+
+@contextmanager
+def process_group(directory: Path, rank: int = 0, size: int = 1) -> Iterator[None]:
+    os.environ.update(LOCAL_RANK=str(rank), LOCAL_WORLD_SIZE=str(size))  # TorchRec asks for them
+    distributed.init_process_group("gloo", init_method=f"file://{directory}/group", rank=rank, world_size=size)
+    try:
+        yield
+    finally:
+        distributed.destroy_process_group()
+
+
+class AnySharder(EmbeddingBagCollectionSharder):  # type: ignore[misc]  # has no types here
+    """Shards tables by rows and columns on CPUs, too, where TorchRec does not offer it."""
+
+    def sharding_types(self, compute_device_type: str) -> list[str]:
+        return [kind.value for kind in ShardingType]
+
+
+def shard(model: nn.Module, how: dict[str, Any], size: int) -> DistributedModelParallel:
+    """Of each table how, e.g. row_wise(). The optimizer is part of the tables; each step is large."""
+    sharder: Any = AnySharder(fused_params={"optimizer": EmbOptimType.EXACT_SGD, "learning_rate": 5.0})
+    tables = construct_module_sharding_plan(
+        model.get_submodule(COLLECTION), how, sharder=sharder, local_size=size, world_size=size, device_type="cpu"
+    )
+    plan = ShardingPlan({COLLECTION: tables})
+    return DistributedModelParallel(model, device=torch.device("cpu"), sharders=[sharder], plan=plan)
+
+
+def train_tables(sharded: nn.Module, batch: KeyedJaggedTensor, dense: Tensor) -> None:
+    """One step, which changes the rows that are looked up, and nothing of the dense half."""
+    sharded(dense, batch).sum().backward()
+    sharded.zero_grad()
+
+
+class Odd(nn.Module):
+    """Two collections, of which one has weights; a feature in two tables; and an answer by name."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        torch.manual_seed(3)
+        mean = PoolingType.MEAN
+        self.plain = collection(table("a", ["user", "item"], dim=4, pooling=mean), table("b", ["item"], dim=8))
+        self.weighed = collection(table("c", ["tag"], dim=4), weighted=True)
+        self.layer = nn.Linear(4 + 4 + 8 + 4 + 1, 2)
+
+    def forward(self, kjt: Any, price: Tensor) -> dict[str, Tensor]:
+        pooled = torch.cat([self.plain(kjt).values(), self.weighed(kjt).values(), price], 1)
+        click, buy = self.layer(pooled).unbind(1)
+        return {"click": click, "buy": buy}
+
+
+class Shifted(nn.Module):
+    """Looks up other ids than it is asked for."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.tables = collection(table("a", ["user"]))
+
+    def forward(self, kjt: Any) -> Tensor:
+        shifted = KeyedJaggedTensor(keys=["user"], values=(kjt.values() + 1) % 100, lengths=kjt.lengths())
+        pooled: Tensor = self.tables(shifted).values()
+        return pooled.sum(1)
+
+
+class Twice(Shifted):
+    def forward(self, kjt: Any) -> Tensor:
+        pooled: Tensor = self.tables(kjt).values() + self.tables(kjt).values()
+        return pooled.sum(1)
+
+
+class ByBatch(Shifted):
+    """What it does depends on the size of the batch, which a trace takes for a number."""
+
+    def forward(self, kjt: Any) -> Tensor:
+        pooled: Tensor = self.tables(kjt).values()
+        return pooled.sum(1) / pooled.shape[0] if pooled.shape[0] != 5 else pooled.sum(1).clamp(max=0.001)
+
+
+class Nothing(nn.Module):
+    def forward(self, kjt: Any) -> Tensor:
+        return torch.ones(5)
+
+
+class Sequences(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        config = EmbeddingConfig(name="s", embedding_dim=4, num_embeddings=9, feature_names=["user"])
+        self.tables = EmbeddingCollection(tables=[config], device=torch.device("cpu"))
+
+    def forward(self, kjt: Any) -> Tensor:
+        return torch.ones(5)
+
+
+def weight_of(sharded: Any, name: str) -> Tensor:
+    """Of a table, what this process has."""
+    weight = sharded.state_dict()[f"{COLLECTION}.embedding_bags.{name}.weight"]
+    part: Tensor = weight.local_shards()[0].tensor
+    return part.detach()
+
+
+def train_one_of_two(rank: int, directory: Path) -> None:
+    """A process of a training that shards one table by rows, and another one by columns."""
+    config = directory / "embedding_config.yml"
+    with process_group(directory, rank, 2):
+        sharded = shard(
+            make("DLRM"),
+            {"t_user": row_wise(compute_kernel="fused"), "t_shared": column_wise(ranks=[0, 1], compute_kernel="fused")},
+            2,
+        )
+        with IncrementalDumper(directory / "packets", shard_index=rank, embedding_config=config) as dumper:
+            deltas = DeltaDumper(sharded, dumper)
+            train_tables(sharded, ids(30, rank), numbers(30, rank))
+            try:
+                deltas.commit()
+            except NotRepresentable as error:
+                (directory / f"refused{rank}").write_text(str(error))
+        torch.save(weight_of(sharded, "t_user").clone(), directory / f"rows{rank}")
