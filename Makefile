@@ -34,7 +34,7 @@ CONCURRENT := $(basename $(notdir $(wildcard native/tests/*concurrent*_test.cpp)
 UNRANDOMISED = $(shell [ "$$(cat /proc/sys/vm/mmap_rnd_bits 2>/dev/null || echo 0)" -gt 28 ] && \
 	setarch -R true 2>/dev/null && echo setarch -R)
 
-.PHONY: help setup build real-model torchrec node clients seaweedfs peers test test-unit coverage demo crash-test history replay-test swap-test drift-soak soak homes-test lint format docs native-test fuzz bench wheel proto lock clean
+.PHONY: help setup build real-model torchrec node clients seaweedfs peers test test-unit coverage demo crash-test history replay-test swap-test console-test drift-soak soak homes-test lint format docs native-test fuzz bench wheel proto lock clean
 
 help:  ## list the verbs
 	@sed -nE 's/^([a-z-]+):.*## (.*)/  make \1	\2/p' $(firstword $(MAKEFILE_LIST)) | expand -t 22
@@ -127,6 +127,10 @@ swap-test: build  ## swap a dense model and its rows SWAPS=100 times under load,
 MINUTES ?= 60
 soak: build  ## load a model server for MINUTES=60 with swaps, scalings and kills, and check that nothing grows or is lost
 	$(PY) -m tests.support.soak --minutes $(MINUTES)
+
+PICTURES ?= build/console
+console-test: build  ## show 4 and 400 shards on the console in a real Chromium, which takes pictures: PICTURES=build/console
+	$(PY) -m tests.support.console_pictures --pictures $(PICTURES)
 
 drift-soak: build  ## send ten million rows through the watch for drift, and check that its memory stays as it is
 	PYTHONPATH=. $(PY) benchmarks/soak_drift.py

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from persia import _core
 from persia.rpc.wire import LOOKUP, SHARD_STATUS
+from persia.serving.figures import durations, lookup_figures
 from persia.serving.server import Server
 from persia.v1 import embedding_pb2 as pb
 
-from .shard import ShardServer
+from .shard import LOOKUP_SECONDS, ShardServer
+from .updates.delays import DELAY_SECONDS
 
 __all__ = ["SERVICE", "EmbeddingService"]
 
@@ -30,6 +32,15 @@ class EmbeddingService:
         """Also before the shard is ready."""
         response = self._shard.status()
         response.dense.extend(self._shard.dense_epochs(request.dense))
+        if request.figures:
+            self._add_figures(response)
         if self.stopping:  # calls that run are answered, and no new ones are asked for
             response.ready, response.state = False, "stopping"
         return response
+
+    def _add_figures(self, response: pb.StatusResponse) -> None:
+        response.lookups.CopyFrom(lookup_figures(LOOKUP_SECONDS, self._shard.lookups.call_totals()))
+        updater = self._shard.updater
+        if updater is not None:
+            delays = updater.delays
+            response.update_delays.CopyFrom(durations(DELAY_SECONDS, delays.counts, delays.seconds))

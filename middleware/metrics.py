@@ -13,9 +13,9 @@ from persia.routing.router import Router
 from persia.serving.metrics import FeatureMetrics, buckets_of, checkpoint_metrics, errors_of
 from persia.serving.old_metric_names import OldName
 
-__all__ = ["OLD_NAMES", "SECONDS", "Metrics"]
+from .service import SECONDS
 
-SECONDS = (0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0)
+__all__ = ["OLD_NAMES", "SECONDS", "Metrics"]
 
 # Of each metric, by its name of today. `lookup_..._time_cost_sec` are Persia's.
 OLD_NAMES = {

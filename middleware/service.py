@@ -8,11 +8,14 @@ from persia.routing.router import Router
 from persia.routing.topology import config_bytes, topology_of
 from persia.rpc.wire import DIRECTIONS, FORWARD, MIDDLEWARE_STATUS
 from persia.serving.feature_totals import feature_messages
+from persia.serving.figures import lookup_figures
 from persia.serving.server import Server
 from persia.v1 import middleware_pb2 as pb
 
-__all__ = ["SERVICE", "MiddlewareService", "readiness"]
+__all__ = ["SECONDS", "SERVICE", "MiddlewareService", "readiness"]
 
+# What lookups are told apart by, in metrics and figures.
+SECONDS = (0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0)
 SERVICE: str = pb.DESCRIPTOR.services_by_name["Middleware"].full_name
 
 
@@ -44,6 +47,8 @@ class MiddlewareService:
             embedding_config_id=self._config_id,
             features=feature_messages(self._router.native.feature_counts.totals()),
         )
+        if request.figures:
+            response.forwards.CopyFrom(lookup_figures(SECONDS, self._counts.call_totals()))
         for index, shard in enumerate(self._router.shards):
             status = response.shards.add(shard_index=index)
             for replica in shard.replicas:

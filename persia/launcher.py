@@ -22,6 +22,7 @@ COMMANDS = {
     "check": "persia.checking.command:check",
     "certificates": "persia.security.certificates_command:certificates",
     "health": "persia.monitoring.health_command:health",
+    "console": "persia.monitoring.console_command:console",
     "archive": "persia.torchserve.archive.command:archive",
     "compare": "persia.torchserve.archive.compare.command:compare",
     "torchserve": "persia.torchserve.run.command:torchserve",

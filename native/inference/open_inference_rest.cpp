@@ -19,24 +19,7 @@ http::Response error_response(int status, const std::string& message) {
             false};
 }
 
-http::Response failure_response(const Failure& failure) {
-    switch (failure.kind) {
-        case Failure::Kind::no_worker:
-            return error_response(503, failure.message);
-        case Failure::Kind::queue_full: {
-            http::Response response = error_response(429, failure.message);
-            response.headers.emplace_back("Retry-After", retry_after_seconds(failure));
-            return response;
-        }
-        case Failure::Kind::expired:
-            return error_response(408, failure.message);
-        case Failure::Kind::worker_died:
-        case Failure::Kind::handler:
-            break;
-    }
-    return error_response(failure.status, failure.message);
-}
-
+http::Response failure_response(const Failure& failure) { return error_response(failure.status, failure.message); }
 http::Response bad_request(const std::string& message) { return error_response(400, message); }
 http::Response not_found(const NotServed& not_served) { return error_response(404, not_served.message); }
 

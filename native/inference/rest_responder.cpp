@@ -1,5 +1,6 @@
 #include "inference/rest_responder.hpp"
 
+#include <chrono>
 #include <utility>
 
 #include "inference/handler_status.hpp"
@@ -46,6 +47,10 @@ void RestResponder::on_prediction(Prediction prediction, bool more) {
 void RestResponder::on_failure(const Failure& failure) {
     if (began_.exchange(true)) return exchange_->end();  // what was said cannot be taken back
     http::Response response = manners_.failure(failure);
+    if (failure.kind == Failure::Kind::queue_full) {
+        const auto seconds = std::chrono::ceil<std::chrono::seconds>(failure.retry_after).count();
+        response.headers.emplace_back("Retry-After", std::to_string(seconds));
+    }
     response.headers = with_standing(std::move(response.headers), request_id_);
     exchange_->respond(std::move(response));
 }
@@ -58,7 +63,5 @@ void watch_deadline(net::Reactor& reactor, Clock::time_point deadline, const std
         }
     });
 }
-
-std::string retry_after_seconds(const Failure& failure) { return std::to_string((failure.retry_after.count() + 999) / 1000); }
 
 }  // namespace persia::inference

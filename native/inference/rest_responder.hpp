@@ -41,7 +41,4 @@ class RestResponder final : public Responder {
 // Tells who waits that it is over, unless the answer has begun by then.
 void watch_deadline(net::Reactor& reactor, Clock::time_point deadline, const std::shared_ptr<Responder>& responder);
 
-// The seconds of a Retry-After header.
-std::string retry_after_seconds(const Failure& failure);
-
 }  // namespace persia::inference

@@ -104,22 +104,23 @@ std::variant<std::vector<Input>, http::Refusal> inputs_of(const http::Request& r
     return inputs;
 }
 
-Response failure_response(const Failure& failure) {
-    switch (failure.kind) {
+const char* type_of(Failure::Kind kind) {
+    switch (kind) {
         case Failure::Kind::no_worker:
-            return error_response(503, "ServiceUnavailableException", failure.message);
-        case Failure::Kind::queue_full: {
-            Response response = error_response(429, "ServiceUnavailableException", failure.message);
-            response.headers.emplace_back("Retry-After", retry_after_seconds(failure));
-            return response;
-        }
+        case Failure::Kind::queue_full:
+            return "ServiceUnavailableException";
         case Failure::Kind::expired:
-            return error_response(408, "RequestTimeoutException", failure.message);
+            return "RequestTimeoutException";
         case Failure::Kind::worker_died:
         case Failure::Kind::handler:
             break;
     }
-    return error_response(failure.status == 413 ? 507 : failure.status, "InternalServerException", failure.message);
+    return "InternalServerException";
+}
+
+// The 413 of a handler is 507, as in TorchServe.
+Response failure_response(const Failure& failure) {
+    return error_response(failure.status == 413 ? 507 : failure.status, type_of(failure.kind), failure.message);
 }
 
 Response bad_request(const std::string& message) { return error_response(400, "BadRequestException", message); }

@@ -54,13 +54,13 @@ def _of_group(source: Source, config: EmbeddingConfig, names: list[str], mapped:
     first = names[0]
     for name in names[1:]:
         ours, theirs = mapped[name], mapped[first]
-        if (ours.table, ours.padding) != (theirs.table, theirs.padding):
+        if (ours.table, ours.padding, ours.quantized) != (theirs.table, theirs.padding, theirs.quantized):
             raise ConfigError(
                 f"`{first}` and `{name}` are in one feature group, so they have the same rows; they come from "
                 f"`{theirs.table}` (padding {theirs.padding}) and `{ours.table}` (padding {ours.padding})",
                 f"$.slots.{name}",
             )
-    table = source.table(mapped[first].table)
+    table = _table_of(source, mapped[first], config.slots[first].dim)
     for name in names:
         if config.slots[name].dim != table.dim:
             raise FeatureError(
@@ -69,3 +69,12 @@ def _of_group(source: Source, config: EmbeddingConfig, names: list[str], mapped:
                 f"`{table.name}`",
             )
     return GroupImport(config.slots[first], tuple(names), table, mapped[first].padding)
+
+
+def _table_of(source: Source, mapped: MappedSlot, dim: int) -> SourceTable:
+    if mapped.quantized is None:
+        return source.table(mapped.table)
+    if mapped.table not in source.packed:
+        table = source.table(mapped.table)
+        raise ConfigError(f"`quantized: {mapped.quantized}` is for rows of bytes, and `{table.name}` has floats")
+    return source.packed[mapped.table](mapped.quantized, dim)

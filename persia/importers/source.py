@@ -6,7 +6,7 @@ import difflib
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal, TypeAlias
+from typing import Any, Literal, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -42,16 +42,25 @@ class SourceTable:
 
 @dataclass(frozen=True, eq=False)
 class Source:
-    """`files` are all that are read. `others` has what the source has besides, with the reason why it is no table."""
+    """`files` are all that are read. `others` has what the source has besides, with the reason why it is no table.
+
+    `packed` makes tables of rows of bytes, of which the file does not say what they mean: by kind and dim.
+    """
 
     files: tuple[Path, ...]
     tables: Mapping[str, SourceTable]
     others: Mapping[str, str] = field(default_factory=dict)
+    packed: Mapping[str, Callable[[Any, int], SourceTable]] = field(default_factory=dict)
 
     def table(self, name: str) -> SourceTable:
         """The table of that name. Raises NotFound, which names the nearest one."""
         if name in self.tables:
             return self.tables[name]
+        if name in self.packed:
+            raise NotFound(
+                f"the rows of `{name}` are bytes, as quantised tables of FBGEMM have them, and the file does not say of which "
+                "kind: write `quantized: int8`, `int4` or `float16` beside the table in the table map"
+            )
         if name in self.others:
             raise NotFound(f"the source has `{name}`, but it is not a table: {self.others[name]}")
         near = difflib.get_close_matches(name, self.tables, n=1)

@@ -13,6 +13,8 @@ from persia.config.reader import read_struct
 from persia.config.tree import parse_tree
 from persia.errors import ConfigError, NotRepresentable
 
+from .quantized import Kind
+
 __all__ = ["MappedSlot", "TableMap", "check_slot", "load_table_map"]
 
 Pooled = Literal["sum", "mean", "sqrtn", "none", "max", "min", "prod", "concat"]
@@ -23,6 +25,7 @@ class MappedSlot(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
 
     table: Annotated[str, Meta(min_length=1, description="The name of the table in the source.")]
     pooling: Annotated[Pooled | None, Meta(description="What the source makes of the rows of a sample.")] = None
+    quantized: Annotated[Kind | None, Meta(description="What the bytes of a quantised table of FBGEMM are.")] = None
     default: Annotated[str, Meta(description="What the source answers for an id without a row: zeros, or a row.")] = "zeros"
     modulo: Annotated[int, Meta(ge=1, description="The source takes ids modulo this number.")] | None = None
     padding: Annotated[int, Meta(ge=0, description="An id whose row counts as no row; it is left out.")] | None = None

@@ -11,6 +11,7 @@ import numpy as np
 
 from persia.errors import CorruptFile, InvalidInput
 
+from .managed_collisions import managed_tables
 from .numbers import conversion_of, dtype_of, floats_of, is_float
 from .source import Block, Source, SourceTable, rows_of_block
 from .stored import StoredArray
@@ -58,7 +59,14 @@ def _source(path: Path, content: Record) -> Source:
     tables: dict[str, SourceTable] = {}
     others: dict[str, str] = {}
     files: set[Path] = {path / METADATA}
+    managed = managed_tables(tensors)
     for name, tensor in sorted(tensors.items()):
+        if name in managed:
+            others[name] = (
+                "its rows belong to raw ids (managed collisions), which each process has in an order of its own. Save the "
+                "state_dict of the model without sharding, and import that as `torch`"
+            )
+            continue
         if not tensor.name.endswith("TensorStorageMetadata"):
             others[name] = f"it is a {tensor.name}"
             continue

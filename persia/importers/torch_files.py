@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from persia.errors import InvalidInput
 
 from .arrays import numbered_table
+from .managed_collisions import with_raw_ids
 from .numbers import is_float
+from .quantized import unpacked_table
 from .source import Source, SourceTable
 from .table_names import looks_like_a_table
 from .torch_archives import OUT_OF_ORDER, TorchArchive, in_order
@@ -25,20 +28,33 @@ def open_source(path: Path) -> Source:
             f"expected a file of torch.save, got the directory {path}: for a distributed checkpoint, say `torch-dcp`"
         )
     archive = TorchArchive(path)
-    found = dict(_flat(archive.content))
+    found = {name: _bytes_of(value) for name, value in _flat(archive.content)}
     tensors = {name: value for name, value in found.items() if isinstance(value, TensorView)}
     tables: dict[str, SourceTable] = {}
     others: dict[str, str] = {}
+    packed: dict[str, Callable[[Any, int], SourceTable]] = {}
     for name, value in found.items():
         if not isinstance(value, TensorView):
             others[name] = _reason(value)
+        elif len(value.shape) == 2 and value.storage.dtype == "uint8" and in_order(value):
+            packed[name] = partial(unpacked_table, name, archive.array(name, value))
         elif len(value.shape) != 2 or not is_float(value.storage.dtype) or not value.shape[1]:
             others[name] = f"it is {value.shape} of {value.storage.dtype}, and a table is (rows, dim) of floats"
         elif not in_order(value):
             others[name] = f"it is {OUT_OF_ORDER}"
         else:
             tables[name] = numbered_table(name, archive.array(name, value), guess=looks_like_a_table(name, tensors))
-    return Source((path,), tables, others)
+    keyed = with_raw_ids(tables, tensors, lambda name: archive.array(name, tensors[name]).whole())
+    return Source((path,), keyed, others, packed)
+
+
+def _bytes_of(value: Any) -> Any:
+    """The bytes of a quantised tensor, where that is a class of TorchRec's around them."""
+    if isinstance(value, Record) and "_rebuild_from_type" in value.name:
+        for fields in value.made_with:
+            if isinstance(fields, dict) and isinstance(fields.get("elem"), TensorView):
+                return fields["elem"]
+    return value
 
 
 def _flat(content: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:

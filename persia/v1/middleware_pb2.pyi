@@ -51,26 +51,30 @@ class ForwardResponse(_message.Message):
     def __init__(self, tensors: _Optional[bytes] = ..., shapes: _Optional[bytes] = ..., versions: _Optional[_Iterable[int]] = ..., absent: _Optional[int] = ..., wrong_dim: _Optional[int] = ..., missing_shards: _Optional[_Iterable[int]] = ..., features: _Optional[bytes] = ..., embedding_config_id: _Optional[int] = ..., checkpoint_id: _Optional[int] = ..., epoch: _Optional[int] = ..., padding: _Optional[bytes] = ...) -> None: ...
 
 class MiddlewareStatusRequest(_message.Message):
-    __slots__ = ("dense",)
+    __slots__ = ("dense", "figures")
     DENSE_FIELD_NUMBER: _ClassVar[int]
+    FIGURES_FIELD_NUMBER: _ClassVar[int]
     dense: _embedding_pb2.DenseVersion
-    def __init__(self, dense: _Optional[_Union[_embedding_pb2.DenseVersion, _Mapping]] = ...) -> None: ...
+    figures: bool
+    def __init__(self, dense: _Optional[_Union[_embedding_pb2.DenseVersion, _Mapping]] = ..., figures: bool = ...) -> None: ...
 
 class MiddlewareStatusResponse(_message.Message):
-    __slots__ = ("ready", "state", "shards", "embedding_config", "embedding_config_id", "features")
+    __slots__ = ("ready", "state", "shards", "embedding_config", "embedding_config_id", "features", "forwards")
     READY_FIELD_NUMBER: _ClassVar[int]
     STATE_FIELD_NUMBER: _ClassVar[int]
     SHARDS_FIELD_NUMBER: _ClassVar[int]
     EMBEDDING_CONFIG_FIELD_NUMBER: _ClassVar[int]
     EMBEDDING_CONFIG_ID_FIELD_NUMBER: _ClassVar[int]
     FEATURES_FIELD_NUMBER: _ClassVar[int]
+    FORWARDS_FIELD_NUMBER: _ClassVar[int]
     ready: bool
     state: str
     shards: _containers.RepeatedCompositeFieldContainer[ShardStatus]
     embedding_config: bytes
     embedding_config_id: int
     features: _containers.RepeatedCompositeFieldContainer[_embedding_pb2.FeatureTotals]
-    def __init__(self, ready: bool = ..., state: _Optional[str] = ..., shards: _Optional[_Iterable[_Union[ShardStatus, _Mapping]]] = ..., embedding_config: _Optional[bytes] = ..., embedding_config_id: _Optional[int] = ..., features: _Optional[_Iterable[_Union[_embedding_pb2.FeatureTotals, _Mapping]]] = ...) -> None: ...
+    forwards: _embedding_pb2.LookupFigures
+    def __init__(self, ready: bool = ..., state: _Optional[str] = ..., shards: _Optional[_Iterable[_Union[ShardStatus, _Mapping]]] = ..., embedding_config: _Optional[bytes] = ..., embedding_config_id: _Optional[int] = ..., features: _Optional[_Iterable[_Union[_embedding_pb2.FeatureTotals, _Mapping]]] = ..., forwards: _Optional[_Union[_embedding_pb2.LookupFigures, _Mapping]] = ...) -> None: ...
 
 class ShardStatus(_message.Message):
     __slots__ = ("shard_index", "replicas")

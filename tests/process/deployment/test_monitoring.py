@@ -5,13 +5,17 @@ from __future__ import annotations
 import json
 import math
 import re
+import signal
 import subprocess
 import sys
 import time
+import urllib.error
+import urllib.request
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, suppress
 from datetime import datetime, timezone
 from pathlib import Path
+from typing import Any
 
 import grpc
 import numpy as np
@@ -32,6 +36,7 @@ from tests.support.places import ROOT
 from tests.support.prometheus import Prometheus
 from tests.support.promtool import run_promtool
 from tests.support.servers import PATIENCE, EmbeddingServer, wait_until
+from tests.support.stacks import LAUNCHER, Logged
 
 FOLDER = ROOT / "deploy" / "monitoring"
 DASHBOARD = json.loads((FOLDER / "dashboard.json").read_text())
@@ -147,7 +152,7 @@ def watched(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Watched]:
 
 def test_all_is_well(watched: Watched) -> None:
     watched.write_packet(1, 2.0)
-    wait_until(lambda: all(shard.status().epoch == 1 for shard in watched.shards), "the packet is served")
+    wait_until(lambda: all(shard.status().epoch >= 1 for shard in watched.shards), "the packet is served")
 
     def is_seen() -> bool:
         watched.look_up()
@@ -157,6 +162,28 @@ def test_all_is_well(watched: Watched) -> None:
     wait_until(is_seen, "Prometheus has seen lookups of both shards")
     assert watched.prometheus.firing() == set()
     assert len(watched.prometheus.query("up == 1")) == 4
+
+
+def test_the_console_shows_them(watched: Watched, tmp_path: Path) -> None:
+    command = [str(LAUNCHER), "console", "--port", "0", "--every", "0.2", "--middleware", watched.middleware.address]
+    command += ["--models", watched.models.places["grpc_management"]]
+    with Logged(command, tmp_path / "console.log") as console:
+        url = console.said(r"the console is at (\S+)\n")[1]
+
+        def values() -> Any:
+            watched.look_up()
+            with suppress(urllib.error.HTTPError), urllib.request.urlopen(f"{url}data", timeout=PATIENCE) as answer:
+                found = json.load(answer)
+                return found if found["now"]["lookups"] else None
+
+        shown = wait_until(values, "the console has seen lookups")
+        assert [shard["replicas"][0]["address"] for shard in shown["shards"]] == [one.address for one in watched.shards]
+        assert all(shard["replicas"][0]["epoch"] >= 1 for shard in shown["shards"])
+        assert {one["name"] for one in shown["features"]} == {"found", "never"}
+        (model,) = shown["models"]
+        assert (model["name"], model["version"], model["ready"], model["is_default"]) == ("probe", "1.0", 1, True)
+        console.process.send_signal(signal.SIGTERM)
+        assert console.process.wait(PATIENCE) == 0
 
 
 def test_alerts_fire_when_something_is_wrong(watched: Watched) -> None:

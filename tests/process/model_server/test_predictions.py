@@ -86,6 +86,7 @@ def test_a_handler_sets_status_and_headers(server: ModelServerRun) -> None:
     ("command", "status", "message", "code"),
     [
         ("refuse 404", 404, "as you wish", grpc.StatusCode.NOT_FOUND),
+        ("refuse 413", 507, "as you wish", grpc.StatusCode.RESOURCE_EXHAUSTED),
         ("refuse 429", 429, "as you wish", grpc.StatusCode.RESOURCE_EXHAUSTED),
         ("refuse 599", 599, "as you wish", grpc.StatusCode.INTERNAL),
         ("raise", 503, "Prediction failed", grpc.StatusCode.UNAVAILABLE),

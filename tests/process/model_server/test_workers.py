@@ -105,6 +105,22 @@ def test_who_waits_for_a_worker_that_runs_out_of_memory_is_told_507(server: Mode
     assert (answer.status, answer.json["message"]) == (507, "Worker died.")
 
 
+def test_who_would_wait_for_a_busy_worker_is_told_when_to_come_again(server: ModelServerRun) -> None:
+    make_mar(server.store, "tickets", config="minWorkers: 1\nmaxWorkers: 1\nuseJobTicket: true\n")
+    assert ask(server.management("models?url=tickets-1.0.mar"), b"", "POST").status == 200
+    with ThreadPoolExecutor(1) as pool:
+        at_work = pool.submit(ask, server.inference("predictions/tickets"), b"sleep 600")
+        wait_until(lambda: _is_busy(server.metrics(), "tickets"), "it works")
+        answer = ask(server.inference("predictions/tickets"), b"echo x")
+        words = "no worker of the model 'tickets' is idle, and it takes no request that would wait"
+        assert (answer.status, answer.json["type"]) == (429, "ServiceUnavailableException")
+        assert (answer.json["message"], int(answer.headers["retry-after"]) >= 1) == (words, True)
+        answer = ask(server.inference("v2/models/tickets/infer"), b"{}")
+        assert (answer.status, answer.json, int(answer.headers["retry-after"]) >= 1) == (429, {"error": words}, True)
+        os.kill(server.workers("tickets")[0]["pid"], signal.SIGKILL)
+        at_work.result()
+
+
 def _is_busy(page: str, model: str) -> bool:
     return any(
         line.startswith(f'persia_model_workers_busy{{model="{model}"') and line.endswith(" 1.0") for line in page.splitlines()

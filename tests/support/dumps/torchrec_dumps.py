@@ -3,7 +3,8 @@
     python tests/support/dumps/torchrec_dumps.py tests/data/dumps/torchrec
 
 An unsharded DLRM as a state_dict, the same model sharded over two processes as a distributed checkpoint (row-wise, column-wise
-and table-wise), and 1,000 bags of each feature with what the model's own EmbeddingBagCollection made of them.
+and table-wise), and 1,000 bags of each feature with what the model's own EmbeddingBagCollection made of them. Quantised
+tables and one with managed collisions, and what their modules look up.
 """
 
 from __future__ import annotations
@@ -26,7 +27,10 @@ from torchrec.distributed import DistributedModelParallel
 from torchrec.distributed.embeddingbag import EmbeddingBagCollectionSharder
 from torchrec.distributed.sharding_plan import column_wise, construct_module_sharding_plan, row_wise, table_wise
 from torchrec.distributed.types import ShardingPlan, ShardingType
+from torchrec.inference.modules import quantize_embeddings
 from torchrec.models.dlrm import DLRM
+from torchrec.modules.mc_embedding_modules import ManagedCollisionEmbeddingBagCollection
+from torchrec.modules.mc_modules import DistanceLFU_EvictionPolicy, ManagedCollisionCollection, MCHManagedCollisionModule
 
 BAGS = 1000
 # Feature, table, rows, dim, pooling, how it is sharded. Two features share a table.
@@ -104,12 +108,65 @@ def write_sharded(rank: int, directory: str, port: int) -> None:
     distributed.destroy_process_group()
 
 
+def small_collection() -> EmbeddingBagCollection:
+    """Of other dims than a power of two, because rows of bytes are padded."""
+    torch.manual_seed(9)
+    configs = [
+        EmbeddingBagConfig(name=f"t_{feature}", embedding_dim=dim, num_embeddings=rows, feature_names=[feature])
+        for feature, rows, dim in (("user", 21, 12), ("item", 30, 8))
+    ]
+    return EmbeddingBagCollection(device=torch.device("cpu"), tables=configs)
+
+
+def write_quantised(directory: Path) -> dict[str, Any]:
+    """Of each kind a file, and what the quantised module looks up for each id alone."""
+    looked_up = {}
+    for kind, dtype in (("int8", torch.qint8), ("int4", torch.quint4x2), ("float16", torch.float16)):
+        model = torch.nn.Sequential(small_collection())
+        packed: Any = quantize_embeddings(model, dtype, inplace=False, output_dtype=torch.float32)[0]
+        torch.save(packed.state_dict(), directory / f"{kind}.pt")
+        every = torch.cat([torch.arange(21), torch.zeros(9, dtype=torch.int64), torch.arange(30)])
+        found = packed(KeyedJaggedTensor(keys=["user", "item"], values=every, lengths=torch.ones(60, dtype=torch.int64)))
+        looked_up |= {f"{kind}.user": found["user"][:21].numpy(), f"{kind}.item": found["item"].numpy()}
+    return looked_up
+
+
+def write_managed(directory: Path) -> dict[str, Any]:
+    """A table with managed collisions, its raw ids in order, and what the module looks up for each."""
+    torch.manual_seed(10)
+    config = EmbeddingBagConfig(name="t_user", embedding_dim=4, num_embeddings=20, feature_names=["user"])
+    inner = EmbeddingBagCollection(device=torch.device("cpu"), tables=[config])
+    manager = MCHManagedCollisionModule(
+        zch_size=20,
+        device=torch.device("cpu"),
+        input_hash_size=2**40,
+        eviction_interval=1,
+        eviction_policy=DistanceLFU_EvictionPolicy(),
+    )
+    collisions = ManagedCollisionCollection({"t_user": manager}, inner.embedding_bag_configs())
+    module = ManagedCollisionEmbeddingBagCollection(inner, collisions)
+
+    def look_up(ids: torch.Tensor) -> Any:
+        return module(KeyedJaggedTensor(keys=["user"], values=ids, lengths=torch.ones(len(ids), dtype=torch.int64)))[0]["user"]
+
+    for _ in range(3):
+        look_up(torch.randint(0, 2**40, (4,)))
+    torch.save(module.state_dict(), directory / "managed.pt")
+    save(module.state_dict(), checkpoint_id=directory / "managed_dcp")
+    module.eval()
+    raw = manager._mch_sorted_raw_ids
+    ids = raw[raw != torch.iinfo(torch.int64).max].clone()
+    with torch.no_grad():
+        return {"managed.ids": ids.numpy(), "managed.rows": look_up(ids).numpy()}
+
+
 def main(directory: Path) -> None:
     shutil.rmtree(directory, ignore_errors=True)
     directory.mkdir(parents=True)
     module = model().eval()
     torch.save(module.state_dict(), directory / "state.pt")
     write_bags(directory, module)
+    np.savez_compressed(directory / "packed.npz", **write_quantised(directory), **write_managed(directory))
     spawn(write_sharded, (str(directory / "dcp"), 29_577), nprocs=2)
     versions = f"torch {torch.__version__}, torchrec {torchrec.__version__}\n"
     (directory / "versions.txt").write_text(versions)
