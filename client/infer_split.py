@@ -25,8 +25,10 @@ class Request(NamedTuple):
 class _DetailedClient(Client):
     """Its answers say what they were made of."""
 
-    def predict(self, batch: Any, timeout: float | None = None, *, details: Any = True) -> Any:
-        return super().predict(batch, timeout, details=details)
+    def predict(
+        self, batch: Any, timeout: float | None = None, *, details: Any = True, variant: str = "", more: Any = None
+    ) -> Any:
+        return super().predict(batch, timeout, details=details, variant=variant, more=more)
 
 
 def keyed_requests(batches: Sequence[bytes], first: int, values: Sequence[Any] | None, batch_size: int) -> list[Request]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections.abc import Mapping
 from types import TracebackType
 from typing import Any, ClassVar, Literal, NamedTuple, TypeAlias, overload
 
@@ -14,7 +15,7 @@ from persia.errors import InvalidInput, NotReplayable
 from persia.prelude import PyPersiaBatchData
 from persia.receipts.receipt import KeptAnswer, receipt_of
 from persia.torchserve.details import Details, split_details
-from persia.torchserve.scores import BATCH, DEADLINE, DETAILS, FORMAT, NPY, Scores, decode_scores
+from persia.torchserve.scores import BATCH, DEADLINE, DETAILS, FORMAT, NPY, VARIANT, Scores, decode_scores
 from persia.torchserve.status import torchserve_error
 
 from .grpc_calls import DEFAULT_ADDRESS, DEFAULT_TIMEOUT, BlockingCalls, GrpcCalls, checked_timeout, seconds_of_call
@@ -32,7 +33,9 @@ class Prediction(NamedTuple):
     details: Details | None
 
 
-def _inputs(batch: Batch, seconds: float, details: bool) -> dict[str, bytes]:
+def _inputs(
+    batch: Batch, seconds: float, details: bool, variant: str, more: Mapping[str, str | bytes] | None
+) -> dict[str, bytes]:
     if isinstance(batch, (PersiaBatch, PyPersiaBatchData)):
         data = batch.to_bytes()
     elif isinstance(batch, (bytes, bytearray, memoryview)):
@@ -40,7 +43,10 @@ def _inputs(batch: Batch, seconds: float, details: bool) -> dict[str, bytes]:
     else:
         raise InvalidInput(f"expected a PersiaBatch or its bytes, got {type(batch).__name__}")
     deadline = str(round((time.time() + seconds) * 1000)).encode()
-    inputs = {BATCH: data, FORMAT: NPY, DEADLINE: deadline}
+    others = {key: value.encode() if isinstance(value, str) else value for key, value in (more or {}).items()}
+    inputs = others | {BATCH: data, FORMAT: NPY, DEADLINE: deadline}
+    if variant:
+        inputs[VARIANT] = variant.encode()
     if details:
         inputs[DETAILS] = b"1"
     return inputs
@@ -68,28 +74,60 @@ class Client(BlockingCalls):
     """Safe for use by many threads, which share one connection."""
 
     @overload
-    def predict(self, batch: Batch, timeout: float | None = None, *, details: Literal[False] = False) -> Scores: ...
+    def predict(
+        self,
+        batch: Batch,
+        timeout: float | None = None,
+        *,
+        details: Literal[False] = False,
+        variant: str = "",
+        more: Mapping[str, str | bytes] | None = None,
+    ) -> Scores: ...
     @overload
-    def predict(self, batch: Batch, timeout: float | None = None, *, details: Literal[True]) -> Prediction: ...
-    def predict(self, batch: Batch, timeout: float | None = None, *, details: bool = False) -> Scores | Prediction:
+    def predict(
+        self,
+        batch: Batch,
+        timeout: float | None = None,
+        *,
+        details: Literal[True],
+        variant: str = "",
+        more: Mapping[str, str | bytes] | None = None,
+    ) -> Prediction: ...
+    def predict(
+        self,
+        batch: Batch,
+        timeout: float | None = None,
+        *,
+        details: bool = False,
+        variant: str = "",
+        more: Mapping[str, str | bytes] | None = None,
+    ) -> Scores | Prediction:
         """Returns the scores of a batch in the shape that the handler gives them, or a dict of arrays for several outputs.
 
         timeout: seconds, instead of the client's. details: a Prediction is returned instead, which has the versions of model
-        and tables, and says how many ids of each feature have a row. Raises DeadlineExceeded, NotFound (model or version),
-        AccessDenied (token), InvalidInput and TooLarge (the batch), Unavailable (another try is worth it), and PersiaError if
-        the handler fails.
+        and tables, and says how many ids of each feature have a row. variant: whose rows are wanted, `none` for those that all
+        share; empty: the archive's settings choose. more: other keys of the request's `input`, such as the one that they choose
+        by. Raises DeadlineExceeded, NotFound (model, version or variant), AccessDenied (token), InvalidInput and TooLarge (the
+        batch), Unavailable (another try is worth it), and PersiaError if the handler fails.
         """
         seconds = seconds_of_call(self._timeout, timeout)
-        prediction = self._prediction(self._message(_inputs(batch, seconds, details)), seconds)
+        prediction = self._prediction(self._message(_inputs(batch, seconds, details, variant, more)), seconds)
         return _decoded(prediction, details)
 
-    def predict_kept(self, batch: Batch, timeout: float | None = None) -> KeptAnswer:
+    def predict_kept(
+        self,
+        batch: Batch,
+        timeout: float | None = None,
+        *,
+        variant: str = "",
+        more: Mapping[str, str | bytes] | None = None,
+    ) -> KeptAnswer:
         """Returns the scores with their receipt and the request, to be kept (persia.receipts.kept) and replayed.
 
         Raises what predict() raises, and NotReplayable if the answer does not say all that a replay needs.
         """
         seconds = seconds_of_call(self._timeout, timeout)
-        inputs = _inputs(batch, seconds, True)
+        inputs = _inputs(batch, seconds, True, variant, more)
         return _kept(inputs, self._prediction(self._message(inputs), seconds))
 
 
@@ -99,18 +137,49 @@ class AsyncClient(GrpcCalls):
     _grpc: ClassVar[Any] = grpc.aio
 
     @overload
-    async def predict(self, batch: Batch, timeout: float | None = None, *, details: Literal[False] = False) -> Scores: ...
+    async def predict(
+        self,
+        batch: Batch,
+        timeout: float | None = None,
+        *,
+        details: Literal[False] = False,
+        variant: str = "",
+        more: Mapping[str, str | bytes] | None = None,
+    ) -> Scores: ...
     @overload
-    async def predict(self, batch: Batch, timeout: float | None = None, *, details: Literal[True]) -> Prediction: ...
-    async def predict(self, batch: Batch, timeout: float | None = None, *, details: bool = False) -> Scores | Prediction:
+    async def predict(
+        self,
+        batch: Batch,
+        timeout: float | None = None,
+        *,
+        details: Literal[True],
+        variant: str = "",
+        more: Mapping[str, str | bytes] | None = None,
+    ) -> Prediction: ...
+    async def predict(
+        self,
+        batch: Batch,
+        timeout: float | None = None,
+        *,
+        details: bool = False,
+        variant: str = "",
+        more: Mapping[str, str | bytes] | None = None,
+    ) -> Scores | Prediction:
         """Does what Client.predict does. Cancelling its task cancels the call, but the work in TorchServe may go on."""
         seconds = seconds_of_call(self._timeout, timeout)
-        return _decoded(await self._asked(_inputs(batch, seconds, details), seconds), details)
+        return _decoded(await self._asked(_inputs(batch, seconds, details, variant, more), seconds), details)
 
-    async def predict_kept(self, batch: Batch, timeout: float | None = None) -> KeptAnswer:
+    async def predict_kept(
+        self,
+        batch: Batch,
+        timeout: float | None = None,
+        *,
+        variant: str = "",
+        more: Mapping[str, str | bytes] | None = None,
+    ) -> KeptAnswer:
         """Does what Client.predict_kept does."""
         seconds = seconds_of_call(self._timeout, timeout)
-        inputs = _inputs(batch, seconds, True)
+        inputs = _inputs(batch, seconds, True, variant, more)
         return _kept(inputs, await self._asked(inputs, seconds))
 
     async def _asked(self, inputs: dict[str, bytes], seconds: float) -> bytes:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import numpy.typing as npt
@@ -62,9 +62,11 @@ class Expiring:
         """
         return self._publish(layer, self._table.publish)
 
-    def begin_epoch(self, layer: _core.Layer, epoch: int, onto: int) -> int:
-        """Does what publish() does, and what Table.begin_epoch() does."""
-        return self._publish(layer, lambda layer: self._table.begin_epoch(layer, epoch, onto))
+    def begin_epoch(
+        self, layer: _core.Layer, epoch: int, onto: int, variants: Sequence[tuple[int, _core.Layer, bool]] = ()
+    ) -> int:
+        """Does what publish() does, and what Table.begin_epoch() does. Rows of variants do not end."""
+        return self._publish(layer, lambda layer: self._table.begin_epoch(layer, epoch, onto, variants))
 
     def _publish(self, layer: _core.Layer, publish: Callable[[_core.Layer], int]) -> int:
         with self._publishing:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 from persia import _core
-from persia.dense_version import DenseChange
 from persia.formats.bounds import Bounds
 from persia.formats.checkpoint import open_checkpoint_at
+from persia.formats.epoch_history import EpochHistory
 from persia.formats.epoch_log import EpochLog
 from persia.formats.sign_files import read_sign_file
 
@@ -49,9 +49,9 @@ def make_updates(
     expiring: Expiring,
     non_finite: NonFiniteTally,
     on_base: Callable[[int, Base], None],
-    on_dense: Callable[[Sequence[DenseChange]], None],
+    on_readable: Callable[[EpochHistory], None],
 ) -> UpdateThread:
-    """Not started. base: what the table was loaded from. on_base: as for an EpochBuilder; on_dense: as for an EpochUpdater."""
+    """Not started. base: what the table was loaded from. on_base: as for an EpochBuilder; on_readable: an EpochUpdater."""
     root = options.incremental_dir
     assert root is not None
     epoch_log, finder = epoch_log_of(options), Finder(root)
@@ -62,7 +62,7 @@ def make_updates(
     follower: Follower
     if options.epochs:
         builder = EpochBuilder(table, options, base, expiring, non_finite, on_base)
-        follower = EpochUpdater(builder, epoch_log, finder, journal, base.bounds, pruner, on_dense)
+        follower = EpochUpdater(builder, epoch_log, finder, journal, base.bounds, pruner, on_readable)
     else:
         applier = Applier(table, options.storage, options.place, expiring, non_finite)
         follower = Updater(applier, finder, journal, base.bounds, pruner)

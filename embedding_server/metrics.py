@@ -103,6 +103,16 @@ class _Totals(Collector):
         yield self._gauge("persia_epoch_retained_bytes", "Memory of what earlier epochs have otherwise.", status.retained_bytes)
         yield self._counter("persia_epochs_given_up", "Earlier epochs that went for want of memory.", status.epochs_given_up)
         yield self._gauge("persia_packets_waiting", "Complete packets that no epoch has.", status.packets_waiting)
+        rows = [(one.name, one.rows) for one in status.variants]
+        yield self._by_variant("persia_variant_rows", "Rows and deletions that a variant has of its own.", rows)
+        sizes = [(one.name, one.bytes) for one in status.variants]
+        yield self._by_variant("persia_variant_bytes", "Memory of what a variant has of its own.", sizes)
+
+    def _by_variant(self, name: str, text: str, values: Iterable[tuple[str, float]]) -> Metric:
+        family = GaugeMetricFamily(name, text, labels=["variant", *self._labels])
+        for variant, value in values:
+            family.add_metric([variant, *self._labels.values()], value)
+        return family
 
     def _storage(self) -> Iterable[Metric]:
         """What stores were asked, which costs money."""

@@ -31,7 +31,7 @@ class EmbeddingService:
     def status(self, request: pb.StatusRequest) -> pb.StatusResponse:
         """Also before the shard is ready."""
         response = self._shard.status()
-        response.dense.extend(self._shard.dense_epochs(request.dense))
+        response.readable.extend(self._shard.readable_epochs(request.rows_for))
         if request.figures:
             self._add_figures(response)
         if self.stopping:  # calls that run are answered, and no new ones are asked for

@@ -14,6 +14,7 @@ from persia.misses import MissReporter, MissWatcher
 from persia.rpc.wire import MAX_MESSAGE_BYTES
 from persia.serving.feature_totals import feature_messages
 from persia.v1 import embedding_pb2 as pb
+from persia.variant import keyed_variants, variant_key
 
 from .base import Base
 from .non_finite import NonFiniteTally
@@ -22,6 +23,8 @@ from .starting import load_table
 from .updates.journal import Journal, State
 
 if TYPE_CHECKING:
+    from persia.formats.epoch_history import EpochHistory
+
     from .expiry import Expiring
     from .updates.follower import Follower
     from .updates.thread import UpdateThread
@@ -115,7 +118,7 @@ class ShardServer:
                 self._expiring,
                 self.non_finite,
                 self._begin_base,
-                lambda changes: self.lookups.set_dense(keyed_changes(changes)),
+                self._take_readable,
             )
             self._updates.updater.catch_up()
             self._updates.start()
@@ -125,6 +128,15 @@ class ShardServer:
     def _begin_base(self, epoch: int, base: Base) -> None:
         self._bases = [(first, one) for first, one in self._bases if first < epoch] + [(epoch, base)]
         self.lookups.add_checkpoint(epoch, base.identity)
+
+    def _take_readable(self, history: EpochHistory) -> None:
+        """What the records say of dense models and variants."""
+        self.lookups.set_readable(keyed_changes(history.dense_changes), keyed_variants(history.variants.changes))
+
+    def _variants(self) -> dict[int, str]:
+        """The names of those of the newest epoch, by their keys."""
+        epochs = None if self.updater is None else self.updater.epochs()
+        return {} if epochs is None else {variant_key(name): name for name in epochs.variants}
 
     def _make_reporter(self) -> MissReporter:
         def dims_there() -> dict[int, int]:
@@ -142,16 +154,19 @@ class ShardServer:
         if self._expiring is not None:
             self._expiring.stop()
 
-    def dense_epochs(self, versions: Iterable[pb.DenseVersion]) -> list[pb.DenseEpochs]:
-        """The epochs that versions of dense models may read, of which the newest ones stay readable for a while."""
+    def readable_epochs(self, askers: Iterable[pb.RowsFor]) -> list[pb.EpochRun]:
+        """The epochs that may be read for each, of which the newest ones stay readable for a while."""
         if self.table is None:
-            return [pb.DenseEpochs() for _ in versions]
-        now, epochs = self.table.status(), []
-        for one in versions:
-            first, last = self.lookups.dense_run(one.model, one.version, now.epoch_low, now.epoch)
+            return [pb.EpochRun() for _ in askers]
+        now, variants, epochs = self.table.status(), self._variants(), []
+        for one in askers:
+            first, last = 0, 0
+            if not one.variant or one.variant in variants:  # an ended one is not kept
+                rows_for = one.model, one.version, one.variant
+                first, last = self.lookups.readable_run(rows_for, now.epoch_low, now.epoch)
             if 0 < last < now.epoch:
                 self.table.hold_epoch(last, DENSE_SECONDS)
-            epochs.append(pb.DenseEpochs(first=first, last=last))
+            epochs.append(pb.EpochRun(first=first, last=last))
         return epochs
 
     def status(self) -> pb.StatusResponse:
@@ -171,9 +186,13 @@ class ShardServer:
             now = table.status()
             response.version, response.rows, response.evicted = now.version, now.base_rows, now.evicted
             response.rows_by_dim.update(now.base_rows_by_dim)
-            response.bytes = now.base_bytes + now.layer_bytes + now.retained_bytes
+            response.bytes = now.base_bytes + now.layer_bytes + now.retained_bytes + now.variant_bytes
             response.epoch, response.epoch_low = now.epoch, now.epoch_low
             response.retained_bytes, response.epochs_given_up = now.retained_bytes, now.epochs_given_up
+            variants = self._variants()
+            for key, own in now.variants.items():
+                if name := variants.get(key):
+                    response.variants.add(name=name, rows=own.rows, bytes=own.bytes)
         response.non_finite_rows = self.non_finite.rows
         if self._expiring is not None:
             response.deleted_rows, response.expired_rows = self._expiring.deleted_rows, self._expiring.expired_rows

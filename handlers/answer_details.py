@@ -74,6 +74,7 @@ def details_of(identity: ModelIdentity, lookup: Lookup | None, cached: bool = Fa
         table_versions=tuple(lookup.versions),
         checkpoint=checkpoint_name(checkpoint) if checkpoint else None,
         epoch=lookup.epoch or None,
+        variant=lookup.variant or None,
         embedding_config=f"{config:016x}" if config else None,
         new_ids=lookup.absent,
         wrong_dim=lookup.wrong_dim,

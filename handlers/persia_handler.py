@@ -32,6 +32,7 @@ from persia.handlers.cached_answers import CachedAnswers
 from persia.handlers.deadlines import seconds_left
 from persia.handlers.drift_hook import request_id, watch_answers, watch_of_model
 from persia.handlers.inputs import RequestFeatures, as_inputs, wants_details, wants_headers
+from persia.handlers.kept_answers import ring_of
 from persia.handlers.merged_runs import MergedRuns
 from persia.handlers.model_errors import error_of_model, scores_of
 from persia.handlers.outcomes import Outcomes
@@ -40,6 +41,7 @@ from persia.handlers.request_lookups import RequestLookups
 from persia.handlers.shared_lookups import features_together
 from persia.handlers.tensor_answers import answer_tensors
 from persia.handlers.tensor_requests import metadata_of
+from persia.handlers.variant_choice import VariantChoice
 from persia.open_inference.tensors import ModelMetadata, Tensor, TensorRequest
 from persia.signature_check import SignatureCheck
 from persia.torchserve.details import detail_headers, with_details
@@ -94,14 +96,15 @@ class PersiaHandler(BaseHandler):  # type: ignore[misc]  # TorchServe has no typ
             expects=self.signature.features if self.signature is not None else None,
             dense=self.identity.dense,
         )
-        self.timeout = settings["timeout_ms"] / 1000
-        self.max_answer_mib = settings["max_answer_mib"]
+        self.settings = settings
         cache = settings["answer_cache_mib"]
         self.cached_answers = CachedAnswers(cache << 20) if cache else None
-        self.lookups = RequestLookups(self.persia_context, check, shares=settings["merge"] is not False)
+        variants = VariantChoice(settings["variants"], settings["variants_sticky_by"])
+        self.lookups = RequestLookups(self.persia_context, check, settings["merge"] is not False, variants)
         self.merged_runs = MergedRuns() if settings["merge"] == "model" else None
         self.threads = ThreadPoolExecutor(LOOKUPS, thread_name_prefix="lookup")
         self.drift = watch_of_model(context)
+        self.ring = ring_of(settings)
         if settings["warm_up"] is not None:
             self.warm_up(Path(context.system_properties["model_dir"]) / settings["warm_up"])
 
@@ -124,7 +127,7 @@ class PersiaHandler(BaseHandler):  # type: ignore[misc]  # TorchServe has no typ
         """Returns one answer for each request. An error that is raised fails all requests."""
         self.context = context
         try:
-            outcomes = within_limit(context, self.outcomes_of(data), self.max_answer_mib)
+            outcomes = within_limit(context, self.outcomes_of(data), self.settings["max_answer_mib"])
             answers: list[bytes | str | PredictionException] = answers_of(context, outcomes)
             return answers
         except PredictionException:  # of a subclass
@@ -168,7 +171,8 @@ class PersiaHandler(BaseHandler):  # type: ignore[misc]  # TorchServe has no typ
     def inputs_of(self, request: dict[str, Any], headers: Any) -> dict[str, Any] | PersiaError:
         """Brings a request into the form that has a byte batch and a format, or returns what is wrong with the request."""
         try:
-            return with_accepted_format(as_inputs(request, headers, self.signature), headers)
+            inputs = with_accepted_format(as_inputs(request, headers, self.signature), headers)
+            return self.lookups.variants.chosen(inputs, headers)
         except (InvalidInput, TooLarge) as error:
             return error
 
@@ -213,18 +217,23 @@ class PersiaHandler(BaseHandler):  # type: ignore[misc]  # TorchServe has no typ
         self.context.metrics.add_counter("AnswerCacheMisses", kept.count(False))
 
     def detailed_answer(self, i: int, request: dict[str, Any], features: Features, answer: bytes, cached: bool) -> bytes:
-        """Adds what an answer was made of, to the answer or in headers, as the request asks for it."""
-        in_body = wants_details(request)
-        if not (in_body or wants_headers(self.context.get_all_request_header(i))):
+        """Adds what an answer was made of, to the answer or in headers, as the request asks for it; keeps a share of all."""
+        ring = self.ring if self.ring is not None and self.ring.wants() else None
+        in_body, in_headers = wants_details(request), wants_headers(self.context.get_all_request_header(i))
+        if not (in_body or in_headers or ring):
             return answer
         details = details_of(self.identity, getattr(features, "lookup", None), cached)
+        if ring and not ring.keep(details, request[BATCH], format_of(request).decode(), answer):
+            self.context.metrics.add_counter("KeptAnswersDropped", 1)
+        if not (in_body or in_headers):
+            return answer
         for name, value in detail_headers(details).items():
             self.context.set_response_header(i, name, value)
         return with_details(answer, details, format_of(request) == JSON) if in_body else answer
 
     def preprocess(self, data: list[dict[str, Any]]) -> list[Features | PersiaError | None]:
         """Turns requests into tensors. Several requests are looked up at the same time, and are given up at the same time."""
-        end = time.monotonic() + self.timeout
+        end = time.monotonic() + self.settings["timeout_ms"] / 1000
         if len(data) == 1:
             return [self.features_of(data[0], seconds_left(data[0], end))]
         return features_together(self.lookups, self.threads, data, end)

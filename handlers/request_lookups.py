@@ -15,6 +15,7 @@ from persia.ctx import EmbeddingBatch, Features, InferCtx
 from persia.errors import InvalidInput
 from persia.handlers.answers import format_of
 from persia.handlers.inputs import RequestFeatures
+from persia.handlers.variant_choice import VariantChoice, variant_of
 from persia.routing.lookup import Lookup
 from persia.routing.merged import part_of, shapes_of
 from persia.signature_check import Placing, SignatureCheck, in_order
@@ -32,13 +33,14 @@ class Opened(NamedTuple):
     dense: list[npt.NDArray[Any]]  # as the model takes them
     end: float  # by time.monotonic(): until then its embeddings are wanted
     size: int  # bytes of the batch
+    variant: str  # whose rows it gets; empty: none
 
     def fits(self) -> tuple[Any, ...] | None:
         """Equal for those that may be looked up together. None: it is looked up alone, which tells what is wrong with it."""
         batch, samples = self.batch, self.batch.samples
         if not batch.has_ids or batch.label_names or any(len(array) != samples for array in self.dense):
             return None
-        return (self.batch.names_key, *((array.dtype.str, array.shape[1:]) for array in self.dense))
+        return (self.variant, self.batch.names_key, *((array.dtype.str, array.shape[1:]) for array in self.dense))
 
 
 class SharedLookup:
@@ -75,9 +77,9 @@ class SharedFeatures(Features):
 class RequestLookups:
     """Any number of threads may use it."""
 
-    def __init__(self, context: InferCtx, check: SignatureCheck | None, shares: bool) -> None:
-        """shares: whether several requests may share a lookup."""
-        self.shares = shares
+    def __init__(self, context: InferCtx, check: SignatureCheck | None, shares: bool, variants: VariantChoice) -> None:
+        """shares: whether several requests may share a lookup. variants: for requests that name none."""
+        self.shares, self.variants = shares, variants
         self._context = context
         self._check = check
 
@@ -89,16 +91,17 @@ class RequestLookups:
             got = sorted(request) or "nothing"
             also = "over HTTP a body of Content-Type application/json is taken, too"
             raise InvalidInput(f"expected a byte batch as `{BATCH}` in the input, got {got}; {also}")
+        variant = variant_of(request)
         end = time.monotonic() + seconds
         decoded = _core.decode_batch(batch)
         if self._check is None:
-            return Opened(decoded, None, decoded.dense, end, len(batch))
-        return Opened(decoded, *self._check.place(decoded), end, len(batch))
+            return Opened(decoded, None, decoded.dense, end, len(batch), variant)
+        return Opened(decoded, *self._check.place(decoded), end, len(batch), variant)
 
     def look_up(self, opened: Opened) -> RequestFeatures:
         """Raises the errors of InferCtx, ConfigError for embeddings of other shapes than the model's, FeatureError."""
         placing, dense = opened.placing, opened.dense
-        embedded = self._context.get_embedding_from_decoded(opened.batch, dense=dense, end=opened.end)
+        embedded = self._context.get_embedding_from_decoded(opened.batch, dense=dense, end=opened.end, variant=opened.variant)
         if self._check is not None and placing is not None:
             self._check.check_embeddings(placing, embedded.lookup.shapes, dense)
         return RequestFeatures.of(embedded, placing)
@@ -107,7 +110,8 @@ class RequestLookups:
         """By one lookup. REQUIRES: all of them fit. Raises as look_up()."""
         merged = _core.merge_batches([one.batch for one in opened])
         dense = [array for one in opened for array in one.dense]
-        embedded = self._context.get_embedding_from_decoded(merged, dense=dense, end=max(one.end for one in opened))
+        end, variant = max(one.end for one in opened), opened[0].variant  # that of all, or they would not fit
+        embedded = self._context.get_embedding_from_decoded(merged, dense=dense, end=end, variant=variant)
         if self._check is not None:
             for place, one in enumerate(opened):
                 if one.placing is not None:

@@ -8,9 +8,10 @@ from concurrent.futures import Executor
 from typing import Any, TypeVar
 
 from persia.ctx import Features
-from persia.errors import DeadlineExceeded, InvalidInput, PersiaError, TooLarge
+from persia.errors import DeadlineExceeded, InvalidInput, NotFound, PersiaError, TooLarge, Unavailable
 from persia.handlers.deadlines import caller_seconds, seconds_left
 from persia.handlers.request_lookups import Opened, RequestLookups
+from persia.handlers.variant_choice import variant_of
 from persia.torchserve.scores import BATCH
 
 __all__ = ["features_together"]
@@ -36,8 +37,12 @@ def features_together(
     def of_one(i: int, do: Callable[[int], _T]) -> _T | PersiaError | None:
         try:
             return do(i)
-        except (InvalidInput, TooLarge) as error:
+        except (InvalidInput, NotFound, TooLarge) as error:
             return error
+        except Unavailable as error:
+            if variant_of(requests[i]):
+                return error  # maybe of the variant: others have their rows
+            raise
         except DeadlineExceeded:
             if caller_seconds(requests[i]) < end - time.monotonic():
                 return None
@@ -90,8 +95,12 @@ def _by_one_lookup(lookups: RequestLookups, opened: Sequence[Opened], end: float
     """None: each needs a lookup of its own, as a middleware does it, or something is wrong with one of them."""
     try:
         features = lookups.look_up_together(opened)
-    except (InvalidInput, TooLarge):
+    except (InvalidInput, NotFound, TooLarge):
         return None
+    except Unavailable as error:
+        if opened[0].variant:
+            return [error] * len(opened)
+        raise
     except DeadlineExceeded:
         if all(one.end < end for one in opened):
             return [None] * len(opened)

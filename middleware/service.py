@@ -37,8 +37,8 @@ class MiddlewareService:
 
     def status(self, request: pb.MiddlewareStatusRequest) -> pb.MiddlewareStatusResponse:
         """Also while shards are missing."""
-        if request.dense.model:
-            self._router.native.watch_dense((request.dense.model, request.dense.version))
+        if request.rows_for.model:
+            self._router.native.watch((request.rows_for.model, request.rows_for.version, 0))
         ready, state = (False, "stopping") if self.stopping else readiness(self._router)
         response = pb.MiddlewareStatusResponse(
             ready=ready,

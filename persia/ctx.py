@@ -149,6 +149,7 @@ class InferCtx:
         *,
         timeout: float | None = None,
         min_epoch: int = 0,
+        variant: str = "",
     ) -> EmbeddingBatch:
         """Looks up the embeddings of a byte batch.
 
@@ -158,17 +159,20 @@ class InferCtx:
             timeout: Seconds for this batch, instead of the context's.
             min_epoch: The rows are to be of this epoch or a later one, where servers follow epochs: for whoever has to read
                 what was written. It is waited for as a shard is that cannot be used, and then that is Unavailable.
+            variant: The name of the variant whose rows go before those that all share, where servers follow epochs.
 
         Raises:
             InvalidInput: The batch is wrong: DecodeError (names the byte), FeatureError (names the feature).
             TooLarge: It is over a limit.
             Unavailable: A server does not answer; names it.
+            NotFound: There is no such variant; names those that there are.
             DeadlineExceeded: The time is over.
             ConfigError: The middleware has another embedding config than this context expects.
         """
         seconds = self._timeout if timeout is None else timeout
         end = time.monotonic() + seconds
-        return self.get_embedding_from_decoded(_core.decode_batch(data), device_id, end=end, min_epoch=min_epoch)
+        batch = _core.decode_batch(data)
+        return self.get_embedding_from_decoded(batch, device_id, end=end, min_epoch=min_epoch, variant=variant)
 
     def get_embedding_from_decoded(
         self,
@@ -178,6 +182,7 @@ class InferCtx:
         dense: Sequence[npt.NDArray[Any]] | None = None,
         end: float | None = None,
         min_epoch: int = 0,
+        variant: str = "",
     ) -> EmbeddingBatch:
         """Does what get_embedding_from_bytes does, for a batch that persia._core.decode_batch returned.
 
@@ -190,16 +195,24 @@ class InferCtx:
         if not batch.has_ids:
             raise InvalidInput("the batch has no id features")
         embeddings = LookupTensors(device, batch.requests)
-        lookup = self._connected(end).lookup(batch, max(0.0, end - time.monotonic()), embeddings.begin, min_epoch)
+        lookups = self._connected(end)
+        lookup = lookups.lookup(batch, max(0.0, end - time.monotonic()), embeddings.begin, min_epoch, variant)
         labels = to_tensors(batch.labels, device) if batch.labels else None
         features = Features(to_tensors(batch.dense if dense is None else dense, device), embeddings.of(lookup), labels)
         return EmbeddingBatch(features, lookup)
 
     def get_embedding_from_data(
-        self, batch: PersiaBatch, device_id: int | None = None, *, timeout: float | None = None, min_epoch: int = 0
+        self,
+        batch: PersiaBatch,
+        device_id: int | None = None,
+        *,
+        timeout: float | None = None,
+        min_epoch: int = 0,
+        variant: str = "",
     ) -> EmbeddingBatch:
         """As get_embedding_from_bytes."""
-        return self.get_embedding_from_bytes(batch.to_bytes(), device_id, timeout=timeout, min_epoch=min_epoch)
+        data = batch.to_bytes()
+        return self.get_embedding_from_bytes(data, device_id, timeout=timeout, min_epoch=min_epoch, variant=variant)
 
     def prepare_features(self, batch: Preparable[_Prepared]) -> _Prepared:
         """Dense tensors, embeddings, and labels or None; for the first generation's batches without the labels."""

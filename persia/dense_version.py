@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 from persia import _core
 
-__all__ = ["DenseChange", "DenseVersion", "keyed_changes"]
+__all__ = ["DenseChange", "DenseVersion", "key_of", "keyed_changes"]
 
 # From that epoch on, records name these versions of dense models, and no others.
 DenseChange = tuple[int, Mapping[str, str]]

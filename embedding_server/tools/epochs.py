@@ -1,8 +1,8 @@
-"""`epochs log|revert|hold|release|void|dense|checkpoint`, for whoever looks after what is served."""
+"""`epochs log|revert|hold|release|void|dense|variant|checkpoint`, for whoever looks after what is served."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from datetime import datetime as DateTime
 from pathlib import Path
 
@@ -10,11 +10,11 @@ import click
 
 from persia.checkpoint_id import checkpoint_text
 from persia.cli.failures import one_line_failures
-from persia.errors import InvalidInput
-from persia.formats.committing import committed_checkpoint
-from persia.formats.epoch import CommittedCheckpoint, Draft, EpochRecord
+from persia.errors import InvalidInput, NotFound
+from persia.formats.committing import committed_checkpoint, packets_of_variant
+from persia.formats.epoch import CommittedCheckpoint, Draft, EpochRecord, VariantChange
 from persia.formats.epoch_log import EpochLog
-from persia.formats.layout import PACKET_LIKE, PACKET_MARKER, shard_directories
+from persia.formats.layout import PACKET_LIKE, PACKET_MARKER, shard_directories, variant_directory
 
 _DIRECTORY = click.Path(exists=True, file_okay=False, path_type=Path)
 _directory = click.argument("directory", type=_DIRECTORY)
@@ -43,6 +43,9 @@ def log_command(directory: Path, last: int) -> None:
         click.echo(f"based on {_base_text(base)}")
     state = "held: packets wait for somebody to commit them" if log.history.held else "servers commit packets as they come"
     click.echo(f"epoch {log.newest} with {len(log.history.packets)} packets, {dense}; {state}")
+    for name, variant in log.history.variants.packets_at(log.newest).items():
+        own = log.history.variants.at(log.newest)[name].dense
+        click.echo(f"variant {name} with {len(variant.packets)} packets of its own{', ' + _dense_text(own) if own else ''}")
     if waiting:
         click.echo(f"{len(waiting)} packets are in no epoch, {waiting[0]} first")
     for name in foreign:
@@ -133,6 +136,46 @@ def checkpoint_command(directory: Path, checkpoint: str, versions: tuple[str, ..
     click.echo(_line(record))
 
 
+@epochs.command("variant")
+@_directory
+@click.argument("name")
+@click.argument("packets", nargs=-1)
+@click.option(
+    "--dense", multiple=True, metavar="MODEL=VERSION", help="A version that belongs to the variant alone; MODEL=: none."
+)
+@click.option("--end", is_flag=True, help="End the variant.")
+@_why
+def variant_command(directory: Path, name: str, packets: tuple[str, ...], dense: tuple[str, ...], end: bool, why: str) -> None:
+    """Commit an epoch in DIRECTORY in which the variant NAME has PACKETS of its own, such as s0/inc_20261120070757.
+
+    They lie in DIRECTORY/.variants/NAME. Without PACKETS: all that are complete there, and that it does not have.
+    """
+    with one_line_failures():
+        if end and (packets or dense):
+            raise InvalidInput("expected --end alone, got packets or versions beside it")
+        log = _read(directory)
+        there = log.history.variants.packets_at(log.newest)
+        if end and name not in there:
+            raise NotFound(f"expected a variant of epoch {log.newest}, {', '.join(there) or 'which has none'}, got {name}")
+        change = None if end else _variant_change(log, directory, name, packets, dense)
+        record = log.commit_after(log.newest, Draft(variants={name: change}), "operator", why)
+    click.echo(_line(record))
+
+
+def _variant_change(log: EpochLog, directory: Path, name: str, packets: Iterable[str], dense: Iterable[str]) -> VariantChange:
+    """Raises InvalidInput, CorruptFile, OSError."""
+    variants, root = log.history.variants, variant_directory(directory, name)
+    there = variants.packets_at(log.newest).get(name)
+    named = dict(map(_named_version, dense))
+    if not packets:
+        had = there.packets if there is not None else {}
+        packets = [packet for packet in _complete_packets(root) if packet not in had] if root.is_dir() else []
+        if not packets and not named:
+            raise InvalidInput(f"expected packets of variant {name} in {root} that it does not have, got none")
+    add = packets_of_variant(directory, name, [root / packet for packet in packets])
+    return VariantChange(add=add, dense=variants.dense_with(name, named) if named else None)
+
+
 def _named_version(text: str) -> tuple[str, str | None]:
     model, equals, version = text.partition("=")
     if not model or not equals:
@@ -169,6 +212,7 @@ def _line(record: EpochRecord) -> str:
         "" if record.base is None else f"takes over {_base_text(record.base)}",
         "" if record.dense is None else _dense_text(record.dense),
         {True: "held", False: "released", None: ""}[record.hold],
+        *(_variant_text(name, change) for name, change in (record.variants or {}).items()),
         record.why,
     ]
     return f"{record.epoch}  {when}  {record.by}  {'; '.join(filter(None, said)) or 'begins'}"
@@ -176,6 +220,13 @@ def _line(record: EpochRecord) -> str:
 
 def _base_text(base: CommittedCheckpoint) -> str:
     return f"checkpoint {checkpoint_text(base.identity, base.unix_seconds)} in {base.checkpoint}"
+
+
+def _variant_text(name: str, change: VariantChange | None) -> str:
+    if change is None:
+        return f"ends variant {name}"
+    dense = "" if change.dense is None else f", {_dense_text(change.dense)}"
+    return f"variant {name}: adds {len(change.add)} packets{dense}"
 
 
 def _dense_text(dense: Mapping[str, str]) -> str:

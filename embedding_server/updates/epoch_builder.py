@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Iterator, Set
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Iterator, Mapping, Set
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -13,11 +12,10 @@ import numpy as np
 import numpy.typing as npt
 
 from persia import _core
-from persia.errors import CorruptFile, PersiaError
-from persia.formats.committing import committed_files
+from persia.errors import PersiaError
 from persia.formats.epoch import CommittedCheckpoint, CommittedPacket
 from persia.formats.epoch_history import Packets
-from persia.formats.packet import Packet, PacketFile
+from persia.formats.variant_history import VariantPackets
 from persia.signs import shard_of
 
 from ..base import Base, open_base
@@ -25,30 +23,20 @@ from ..expiry import Expiring
 from ..non_finite import NonFiniteTally
 from ..options import ShardOptions
 from .applier import Loaded, load_into, signs_of_packet
+from .committed_packets import StalledError, expect_as_committed, is_part, packet_below, stalling, steps
 from .epoch_checkpoint import put_difference
 from .epoch_return import put_again, put_from_checkpoint
+from .variant_builder import VariantBuilder
 
-__all__ = ["EpochBuilder", "Published", "StalledError", "is_part"]
-
-
-class StalledError(PersiaError):
-    """An epoch cannot be built. `packet`: because of that packet; None: because of the checkpoint.
-
-    `base`: the checkpoint that could not be taken over. `seconds`: for so long it was tried.
-    """
-
-    def __init__(self, epoch: int, packet: str | None, problem: str, base: Base | None = None, seconds: float = 0.0) -> None:
-        super().__init__(epoch, packet, problem, base, seconds)
-        self.epoch, self.packet, self.problem, self.base, self.seconds = epoch, packet, problem, base, seconds
-
-    def __str__(self) -> str:
-        what = "" if self.packet is None else f"packet {self.packet}: "
-        return f"epoch {self.epoch} cannot be built: {what}{self.problem}"
+__all__ = ["EpochBuilder", "Published"]
 
 
 @dataclass(frozen=True)
 class Published:
-    """An epoch that lookups are answered from. `packets`: those that came with it, without those that the checkpoint has."""
+    """An epoch that lookups are answered from.
+
+    `packets`: those that came with it, also to variants, without those that the checkpoint has.
+    """
 
     epoch: int
     packets: list[CommittedPacket]
@@ -63,22 +51,9 @@ class _Built:
     base: Base
 
 
-@contextmanager
-def _stalling(epoch: int, packet: CommittedPacket) -> Iterator[None]:
-    """Whatever keeps a packet from being read stalls the epoch."""
-    try:
-        yield
-    except (PersiaError, OSError, MemoryError) as error:
-        raise StalledError(epoch, packet.packet, str(error) or repr(error)) from error
-
-
-def is_part(packets: Packets, other: Packets) -> bool:
-    """Whether the others have all of these packets."""
-    return all((there := other.get(name)) and there.has_all_of(packet) for name, packet in packets.items())
-
-
-def _has(base: Base, packet: CommittedPacket) -> bool:
-    return base.bounds.has(packet.shard, packet.unix_seconds)
+def _newer(base: Base, packets: Iterable[CommittedPacket]) -> list[CommittedPacket]:
+    """Without those that the checkpoint has."""
+    return [packet for packet in packets if not base.bounds.has(packet.shard, packet.unix_seconds)]
 
 
 class EpochBuilder:
@@ -101,6 +76,7 @@ class EpochBuilder:
         assert options.incremental_dir is not None
         self._table, self._options, self._root = table, options, options.incremental_dir
         self._expiring, self._non_finite, self._on_base = expiring, non_finite, on_base
+        self._variants = VariantBuilder(options.storage, options.place, self._root, non_finite)
         self.stopping = threading.Event()  # a checkpoint that is read is given up
         self.version = 0  # of the table, when the current epoch began
         self._built = [_Built(0, {}, base)]  # the epochs that the table may still hold, the current one last
@@ -121,8 +97,14 @@ class EpochBuilder:
         """The checkpoint of the current epoch."""
         return self._built[-1].base
 
-    def build(self, epoch: int, packets: Packets, named: CommittedCheckpoint | None = None) -> Published:
-        """Publishes the epoch, which has these packets, over the checkpoint that a record names.
+    def build(
+        self,
+        epoch: int,
+        packets: Packets,
+        variants: Mapping[str, VariantPackets] | None = None,
+        named: CommittedCheckpoint | None = None,
+    ) -> Published:
+        """Publishes the epoch, which has these packets and variants, over the checkpoint that a record names.
 
         Raises StalledError: then the table is as it was.
         """
@@ -133,26 +115,29 @@ class EpochBuilder:
         added = [packet for packet in packets.values() if onto.packets.get(packet.packet) != packet]
         found: list[tuple[Path, _core.NonFiniteRows]] = []
         if nearest is not None:
-            loaded = [self._load(step, layer, epoch) for step in self._steps(added, onto.packets, base)]
+            ways = steps(_newer(base, added), _newer(base, onto.packets.values()))
+            loaded = [self._load(step, layer, epoch) for step in ways]
         elif onto.base == base:
             loaded = self._load_back(epoch, packets, {packet.packet for packet in added}, layer)
         else:
             base, found, loaded = self._load_other_base(epoch, packets, base, layer)
         size = layer.size
+        own = self._variants.load(epoch, variants or {})
         if base != self.base:
             self._on_base(epoch, base)
-        self.version = self._expiring.begin_epoch(layer, epoch, onto.epoch)
-        for one in loaded:
+        self.version = self._expiring.begin_epoch(layer, epoch, onto.epoch, own.updates)
+        self._variants.took(own)
+        for one in [*loaded, *own.loaded]:
             found += one.non_finite if one is not None else ()
         for path, rows in found:
             self._non_finite.note(path, rows)
         self._built.append(_Built(epoch, packets, base))
         self._forget_what_the_table_has_not()
-        return Published(epoch, [packet for packet in added if not self.is_old(packet)], size, self.version)
+        return Published(epoch, [*_newer(base, added), *own.added], size, self.version)
 
     def is_old(self, packet: CommittedPacket) -> bool:
         """Whether the table's checkpoint has it."""
-        return _has(self.base, packet)
+        return not _newer(self.base, [packet])
 
     def _base_of(self, epoch: int, named: CommittedCheckpoint | None) -> Base:
         if named is None:
@@ -182,35 +167,26 @@ class EpochBuilder:
         low = self._table.status().epoch_low
         self._built = [built for built in self._built if built.epoch >= low]
 
-    def _steps(self, added: list[CommittedPacket], before: Packets, base: Base) -> Iterator[tuple[CommittedPacket, bool]]:
-        """In the order of packets, from the first one that is added on: which one, and whether it is in the table already."""
-        new = sorted((packet for packet in added if not _has(base, packet)), key=lambda packet: packet.key)
-        if not new:
-            return
-        names = {packet.packet for packet in new}
-        there = [packet for packet in before.values() if packet.key > new[0].key and packet.packet not in names]
-        for packet in sorted(new + [one for one in there if not _has(base, one)], key=lambda packet: packet.key):
-            yield packet, packet.packet not in names
-
     def _load(self, step: tuple[CommittedPacket, bool], layer: _core.Layer, epoch: int) -> Loaded | None:
         """What a packet says goes over what older ones have said; of one in the table, the older ones say nothing."""
         committed, is_there = step
-        packet = self._packet(committed)
-        with _stalling(epoch, committed):
+        packet = packet_below(self._root, committed)
+        with stalling(epoch, committed.packet):
             if is_there or layer.has_ends:
                 for signs in signs_of_packet(packet):
                     layer.forget(signs)
             if is_there:
                 return None
             loaded = load_into(layer, packet, self._options.place, refuse_non_finite=self._non_finite.refuse)
-            self._expect_as_committed(committed, packet, loaded)
+            expect_as_committed(committed, packet, loaded)
         return loaded
 
     def _load_back(self, epoch: int, packets: Packets, added: Set[str], layer: _core.Layer) -> list[Loaded | None]:
         """Fills a layer over the current epoch, which has packets that are to go: all other files say what their signs have."""
-        here = [packet for packet in self.packets.values() if not self.is_old(packet)]
+        base = self.base
+        here = _newer(base, self.packets.values())
         wanted = self._signs_of([packet for packet in here if not is_part({packet.packet: packet}, packets)], epoch)
-        checkpoint = self.base.checkpoint
+        checkpoint = base.checkpoint
         if checkpoint is None:
             layer.add_tombstones(wanted)
         else:
@@ -219,11 +195,11 @@ class EpochBuilder:
                 raise StalledError(epoch, None, problem)
             put_from_checkpoint(layer, wanted, checkpoint.each_at_hand(checkpoint.files), checkpoint.ends)
         loaded = []
-        for packet in sorted((one for one in packets.values() if not self.is_old(one)), key=lambda one: one.key):
+        for packet in sorted(_newer(base, packets.values()), key=lambda one: one.key):
             loaded.append(self._load((packet, packet.packet not in added), layer, epoch))
             if packet.packet not in added:
-                with _stalling(epoch, packet):
-                    put_again(layer, wanted, self._packet(packet))
+                with stalling(epoch, packet.packet):
+                    put_again(layer, wanted, packet_below(self._root, packet))
         return loaded
 
     def _load_other_base(
@@ -234,7 +210,7 @@ class EpochBuilder:
         # What these packets say last, they say in both epochs.
         common: Packets = {}
         if is_part(self.packets, packets):
-            common = {name: one for name, one in self.packets.items() if not self.is_old(one) and not _has(base, one)}
+            common = {one.packet: one for one in _newer(base, _newer(self.base, self.packets.values()))}
         try:
             opened = self._open(epoch, base)
             if opened.identity != base.identity:
@@ -251,12 +227,13 @@ class EpochBuilder:
             problem = f"{base} in {base.place}: {str(error) or repr(error)}"
             raise StalledError(epoch, None, problem, base, time.monotonic() - began) from error
         added = [one for one in packets.values() if common.get(one.packet) != one]
-        return base, found, [self._load(step, layer, epoch) for step in self._steps(added, common, base)]
+        ways = steps(_newer(base, added), common.values())
+        return base, found, [self._load(step, layer, epoch) for step in ways]
 
     def _signs_in(self, packets: list[CommittedPacket], epoch: int) -> Iterator[npt.NDArray[np.uint64]]:
         for packet in packets:
-            with _stalling(epoch, packet):
-                yield from signs_of_packet(self._packet(packet))
+            with stalling(epoch, packet.packet):
+                yield from signs_of_packet(packet_below(self._root, packet))
 
     def _signs_of(self, packets: list[CommittedPacket], epoch: int) -> npt.NDArray[np.uint64]:
         """The signs of the shard of which the packets say anything, each once and in order."""
@@ -264,20 +241,3 @@ class EpochBuilder:
         index, count = self._options.place
         of_shard: npt.NDArray[np.uint64] = signs[shard_of(signs, count) == index]
         return of_shard
-
-    def _expect_as_committed(self, committed: CommittedPacket, packet: Packet, loaded: Loaded) -> None:
-        now = committed_files(packet.directory, [file.name for file in committed.files], loaded.manifest)
-        for expected, got in zip(committed.files, now, strict=True):
-            if got != expected:
-                what = "{0.bytes} bytes of CRC-32 {0.crc32}"
-                raise CorruptFile(
-                    str(packet.directory / got.name), f"{what.format(expected)}, by the epoch's record", what.format(got), 0
-                )
-        if loaded.key != committed.key:
-            expected_at = f"a packet of second {committed.unix_seconds}, by the epoch's record"
-            raise CorruptFile(str(packet.directory), expected_at, f"one of second {loaded.key[0]}", 0)
-
-    def _packet(self, committed: CommittedPacket) -> Packet:
-        """As it was committed: without the times of its files."""
-        files = tuple(PacketFile(file.name, file.bytes, 0) for file in committed.files)
-        return Packet(self._root / committed.packet, committed.shard, files)

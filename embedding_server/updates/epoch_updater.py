@@ -4,24 +4,25 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Set
 from pathlib import Path
 
-from persia.dense_version import DenseChange
 from persia.errors import CorruptFile, PersiaError
 from persia.formats.bounds import Bounds
 from persia.formats.committing import committed_packet
 from persia.formats.epoch import CommittedCheckpoint, CommittedPacket, Draft
-from persia.formats.epoch_history import Packets
+from persia.formats.epoch_history import EpochHistory
 from persia.formats.epoch_log import EpochLog
 from persia.formats.packet import Packet
 
-from .epoch_builder import EpochBuilder, Published, StalledError, is_part
+from .committed_packets import StalledError, is_part
+from .epoch_builder import EpochBuilder, Published
 from .finder import Finder
 from .follower import EpochFacts, Follower
 from .journal import Journal
 from .ledger import Ledger, Settled
 from .pruning import Pruner
+from .variant_builder import name_in_epoch
 
 __all__ = ["EpochUpdater"]
 
@@ -46,18 +47,18 @@ class EpochUpdater(Follower):
         journal: Journal,
         bounds: Bounds,
         pruner: Pruner | None = None,
-        on_dense: Callable[[Sequence[DenseChange]], None] = lambda changes: None,
+        on_readable: Callable[[EpochHistory], None] = lambda history: None,
     ) -> None:
         """As a Follower.
 
-        on_dense: called with what all records say of dense models, whenever that is more, before their epochs are built.
+        on_readable: called whenever records say more of dense models or variants, before their epochs are built.
         """
         super().__init__(finder, journal, bounds, pruner)
         self.ledger = Ledger(bounds)  # records say which files of a packet count, and not what an earlier run has applied
         self._builder, self._log = builder, epoch_log
         builder.stopping = self.stopping
         self._waiting: dict[str, Packet] = {}  # that were found, and are not in the current epoch, by their names in records
-        self._on_dense, self._dense_told = on_dense, 0
+        self._on_readable, self._told = on_readable, (0, 0)
         self._stalled = ""
         self._stalled_since = 0.0
         self._blocked: StalledError | None = None
@@ -67,7 +68,9 @@ class EpochUpdater(Follower):
         """For any thread."""
         history, stalled = self._log.history, self._stalled
         for_seconds = time.monotonic() - self._stalled_since if stalled else 0.0
-        return EpochFacts(history.newest, stalled, for_seconds, history.held, len(self._waiting), bool(history.bases))
+        variants = tuple(history.variants.at(history.newest))
+        named = bool(history.bases)
+        return EpochFacts(history.newest, stalled, for_seconds, history.held, len(self._waiting), variants, named)
 
     def catch_up(self) -> None:
         """As a Follower; also waits until some epoch is built, for rows of none would be mixed with those of epochs."""
@@ -85,16 +88,17 @@ class EpochUpdater(Follower):
             self._try_to_commit()
         except CorruptFile as error:
             damage = error
-        self._tell_dense()
+        self._tell_readable()
         blocked = self._build()
         self._settle()
         self._say_stalled(str(damage or blocked or ""))
 
-    def _tell_dense(self) -> None:
-        changes = self._log.history.dense_changes
-        if len(changes) != self._dense_told:
-            self._on_dense(changes)
-            self._dense_told = len(changes)
+    def _tell_readable(self) -> None:
+        history = self._log.history
+        said = len(history.dense_changes), len(history.variants.changes)
+        if said != self._told:
+            self._on_readable(history)
+            self._told = said
 
     # Committing.
 
@@ -155,11 +159,11 @@ class EpochUpdater(Follower):
             return self._blocked
         blocked: StalledError | None = None
         for epoch in range(self._first(newest), newest + 1):
-            packets, named = history.packets_at(epoch), history.base_at(epoch)
-            if self.stopping.is_set() or (blocked is not None and _blocks(blocked, packets, named)):
+            packets, variants, named = history.packets_at(epoch), history.variants.packets_at(epoch), history.base_at(epoch)
+            if self.stopping.is_set() or (blocked is not None and _blocks(blocked, _names_in(history, epoch), named)):
                 continue  # it would fail by the same packet, or checkpoint
             try:
-                self._tell(self._builder.build(epoch, packets, named))
+                self._tell(self._builder.build(epoch, packets, variants, named))
                 blocked = None
             except StalledError as error:
                 blocked = blocked or error
@@ -173,7 +177,7 @@ class EpochUpdater(Follower):
         if time.monotonic() >= self._tried[1] + max(RETRY_SECONDS, RETRY_SHARE * self._blocked.seconds):
             return True
         history = self._log.history
-        return self._tried[0] != newest and not _blocks(self._blocked, history.packets_at(newest), history.base_at(newest))
+        return self._tried[0] != newest and not _blocks(self._blocked, _names_in(history, newest), history.base_at(newest))
 
     def _first(self, newest: int) -> int:
         """The epoch to begin with. At a start all before it comes in one go."""
@@ -235,7 +239,14 @@ class EpochUpdater(Follower):
         super()._forget(directories)
 
 
-def _blocks(blocked: StalledError, packets: Packets, named: CommittedCheckpoint | None) -> bool:
+def _names_in(history: EpochHistory, epoch: int) -> set[str]:
+    """Of all packets of an epoch, those of its variants included."""
+    variants = history.variants.packets_at(epoch)
+    own = {name_in_epoch(name, packet) for name, one in variants.items() for packet in one.packets}
+    return history.packets_at(epoch).keys() | own
+
+
+def _blocks(blocked: StalledError, packets: Set[str], named: CommittedCheckpoint | None) -> bool:
     """Whether an epoch with these packets and this checkpoint cannot be built for the same reason."""
     if blocked.base is not None:
         return blocked.base.named == named

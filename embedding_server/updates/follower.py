@@ -40,6 +40,7 @@ class EpochFacts:
     stalled_seconds: float = 0.0
     held: bool = False  # packets wait until somebody commits them
     waiting: int = 0  # packets that no epoch has
+    variants: tuple[str, ...] = ()  # of the newest one
     names_checkpoints: bool = False  # some record names a checkpoint
 
 

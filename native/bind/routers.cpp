@@ -69,10 +69,10 @@ routing::RetryPolicy policy_of(double hedge_after, double wait_for_service, doub
     return {duration_of(hedge_after), duration_of(wait_for_service), duration_of(spin_for)};
 }
 
-// Of a version of a dense model: persia.dense_version.DenseVersion.key.
-using DenseKey = std::tuple<std::uint64_t, std::uint64_t>;
+// Whom rows are for: the keys of a dense model, of its version, and of a variant.
+using RowsKey = std::tuple<std::uint64_t, std::uint64_t, std::uint64_t>;
 
-wire::DenseId dense_id(const DenseKey& key) { return {std::get<0>(key), std::get<1>(key)}; }
+wire::RowsFor rows_for_of(const RowsKey& key) { return {std::get<0>(key), std::get<1>(key), std::get<2>(key)}; }
 
 // A lookup that was begun; its batch lives as long.
 struct PyLookup {
@@ -86,12 +86,14 @@ routing::AskingTurns::Turn take_turn(routing::AskingTurns& turns, const Batch& b
     return turns.take(bytes, end, {.look = check_signals});
 }
 
-std::unique_ptr<PyLookup> begin_lookup(Router& self, const DecodedBatch& batch, double seconds, std::uint64_t min_epoch) {
+std::unique_ptr<PyLookup> begin_lookup(Router& self, const DecodedBatch& batch, double seconds, std::uint64_t min_epoch,
+                                       std::uint64_t variant) {
     const Clock::time_point end = Clock::now() + duration_of(seconds);
     auto turn = take_turn(self.turns(), batch.batch, end);
     const ReleasedForWork released(batch.bytes);
     const double left = std::chrono::duration<double>(end - Clock::now()).count();
-    return std::make_unique<PyLookup>(PyLookup{self.begin(batch.batch, left, nullptr, std::move(turn), min_epoch)});
+    const wire::RowsFor rows_for{.variant = variant};
+    return std::make_unique<PyLookup>(PyLookup{self.begin(batch.batch, left, nullptr, std::move(turn), min_epoch, rows_for)});
 }
 
 LookupResult finish_lookup(PyLookup& self) {
@@ -126,15 +128,15 @@ void bind_routers(nb::module_& module) {
         .def("finish", finish_lookup);
     nb::class_<Router>(module, "Router")
         .def(nb::new_([](std::shared_ptr<Slots> slots, std::vector<std::shared_ptr<ReplicaSet>> shards, double hedge_after,
-                         double wait_for_service, double spin_for, bool zeros_for_missing_shards, DenseKey dense) {
+                         double wait_for_service, double spin_for, bool zeros_for_missing_shards, RowsKey rows_for) {
                  return std::make_shared<Router>(std::move(slots), std::move(shards),
                                                  routing::RouterOptions{policy_of(hedge_after, wait_for_service, spin_for),
-                                                                        zeros_for_missing_shards, dense_id(dense)});
+                                                                        zeros_for_missing_shards, rows_for_of(rows_for)});
              }),
              nb::arg("slots"), nb::arg("shards"), nb::kw_only(), nb::arg("hedge_after"), nb::arg("wait_for_service"),
-             nb::arg("spin_for"), nb::arg("zeros_for_missing_shards") = false, nb::arg("dense") = DenseKey())
-        .def("begin", begin_lookup, nb::arg("batch"), nb::arg("seconds"), nb::arg("min_epoch") = 0, nb::keep_alive<0, 1>(),
-             nb::keep_alive<0, 2>())
+             nb::arg("spin_for"), nb::arg("zeros_for_missing_shards") = false, nb::arg("rows_for") = RowsKey())
+        .def("begin", begin_lookup, nb::arg("batch"), nb::arg("seconds"), nb::arg("min_epoch") = 0, nb::arg("variant") = 0,
+             nb::keep_alive<0, 1>(), nb::keep_alive<0, 2>())
         .def(
             "settle",
             [](Router& self, std::uint64_t checkpoint_id, std::string problem,
@@ -144,20 +146,20 @@ void bind_routers(nb::module_& module) {
             },
             nb::arg("checkpoint_id"), nb::arg("problem"), nb::arg("known_starts").none())
         .def(
-            "watch_dense", [](Router& self, DenseKey dense) { self.epochs().of(dense_id(dense)); }, nb::arg("dense"))
-        .def_prop_ro("watched_dense",
+            "watch", [](Router& self, RowsKey rows_for) { self.epochs().of(rows_for_of(rows_for)); }, nb::arg("rows_for"))
+        .def_prop_ro("watched",
                      [](Router& self) {
-                         std::vector<DenseKey> keys;
-                         for (const wire::DenseId& dense : self.epochs().watched())
-                             keys.emplace_back(dense.model, dense.version);
+                         std::vector<RowsKey> keys;
+                         for (const wire::RowsFor& one : self.epochs().watched())
+                             keys.emplace_back(one.model, one.version, one.variant);
                          return keys;
                      })
         .def(
-            "note_dense",
-            [](Router& self, DenseKey dense, std::uint64_t first, std::uint64_t last) {
-                self.epochs().note(dense_id(dense), {first, last});
+            "note_readable",
+            [](Router& self, RowsKey rows_for, std::uint64_t first, std::uint64_t last) {
+                self.epochs().note(rows_for_of(rows_for), {first, last});
             },
-            nb::arg("dense"), nb::arg("first"), nb::arg("last"))
+            nb::arg("rows_for"), nb::arg("first"), nb::arg("last"))
         .def_prop_ro("feature_counts", &Router::feature_counts, nb::rv_policy::reference_internal);
 }
 
@@ -193,7 +195,7 @@ std::uint32_t its_milliseconds(Clock::duration left) {
 
 std::shared_ptr<Forwarded> forward(const std::shared_ptr<ReplicaSet>& middleware, const DecodedBatch& batch, double seconds,
                                    double hedge_after, double wait_for_service, double spin_for,
-                                   const std::shared_ptr<IdSet>& config_ids, std::uint64_t min_epoch, const DenseKey& dense) {
+                                   const std::shared_ptr<IdSet>& config_ids, std::uint64_t min_epoch, const RowsKey& rows_for) {
     const Clock::time_point end = Clock::now() + duration_of(seconds);
     const auto turn = take_turn(middleware->turns(), batch.batch, end);
     const Released released;
@@ -203,7 +205,7 @@ std::shared_ptr<Forwarded> forward(const std::shared_ptr<ReplicaSet>& middleware
     request.ids = ids->view();
     request.timeout_ms = its_milliseconds(end - Clock::now());
     request.min_epoch = min_epoch;
-    request.dense = dense_id(dense);
+    request.rows_for = rows_for_of(rows_for);
     std::vector<routing::Call> calls;
     calls.emplace_back(middleware, kForward, wire::encode_forward_request(request, ids),
                        [&](std::span<const std::byte> bytes) { return why_no_answer(bytes, config_ids); });
@@ -250,10 +252,11 @@ void bind_forwarding(nb::module_& module) {
         .def_prop_ro("missing_shards", [](const Forwarded& self) { return self.response.facts().missing_shards; })
         .def_prop_ro("embedding_config_id", [](const Forwarded& self) { return self.response.facts().embedding_config_id; })
         .def_prop_ro("checkpoint_id", [](const Forwarded& self) { return self.response.facts().checkpoint_id; })
-        .def_prop_ro("epoch", [](const Forwarded& self) { return self.response.facts().epoch; });
+        .def_prop_ro("epoch", [](const Forwarded& self) { return self.response.facts().epoch; })
+        .def_prop_ro("variant", [](const Forwarded& self) { return self.response.facts().variant; });
     module.def("forward", forward, nb::arg("middleware"), nb::arg("batch"), nb::kw_only(), nb::arg("seconds"),
                nb::arg("hedge_after"), nb::arg("wait_for_service"), nb::arg("spin_for"), nb::arg("config_ids").none(),
-               nb::arg("min_epoch") = 0, nb::arg("dense") = DenseKey());
+               nb::arg("min_epoch") = 0, nb::arg("rows_for") = RowsKey());
 }
 
 }  // namespace

@@ -1,10 +1,12 @@
 #include <nanobind/nanobind.h>
 #include <nanobind/stl/array.h>
+#include <nanobind/stl/map.h>
 #include <nanobind/stl/shared_ptr.h>
 #include <nanobind/stl/string.h>
 #include <nanobind/stl/tuple.h>
 #include <nanobind/stl/vector.h>
 
+#include <map>
 #include <memory>
 #include <string>
 #include <tuple>
@@ -27,6 +29,7 @@ using serving::ForwardMethod;
 using serving::Histogram;
 using serving::LookupContext;
 using serving::LookupMethod;
+using serving::ReadableEpochs;
 
 // A method under its base, which a server takes.
 std::shared_ptr<grpc::Method> lookup_method(std::shared_ptr<LookupContext> context) {
@@ -36,6 +39,25 @@ std::shared_ptr<grpc::Method> lookup_method(std::shared_ptr<LookupContext> conte
 std::shared_ptr<grpc::Method> forward_method(std::shared_ptr<routing::Router> router, std::uint64_t embedding_config_id,
                                              double seconds, std::shared_ptr<ForwardCounts> counts) {
     return std::make_shared<ForwardMethod>(std::move(router), embedding_config_id, seconds, std::move(counts));
+}
+
+// An epoch, a model and its version; whom rows are for; a variant, its name, and its own versions of models; an epoch, and all
+// variants from there on.
+using DenseChange = std::tuple<std::uint64_t, std::uint64_t, std::uint64_t>;
+using RowsKey = std::tuple<std::uint64_t, std::uint64_t, std::uint64_t>;
+using Variant = std::tuple<std::uint64_t, std::string, std::map<std::uint64_t, std::uint64_t>>;
+using VariantsChange = std::tuple<std::uint64_t, std::vector<Variant>>;
+
+ReadableEpochs readable_epochs(const std::vector<DenseChange>& dense, const std::vector<VariantsChange>& variants) {
+    std::vector<ReadableEpochs::DenseChange> of_models;
+    for (const auto& [epoch, model, version] : dense) of_models.push_back({epoch, model, version});
+    std::vector<ReadableEpochs::VariantsChange> of_variants;
+    for (const auto& [epoch, there] : variants) {
+        of_variants.push_back({epoch, {}});
+        auto& change = of_variants.back();
+        for (const auto& [id, name, own] : there) change.variants[id] = {name, own};
+    }
+    return ReadableEpochs(of_models, std::move(of_variants));
 }
 
 }  // namespace
@@ -66,20 +88,19 @@ void serving_methods(nb::module_& module) {
         .def("add_checkpoint", &LookupContext::add_checkpoint, nb::arg("epoch"), nb::arg("checkpoint_id"))
         .def("close", &LookupContext::close)
         .def(
-            "set_dense",
-            [](LookupContext& self, const std::vector<std::tuple<std::uint64_t, std::uint64_t, std::uint64_t>>& changes) {
-                std::vector<serving::DenseEpochs::Change> all;
-                for (const auto& [epoch, model, version] : changes) all.push_back({epoch, {model, version}});
-                self.set_dense(serving::DenseEpochs(all));
+            "set_readable",
+            [](LookupContext& self, const std::vector<DenseChange>& dense, const std::vector<VariantsChange>& variants) {
+                self.set_readable(readable_epochs(dense, variants));
             },
-            nb::arg("changes"))
+            nb::arg("dense"), nb::arg("variants"))
         .def(
-            "dense_run",
-            [](const LookupContext& self, std::uint64_t model, std::uint64_t version, std::uint64_t low, std::uint64_t high) {
-                const wire::EpochRun run = self.dense()->newest_run({model, version}, low, high);
+            "readable_run",
+            [](const LookupContext& self, const RowsKey& rows_for, std::uint64_t low, std::uint64_t high) {
+                const auto& [model, version, variant] = rows_for;
+                const wire::EpochRun run = self.readable()->newest_run({model, version, variant}, low, high);
                 return std::make_tuple(run.first, run.last);
             },
-            nb::arg("model"), nb::arg("version"), nb::arg("low"), nb::arg("high"))
+            nb::arg("rows_for"), nb::arg("low"), nb::arg("high"))
         .def("set_state", &LookupContext::set_state, nb::arg("state"))
         .def_prop_ro("state", &LookupContext::state)
         .def("totals", &LookupContext::totals)

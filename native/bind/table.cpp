@@ -6,6 +6,7 @@
 #include <nanobind/stl/string.h>
 #include <nanobind/stl/string_view.h>
 #include <nanobind/stl/tuple.h>
+#include <nanobind/stl/vector.h>
 
 #include <algorithm>
 #include <chrono>
@@ -14,6 +15,7 @@
 #include <string_view>
 #include <tuple>
 #include <utility>
+#include <vector>
 
 #include "arrays.hpp"
 #include "base/error.hpp"
@@ -34,16 +36,33 @@ using GilFree = nb::call_guard<Released>;
 // What all lookups return: the numbers, then the counts of absent and of wrong-dim signs.
 using Found2 = std::tuple<Out2<float>, std::uint64_t, std::uint64_t>;
 
-Found2 rows_of(const Snapshot& self, const Signs& signs, std::uint32_t dim) {
+Found2 rows_of(const Snapshot& self, const Signs& signs, std::uint32_t dim, std::uint64_t variant) {
+    if (!self.has_variant(variant)) throw InvalidInput("expected a variant that the version has, got another one");
     if (dim == 0 || dim > kMaxDim) throw InvalidInput("expected a dim of 1 to 65535, got " + std::to_string(dim));
     const std::size_t n = signs.shape(0);
     NewArray<float> out(n * dim);
     Misses misses;
     {
         const Released released;
-        misses = self.rows(span(signs), dim, out.data);
+        misses = self.rows(span(signs), dim, out.data, variant);
     }
     return {Out2<float>(out.data, {n, dim}, out.owner), misses.absent, misses.wrong_dim};
+}
+
+// A variant, the layer that comes on top of what it has, which may be empty, and whether it has nothing else.
+using PyVariantUpdate = std::tuple<std::uint64_t, PyLayer*, bool>;
+
+std::uint64_t begin_epoch(Table& self, PyLayer& layer, std::uint64_t epoch, std::uint64_t onto,
+                          const std::vector<PyVariantUpdate>& variants) {
+    std::vector<VariantUpdate> updates;
+    for (const auto& [variant, own, begins] : variants) {
+        VariantUpdate& update = updates.emplace_back();
+        update.variant = variant;
+        update.begins = begins;
+        if (own == nullptr) throw InvalidInput("expected a layer for each variant, got None");
+        own->give_to([&](Layer&& held) { return update.layer.emplace(std::move(held)), 0; });
+    }
+    return layer.give_to([&](Layer&& held) { return self.begin_epoch(std::move(held), epoch, onto, std::move(updates)); });
 }
 
 // In pieces, so that a signal, as of Ctrl-C, gets through.
@@ -85,7 +104,8 @@ void table(nb::module_& module) {
                 return std::count_if(all.begin(), all.end(), [&](std::uint64_t sign) { return self.has(sign); });
             },
             nb::arg("signs").noconvert(), GilFree())
-        .def("rows", rows_of, nb::arg("signs").noconvert(), nb::arg("dim"))
+        .def("rows", rows_of, nb::arg("signs").noconvert(), nb::arg("dim"), nb::arg("variant") = 0)
+        .def("has_variant", &Snapshot::has_variant, nb::arg("variant"))
         .def("signs", [](const Snapshot& self) {
             std::vector<std::uint64_t> signs;
             {
@@ -94,6 +114,10 @@ void table(nb::module_& module) {
             }
             return owned(std::move(signs));
         });
+    nb::class_<VariantStatus>(module, "VariantStatus")
+        .def_ro("rows", &VariantStatus::rows)
+        .def_ro("layers", &VariantStatus::layers)
+        .def_ro("bytes", &VariantStatus::bytes);
     nb::class_<TableStatus>(module, "TableStatus")
         .def_ro("version", &TableStatus::version)
         .def_ro("base_rows", &TableStatus::base_rows)
@@ -110,6 +134,8 @@ void table(nb::module_& module) {
         .def_ro("retained_bytes", &TableStatus::retained_bytes)
         .def_ro("retained_most_bytes", &TableStatus::retained_most_bytes)
         .def_ro("epochs_given_up", &TableStatus::epochs_given_up)
+        .def_ro("variants", &TableStatus::variants)
+        .def_ro("variant_bytes", &TableStatus::variant_bytes)
         .def_ro("fold_error", &TableStatus::fold_error);
     nb::class_<Table>(module, "Table")
         .def(nb::init<TableBuilder&>(), nb::arg("builder"), GilFree())
@@ -126,12 +152,8 @@ void table(nb::module_& module) {
                 return layer.give_to([&](Layer&& held) { return self.publish(std::move(held)); });
             },
             nb::arg("layer"), GilFree())
-        .def(
-            "begin_epoch",
-            [](Table& self, PyLayer& layer, std::uint64_t epoch, std::uint64_t onto) {
-                return layer.give_to([&](Layer&& held) { return self.begin_epoch(std::move(held), epoch, onto); });
-            },
-            nb::arg("layer"), nb::arg("epoch"), nb::arg("onto"), GilFree())
+        .def("begin_epoch", begin_epoch, nb::arg("layer"), nb::arg("epoch"), nb::arg("onto"),
+             nb::arg("variants") = std::vector<PyVariantUpdate>(), GilFree())
         .def("wait_folded", wait_folded, nb::arg("seconds"))
         .def("status", &Table::status);
 }

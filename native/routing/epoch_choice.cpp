@@ -42,7 +42,7 @@ std::uint64_t EpochChoice::choose(std::span<const std::shared_ptr<ReplicaSet>> s
 }
 
 std::uint64_t EpochChoice::newest_to_read(const std::vector<std::vector<EpochWindow::Range>>& windows) const {
-    if (!for_dense_) return newest_common(windows);
+    if (!by_runs_) return newest_common(windows);
     for (const wire::EpochRun& run : runs_.all()) {
         const std::uint64_t epoch = newest_common(windows, run.last);
         if (run.has(epoch)) return epoch;

@@ -1,5 +1,5 @@
 // The epoch that a router reads at: the newest one that every shard has, and never one before that of an earlier lookup. For a
-// version of a dense model it is the newest one of those that this version may read.
+// version of a dense model, or for a variant, it is the newest one of those that may be read for it.
 //
 // Thread safety: any thread may call all of it.
 #pragma once
@@ -17,28 +17,28 @@ namespace persia::routing {
 
 class EpochChoice {
   public:
-    // for_dense: only epochs of runs that were noted are chosen.
-    explicit EpochChoice(bool for_dense = false) : for_dense_(for_dense) {}
+    // by_runs: only epochs of runs that were noted are chosen.
+    explicit EpochChoice(bool by_runs = false) : by_runs_(by_runs) {}
 
     // 0: there is a shard whose servers follow no epochs, and none was chosen as long as all did; then each shard answers from
     // the newest rows that it has. Shards of which no server can be used have no say. Where no epoch is common to all, that of
-    // the lookup before is still the one to ask for, and whoever does not have it yet is waited for. For a dense model that no
-    // lookup was for it is the first epoch of the newest run.
+    // the lookup before is still the one to ask for, and whoever does not have it yet is waited for. By runs it
+    // is the first epoch of the newest one, before any lookup.
     std::uint64_t choose(std::span<const std::shared_ptr<ReplicaSet>> shards, std::uint64_t at_least);
 
     // A lookup has been answered from that epoch.
     void reached(std::uint64_t epoch);
 
-    // Epochs that the version of the dense model may read.
+    // Epochs that may be read.
     void note(const wire::EpochRun& run) { runs_.note(run); }
-    // Whether nobody has said an epoch that it may read.
-    bool may_read_none() const { return for_dense_ && runs_.empty(); }
+    // Whether nobody has said an epoch that may be read.
+    bool may_read_none() const { return by_runs_ && runs_.empty(); }
 
   private:
     std::uint64_t first_to_read() const;
     std::uint64_t newest_to_read(const std::vector<std::vector<EpochWindow::Range>>& windows) const;
 
-    const bool for_dense_;
+    const bool by_runs_;
     EpochRuns runs_;
     std::atomic<std::uint64_t> last_ = 0;
 };

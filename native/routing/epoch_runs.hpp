@@ -10,7 +10,7 @@
 #include <mutex>
 #include <vector>
 
-#include "wire/dense_id.hpp"
+#include "wire/rows_for.hpp"
 
 namespace persia::routing {
 

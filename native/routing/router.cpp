@@ -19,6 +19,9 @@ constexpr char kLookup[] = "/persia.v1.EmbeddingServer/Lookup";
 constexpr char kCheckpoints[] = "expected rows of one checkpoint, got rows of several: the servers are being restarted";
 constexpr char kEpochs[] =
     "expected rows of one epoch, got rows of several: some servers have not the epoch that all others have";
+constexpr char kNoEpochOfVariant[] =
+    "expected an epoch in which the variant goes with this version of the dense model, got none on the servers: ask with the "
+    "version that the records name for the variant, or for none";
 constexpr char kNoEpochToRead[] =
     "expected an epoch whose record names this version of the dense model, got none on the servers: commit one, or ask "
     "with the version that the newest record names";
@@ -48,7 +51,7 @@ std::string checkpoint_name(std::uint64_t id) {
 Router::Router(std::shared_ptr<const Slots> slots, std::vector<std::shared_ptr<ReplicaSet>> shards,
                const RouterOptions& options)
     : slots_(std::move(slots)), shards_(std::move(shards)), options_(options), counts_(names_of(*slots_)),
-      epochs_(options.dense), turns_(AskingTurns::kBytesForServer * shards_.size()),
+      epochs_(options.rows_for), turns_(AskingTurns::kBytesForServer * shards_.size()),
       settled_(std::make_shared<const Settled>()) {}
 
 void Router::settle(Settled settled) {
@@ -63,20 +66,23 @@ std::shared_ptr<const Settled> Router::settled() const {
 }
 
 std::unique_ptr<Lookup> Router::begin(const Batch& batch, double seconds, std::shared_ptr<grpc::MemoryBudget> budget,
-                                      AskingTurns::Turn turn, std::uint64_t min_epoch, const wire::DenseId& dense) const {
+                                      AskingTurns::Turn turn, std::uint64_t min_epoch, const wire::RowsFor& rows_for) const {
     // What is left when a shard is given up must do for an answer without it.
     const Clock::time_point end =
         Clock::now() + duration_of(options_.zeros_for_missing_shards ? kShareWithout * seconds : seconds);
     Plan plan = make_plan(batch, *slots_, static_cast<std::uint32_t>(std::min<std::size_t>(shards_.size(), kMaxShards + 1)));
-    std::unique_ptr<Lookup> lookup(new Lookup(shared_from_this(), std::move(turn), std::move(plan), end, std::move(budget),
-                                              min_epoch, dense.is_said() ? dense : options_.dense));
+    wire::RowsFor whom = rows_for.model != 0 ? rows_for : options_.rows_for;
+    whom.variant = rows_for.variant;
+    std::unique_ptr<Lookup> lookup(
+        new Lookup(shared_from_this(), std::move(turn), std::move(plan), end, std::move(budget), min_epoch, whom));
     lookup->make_room();
     lookup->ask();
     return lookup;
 }
 
 // Why a server's message is no answer to what it was asked; empty: it is one.
-std::string Router::why_no_answer(const Lookup::Asked& asked, const wire::LookupResponse& response) const {
+std::string Router::why_no_answer(const Lookup::Asked& asked, const wire::LookupResponse& response,
+                                  std::uint64_t variant) const {
     const auto settled = this->settled();
     const wire::LookupFacts& facts = response.facts();
     // A server may have been started anew since it was probed. Epochs may have checkpoints of their own: of these answers the
@@ -95,6 +101,7 @@ std::string Router::why_no_answer(const Lookup::Asked& asked, const wire::Lookup
         return "of a server that the middleware does not ask";
     }
     if (facts.epoch == 0 && facts.epoch_high != 0) return {};  // it has not the epoch, and says which ones it has
+    if (facts.variant != variant) return "expected rows of a variant, got rows of none from a server that knows no variants";
     if (const std::size_t got = response.size_bytes(); got != sizeof(float) * asked.answer_size) {
         return "expected " + std::to_string(asked.answer_size) + " numbers of 4 bytes, got " + std::to_string(got) + " bytes";
     }
@@ -107,9 +114,9 @@ bool Router::can_do_without(const CallError& error) const {
 }
 
 Lookup::Lookup(std::shared_ptr<const Router> router, AskingTurns::Turn turn, Plan plan, Clock::time_point end,
-               std::shared_ptr<grpc::MemoryBudget> budget, std::uint64_t min_epoch, const wire::DenseId& dense)
+               std::shared_ptr<grpc::MemoryBudget> budget, std::uint64_t min_epoch, const wire::RowsFor& rows_for)
     : router_(std::move(router)), turn_(std::move(turn)), plan_(std::make_shared<const Plan>(std::move(plan))), end_(end),
-      budget_(std::move(budget)), min_epoch_(min_epoch), dense_(dense), choice_(router_->epochs_.of(dense)) {
+      budget_(std::move(budget)), min_epoch_(min_epoch), rows_for_(rows_for), choice_(router_->epochs_.of(rows_for)) {
     for (std::size_t i = 0; i < plan_->shards.size(); ++i) {
         const PlannedRequest& request = plan_->shards[i];
         if (const std::size_t size = request.view().answer_size(); size != 0) asked_.push_back({i, size, request.parts.size()});
@@ -146,10 +153,10 @@ void Lookup::ask() {
             } catch (const DecodeError& error) {
                 return error.what();
             }
-            return router_->why_no_answer(asked, asked.response);
+            return router_->why_no_answer(asked, asked.response, rows_for_.variant);
         };
         calls.emplace_back(router_->shards_[asked.shard], kLookup,
-                           wire::encode_lookup_request(place, plan_->shards[asked.shard].view(), plan_, epoch_, dense_),
+                           wire::encode_lookup_request(place, plan_->shards[asked.shard].view(), plan_, epoch_, rows_for_),
                            std::move(check), AnswerMemory{budget_, wire::most_response_bytes(asked.parts, asked.answer_size)},
                            epoch_);
     }
@@ -195,7 +202,7 @@ bool Lookup::take_answers(bool may_ask_again) {
             asked_[i].answered = true;
             const wire::LookupFacts& facts = asked_[i].response.facts();
             call.answered_by().epochs().note(facts.server_start, {facts.epoch_low, facts.epoch_high});
-            choice_->note(facts.dense_run);
+            choice_->note(facts.run);
         }
         if (!call.has_error()) continue;
         const CallError& error = call.error();
@@ -239,7 +246,7 @@ bool Lookup::are_of_one_epoch() {
     return true;
 }
 
-// A record that names the version of the dense model may have been committed a moment ago.
+// A record that names the version of the dense model, or has the variant, may have been committed a moment ago.
 void Lookup::wait_for_epoch_to_read(Clock::time_point since, const OnWait& on_wait) const {
     const Clock::time_point until = std::min(since + router_->options_.retry.wait_for_service, end_);
     while (choice_->may_read_none() && Clock::now() < until) {
@@ -248,7 +255,10 @@ void Lookup::wait_for_epoch_to_read(Clock::time_point since, const OnWait& on_wa
     }
 }
 
-const char* Lookup::why_not_of_one_epoch() const { return choice_->may_read_none() ? kNoEpochToRead : kEpochs; }
+const char* Lookup::why_not_of_one_epoch() const {
+    if (!choice_->may_read_none()) return kEpochs;
+    return rows_for_.variant != 0 ? kNoEpochOfVariant : kNoEpochToRead;
+}
 
 LookupResult Lookup::assemble() {
     const std::size_t shards = plan_->shards.size();
@@ -256,6 +266,7 @@ LookupResult Lookup::assemble() {
     result.versions.resize(shards);
     result.checkpoint_id = router_->settled()->checkpoint_id;  // where no shard has answered
     result.epoch = epoch_;
+    result.variant = rows_for_.variant;
     // A shard that was not asked has answered with nothing, and misses nothing.
     std::vector<std::span<const float>> answers(shards);
     std::vector<std::optional<std::span<const std::byte>>> misses(shards, std::span<const std::byte>());

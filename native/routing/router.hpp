@@ -23,7 +23,7 @@ namespace persia::routing {
 struct RouterOptions {
     RetryPolicy retry;
     bool zeros_for_missing_shards = false;  // instead of an error
-    wire::DenseId dense = {};               // of lookups that name none
+    wire::RowsFor rows_for = {};            // of lookups that name no dense model; without a variant
 };
 
 // Which servers' answers count. The watch over the servers decides it (settle), and a lookup only reads it.
@@ -51,6 +51,7 @@ struct LookupResult {
     std::vector<std::uint32_t> counts;          // of each feature four, as ForwardResponse has them
     std::uint64_t checkpoint_id = 0;            // of the checkpoint that all rows come from
     std::uint64_t epoch = 0;                    // that all rows are of; 0: there is a server that follows no epochs
+    std::uint64_t variant = 0;                  // whose rows went first
     double asking_seconds = 0;                  // from the first request to the last answer
 };
 
@@ -83,7 +84,7 @@ class Lookup {
     };
 
     Lookup(std::shared_ptr<const Router> router, AskingTurns::Turn turn, Plan plan, Clock::time_point end,
-           std::shared_ptr<grpc::MemoryBudget> budget, std::uint64_t min_epoch, const wire::DenseId& dense);
+           std::shared_ptr<grpc::MemoryBudget> budget, std::uint64_t min_epoch, const wire::RowsFor& rows_for);
 
     void make_room();
     void ask();
@@ -100,8 +101,8 @@ class Lookup {
     const Clock::time_point end_;
     const std::shared_ptr<grpc::MemoryBudget> budget_;  // null: there is none
     const std::uint64_t min_epoch_;
-    const wire::DenseId dense_;                  // not said: any epoch will do
-    const std::shared_ptr<EpochChoice> choice_;  // of the dense model's version
+    const wire::RowsFor rows_for_;               // not said: any epoch will do
+    const std::shared_ptr<EpochChoice> choice_;  // for these
     std::uint64_t epoch_ = 0;                    // that is asked for, and then that of the answers
     std::shared_ptr<const Room> room_;
     std::vector<Asked> asked_;  // those shards that have something to answer
@@ -122,14 +123,14 @@ class Router : public std::enable_shared_from_this<Router> {
 
     // Plans the lookup, and sends the requests. seconds: how long it may take. budget: holds the memory of the tensors and of
     // the shards' answers; null: there is no budget. turn: ends with the last answer.
-    // min_epoch: the rows are to be of that epoch or a later one. dense: and of one that this version of a dense model may
-    // read; not said: the router's own. Throws InvalidInput, FeatureError and TooLarge for a batch that does not fit the slots
-    // or a limit, and grpc::CallFailed if the tensors do not fit the budget.
+    // min_epoch: the rows are to be of that epoch or a later one. rows_for: and of one that may be read for these; where it
+    // names no dense model, for the router's own. Throws InvalidInput, FeatureError and TooLarge for a batch that does not fit
+    // the slots or a limit, and grpc::CallFailed if the tensors do not fit the budget.
     std::unique_ptr<Lookup> begin(const Batch& batch, double seconds, std::shared_ptr<grpc::MemoryBudget> budget = nullptr,
                                   AskingTurns::Turn turn = {}, std::uint64_t min_epoch = 0,
-                                  const wire::DenseId& dense = {}) const;
+                                  const wire::RowsFor& rows_for = {}) const;
 
-    // Of the versions of dense models that ask here.
+    // Of all for whom lookups ask here.
     EpochChoices& epochs() { return epochs_; }
 
     // For those who begin lookups in this process, and whom nobody else keeps from beginning too many at once.
@@ -146,7 +147,7 @@ class Router : public std::enable_shared_from_this<Router> {
   private:
     friend class Lookup;
 
-    std::string why_no_answer(const Lookup::Asked& asked, const wire::LookupResponse& response) const;
+    std::string why_no_answer(const Lookup::Asked& asked, const wire::LookupResponse& response, std::uint64_t variant) const;
     bool can_do_without(const CallError& error) const;
 
     const std::shared_ptr<const Slots> slots_;

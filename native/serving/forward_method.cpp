@@ -77,16 +77,20 @@ grpc::OutgoingMessage ForwardMethod::answer(grpc::ServerCall& call, const grpc::
     grpc::Reservation planning;
     reserve(call, planning, kPlanFactor * message.size());
     const Batch batch = decode(request);
-    const auto lookup = router_->begin(batch, seconds, planning.budget(), {}, request.min_epoch, request.dense);
+    const auto lookup = router_->begin(batch, seconds, planning.budget(), {}, request.min_epoch, request.rows_for);
     const auto stop_for_nobody = [&] {
         if (call.has_ended()) throw grpc::CallFailed({Code::cancelled, "nobody waits for the answer any more"});
     };
     routing::LookupResult result = lookup->finish({.look = stop_for_nobody, .every = kLook});
     counts_->add(result);
     const auto& room = lookup->room();
-    const wire::ForwardFacts facts{
-        std::move(result.versions), result.misses,        {result.missing_shards.begin(), result.missing_shards.end()},
-        embedding_config_id_,       result.checkpoint_id, result.epoch};
+    const wire::ForwardFacts facts{std::move(result.versions),
+                                   result.misses,
+                                   {result.missing_shards.begin(), result.missing_shards.end()},
+                                   embedding_config_id_,
+                                   result.checkpoint_id,
+                                   result.epoch,
+                                   result.variant};
     return wire::encode_forward_response(facts, result.counts, room->all(), room->shapes, room);
 }
 

@@ -40,15 +40,15 @@ std::string LookupContext::state() const {
     return state_;
 }
 
-void LookupContext::set_dense(DenseEpochs dense) {
-    auto now = std::make_shared<const DenseEpochs>(std::move(dense));
+void LookupContext::set_readable(ReadableEpochs readable) {
+    auto now = std::make_shared<const ReadableEpochs>(std::move(readable));
     const std::lock_guard lock(mutex_);
-    dense_.swap(now);
+    readable_.swap(now);
 }
 
-std::shared_ptr<const DenseEpochs> LookupContext::dense() const {
+std::shared_ptr<const ReadableEpochs> LookupContext::readable() const {
     const std::lock_guard lock(mutex_);
-    return dense_;
+    return readable_;
 }
 
 void LookupContext::count(std::span<const RequestPart> parts, const Misses& misses, std::span<const RunMisses> by_part) {

@@ -11,7 +11,7 @@
 #include <vector>
 
 #include "serving/call_counts.hpp"
-#include "serving/dense_epochs.hpp"
+#include "serving/readable_epochs.hpp"
 #include "table/feature_counts.hpp"
 #include "table/shard_request.hpp"
 #include "table/table.hpp"
@@ -45,9 +45,9 @@ class LookupContext {
     void set_state(std::string state);
     std::string state() const;
 
-    // Which epochs versions of dense models may read. Said before the newest of these epochs can be read.
-    void set_dense(DenseEpochs dense);
-    std::shared_ptr<const DenseEpochs> dense() const;
+    // Said before the newest of these epochs can be read.
+    void set_readable(ReadableEpochs readable);
+    std::shared_ptr<const ReadableEpochs> readable() const;
 
     const wire::ShardPlace& place() const { return place_; }
     std::uint64_t server_start() const { return server_start_; }
@@ -89,7 +89,7 @@ class LookupContext {
     mutable std::mutex mutex_;
     std::vector<Change> checkpoints_;  // ascending
     std::string state_ = "starting";
-    std::shared_ptr<const DenseEpochs> dense_ = std::make_shared<const DenseEpochs>();
+    std::shared_ptr<const ReadableEpochs> readable_ = std::make_shared<const ReadableEpochs>();
 };
 
 }  // namespace persia::serving

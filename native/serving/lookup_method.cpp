@@ -35,6 +35,13 @@ void expect_place(const wire::ShardPlace& expected, const wire::ShardPlace& got)
     throw grpc::CallFailed({Code::unavailable, "expected " + text_of(expected) + ", got " + text_of(got)});
 }
 
+// Nobody who asks for a variant gets the rows of another one, or of none.
+void expect_variant(const ReadableEpochs& readable, std::uint64_t variant) {
+    if (readable.has_variant(variant)) return;
+    throw grpc::CallFailed(
+        {Code::not_found, "expected a variant of the newest epoch (" + readable.variant_names() + "), got another one"});
+}
+
 // Beside the numbers: a run and the misses of each part, the latter also as they are sent.
 std::size_t bytes_beside_numbers(const RequestView& request) {
     return request.parts.size() * (sizeof(Run) + 2 * sizeof(RunMisses));
@@ -77,7 +84,8 @@ grpc::OutgoingMessage LookupMethod::answer(grpc::ServerCall& call, const grpc::R
         facts.version = pinned.snapshot->version();
         facts.epoch = pinned.snapshot->epoch();
         facts.checkpoint_id = context_->checkpoint_of(facts.epoch);
-        facts.misses = persia::answer(*pinned.snapshot, columns, numbers->values.get(), by_part);
+        facts.variant = request.rows_for().variant;
+        facts.misses = persia::answer(*pinned.snapshot, columns, numbers->values.get(), by_part, facts.variant);
     }
     context_->count(columns.parts, facts.misses, by_part);
     grpc::OutgoingMessage reply =
@@ -86,22 +94,26 @@ grpc::OutgoingMessage LookupMethod::answer(grpc::ServerCall& call, const grpc::R
     return reply;
 }
 
-// The epoch that is asked for, if the table has it and the dense model of the request may read it; null: not so. Where none is
-// asked for, it is the newest one that this may read. The facts say what there is.
+// The epoch that is asked for, if the table has it and it may be read for whom the rows are; null: not so. Where none is asked
+// for, it is the newest one that may be read. The facts say what there is.
 Table::Pinned LookupMethod::pin(const Table& table, const wire::LookupRequest& request, wire::LookupFacts& facts) const {
+    const wire::RowsFor& rows_for = request.rows_for();
     Table::Pinned pinned = table.pin_epoch(request.epoch());
     facts.epoch_low = pinned.epoch_low;
     facts.epoch_high = pinned.epoch_high;
-    if (!request.dense().is_said() || pinned.epoch_high == 0) return pinned;
-    const auto dense = context_->dense();  // after the epochs, for it is said before them
-    facts.dense_run = dense->newest_run(request.dense(), pinned.epoch_low, pinned.epoch_high);
+    if (!rows_for.is_said()) return pinned;
+    const auto readable = context_->readable();  // after the epochs, for it is said before them
+    expect_variant(*readable, rows_for.variant);
+    if (pinned.epoch_high == 0) return pinned;
+    facts.run = readable->newest_run(rows_for, pinned.epoch_low, pinned.epoch_high);
     if (request.epoch() != 0) {
-        if (!dense->may_read(request.dense(), request.epoch())) pinned.snapshot = nullptr;
-    } else if (facts.dense_run.last == 0) {
+        if (!readable->may_read(rows_for, request.epoch())) pinned.snapshot = nullptr;
+    } else if (facts.run.last == 0) {
         pinned.snapshot = nullptr;
-    } else if (facts.dense_run.last != pinned.epoch_high) {
-        pinned = table.pin_epoch(facts.dense_run.last);
+    } else if (facts.run.last != pinned.epoch_high) {
+        pinned = table.pin_epoch(facts.run.last);
     }
+    if (pinned.snapshot != nullptr && !pinned.snapshot->has_variant(rows_for.variant)) pinned.snapshot = nullptr;
     return pinned;
 }
 

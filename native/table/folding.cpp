@@ -9,59 +9,14 @@
 #include <utility>
 #include <vector>
 
+#include "table/apply_layer.hpp"
 #include "table/table_state.hpp"
 
 namespace persia {
 
 namespace {
 
-// How far the fold looks ahead for the index lines that it will write, and then for the rows.
-constexpr std::size_t kAhead = 128;
-constexpr std::size_t kRowsAhead = 64;
-
 constexpr int kFoldNiceness = 10;
-
-// The table is being destroyed: what was begun need not be finished.
-class Stopped : public std::exception {};
-
-// Applies what a layer says to the base (deletions forget) or to another layer (deletions stay). Throws Stopped soon after
-// `stopping` is set, so that nobody who destroys a table waits for a long fold.
-void apply(const Layer& layer, RowMap& to, bool keep_deletions, const std::atomic<bool>& stopping) {
-    const RowArena& arena = layer.rows.arena();
-    struct Change {
-        std::uint64_t sign;
-        std::uint32_t ref;
-    };
-    Change ahead[kAhead];
-    std::size_t seen = 0;
-    const auto apply_one = [&](const Change& change) {
-        if (change.ref == kDeletedRef) {
-            if (keep_deletions) return to.add_tombstone(change.sign);
-            to.forget(change.sign);
-            return;
-        }
-        const std::uint32_t slot = slot_of_ref(change.ref);
-        const std::uint32_t dim = arena.dim(slot);
-        std::memcpy(to.place(change.sign, dim, 3), arena.row(slot), row_bytes(arena.storage(), dim));
-    };
-    // The rows that it will copy, and where to. Entries come in the order of the base's index, rows in none.
-    const auto fetch_rows = [&](const Change& change) {
-        if (change.ref == kDeletedRef) return;
-        __builtin_prefetch(arena.row(slot_of_ref(change.ref)));
-        const Entry found = to.index().find(change.sign);
-        if (found.ref != kNoRef && found.ref != kDeletedRef) __builtin_prefetch(to.arena().row(slot_of_ref(found.ref)), 1);
-    };
-    layer.rows.index().for_each([&](const Entry& entry, std::uint64_t sign) {
-        if (seen % 1024 == 0 && stopping.load(std::memory_order_relaxed)) throw Stopped();
-        __builtin_prefetch(to.index().home(sign));
-        Change& turn = ahead[seen % kAhead];
-        if (seen >= kAhead) apply_one(turn);
-        if (seen >= kRowsAhead) fetch_rows(ahead[(seen - kRowsAhead) % kAhead]);
-        turn = {sign, entry.ref};
-        ++seen;
-    });
-    for (std::size_t i = seen < kAhead ? 0 : seen - kAhead; i < seen; ++i) apply_one(ahead[i % kAhead]);
-}
 
 // What the base says of all signs of the snapshot's layers.
 std::shared_ptr<Layer> make_undo(const Snapshot& now, RowStorage storage, const std::atomic<bool>& stopping) {
@@ -145,7 +100,8 @@ void Table::cover_earlier(const Snapshot& now) {
     state_->retained.each_before(now.layers().back()->first_snapshot, [&](std::shared_ptr<const Snapshot>& view) {
         Layers layers = view->layers();
         layers.push_back(undo);
-        dropped.push_back(state_->make(now.number(), view->version(), view->epoch(), now.base(), std::move(layers)));
+        dropped.push_back(
+            state_->make(now.number(), view->version(), view->epoch(), now.base(), std::move(layers), view->variants()));
         std::swap(view, dropped.back());
     });
     state_->retained.trim(*state_->current, RetainedViews::Clock::now(), dropped);
@@ -157,7 +113,7 @@ void Table::fold_oldest(const Snapshot& now) {
     std::shared_ptr<Layer> deletions;
     std::exception_ptr failed;
     try {
-        apply(*now.layers().back(), base.rows, false, state_->stopping);
+        apply_layer(*now.layers().back(), base.rows, Deletions::forget, &state_->stopping);
         const std::uint64_t size = base.rows.index().size();
         if (options_.capacity != 0 && size > options_.capacity) {
             auto evicted = std::make_shared<Layer>(options_.storage);
@@ -193,13 +149,13 @@ void Table::end_fold(const Layer& folded, Base base, std::shared_ptr<Layer> dele
         layers.push_back(std::move(deletions));
         ++version;
     }
-    dropped = state_->install(version, current.epoch(), std::move(base), std::move(layers));
+    dropped = state_->install(version, current.epoch(), std::move(base), std::move(layers), current.variants());
 }
 
 void Table::merge_layers(const Snapshot& now) {
     auto merged = std::make_shared<Layer>(options_.storage);
     for (auto layer = now.layers().rbegin(); layer != now.layers().rend(); ++layer)
-        apply(**layer, merged->rows, true, state_->stopping);
+        apply_layer(**layer, merged->rows, Deletions::stay, &state_->stopping);
     merged->filter.fill(merged->rows.index());
     State::Dropped dropped;
     const std::lock_guard lock(state_->mutex);
@@ -209,7 +165,7 @@ void Table::merge_layers(const Snapshot& now) {
     layers.resize(layers.size() - now.layers().size());
     merged->first_snapshot = state_->next_number;
     layers.push_back(std::move(merged));
-    dropped = state_->install(current.version(), current.epoch(), current.base(), std::move(layers));
+    dropped = state_->install(current.version(), current.epoch(), current.base(), std::move(layers), current.variants());
 }
 
 }  // namespace persia

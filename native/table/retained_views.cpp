@@ -4,6 +4,8 @@
 #include <set>
 #include <utility>
 
+#include "table/variants.hpp"
+
 namespace persia {
 
 void RetainedViews::clear(Dropped& dropped) {
@@ -44,11 +46,13 @@ bool RetainedViews::any_before(std::uint64_t number) const {
 std::size_t RetainedViews::bytes_beside(const Snapshot& current) const {
     std::set<const Layer*> counted;
     for (const auto& layer : current.layers()) counted.insert(layer.get());
+    if (current.variants() != nullptr) current.variants()->bytes_beside(counted);
     std::size_t bytes = 0;
     for (const Kept& kept : kept_) {
         for (const auto& layer : kept.view->layers()) {
             if (counted.insert(layer.get()).second) bytes += layer->rows.bytes() + layer->filter.bytes();
         }
+        if (const auto& variants = kept.view->variants()) bytes += variants->bytes_beside(counted);
     }
     return bytes;
 }

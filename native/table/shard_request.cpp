@@ -123,12 +123,13 @@ void check_request(const RequestView& request, std::size_t max_numbers) {
     }
 }
 
-Misses answer(const Snapshot& snapshot, const RequestView& request, float* out, std::vector<RunMisses>& misses) {
+Misses answer(const Snapshot& snapshot, const RequestView& request, float* out, std::vector<RunMisses>& misses,
+              std::uint64_t variant) {
     std::vector<Run> runs;
     runs.reserve(request.parts.size());
     for (const RequestPart& part : request.parts) runs.push_back({part.signs, part.dim});
     Answer answer(snapshot.storage(), request, out);
-    const Misses all = snapshot.visit(request.signs, runs, answer, misses);
+    const Misses all = snapshot.visit(request.signs, runs, answer, misses, variant);
     answer.skip_to(request.parts.size());
     return all;
 }

@@ -49,7 +49,8 @@ struct RequestView {
 void check_request(const RequestView& request, std::size_t max_numbers);
 
 // Writes the answer to `out`, which has room for request.answer_size() numbers. misses: of each part; empty if there are none
-// at all. REQUIRES: check_request has passed.
-Misses answer(const Snapshot& snapshot, const RequestView& request, float* out, std::vector<RunMisses>& misses);
+// at all. variant: whose rows go first; 0: of none. REQUIRES: check_request has passed, and the snapshot has the variant.
+Misses answer(const Snapshot& snapshot, const RequestView& request, float* out, std::vector<RunMisses>& misses,
+              std::uint64_t variant = 0);
 
 }  // namespace persia

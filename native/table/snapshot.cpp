@@ -4,6 +4,7 @@
 #include <bit>
 
 #include "table/row_use.hpp"
+#include "table/variants.hpp"
 
 namespace persia {
 
@@ -76,9 +77,9 @@ void Layer::forget(std::span<const std::uint64_t> signs) {
 class Snapshot::Lookup {
   public:
     Lookup(const Snapshot& snapshot, std::span<const std::uint64_t> signs, std::span<const Run> runs,
-           std::vector<RunMisses>& by_run)
-        : layers_(snapshot.layers_), base_(snapshot.base_.rows), track_use_(snapshot.base_.track_use), signs_(signs),
-          fetched_(runs), used_(runs), by_run_(by_run) {
+           std::vector<RunMisses>& by_run, std::uint64_t variant)
+        : own_layers_(snapshot.own_layers(variant)), layers_(snapshot.layers_), base_(snapshot.base_.rows),
+          track_use_(snapshot.base_.track_use), signs_(signs), fetched_(runs), used_(runs), by_run_(by_run) {
         by_run_.clear();
     }
 
@@ -91,13 +92,8 @@ class Snapshot::Lookup {
             __builtin_prefetch(block.buckets[i]);
         }
         block.in_layers = block.absent = block.wrong_dim = 0;
-        for (const auto& layer : layers_) {
-            for (std::size_t i = 0; i < n; ++i) {
-                if (!layer->filter.may_have(block.hashes[i])) continue;
-                block.in_layers |= std::uint32_t{1} << i;
-                __builtin_prefetch(layer->rows.index().part(block.hashes[i]).home(block.hashes[i]));
-            }
-        }
+        for (const auto& layer : own_layers_) find_in(*layer, block, n);
+        for (const auto& layer : layers_) find_in(*layer, block, n);
     }
 
     void search(Block& block, std::size_t begin, std::size_t n) {
@@ -136,17 +132,28 @@ class Snapshot::Lookup {
     Misses misses() const { return misses_; }
 
   private:
+    // Notes which of the signs the layer may know.
+    static void find_in(const Layer& layer, Block& block, std::size_t n) {
+        for (std::size_t i = 0; i < n; ++i) {
+            if (!layer.filter.may_have(block.hashes[i])) continue;
+            block.in_layers |= std::uint32_t{1} << i;
+            __builtin_prefetch(layer.rows.index().part(block.hashes[i]).home(block.hashes[i]));
+        }
+    }
+
     // False if no layer knows the sign.
     bool search_layers(Block& block, std::size_t i, std::uint64_t sign) {
-        for (const auto& layer : layers_) {
-            if (!layer->filter.may_have(block.hashes[i])) continue;
-            const Part part = layer->rows.index().part(block.hashes[i]);
-            const Entry found = part.find(part.home(block.hashes[i]), sign);
-            if (found.ref == kNoRef) continue;
-            block.rows[i] = row(block, i, layer->rows.arena(), found.ref == kDeletedRef ? kNoRef : found.ref);
-            return true;
-        }
-        return false;
+        const auto knows = [&](const auto& layer) { return search_layer(*layer, block, i, sign); };
+        return std::ranges::any_of(own_layers_, knows) || std::ranges::any_of(layers_, knows);
+    }
+
+    static bool search_layer(const Layer& layer, Block& block, std::size_t i, std::uint64_t sign) {
+        if (!layer.filter.may_have(block.hashes[i])) return false;
+        const Part part = layer.rows.index().part(block.hashes[i]);
+        const Entry found = part.find(part.home(block.hashes[i]), sign);
+        if (found.ref == kNoRef) return false;
+        block.rows[i] = row(block, i, layer.rows.arena(), found.ref == kDeletedRef ? kNoRef : found.ref);
+        return true;
     }
 
     const std::byte* in_base(Block& block, std::size_t i, const Entry& found) {
@@ -185,7 +192,8 @@ class Snapshot::Lookup {
         misses_.wrong_dim += wrong_dim;
     }
 
-    const std::vector<std::shared_ptr<const Layer>>& layers_;
+    const std::span<const std::shared_ptr<const Layer>> own_layers_;  // of the variant
+    const std::span<const std::shared_ptr<const Layer>> layers_;
     const RowMap& base_;
     const bool track_use_;
     const std::span<const std::uint64_t> signs_;
@@ -195,11 +203,11 @@ class Snapshot::Lookup {
 };
 
 Misses Snapshot::visit(std::span<const std::uint64_t> signs, std::span<const Run> runs, RowUser& user,
-                       std::vector<RunMisses>& by_run) const {
+                       std::vector<RunMisses>& by_run, std::uint64_t variant) const {
     const std::size_t n = signs.size();
     const std::size_t blocks = (n + kBlock - 1) / kBlock;
     const auto size = [n](std::size_t block) { return std::min(kBlock, n - block * kBlock); };
-    Lookup lookup(*this, signs, runs, by_run);
+    Lookup lookup(*this, signs, runs, by_run, variant);
     Block ring[kSteps];
     for (std::size_t turn = 0; turn < blocks + kSteps - 1; ++turn) {
         if (turn < blocks) lookup.fetch(ring[turn % kSteps], turn * kBlock, size(turn));
@@ -210,7 +218,7 @@ Misses Snapshot::visit(std::span<const std::uint64_t> signs, std::span<const Run
     return lookup.misses();
 }
 
-Misses Snapshot::rows(std::span<const std::uint64_t> signs, std::uint32_t dim, float* out) const {
+Misses Snapshot::rows(std::span<const std::uint64_t> signs, std::uint32_t dim, float* out, std::uint64_t variant) const {
     struct Copy final : RowUser {
         void use(std::size_t, std::size_t first, std::span<const std::byte* const> rows) override {
             copy_rows(storage, dim, rows, out + first * dim);
@@ -224,7 +232,16 @@ Misses Snapshot::rows(std::span<const std::uint64_t> signs, std::uint32_t dim, f
     copy.out = out;
     const Run run{signs.size(), dim};
     std::vector<RunMisses> by_run;
-    return visit(signs, {&run, 1}, copy, by_run);
+    return visit(signs, {&run, 1}, copy, by_run, variant);
+}
+
+bool Snapshot::has_variant(std::uint64_t variant) const {
+    return variant == 0 || (variants_ != nullptr && variants_->of(variant) != nullptr);
+}
+
+std::span<const std::shared_ptr<const Layer>> Snapshot::own_layers(std::uint64_t variant) const {
+    if (variant == 0) return {};
+    return *variants_->of(variant);
 }
 
 bool Snapshot::has(std::uint64_t sign) const {

@@ -17,7 +17,7 @@ namespace persia {
 
 // A batch of changes, read-only once it is published.
 struct Layer {
-    explicit Layer(RowStorage storage) : rows(storage, kLayerShape) {}
+    explicit Layer(RowStorage storage, IndexShape shape = kLayerShape) : rows(storage, shape) {}
 
     struct End {
         std::uint64_t sign;
@@ -88,23 +88,31 @@ struct Base {
     std::map<std::uint32_t, std::uint64_t> by_dim;  // rows
 };
 
+class Variants;
+
 class Snapshot {
   public:
+    // variants: null, as long as there was none.
     Snapshot(std::uint64_t number, std::uint64_t version, std::uint64_t epoch, Base base,
-             std::vector<std::shared_ptr<const Layer>> layers)
-        : number_(number), version_(version), epoch_(epoch), base_(std::move(base)), layers_(std::move(layers)) {}
+             std::vector<std::shared_ptr<const Layer>> layers, std::shared_ptr<const Variants> variants)
+        : number_(number), version_(version), epoch_(epoch), base_(std::move(base)), layers_(std::move(layers)),
+          variants_(std::move(variants)) {}
 
     std::uint64_t version() const { return version_; }
     std::uint64_t epoch() const { return epoch_; }  // 0: of none
     RowStorage storage() const { return base_.rows.arena().storage(); }
 
     // Looks all signs up in one go, and shows their rows to `user`, in order. REQUIRES: the runs have as many signs as there
-    // are. by_run: the misses of each run, or empty where there are none at all; then its memory is not touched.
-    Misses visit(std::span<const std::uint64_t> signs, std::span<const Run> runs, RowUser& user,
-                 std::vector<RunMisses>& by_run) const;
+    // are, and has_variant(variant). by_run: the misses of each run, or empty where there are none at all; then its memory is
+    // not touched. variant: whose rows go before those of all others; 0: of none.
+    Misses visit(std::span<const std::uint64_t> signs, std::span<const Run> runs, RowUser& user, std::vector<RunMisses>& by_run,
+                 std::uint64_t variant = 0) const;
 
-    // signs (n) -> out (n, dim): a row each, zeros where there is none.
-    Misses rows(std::span<const std::uint64_t> signs, std::uint32_t dim, float* out) const;
+    // signs (n) -> out (n, dim): a row each, zeros where there is none. REQUIRES: has_variant(variant).
+    Misses rows(std::span<const std::uint64_t> signs, std::uint32_t dim, float* out, std::uint64_t variant = 0) const;
+
+    // Whether it can be asked for; 0 always.
+    bool has_variant(std::uint64_t variant) const;
 
     // Whether the sign has a row, of whatever dim.
     bool has(std::uint64_t sign) const;
@@ -115,15 +123,18 @@ class Snapshot {
     std::uint64_t number() const { return number_; }
     const Base& base() const { return base_; }
     const std::vector<std::shared_ptr<const Layer>>& layers() const { return layers_; }
+    const std::shared_ptr<const Variants>& variants() const { return variants_; }
 
   private:
     class Lookup;
+    std::span<const std::shared_ptr<const Layer>> own_layers(std::uint64_t variant) const;
 
     std::uint64_t number_;
     std::uint64_t version_;
     std::uint64_t epoch_;
     Base base_;
     std::vector<std::shared_ptr<const Layer>> layers_;  // newest first
+    std::shared_ptr<const Variants> variants_;
 };
 
 }  // namespace persia

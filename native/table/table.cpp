@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <chrono>
 #include <exception>
+#include <set>
 #include <string>
 #include <system_error>
 #include <utility>
@@ -42,7 +43,7 @@ Table::Table(TableBuilder& builder)
     Base base(std::move(builder.base()), options_.capacity != 0);
     builder.give_away("has become a table");
     state_->evicted = builder.evicted_;
-    static_cast<void>(state_->install(0, 0, std::move(base), {}));
+    static_cast<void>(state_->install(0, 0, std::move(base), {}, nullptr));
 }
 
 Table::~Table() {
@@ -86,8 +87,18 @@ std::uint64_t Table::oldest_epoch() const {
 
 std::uint64_t Table::publish(Layer&& layer) { return publish(std::move(layer), std::nullopt); }
 
-std::uint64_t Table::begin_epoch(Layer&& layer, std::uint64_t epoch, std::uint64_t onto) {
-    return publish(std::move(layer), Begun{epoch, onto});
+std::uint64_t Table::begin_epoch(Layer&& layer, std::uint64_t epoch, std::uint64_t onto, std::vector<VariantUpdate> variants) {
+    std::shared_ptr<const Variants> all;
+    if (!variants.empty()) {
+        if (std::ranges::any_of(variants, [&](const VariantUpdate& update) {
+                return update.layer && update.layer->rows.arena().storage() != options_.storage;
+            })) {
+            throw InvalidInput("expected layers of variants with the table's row storage");
+        }
+        const auto before = pin();
+        all = std::make_shared<const Variants>(before->variants().get(), variants, options_.storage);
+    }
+    return publish(std::move(layer), Begun{epoch, onto, std::move(all)});
 }
 
 std::uint64_t Table::publish(Layer&& layer, std::optional<Begun> begun) {
@@ -106,7 +117,8 @@ std::uint64_t Table::publish(Layer&& layer, std::optional<Begun> begun) {
         layers.front() = std::move(added);
     }
     const std::uint64_t version = current.version() + 1;
-    dropped = state_->install(version, begun ? begun->epoch : current.epoch(), std::move(base), std::move(layers));
+    dropped = state_->install(version, begun ? begun->epoch : current.epoch(), std::move(base), std::move(layers),
+                              begun ? std::move(begun->variants) : current.variants());
     return version;
 }
 
@@ -153,6 +165,11 @@ TableStatus Table::status() const {
     status.base_rows = now->base().size;
     status.base_bytes = now->base().bytes;
     status.base_rows_by_dim = now->base().by_dim;
+    if (const auto& variants = now->variants()) {
+        std::set<const Layer*> counted;
+        status.variants = variants->status();
+        status.variant_bytes = variants->bytes_beside(counted);
+    }
     status.layers = now->layers().size();
     for (const auto& layer : now->layers()) {
         status.layer_rows += layer->rows.index().size();

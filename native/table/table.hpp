@@ -9,6 +9,7 @@
 //   3. Eviction is a layer of deletions, put under all others, and folded like them.
 //   4. Earlier epochs are snapshots too, which no fold waits for: before one, what it overwrites is kept for them in a layer of
 //      their own, under their others (cover_earlier). So who reads the past pays for it, and lookups of the present do not.
+//   5. The layers of variants are no part of that: they are over all others, and stay there.
 // Snapshots are taken apart by the folding thread, so that no reader pays for giving memory back.
 //
 // Thread safety: every method may be called from any thread.
@@ -25,6 +26,7 @@
 #include "table/eviction.hpp"
 #include "table/snapshot.hpp"
 #include "table/table_builder.hpp"
+#include "table/variants.hpp"
 
 namespace persia {
 
@@ -38,12 +40,14 @@ struct TableStatus {
     std::size_t snapshots = 0;  // in use, the current one included
     std::size_t base_bytes = 0;
     std::size_t layer_bytes = 0;
-    std::uint64_t epoch = 0;                // the current one; 0: none was begun
-    std::uint64_t epoch_low = 0;            // the oldest one that can be read
-    std::size_t retained_epochs = 0;        // that can be read beside the current one
-    std::size_t retained_bytes = 0;         // of the layers that only these have
-    std::size_t retained_most_bytes = 0;    // what these may take
-    std::uint64_t epochs_given_up = 0;      // that went only for their memory
+    std::uint64_t epoch = 0;                          // the current one; 0: none was begun
+    std::uint64_t epoch_low = 0;                      // the oldest one that can be read
+    std::size_t retained_epochs = 0;                  // that can be read beside the current one
+    std::size_t retained_bytes = 0;                   // of the layers that only these have
+    std::size_t retained_most_bytes = 0;              // what these may take
+    std::uint64_t epochs_given_up = 0;                // that went only for their memory
+    std::map<std::uint64_t, VariantStatus> variants;  // of the current epoch
+    std::size_t variant_bytes = 0;                    // of all of them
     std::optional<std::string> fold_error;  // why the last fold failed; its layer stays, and is served from where it is
 };
 
@@ -74,8 +78,9 @@ class Table {
 
     // As publish(), and begins an epoch with it, which is later than the current one. It goes on from the epoch `onto`: the
     // current one, or an earlier one that can be read, which is to go back (else InvalidInput). Epochs can be read for a while
-    // when others have begun, as long as they come without gaps.
-    std::uint64_t begin_epoch(Layer&& layer, std::uint64_t epoch, std::uint64_t onto);
+    // when others have begun, as long as they come without gaps. variants: all that there are in the epoch, whatever it goes on
+    // from: they go on from those of the current epoch. Their layers are taken also where this throws.
+    std::uint64_t begin_epoch(Layer&& layer, std::uint64_t epoch, std::uint64_t onto, std::vector<VariantUpdate> variants = {});
 
     // Waits until no layer is left, or until `seconds` are over (false). A snapshot that is held without end holds this up.
     bool wait_folded(double seconds) const;
@@ -87,6 +92,7 @@ class Table {
     struct State;
     struct Begun {
         std::uint64_t epoch, onto;
+        std::shared_ptr<const Variants> variants;
     };
 
     std::uint64_t oldest_epoch() const;

@@ -16,17 +16,20 @@ struct Table::State::Burial {
 };
 
 std::shared_ptr<const Snapshot> Table::State::make(std::uint64_t number, std::uint64_t version, std::uint64_t epoch, Base base,
-                                                   Layers layers) {
-    std::shared_ptr<const Snapshot> made(new Snapshot(number, version, epoch, std::move(base), std::move(layers)),
-                                         Burial{shared_from_this()});
+                                                   Layers layers, VariantsPtr variants) {
+    std::shared_ptr<const Snapshot> made(
+        new Snapshot(number, version, epoch, std::move(base), std::move(layers), std::move(variants)),
+        Burial{shared_from_this()});
     in_use.insert(number);
     std::get_deleter<Burial>(made)->is_due = true;
     return made;
 }
 
-Table::State::Dropped Table::State::install(std::uint64_t version, std::uint64_t epoch, Base base, Layers layers) noexcept {
+Table::State::Dropped Table::State::install(std::uint64_t version, std::uint64_t epoch, Base base, Layers layers,
+                                            VariantsPtr variants) noexcept {
     Dropped dropped;
-    auto before = std::exchange(current, make(next_number, version, epoch, std::move(base), std::move(layers)));
+    auto before =
+        std::exchange(current, make(next_number, version, epoch, std::move(base), std::move(layers), std::move(variants)));
     ++next_number;
     changed.notify_all();
     if (before == nullptr) return dropped;

@@ -20,6 +20,7 @@
 namespace persia {
 
 using Layers = std::vector<std::shared_ptr<const Layer>>;
+using VariantsPtr = std::shared_ptr<const Variants>;
 
 struct Table::State : std::enable_shared_from_this<Table::State> {
     using Dropped = RetainedViews::Dropped;
@@ -39,11 +40,12 @@ struct Table::State : std::enable_shared_from_this<Table::State> {
     std::atomic<bool> stopping{false};
 
     // Makes a snapshot the current one. Returns what is to be dropped without the mutex.
-    [[nodiscard]] Dropped install(std::uint64_t version, std::uint64_t epoch, Base base, Layers layers) noexcept;
+    [[nodiscard]] Dropped install(std::uint64_t version, std::uint64_t epoch, Base base, Layers layers,
+                                  VariantsPtr variants) noexcept;
 
     // A snapshot that counts as in use from now on.
     std::shared_ptr<const Snapshot> make(std::uint64_t number, std::uint64_t version, std::uint64_t epoch, Base base,
-                                         Layers layers);
+                                         Layers layers, VariantsPtr variants);
 
     bool may_try() const { return failed_at != current->number(); }
 

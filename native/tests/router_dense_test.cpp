@@ -14,13 +14,13 @@
 #include "looking_up.hpp"
 
 using namespace persia;
-using serving::DenseEpochs;
-using wire::DenseId;
+using serving::ReadableEpochs;
+using wire::RowsFor;
 
 namespace {
 
 constexpr std::uint64_t kModel = 7;
-constexpr DenseId kOld{kModel, 1}, kNew{kModel, 2};
+constexpr RowsFor kOld{kModel, 1}, kNew{kModel, 2};
 
 // Two shards that begin epochs at their own pace, and what records name in each epoch.
 class Deployed {
@@ -28,7 +28,7 @@ class Deployed {
     // A record of the next epoch, which no shard has yet.
     std::uint64_t commit(std::uint64_t version) {
         const std::lock_guard lock(mutex_);
-        if (version != versions_.back()) changes_.push_back({versions_.size(), {kModel, version}});
+        if (version != versions_.back()) changes_.push_back({versions_.size(), kModel, version});
         versions_.push_back(version);
         return versions_.size() - 1;
     }
@@ -36,7 +36,7 @@ class Deployed {
     void build(std::size_t shard, std::uint64_t epoch) {
         {
             const std::lock_guard lock(mutex_);
-            shards.shards[shard]->context->set_dense(DenseEpochs(changes_));
+            shards.shards[shard]->context->set_readable(ReadableEpochs(changes_));
         }
         Table& table = *shards.shards[shard]->table;
         table.begin_epoch(layer_of(0, 100, 4, static_cast<float>(epoch)), epoch, table.status().epoch);
@@ -47,7 +47,7 @@ class Deployed {
         for (std::size_t shard = 0; shard < shards.shards.size(); ++shard) build(shard, epoch);
     }
 
-    bool may_read(const DenseId& dense, std::uint64_t epoch) const {
+    bool may_read(const RowsFor& dense, std::uint64_t epoch) const {
         const std::lock_guard lock(mutex_);
         return epoch != 0 && (versions_.at(epoch) == 0 || versions_.at(epoch) == dense.version);
     }
@@ -57,15 +57,15 @@ class Deployed {
   private:
     mutable std::mutex mutex_;
     std::vector<std::uint64_t> versions_{0};
-    std::vector<DenseEpochs::Change> changes_;
+    std::vector<ReadableEpochs::DenseChange> changes_;
 };
 
-std::uint64_t epoch_read(const Router& router, const DenseId& dense, std::uint64_t min_epoch = 0) {
+std::uint64_t epoch_read(const Router& router, const RowsFor& dense, std::uint64_t min_epoch = 0) {
     const Bytes batch = encoded({{"sums", {range(0, 40), range(20, 50)}}});
     return router.begin(decode_batch(batch), kLong, nullptr, {}, min_epoch, dense)->finish().epoch;
 }
 
-std::string why_not(const Router& router, const DenseId& dense) {
+std::string why_not(const Router& router, const RowsFor& dense) {
     try {
         static_cast<void>(epoch_read(router, dense));
     } catch (const grpc::CallFailed& error) {
@@ -82,7 +82,7 @@ TEST(each_version_reads_the_newest_epoch_that_names_it) {
     Deployed deployed;
     const auto router = deployed.shards.router();
     // The first answer tells of new epochs, the second one is of them.
-    const auto read = [&](const DenseId& dense) {
+    const auto read = [&](const RowsFor& dense) {
         static_cast<void>(epoch_read(*router, dense));
         return epoch_read(*router, dense);
     };
@@ -126,7 +126,7 @@ TEST(servers_are_watched_for_those_who_ask) {
     CHECK(router->epochs().watched().empty());
     deployed.commit_and_build(kOld.version);
     static_cast<void>(epoch_read(*router, kOld));
-    CHECK((router->epochs().watched() == std::vector<DenseId>{kOld}));
+    CHECK((router->epochs().watched() == std::vector<RowsFor>{kOld}));
     deployed.commit_and_build(kOld.version);
     router->epochs().note(kOld, {1, 2});
     for (const auto& replica : deployed.shards.replicas) replica->epochs().note(kStart, {1, 2});
@@ -144,7 +144,7 @@ TEST(no_pair_is_wrong_while_shards_begin_epochs_of_either_version_at_their_own_p
     std::atomic<std::size_t> wrong = 0, fallen = 0;
     std::atomic<std::uint64_t> newest = 0;
     std::vector<std::thread> readers;
-    for (const DenseId& dense : {kOld, kNew, DenseId{}}) {
+    for (const RowsFor& dense : {kOld, kNew, RowsFor{}}) {
         readers.emplace_back([&, dense] {
             std::uint64_t last = 0;
             while (!done) {

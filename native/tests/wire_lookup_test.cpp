@@ -48,6 +48,15 @@ TEST(a_request_has_these_bytes) {
     CHECK(equal(request.view(), columns.view()));
 }
 
+TEST(a_request_for_a_variant_says_so_and_its_answer_too) {
+    const Bytes message = joined(encode_lookup_request({}, {}, nullptr, 3, {1, 2, 0x0102030405060708}));
+    CHECK(message == bytes_of_hex("4003 49 0100000000000000 51 0200000000000000 59 0807060504030201"));
+    CHECK((LookupRequest(message).rows_for() == RowsFor{1, 2, 0x0102030405060708}));
+    const Bytes answer = joined(encode_lookup_response({.variant = 9}, {}, {}, nullptr));
+    CHECK(answer == bytes_of_hex("8101 0900000000000000"));
+    CHECK(LookupResponse(answer).facts().variant == 9);
+}
+
 TEST(a_request_is_read_where_it_lies) {
     for (const std::size_t signs : {1, 20, 2000}) {
         Columns columns;

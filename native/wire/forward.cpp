@@ -10,7 +10,15 @@ namespace persia::wire {
 namespace {
 
 namespace request {
-enum Field : std::uint32_t { batch = 1, ids = 2, timeout_ms = 3, min_epoch = 4, dense_model = 5, dense_version = 6 };
+enum Field : std::uint32_t {
+    batch = 1,
+    ids = 2,
+    timeout_ms = 3,
+    min_epoch = 4,
+    dense_model = 5,
+    dense_version = 6,
+    variant = 7
+};
 }
 
 namespace response {
@@ -24,7 +32,8 @@ enum Field : std::uint32_t {
     features = 8,
     embedding_config_id = 9,
     checkpoint_id = 10,
-    epoch = 11
+    epoch = 11,
+    variant = 12
 };
 }
 
@@ -34,8 +43,9 @@ grpc::OutgoingMessage encode_forward_request(const ForwardRequest& values, std::
     MessageWriter message(std::move(owner));
     message.varint(request::timeout_ms, values.timeout_ms);
     message.varint(request::min_epoch, values.min_epoch);
-    message.fixed64(request::dense_model, values.dense.model);
-    message.fixed64(request::dense_version, values.dense.version);
+    message.fixed64(request::dense_model, values.rows_for.model);
+    message.fixed64(request::dense_version, values.rows_for.version);
+    message.fixed64(request::variant, values.rows_for.variant);
     message.lend(request::batch, values.batch, 1);
     message.lend(request::ids, values.ids, 1);
     return message.take();
@@ -59,10 +69,13 @@ ForwardRequest decode_forward_request(std::span<const std::byte> message) {
                 values.min_epoch = fields.varint();
                 break;
             case tag_of(request::dense_model, WireType::fixed64):
-                values.dense.model = fields.fixed64();
+                values.rows_for.model = fields.fixed64();
                 break;
             case tag_of(request::dense_version, WireType::fixed64):
-                values.dense.version = fields.fixed64();
+                values.rows_for.version = fields.fixed64();
+                break;
+            case tag_of(request::variant, WireType::fixed64):
+                values.rows_for.variant = fields.fixed64();
                 break;
         }
     }
@@ -80,6 +93,7 @@ grpc::OutgoingMessage encode_forward_response(const ForwardFacts& facts, std::sp
     message.fixed64(response::embedding_config_id, facts.embedding_config_id);
     message.fixed64(response::checkpoint_id, facts.checkpoint_id);
     message.varint(response::epoch, facts.epoch);
+    message.fixed64(response::variant, facts.variant);
     message.column(response::shapes, shapes);
     message.copied_column(response::features, counts);
     message.column(response::tensors, tensors);
@@ -117,6 +131,9 @@ ForwardResponse::ForwardResponse(std::span<const std::byte> message) {
                 break;
             case tag_of(response::epoch, WireType::varint):
                 facts_.epoch = fields.varint();
+                break;
+            case tag_of(response::variant, WireType::fixed64):
+                facts_.variant = fields.fixed64();
                 break;
         }
     }

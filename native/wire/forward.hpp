@@ -12,8 +12,8 @@
 
 #include "grpc/message.hpp"
 #include "table/snapshot.hpp"
-#include "wire/dense_id.hpp"
 #include "wire/protobuf.hpp"
+#include "wire/rows_for.hpp"
 
 namespace persia::wire {
 
@@ -25,7 +25,7 @@ struct ForwardRequest {
     std::span<const std::byte> ids = {};    // its ids alone
     std::uint32_t timeout_ms = 0;           // 0: not said
     std::uint64_t min_epoch = 0;            // 0: any
-    DenseId dense = {};                     // that is asked for
+    RowsFor rows_for = {};                  // 0: not said, each
 };
 
 // Lends the ids. owner: of them.
@@ -41,7 +41,8 @@ struct ForwardFacts {
     std::vector<std::uint64_t> missing_shards;
     std::uint64_t embedding_config_id = 0;
     std::uint64_t checkpoint_id = 0;
-    std::uint64_t epoch = 0;  // of all of it; 0: of none
+    std::uint64_t epoch = 0;    // of all of it; 0: of none
+    std::uint64_t variant = 0;  // whose rows went first
 };
 
 // Lends the tensors and the shapes. owner: of them. counts: copied.

@@ -20,7 +20,8 @@ enum Field : std::uint32_t {
     shard_count = 7,
     epoch = 8,
     dense_model = 9,
-    dense_version = 10
+    dense_version = 10,
+    variant = 11
 };
 }
 
@@ -36,8 +37,9 @@ enum Field : std::uint32_t {
     epoch = 10,
     epoch_low = 11,
     epoch_high = 12,
-    dense_first = 13,
-    dense_last = 14
+    run_first = 13,
+    run_last = 14,
+    variant = 16
 };
 }
 
@@ -51,11 +53,12 @@ void expect_whole(const char* name, const ColumnView<T>& column) {
 }  // namespace
 
 grpc::OutgoingMessage encode_lookup_request(const ShardPlace& place, const RequestView& columns,
-                                            std::shared_ptr<const void> owner, std::uint64_t epoch, const DenseId& dense) {
+                                            std::shared_ptr<const void> owner, std::uint64_t epoch, const RowsFor& rows_for) {
     MessageWriter message(std::move(owner));
     message.varint(request::epoch, epoch);
-    message.fixed64(request::dense_model, dense.model);
-    message.fixed64(request::dense_version, dense.version);
+    message.fixed64(request::dense_model, rows_for.model);
+    message.fixed64(request::dense_version, rows_for.version);
+    message.fixed64(request::variant, rows_for.variant);
     message.varint(request::shard_index, place.index);
     message.varint(request::shard_count, place.count);
     message.column(request::signs, columns.signs);
@@ -79,10 +82,13 @@ LookupRequest::LookupRequest(std::span<const std::byte> message) {
                 epoch_ = fields.varint();
                 break;
             case tag_of(request::dense_model, WireType::fixed64):
-                dense_.model = fields.fixed64();
+                rows_for_.model = fields.fixed64();
                 break;
             case tag_of(request::dense_version, WireType::fixed64):
-                dense_.version = fields.fixed64();
+                rows_for_.version = fields.fixed64();
+                break;
+            case tag_of(request::variant, WireType::fixed64):
+                rows_for_.variant = fields.fixed64();
                 break;
             case tag_of(request::parts, WireType::bytes):
                 parts_ = ColumnView<RequestPart>(fields.bytes());
@@ -127,8 +133,9 @@ grpc::OutgoingMessage encode_lookup_response(const LookupFacts& facts, std::span
     message.varint(response::epoch, facts.epoch);
     message.varint(response::epoch_low, facts.epoch_low);
     message.varint(response::epoch_high, facts.epoch_high);
-    message.varint(response::dense_first, facts.dense_run.first);
-    message.varint(response::dense_last, facts.dense_run.last);
+    message.varint(response::run_first, facts.run.first);
+    message.varint(response::run_last, facts.run.last);
+    message.fixed64(response::variant, facts.variant);
     message.fixed64(response::server_start, facts.server_start);
     message.fixed64(response::checkpoint_id, facts.checkpoint_id);
     message.bytes(response::misses, std::as_bytes(by_part));
@@ -169,11 +176,14 @@ LookupResponse::LookupResponse(std::span<const std::byte> message) {
             case tag_of(response::epoch_high, WireType::varint):
                 facts_.epoch_high = fields.varint();
                 break;
-            case tag_of(response::dense_first, WireType::varint):
-                facts_.dense_run.first = fields.varint();
+            case tag_of(response::run_first, WireType::varint):
+                facts_.run.first = fields.varint();
                 break;
-            case tag_of(response::dense_last, WireType::varint):
-                facts_.dense_run.last = fields.varint();
+            case tag_of(response::run_last, WireType::varint):
+                facts_.run.last = fields.varint();
+                break;
+            case tag_of(response::variant, WireType::fixed64):
+                facts_.variant = fields.fixed64();
                 break;
             case tag_of(response::misses, WireType::bytes):
                 misses_ = fields.bytes();

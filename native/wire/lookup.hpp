@@ -10,8 +10,8 @@
 
 #include "grpc/message.hpp"
 #include "table/shard_request.hpp"
-#include "wire/dense_id.hpp"
 #include "wire/protobuf.hpp"
+#include "wire/rows_for.hpp"
 
 namespace persia::wire {
 
@@ -22,11 +22,10 @@ struct ShardPlace {
     bool operator==(const ShardPlace&) const = default;
 };
 
-// A message that lends the columns, and keeps their owner. epoch: the one that is asked for; 0: the newest one. dense: for
-// which version of a dense model.
+// A message that lends the columns, and keeps their owner. epoch: the one that is asked for; 0: the newest one.
 grpc::OutgoingMessage encode_lookup_request(const ShardPlace& place, const RequestView& columns,
                                             std::shared_ptr<const void> owner, std::uint64_t epoch = 0,
-                                            const DenseId& dense = {});
+                                            const RowsFor& rows_for = {});
 
 class LookupRequest {
   public:
@@ -36,7 +35,7 @@ class LookupRequest {
 
     const ShardPlace& place() const { return place_; }
     std::uint64_t epoch() const { return epoch_; }
-    const DenseId& dense() const { return dense_; }
+    const RowsFor& rows_for() const { return rows_for_; }
 
     // The size of the answer, as far as the parts say it; they may ask for too much.
     std::size_t answer_bytes() const;
@@ -49,7 +48,7 @@ class LookupRequest {
   private:
     ShardPlace place_;
     std::uint64_t epoch_ = 0;
-    DenseId dense_;
+    RowsFor rows_for_;
     ColumnView<RequestPart> parts_;
     ColumnView<std::uint64_t> signs_;
     ColumnView<std::uint32_t> sum_counts_;
@@ -64,7 +63,8 @@ struct LookupFacts {
     std::uint64_t checkpoint_id = 0;
     std::uint64_t epoch = 0;                      // that it was made from; 0: of none, or it is not there
     std::uint64_t epoch_low = 0, epoch_high = 0;  // that are there
-    EpochRun dense_run = {};                      // the newest that the dense model of the request may read
+    EpochRun run = {};                            // the newest that may be read for whom the rows are
+    std::uint64_t variant = 0;                    // whose rows went first
 };
 
 // A message that lends the numbers, which answer() wrote, and keeps their owner. by_part: the misses of answer(), copied.

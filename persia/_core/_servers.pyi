@@ -182,15 +182,19 @@ class LookupContext:
         """From now on, they are not."""
     def add_checkpoint(self, epoch: int, checkpoint_id: int) -> None:
         """The rows of that epoch and of later ones are of that checkpoint; said before the epoch can be read."""
-    def set_dense(self, changes: Sequence[tuple[int, int, int]]) -> None:
-        """Which epochs versions of dense models may read; said before the newest of these epochs can be read.
+    def set_readable(
+        self, dense: Sequence[tuple[int, int, int]], variants: Sequence[tuple[int, list[tuple[int, str, dict[int, int]]]]]
+    ) -> None:
+        """Which epochs may be read for whom; said before the newest of these epochs can be read.
 
-        changes: (epoch, model, version) in the order of epochs; from that epoch on records name this version, 0: none.
+        Args:
+            dense: (epoch, model, version) in the order of epochs; from that epoch on records name this version, 0: none.
+            variants: As persia.variant.keyed_variants has them.
         """
-    def dense_run(self, model: int, version: int, low: int, high: int) -> tuple[int, int]:
-        """The newest epochs in a row that a version may read, of which one is from low to high: the first and the last one.
+    def readable_run(self, rows_for: tuple[int, int, int], low: int, high: int) -> tuple[int, int]:
+        """The newest epochs in a row that may be read, of which one is from low to high: the first and the last one.
 
-        (0, 0): there is none.
+        (0, 0): there is none. rows_for: as for a Router.
         """
     def set_state(self, state: str) -> None:
         """What the shard does, in words: for those who ask before it is open."""

@@ -1,6 +1,7 @@
 """Types of the sign table, apart because of their length: at run time all of them are in persia._core."""
 
 import os
+from collections.abc import Sequence
 
 import numpy as np
 import numpy.typing as npt
@@ -148,12 +149,28 @@ class Snapshot:
     @property
     def epoch(self) -> int:
         """0: of none."""
-    def rows(self, signs: _U64, dim: int) -> tuple[npt.NDArray[np.float32], int, int]:
-        """signs (n) -> rows (n, dim), zeros where there is none; signs without a row; signs whose row has another dim."""
+    def rows(self, signs: _U64, dim: int, variant: int = 0) -> tuple[npt.NDArray[np.float32], int, int]:
+        """signs (n) -> rows (n, dim), zeros where there is none; signs without a row; signs whose row has another dim.
+
+        variant: whose rows go first; 0: of none. InvalidInput if there is no such variant.
+        """
+    def has_variant(self, variant: int) -> bool:
+        """Whether it can be asked for; 0 always."""
     def count(self, signs: _U64) -> int:
         """How many of the signs have a row."""
     def signs(self) -> _U64:
         """Every sign that has a row, in no order."""
+
+class VariantStatus:
+    """What a variant has of its own."""
+
+    @property
+    def rows(self) -> int:
+        """And deletions, of each layer."""
+    @property
+    def layers(self) -> int: ...
+    @property
+    def bytes(self) -> int: ...
 
 class TableStatus:
     @property
@@ -195,6 +212,12 @@ class TableStatus:
     def epochs_given_up(self) -> int:
         """That went only for their memory."""
     @property
+    def variants(self) -> dict[int, VariantStatus]:
+        """Of the current epoch, by their keys."""
+    @property
+    def variant_bytes(self) -> int:
+        """Of all of them."""
+    @property
     def fold_error(self) -> str | None:
         """Why the last fold failed. Its layer stays, and is served from where it is."""
 
@@ -210,11 +233,14 @@ class Table:
         """An epoch before the current one can be read for so much longer, as far as memory goes."""
     def publish(self, layer: Layer) -> int:
         """Makes the layer the newest version, at once and as a whole, and returns the version."""
-    def begin_epoch(self, layer: Layer, epoch: int, onto: int) -> int:
+    def begin_epoch(self, layer: Layer, epoch: int, onto: int, variants: Sequence[tuple[int, Layer, bool]] = ()) -> int:
         """As publish(), and begins an epoch, later than the current one, that goes on from the epoch `onto`.
 
         InvalidInput if that is neither the current one nor can be read any more. Epochs can be read for a while when others
         have begun, as long as they come without gaps.
+
+        variants: all that there are in the epoch. Of each its key, the layer that comes on top of what it has in the current
+        epoch, which may be empty, and whether it has nothing else. One thread at a time may give some.
         """
     def wait_folded(self, seconds: float) -> bool:
         """Waits until no layer is left; False when the seconds are over first."""

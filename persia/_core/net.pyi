@@ -204,16 +204,16 @@ class Router:
         wait_for_service: float,
         spin_for: float,
         zeros_for_missing_shards: bool = False,
-        dense: tuple[int, int] = (0, 0),
+        rows_for: tuple[int, int, int] = (0, 0, 0),
     ) -> None:
         """Seconds, as RouterOptions has them. slots: by which ids become signs; shards: in order.
 
-        dense: the key of the version of a dense model that lookups are for; zeros: of none.
+        rows_for: the keys of a dense model and of its version, and of a variant; zeros: of none. A router has no variant.
         """
-    def begin(self, batch: Batch, seconds: float, min_epoch: int = 0) -> Lookup:
+    def begin(self, batch: Batch, seconds: float, min_epoch: int = 0, variant: int = 0) -> Lookup:
         """Waits for its turn, and sends what is to be asked. InvalidInput, TooLarge, Overloaded.
 
-        min_epoch: the answer is to be of that epoch or of a later one.
+        min_epoch: the answer is to be of that epoch or of a later one. variant: the key of one, whose rows go first; 0: none.
         """
     def settle(self, checkpoint_id: int, problem: str, known_starts: list[int] | None) -> None:
         """Which answers count from now on.
@@ -223,13 +223,13 @@ class Router:
             problem: Why there is no such checkpoint; empty: there is.
             known_starts: The server_start of those that count; None: of all.
         """
-    def watch_dense(self, dense: tuple[int, int]) -> None:
-        """Somebody looks up here for this version of a dense model, or will."""
+    def watch(self, rows_for: tuple[int, int, int]) -> None:
+        """Somebody looks up here for these, or will."""
     @property
-    def watched_dense(self) -> list[tuple[int, int]]:
+    def watched(self) -> list[tuple[int, int, int]]:
         """Those for which somebody has looked up of late."""
-    def note_dense(self, dense: tuple[int, int], first: int, last: int) -> None:
-        """A server has said which epochs a version of a dense model may read; zeros: none."""
+    def note_readable(self, rows_for: tuple[int, int, int], first: int, last: int) -> None:
+        """A server has said which epochs may be read for these; zeros: none."""
     @property
     def feature_counts(self) -> FeatureCounts: ...
 
@@ -263,6 +263,8 @@ class Forwarded:
     def checkpoint_id(self) -> int: ...
     @property
     def epoch(self) -> int: ...
+    @property
+    def variant(self) -> int: ...
 
 def forward(
     middleware: ReplicaSet,
@@ -274,7 +276,7 @@ def forward(
     spin_for: float,
     config_ids: IdSet | None,
     min_epoch: int = 0,
-    dense: tuple[int, int] = (0, 0),
+    rows_for: tuple[int, int, int] = (0, 0, 0),
 ) -> Forwarded:
     """Has a middleware look up a batch, and waits for its answer.
 
@@ -287,7 +289,7 @@ def forward(
         spin_for: How long at most who waits stays awake.
         config_ids: Embedding configs by which answers may be; None: any.
         min_epoch: The answer is to be of it or of a later one.
-        dense: As for a Router.
+        rows_for: As for a Router, and with a variant.
 
     Raises:
         Unavailable: No middleware answers.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -10,16 +11,17 @@ from persia._core import summarize_emb
 from persia.checkpoint_id import checkpoint_name
 from persia.errors import CorruptFile, InvalidInput
 from persia.storage import Place, place_of
+from persia.variant import variant_key
 
 from .checkpoint import open_checkpoint_at
 from .epoch import CommittedCheckpoint, CommittedFile, CommittedPacket
 from .identity import identify
-from .layout import PACKET_LIKE, PACKET_MARKER, SHARD_LIKE
+from .layout import ENDS, PACKET_LIKE, PACKET_MARKER, SHARD_LIKE, variant_directory
 from .manifest import Manifest, describe_file
 from .sign_files import read_sign_file
 from .verification import files_of_packet, verify_packet
 
-__all__ = ["committed_checkpoint", "committed_files", "committed_packet"]
+__all__ = ["committed_checkpoint", "committed_files", "committed_packet", "packets_of_variant"]
 
 _WORKERS = 2  # that read files of a checkpoint: servers work beside them
 
@@ -77,6 +79,28 @@ def committed_checkpoint(where: str | Path, relative_to: Path | None = None) -> 
     if place.path is not None and relative_to is not None:
         text = os.path.relpath(place.path, relative_to.resolve())
     return CommittedCheckpoint(text, checkpoint_name(identity), checkpoint.marker.seconds, checkpoint.bounds.by_shard)
+
+
+def packets_of_variant(incremental_dir: Path, variant: str, directories: Iterable[Path]) -> tuple[CommittedPacket, ...]:
+    """Packets that lie in the directory of a variant, for a record.
+
+    Raises:
+        InvalidInput: no variant can have that name, or a directory is not that of a complete packet of the variant.
+        CorruptFile, OSError: a packet is broken.
+    """
+    variant_key(variant)
+    root = variant_directory(incremental_dir, variant)
+    committed = []
+    for directory in directories:
+        if directory.parent.parent.absolute() != root.absolute():
+            raise InvalidInput(f"expected a packet of variant {variant}, which lies in {root}, got {directory}")
+        packet = committed_packet(directory)
+        if ends := [file.name for file in packet.files if file.name.endswith(ENDS)]:
+            raise InvalidInput(
+                f"expected a packet without times to live, for rows of a variant have none, got {directory / ends[0]}"
+            )
+        committed.append(packet)
+    return tuple(committed)
 
 
 def committed_files(directory: Path, names: list[str], manifest: Manifest | None) -> tuple[CommittedFile, ...]:

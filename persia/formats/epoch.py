@@ -16,8 +16,10 @@ from msgspec import Meta
 
 from persia.errors import CorruptFile
 from persia.storage import Place, place_of
+from persia.variant import VARIANT_NAME
 
 from .bounds import Bounds
+from .layout import ENDS
 from .marker import MAX_NUMBER
 from .packet import PacketKey
 
@@ -28,6 +30,7 @@ __all__ = [
     "CommittedPacket",
     "Draft",
     "EpochRecord",
+    "VariantChange",
     "checksum",
     "parse_record",
 ]
@@ -42,6 +45,7 @@ _Name = Annotated[str, Meta(min_length=1, max_length=1000)]
 _Place = Annotated[str, Meta(min_length=1, max_length=4096, pattern=r"^[^\x00]+\Z")]
 _Identity = Annotated[str, Meta(pattern=r"^(?!0{16})[0-9a-f]{16}\Z")]
 _Label = Annotated[str, Meta(pattern=r"^s[0-9]{1,18}/inc_[0-9]+\Z")]
+_Variant = Annotated[str, Meta(pattern=VARIANT_NAME)]
 
 
 class CommittedFile(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=True):
@@ -53,7 +57,10 @@ class CommittedFile(msgspec.Struct, frozen=True, array_like=True, forbid_unknown
 
 
 class CommittedPacket(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """`packet` is its directory below `incremental_dir`, as `s0/inc_20261120070757`; `unix_seconds` the latest of its files."""
+    """`packet` is its directory, as `s0/inc_20261120070757`, below `incremental_dir` or below the directory of a variant.
+
+    `unix_seconds` is the latest time in its files.
+    """
 
     packet: _Label
     unix_seconds: _Count
@@ -72,6 +79,17 @@ class CommittedPacket(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     def has_all_of(self, other: CommittedPacket) -> bool:
         """Whether it is the other one, or what became of it when files were added."""
         return self is other or (self.packet == other.packet and set(self.files) >= set(other.files))
+
+
+class VariantChange(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, forbid_unknown_fields=True):
+    """What becomes of a variant, which begins with the first one that names it.
+
+    `add`: packets of its own. `dense`: the versions of dense models that belong to it, in place of those of the epoch; a model
+    that is not named goes as in the epoch. None: as before.
+    """
+
+    add: tuple[CommittedPacket, ...] = ()
+    dense: dict[_Name, _Name] | None = None
 
 
 class CommittedCheckpoint(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -110,6 +128,7 @@ class Draft(msgspec.Struct, frozen=True, kw_only=True):
     `dense`: the versions of dense models that belong to the epoch, by their names; a model that is not named goes with any
     epoch. None: as in the epoch before, or in that of `revert_to`.
     `hold`: from here on no server commits packets of its own accord, or (False) they do again; None: as before.
+    `variants`: what becomes of them, by their names; None for one that ends. A return leaves them as they are.
     """
 
     add: tuple[CommittedPacket, ...] = ()
@@ -118,6 +137,7 @@ class Draft(msgspec.Struct, frozen=True, kw_only=True):
     base: CommittedCheckpoint | None = None
     dense: Mapping[str, str] | None = None
     hold: bool | None = None
+    variants: Mapping[str, VariantChange | None] | None = None
 
 
 class EpochRecord(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, forbid_unknown_fields=True):
@@ -134,7 +154,14 @@ class EpochRecord(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True,
     base: CommittedCheckpoint | None = None
     dense: dict[_Name, _Name] | None = None
     hold: bool | None = None
+    variants: dict[_Variant, VariantChange | None] | None = None
     why: str = ""
+
+    @property
+    def is_of_variants_alone(self) -> bool:
+        """Whether the rows that all share, and who commits them, are as in the epoch before."""
+        others = self.add or self.void, self.revert_to, self.base, self.dense, self.hold
+        return self.variants is not None and not any(one is not None and one != () for one in others)
 
     def to_bytes(self) -> bytes:
         return msgspec.json.encode(self) + b"\n"
@@ -165,10 +192,29 @@ def parse_record(path: Path | str, data: bytes, epoch: int, parent_crc32: str) -
             str(path), f"a record whose parent has the CRC-32 {parent_crc32}", f"one of another log: {record.parent_crc32}", 0
         )
     names = [added.packet for added in record.add] + list(record.void)
-    if len(set(names)) != len(names):
-        raise CorruptFile(str(path), "each packet once", ", ".join(names), 0)
+    _expect_each_once(path, names)
     if record.revert_to is not None and (names or record.base or record.revert_to >= epoch):
         other = f"{len(names)} packets" + " and a checkpoint" * (record.base is not None)
         expected = f"a return to an epoch before {epoch}, and nothing else"
         raise CorruptFile(str(path), expected, f"one to {record.revert_to}, {other}", 0)
+    for name, change in (record.variants or {}).items():
+        _check_variant(path, name, change or VariantChange())
     return record
+
+
+def _expect_each_once(path: Path | str, names: list[str]) -> None:
+    if len(set(names)) != len(names):
+        raise CorruptFile(str(path), "each packet once", ", ".join(names), 0)
+
+
+def _check_variant(path: Path | str, name: str, change: VariantChange) -> None:
+    _expect_each_once(path, [added.packet for added in change.add])
+    for added in change.add:
+        for file in added.files:
+            if file.name.endswith(ENDS):
+                raise CorruptFile(
+                    str(path),
+                    f"files of rows and deletions in variant {name}",
+                    f"{added.packet}/{file.name}: its rows do not end",
+                    0,
+                )

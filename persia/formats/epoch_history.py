@@ -8,11 +8,9 @@ from collections.abc import Mapping, Set
 from persia.dense_version import DenseChange
 
 from .epoch import CommittedCheckpoint, CommittedPacket, EpochRecord
+from .variant_history import Packets, VariantHistory
 
 __all__ = ["EpochHistory", "Packets"]
-
-# Of an epoch, by their names.
-Packets = dict[str, CommittedPacket]
 
 # What becomes of some packets; None: they are not there.
 _Changes = dict[str, CommittedPacket | None]
@@ -30,6 +28,7 @@ class EpochHistory:
         self.held = False  # whether packets wait to be committed by somebody who knows what belongs together
         self.dense_changes: list[DenseChange] = []  # in the order of epochs
         self.bases: list[tuple[int, CommittedCheckpoint | None]] = []  # from which epoch on there is which one, in their order
+        self.variants = VariantHistory()
         self._taken_back: list[_Changes] = []  # for each record: makes of its epoch the one before
         self._void: set[str] = set()
         self._named: dict[str, set[str]] = {}  # packets, and those of their files, of which any record has said anything
@@ -47,6 +46,7 @@ class EpochHistory:
         _apply(changes, self.packets)
         self._follow_dense(record)
         self._follow_base(record)
+        self.variants.append(record)
         self.records.append(record)
         self.held = self.held if record.hold is None else record.hold
         for added in record.add:

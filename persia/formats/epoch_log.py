@@ -66,6 +66,7 @@ class EpochLog:
             base=draft.base,
             dense=None if draft.dense is None else dict(draft.dense),
             hold=draft.hold,
+            variants=None if draft.variants is None else dict(draft.variants),
             why=why,
         )
         data = record.to_bytes()
@@ -77,10 +78,10 @@ class EpochLog:
         return record
 
     def commit_after(self, parent: int, draft: Draft, by: Author, why: str = "") -> EpochRecord:
-        """As commit(), but raises Superseded unless the newest epoch is `parent`."""
-        if self.read() == parent and (record := self.commit(draft, by, why)):
-            return record
-        self.read()
+        """As commit(), but raises Superseded if the epochs since `parent` are not of variants alone."""
+        while self.read() >= parent and all(one.is_of_variants_alone for one in self.history.records[parent:]):
+            if record := self.commit(draft, by, why):
+                return record
         last = self.history.records[-1:]
         got = ", ".join(
             f"epoch {one.epoch}, which {_WHO[one.by]} has committed" + f" ({one.why})" * bool(one.why) for one in last

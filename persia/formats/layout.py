@@ -12,6 +12,7 @@ INCREMENTAL_DIR/s{i}/.writer/                   the packet that is being written
 INCREMENTAL_DIR/s{i}/.pruned/                   packets that are being deleted
 INCREMENTAL_DIR/.applied/replica_{i}_of_{n}.jsonl   journal of the server of shard i of n
 INCREMENTAL_DIR/.epochs/{epoch:020}.json            commit record
+INCREMENTAL_DIR/.variants/NAME/s{i}/inc_{time}/     packet of a variant, as above
 """
 
 from __future__ import annotations
@@ -32,6 +33,7 @@ DRAFTS = ".writer"
 GRAVE = ".pruned"  # a packet is moved here before its files are deleted: so nobody ever sees a part of it
 JOURNALS = ".applied"
 EPOCHS = ".epochs"
+VARIANTS = ".variants"
 
 # What servers look at. A trainer writes no leading zeros: a checkpoint with some is refused.
 SHARD_LIKE = re.compile(r"s(\d+)")
@@ -79,6 +81,11 @@ def dumped_shards(checkpoint: Path) -> dict[int, Path]:
     """The shards' directories that hold something of a checkpoint, by number. Raises OSError."""
     shards = shard_directories(checkpoint)
     return {shard: path for shard, path in shards.items() if (path / CHECKPOINT_MARKER).exists() or emb_files_there(path)}
+
+
+def variant_directory(incremental_dir: Path, variant: str) -> Path:
+    """Below which the packets of a variant lie."""
+    return incremental_dir / VARIANTS / variant
 
 
 def packet_label(shard: int, name: str) -> str:

@@ -40,7 +40,7 @@ def with_raw_ids(
 
 def managed_tables(names: Iterable[str]) -> dict[str, str]:
     """By the name that a table with managed collisions would have, the name of its raw ids."""
-    found = {}
+    found: dict[str, str] = {}
     for name in names:
         if match := _MODULE.fullmatch(name):
             prefix, table = match.groups()

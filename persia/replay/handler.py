@@ -25,6 +25,7 @@ _SETTINGS = {
     "warm_up": None,
     "answer_cache_mib": 0,
     "drift_state": None,
+    "kept_answers": None,
 }
 
 

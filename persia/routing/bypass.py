@@ -93,7 +93,12 @@ class BypassRouter:
         self._rests_until = 0.0
 
     def lookup(
-        self, batch: _core.Batch, timeout: float | None = None, on_buffers: OnBuffers | None = None, min_epoch: int = 0
+        self,
+        batch: _core.Batch,
+        timeout: float | None = None,
+        on_buffers: OnBuffers | None = None,
+        min_epoch: int = 0,
+        variant: str = "",
     ) -> Lookup:
         """Does what Lookups.lookup says."""
         seconds = self._timeout if timeout is None else timeout
@@ -102,7 +107,7 @@ class BypassRouter:
         bypass = self._bypass
         if bypass is not None and now >= self._rests_until:
             try:
-                return bypass.router.lookup(batch, seconds, on_buffers, min_epoch)
+                return bypass.router.lookup(batch, seconds, on_buffers, min_epoch, variant)
             except DeadlineExceeded as error:
                 if bypass.router.hanging():  # else its caller was in a hurry
                     self._rest(bypass, _HANGS_SECONDS, error)
@@ -113,7 +118,7 @@ class BypassRouter:
                 # Unless it was closed meanwhile, the batch does not fit the config: it may be an old one.
                 if self._bypass is bypass and self._middleware.why_not_ready():
                     raise
-        return self._middleware.lookup(batch, max(0.0, end - time.monotonic()), on_buffers, min_epoch)
+        return self._middleware.lookup(batch, max(0.0, end - time.monotonic()), on_buffers, min_epoch, variant)
 
     def why_not_ready(self) -> str:
         """As the middleware's."""

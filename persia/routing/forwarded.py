@@ -9,7 +9,7 @@ from persia import _core
 from persia.config.slots_match import SlotLike
 from persia.errors import ConfigError, InvalidInput, PersiaError, Unavailable
 from persia.routing.expected_slots import PATH, ExpectedSlots
-from persia.routing.lookup import Lookup, OnBuffers, RouterOptions
+from persia.routing.lookup import Lookup, OnBuffers, RouterOptions, naming
 from persia.routing.per_process import PerProcess
 from persia.rpc.prober import Health, Probe
 from persia.rpc.service import Service
@@ -49,7 +49,12 @@ class MiddlewareClient:
         return self._service.get()
 
     def lookup(
-        self, batch: _core.Batch, timeout: float | None = None, on_buffers: OnBuffers | None = None, min_epoch: int = 0
+        self,
+        batch: _core.Batch,
+        timeout: float | None = None,
+        on_buffers: OnBuffers | None = None,
+        min_epoch: int = 0,
+        variant: str = "",
     ) -> Lookup:
         """Does what Lookups.lookup says. on_buffers is not called, because the shapes come with the numbers."""
         if batch.requests > 1:
@@ -58,18 +63,20 @@ class MiddlewareClient:
         began = time.monotonic()
         native = self.service.native
         self._raise_if_refused()
+        rows_for = self.options.rows_key(variant)
         try:
-            forwarded = _core.net.forward(
-                native,
-                batch,
-                seconds=seconds,
-                hedge_after=self.options.hedge_after,
-                wait_for_service=self.options.wait_for_shard,
-                spin_for=self.options.stay_awake,
-                config_ids=None if self._expected_slots is None else self._expected_slots.met,
-                min_epoch=min_epoch,
-                dense=self.options.dense_key,
-            )
+            with naming(variant):
+                forwarded = _core.net.forward(
+                    native,
+                    batch,
+                    seconds=seconds,
+                    hedge_after=self.options.hedge_after,
+                    wait_for_service=self.options.wait_for_shard,
+                    spin_for=self.options.stay_awake,
+                    config_ids=None if self._expected_slots is None else self._expected_slots.met,
+                    min_epoch=min_epoch,
+                    rows_for=rows_for,
+                )
         except PersiaError:
             self._raise_if_refused()
             raise
@@ -77,6 +84,10 @@ class MiddlewareClient:
             raise Unavailable(
                 f"expected rows of epoch {min_epoch} or a later one, got rows of epoch {forwarded.epoch} from a middleware "
                 "that is older than this release"
+            )
+        if forwarded.variant != rows_for[2]:
+            raise Unavailable(
+                f"expected rows of variant {variant!r}, got rows of none from a middleware that is older than this release"
             )
         return Lookup(
             numbers=forwarded.numbers,
@@ -91,6 +102,7 @@ class MiddlewareClient:
             checkpoint_id=forwarded.checkpoint_id,
             embedding_config_id=forwarded.embedding_config_id,
             epoch=forwarded.epoch,
+            variant=variant,
         )
 
     def _raise_if_refused(self) -> None:
@@ -109,8 +121,8 @@ class MiddlewareClient:
 
     def _make_probe(self, on_probe: OnProbe | None) -> Probe:
         expected_slots = self._expected_slots
-        model, version = self.options.dense_key
-        request = pb.MiddlewareStatusRequest(dense=embedding_pb2.DenseVersion(model=model, version=version)).SerializeToString()
+        model, version, _ = self.options.rows_key()
+        request = pb.MiddlewareStatusRequest(rows_for=embedding_pb2.RowsFor(model=model, version=version)).SerializeToString()
 
         def probe(replica: _core.net.Replica, seconds: float) -> Health:
             status = pb.MiddlewareStatusResponse.FromString(replica.call(MIDDLEWARE_STATUS, request, seconds))

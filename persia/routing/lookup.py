@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Protocol
@@ -14,9 +15,11 @@ import numpy.typing as npt
 from persia import _core
 from persia.config.global_config import EmbeddingWorkerConfig
 from persia.dense_version import DenseVersion
+from persia.errors import NotFound
 from persia.feature_lookup import FeatureLookup
 from persia.rpc.prober import WatchTimes
 from persia.security import ClientSecurity
+from persia.variant import variant_key
 
 __all__ = [
     "FEATURE_NUMBERS",
@@ -25,9 +28,14 @@ __all__ = [
     "Lookups",
     "OnBuffers",
     "RouterOptions",
+    "RowsKey",
+    "naming",
     "split",
     "tensor_shapes",
 ]
+
+# Whom rows are for: the keys of a dense model, of its version, and of a variant.
+RowsKey = tuple[int, int, int]
 
 SHAPE_NUMBERS = 3
 FEATURE_NUMBERS = 4
@@ -49,10 +57,10 @@ class RouterOptions:
     dense: DenseVersion | None = None  # for which lookups are: rows are of epochs that name it; None: of any
     bypass_rest: float = 0.5  # that lookups go to the middleware after an embedding server could not be asked
 
-    @property
-    def dense_key(self) -> tuple[int, int]:
-        """Of `dense`, for the native core; zeros where there is none."""
-        return (0, 0) if self.dense is None else self.dense.key
+    def rows_key(self, variant: str = "") -> RowsKey:
+        """Of `dense` and a variant, for the native core; zeros where there is none. Raises InvalidInput."""
+        model, version = (0, 0) if self.dense is None else self.dense.key
+        return model, version, variant_key(variant)
 
     @classmethod
     def of(cls, config: EmbeddingWorkerConfig, security: ClientSecurity | None = None) -> RouterOptions:
@@ -85,6 +93,7 @@ class Lookup:
     checkpoint_id: int = 0  # of the checkpoint that all rows come from; 0: none, or not said
     embedding_config_id: int = 0  # the fingerprint of the config by which ids became signs; 0: not said
     epoch: int = 0  # that all rows are of; 0: a server follows no epochs, or it was not said
+    variant: str = ""  # whose rows went before those of all others; empty: none
 
     @cached_property
     def features(self) -> list[FeatureLookup]:
@@ -117,6 +126,15 @@ def split(numbers: npt.NDArray[np.float16], shapes: npt.NDArray[np.uint32]) -> l
     return tensors
 
 
+@contextmanager
+def naming(variant: str) -> Iterator[None]:
+    """Adds the name of a variant to what servers say of it: they know it by a number alone."""
+    try:
+        yield
+    except NotFound as error:
+        raise NotFound(f"variant {variant!r}: {error}") from None
+
+
 # Gets the memory and the shapes of a lookup's tensors, before their numbers are there.
 OnBuffers = Callable[[npt.NDArray[np.float16], npt.NDArray[np.uint32]], None]
 
@@ -125,7 +143,12 @@ class Lookups(Protocol):
     """Who can turn ids into tensors: a router, or a client of one."""
 
     def lookup(
-        self, batch: _core.Batch, timeout: float | None = None, on_buffers: OnBuffers | None = None, min_epoch: int = 0
+        self,
+        batch: _core.Batch,
+        timeout: float | None = None,
+        on_buffers: OnBuffers | None = None,
+        min_epoch: int = 0,
+        variant: str = "",
     ) -> Lookup:
         """Looks up the tensors of a batch.
 
@@ -134,10 +157,12 @@ class Lookups(Protocol):
             timeout: Seconds. None: the timeout of the options.
             on_buffers: May be called, also more than once, while the servers work, so that what it does costs no time.
             min_epoch: The rows are to be of that epoch or of a later one. A lookup waits for it as for a missing shard.
+            variant: The name of the one whose rows go before those of all others; empty: of none.
 
         Raises:
             InvalidInput, TooLarge: The batch does not fit the config, or a limit.
             Unavailable: A server does not answer; names it.
+            NotFound: The newest epoch has no such variant; names those that it has.
             DeadlineExceeded: Not in time.
         """
 

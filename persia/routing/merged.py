@@ -53,4 +53,5 @@ def part_of(lookup: Lookup, batches: Sequence[_core.Batch], request: int) -> Loo
         checkpoint_id=lookup.checkpoint_id,
         embedding_config_id=lookup.embedding_config_id,
         epoch=lookup.epoch,
+        variant=lookup.variant,
     )

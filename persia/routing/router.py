@@ -10,11 +10,12 @@ from persia import _core
 from persia.config import EmbeddingConfig
 from persia.misses import MissReporter
 from persia.routing.checkpoint_choice import CheckpointChoice
-from persia.routing.lookup import Lookup, OnBuffers, RouterOptions
+from persia.routing.lookup import Lookup, OnBuffers, RouterOptions, RowsKey, naming
 from persia.routing.per_process import PerProcess
 from persia.routing.shards import shard_services
 from persia.routing.slots import make_slots
 from persia.rpc.service import Service
+from persia.variant import variant_key
 
 __all__ = ["Router"]
 
@@ -72,15 +73,22 @@ class Router:
         self._tell_native()
 
     def lookup(
-        self, batch: _core.Batch, timeout: float | None = None, on_buffers: OnBuffers | None = None, min_epoch: int = 0
+        self,
+        batch: _core.Batch,
+        timeout: float | None = None,
+        on_buffers: OnBuffers | None = None,
+        min_epoch: int = 0,
+        variant: str = "",
     ) -> Lookup:
         """Does what Lookups.lookup says."""
         began = time.monotonic()
-        lookup = self.native.begin(batch, self.options.timeout if timeout is None else timeout, min_epoch)
+        seconds = self.options.timeout if timeout is None else timeout
+        lookup = self.native.begin(batch, seconds, min_epoch, variant_key(variant))
         numbers, shapes = lookup.numbers, lookup.shapes
         if on_buffers is not None:
             on_buffers(numbers, shapes)
-        result = lookup.finish()
+        with naming(variant):
+            result = lookup.finish()
         if result.absent or result.wrong_dim:
             self._report(began)
         return Lookup(
@@ -96,6 +104,7 @@ class Router:
             checkpoint_id=result.checkpoint_id,
             embedding_config_id=self._config_id,
             epoch=result.epoch,
+            variant=variant,
         )
 
     def _report(self, now: float) -> None:
@@ -104,14 +113,14 @@ class Router:
             self._next_report = now + _REPORT_SECONDS
             self.reporter.look()
 
-    def watched_dense(self) -> list[tuple[int, int]]:
-        """The keys of the versions of dense models for which somebody looks up here."""
-        return [] if self._native is None else self._native.watched_dense
+    def watched(self) -> list[RowsKey]:
+        """The keys of those for whom somebody looks up here."""
+        return [] if self._native is None else self._native.watched
 
-    def note_dense(self, dense: tuple[int, int], first: int, last: int) -> None:
-        """A server has said which epochs one of them may read."""
+    def note_readable(self, rows_for: RowsKey, first: int, last: int) -> None:
+        """A server has said which epochs may be read for one of them."""
         if self._native is not None:
-            self._native.note_dense(dense, first, last)
+            self._native.note_readable(rows_for, first, last)
 
     def why_not_ready(self) -> str:
         """What is missing before a lookup can be answered; empty: nothing. One shard will do where others may be zeros."""
@@ -154,7 +163,7 @@ class Router:
             wait_for_service=options.wait_for_shard,
             spin_for=options.stay_awake,
             zeros_for_missing_shards=options.zeros_for_missing_shards,
-            dense=options.dense_key,
+            rows_for=options.rows_key(),
         )
         self.checkpoint_choice.attach(shards)
         return _Opened(shards, self._native)

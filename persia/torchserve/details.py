@@ -54,6 +54,7 @@ class Details(msgspec.Struct, frozen=True, kw_only=True):
     table_versions: tuple[int, ...] = ()  # of each shard, 0 for one that was not asked
     checkpoint: str | None = None  # 16 hex digits; None: the embedding servers did not say
     epoch: int | None = None  # that all rows are of; None: the embedding servers follow none
+    variant: str | None = None  # whose rows went before those that all share; None: none
     embedding_config: str | None = None  # by which ids became signs: the first 16 digits of its fingerprint; None: not said
     new_ids: int = 0  # of all features together
     wrong_dim: int = 0
@@ -108,6 +109,8 @@ def detail_headers(details: Details) -> dict[str, str]:
         headers["x-persia-checkpoint"] = details.checkpoint
     if details.epoch is not None:
         headers["x-persia-epoch"] = str(details.epoch)
+    if details.variant is not None:
+        headers["x-persia-variant"] = details.variant
     if details.embedding_config is not None:
         headers["x-persia-embedding-config"] = details.embedding_config
     if details.missing_shards:

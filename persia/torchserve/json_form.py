@@ -15,12 +15,12 @@ from persia.batch import IDTypeFeature, NonIDTypeFeature, PersiaBatch
 from persia.errors import FeatureError, InvalidInput
 from persia.signature import IdKind, Signature
 from persia.signature_dense import nearest
-from persia.torchserve.scores import BATCH, DEADLINE, DETAILS, FORMAT
+from persia.torchserve.scores import BATCH, DEADLINE, DETAILS, FORMAT, VARIANT
 from persia.weights import WEIGHTS, weight_matrix
 
 __all__ = ["request_of_json"]
 
-_KEYS = ("features", "dense", "weights", "format", "details", "deadline_unix_ms")
+_KEYS = ("features", "dense", "weights", "format", "details", "variant", "deadline_unix_ms")
 _TYPES: Mapping[IdKind, type] = {"text": str, "integer": int}
 _WORDS: Mapping[IdKind, tuple[str, str]] = {
     "text": ("text", ': send it in quotes, such as "101"'),
@@ -61,6 +61,10 @@ def request_of_json(form: Any, signature: Signature | None = None) -> dict[str, 
         request[FORMAT] = _format(form["format"])
     if _is(form, "details"):
         request[DETAILS] = b"1"
+    if (variant := form.get("variant")) is not None:
+        if not isinstance(variant, str):
+            raise InvalidInput(f"$.variant: expected the name of a variant, got {_kind(variant)}")
+        request[VARIANT] = variant.encode()
     if (deadline := form.get("deadline_unix_ms")) is not None:
         if type(deadline) is not int:
             raise InvalidInput(f"$.deadline_unix_ms: expected milliseconds since 1970, got {_kind(deadline)}")

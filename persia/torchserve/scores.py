@@ -5,6 +5,7 @@
     format             asked for: `json` (the default); `npy`, the bytes of a .npy file, so dtype and shape come along, and of a
                        .npz file where the model has several outputs; `npz` for one output, too; `raw`, float32 and no more
     details            `1`: what the answer was made of comes along (persia.torchserve.details)
+    variant            of the rows: the name of one, or `none` (docs/variants.md); else the archive's settings choose
     request_id         what the caller calls this request, where answers are put aside for labels (docs/drift.md)
     deadline_unix_ms   when the caller stops waiting, in milliseconds since 1970 by its own clock, as decimal digits
 
@@ -40,6 +41,7 @@ __all__ = [
     "RAW",
     "REQUEST_ID",
     "SCORES",
+    "VARIANT",
     "Scores",
     "decode_scores",
     "encode_named_scores",
@@ -54,6 +56,7 @@ FORMAT = "format"
 DETAILS = "details"
 DEADLINE = "deadline_unix_ms"
 REQUEST_ID = "request_id"
+VARIANT = "variant"
 JSON = b"json"
 NPY = b"npy"
 NPZ = b"npz"

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import logging
+import math
 import os
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from persia.config.servers import address_problem
 from persia.errors import ConfigError
+from persia.variant import NO_VARIANT, VARIANT_NAME
 
 __all__ = [
     "DEFAULTS",
@@ -80,6 +83,23 @@ def _absolute_path_problem(value: Any) -> str | None:
 def _share_problem(value: Any) -> str | None:
     is_number = isinstance(value, (int, float)) and not isinstance(value, bool)
     return None if is_number and 0 < value <= 1 else f"expected a number over 0, and up to 1, got {value!r}"
+
+
+def _variants_problem(value: Any) -> str | None:
+    if not isinstance(value, dict):
+        return f"expected weights of variants, such as {{{NO_VARIANT}: 90, b: 10}}, got {value!r}"
+    for name, weight in value.items():
+        if not isinstance(name, str) or not (name == NO_VARIANT or re.match(VARIANT_NAME, name)):
+            return f"expected names of variants, or `{NO_VARIANT}`, got {name!r}"
+        if type(weight) not in (int, float) or not 0 <= weight < math.inf:
+            return f"expected a weight of 0 or more for {name}, got {weight!r}"
+    return f"expected a weight over 0, got {value!r}" if value and not any(value.values()) else None
+
+
+def _key_problem(value: Any) -> str | None:
+    return (
+        None if isinstance(value, str) and value else f"expected the name of a header or of a key of the input, got {value!r}"
+    )
 
 
 def _level_problem(value: Any) -> str | None:
@@ -167,6 +187,17 @@ SETTINGS: Mapping[str, Setting] = {
         _size_problem,
         "Room in each worker for answers that were given before: [a cache](handler.md#answers-that-were-given-before). 0: none",
     ),
+    "variants": Setting(
+        {},
+        _variants_problem,
+        "Shares of the requests that name [no variant](variants.md), in any unit: `{none: 90, b: 10}`; `none`: the shared rows",
+    ),
+    "variants_sticky_by": Setting(
+        None,
+        _key_problem,
+        "A header, or a key of the request's input: requests with the same value of it get the same variant. Else each draws "
+        "anew",
+    ),
     "drift_state": Setting(
         None,
         _absolute_path_problem,
@@ -194,6 +225,13 @@ SETTINGS: Mapping[str, Setting] = {
     "drift_samples_per_window": Setting(20, _number_problem, "Of a worker; and as many more of which the model was least sure"),
     "drift_samples_days": Setting(30, _number_problem, "After which they are removed; also earlier, to keep to 16 MiB"),
     "drift_history_mib": Setting(64, _number_problem, "For the windows of one version in `drift_state`; then the oldest go"),
+    "kept_answers": Setting(
+        None,
+        _absolute_path_problem,
+        "A directory in which all workers keep a share of their answers, with receipts, to be [replayed](replay.md)",
+    ),
+    "kept_share": Setting(0.01, _share_problem, "Of all answers, by chance, that are kept in `kept_answers`"),
+    "kept_mib": Setting(64, _number_problem, "For the files in `kept_answers`; then the oldest go"),
     "log_level": Setting(
         "WARNING", _level_problem, "Of Python's root logger; TorchServe's own lines for each request cost a fifth of its time"
     ),

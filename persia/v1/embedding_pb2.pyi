@@ -6,7 +6,7 @@ from typing import ClassVar as _ClassVar, Iterable as _Iterable, Mapping as _Map
 DESCRIPTOR: _descriptor.FileDescriptor
 
 class LookupRequest(_message.Message):
-    __slots__ = ("parts", "signs", "sum_counts", "sum_samples", "shard_index", "shard_count", "epoch", "dense_model", "dense_version", "padding")
+    __slots__ = ("parts", "signs", "sum_counts", "sum_samples", "shard_index", "shard_count", "epoch", "dense_model", "dense_version", "variant", "padding")
     PARTS_FIELD_NUMBER: _ClassVar[int]
     SIGNS_FIELD_NUMBER: _ClassVar[int]
     SUM_COUNTS_FIELD_NUMBER: _ClassVar[int]
@@ -16,6 +16,7 @@ class LookupRequest(_message.Message):
     EPOCH_FIELD_NUMBER: _ClassVar[int]
     DENSE_MODEL_FIELD_NUMBER: _ClassVar[int]
     DENSE_VERSION_FIELD_NUMBER: _ClassVar[int]
+    VARIANT_FIELD_NUMBER: _ClassVar[int]
     PADDING_FIELD_NUMBER: _ClassVar[int]
     parts: bytes
     signs: bytes
@@ -26,11 +27,12 @@ class LookupRequest(_message.Message):
     epoch: int
     dense_model: int
     dense_version: int
+    variant: int
     padding: bytes
-    def __init__(self, parts: _Optional[bytes] = ..., signs: _Optional[bytes] = ..., sum_counts: _Optional[bytes] = ..., sum_samples: _Optional[bytes] = ..., shard_index: _Optional[int] = ..., shard_count: _Optional[int] = ..., epoch: _Optional[int] = ..., dense_model: _Optional[int] = ..., dense_version: _Optional[int] = ..., padding: _Optional[bytes] = ...) -> None: ...
+    def __init__(self, parts: _Optional[bytes] = ..., signs: _Optional[bytes] = ..., sum_counts: _Optional[bytes] = ..., sum_samples: _Optional[bytes] = ..., shard_index: _Optional[int] = ..., shard_count: _Optional[int] = ..., epoch: _Optional[int] = ..., dense_model: _Optional[int] = ..., dense_version: _Optional[int] = ..., variant: _Optional[int] = ..., padding: _Optional[bytes] = ...) -> None: ...
 
 class LookupResponse(_message.Message):
-    __slots__ = ("numbers", "version", "absent", "wrong_dim", "server_start", "misses", "checkpoint_id", "epoch", "epoch_low", "epoch_high", "dense_first", "dense_last", "padding")
+    __slots__ = ("numbers", "version", "absent", "wrong_dim", "server_start", "misses", "checkpoint_id", "epoch", "epoch_low", "epoch_high", "run_first", "run_last", "padding", "variant")
     NUMBERS_FIELD_NUMBER: _ClassVar[int]
     VERSION_FIELD_NUMBER: _ClassVar[int]
     ABSENT_FIELD_NUMBER: _ClassVar[int]
@@ -41,9 +43,10 @@ class LookupResponse(_message.Message):
     EPOCH_FIELD_NUMBER: _ClassVar[int]
     EPOCH_LOW_FIELD_NUMBER: _ClassVar[int]
     EPOCH_HIGH_FIELD_NUMBER: _ClassVar[int]
-    DENSE_FIRST_FIELD_NUMBER: _ClassVar[int]
-    DENSE_LAST_FIELD_NUMBER: _ClassVar[int]
+    RUN_FIRST_FIELD_NUMBER: _ClassVar[int]
+    RUN_LAST_FIELD_NUMBER: _ClassVar[int]
     PADDING_FIELD_NUMBER: _ClassVar[int]
+    VARIANT_FIELD_NUMBER: _ClassVar[int]
     numbers: bytes
     version: int
     absent: int
@@ -54,28 +57,31 @@ class LookupResponse(_message.Message):
     epoch: int
     epoch_low: int
     epoch_high: int
-    dense_first: int
-    dense_last: int
+    run_first: int
+    run_last: int
     padding: bytes
-    def __init__(self, numbers: _Optional[bytes] = ..., version: _Optional[int] = ..., absent: _Optional[int] = ..., wrong_dim: _Optional[int] = ..., server_start: _Optional[int] = ..., misses: _Optional[bytes] = ..., checkpoint_id: _Optional[int] = ..., epoch: _Optional[int] = ..., epoch_low: _Optional[int] = ..., epoch_high: _Optional[int] = ..., dense_first: _Optional[int] = ..., dense_last: _Optional[int] = ..., padding: _Optional[bytes] = ...) -> None: ...
+    variant: int
+    def __init__(self, numbers: _Optional[bytes] = ..., version: _Optional[int] = ..., absent: _Optional[int] = ..., wrong_dim: _Optional[int] = ..., server_start: _Optional[int] = ..., misses: _Optional[bytes] = ..., checkpoint_id: _Optional[int] = ..., epoch: _Optional[int] = ..., epoch_low: _Optional[int] = ..., epoch_high: _Optional[int] = ..., run_first: _Optional[int] = ..., run_last: _Optional[int] = ..., padding: _Optional[bytes] = ..., variant: _Optional[int] = ...) -> None: ...
 
 class StatusRequest(_message.Message):
-    __slots__ = ("dense", "figures")
-    DENSE_FIELD_NUMBER: _ClassVar[int]
+    __slots__ = ("rows_for", "figures")
+    ROWS_FOR_FIELD_NUMBER: _ClassVar[int]
     FIGURES_FIELD_NUMBER: _ClassVar[int]
-    dense: _containers.RepeatedCompositeFieldContainer[DenseVersion]
+    rows_for: _containers.RepeatedCompositeFieldContainer[RowsFor]
     figures: bool
-    def __init__(self, dense: _Optional[_Iterable[_Union[DenseVersion, _Mapping]]] = ..., figures: bool = ...) -> None: ...
+    def __init__(self, rows_for: _Optional[_Iterable[_Union[RowsFor, _Mapping]]] = ..., figures: bool = ...) -> None: ...
 
-class DenseVersion(_message.Message):
-    __slots__ = ("model", "version")
+class RowsFor(_message.Message):
+    __slots__ = ("model", "version", "variant")
     MODEL_FIELD_NUMBER: _ClassVar[int]
     VERSION_FIELD_NUMBER: _ClassVar[int]
+    VARIANT_FIELD_NUMBER: _ClassVar[int]
     model: int
     version: int
-    def __init__(self, model: _Optional[int] = ..., version: _Optional[int] = ...) -> None: ...
+    variant: int
+    def __init__(self, model: _Optional[int] = ..., version: _Optional[int] = ..., variant: _Optional[int] = ...) -> None: ...
 
-class DenseEpochs(_message.Message):
+class EpochRun(_message.Message):
     __slots__ = ("first", "last")
     FIRST_FIELD_NUMBER: _ClassVar[int]
     LAST_FIELD_NUMBER: _ClassVar[int]
@@ -84,7 +90,7 @@ class DenseEpochs(_message.Message):
     def __init__(self, first: _Optional[int] = ..., last: _Optional[int] = ...) -> None: ...
 
 class StatusResponse(_message.Message):
-    __slots__ = ("shard_index", "shard_count", "ready", "state", "version", "rows", "rows_by_dim", "bytes", "evicted", "checkpoint", "last_packet", "packets_applied", "set_aside", "problems", "server_start", "checkpoint_id", "checkpoint_seconds", "checkpoint_by_epochs", "features", "non_finite_rows", "deleted_rows", "expired_rows", "epoch", "epoch_low", "newest_epoch", "epoch_stalled", "epoch_stalled_seconds", "epochs_held", "packets_waiting", "retained_bytes", "epochs_given_up", "dense", "lookups", "update_delays")
+    __slots__ = ("shard_index", "shard_count", "ready", "state", "version", "rows", "rows_by_dim", "bytes", "evicted", "checkpoint", "last_packet", "packets_applied", "set_aside", "problems", "server_start", "checkpoint_id", "checkpoint_seconds", "checkpoint_by_epochs", "features", "non_finite_rows", "deleted_rows", "expired_rows", "epoch", "epoch_low", "newest_epoch", "epoch_stalled", "epoch_stalled_seconds", "epochs_held", "packets_waiting", "retained_bytes", "epochs_given_up", "readable", "variants", "lookups", "update_delays")
     class RowsByDimEntry(_message.Message):
         __slots__ = ("key", "value")
         KEY_FIELD_NUMBER: _ClassVar[int]
@@ -123,7 +129,8 @@ class StatusResponse(_message.Message):
     PACKETS_WAITING_FIELD_NUMBER: _ClassVar[int]
     RETAINED_BYTES_FIELD_NUMBER: _ClassVar[int]
     EPOCHS_GIVEN_UP_FIELD_NUMBER: _ClassVar[int]
-    DENSE_FIELD_NUMBER: _ClassVar[int]
+    READABLE_FIELD_NUMBER: _ClassVar[int]
+    VARIANTS_FIELD_NUMBER: _ClassVar[int]
     LOOKUPS_FIELD_NUMBER: _ClassVar[int]
     UPDATE_DELAYS_FIELD_NUMBER: _ClassVar[int]
     shard_index: int
@@ -157,10 +164,21 @@ class StatusResponse(_message.Message):
     packets_waiting: int
     retained_bytes: int
     epochs_given_up: int
-    dense: _containers.RepeatedCompositeFieldContainer[DenseEpochs]
+    readable: _containers.RepeatedCompositeFieldContainer[EpochRun]
+    variants: _containers.RepeatedCompositeFieldContainer[VariantStatus]
     lookups: LookupFigures
     update_delays: Durations
-    def __init__(self, shard_index: _Optional[int] = ..., shard_count: _Optional[int] = ..., ready: bool = ..., state: _Optional[str] = ..., version: _Optional[int] = ..., rows: _Optional[int] = ..., rows_by_dim: _Optional[_Mapping[int, int]] = ..., bytes: _Optional[int] = ..., evicted: _Optional[int] = ..., checkpoint: _Optional[str] = ..., last_packet: _Optional[str] = ..., packets_applied: _Optional[int] = ..., set_aside: _Optional[_Iterable[_Union[SetAsidePacket, _Mapping]]] = ..., problems: _Optional[_Iterable[str]] = ..., server_start: _Optional[int] = ..., checkpoint_id: _Optional[int] = ..., checkpoint_seconds: _Optional[int] = ..., checkpoint_by_epochs: bool = ..., features: _Optional[_Iterable[_Union[FeatureTotals, _Mapping]]] = ..., non_finite_rows: _Optional[int] = ..., deleted_rows: _Optional[int] = ..., expired_rows: _Optional[int] = ..., epoch: _Optional[int] = ..., epoch_low: _Optional[int] = ..., newest_epoch: _Optional[int] = ..., epoch_stalled: _Optional[str] = ..., epoch_stalled_seconds: _Optional[float] = ..., epochs_held: bool = ..., packets_waiting: _Optional[int] = ..., retained_bytes: _Optional[int] = ..., epochs_given_up: _Optional[int] = ..., dense: _Optional[_Iterable[_Union[DenseEpochs, _Mapping]]] = ..., lookups: _Optional[_Union[LookupFigures, _Mapping]] = ..., update_delays: _Optional[_Union[Durations, _Mapping]] = ...) -> None: ...
+    def __init__(self, shard_index: _Optional[int] = ..., shard_count: _Optional[int] = ..., ready: bool = ..., state: _Optional[str] = ..., version: _Optional[int] = ..., rows: _Optional[int] = ..., rows_by_dim: _Optional[_Mapping[int, int]] = ..., bytes: _Optional[int] = ..., evicted: _Optional[int] = ..., checkpoint: _Optional[str] = ..., last_packet: _Optional[str] = ..., packets_applied: _Optional[int] = ..., set_aside: _Optional[_Iterable[_Union[SetAsidePacket, _Mapping]]] = ..., problems: _Optional[_Iterable[str]] = ..., server_start: _Optional[int] = ..., checkpoint_id: _Optional[int] = ..., checkpoint_seconds: _Optional[int] = ..., checkpoint_by_epochs: bool = ..., features: _Optional[_Iterable[_Union[FeatureTotals, _Mapping]]] = ..., non_finite_rows: _Optional[int] = ..., deleted_rows: _Optional[int] = ..., expired_rows: _Optional[int] = ..., epoch: _Optional[int] = ..., epoch_low: _Optional[int] = ..., newest_epoch: _Optional[int] = ..., epoch_stalled: _Optional[str] = ..., epoch_stalled_seconds: _Optional[float] = ..., epochs_held: bool = ..., packets_waiting: _Optional[int] = ..., retained_bytes: _Optional[int] = ..., epochs_given_up: _Optional[int] = ..., readable: _Optional[_Iterable[_Union[EpochRun, _Mapping]]] = ..., variants: _Optional[_Iterable[_Union[VariantStatus, _Mapping]]] = ..., lookups: _Optional[_Union[LookupFigures, _Mapping]] = ..., update_delays: _Optional[_Union[Durations, _Mapping]] = ...) -> None: ...
+
+class VariantStatus(_message.Message):
+    __slots__ = ("name", "rows", "bytes")
+    NAME_FIELD_NUMBER: _ClassVar[int]
+    ROWS_FIELD_NUMBER: _ClassVar[int]
+    BYTES_FIELD_NUMBER: _ClassVar[int]
+    name: str
+    rows: int
+    bytes: int
+    def __init__(self, name: _Optional[str] = ..., rows: _Optional[int] = ..., bytes: _Optional[int] = ...) -> None: ...
 
 class LookupFigures(_message.Message):
     __slots__ = ("took", "failed")

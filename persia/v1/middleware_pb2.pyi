@@ -7,13 +7,14 @@ from typing import ClassVar as _ClassVar, Iterable as _Iterable, Mapping as _Map
 DESCRIPTOR: _descriptor.FileDescriptor
 
 class ForwardRequest(_message.Message):
-    __slots__ = ("batch", "ids", "timeout_ms", "min_epoch", "dense_model", "dense_version", "padding")
+    __slots__ = ("batch", "ids", "timeout_ms", "min_epoch", "dense_model", "dense_version", "variant", "padding")
     BATCH_FIELD_NUMBER: _ClassVar[int]
     IDS_FIELD_NUMBER: _ClassVar[int]
     TIMEOUT_MS_FIELD_NUMBER: _ClassVar[int]
     MIN_EPOCH_FIELD_NUMBER: _ClassVar[int]
     DENSE_MODEL_FIELD_NUMBER: _ClassVar[int]
     DENSE_VERSION_FIELD_NUMBER: _ClassVar[int]
+    VARIANT_FIELD_NUMBER: _ClassVar[int]
     PADDING_FIELD_NUMBER: _ClassVar[int]
     batch: bytes
     ids: bytes
@@ -21,11 +22,12 @@ class ForwardRequest(_message.Message):
     min_epoch: int
     dense_model: int
     dense_version: int
+    variant: int
     padding: bytes
-    def __init__(self, batch: _Optional[bytes] = ..., ids: _Optional[bytes] = ..., timeout_ms: _Optional[int] = ..., min_epoch: _Optional[int] = ..., dense_model: _Optional[int] = ..., dense_version: _Optional[int] = ..., padding: _Optional[bytes] = ...) -> None: ...
+    def __init__(self, batch: _Optional[bytes] = ..., ids: _Optional[bytes] = ..., timeout_ms: _Optional[int] = ..., min_epoch: _Optional[int] = ..., dense_model: _Optional[int] = ..., dense_version: _Optional[int] = ..., variant: _Optional[int] = ..., padding: _Optional[bytes] = ...) -> None: ...
 
 class ForwardResponse(_message.Message):
-    __slots__ = ("tensors", "shapes", "versions", "absent", "wrong_dim", "missing_shards", "features", "embedding_config_id", "checkpoint_id", "epoch", "padding")
+    __slots__ = ("tensors", "shapes", "versions", "absent", "wrong_dim", "missing_shards", "features", "embedding_config_id", "checkpoint_id", "epoch", "variant", "padding")
     TENSORS_FIELD_NUMBER: _ClassVar[int]
     SHAPES_FIELD_NUMBER: _ClassVar[int]
     VERSIONS_FIELD_NUMBER: _ClassVar[int]
@@ -36,6 +38,7 @@ class ForwardResponse(_message.Message):
     EMBEDDING_CONFIG_ID_FIELD_NUMBER: _ClassVar[int]
     CHECKPOINT_ID_FIELD_NUMBER: _ClassVar[int]
     EPOCH_FIELD_NUMBER: _ClassVar[int]
+    VARIANT_FIELD_NUMBER: _ClassVar[int]
     PADDING_FIELD_NUMBER: _ClassVar[int]
     tensors: bytes
     shapes: bytes
@@ -47,16 +50,17 @@ class ForwardResponse(_message.Message):
     embedding_config_id: int
     checkpoint_id: int
     epoch: int
+    variant: int
     padding: bytes
-    def __init__(self, tensors: _Optional[bytes] = ..., shapes: _Optional[bytes] = ..., versions: _Optional[_Iterable[int]] = ..., absent: _Optional[int] = ..., wrong_dim: _Optional[int] = ..., missing_shards: _Optional[_Iterable[int]] = ..., features: _Optional[bytes] = ..., embedding_config_id: _Optional[int] = ..., checkpoint_id: _Optional[int] = ..., epoch: _Optional[int] = ..., padding: _Optional[bytes] = ...) -> None: ...
+    def __init__(self, tensors: _Optional[bytes] = ..., shapes: _Optional[bytes] = ..., versions: _Optional[_Iterable[int]] = ..., absent: _Optional[int] = ..., wrong_dim: _Optional[int] = ..., missing_shards: _Optional[_Iterable[int]] = ..., features: _Optional[bytes] = ..., embedding_config_id: _Optional[int] = ..., checkpoint_id: _Optional[int] = ..., epoch: _Optional[int] = ..., variant: _Optional[int] = ..., padding: _Optional[bytes] = ...) -> None: ...
 
 class MiddlewareStatusRequest(_message.Message):
-    __slots__ = ("dense", "figures")
-    DENSE_FIELD_NUMBER: _ClassVar[int]
+    __slots__ = ("rows_for", "figures")
+    ROWS_FOR_FIELD_NUMBER: _ClassVar[int]
     FIGURES_FIELD_NUMBER: _ClassVar[int]
-    dense: _embedding_pb2.DenseVersion
+    rows_for: _embedding_pb2.RowsFor
     figures: bool
-    def __init__(self, dense: _Optional[_Union[_embedding_pb2.DenseVersion, _Mapping]] = ..., figures: bool = ...) -> None: ...
+    def __init__(self, rows_for: _Optional[_Union[_embedding_pb2.RowsFor, _Mapping]] = ..., figures: bool = ...) -> None: ...
 
 class MiddlewareStatusResponse(_message.Message):
     __slots__ = ("ready", "state", "shards", "embedding_config", "embedding_config_id", "features", "forwards")

@@ -49,6 +49,7 @@ class IncrementalDumper:
         allow_non_finite: bool = False,
         rows_per_file: int = 1 << 18,
         clock: Clock | None = None,
+        variant: str = "",
     ) -> None:
         """Makes the directory if need be, and goes on where the last writer of this shard stopped.
 
@@ -61,10 +62,12 @@ class IncrementalDumper:
             allow_non_finite: rows with NaN or infinite numbers are written rather than being an error.
             rows_per_file: a packet with more rows has several files.
             clock: the system's, if None.
+            variant: to which the packets belong; empty: to the rows that all share. Rows of a variant have no time to live, and
+                are served when EpochCommitter.commit(variant=...) has committed them.
 
         Raises:
             ConfigError: the embedding config is wrong.
-            InvalidInput: a number is out of range.
+            InvalidInput: a number is out of range, or no variant can have that name.
             Unavailable: another dumper, of any process, is writing for this shard.
             OSError: the directory or the store cannot be written.
         """
@@ -79,7 +82,9 @@ class IncrementalDumper:
         place = place_of(os.fspath(incremental_dir))
         self._writer: PacketWriter | PacketUpload
         if place.path is not None:
-            self._writer = PacketWriter(place.path, shard_index, rows_per_file)
+            self._writer = PacketWriter(place.path, shard_index, rows_per_file, variant)
+        elif variant:
+            raise InvalidInput(f"expected a directory for packets of a variant, got the store {incremental_dir}")
         else:
             self._writer = PacketUpload(place.open(), shard_index, rows_per_file)
         self._changed = threading.Condition()  # holds what follows
@@ -131,6 +136,8 @@ class IncrementalDumper:
         self._commit(Change(signs, None))
 
     def _ends(self, ttl: Any, n: int) -> U64 | None:
+        if ttl is not None and self._writer.variant:
+            raise InvalidInput(f"expected rows without a time to live for variant {self._writer.variant}, got some with one")
         return None if ttl is None else check_lifetimes(ttl, n, self._clock.time())
 
     def _commit(self, change: Change) -> None:

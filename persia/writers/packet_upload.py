@@ -27,6 +27,8 @@ class PacketUpload:
     What a writer that failed or was killed has left under a name has no marker, and nobody takes it for a packet.
     """
 
+    variant = ""  # those of variants go to directories alone
+
     def __init__(self, store: Store, shard: int, rows_per_file: int) -> None:
         """store: the directory of packets. Raises OSError."""
         self._store, self._shard, self._rows_per_file = store, shard, rows_per_file

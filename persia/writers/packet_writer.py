@@ -10,10 +10,11 @@ import shutil
 from pathlib import Path
 
 from persia.errors import CorruptFile, Unavailable
-from persia.formats.layout import DRAFTS, MANIFEST, PACKET_MARKER, shard_directory
+from persia.formats.layout import DRAFTS, MANIFEST, PACKET_MARKER, shard_directory, variant_directory
 from persia.formats.manifest import Manifest, read_manifest
 from persia.formats.packet import is_packet_name, packet_name
 from persia.system.durable import sync_directory, write_file
+from persia.variant import variant_key
 
 from .packet_files import manifest_of, write_packet_files
 from .row_buffer import Change
@@ -29,8 +30,10 @@ class PacketWriter:
     at again. And there it is on the file system of its place, wherever `s{i}` may be mounted.
     """
 
-    def __init__(self, incremental_dir: Path, shard: int, rows_per_file: int) -> None:
-        self._shard, self._rows_per_file = shard, rows_per_file
+    def __init__(self, incremental_dir: Path, shard: int, rows_per_file: int, variant: str = "") -> None:
+        """variant: to which the packets belong; empty: to the rows that all share."""
+        self._shard, self._rows_per_file, self.variant = shard, rows_per_file, variant
+        incremental_dir = _root_of_packets(incremental_dir, variant)
         self._directory = shard_directory(incremental_dir, shard)
         self._work = self._directory / DRAFTS
         self._work.mkdir(parents=True, exist_ok=True)
@@ -98,3 +101,15 @@ def _manifest_in(directory: Path) -> Manifest | None:
     except CorruptFile as error:
         _log.warning("passed by while looking for the last packet: %s", error)
         return None
+
+
+def _root_of_packets(incremental_dir: Path, variant: str) -> Path:
+    """Where they go. The directory of a variant is there, and lasts, when this returns. Raises InvalidInput, OSError."""
+    if not variant:
+        return incremental_dir
+    variant_key(variant)
+    directory = variant_directory(incremental_dir, variant)
+    directory.mkdir(parents=True, exist_ok=True)
+    sync_directory(directory.parent)
+    sync_directory(incremental_dir)
+    return directory

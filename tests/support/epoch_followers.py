@@ -19,6 +19,7 @@ from persia.embedding_server.updates.journal import Journal
 from persia.formats.bounds import Bounds
 from persia.formats.epoch_log import EpochLog
 from persia.formats.sign_files import read_sign_file
+from persia.variant import variant_key
 from tests.support.persia_packets import DIM, START
 
 
@@ -93,8 +94,8 @@ class EpochFollower:
     def stalled(self) -> str:
         return self.updater.epochs().stalled
 
-    def values(self, *signs: int, epoch: int = 0) -> list[float]:
+    def values(self, *signs: int, epoch: int = 0, variant: str = "") -> list[float]:
         """The first number of the row of each sign; 0.0 where there is none."""
         snapshot = self.table.pin_epoch(epoch)
         assert snapshot is not None, f"epoch {epoch} is not there"
-        return [float(row[0]) for row in snapshot.rows(np.array(signs, np.uint64), DIM)[0]]
+        return [float(row[0]) for row in snapshot.rows(np.array(signs, np.uint64), DIM, variant_key(variant))[0]]

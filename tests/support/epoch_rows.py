@@ -6,6 +6,8 @@ that it names, is found by its numbers.
 
 from __future__ import annotations
 
+import itertools
+from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime, timezone
@@ -19,9 +21,9 @@ from persia.batch import IDTypeFeatureWithSingleID, PersiaBatch
 from persia.config import EmbeddingConfig, SlotConfig
 from persia.errors import CorruptFile
 from persia.formats.epoch import EpochRecord
-from persia.formats.epoch_history import EpochHistory
+from persia.formats.epoch_history import EpochHistory, Packets
 from persia.formats.epoch_log import EpochLog
-from persia.formats.layout import PACKET_MARKER
+from persia.formats.layout import PACKET_MARKER, variant_directory
 from persia.formats.sign_files import write_sign_file
 from persia.signs import signs_of
 from persia.writers import write_checkpoint
@@ -63,12 +65,20 @@ class _File:
 class EpochTrainer:
     """Leaves packets, and knows what is in them."""
 
-    def __init__(self, root: Path) -> None:
+    def __init__(self, root: Path, numbers: Iterator[int] | None = None) -> None:
+        """numbers: of files, for trainers whose files are to have other numbers than those of another one."""
         self.root = root
         self.files: dict[str, dict[str, _File]] = {}  # of each packet, by its name in records
         self.checkpoints: dict[str, float] = {}  # the number of all rows of each, by its directory
+        self.variants: dict[str, EpochTrainer] = {}  # by their names
         self._newest = 0
-        self._count = 0  # of files
+        self._numbers = itertools.count(1) if numbers is None else numbers
+
+    def of_variant(self, name: str) -> EpochTrainer:
+        """Who leaves packets for a variant."""
+        if name not in self.variants:
+            self.variants[name] = EpochTrainer(variant_directory(self.root, name), self._numbers)
+        return self.variants[name]
 
     def leave(self, places: Places = ALL, *, seconds_late: int = 0, complete: bool = True) -> Path:
         """A packet with rows at these places, which moves in as our dumper's does; returns its directory.
@@ -96,11 +106,11 @@ class EpochTrainer:
 
     def dump(self, directory: Path, shards: int) -> Path:
         """A checkpoint that is newer than all packets, with one number in all rows; returns its directory."""
-        self._count += 1
+        value = 1.0 + next(self._numbers)
         when = datetime.fromtimestamp(_START + self._newest + _SECONDS_BETWEEN // 2, timezone.utc)
-        rows = np.full((IDS, DIM), 1.0 + self._count, np.float32)
+        rows = np.full((IDS, DIM), value, np.float32)
         write_checkpoint(directory, [(SIGNS, rows)], shards=shards, files_per_shard=2, datetime=when)
-        self.checkpoints[str(directory.resolve())] = 1.0 + self._count
+        self.checkpoints[str(directory.resolve())] = value
         return directory
 
     def value_of(self, directory: Path) -> float:
@@ -108,17 +118,24 @@ class EpochTrainer:
         return self.files[name_of(directory)]["0_0.inc"].value
 
     def _write(self, path: Path, directory: Path, places: Places) -> None:
-        self._count += 1
-        assert self._count <= MOST_FILES
+        number = next(self._numbers)
+        assert number <= MOST_FILES
         seconds = _START + int(directory.name.removeprefix("inc_2026"))
         deletes = path.suffix == ".del"
         if deletes:
             write_sign_file(path, SIGNS[places], seconds)
         else:
-            rows = np.full((len(places), DIM), 1.0 + self._count, np.float32)
+            rows = np.full((len(places), DIM), 1.0 + number, np.float32)
             _core.write_inc(path, [(SIGNS[places], rows)], unix_seconds=seconds)
-        file = _File(0.0 if deletes else 1.0 + self._count, places)
+        file = _File(0.0 if deletes else 1.0 + number, places)
         self.files.setdefault(name_of(directory), {})[path.name] = file
+
+
+def _put(packets: Packets, trainer: EpochTrainer, values: npt.NDArray[np.float16]) -> None:
+    for packet in sorted(packets.values(), key=lambda packet: packet.key):
+        files = trainer.files[packet.packet]
+        for name in sorted((file.name for file in packet.files), key=lambda name: (name.endswith(".del"), name)):
+            values[files[name].places] = files[name].value
 
 
 def name_of(directory: Path) -> str:
@@ -138,13 +155,14 @@ class EpochOracle:
     def __init__(self, trainer: EpochTrainer) -> None:
         self._trainer = trainer
         self._log = EpochLog(trainer.root)
-        self._answers: dict[int, bytes] = {}
+        self._answers: dict[tuple[int, str], bytes] = {}
 
-    def answer(self, epoch: int) -> bytes:
-        """To BATCH."""
-        if epoch not in self._answers:
-            self._answers[epoch] = answer_of(self._values(epoch))
-        return self._answers[epoch]
+    def answer(self, epoch: int, variant: str = "") -> bytes:
+        """To BATCH. An epoch without the variant has an empty answer."""
+        if (epoch, variant) not in self._answers:
+            values = self._values(epoch, variant)
+            self._answers[epoch, variant] = b"" if values is None else answer_of(values)
+        return self._answers[epoch, variant]
 
     def brought_back(self) -> list[str]:
         """Packets that servers have committed again although a return had left them behind."""
@@ -165,17 +183,19 @@ class EpochOracle:
         read_sound(self._log)
         return self._log.history
 
-    def _values(self, epoch: int) -> npt.NDArray[np.float16]:
+    def _values(self, epoch: int, variant: str) -> npt.NDArray[np.float16] | None:
         self._read(epoch)
         base = self._log.history.base_at(epoch)
-        value = CHECKPOINT_VALUE if base is None else self._trainer.checkpoints[base.checkpoint]
-        values = np.full(IDS, value, np.float16)
-        for packet in sorted(self._log.history.packets_at(epoch).values(), key=lambda packet: packet.key):
-            if base is not None and base.has.has(packet.shard, packet.unix_seconds):
-                continue
-            files = self._trainer.files[packet.packet]
-            for name in sorted((file.name for file in packet.files), key=lambda name: (name.endswith(".del"), name)):
-                values[files[name].places] = files[name].value
+        values = np.full(IDS, CHECKPOINT_VALUE if base is None else self._trainer.checkpoints[base.checkpoint], np.float16)
+        packets = self._log.history.packets_at(epoch)
+        if base is not None:
+            packets = {name: one for name, one in packets.items() if not base.has.has(one.shard, one.unix_seconds)}
+        _put(packets, self._trainer, values)
+        if variant:
+            own = self._log.history.variants.packets_at(epoch).get(variant)
+            if own is None:
+                return None
+            _put(own.packets, self._trainer.of_variant(variant), values)
         return values
 
     def _read(self, epoch: int) -> None:

@@ -28,6 +28,7 @@ class Answer:
     numbers: bytes
     known: int  # the newest epoch that the same router had answered from when it was asked
     at_least: int  # what was asked for
+    variant: str = ""
 
 
 @dataclass(frozen=True)
@@ -43,7 +44,9 @@ class Recorder:
     def __init__(self, routers: Sequence[Lookups], threads_each: int = 1, timeout: float = 60.0) -> None:
         self.failures: list[Failure] = []
         self._answers: list[Answer] = []
+        self._variants = [""]
         self._newest = [0 for _ in routers]  # epochs that they have answered from
+        self._newest_of: dict[tuple[int, str], int] = {}  # the same of a router and a variant
         self._asked = [0.0 for _ in routers]  # when the last lookup began that they have answered
         self._lock = threading.Lock()
         self._done = threading.Event()
@@ -60,21 +63,28 @@ class Recorder:
         batch, asked_for = _core.decode_batch(BATCH), 0
         while not self._done.is_set():
             asked_for += 1
-            known, at_least = self._newest[number], 0
+            variant = self._variants[asked_for % len(self._variants)]
+            known, at_least = self._newest_of.get((number, variant), 0), 0
             if asked_for % AT_LEAST_EACH == 0:
                 at_least = max(self._newest)
             asked = time.monotonic()
             try:
-                lookup = router.lookup(batch, self._timeout, None, at_least)
+                lookup = router.lookup(batch, self._timeout, None, at_least, variant)
             except PersiaError as error:
                 self.failures.append(Failure(asked, time.monotonic(), error))
                 self._done.wait(0.02)  # it may be some time until others can be asked
                 continue
-            answer = Answer(number, asked, time.monotonic(), lookup.epoch, numbers_of(lookup), known, at_least)
+            answer = Answer(number, asked, time.monotonic(), lookup.epoch, numbers_of(lookup), known, at_least, variant)
             with self._lock:
                 self._answers.append(answer)
-                self._newest[number] = max(self._newest[number], answer.epoch)
+                self._newest_of[number, variant] = max(known, answer.epoch, self._newest_of.get((number, variant), 0))
+                if not variant:
+                    self._newest[number] = max(self._newest[number], answer.epoch)
                 self._asked[number] = max(self._asked[number], asked)
+
+    def ask_for(self, *variants: str) -> None:
+        """From now on, lookups ask for these in turn; an empty name is that of none. REQUIRES: one of them is empty."""
+        self._variants = list(variants)
 
     def take(self) -> list[Answer]:
         """The answers that have come since the last call."""
@@ -127,13 +137,13 @@ class Judge:
     def __init__(self, oracle: EpochOracle) -> None:
         self.verdict = Verdict()
         self._oracle = oracle
-        self._right: set[tuple[int, bytes]] = set()  # of what epoch, and what numbers
+        self._right: set[tuple[int, str, bytes]] = set()  # of what epoch and variant, and what numbers
 
     def take(self, answers: Iterable[Answer]) -> None:
         for answer in answers:
             self.verdict.answers += 1
             self.verdict.epochs.add(answer.epoch)
-            if (answer.epoch, answer.numbers) not in self._right:
+            if (answer.epoch, answer.variant, answer.numbers) not in self._right:
                 self._look_at(answer)
             if answer.epoch < answer.known:
                 self._say("fallen", answer)
@@ -144,9 +154,13 @@ class Judge:
         """Whether its rows are those of the epoch that it names."""
         if answer.epoch == 0:
             self._say("of no epoch", answer)
-        elif answer.numbers == self._oracle.answer(answer.epoch):
-            self._right.add((answer.epoch, answer.numbers))
-        elif any(answer.numbers == self._oracle.answer(epoch) for epoch in range(len(self._oracle.records()) + 1)):
+        elif answer.numbers == self._oracle.answer(answer.epoch, answer.variant):
+            self._right.add((answer.epoch, answer.variant, answer.numbers))
+        elif answer.variant and answer.numbers == self._oracle.answer(answer.epoch):
+            self._say("of no variant", answer)
+        elif any(
+            answer.numbers == self._oracle.answer(epoch, answer.variant) for epoch in range(len(self._oracle.records()) + 1)
+        ):
             self._say("of another epoch", answer)
         else:
             self._say("mixed", answer)
@@ -155,5 +169,6 @@ class Judge:
         self.verdict.wrong[what] += 1
         if len(self.verdict.examples) < 10:
             self.verdict.examples.append(
-                f"{what}: router {answer.router}, epoch {answer.epoch}, after {answer.known}, asked for {answer.at_least}"
+                f"{what}: router {answer.router}, variant {answer.variant!r}, epoch {answer.epoch}, after {answer.known}, "
+                f"asked for {answer.at_least}"
             )

@@ -99,7 +99,7 @@ class Round:
         for epoch in self._rng.sample(sorted(epochs), max(1, round(REPLAYED * len(epochs)))):
             server = EpochFollower(deployment.packets, name="replay.jsonl", checkpoint=deployment.checkpoint)
             history = history_of.history
-            server.updater._builder.build(1, history.packets_at(epoch), history.base_at(epoch))
+            server.updater._builder.build(1, history.packets_at(epoch), named=history.base_at(epoch))
             rows = server.table.pin().rows(SIGNS[ALL], DIM)[0]
             if rows.astype(np.float16).tobytes() != oracle.answer(epoch):
                 self.unexcused.append(f"epoch {epoch} is another one when it is read again from the files")

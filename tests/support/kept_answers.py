@@ -136,10 +136,10 @@ class HandlerOf:
         self._directory.cleanup()
 
 
-def store_of(directory: Path, *versions: str) -> Path:
-    """A model store with an archive of golden/mix's model for each version."""
+def store_of(directory: Path, *versions: str, **persia: Any) -> Path:
+    """A model store with an archive of golden/mix's model for each version. persia: settings of the handler."""
     for version in versions:
-        make_archive(directory, MODEL, version, PERSIA_HANDLER)
+        make_archive(directory, MODEL, version, PERSIA_HANDLER, persia=persia)
     return directory
 
 

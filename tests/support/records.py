@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from persia.formats.epoch import NO_PARENT, CommittedCheckpoint, CommittedFile, CommittedPacket, EpochRecord
+from collections.abc import Mapping
+
+from persia.formats.epoch import NO_PARENT, CommittedCheckpoint, CommittedFile, CommittedPacket, EpochRecord, VariantChange
 
 
 def committed(second: int, *names: str, shard: int = 0) -> CommittedPacket:
@@ -24,6 +26,7 @@ def record(
     base: CommittedCheckpoint | None = None,
     dense: dict[str, str] | None = None,
     hold: bool | None = None,
+    variants: Mapping[str, VariantChange | None] | None = None,
     parent_crc32: str = NO_PARENT,
 ) -> EpochRecord:
     """Whose parent is of no account unless somebody reads it from a disk."""
@@ -39,4 +42,5 @@ def record(
         base=base,
         dense=dense,
         hold=hold,
+        variants=None if variants is None else dict(variants),
     )

@@ -24,7 +24,7 @@ from click.testing import CliRunner
 from persia.client.predict import Client
 from persia.formats.epoch import Draft
 from persia.formats.epoch_log import EpochLog
-from persia.receipts.kept import write_kept
+from persia.receipts.kept import kept_files, write_kept
 from persia.receipts.receipt import KeptAnswer
 from persia.replay.command import replay
 from tests.support.dense_homes import HOMES
@@ -54,7 +54,13 @@ class Place:
 
     @property
     def kept(self) -> Path:
+        """Of the callers."""
         return self.directory / "kept"
+
+    @property
+    def ring(self) -> Path:
+        """Of the handler."""
+        return self.directory / "ring"
 
 
 @contextmanager
@@ -112,7 +118,7 @@ def keep_answers(directory: Path, answers: int, home: str = "model-server", each
     """So many answers, of clients that ask without pause, in files of kept answers. each: seconds from packet to packet."""
     place = Place(directory)
     place.kept.mkdir(parents=True)
-    store_of(place.store, "1.0")
+    store_of(place.store, "1.0", kept_answers=str(place.ring), kept_share=1.0, kept_mib=4096)
     with ExitStack() as stack:
         trainer = Trainer(place.packets)
         home_there = stack.enter_context(served(place, home, stack))
@@ -128,7 +134,13 @@ def keep_answers(directory: Path, answers: int, home: str = "model-server", each
             thread.start()
         for thread in threads:
             thread.join()
+        wait_until(lambda: answers_in(place.ring) >= CLIENTS * each_client, "the handler has kept all answers")
     return place
+
+
+def answers_in(directory: Path) -> int:
+    """How many files of kept answers have, while somebody writes them."""
+    return sum(1 for file in kept_files(directory) for _ in file)
 
 
 def _asked(client: Client, batches: Sequence[bytes], trainer: Trainer) -> Iterator[KeptAnswer]:
@@ -141,12 +153,22 @@ def _asked(client: Client, batches: Sequence[bytes], trainer: Trainer) -> Iterat
 
 
 def replay_all(place: Place) -> dict[str, Any]:
-    """What `persia-launcher replay --json` says of the kept answers."""
+    """What `persia-launcher replay --json` says of the kept answers, those of the callers and those of the handler."""
     config = place.directory / "global_config.yml"
     infer = {"infer_config": {"embedding_checkpoint": str(CHECKPOINT)}}
     server = {"enable_incremental_update": True, "incremental_dir": str(place.packets), "enable_epochs": True}
     config.write_text(yaml.safe_dump({"common_config": infer, "embedding_parameter_server_config": server}))
-    given = [place.kept, "--json", "--global-config", config, "--embedding-config", CONFIG, "--model-store", place.store]
+    given = [
+        place.kept,
+        place.ring,
+        "--json",
+        "--global-config",
+        config,
+        "--embedding-config",
+        CONFIG,
+        "--model-store",
+        place.store,
+    ]
     result = CliRunner().invoke(replay, [*map(str, given)])
     assert result.stdout, result.stderr
     told: dict[str, Any] = json.loads(result.stdout)
@@ -161,7 +183,7 @@ def main() -> None:
     options = parser.parse_args()
     directory = Path(tempfile.mkdtemp(prefix="persia-replay-"))
     began = time.monotonic()
-    place = keep_answers(directory, options.receipts, options.home)
+    place = keep_answers(directory, -(-options.receipts // 2), options.home)
     kept = time.monotonic()
     told = replay_all(place)
     ended = time.monotonic()
@@ -170,8 +192,8 @@ def main() -> None:
     if told["same"] != told["answers"]:
         sys.exit(f"{json.dumps(told, indent=2)}\nkept: {directory}")
     print(
-        f"{told['answers']} receipts over {epochs} epochs, kept in {kept - began:.0f} s and replayed in {ended - kept:.0f} s: "
-        "all are the same to the byte"
+        f"{told['answers']} receipts, one half of callers and one of the handler's ring, over {epochs} epochs, kept in "
+        f"{kept - began:.0f} s and replayed in {ended - kept:.0f} s: all are the same to the byte"
     )
     shutil.rmtree(directory)
 

@@ -54,19 +54,26 @@ class Oracle:
     def present(self) -> np.ndarray:
         return self.dims > 0
 
-    def check(self, snapshot: _core.Snapshot, storage: str, places: np.ndarray | None = None) -> None:
+    def under(self, own: dict[int, tuple[int, int]]) -> Oracle:
+        """As a variant has it that says `own`: by place a dim and a stamp, with a dim of 0 for a deletion."""
+        whole = self.copy()
+        for place, (dim, stamp) in own.items():
+            whole.dims[place], whole.stamps[place] = dim, stamp
+        return whole
+
+    def check(self, snapshot: _core.Snapshot, storage: str, places: np.ndarray | None = None, variant: int = 0) -> None:
         """The snapshot has exactly these rows, asked for at `places` (all of them if there are none given)."""
         where = np.arange(N) if places is None else places
         dims, stamps, signs = self.dims[where], self.stamps[where], UNIVERSE[where]
         for dim in DIMS:
-            rows, absent, wrong_dim = snapshot.rows(signs, dim)
+            rows, absent, wrong_dim = snapshot.rows(signs, dim, variant)
             assert rows.shape == (len(where), dim)
             assert absent == np.count_nonzero(dims == 0)
             assert wrong_dim == np.count_nonzero((dims != 0) & (dims != dim))
             right = dims == dim
             assert not rows[~right].any()
             assert_close(rows[right], row_values(signs[right], stamps[right], dim), storage)
-        if places is None:
+        if places is None and not variant:
             self.check_signs(snapshot)
 
     def check_signs(self, snapshot: _core.Snapshot) -> None:

@@ -24,6 +24,7 @@ def unpacked_context(archive: Path, directory: Path, settings: Mapping[str, Any]
     settings: instead of some of those under `persia` in the archive. REQUIRES: open_archive() reads the archive.
     """
     from ts.context import Context  # TorchServe's, which is installed where it serves
+    from ts.metrics.metrics_store import MetricsStore
 
     with zipfile.ZipFile(archive) as opened:
         opened.extractall(directory)
@@ -40,6 +41,7 @@ def unpacked_context(archive: Path, directory: Path, settings: Mapping[str, Any]
         batch_size=1,
         gpu=None,
         mms_version=None,
+        metrics=MetricsStore({}, model["modelName"]),
         model_yaml_config=config,
     )
     set_requests(context, 1)

@@ -8,7 +8,7 @@ import pytest
 
 from persia.receipts.kept import read_kept
 from tests.support.dense_homes import HOMES
-from tests.support.replay_loop import keep_answers, replay_all
+from tests.support.replay_loop import answers_in, keep_answers, replay_all
 
 ANSWERS = 120
 
@@ -19,6 +19,7 @@ pytestmark = pytest.mark.filterwarnings("ignore:.torch.jit:DeprecationWarning")
 def test_all_are_the_same_to_the_byte(tmp_path: Path, home: str) -> None:
     place = keep_answers(tmp_path, ANSWERS, home)
     told = replay_all(place)
-    assert (told["answers"], told["same"], told["problems"]) == (ANSWERS, ANSWERS, []), told
+    assert (told["answers"], told["same"], told["problems"]) == (2 * ANSWERS, 2 * ANSWERS, []), told
+    assert answers_in(place.ring) == ANSWERS
     answers = [kept for path in place.kept.iterdir() for kept in read_kept(path)]
     assert len({kept.receipt.epoch for kept in answers}) > 1

@@ -43,6 +43,9 @@ RUN_BY = {
 NOT_RUN = {
     ("docs/epochs.md", "EpochCommitter"): "names arrays and a directory; test_epochs.py commits packets",
     ("docs/epochs.md", "dense="): "goes on from the block before; test_dense_switch.py commits versions",
+    ("docs/variants.md", "VariantCommitter"): "names arrays and a directory; test_variants.py commits packets",
+    ("docs/variants.md", "dense="): "goes on from the block before; test_variants.py commits versions",
+    ("docs/variants.md", "get_embedding_from_bytes"): "needs a deployment; test_variants.py looks up so",
     ("docs/epochs.md", "min_epoch"): "needs a deployment; test_one_epoch_per_answer.py looks up so",
     ("docs/handler.md", "details.model_version"): "names attributes; test_http_json.py and test_feature_misses.py read them",
     ("docs/handler.md", "class Calibrated"): "a subclass as in test_custom_handler.py, which serves one",

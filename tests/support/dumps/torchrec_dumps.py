@@ -120,7 +120,7 @@ def small_collection() -> EmbeddingBagCollection:
 
 def write_quantised(directory: Path) -> dict[str, Any]:
     """Of each kind a file, and what the quantised module looks up for each id alone."""
-    looked_up = {}
+    looked_up: dict[str, Any] = {}
     for kind, dtype in (("int8", torch.qint8), ("int4", torch.quint4x2), ("float16", torch.float16)):
         model = torch.nn.Sequential(small_collection())
         packed: Any = quantize_embeddings(model, dtype, inplace=False, output_dtype=torch.float32)[0]

@@ -82,7 +82,7 @@ def test_an_interrupt_or_a_bug_ends_it_with_the_calls_under_way(
 def infer(monkeypatch: pytest.MonkeyPatch, scores: Any, *arguments: str) -> Result:
     """With a model that has these scores for whatever it is asked."""
     answer = scores if isinstance(scores, Prediction) else Prediction(np.asarray(scores), None)
-    monkeypatch.setattr(Client, "predict", lambda *_, details: answer)
+    monkeypatch.setattr(Client, "predict", lambda *_, details, **others: answer)
     return CliRunner().invoke(infer_command, ["--model-name", "any", "--batch-size", "1", *arguments])
 
 
@@ -174,7 +174,7 @@ def test_several_outputs_are_refused_for_npy_at_the_first_answer(
 ) -> None:
     answers = []
 
-    def predict(*_: Any, details: bool) -> Prediction:
+    def predict(*_: Any, details: bool, **others: Any) -> Prediction:
         answers.append(details)
         return told({"ctr": np.zeros(1), "cvr": np.zeros(1)})
 
@@ -187,7 +187,7 @@ def test_several_outputs_are_refused_for_npy_at_the_first_answer(
 
 @pytest.mark.parametrize("problem", ["the model takes no such feature", "the embedding config has no slot of this name"])
 def test_a_column_that_is_no_feature_can_be_kept_out(monkeypatch: pytest.MonkeyPatch, table: Path, problem: str) -> None:
-    def refuse(*_: Any, details: bool) -> Prediction:
+    def refuse(*_: Any, details: bool, **others: Any) -> Prediction:
         raise InvalidInput(f"feature 'zip': {problem}")
 
     monkeypatch.setattr(Client, "predict", refuse)

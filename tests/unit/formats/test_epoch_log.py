@@ -5,11 +5,12 @@ from __future__ import annotations
 import threading
 from pathlib import Path
 
+import msgspec
 import pytest
 from msgspec.structs import replace
 
 from persia.errors import CorruptFile, PersiaError, Superseded
-from persia.formats.epoch import Draft, EpochRecord, checksum, parse_record
+from persia.formats.epoch import Draft, EpochRecord, VariantChange, checksum, parse_record
 from persia.formats.epoch_log import EpochLog
 from persia.formats.layout import record_path
 from tests.support.places import ROOT
@@ -100,6 +101,20 @@ def test_who_does_not_know_of_a_later_epoch_is_told(tmp_path: Path) -> None:
     assert trainer.commit_after(3, Draft(add=(committed(9),)), "trainer").epoch == 4
 
 
+def test_epochs_of_variants_alone_are_in_nobodys_way(tmp_path: Path) -> None:
+    trainer = log_with(tmp_path, 2)
+    other = reread(tmp_path)
+    for variants in ({"b": VariantChange(add=(committed(5),))}, {"b": None}):
+        assert other.commit(Draft(variants=variants), "trainer")
+    assert trainer.commit_after(2, Draft(add=(committed(9),)), "trainer").epoch == 5
+    assert other.read() == 5
+    for draft in (Draft(hold=False), Draft(dense={}), Draft(void=(committed(9).packet,)), Draft(revert_to=0)):
+        parent = trainer.newest
+        other.commit_after(parent, msgspec.structs.replace(draft, variants={"b": VariantChange()}), "operator")
+        with pytest.raises(Superseded):
+            trainer.commit_after(parent, Draft(), "trainer")
+
+
 def test_a_record_that_is_torn_at_any_byte_ends_what_is_read(tmp_path: Path) -> None:
     log = log_with(tmp_path, 2)
     path = record_path(log.directory, 2)
@@ -176,14 +191,16 @@ def test_a_record_that_nobody_could_read_is_not_written(tmp_path: Path, draft: D
 
 
 def test_the_bytes_of_the_document(tmp_path: Path) -> None:
-    """docs/formats/epoch.md has three records, letter by letter."""
+    """docs/formats/epoch.md has four records, letter by letter."""
     page = (ROOT / "docs" / "formats" / "epoch.md").read_text().partition("## Example\n")[2].partition("\n## ")[0]
-    first, second, third = [line.strip().encode() + b"\n" for line in page.splitlines() if line.startswith("    {")]
+    first, second, third, fourth = [line.strip().encode() + b"\n" for line in page.splitlines() if line.startswith("    {")]
     one = parse_record(tmp_path, first, 1, "00000000")
     two = parse_record(tmp_path, second, 2, checksum(first))
     three = parse_record(tmp_path, third, 3, checksum(second))
-    assert [record.to_bytes() for record in (one, two, three)] == [first, second, third]
-    base = three.base
+    four = parse_record(tmp_path, fourth, 4, checksum(third))
+    assert [record.to_bytes() for record in (one, two, three, four)] == [first, second, third, fourth]
+    assert three.variants is not None and three.variants.keys() == {"b", "c"} and three.is_of_variants_alone
+    base = four.base
     assert base is not None and base.identity == 0x5F0D2A9C81B7E346 and base.has.has(1, 1795161587)
-    assert not base.has.has(1, 1795161588) and base.has.has(7, 1795161587)
+    assert not base.has.has(1, 1795161588) and base.has.has(7, 1795161587) and not four.is_of_variants_alone
     assert [packet.packet for packet in one.add] == ["s0/inc_20261120070757"] and two.revert_to == 0

@@ -1,4 +1,4 @@
-"""Earlier epochs of a table under any order of changes, returns, folds and pins, against an oracle with a copy of each."""
+"""Earlier epochs of a table and its variants under any order of changes, returns, folds and pins, against copies of each."""
 
 from __future__ import annotations
 
@@ -23,6 +23,10 @@ PLACES = st.tuples(st.integers(0, N - 1), st.one_of(st.integers(0, 8), st.intege
 )
 CHANGES = st.lists(st.tuples(PLACES, st.one_of(st.none(), st.sampled_from(DIMS))), max_size=3)
 
+# What a variant says of some places: a dim and a stamp, with a dim of 0 for a deletion.
+Own = dict[int, tuple[int, int]]
+OWN = st.dictionaries(st.integers(0, N - 1), st.tuples(st.sampled_from([0, *DIMS]), st.just(0)), max_size=40)
+
 Changes = list[tuple[np.ndarray, int | None]]
 
 
@@ -33,6 +37,7 @@ class Epochs(RuleBasedStateMachine):
     def build(self, storage: str, first: Changes) -> None:
         self.storage, self.stamp, self.epoch = storage, 0, 0
         self.rows = {0: Oracle()}
+        self.own: dict[int, dict[int, Own]] = {0: {}}  # of each epoch, by the keys of variants
         self.held: list[tuple[_core.Snapshot, Oracle]] = []
         builder = _core.TableBuilder(storage)
         for places, dim in first:
@@ -61,9 +66,41 @@ class Epochs(RuleBasedStateMachine):
     @rule(changes=CHANGES)
     def begin(self, changes: Changes) -> None:
         now = self.rows[self.epoch].copy()
-        self.table.begin_epoch(self.layer(changes, now), self.epoch + 1, self.epoch)
+        self._begin(changes, now, self.epoch)
+
+    def _begin(self, changes: Changes, now: Oracle, onto: int, own: dict[int, Own] | None = None) -> None:
+        """own: of the variants that change."""
+        layers = [(key, self._own_layer(one), key not in self.own[self.epoch]) for key, one in (own or {}).items()]
+        stay = [(key, _core.Layer(self.storage), False) for key in self.own[self.epoch] if key not in (own or {})]
+        self.table.begin_epoch(self.layer(changes, now), self.epoch + 1, onto, layers + stay)
+        before = self.own[self.epoch]
         self.epoch += 1
         self.rows[self.epoch] = now
+        self.own[self.epoch] = before | {key: before.get(key, {}) | one for key, one in (own or {}).items()}
+
+    def _own_layer(self, own: Own) -> _core.Layer:
+        layer = _core.Layer(self.storage)
+        for place, (dim, stamp) in own.items():
+            sign = UNIVERSE[place : place + 1]
+            if dim:
+                layer.put(sign, row_values(sign, stamp, dim))
+            else:
+                layer.add_tombstones(sign)
+        return layer
+
+    @rule(changes=CHANGES, variant=st.sampled_from([7, 9]), own=OWN)
+    def change_a_variant(self, changes: Changes, variant: int, own: Own) -> None:
+        self.stamp += 1
+        stamped = {place: (dim, self.stamp) for place, (dim, _) in own.items()}
+        self._begin(changes, self.rows[self.epoch].copy(), self.epoch, {variant: stamped})
+
+    @rule(variant=st.sampled_from([7, 9]))
+    def end_a_variant(self, variant: int) -> None:
+        stay = [(key, _core.Layer(self.storage), False) for key in self.own[self.epoch] if key != variant]
+        self.table.begin_epoch(_core.Layer(self.storage), self.epoch + 1, self.epoch, stay)
+        self.epoch += 1
+        self.rows[self.epoch] = self.rows[self.epoch - 1]
+        self.own[self.epoch] = {key: own for key, own in self.own[self.epoch - 1].items() if key != variant}
 
     @rule(changes=st.lists(CHANGES, min_size=2, max_size=12))
     def begin_many(self, changes: list[Changes]) -> None:
@@ -81,10 +118,7 @@ class Epochs(RuleBasedStateMachine):
         if not self.there:
             return
         onto = max(self.there.start, self.epoch - back)
-        now = self.rows[onto].copy()
-        self.table.begin_epoch(self.layer(changes, now), self.epoch + 1, onto)
-        self.epoch += 1
-        self.rows[self.epoch] = now
+        self._begin(changes, self.rows[onto].copy(), onto)
 
     @rule(back=st.integers(0, 5))
     def hold(self, back: int) -> None:
@@ -108,7 +142,7 @@ class Epochs(RuleBasedStateMachine):
     @rule(gap=st.integers(2, 4))
     def skip_epochs(self, gap: int) -> None:
         self.table.begin_epoch(_core.Layer(self.storage), self.epoch + gap, self.epoch)
-        self.rows[self.epoch + gap] = self.rows[self.epoch]
+        self.rows[self.epoch + gap], self.own[self.epoch + gap] = self.rows[self.epoch], {}
         self.epoch += gap
         assert self.there == range(self.epoch, self.epoch + 1)
 
@@ -120,6 +154,10 @@ class Epochs(RuleBasedStateMachine):
             assert snapshot is not None and snapshot.epoch == epoch
             self.rows[epoch].check(snapshot, self.storage)
             self.rows[epoch].check_signs(snapshot)
+            for key in (7, 9):
+                assert snapshot.has_variant(key) == (key in self.own[epoch])
+            for key, own in self.own[epoch].items():
+                self.rows[epoch].under(own).check(snapshot, self.storage, variant=key)
         assert self.table.pin_epoch(self.there.start - 1) is None or self.there.start == 1
         assert self.table.pin_epoch(self.epoch + 1) is None
         for snapshot, rows in self.held:
