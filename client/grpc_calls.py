@@ -10,7 +10,9 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import grpc
 
+from persia.config import SecurityConfig
 from persia.errors import DeadlineExceeded, InvalidInput
+from persia.rpc.grpcio import GrpcioSecurity
 from persia.seconds import LONGEST_SECONDS
 from persia.torchserve.schema import new_message, open_channel, predictions_call
 from persia.torchserve.status import torchserve_error
@@ -59,17 +61,22 @@ class GrpcCalls:
         token_file: str | os.PathLike[str] | None = None,
         timeout: float = DEFAULT_TIMEOUT,
         health_address: str | None = None,
+        security: SecurityConfig | None = None,
     ) -> None:
         """model: its name; version: the default one unless given; timeout: seconds that each call may take.
 
         token_file: TorchServe's key file, which is read again when it changes; or the token itself. health_address: the
         launcher's; with it a call that waits for a worker, as none is there, raises Unavailable within about a second.
+        security: the config's section: with its `ca` TLS is spoken, and its `token` is shown where no other one is given.
+        Raises ConfigError for files of it that are of no use.
         """
+        shown = GrpcioSecurity(security or SecurityConfig())
         self._model = model
         self._version = version or ""
-        self._tokens = Tokens(token, token_file)
+        self._tokens = Tokens(token, token_file, shown.metadata)
         self._timeout = checked_timeout(timeout)
-        self._channel = open_channel(address, self._grpc)
+        self._channel = open_channel(address, self._grpc, shown)
+        self._encrypts = shown.encrypts
         self._call = predictions_call(self._channel)
         self._worker_check = WorkerCheck(health_address, model, version, self._grpc) if health_address else None
 
@@ -86,7 +93,7 @@ class BlockingCalls(GrpcCalls):
         try:
             return bytes(self._answer(message, seconds).prediction)
         except grpc.RpcError as error:
-            raise torchserve_error(error, message.ByteSize(), end) from None
+            raise torchserve_error(error, message.ByteSize(), end, self._encrypts) from None
 
     def _answer(self, message: Any, seconds: float) -> Any:
         """Makes the call, and looks meanwhile whether a worker is there. Raises RpcError, Unavailable."""

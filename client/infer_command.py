@@ -11,6 +11,7 @@ import click
 from persia.cli.failures import one_line_failures
 from persia.cli.option_groups import GroupedCommand
 from persia.cli.progress import progress_bar
+from persia.cli.security_options import SecurityOptions, security_options
 from persia.errors import InvalidInput, PersiaError
 
 from .id_counts import IdCounts
@@ -27,7 +28,8 @@ from .predict import Prediction
 @file_options
 @random_options
 @score_options
-def infer(calls: Calls, files: Files, random: RandomData, scores: Scores) -> None:
+@security_options
+def infer(calls: Calls, files: Files, random: RandomData, scores: Scores, security: SecurityOptions) -> None:
     """Ask a model for scores, of random data or of files.
 
     Scores go to stdout, all else to stderr. Exits with 1 if any call failed, and if the files have a feature with ten ids or
@@ -38,7 +40,7 @@ def infer(calls: Calls, files: Files, random: RandomData, scores: Scores) -> Non
         if scores.output is not None:
             check_output(scores.output, keys)
         requests, found = _requests(calls, files, random, keys)
-        outcome = _send(calls, requests, lambda answer: _checked(answer, scores.output, keys))
+        outcome = _send(calls, security, requests, lambda answer: _checked(answer, scores.output, keys))
         if outcome.first_error is not None:
             raise _with_advice(outcome.first_error, files.inputs)
         answers = [answer for answer in outcome.answers if answer is not None]
@@ -70,9 +72,11 @@ def _requests(
     return keyed_requests(list(batches), 0, None, calls.batch_size), {}
 
 
-def _send(calls: Calls, requests: Sequence[Request], checked: Callable[[Prediction], Prediction]) -> Outcome[Prediction]:
+def _send(
+    calls: Calls, security: SecurityOptions, requests: Sequence[Request], checked: Callable[[Prediction], Prediction]
+) -> Outcome[Prediction]:
     """What came of all calls, which is told on stderr, too."""
-    options = {"token_file": calls.token_file, "timeout": calls.timeout}
+    options = {"token_file": calls.token_file, "timeout": calls.timeout, "security": security.security()}
     with (
         asking(calls.model_name, calls.address, calls.version, calls.split, **options) as (ask, table),
         progress_bar(len(requests) * calls.repeat, "requests") as progress,

@@ -11,7 +11,10 @@ import click
 import msgspec
 
 from persia.cli.failures import CommandGroup, ending_unwinds
+from persia.cli.security_options import SecurityOptions, security_options
+from persia.config import SecurityConfig
 from persia.errors import InvalidInput, NotFound, PersiaError, Unavailable
+from persia.rpc.grpcio import GrpcioSecurity
 from persia.seconds import Seconds
 from persia.torchserve.java_properties import read_properties
 from persia.torchserve.management import Management
@@ -27,6 +30,7 @@ _FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
 _STORE = click.Path(exists=True, file_okay=False, path_type=Path)
 _SECONDS = Seconds()
 _PAUSE_SECONDS = 0.05
+_SECURITY = f"{__name__}.security"
 _WAIT = click.option("--wait", type=_SECONDS, default=150.0, show_default=True, help="Seconds for workers to start.")
 _STORE_OPTION = click.option("--model-store", type=_STORE, help="Copy ARCHIVE, a path, into this directory first.")
 
@@ -35,10 +39,14 @@ _STORE_OPTION = click.option("--model-store", type=_STORE, help="Copy ARCHIVE, a
 @click.option("--address", default="127.0.0.1:7071", help="Of TorchServe's management over gRPC.")
 @click.option("--token-file", envvar="PERSIA_TOKEN_FILE", show_envvar=True, help="TorchServe's key_file.json.")
 @click.option("--timeout", type=_SECONDS, default=10.0, help="Seconds for a call that starts no worker.")
+@security_options
 @click.pass_context
-def manage(context: click.Context, address: str, token_file: str | None, timeout: float) -> None:
-    """Manage the dense models of a TorchServe."""
-    context.obj = context.with_resource(Management(address, Tokens(file=token_file), timeout))
+def manage(context: click.Context, address: str, token_file: str | None, timeout: float, security: SecurityOptions) -> None:
+    """Manage the dense models of a TorchServe or a model server."""
+    section = context.meta[_SECURITY] = security.security()
+    shown = GrpcioSecurity(section)
+    tokens = Tokens(file=token_file, otherwise=shown.metadata)
+    context.obj = context.with_resource(Management(address, tokens, timeout, security=shown))
 
 
 @manage.command("list")
@@ -144,10 +152,11 @@ def swap_command(
     assert context.parent is not None
     token_file = context.parent.params["token_file"]
     batch = smoke.read_bytes() if smoke is not None else None
+    section: SecurityConfig = context.meta[_SECURITY]
 
     def check(model: Model) -> None:
         if batch is not None:
-            with Client(name, inference_address, version=model.version, token_file=token_file) as client:
+            with Client(name, inference_address, version=model.version, token_file=token_file, security=section) as client:
                 _predict_soon(client, batch, wait if epochs is not None else 0.0)
 
     management: Management = context.obj

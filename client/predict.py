@@ -187,7 +187,7 @@ class AsyncClient(GrpcCalls):
         try:
             return bytes((await self._answer(request, seconds)).prediction)
         except grpc.RpcError as error:
-            raise torchserve_error(error, request.ByteSize(), end) from None
+            raise torchserve_error(error, request.ByteSize(), end, self._encrypts) from None
 
     async def _answer(self, request: Any, seconds: float) -> Any:
         """Makes the call, and looks meanwhile whether a worker is there. Raises RpcError, Unavailable."""

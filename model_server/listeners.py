@@ -11,6 +11,7 @@ from persia._core.inference import AnswerObserver, ExchangeQueue, HttpServer, Mo
 from persia.errors import ConfigError
 from persia.serving.server import THREADS, Server
 from persia.system.address import host_and_port
+from persia.torchserve.schema import DESCRIPTORS
 
 from .management import THREADS as MANAGEMENT_THREADS
 from .open_inference.grpc_service import SERVICES
@@ -96,7 +97,13 @@ class Listeners:
 
     def _grpc_server(self, listener: str, services: Sequence[str], threads: int = THREADS) -> Server:
         protection = self._protection
-        server = Server(services, guard=protection.guard(listener), tls=protection.tls(listener), threads=threads)
+        server = Server(
+            services,
+            descriptors=DESCRIPTORS,
+            guard=protection.guard(listener),
+            tls=protection.tls(listener),
+            threads=threads,
+        )
         server.native.set_observer(self._answers)
         return server
 

@@ -18,7 +18,7 @@ from .refusals import BadRequest, CleaningTimedOut, NoWorker, OverMemoryLimit, R
 from .registration import Registration
 from .registry import Registry
 from .served_version import ServedVersion
-from .traffic import parse_traffic
+from .traffic import Traffic
 
 __all__ = ["ALL_VERSIONS", "THREADS", "Done", "Management"]
 
@@ -132,10 +132,15 @@ class Management:
         self._on_change()
         return Done(200, f'Default version successfully updated for model "{name}" to "{version}"')
 
-    def set_traffic(self, name: str, asked: Mapping[str, str]) -> dict[str, Any]:
-        """How requests that name no version are dealt out from now on; asked: empty: to the default one. Raises Refusal."""
-        versions = {one.facts.archive.version for one in self.registry.versions(name)}
-        self.registry.set_traffic(name, parse_traffic(name, asked, versions))
+    def change_traffic(self, name: str, asked: Mapping[str, str]) -> dict[str, Any]:
+        """How requests that name no version are dealt out from now on: what is not asked for stays. Raises Refusal."""
+        traffic = self.registry.change_traffic(name, asked)
+        self._on_change()
+        return traffic.described()
+
+    def end_traffic(self, name: str) -> dict[str, Any]:
+        """The default version gets all requests that name none. Raises Refusal."""
+        self.registry.set_traffic(name, Traffic())
         self._on_change()
         return self.traffic(name)
 

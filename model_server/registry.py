@@ -6,6 +6,7 @@ What TorchServe loses, this keeps: a version that goes, and a worker too many, f
 from __future__ import annotations
 
 import threading
+from collections.abc import Mapping
 from typing import NamedTuple
 
 from persia._core.inference import Models, ModelVersion, Reactor
@@ -17,7 +18,7 @@ from .hiring import Hiring
 from .refusals import BadRequest, CleaningTimedOut, DefaultVersion, Duplicate, ModelNotFound, Stopping, VersionNotFound
 from .registration import Registration, ServerDefaults, is_text
 from .served_version import ServedVersion
-from .traffic import Traffic
+from .traffic import Traffic, changed_traffic
 
 __all__ = ["KeptModel", "Registry"]
 
@@ -127,6 +128,15 @@ class Registry:
                 raise ModelNotFound(name)
             self._traffic[name] = traffic
             self._publish(name)
+
+    def change_traffic(self, name: str, asked: Mapping[str, str]) -> Traffic:
+        """As changed_traffic; returns what holds from now on. Raises ModelNotFound, VersionNotFound, BadRequest."""
+        with self._lock:
+            if name not in self._versions:
+                raise ModelNotFound(name)
+            traffic = self._traffic[name] = changed_traffic(name, self._traffic[name], asked, self._versions[name])
+            self._publish(name)
+            return traffic
 
     def default_versions(self) -> dict[str, ServedVersion]:
         """Of all models, by their names in order."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import logging
 import os
+import shutil
 import subprocess
 import sys
 import sysconfig
@@ -30,6 +31,8 @@ log = logging.getLogger(__name__)
 _INSTALL = ("-m", "pip", "install", "--disable-pip-version-check", "--no-input")
 _PACKAGES = ("*.whl", "*.tar.gz", "*.zip")
 _LINES_OF_PIP = 20
+_VENV_PACKAGES = "lib/python*/site-packages"
+_SERVER_PACKAGES = "of_the_server.pth"
 
 
 @dataclass(frozen=True)
@@ -42,6 +45,8 @@ class Installed:
 
 def install(model: str, directory: Path, requirements: Path, cache: Path, venv: bool) -> Installed:
     """Raises RequirementsFailed. venv: the packages get a Python environment of their own, that sees the server's as well."""
+    # pip runs in the archive's directory, where a relative path would be another one.
+    directory, requirements, cache = directory.absolute(), requirements.absolute(), cache.absolute()
     if not requirements.is_file():
         raise RequirementsFailed(model, f"the archive has no file {requirements.name}")
     try:
@@ -49,12 +54,17 @@ def install(model: str, directory: Path, requirements: Path, cache: Path, venv: 
     except InvalidInput as error:
         raise RequirementsFailed(model, str(error)) from error
     cache.mkdir(parents=True, exist_ok=True)
+    names = _named(requirements)
     with locked(place.with_suffix(".lock")):
+        if place.is_dir() and names and not _has_packages(place, venv):
+            shutil.rmtree(place)  # of a release that took an empty directory for an installation
         if not place.is_dir():
             log.info("installing the requirements of %s into %s", model, place)
             with tempfile.TemporaryDirectory(dir=cache, prefix="new-") as scratch:
                 new = Path(scratch, "installed")
                 (_make_venv if venv else _make_packages)(model, new, place, directory, requirements)
+                if names and not _has_packages(new, venv):
+                    raise RequirementsFailed(model, f"pip has installed nothing, where {requirements.name} asks for {names[0]}")
                 new.rename(place)
     return Installed(python=str(place / "bin" / "python")) if venv else Installed(packages=place)
 
@@ -72,6 +82,17 @@ def _key(requirements: Path, directory: Path, venv: bool) -> str:
     return content.hexdigest()
 
 
+def _named(requirements: Path) -> list[str]:
+    """The lines that ask for a package in any environment: no options, and none with a marker, which may not hold here."""
+    lines = (line.partition(" #")[0].strip() for line in requirements.read_text(errors="replace").splitlines())
+    return [line for line in lines if line and not line.startswith(("#", "-")) and ";" not in line]
+
+
+def _has_packages(place: Path, venv: bool) -> bool:
+    packages = place.glob(_VENV_PACKAGES) if venv else [place]
+    return any(entry.name != _SERVER_PACKAGES for directory in packages for entry in directory.iterdir())
+
+
 def _make_packages(model: str, new: Path, _place: Path, directory: Path, requirements: Path) -> None:
     _run_pip(model, directory, [sys.executable, *_INSTALL, "--target", str(new), "--requirement", str(requirements)])
     new.mkdir(exist_ok=True)  # requirements may be empty
@@ -80,11 +101,11 @@ def _make_packages(model: str, new: Path, _place: Path, directory: Path, require
 def _make_venv(model: str, new: Path, place: Path, directory: Path, requirements: Path) -> None:
     """A link to Python, the packages, and a file that lets it see those of the server."""
     _run_pip(model, directory, [sys.executable, "-m", "venv", "--without-pip", str(new)])
-    packages = next(new.glob("lib/python*/site-packages"))
+    packages = next(new.glob(_VENV_PACKAGES))
     _run_pip(model, directory, [sys.executable, *_INSTALL, "--target", str(packages), "--requirement", str(requirements)])
     own = [path for path in sys.path if path.endswith(("site-packages", "dist-packages"))]
     lines = [f"import site; site.addsitedir({path!r})" for path in own]
-    (packages / "of_the_server.pth").write_text("\n".join(lines) + "\n")
+    (packages / _SERVER_PACKAGES).write_text("\n".join(lines) + "\n")
     config = new / "pyvenv.cfg"
     config.write_text(config.read_text().replace(str(new), str(place)))
 

@@ -76,12 +76,13 @@ class RestModels:
                 return 200, self._management.traffic(name)
             case "PUT":
                 query = dict(reversed(exchange.query))
-                asked = _with_body(exchange.body, query) if exchange.body else query  # whatever type it says it has
+                # Whatever type the body says it has. JSON's null takes away, as an empty text does.
+                asked = _with_body(exchange.body, query, null="") if exchange.body else query
                 if not asked:
                     raise BadRequest("expected weights or a shadow, as parameters or JSON, got neither: DELETE takes them away")
-                return 200, self._management.set_traffic(name, asked)
+                return 200, self._management.change_traffic(name, asked)
             case "DELETE":
-                return 200, self._management.set_traffic(name, {})
+                return 200, self._management.end_traffic(name)
             case _:
                 raise NoSuchMethod(NO_SUCH_METHOD)
 
@@ -98,7 +99,8 @@ def _parameters(exchange: Exchange, query: Mapping[str, str]) -> Mapping[str, st
     return _with_body(exchange.body, query)
 
 
-def _with_body(body: bytes, query: Mapping[str, str]) -> Mapping[str, str]:
+def _with_body(body: bytes, query: Mapping[str, str], null: str | None = None) -> Mapping[str, str]:
+    """null: what JSON's null stands for; None: it is left out."""
     try:
         parameters = _loose_json(body.decode())
     except (ValueError, yaml.YAMLError) as error:
@@ -107,7 +109,8 @@ def _with_body(body: bytes, query: Mapping[str, str]) -> Mapping[str, str]:
         raise BadRequest("expected a body of JSON, got one that is nested too deep") from error
     if not isinstance(parameters, dict):
         raise BadRequest(f"expected a JSON object of parameters, got {type(parameters).__name__}")
-    return {**query, **{str(key): _as_text(str(key), value) for key, value in parameters.items() if value is not None}}
+    given = {str(key): null if value is None else _as_text(str(key), value) for key, value in parameters.items()}
+    return {**query, **{key: value for key, value in given.items() if value is not None}}
 
 
 def _loose_json(text: str) -> Any:

@@ -70,6 +70,7 @@ class StateDirectory:
 
     def __init__(self, path: Path) -> None:
         """Raises Unavailable if another server has it, OSError."""
+        path = path.absolute()  # workers and pip have other working directories
         path.mkdir(parents=True, exist_ok=True)
         self.path = path
         self.requirements = path / "requirements"

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 from .refusals import BadRequest, VersionNotFound
 
-__all__ = ["HEADER", "Share", "Traffic", "parse_traffic"]
+__all__ = ["HEADER", "Share", "Traffic", "changed_traffic"]
 
 _MOST_WEIGHT = 1_000_000
 _WEIGHT = re.compile("[0-9]{1,7}")
@@ -76,15 +76,19 @@ class Traffic:
         }
 
 
-def parse_traffic(name: str, asked: Mapping[str, str], versions: Collection[str]) -> Traffic:
-    """asked: `weights` such as `1.0:90,2.0:10`, `sticky_by`, `shadow`, `shadow_share`. Raises BadRequest, VersionNotFound."""
+def changed_traffic(name: str, before: Traffic, asked: Mapping[str, str], versions: Collection[str]) -> Traffic:
+    """What is asked for goes in the place of what was before, and the rest stays. Raises BadRequest, VersionNotFound.
+
+    asked: `weights` such as `1.0:90,2.0:10`, `sticky_by`, `shadow`, `shadow_share`; an empty text takes away what was there.
+    """
     if unknown := sorted(set(asked) - set(_KEYS)):
         raise BadRequest(f"expected {', '.join(_KEYS)}, got {unknown[0]}")
+    shadow = asked.get("shadow", before.shadow)
     traffic = Traffic(
-        weights=_weights(asked.get("weights", "")),
-        sticky_by=_header(asked.get("sticky_by", "")),
-        shadow=asked.get("shadow", ""),
-        shadow_share=_share(asked.get("shadow_share", "1")),
+        weights=_weights(asked["weights"]) if "weights" in asked else before.weights,
+        sticky_by=_header(asked["sticky_by"]) if "sticky_by" in asked else before.sticky_by,
+        shadow=shadow,
+        shadow_share=_share(asked.get("shadow_share") or "1") if "shadow_share" in asked or not shadow else before.shadow_share,
     )
     for version in (*traffic.weights, *([traffic.shadow] if traffic.shadow else [])):
         if version not in versions:

@@ -82,7 +82,7 @@ class WorkerLoop:
             code, message = 507, "System out of memory"
         except Exception as error:
             log.exception("the model %s could not be loaded", name)
-            code, message = (507, "System out of memory") if "CUDA" in str(error) else (500, _summary(error))
+            code, message = (507, "System out of memory") if "CUDA" in str(error) else (500, reason_of(error))
         channel.reply(code, message, predictions)
         return code == 200
 
@@ -182,7 +182,10 @@ def _refusal(error: PredictionException) -> Failure:
     return Failure(500, f"expected a status from 200 to 599 of the handler's PredictionException, got {answered}")
 
 
-def _summary(error: Exception) -> str:
+def reason_of(error: BaseException) -> str:
+    """Of a handler that could not be imported, torchserve looks among its own ones as well: what came first is the reason."""
+    if isinstance(error, ModuleNotFoundError) and str(error.name).startswith("ts.torch_handler.") and error.__context__:
+        return reason_of(error.__context__)
     return f"{type(error).__name__}: {error}"
 
 

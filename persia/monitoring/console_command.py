@@ -11,6 +11,7 @@ import click
 
 from persia.cli.failures import give_up
 from persia.cli.log_lines import log_to_stderr
+from persia.cli.security_options import client_options, security_of
 from persia.config import GlobalConfig, load_global_config
 from persia.config.listening import check_listen
 from persia.config.servers import address_problem
@@ -18,7 +19,6 @@ from persia.drift.overview import Asked, overview
 from persia.drift.verdict import State
 from persia.errors import ConfigError, NotFound, PersiaError
 from persia.monitoring.asking import Asker
-from persia.monitoring.client_options import client_options, security_of
 from persia.monitoring.console import Console, Source
 from persia.security import ClientSecurity, ServerSecurity
 from persia.system.address import join_address

@@ -9,9 +9,9 @@ import click
 from grpc_health.v1 import health_pb2
 
 from persia.cli.failures import give_up
+from persia.cli.security_options import client_options, security_of
 from persia.config.servers import address_problem
 from persia.errors import DeadlineExceeded, NotFound, PersiaError, Unavailable
-from persia.monitoring.client_options import client_options, security_of
 from persia.rpc.call import call
 from persia.rpc.wire import HEALTH_CHECK
 from persia.seconds import Seconds

@@ -16,6 +16,7 @@ from persia.security.ends import made_of_files, tokens_to_show
 
 __all__ = ["GrpcioSecurity", "channel_credentials"]
 
+_UNIX = "unix:"  # sockets that speak plain text in any case
 _Options = Sequence[tuple[str, Any]]
 
 
@@ -30,14 +31,19 @@ class GrpcioSecurity:
         self._tokens = tokens_to_show(security.token) if security.token is not None else None
 
     def channel(self, address: str, options: _Options = ()) -> grpc.Channel:
-        if self._credentials is None:
+        if self._credentials is None or address.startswith(_UNIX):
             return grpc.insecure_channel(address, options)
         return grpc.secure_channel(address, self._credentials, [*options, *self._options])
 
     def aio_channel(self, address: str, options: _Options = ()) -> grpc.aio.Channel:
-        if self._credentials is None:
+        if self._credentials is None or address.startswith(_UNIX):
             return grpc.aio.insecure_channel(address, options)
         return grpc.aio.secure_channel(address, self._credentials, [*options, *self._options])
+
+    @property
+    def encrypts(self) -> bool:
+        """Whether TLS is spoken, except with unix sockets."""
+        return self._credentials is not None
 
     def metadata(self) -> tuple[tuple[str, str], ...]:
         """The token, which is read again when its file changes; empty: none is shown."""

@@ -21,36 +21,44 @@ _NOT_FOUND = 5
 class Reflection:
     """Answers from what is loaded of protobuf."""
 
-    def __init__(self, services: Sequence[str]) -> None:
-        """services: full names, beside those of reflection and health, which every server has."""
+    def __init__(self, services: Sequence[str], own: descriptor_pool.DescriptorPool | None = None) -> None:
+        """services: full names, beside those of reflection and health, which every server has.
+
+        own: what is described beside protobuf's default pool, and goes before it.
+        """
         self._services = sorted([*services, SERVICE, _HEALTH])
-        self._pool = descriptor_pool.Default()
+        self._pools = [*([own] if own is not None else []), descriptor_pool.Default()]
 
     def answer(self, request: pb.ServerReflectionRequest) -> pb.ServerReflectionResponse:
         """One request has one answer; what is not known is an error in it."""
         response = pb.ServerReflectionResponse(valid_host=request.host, original_request=request)
-        try:
-            self._fill(request, response)
-        except KeyError as error:
-            response.error_response.error_code = _NOT_FOUND
-            response.error_response.error_message = str(error.args[0])
+        for pool in self._pools:
+            try:
+                self._fill(request, response, pool)
+            except KeyError as error:
+                response.error_response.error_code = _NOT_FOUND
+                response.error_response.error_message = str(error.args[0])
+            else:
+                break
         return response
 
-    def _fill(self, request: pb.ServerReflectionRequest, response: pb.ServerReflectionResponse) -> None:
+    def _fill(
+        self, request: pb.ServerReflectionRequest, response: pb.ServerReflectionResponse, pool: descriptor_pool.DescriptorPool
+    ) -> None:
         kind = request.WhichOneof("message_request")
         if kind == "list_services":
             response.list_services_response.service.extend([pb.ServiceResponse(name=name) for name in self._services])
         elif kind == "file_by_filename":
-            _add(self._pool.FindFileByName(request.file_by_filename), response)
+            _add(pool.FindFileByName(request.file_by_filename), response)
         elif kind == "file_containing_symbol":
-            _add(self._pool.FindFileContainingSymbol(request.file_containing_symbol), response)
+            _add(pool.FindFileContainingSymbol(request.file_containing_symbol), response)
         elif kind == "file_containing_extension":
             extended = request.file_containing_extension
-            message = self._pool.FindMessageTypeByName(extended.containing_type)
-            _add(self._pool.FindExtensionByNumber(message, extended.extension_number).file, response)  # type: ignore[attr-defined]
+            message = pool.FindMessageTypeByName(extended.containing_type)
+            _add(pool.FindExtensionByNumber(message, extended.extension_number).file, response)  # type: ignore[attr-defined]
         elif kind == "all_extension_numbers_of_type":
             name = request.all_extension_numbers_of_type
-            numbers = [field.number for field in self._pool.FindAllExtensions(self._pool.FindMessageTypeByName(name))]
+            numbers = [field.number for field in pool.FindAllExtensions(pool.FindMessageTypeByName(name))]
             response.all_extension_numbers_response.base_type_name = name
             response.all_extension_numbers_response.extension_number.extend(numbers)
         else:

@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable, Sequence
 from typing import TypeVar
 
+from google.protobuf.descriptor_pool import DescriptorPool
 from google.protobuf.message import Message
 from grpc_reflection.v1alpha.reflection_pb2 import ServerReflectionRequest
 
@@ -44,6 +45,7 @@ class Server:
         self,
         services: Sequence[str],
         *,
+        descriptors: DescriptorPool | None = None,
         guard: _core.security.Guard | None = None,
         tls: _core.security.TlsContext | None = None,
         workers: int = 0,
@@ -54,6 +56,7 @@ class Server:
 
         Args:
             services: Full names, for health and reflection.
+            descriptors: Of services that protobuf's default pool does not know, for reflection.
             guard: Who may call; None: everybody.
             tls: What connections are encrypted with; None: they are not.
             workers: How many calls are worked on at a time; 0: as many as there are processors.
@@ -69,7 +72,7 @@ class Server:
         self._methods: dict[str, PythonMethod] = {}
         self._thread_count = threads
         self._threads: list[threading.Thread] = []
-        reflection = Reflection(services)
+        reflection = Reflection(services, descriptors)
         for path in PATHS:
             self.add_messages(path, ServerReflectionRequest, reflection.answer)
 

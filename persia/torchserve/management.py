@@ -12,6 +12,7 @@ from typing import Any
 import grpc
 
 from persia.errors import DeadlineExceeded, InvalidInput, NotFound, PersiaError
+from persia.rpc.grpcio import GrpcioSecurity
 from persia.torchserve.model import Model, model_of
 from persia.torchserve.schema import management_call, new_message, open_channel
 from persia.torchserve.state import StateDirectory
@@ -39,10 +40,18 @@ class Management:
     machine, a change is noted when the call returns; else half a second later.
     """
 
-    def __init__(self, address: str, tokens: Tokens | None = None, timeout: float = 10.0, page: int = 100) -> None:
-        """page: how many models are listed at once; TorchServe takes 0 for none."""
+    def __init__(
+        self,
+        address: str,
+        tokens: Tokens | None = None,
+        timeout: float = 10.0,
+        page: int = 100,
+        security: GrpcioSecurity | None = None,
+    ) -> None:
+        """page: how many models are listed at once; TorchServe takes 0 for none. security: None: plain text."""
         self._page = page
-        self._channel = open_channel(address)
+        self._channel = open_channel(address, security=security)
+        self._encrypts = security is not None and security.encrypts
         self._tokens = tokens or Tokens()
         self._timeout = timeout
         self.state = StateDirectory(self._tokens.file) if self._tokens.file is not None else None
@@ -263,7 +272,7 @@ class Management:
                 request, timeout=timeout, metadata=self._tokens.metadata("management")
             )
         except grpc.RpcError as error:
-            raise torchserve_error(error, request.ByteSize(), end) from None
+            raise torchserve_error(error, request.ByteSize(), end, self._encrypts) from None
         return str(answer.msg)
 
 

@@ -21,10 +21,10 @@ CLOCK_SECONDS = 0.01
 _HANDLER_FAULTS = ("Prediction failed", "Invalid model predict output", "number of batch response mismatched")
 
 
-def torchserve_error(error: grpc.RpcError, request_bytes: int, end: float) -> PersiaError:
+def torchserve_error(error: grpc.RpcError, request_bytes: int, end: float, encrypts: bool = False) -> PersiaError:
     """The error of ours that stands for what a call to TorchServe ended with.
 
-    request_bytes: the size of the request. end: the call's deadline by time.monotonic().
+    request_bytes: the size of the request. end: the call's deadline by time.monotonic(). encrypts: the client speaks TLS.
     """
     code, text = error.code(), _text(error.details() or "")
     # A call that TorchServe finds late before gRPC here does ends as one that is too large: with a reset stream.
@@ -52,7 +52,19 @@ def torchserve_error(error: grpc.RpcError, request_bytes: int, end: float) -> Pe
         return PersiaError(f"the handler failed ({text}): its traceback is in TorchServe's model_log.log")
     if code == grpc.StatusCode.UNKNOWN and not text:
         return PersiaError("TorchServe failed without a reason (its ts_log.log may have one)")
-    return error_of(code.name, text)
+    return error_of(code.name, text + _about_tls(text, encrypts) if code == grpc.StatusCode.UNAVAILABLE else text)
+
+
+def _about_tls(text: str, encrypts: bool) -> str:
+    """What an end of the connection may mean: gRPC says neither that TLS is missing, nor that it is too much."""
+    if encrypts and "WRONG_VERSION_NUMBER" in text:
+        return ": the server does not speak TLS, and the client does, as it was given a `ca`"
+    if not encrypts and re.search(r"Socket closed|Connection reset by peer|Broken pipe", text):
+        return (
+            " (the server has ended, or it speaks TLS, which this client does not: give it a `ca`, with --ca or in the section "
+            "`security`)"
+        )
+    return ""
 
 
 def _text(details: str) -> str:

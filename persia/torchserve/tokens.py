@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Callable
 from pathlib import Path
-from typing import Literal
+from typing import Literal, TypeAlias
 
 from persia.errors import AccessDenied, InvalidInput, Unavailable
 from persia.torchserve.state import KEY_FILE, StateDirectory
@@ -13,7 +14,7 @@ from persia.torchserve.state import KEY_FILE, StateDirectory
 __all__ = ["Tokens"]
 
 Kind = Literal["inference", "management"]
-Metadata = tuple[tuple[str, str], ...]
+Metadata: TypeAlias = tuple[tuple[str, str], ...]
 
 
 class Tokens:
@@ -22,11 +23,18 @@ class Tokens:
     A key file is read again when it has changed: each start of TorchServe makes new tokens.
     """
 
-    def __init__(self, token: str | None = None, file: str | os.PathLike[str] | None = None) -> None:
+    def __init__(
+        self,
+        token: str | None = None,
+        file: str | os.PathLike[str] | None = None,
+        otherwise: Callable[[], Metadata] = lambda: (),
+    ) -> None:
+        """otherwise: what goes with a call where there is neither."""
         if token is not None and file is not None:
             raise InvalidInput("expected a token or a token file, got both")
         self._token = token.strip() if token is not None else None
         self._file = Path(file) if file is not None else None
+        self._otherwise = otherwise
         self._read: tuple[tuple[int, int], dict[str, str]] | None = None
 
     def metadata(self, kind: Kind) -> Metadata:
@@ -36,7 +44,7 @@ class Tokens:
         about to make, is not there.
         """
         token = self._token if self._file is None else self._from_file(self._file, kind)
-        return (("authorization", f"Bearer {token}"),) if token is not None else ()
+        return (("authorization", f"Bearer {token}"),) if token is not None else self._otherwise()
 
     def _from_file(self, file: Path, kind: Kind) -> str:
         try:

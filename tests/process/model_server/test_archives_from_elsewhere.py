@@ -5,7 +5,6 @@ from __future__ import annotations
 import functools
 import http.server
 import threading
-import zipfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -13,6 +12,7 @@ from typing import Any
 import pytest
 
 from tests.support.model_servers import HANDLERS, Answer, ModelServerRun, ask, make_mar
+from tests.support.wheels import make_wheel
 
 INNER = HANDLERS / "inner.py"
 
@@ -56,12 +56,7 @@ def register(server: ModelServerRun, url: str, **query: object) -> Answer:
 def wheels(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A directory with the wheel of a package `persia_probe_words`, whose WORD is `installed`."""
     directory = tmp_path_factory.mktemp("wheels")
-    with zipfile.ZipFile(directory / "persia_probe_words-1.0-py3-none-any.whl", "w") as wheel:
-        info = "persia_probe_words-1.0.dist-info"
-        wheel.writestr("persia_probe_words.py", 'WORD = "installed"\n')
-        wheel.writestr(f"{info}/METADATA", "Metadata-Version: 2.1\nName: persia-probe-words\nVersion: 1.0\n")
-        wheel.writestr(f"{info}/WHEEL", "Wheel-Version: 1.0\nGenerator: test\nRoot-Is-Purelib: true\nTag: py3-none-any\n")
-        wheel.writestr(f"{info}/RECORD", f"persia_probe_words.py,,\n{info}/METADATA,,\n{info}/WHEEL,,\n{info}/RECORD,,\n")
+    make_wheel(directory, "persia_probe_words", 'WORD = "installed"\n')
     return directory
 
 

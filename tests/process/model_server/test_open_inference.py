@@ -12,6 +12,8 @@ from typing import Any
 import grpc
 import numpy as np
 import pytest
+from google.protobuf.descriptor_pool import DescriptorPool
+from grpc_reflection.v1alpha.proto_reflection_descriptor_database import ProtoReflectionDescriptorDatabase
 
 import persia
 from tests.support.model_servers import HANDLERS, ModelServerRun, ask, make_mar
@@ -330,3 +332,22 @@ def test_the_envelope_of_torchserve(tmp_path: Path) -> None:
             x = {"name": "x", "datatype": "FP32", "shape": [2]}
             told = caller.ask("ModelInfer", model_name="sums", inputs=[x], raw_input_contents=[struct.pack("<2f", 1, 2)])
             assert list(told.raw_output_contents) == [struct.pack("<d", 3)]
+
+
+@pytest.mark.parametrize("listener", ["grpc_inference", "grpc_management"])
+def test_reflection_describes_every_service_that_it_lists(server: ModelServerRun, listener: str) -> None:
+    with grpc.insecure_channel(server.places[listener]) as channel:
+        database = ProtoReflectionDescriptorDatabase(channel)
+        pool = DescriptorPool(database)
+        services = [pool.FindServiceByName(name) for name in database.get_services()]
+        methods = {service.full_name: {method.name for method in service.methods} for service in services}
+    torchserves = "inference.InferenceAPIsService" if listener == "grpc_inference" else "management.ManagementAPIsService"
+    assert {"Predictions", "DescribeModel"} & methods[f"org.pytorch.serve.grpc.{torchserves}"]
+    assert all(methods.values()) and len(methods) == (5 if listener == "grpc_inference" else 3)
+
+
+def test_a_prediction_by_what_reflection_tells(server: ModelServerRun) -> None:
+    with Grpc(server.places["grpc_inference"], "org.pytorch.serve.grpc.inference.InferenceAPIsService") as caller:
+        assert json.loads(caller.ask("Ping").health) == {"status": "Healthy"}
+        body = caller.ask("Predictions", model_name="body", input={"body": b"as it is"}).prediction
+        assert b"as it is" in body

@@ -12,7 +12,15 @@ from pathlib import Path
 
 import grpc
 import pytest
+from click.testing import CliRunner
 
+from persia.client.infer_command import infer
+from persia.client.manage_command import manage
+from persia.client.text import TextClient
+from persia.config import SecurityConfig
+from persia.errors import Unavailable
+from persia.rpc.grpcio import GrpcioSecurity
+from persia.torchserve.management import Management
 from persia.torchserve.schema import new_message, predictions_call
 from tests.support.certified import mutual_tls, run_certificates
 from tests.support.model_servers import ModelServerRun, make_mar
@@ -170,6 +178,12 @@ def test_mutual_tls_by_the_section(tmp_path: Path, store: Path) -> None:
         assert _predict(server, tls, **pair) == "secret"
         with pytest.raises(grpc.RpcError):
             _predict(server, tls)
+        names = ("ca", "client_certificate", "client_key")
+        clients = tmp_path / "clients.yaml"
+        clients.write_text(json.dumps({"security": {name: getattr(section, name) for name in names}}))
+        command = ["--address", server.places["grpc_management"], "--global-config", str(clients), "list"]
+        listed = CliRunner().invoke(manage, command, catch_exceptions=False)
+        assert listed.exit_code == 0 and "probe" in listed.output, listed.output
         metrics = _curl(
             "--cacert",
             tls / "ca.pem",
@@ -180,6 +194,39 @@ def test_mutual_tls_by_the_section(tmp_path: Path, store: Path) -> None:
             f"https://{server.places['metrics']}/metrics",
         )
         assert b"persia_model_answers_total" in metrics.stdout
+
+
+def test_our_clients_speak_tls(server: ModelServerRun, certificates: Path) -> None:
+    trusting = SecurityConfig(ca=str(certificates / "ca.pem"))
+    places = server.places
+    with TextClient("probe", places["grpc_inference"], security=trusting) as client:
+        assert client.predict("echo secret") == "secret"
+    with Management(places["grpc_management"], security=GrpcioSecurity(trusting)) as management:
+        assert [model.name for model in management.list()] == ["probe"]
+    command = ["--address", places["grpc_management"], "--ca", str(certificates / "ca.pem"), "list"]
+    listed = CliRunner().invoke(manage, command, catch_exceptions=False)
+    assert listed.exit_code == 0 and "probe  1.0      default" in listed.output, listed.output
+    command = ["--model-name", "probe", "--address", places["grpc_inference"], "--ca", str(certificates / "ca.pem")]
+    assert "the handler failed" in CliRunner().invoke(infer, command).output  # which understands no batches
+
+
+def test_a_client_without_tls_hears_of_it(server: ModelServerRun) -> None:
+    with (
+        TextClient("probe", server.places["grpc_inference"]) as client,
+        pytest.raises(Unavailable, match=r"it speaks TLS, which this client does not: give it a `ca`"),
+    ):
+        client.predict("echo secret")
+    listed = CliRunner().invoke(manage, ["--address", server.places["grpc_management"], "list"])
+    assert listed.exit_code == 1 and "with --ca or in the section `security`" in listed.output
+
+
+def test_a_client_with_tls_hears_of_a_server_without(store: Path, tmp_path: Path, certificates: Path) -> None:
+    with (
+        ModelServerRun(tmp_path, store) as plain,
+        TextClient("probe", plain.places["grpc_inference"], security=SecurityConfig(ca=str(certificates / "ca.pem"))) as client,
+        pytest.raises(Unavailable, match="the server does not speak TLS, and the client does"),
+    ):
+        client.predict("echo secret")
 
 
 def _keystore(certificates: Path, path: Path, password: str) -> Path:

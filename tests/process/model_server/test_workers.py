@@ -211,6 +211,8 @@ def test_requests_are_dealt_out_and_copied(server: ModelServerRun, tmp_path: Pat
 
     body = json.dumps({"shadow": "3.0", "weights": {"1.0": 1}}).encode()
     asked = ask(server.management("models/versions/traffic"), body, "PUT", {"Content-Type": "application/json"})
+    assert asked.json == {"weights": {"1.0": 1}, "sticky_by": "x-user", "shadow": "3.0", "shadow_share": 1.0}
+    asked = ask(server.management("models/versions/traffic"), b'{"sticky_by": null}', "PUT")
     assert asked.json == {"weights": {"1.0": 1}, "sticky_by": "", "shadow": "3.0", "shadow_share": 1.0}
     notes = tmp_path / "notes"
     assert server.predict("versions", do=f"note {notes}") == "noted"

@@ -49,11 +49,13 @@ NOT_RUN = {
     ("docs/epochs.md", "min_epoch"): "needs a deployment; test_one_epoch_per_answer.py looks up so",
     ("docs/handler.md", "details.model_version"): "names attributes; test_http_json.py and test_feature_misses.py read them",
     ("docs/handler.md", "class Calibrated"): "a subclass as in test_custom_handler.py, which serves one",
+    ("docs/model-server.md", "predictions_call"): "needs a server with keys; test_tokens.py asks one so",
     ("docs/open-inference.md", "class Doubling"): "test_inference_clients.py has a model server serve it",
     ("docs/open-inference.md", "tags.offsets"): "needs a deployment; test_persia_tensors.py sends such tensors to one",
     ("docs/open-inference.md", 'triton.InferInput("x"'): "test_inference_clients.py runs it with the address of its server",
     ("docs/replay.md", "predict_kept"): "needs a deployment; test_kept_answers.py keeps answers so on both homes",
     ("docs/security.md", "GrpcioSecurity"): "has a name for a server; test_grpcio_security.py makes such channels",
+    ("docs/security.md", "with Client"): "has a name for a server; test_tls.py asks a model server with such a section",
     ("docs/torchserve.md", "with Client"): "the README's, which test_readme.py runs",
     (
         "docs/transformers.md",

@@ -12,7 +12,7 @@ from persia.model_server.refusals import BadRequest, Refusal, VersionNotFound
 from persia.model_server.settings import Settings
 from persia.model_server.startup import named_models, of_snapshot
 from persia.model_server.state import KeptState, StateDirectory
-from persia.model_server.traffic import Traffic, parse_traffic
+from persia.model_server.traffic import Traffic, changed_traffic
 
 
 def urls(models: tuple[str, ...], **settings: Any) -> list[tuple[str | None, str]]:
@@ -78,9 +78,9 @@ def test_a_state_directory_belongs_to_one_server(tmp_path: Path) -> None:
 
 def test_traffic_is_written_as_it_is_read() -> None:
     asked = {"weights": "1.0:90, 2.0:10", "sticky_by": "X-User", "shadow": "3.0", "shadow_share": "0.5"}
-    traffic = parse_traffic("m", asked, {"1.0", "2.0", "3.0"})
+    traffic = changed_traffic("m", Traffic(), asked, {"1.0", "2.0", "3.0"})
     assert traffic == Traffic({"1.0": 90, "2.0": 10}, "x-user", "3.0", 0.5)
-    assert not parse_traffic("m", {}, set())
+    assert not changed_traffic("m", Traffic(), {}, set())
     assert traffic.without("1.0").weights == {"2.0": 10} and traffic.without("3.0").shadow == ""
     assert not Traffic({"1.0": 1}).without("1.0")
 
@@ -100,7 +100,7 @@ def test_traffic_is_written_as_it_is_read() -> None:
 )
 def test_traffic_that_is_wrong_is_refused(asked: dict[str, str], error: type[Refusal]) -> None:
     with pytest.raises(error):
-        parse_traffic("m", asked, {"1.0"})
+        changed_traffic("m", Traffic(), asked, {"1.0"})
 
 
 def test_models_in_one_argument(tmp_path: Path) -> None:

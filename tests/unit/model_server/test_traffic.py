@@ -6,7 +6,7 @@ import pytest
 
 from persia.model_server.model_config import ModelConfig
 from persia.model_server.refusals import BadRequest
-from persia.model_server.traffic import Share, Traffic
+from persia.model_server.traffic import Share, Traffic, changed_traffic
 
 
 def test_a_version_takes_its_percents_from_the_default_one() -> None:
@@ -51,3 +51,23 @@ def test_shares_stand_in_model_config() -> None:
 def test_wrong_shares_have_no_effect(key: str, value: object, words: str) -> None:
     config = ModelConfig.of({key: value})
     assert config.share == Share() and config.notes == (f"{key} of model-config.yaml has no effect: {words}",)
+
+
+SPLIT = Traffic({"1.0": 90, "2.0": 10}, "x-user", "3.0", 0.1)
+
+
+@pytest.mark.parametrize(
+    ("asked", "after"),
+    [
+        ({"shadow": "2.0"}, Traffic({"1.0": 90, "2.0": 10}, "x-user", "2.0", 0.1)),
+        ({"shadow_share": "0.5"}, Traffic({"1.0": 90, "2.0": 10}, "x-user", "3.0", 0.5)),
+        ({"weights": "1.0:1"}, Traffic({"1.0": 1}, "x-user", "3.0", 0.1)),
+        ({"sticky_by": "X-Session"}, Traffic({"1.0": 90, "2.0": 10}, "x-session", "3.0", 0.1)),
+        ({"weights": ""}, Traffic({}, "x-user", "3.0", 0.1)),
+        ({"sticky_by": ""}, Traffic({"1.0": 90, "2.0": 10}, "", "3.0", 0.1)),
+        ({"shadow": ""}, Traffic({"1.0": 90, "2.0": 10}, "x-user", "", 1.0)),
+        ({"shadow_share": ""}, Traffic({"1.0": 90, "2.0": 10}, "x-user", "3.0", 1.0)),
+    ],
+)
+def test_what_is_not_asked_for_stays(asked: dict[str, str], after: Traffic) -> None:
+    assert changed_traffic("m", SPLIT, asked, {"1.0", "2.0", "3.0"}) == after
