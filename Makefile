@@ -58,7 +58,7 @@ $(BIN)/.build: $(BIN)/.setup $(NATIVE)
 		echo 'persia-serve needs nghttp2, OpenSSL 3 and zlib with their headers:' \
 			'sudo apt-get install libnghttp2-dev libssl-dev zlib1g-dev' >&2; exit 1; }
 	@echo 'Compiling the native core: a minute or two.'
-	$(INSTALL) --no-build-isolation --editable '.[drift,hdfs,keras,onnx,parquet,s3,torchserve,transformers]'
+	$(INSTALL) --no-build-isolation --editable '.[drift,hdfs,keras,onnx,parquet,s3,torchserve,traces,transformers]'
 	@touch $@
 
 # Without what the wheel asks for: only the files of its model are wanted, and transformers reads them.
