@@ -81,7 +81,7 @@ def _of_snapshot(name: str, number: str, version: Any) -> Registration:
 
 
 def _archives(store: Path) -> Iterable[str]:
-    for path in sorted(store.iterdir()):
+    for path in sorted(store.iterdir()) if store.is_dir() else []:
         if path.name.endswith(_ENDINGS) or (path / "MAR-INF").is_dir():
             yield path.name
 
