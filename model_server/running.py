@@ -13,6 +13,7 @@ from persia.config.security import SecurityConfig
 from persia.security import Refreshing
 from persia.system.address import host_and_port
 from persia.torchserve.ready_line import ReadyLine
+from persia.torchserve.version_order import version_key
 
 from .exchanges import ExchangeThreads
 from .handler_metrics import OWN_NAMES, HandlerMetrics, read_names
@@ -52,6 +53,7 @@ class ModelServer:
 
         Raises ConfigError, Unavailable, InvalidInput, OSError.
         """
+        self._logs = logs
         models = Models()
         answers = AnswerObserver(None if logs is None else str(logs / "access_log.log"))
         handlers = HandlerMetrics(_names_of(settings), socket.gethostname())
@@ -98,7 +100,7 @@ class ModelServer:
             http_port=_port(self.addresses["inference"]),
             http_management_port=_port(self.addresses["management"]),
             token_file=self._protection.key_file,
-            logs="stderr",
+            logs="stderr" if self._logs is None else str(self._logs),
             health=self.addresses["grpc_inference"],
             models=[f"{name} {version.facts.archive.version}" for name, version in versions.items()],
         )
@@ -116,6 +118,7 @@ class ModelServer:
             except Refusal as refusal:
                 log.error("the model %s was not loaded: %s", wanted.url, refusal)
                 self._readiness.missing.add(wanted)
+        self._choose_newest()
         if missing := self._readiness.missing.names():
             log.error(
                 "the server is not ready without %s: register what is missing, or unregister it by that name",
@@ -123,6 +126,12 @@ class ModelServer:
             )
         if self._keeper is not None:
             self._keeper.restored()
+
+    def _choose_newest(self) -> None:
+        """Of models whose versions all come from a store that is loaded as a whole, as with TorchServe's launcher."""
+        for name, model in self.registry.kept().items():
+            if all(version.facts.registration.of_whole_store for version in model.versions.values()):
+                self.registry.set_default(name, max(model.versions, key=version_key))
 
     def stop(self, seconds: float) -> None:
         """Lets what runs finish for so long."""

@@ -118,3 +118,4 @@ def test_what_was_registered_is_not_named_again(tmp_path: Path, store: Path) -> 
     with serve(tmp_path, store, "all") as server:
         server.wait_ready()
         assert "ERROR" not in server.log() and "was not loaded" not in server.log()
+        assert ask(server.management("models/a")).json[0]["modelVersion"] == "2.0"  # the newest of the store
