@@ -111,7 +111,7 @@ def test_a_key_for_predictions_manages_nothing(server: ModelServerRun) -> None:
 
 
 def test_metrics_need_no_key(server: ModelServerRun) -> None:
-    assert "Requests4XX" in server.metrics()
+    assert "persia_model_answers_total" in server.metrics()
 
 
 def test_a_new_key_takes_the_place_of_the_old_one(server: ModelServerRun) -> None:
