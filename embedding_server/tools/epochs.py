@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from datetime import datetime as DateTime
-from pathlib import Path
+from pathlib import PurePosixPath
 
 import click
 
@@ -12,11 +12,13 @@ from persia.cli.failures import one_line_failures
 from persia.errors import InvalidInput, NotFound
 from persia.formats.committing import packets_of_variant
 from persia.formats.epoch import Draft, EpochRecord, VariantChange
-from persia.formats.epoch_log import EpochLog
+from persia.formats.epoch_log import EpochLog, open_epoch_log
 from persia.formats.layout import PACKET_LIKE, PACKET_MARKER, shard_directories, variant_directory
+from persia.storage import Place, place_of
 
-_DIRECTORY = click.Path(exists=True, file_okay=False, path_type=Path)
-_directory = click.argument("directory", type=_DIRECTORY)
+from .places import DIRECTORY
+
+_directory = click.argument("directory", type=DIRECTORY)
 _why = click.option("--why", default="", help="A few words for those who read the log.")
 
 
@@ -28,7 +30,7 @@ def epochs() -> None:
 @epochs.command("log")
 @_directory
 @click.option("--last", type=click.IntRange(1), default=20, show_default=True, help="How many epochs to print.")
-def log_command(directory: Path, last: int) -> None:
+def log_command(directory: Place, last: int) -> None:
     """Print the newest epochs in DIRECTORY, and what waits to be committed."""
     with one_line_failures():
         log = _read(directory)
@@ -45,7 +47,7 @@ def log_command(directory: Path, last: int) -> None:
     if waiting:
         click.echo(f"{len(waiting)} packets are in no epoch, {waiting[0]} first")
     for name in foreign:
-        click.echo(f"{log.directory / name} is no record")
+        click.echo(f"{log.records.place()}/{name} is no record")
 
 
 @epochs.command("revert")
@@ -53,7 +55,7 @@ def log_command(directory: Path, last: int) -> None:
 @click.option("--to", "epoch", type=click.IntRange(0), required=True, help="The epoch whose rows are wanted back.")
 @click.option("--hold", is_flag=True, help="Also hold the log, so that newer packets wait.")
 @_why
-def revert_command(directory: Path, epoch: int, hold: bool, why: str) -> None:
+def revert_command(directory: Place, epoch: int, hold: bool, why: str) -> None:
     """Commit an epoch in DIRECTORY that has the packets of an earlier one.
 
     The packets since then stay on disk and out of all later epochs. A trainer that commits epochs is told.
@@ -69,7 +71,7 @@ def revert_command(directory: Path, epoch: int, hold: bool, why: str) -> None:
 @epochs.command("hold")
 @_directory
 @_why
-def hold_command(directory: Path, why: str) -> None:
+def hold_command(directory: Place, why: str) -> None:
     """From now on packets in DIRECTORY wait to be committed."""
     _commit(directory, Draft(hold=True), why)
 
@@ -77,7 +79,7 @@ def hold_command(directory: Path, why: str) -> None:
 @epochs.command("release")
 @_directory
 @_why
-def release_command(directory: Path, why: str) -> None:
+def release_command(directory: Place, why: str) -> None:
     """From now on servers commit packets in DIRECTORY as they come, those that wait first."""
     _commit(directory, Draft(hold=False), why)
 
@@ -86,7 +88,7 @@ def release_command(directory: Path, why: str) -> None:
 @_directory
 @click.argument("packets", nargs=-1, required=True)
 @_why
-def void_command(directory: Path, packets: tuple[str, ...], why: str) -> None:
+def void_command(directory: Place, packets: tuple[str, ...], why: str) -> None:
     """Take PACKETS, such as s0/inc_20261120070757, out of the epochs in DIRECTORY from now on."""
     _commit(directory, Draft(void=packets), why)
 
@@ -95,7 +97,7 @@ def void_command(directory: Path, packets: tuple[str, ...], why: str) -> None:
 @_directory
 @click.argument("versions", nargs=-1, required=True, metavar="MODEL=VERSION...")
 @_why
-def dense_command(directory: Path, versions: tuple[str, ...], why: str) -> None:
+def dense_command(directory: Place, versions: tuple[str, ...], why: str) -> None:
     """Commit an epoch in DIRECTORY whose rows belong to these versions of dense models.
 
     Such as ctr=8.0; with ctr= any version of the model goes with the rows.
@@ -116,7 +118,7 @@ def dense_command(directory: Path, versions: tuple[str, ...], why: str) -> None:
 )
 @click.option("--end", is_flag=True, help="End the variant.")
 @_why
-def variant_command(directory: Path, name: str, packets: tuple[str, ...], dense: tuple[str, ...], end: bool, why: str) -> None:
+def variant_command(directory: Place, name: str, packets: tuple[str, ...], dense: tuple[str, ...], end: bool, why: str) -> None:
     """Commit an epoch in DIRECTORY in which the variant NAME has PACKETS of its own, such as s0/inc_20261120070757.
 
     They lie in DIRECTORY/.variants/NAME. Without PACKETS: all that are complete there, and that it does not have.
@@ -133,17 +135,19 @@ def variant_command(directory: Path, name: str, packets: tuple[str, ...], dense:
     click.echo(_line(record))
 
 
-def _variant_change(log: EpochLog, directory: Path, name: str, packets: Iterable[str], dense: Iterable[str]) -> VariantChange:
+def _variant_change(log: EpochLog, directory: Place, name: str, packets: Iterable[str], dense: Iterable[str]) -> VariantChange:
     """Raises InvalidInput, CorruptFile, OSError."""
-    variants, root = log.history.variants, variant_directory(directory, name)
+    if directory.path is None:
+        raise InvalidInput(f"expected a directory of a mounted file system for variants, got {directory}")
+    variants, root = log.history.variants, variant_directory(directory.path, name)
     there = variants.packets_at(log.newest).get(name)
     named = dict(map(_named_version, dense))
     if not packets:
         had = there.packets if there is not None else {}
-        packets = [packet for packet in _complete_packets(root) if packet not in had] if root.is_dir() else []
+        packets = [packet for packet in _complete_packets(place_of(root)) if packet not in had] if root.is_dir() else []
         if not packets and not named:
             raise InvalidInput(f"expected packets of variant {name} in {root} that it does not have, got none")
-    add = packets_of_variant(directory, name, [root / packet for packet in packets])
+    add = packets_of_variant(directory.path, name, [root / packet for packet in packets])
     return VariantChange(add=add, dense=variants.dense_with(name, named) if named else None)
 
 
@@ -154,20 +158,26 @@ def _named_version(text: str) -> tuple[str, str | None]:
     return model, version or None
 
 
-def _complete_packets(directory: Path) -> list[str]:
+def _complete_packets(directory: Place) -> list[str]:
     """In the order of their names."""
-    found = [path for shard in shard_directories(directory).values() for path in shard.iterdir()]
-    there = [path for path in found if PACKET_LIKE.fullmatch(path.name) and (path / PACKET_MARKER).exists()]
-    return [f"{path.parent.name}/{path.name}" for path in sorted(there, key=lambda path: (path.name, path.parent.name))]
+    if directory.path is None:
+        there = [entry.name.rpartition("/") for entry in directory.open().list_files()]
+        labels = [label for label, _, file in there if file == PACKET_MARKER]
+        found = [path for path in map(PurePosixPath, labels) if PACKET_LIKE.fullmatch(path.name)]
+    else:
+        shards = shard_directories(directory.path).values()
+        paths = [path for shard in shards for path in shard.iterdir() if PACKET_LIKE.fullmatch(path.name)]
+        found = [PurePosixPath(path.parent.name, path.name) for path in paths if (path / PACKET_MARKER).exists()]
+    return [path.as_posix() for path in sorted(found, key=lambda path: (path.name, path.parent.name))]
 
 
-def _read(directory: Path) -> EpochLog:
-    log = EpochLog(directory)
+def _read(directory: Place) -> EpochLog:
+    log = open_epoch_log(directory)
     log.read()
     return log
 
 
-def _commit(directory: Path, draft: Draft, why: str) -> None:
+def _commit(directory: Place, draft: Draft, why: str) -> None:
     with one_line_failures():
         log = _read(directory)
         record = log.commit_after(log.newest, draft, "operator", why)
