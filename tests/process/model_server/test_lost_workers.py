@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -95,3 +96,48 @@ def test_a_process_that_has_closed_its_connection_and_goes_on_is_ended(hire: Hir
     worker, _ = hire("server.close(); signal.pause()", goodbye_seconds=0.0)
     assert ending(caplog) == "closed its connection"
     assert worker.join(PATIENCE) and worker.pid is None
+
+
+FORKS = """
+if os.fork() == 0:
+    with open({notes!r}, "w") as notes:
+        notes.write(str(os.getpid()) + os.linesep)
+    signal.pause()
+server.recv(1)
+"""
+
+
+@pytest.fixture
+def child(hire: Hire, tmp_path: Path) -> tuple[WorkerProcess, int]:
+    """A worker whose handler has forked, and the process that it has forked, which has the connection as well."""
+    notes = tmp_path / "notes"
+    worker, _ = hire(FORKS.format(notes=str(notes)))
+    wait_until(lambda: notes.is_file() and notes.read_text().endswith("\n"), "the child is there")
+    return worker, int(notes.read_text())
+
+
+def is_there(pid: int) -> bool:
+    """A process that has ended, and that nobody has asked how, is not."""
+    try:
+        return "\nState:\tZ" not in Path(f"/proc/{pid}/status").read_text()
+    except FileNotFoundError:
+        return False
+
+
+@pytest.mark.parametrize("drain", [True, False])
+def test_what_a_handler_has_forked_ends_with_its_worker(child: tuple[WorkerProcess, int], drain: bool) -> None:
+    worker, forked = child
+    assert is_there(forked) and os.getpgid(forked) != os.getpgid(0)
+    worker.stop(drain=drain)
+    assert worker.join(PATIENCE)
+    wait_until(lambda: not is_there(forked), "the child has ended")
+
+
+def test_a_worker_that_is_killed_takes_its_children_along(
+    child: tuple[WorkerProcess, int], caplog: pytest.LogCaptureFixture
+) -> None:
+    worker, forked = child
+    assert worker.pid is not None
+    os.kill(worker.pid, signal.SIGKILL)
+    assert ending(caplog) == "was ended by SIGKILL"
+    wait_until(lambda: not is_there(forked), "the child has ended")
