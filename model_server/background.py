@@ -28,7 +28,10 @@ class Background:
         """Raises Unavailable if there is one already, OSError."""
         self._lock = lock_file(_pid_file())
         if self._lock is None:
-            raise Unavailable("a model server is already running: `persia-launcher model-server --stop` ends it")
+            raise Unavailable(
+                f"a model server is already running, process {_pid_file().read_text() or 'unknown'} by {_pid_file()}: "
+                "`persia-launcher model-server --stop` ends it"
+            )
         os.ftruncate(self._lock, 0)  # whoever it named has ended
 
     def detach(self) -> int | None:
@@ -68,7 +71,7 @@ def stop_server(waits: bool) -> str:
     unlocked = lock_file(path)
     if unlocked is not None:
         os.close(unlocked)
-        return "The model server is not running."
+        return f"The model server is not running: {path} names none. With --start one is there for each user and TMPDIR."
     pid = int(path.read_text() or 0)
     if pid == 0:
         raise Unavailable("the model server is about to start: try again when it has said that it is started")

@@ -55,12 +55,13 @@ def test_start_and_stop_in_the_background(tmp_path: Path, places: tuple[str, str
     wait_until(lambda: ask(f"{inference}/ping").status == 200, "the models are ready")
     assert ask(f"{inference}/predictions/other", b"x").body == b"x"
     again = run("--start", "--model-store", str(store), cwd=tmp_path)
-    assert again.returncode == 2 and "a model server is already running" in again.stdout
+    assert again.returncode == 2 and "a model server is already running, process " in again.stdout
+    assert f" by {tmp_path}/.persia_model_server." in again.stdout
     stopped = run("--stop", "--foreground", cwd=tmp_path)
     assert (stopped.returncode, stopped.stdout) == (0, "The model server has stopped.\n")
     with pytest.raises(OSError):
         ask(f"{inference}/ping")
-    assert run("--stop", cwd=tmp_path).stdout == "The model server is not running.\n"
+    assert run("--stop", cwd=tmp_path).stdout.startswith(f"The model server is not running: {tmp_path}/.persia_model_server.")
 
 
 def test_the_command_of_the_page_on_moving(tmp_path: Path, places: tuple[str, str]) -> None:
@@ -78,7 +79,7 @@ def test_a_start_that_fails_is_told_at_once(tmp_path: Path) -> None:
     ended = run("--start", cwd=tmp_path)
     assert ended.returncode == 2 and "expected a number for job_queue_size" in ended.stdout
     assert "Model server started." not in ended.stdout
-    assert run("--stop", cwd=tmp_path).stdout == "The model server is not running.\n"
+    assert run("--stop", cwd=tmp_path).stdout.startswith(f"The model server is not running: {tmp_path}/.persia_model_server.")
 
 
 def test_a_server_ends_before_its_models_are_ready(tmp_path: Path) -> None:
