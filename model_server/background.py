@@ -59,8 +59,17 @@ class Background:
         os.pwrite(self._lock, str(os.getpid()).encode(), 0)
 
 
-def report(ready_pipe: int) -> None:
-    """The server listens."""
+def report(ready_pipe: int, output: Path) -> None:
+    """The server listens. What is said from now on goes to a file: whoever reads what the old process says reads to its end.
+
+    Raises OSError.
+    """
+    sys.stdout.flush()
+    nothing, file = os.open(os.devnull, os.O_RDONLY), os.open(output, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
+    for opened, streams in ((nothing, (0,)), (file, (1, 2))):
+        for stream in streams:
+            os.dup2(opened, stream)
+        os.close(opened)
     os.write(ready_pipe, b"1")
     os.close(ready_pipe)
 
