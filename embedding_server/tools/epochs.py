@@ -1,4 +1,4 @@
-"""`epochs log|revert|hold|release|void|dense|variant`, for whoever looks after what is served."""
+"""`epochs log|revert|hold|release|void|dense|variant|checkpoint`, for whoever looks after what is served."""
 
 from __future__ import annotations
 
@@ -8,10 +8,11 @@ from pathlib import PurePosixPath
 
 import click
 
+from persia.checkpoint_id import checkpoint_text
 from persia.cli.failures import one_line_failures
 from persia.errors import InvalidInput, NotFound
-from persia.formats.committing import packets_of_variant
-from persia.formats.epoch import Draft, EpochRecord, VariantChange
+from persia.formats.committing import committed_checkpoint, packets_of_variant
+from persia.formats.epoch import CommittedCheckpoint, Draft, EpochRecord, VariantChange
 from persia.formats.epoch_log import EpochLog, open_epoch_log
 from persia.formats.layout import PACKET_LIKE, PACKET_MARKER, shard_directories, variant_directory
 from persia.storage import Place, place_of
@@ -39,6 +40,9 @@ def log_command(directory: Place, last: int) -> None:
     for record in log.history.records[-last:]:
         click.echo(_line(record))
     dense = _dense_text(log.history.dense_at(log.newest))
+    base = log.history.base_at(log.newest)
+    if base is not None:
+        click.echo(f"based on {_base_text(base)}")
     state = "held: packets wait for somebody to commit them" if log.history.held else "servers commit packets as they come"
     click.echo(f"epoch {log.newest} with {len(log.history.packets)} packets, {dense}; {state}")
     for name, variant in log.history.variants.packets_at(log.newest).items():
@@ -106,6 +110,33 @@ def dense_command(directory: Place, versions: tuple[str, ...], why: str) -> None
         log = _read(directory)
         dense = log.history.dense_with(dict(map(_named_version, versions)))
         record = log.commit_after(log.newest, Draft(dense=dense), "operator", why)
+    click.echo(_line(record))
+
+
+@epochs.command("checkpoint")
+@_directory
+@click.argument("checkpoint")
+@click.option(
+    "--dense", "versions", multiple=True, metavar="MODEL=VERSION", help="As `epochs dense`; may be given several times."
+)
+@click.option("--relative", is_flag=True, help="Note the way from DIRECTORY, for servers to which both lie elsewhere.")
+@_why
+def checkpoint_command(directory: Place, checkpoint: str, versions: tuple[str, ...], relative: bool, why: str) -> None:
+    """Commit an epoch in DIRECTORY whose rows are those of CHECKPOINT and of the packets that are newer.
+
+    CHECKPOINT is a directory, or the URL of a store. All its files are read first. Servers take it over while they serve, and
+    those that start load it.
+    """
+    with one_line_failures():
+        named = dict(map(_named_version, versions))
+        if relative and directory.path is None:
+            raise InvalidInput(f"expected --relative with a DIRECTORY on a mounted file system, got {directory}")
+        base = committed_checkpoint(checkpoint, directory.path if relative else None)
+        record = None
+        while record is None:  # servers that commit packets meanwhile are in nobody's way
+            log = _read(directory)
+            dense = log.history.dense_with(named) if named else None
+            record = log.commit(Draft(base=base, dense=dense), "operator", why)
     click.echo(_line(record))
 
 
@@ -190,12 +221,17 @@ def _line(record: EpochRecord) -> str:
         f"returns to epoch {record.revert_to}" if record.revert_to is not None else "",
         f"adds {len(record.add)} packets, {record.add[0].packet} first" if record.add else "",
         f"voids {', '.join(record.void)}" if record.void else "",
+        "" if record.base is None else f"takes over {_base_text(record.base)}",
         "" if record.dense is None else _dense_text(record.dense),
         {True: "held", False: "released", None: ""}[record.hold],
         *(_variant_text(name, change) for name, change in (record.variants or {}).items()),
         record.why,
     ]
     return f"{record.epoch}  {when}  {record.by}  {'; '.join(filter(None, said)) or 'begins'}"
+
+
+def _base_text(base: CommittedCheckpoint) -> str:
+    return f"checkpoint {checkpoint_text(base.identity, base.unix_seconds)} in {base.checkpoint}"
 
 
 def _variant_text(name: str, change: VariantChange | None) -> str:

@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from persia.errors import CorruptFile, Superseded
+from persia.formats.committing import committed_checkpoint
 from persia.formats.epoch import Draft
 from persia.formats.epoch_log import EpochLog
 from persia.formats.layout import PACKET_MARKER, record_path
@@ -41,7 +42,15 @@ class Faults:
         return [self.kill, self.kill, self.freeze, self.stutter, self.break_committed]
 
     def on_the_log(self) -> list[Callable[[], Act]]:
-        return [self.go_back, self.go_far_back, self.void, self.hold, self.two_committers, self.tear_record]
+        return [
+            self.go_back,
+            self.go_far_back,
+            self.void,
+            self.hold,
+            self.two_committers,
+            self.tear_record,
+            self.new_checkpoint,
+        ]
 
     def on_packets(self) -> list[Callable[[], Act]]:
         return [self.leave_late, self.leave_broken, self.leave_unfinished, self.grow, self.leave_for_a_variant]
@@ -164,6 +173,12 @@ class Faults:
 
     def void(self) -> Act:
         self._operate(Draft(void=(name_of(self._rng.choice(self._recent)),)))
+        yield
+
+    def new_checkpoint(self) -> Act:
+        directory = self._deployment.packets.parent / f"checkpoint_{len(self._trainer.checkpoints)}"
+        base = committed_checkpoint(self._trainer.dump(directory, len(self._deployment.shards)))
+        self._operate(Draft(base=base))
         yield
 
     def hold(self) -> Act:

@@ -103,8 +103,9 @@ class Round:
         history_of.read()
         for epoch in self._rng.sample(sorted(epochs), max(1, round(REPLAYED * len(epochs)))):
             server = EpochFollower(deployment.packets, name="replay.jsonl", checkpoint=deployment.checkpoint)
-            variants = history_of.history.variants.packets_at(epoch)
-            server.updater._builder.build(1, history_of.history.packets_at(epoch), variants)
+            history = history_of.history
+            variants = history.variants.packets_at(epoch)
+            server.updater._builder.build(1, history.packets_at(epoch), variants, history.base_at(epoch))
             for name in ("", *variants):
                 rows = server.table.pin().rows(SIGNS[ALL], DIM, variant_key(name))[0]
                 if rows.astype(np.float16).tobytes() != oracle.answer(epoch, name):
