@@ -72,6 +72,12 @@ def _check_settings(extra: Mapping[str, Any], serving: Serving) -> None:
     """Raises ConfigError for settings with which our handler would not load, or would be killed with a request."""
     config = serving.config
     settings = handler_settings(extra, str(config))
+    if settings["variants_sticky_by"] is not None and not settings["variants"]:
+        raise ConfigError(
+            "expected `variants` beside it, got none: the key chooses between them, and means nothing alone",
+            "$.persia.variants_sticky_by",
+            str(config),
+        )
     packed = {path.name for path in serving.extra_files}
     for key in ("warm_up", "global_config", "embedding_config", "drift_baseline"):
         # A worker runs in the directory of its unpacked archive; an absolute path is one on its machine, maybe not this one.
