@@ -38,7 +38,9 @@ class VariantCommitter:
             raise InvalidInput(f"expected a directory for packets of a variant, got the store {incremental_dir}")
         self.name, self._root = name, place.path
         if not self._root.is_dir():
-            raise NotFound(f"expected the incremental_dir of the servers, in which variant {name} is to be, got no directory {self._root}")
+            raise NotFound(
+                f"expected the incremental_dir of the servers, in which variant {name} is to be, got no directory {self._root}"
+            )
         self._log = EpochLog(self._root)
         self._known = self._log.read()  # up to which epoch it knows what became of the variant
 
