@@ -92,7 +92,7 @@ class WorkerProcess:
     def pid(self) -> int | None:
         """Of its process; None: there is none now."""
         process = self._process
-        return process.pid if process is not None and process.poll() is None else None
+        return process.pid if process is not None and not _has_ended(process) else None
 
     @property
     def is_ready(self) -> bool:
@@ -281,6 +281,16 @@ def resident_bytes(pid: int | None) -> int:
     except (OSError, IndexError):
         return 0
     return pages * os.sysconf("SC_PAGE_SIZE")
+
+
+def _has_ended(process: subprocess.Popen[bytes]) -> bool:
+    """Does not wait for it, as poll() would: the link sees how a process ends only as long as nobody has waited for it."""
+    if process.returncode is not None:
+        return True
+    try:
+        return os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is not None
+    except ChildProcessError:  # the thread that watches it has waited for it just now
+        return True
 
 
 def _kill(process: subprocess.Popen[bytes]) -> None:
