@@ -49,6 +49,11 @@ def handle(data: Any, context: Any) -> Any:
             answers.append("touched")
         elif command == "refuse":
             raise PredictionException("as you wish", int(rest))
+        elif command == "refuse_in":
+            raise PredictionException(json.loads(rest), 404)
+        elif command == "long":
+            context.set_response_header(index, "x-long", "x" * int(rest))
+            answers.append("with a header")
         elif command == "raise":
             raise ValueError("something is wrong")
         elif command == "die":
