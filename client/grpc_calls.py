@@ -17,6 +17,7 @@ from persia.seconds import LONGEST_SECONDS
 from persia.torchserve.schema import new_message, open_channel, predictions_call
 from persia.torchserve.status import torchserve_error
 from persia.torchserve.tokens import Tokens
+from persia.tracing import traces_of
 
 from .worker_check import LOOK_SECONDS, WorkerCheck
 
@@ -78,7 +79,12 @@ class GrpcCalls:
         self._channel = open_channel(address, self._grpc, shown)
         self._encrypts = shown.encrypts
         self._call = predictions_call(self._channel)
+        self._traces = traces_of("persia-client")
         self._worker_check = WorkerCheck(health_address, model, version, self._grpc) if health_address else None
+
+    def _metadata(self) -> list[tuple[str, str]]:
+        """What goes with a call: the token, and the span that it is for."""
+        return [*(self._tokens.metadata("inference") or ()), *self._traces.headers().items()]
 
     def _message(self, inputs: Mapping[str, bytes]) -> Any:
         return new_message("PredictionsRequest", model_name=self._model, model_version=self._version, input=inputs)
@@ -91,13 +97,14 @@ class BlockingCalls(GrpcCalls):
         """Returns what the handler answered. Raises the errors of Client.predict."""
         end = time.monotonic() + seconds
         try:
-            return bytes(self._answer(message, seconds).prediction)
+            with self._traces.span("persia.predict", model=self._model):
+                return bytes(self._answer(message, seconds).prediction)
         except grpc.RpcError as error:
             raise torchserve_error(error, message.ByteSize(), end, self._encrypts) from None
 
     def _answer(self, message: Any, seconds: float) -> Any:
         """Makes the call, and looks meanwhile whether a worker is there. Raises RpcError, Unavailable."""
-        metadata = self._tokens.metadata("inference")
+        metadata = self._metadata()
         if self._worker_check is None:
             return self._call(message, timeout=seconds, metadata=metadata)
         call = self._call.future(message, timeout=seconds, metadata=metadata)

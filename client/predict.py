@@ -185,13 +185,14 @@ class AsyncClient(GrpcCalls):
     async def _asked(self, inputs: dict[str, bytes], seconds: float) -> bytes:
         request, end = self._message(inputs), time.monotonic() + seconds
         try:
-            return bytes((await self._answer(request, seconds)).prediction)
+            with self._traces.span("persia.predict", model=self._model):
+                return bytes((await self._answer(request, seconds)).prediction)
         except grpc.RpcError as error:
             raise torchserve_error(error, request.ByteSize(), end, self._encrypts) from None
 
     async def _answer(self, request: Any, seconds: float) -> Any:
         """Makes the call, and looks meanwhile whether a worker is there. Raises RpcError, Unavailable."""
-        call = self._call(request, timeout=seconds, metadata=self._tokens.metadata("inference"))
+        call = self._call(request, timeout=seconds, metadata=self._metadata())
         if self._worker_check is None:
             return await call
         ended = asyncio.ensure_future(call)

@@ -31,6 +31,7 @@ from persia.handlers.answers import answer_of, format_of
 from persia.handlers.cached_answers import CachedAnswers
 from persia.handlers.deadlines import seconds_left
 from persia.handlers.drift_hook import request_id, watch_answers, watch_of_model
+from persia.handlers.handler_traces import handler_traces
 from persia.handlers.inputs import RequestFeatures, as_inputs, wants_details, wants_headers
 from persia.handlers.kept_answers import ring_of
 from persia.handlers.merged_runs import MergedRuns
@@ -77,6 +78,7 @@ class PersiaHandler(BaseHandler):  # type: ignore[misc]  # TorchServe has no typ
 
     def initialize(self, context: Any) -> None:
         """Loads the model. The embedding servers need not be there yet: a worker that waited for them would be killed."""
+        handler_traces()  # what is wrong with them is said now
         settings = handler_settings(getattr(context, "model_yaml_config", None))
         logging.getLogger().setLevel(settings["log_level"])
         torch.set_num_threads(settings["threads"])
@@ -127,7 +129,9 @@ class PersiaHandler(BaseHandler):  # type: ignore[misc]  # TorchServe has no typ
         """Returns one answer for each request. An error that is raised fails all requests."""
         self.context = context
         try:
-            outcomes = within_limit(context, self.outcomes_of(data), self.settings["max_answer_mib"])
+            callers = (context.get_all_request_header(i) for i in range(len(data)))
+            with handler_traces().span("persia.handle", callers, requests=len(data)):
+                outcomes = within_limit(context, self.outcomes_of(data), self.settings["max_answer_mib"])
             answers: list[bytes | str | PredictionException] = answers_of(context, outcomes)
             return answers
         except PredictionException:  # of a subclass
@@ -234,13 +238,17 @@ class PersiaHandler(BaseHandler):  # type: ignore[misc]  # TorchServe has no typ
     def preprocess(self, data: list[dict[str, Any]]) -> list[Features | PersiaError | None]:
         """Turns requests into tensors. Several requests are looked up at the same time, and are given up at the same time."""
         end = time.monotonic() + self.settings["timeout_ms"] / 1000
-        if len(data) == 1:
-            return [self.features_of(data[0], seconds_left(data[0], end))]
-        return features_together(self.lookups, self.threads, data, end)
+        with handler_traces().span("persia.lookup", requests=len(data)) as span:
+            if len(data) > 1:
+                return features_together(self.lookups, self.threads, data, end)
+            features = self.features_of(data[0], seconds_left(data[0], end))
+            if features.lookup is not None:
+                span.set_attribute("persia.epoch", features.lookup.epoch)
+            return [features]
 
     def inference(self, data: list[Features], *args: Any, **kwargs: Any) -> list[Any]:
         """Turns tensors into what the model answers: a tensor, a tuple or list of tensors, or a dict of tensors."""
-        with torch.inference_mode():
+        with handler_traces().span("persia.model", requests=len(data)), torch.inference_mode():
             if self.merged_runs is not None:
                 return self.merged_runs.answers(self.model, data)
             return [self.model(features.dense, features.embeddings) for features in data]

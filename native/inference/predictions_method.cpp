@@ -92,7 +92,9 @@ void PredictionsMethod::on_message(const grpc::ServerCallPtr& call, grpc::Receiv
     }
     if (request.model.empty()) return call->finish({Code::invalid_argument, "Parameter model_name is required."});
     WorkerRequest asked{{}, {}, std::move(request.inputs), owner};
-    if (const std::string* accept = grpc::find(call->info().metadata, kAccept)) asked.headers.emplace_back(kAccept, *accept);
+    for (const std::string_view name : kForHandlers) {
+        if (const std::string* value = grpc::find(call->info().metadata, name)) asked.headers.emplace_back(name, *value);
+    }
     submit_call(*models_, call, request.model, request.version, std::move(asked),
                 std::make_shared<CallResponder>(call, streams_));
 }

@@ -1,6 +1,7 @@
 // What a request says about itself in headers: its id, its priority, and for how long its caller waits.
 #pragma once
 
+#include <array>
 #include <chrono>
 #include <optional>
 #include <string>
@@ -14,8 +15,8 @@ namespace persia::inference {
 constexpr std::string_view kRequestId = "x-request-id";
 constexpr std::string_view kPriority = "x-priority";
 constexpr std::string_view kTimeout = "x-request-timeout";
-// The form of the answer, which is the handler's to give.
-constexpr std::string_view kAccept = "accept";
+// Of the metadata, what handlers are told: the form of the answer, and the span of a trace that the request is for.
+constexpr std::array<std::string_view, 3> kForHandlers = {"accept", "traceparent", "tracestate"};
 // What handlers get of a deadline: milliseconds since 1970.
 constexpr std::string_view kDeadline = "x-request-deadline";
 

@@ -112,7 +112,7 @@ def receipt_of(details: Details, batch: bytes, scores_format: str, scores: bytes
         model=details.model,
         model_version=details.model_version,
         model_hash=details.model_hash,
-        variant=getattr(details, "variant", None) or "",
+        variant=details.variant or "",
         checkpoint=details.checkpoint,
         epoch=details.epoch,
         table_versions=details.table_versions,

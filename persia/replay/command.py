@@ -22,6 +22,7 @@ from persia.errors import InvalidInput
 from persia.receipts.kept import KEPT, kept_files
 from persia.receipts.receipt import KeptAnswer, read_receipt
 from persia.storage import Place, place_of
+from persia.variant import NO_VARIANT
 
 __all__ = ["replay"]
 
@@ -46,6 +47,7 @@ _DIRECTORY = click.Path(exists=True, file_okay=False, path_type=Path)
 @click.option("--archive", "archives", type=_FILE, multiple=True, help="One more archive; any number of times.")
 @click.option("--against", type=_FILE, help="An archive that is asked instead of the one that answered.")
 @click.option("--against-epoch", type=click.IntRange(0), help="An epoch whose rows are taken instead of the answers' own.")
+@click.option("--against-variant", help="A variant whose rows are taken; `none`: the shared ones.")
 @click.option("--at-most", type=click.FloatRange(0), help="With --against...: exit with 1 if a score differs by more.")
 @click.option("--worst", type=click.IntRange(0), default=10, help="How many of the answers that differ to print.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
@@ -60,6 +62,7 @@ def replay(
     archives: tuple[Path, ...],
     against: Path | None,
     against_epoch: int | None,
+    against_variant: str | None,
     at_most: float | None,
     worst: int,
     as_json: bool,
@@ -67,8 +70,8 @@ def replay(
     """Make kept answers again, from checkpoint, packets and archives, and compare every byte.
 
     ANSWERS are files of kept answers (.kept), directories of these, such as a handler's keep_answers, or one receipt with
-    --batch. Exits with 1 if an answer differs or cannot be made, and with --against or --against-epoch, which compare
-    candidates, only if one cannot be made, or differs by more than --at-most.
+    --batch. Exits with 1 if an answer differs or cannot be made, and with --against..., which compares candidates, only if one
+    cannot be made, or differs by more than --at-most.
     """
     with one_line_failures():
         try:
@@ -85,12 +88,13 @@ def replay(
             packets = _local(place_of(shard.incremental_dir, shard.storage), "--packets")
         kept = list(_read(answers, batch))
         sources = Sources(load_embedding_config(embedding_config), checkpoints, packets, model_store, archives)
-        candidate = None if against is None and against_epoch is None else Candidate(against, against_epoch)
+        candidate = Candidate(against, against_epoch, "" if against_variant == NO_VARIANT else against_variant)
         summary = Summary()
         for outcome in replayed(kept, sources, shard.row_storage, candidate):
             summary.add(outcome)
     _print(summary, worst, as_json)
-    is_other = bool(summary.different) if candidate is None else at_most is not None and summary.largest > at_most
+    is_replay = candidate == Candidate()
+    is_other = bool(summary.different) if is_replay else at_most is not None and summary.largest > at_most
     sys.exit(1 if summary.failed or is_other else 0)
 
 

@@ -13,7 +13,8 @@ from persia.routing.lookup import Lookups
 from persia.torchserve.archive.contents import open_archive
 from persia.torchserve.archive.handler_loading import handler_class, set_requests, unpacked_context
 from persia.torchserve.details import Details, split_details
-from persia.torchserve.scores import BATCH, DETAILS, FORMAT
+from persia.torchserve.scores import BATCH, DETAILS, FORMAT, VARIANT
+from persia.variant import NO_VARIANT
 
 __all__ = ["ArchiveHandler"]
 
@@ -53,7 +54,7 @@ class ArchiveHandler:
 
     def answer(self, kept: KeptAnswer) -> tuple[bytes, Details]:
         """The scores for the same request, and their details. Raises PersiaError with what the handler says."""
-        request = {BATCH: kept.batch, FORMAT: kept.receipt.scores_format.encode(), DETAILS: b"1"}
+        request = {BATCH: kept.batch, FORMAT: kept.receipt.scores_format.encode(), DETAILS: b"1", VARIANT: NO_VARIANT}
         set_requests(self._context, 1)
         try:
             (answer,) = self._handler.handle([request], self._context)

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from persia import _core
-from persia.errors import NotReplayable, PersiaError
+from persia.errors import PersiaError
 from persia.formats.checkpoint import Checkpoint
 from persia.receipts.receipt import KeptAnswer
 from persia.routing import make_slots
@@ -34,6 +34,7 @@ class Candidate:
 
     archive: Path | None = None
     epoch: int | None = None
+    variant: str | None = None  # empty: the shared rows
 
 
 @dataclass(frozen=True)
@@ -43,11 +44,12 @@ class _Asked:
     kept: KeptAnswer
     archive: Path
     epoch: int
+    variant: str
 
     @property
-    def order(self) -> tuple[str, int, int]:
-        """Those of one model and one epoch come one after the other."""
-        return str(self.archive), self.epoch, self.kept.receipt.unix_ms
+    def order(self) -> tuple[str, int, str, int]:
+        """Those of one model and the same rows come one after the other."""
+        return str(self.archive), self.epoch, self.variant, self.kept.receipt.unix_ms
 
     def failed(self, error: PersiaError | OSError) -> Outcome:
         return Outcome(self.kept.place, self.kept.receipt.model, error)
@@ -72,7 +74,7 @@ class _Rows:
         min_epoch: int = 0,
         variant: str = "",
     ) -> Lookup:
-        """Does what Lookups.lookup says. `variant` goes unread: what can be replayed has none."""
+        """Does what Lookups.lookup says. `variant` goes unread: the tables are those of the one that is replayed."""
         assert self.kept is not None and self.tables is not None
         receipt = self.kept.receipt
         snapshots = self.tables.snapshots(receipt.unix_ms // _MS)
@@ -106,13 +108,10 @@ def replayed(
 
 def _asked(kept: KeptAnswer, sources: Sources, candidate: Candidate) -> _Asked:
     receipt = kept.receipt
-    if receipt.variant:
-        raise NotReplayable(
-            "variant", f"the answer has rows of the variant {receipt.variant!r}, which this release cannot replay"
-        )
     sources.expect_config(receipt)
     archive = candidate.archive or sources.archive_of(receipt)
-    return _Asked(kept, archive, sources.epoch_of(receipt) if candidate.epoch is None else candidate.epoch)
+    epoch = sources.epoch_of(receipt) if candidate.epoch is None else candidate.epoch
+    return _Asked(kept, archive, epoch, receipt.variant if candidate.variant is None else candidate.variant)
 
 
 class _Group:
@@ -160,14 +159,16 @@ class _Group:
         before: State,
         checkpoint: list[Checkpoint] | None,
     ) -> Iterator[Outcome]:
-        for epoch, of_epoch in groupby(there, key=lambda asked: asked.epoch):
+        for (epoch, variant), of_rows in groupby(there, key=lambda asked: (asked.epoch, asked.variant)):
             try:
-                packets = self._sources.packets_at(epoch, checkpoint)
-                self._lookups.tables = EpochTables(files, files.at_epoch(before, packets), self._storage)
+                state = files.at_epoch(before, self._sources.packets_at(epoch, checkpoint))
+                if variant:
+                    state = files.of_variant(state, *self._sources.variant_at(epoch, variant))
+                self._lookups.tables = EpochTables(files, state, self._storage)
             except (PersiaError, OSError) as error:
-                yield from (asked.failed(error) for asked in of_epoch)
+                yield from (asked.failed(error) for asked in of_rows)
                 continue
-            for asked in of_epoch:
+            for asked in of_rows:
                 self._lookups.kept = asked.kept
                 yield _outcome(handler, asked)
 

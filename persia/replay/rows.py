@@ -57,7 +57,7 @@ class RowFiles:
         self._packets = packets
         self._numbers: list[npt.NDArray[np.float32]] = []
         self._count = 0  # numbers so far
-        self._said: dict[CommittedPacket, _Said] = {}
+        self._said: dict[tuple[Path, CommittedPacket], _Said] = {}
         self._last: tuple[list[CommittedPacket], State] | None = None  # most epochs go on from the one before
 
     def empty(self) -> State:
@@ -83,13 +83,25 @@ class RowFiles:
         )
         state = state.copy()
         for packet in ordered[len(done) :]:
-            if packet not in self._said:
-                self._said[packet] = self._read(packet)
-            said = self._said[packet]
-            state.begins[said.places], state.dims[said.places] = said.state.begins, said.state.dims
-            state.ends[said.places] = said.state.ends
+            assert self._packets is not None, "packets have a directory"
+            self._overlay(state, packet, self._packets)
         self._last = ordered, state
         return state
+
+    def of_variant(self, shared: State, packets: Packets, root: Path) -> State:
+        """The shared state, overlaid by the packets of a variant, which lie below `root`; they go before all others."""
+        state = shared.copy()
+        for packet in sorted(packets.values(), key=lambda packet: packet.key):
+            self._overlay(state, packet, root)
+        return state
+
+    def _overlay(self, state: State, packet: CommittedPacket, root: Path) -> None:
+        """Says over the state what the packet says. Raises CorruptFile, NotReplayable, OSError."""
+        if (root, packet) not in self._said:
+            self._said[root, packet] = self._read(packet, root)
+        said = self._said[root, packet]
+        state.begins[said.places], state.dims[said.places] = said.state.begins, said.state.dims
+        state.ends[said.places] = said.state.ends
 
     def rows_of(self, state: State, dim: int, of_shard: int, now: int) -> tuple[_U64, npt.NDArray[np.float32]]:
         """The signs (n) of a shard with a row (n, dim) of that dim which has not ended at that second."""
@@ -102,11 +114,11 @@ class RowFiles:
             self._numbers = [np.concatenate([np.zeros(0, np.float32), *self._numbers])]
         return self._numbers[0]
 
-    def _read(self, packet: CommittedPacket) -> _Said:
+    def _read(self, packet: CommittedPacket, root: Path) -> _Said:
         """A packet as its record describes it: rows first, then deletions, then when rows end."""
         state = self.empty()
         touched = np.zeros(len(self.wanted), np.bool_)
-        paths = [self._checked(packet, at) for at in range(len(packet.files))]
+        paths = [_checked(packet, at, root) for at in range(len(packet.files))]
         for path in (path for path in paths if path.suffix == ROWS):
             touched[self._take_rows(state, path, self.wanted, packet=True)] = True
         for path in (path for path in paths if path.suffix == DELETIONS):
@@ -116,22 +128,6 @@ class RowFiles:
             self._take_ends(state, read_sign_file(path))
         places = np.flatnonzero(touched)
         return _Said(places, State(state.begins[places], state.dims[places], state.ends[places]))
-
-    def _checked(self, packet: CommittedPacket, at: int) -> Path:
-        """A file of a packet, which has the bytes that its record says."""
-        file = packet.files[at]
-        assert self._packets is not None, "packets have a directory"
-        path = self._packets / packet.packet / file.name
-        try:
-            data = path.read_bytes()
-        except FileNotFoundError as error:
-            raise NotReplayable(
-                "packet", f"packet {packet.packet} of the epoch is not there: expected its file {path}; bring the packet back"
-            ) from error
-        if (got := (len(data), f"{zlib.crc32(data):08x}")) != (file.bytes, file.crc32):
-            expected = f"{file.bytes} bytes of CRC-32 {file.crc32}, by the epoch's record"
-            raise CorruptFile(str(path), expected, f"{got[0]} bytes of CRC-32 {got[1]}", 0)
-        return path
 
     def _take_rows(self, state: State, path: Path, wanted: _U64, *, packet: bool) -> _I64:
         """The rows of a file; of several rows of one sign the last one counts. Returns the places that it has rows of."""
@@ -158,3 +154,19 @@ class RowFiles:
         """Of those of the signs that are wanted, the places among the wanted ones."""
         places = np.searchsorted(self.wanted, signs[np.isin(signs, self.wanted)])
         return places.astype(np.int64)
+
+
+def _checked(packet: CommittedPacket, at: int, root: Path) -> Path:
+    """A file of a packet, which has the bytes that its record says."""
+    file = packet.files[at]
+    path = root / packet.packet / file.name
+    try:
+        data = path.read_bytes()
+    except FileNotFoundError as error:
+        raise NotReplayable(
+            "packet", f"packet {packet.packet} of the epoch is not there: expected its file {path}; bring the packet back"
+        ) from error
+    if (got := (len(data), f"{zlib.crc32(data):08x}")) != (file.bytes, file.crc32):
+        expected = f"{file.bytes} bytes of CRC-32 {file.crc32}, by the epoch's record"
+        raise CorruptFile(str(path), expected, f"{got[0]} bytes of CRC-32 {got[1]}", 0)
+    return path

@@ -14,6 +14,7 @@ from persia.formats.checkpoint import Checkpoint, open_checkpoint
 from persia.formats.epoch_history import Packets
 from persia.formats.epoch_log import EpochLog
 from persia.formats.identity import identify
+from persia.formats.layout import variant_directory
 from persia.receipts.receipt import Receipt
 from persia.torchserve.archive.contents import open_archive
 
@@ -97,6 +98,18 @@ class Sources:
             return packets
         bounds = checkpoint[0].bounds
         return {name: packet for name, packet in packets.items() if not bounds.has(packet.shard, packet.unix_seconds)}
+
+    def variant_at(self, epoch: int, variant: str) -> tuple[Packets, Path]:
+        """The packets that a variant has of its own in an epoch, and below which directory they lie.
+
+        Raises NotReplayable, CorruptFile, OSError.
+        """
+        self.packets_at(epoch, None)  # there is such an epoch, and its records are read
+        there = {} if self._log is None else self._log.history.variants.packets_at(epoch)
+        if self.packets is None or variant not in there:
+            known = ", ".join(sorted(there)) or "which has none"
+            raise NotReplayable("variant", f"expected a variant of epoch {epoch}, {known}, got {variant}")
+        return there[variant].packets, variant_directory(self.packets, variant)
 
     def archive_of(self, receipt: Receipt) -> Path:
         """An archive with the dense model that scored, best that of the same name and version.

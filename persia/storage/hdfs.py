@@ -22,7 +22,14 @@ __all__ = ["HdfsStore"]
 
 _T = TypeVar("_T")
 _LEAST = 64 << 10  # bytes of a request to a data node
-_PAUSES = (0.1, 0.4, 1.0)  # seconds before a name node is asked again that did not answer
+_PAUSES = (0.5,)  # seconds before a request is made again that the library has given up
+# Otherwise the library asks a name node that is away for minutes, and a server that is to end waits as long. The user's own
+# configuration of Hadoop says the rest.
+_SETTINGS = {
+    "dfs.client.failover.max.attempts": "5",
+    "dfs.client.failover.sleep.base.millis": "100",
+    "dfs.client.failover.sleep.max.millis": "1000",
+}
 _counter = itertools.count()
 
 
@@ -39,7 +46,7 @@ class HdfsStore(Store):
         authority, _, path = rest.partition("/")
         self._root = f"/{path}"
         try:
-            self._client = hdfs_native.Client(f"{scheme}://{authority}" if authority else None)
+            self._client = hdfs_native.Client(f"{scheme}://{authority}" if authority else None, _SETTINGS)
         except RuntimeError as error:
             raise InvalidInput(
                 f"expected hdfs://HOST:PORT/PATH, or a HADOOP_CONF_DIR whose core-site.xml has fs.defaultFS, got {url}: {error}"

@@ -20,7 +20,7 @@ from persia.receipts.receipt import KeptAnswer, receipt_of
 from persia.serving.server import Server
 from persia.torchserve.archive.handler_loading import handler_class, set_requests, unpacked_context
 from persia.torchserve.details import split_details
-from persia.writers import EpochCommitter, IncrementalDumper
+from persia.writers import EpochCommitter, IncrementalDumper, VariantCommitter
 from tests.support.golden import golden
 from tests.support.servers import wait_until
 from tests.support.torchserves import MIX, PERSIA_HANDLER, make_archive
@@ -38,6 +38,7 @@ class Shards(ExitStack):
         super().__init__()
         self.servers: list[ShardServer] = []
         self.addresses: list[list[str]] = []
+        self._listening: list[Server] = []
         for index in range(count):
             shard = ShardServer(
                 ShardOptions(index, count, CHECKPOINT, packets, storage=storage, workers=1, epochs=packets is not None)
@@ -50,6 +51,11 @@ class Shards(ExitStack):
             server.start()
             self.callback(server.stop, 0)
             self.servers.append(shard)
+            self._listening.append(server)
+
+    def lose(self, index: int) -> None:
+        """The server of a shard answers nobody any more."""
+        self._listening[index].stop(0)
 
     def wait_for_epoch(self, epoch: int) -> None:
         wait_until(lambda: all(server.status().epoch >= epoch for server in self.servers), f"epoch {epoch} is built")
@@ -80,19 +86,23 @@ class Trainer:
         """Goes on from what others have committed."""
         self._committer.refresh()
 
-    def commit(self, share: float = 0.3, dense: Mapping[str, str | None] | None = None) -> tuple[int, Path]:
-        """The epoch, and the directory of its packet."""
-        with IncrementalDumper(self.packets, seconds=3600.0, embedding_config=CONFIG) as dumper:
+    def commit(self, share: float = 0.3, variant: str = "") -> tuple[int, Path]:
+        """The epoch, and the directory of its packet. variant: to which it comes; it has no rows that end then."""
+        with IncrementalDumper(self.packets, seconds=3600.0, embedding_config=CONFIG, variant=variant) as dumper:
             for dim, signs in self._signs.items():
                 chosen = signs[self._random.random(len(signs)) < share]
                 rows = self._random.standard_normal((len(chosen), dim)).astype(np.float32)
                 kinds = self._random.random(len(chosen))
                 dumper.commit(chosen[kinds < 0.8], rows[kinds < 0.8])
-                dumper.commit(chosen[kinds >= 0.9], rows[kinds >= 0.9], ttl=1e6)
+                dumper.commit(chosen[kinds >= 0.9], rows[kinds >= 0.9], ttl=None if variant else 1e6)
                 dumper.delete(chosen[(kinds >= 0.8) & (kinds < 0.9)])
             packet = dumper.flush()
         assert packet is not None
-        return self._committer.commit([packet], dense), packet
+        if not variant:
+            return self._committer.commit([packet]), packet
+        epoch = VariantCommitter(self.packets, variant).commit([packet])
+        self._committer.refresh()
+        return epoch, packet
 
 
 class HandlerOf:
@@ -114,11 +124,12 @@ class HandlerOf:
         set_requests(self.context, len(requests))
         return list(self.handler.handle([dict(request) for request in requests], self.context))
 
-    def kept(self, batch: bytes, scores_format: str = "npy", min_epoch: int = 0) -> KeptAnswer:
+    def kept(self, batch: bytes, scores_format: str = "npy", min_epoch: int = 0, variant: str = "none") -> KeptAnswer:
         """An answer of that epoch, or a later one."""
 
         def ask() -> KeptAnswer | None:
-            (answer,) = self.answers({"batch": batch, "format": scores_format.encode(), "details": b"1"})
+            request = {"batch": batch, "format": scores_format.encode(), "details": b"1", "variant": variant.encode()}
+            (answer,) = self.answers(request)
             details, scores = split_details(answer)
             assert details is not None
             receipt = receipt_of(details, batch, scores_format, scores, round(time.time() * 1000))

@@ -154,6 +154,22 @@ def test_answers_of_servers_that_follow_no_packets_need_the_checkpoint_alone(tmp
     assert problem_of(applied, Sources(load_embedding_config(CONFIG), [CHECKPOINT], None, store)).missing == "epoch"
 
 
+def test_rows_of_a_shard_that_did_not_answer_are_zeros_again(tmp_path: Path) -> None:
+    store, lenient = store_of(tmp_path / "store", "1.0"), tmp_path / "global_config.yml"
+    lenient.write_text("embedding_worker_config: {missing_shard: zeros, wait_for_shard_ms: 100}\n")
+    with ExitStack() as stack:
+        shards = stack.enter_context(Shards(None, 2))
+        archive, settings = store / f"{MODEL}-1.0.mar", {"global_config": str(lenient)}
+        handler = stack.enter_context(HandlerOf(archive, shards.addresses, settings))
+        whole = handler.kept(BATCHES[0])
+        shards.lose(1)
+        part = handler.kept(BATCHES[0])
+    assert part.receipt.missing_shards == (1,) and whole.receipt.missing_shards == ()
+    assert part.receipt.scores != whole.receipt.scores
+    sources = Sources(load_embedding_config(CONFIG), [CHECKPOINT], None, store)
+    assert summary_of(replayed([whole, part], sources)).same == 2
+
+
 def test_rows_that_had_ended_when_the_answer_came_are_gone(tmp_path: Path) -> None:
     """By the receipt's time, whenever the replay is."""
     packets, store = tmp_path / "packets", store_of(tmp_path / "store", "1.0")
@@ -244,8 +260,28 @@ def test_an_epoch_without_a_record_is_named(scene: Scene) -> None:
     assert problem_of(scene.kept[0], scene.sources(packets=None)).missing == "epoch"
 
 
-def test_rows_of_a_variant_are_not_taken_for_those_of_none(scene: Scene) -> None:
-    assert problem_of(with_receipt(scene.kept[0], variant="b"), scene.sources()).missing == "variant"
+def test_answers_of_variants_have_their_rows_before_the_shared_ones(tmp_path: Path) -> None:
+    """Also before those of newer packets, and in an archive whose settings choose another variant."""
+    packets, store = tmp_path / "packets", store_of(tmp_path / "store", "1.0", variants={"none": 1, "b": 1000})
+    trainer, kept = Trainer(packets), list[KeptAnswer]()
+    with ExitStack() as stack:
+        shards = stack.enter_context(Shards(packets, 2))
+        handler = stack.enter_context(HandlerOf(store / f"{MODEL}-1.0.mar", shards.addresses))
+        for variant in ("b", "", "c", "b"):
+            epoch, packet = trainer.commit(variant=variant)
+            shards.wait_for_epoch(epoch)
+            for asked in ("none", variant or "b"):
+                kept += [handler.kept(batch, min_epoch=epoch, variant=asked) for batch in BATCHES[:3]]
+    sources = Sources(load_embedding_config(CONFIG), [CHECKPOINT], packets, store)
+    summary = summary_of(replayed(kept, sources))
+    assert (summary.same, summary.different, summary.failed) == (len(kept), [], [])
+    assert {answer.receipt.variant for answer in kept} == {"", "b", "c"}
+    of_b = [answer for answer in kept if answer.receipt.variant == "b"]
+    assert len(summary_of(replayed(of_b, sources, candidate=Candidate(variant=""))).different) == len(of_b)
+    problem = problem_of(with_receipt(kept[0], variant="d"), sources)
+    assert problem.missing == "variant" and "got d" in str(problem)
+    packet.rename(packet.with_name("elsewhere"))
+    assert problem_of(kept[-1], sources).missing == "packet"
 
 
 def test_a_candidate_of_another_epoch_or_model_is_compared(scene: Scene) -> None:

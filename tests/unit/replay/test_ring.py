@@ -138,7 +138,7 @@ def test_what_a_handler_keeps_is_made_again_and_its_answers_are_as_without(tmp_p
     packets, store = tmp_path / "packets", store_of(tmp_path / "store", "1.0")
     trainer, ring = Trainer(packets), tmp_path / "ring"
     settings = {"kept_answers": str(ring), "kept_share": 1.0, "answer_cache_mib": 1}
-    requests = [{"batch": data, "format": b"npy"} for data in BATCHES[:3]]
+    requests = [{"batch": data, "format": b"npy", "variant": b"none"} for data in BATCHES[:3]]
     with ExitStack() as stack:
         shards = stack.enter_context(Shards(packets, 2))
         epoch, _ = trainer.commit()
