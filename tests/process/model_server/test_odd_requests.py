@@ -157,13 +157,13 @@ TOO_LONG = (16 << 20) + 1  # for a text in the frames between server and worker
 
 
 def test_a_header_that_no_frame_takes_fails_its_request(server: ModelServerRun, worker: str) -> None:
-    answer = ask(server.inference("predictions/probe"), f"long {TOO_LONG}".encode())
+    answer = ask(server.inference("predictions/probe"), f"large header {TOO_LONG}".encode())
     assert answer.status == 507, answer
     assert answer.json["message"] == "expected a header of at most 16777216 bytes from the handler, got 16777217"
 
 
 def test_words_that_are_no_text_refuse_their_request(server: ModelServerRun, worker: str) -> None:
-    answer = ask(server.inference("predictions/probe"), b'refuse_in "no \\ud800"')
+    answer = ask(server.inference("predictions/probe"), b'refuse 404 "no \\ud800"')
     assert (answer.status, answer.json["message"]) == (404, "no \\ud800")
 
 
