@@ -239,8 +239,8 @@ def _left_in_store(management: Management, archive: str, copy: Path | None, erro
     try:
         if any(model.archive == archive for model in management.list()):
             return ""
-    except PersiaError:  # nobody knows whether it serves
-        copy = None
+    except PersiaError:
+        return f"whether {archive} serves is not known: look, with `manage list`, before you remove it from the model store"
     if copy is not None:
         copy.unlink(missing_ok=True)
         return ""

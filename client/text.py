@@ -118,5 +118,5 @@ def _refused(code: int, body: bytes) -> NoReturn:
     except (ValueError, KeyError, TypeError):
         message = body[:200].decode(errors="replace")
     if code == 503 and message == "Prediction failed":  # of a handler that raised: no other try would mend it
-        raise PersiaError(f"the handler failed ({message}): its traceback is in TorchServe's model_log.log")
+        raise PersiaError(f"the handler failed ({message}): its traceback is in the server's log (model_log.log)")
     raise _ERRORS.get(code, PersiaError)(message)

@@ -62,7 +62,8 @@ def _shard_options(startup: Startup, index: int, count: int) -> ShardOptions:
     checkpoint = stores.checkpoint
     if index >= count:
         startup.give_up(f"expected a replica index below the replica size {count}, got {index}")
-    if checkpoint and checkpoint.path is not None and not checkpoint.path.is_dir():
+    is_elsewhere = checkpoint is not None and checkpoint.path is not None and not checkpoint.path.is_dir()
+    if is_elsewhere and not server_config.enable_epochs:  # records of epochs may name another one
         startup.give_up(f"expected a checkpoint directory, there is none at {checkpoint}")
     if not checkpoint:
         log.warning("the global config names no `embedding_checkpoint`: the table is empty until packets come")
@@ -84,6 +85,7 @@ def _shard_options(startup: Startup, index: int, count: int) -> ShardOptions:
         workers=config.common_config.checkpointing_config.num_workers,
         epochs=server_config.enable_epochs,
         retained_epochs=server_config.retained_epochs,
+        retained_share=server_config.retained_epochs_percent / 100,
         refuse_non_finite=server_config.non_finite_rows == "refuse",
         prune=PruneRules(server_config.incremental_prune_older_than_seconds, server_config.incremental_prune_before_checkpoint),
         dims={slot.name: slot.dim for slot in startup.embedding_config.slots.values()},

@@ -46,6 +46,10 @@ class Expiring:
         """Rows that have an end."""
         return self._ends.size
 
+    def signs(self) -> npt.NDArray[np.uint64]:
+        """Of the rows that have an end, in no order."""
+        return self._ends.signs()
+
     def set(self, signs: npt.NDArray[np.uint64], ends: npt.NDArray[np.uint64], shard: tuple[int, int]) -> None:
         """When rows that are in the table end, of those that belong to the shard. Raises MemoryError, TooLarge."""
         self._ends.set(signs, ends, *shard)

@@ -7,12 +7,12 @@ from pathlib import Path
 
 from persia import _core
 from persia.formats.bounds import Bounds
-from persia.formats.checkpoint import Checkpoint, open_checkpoint_at
+from persia.formats.checkpoint import open_checkpoint_at
 from persia.formats.epoch_history import EpochHistory
 from persia.formats.epoch_log import EpochLog
-from persia.formats.record_files import RecordFiles, StoredRecords
 from persia.formats.sign_files import read_sign_file
 
+from .base import Base, epoch_log_of
 from .expiry import Expiring
 from .non_finite import NonFiniteTally
 from .options import ShardOptions
@@ -44,41 +44,45 @@ def make_expiring(table: _core.Table, options: ShardOptions, ends: Iterable[Path
 def make_updates(
     table: _core.Table,
     options: ShardOptions,
-    bounds: Bounds,
+    base: Base,
     journal: Journal,
     expiring: Expiring,
     non_finite: NonFiniteTally,
-    checkpoint: Checkpoint | None,
+    on_base: Callable[[int, Base], None],
     on_readable: Callable[[EpochHistory], None],
 ) -> UpdateThread:
-    """Not started. bounds: which packets the table's checkpoint has; on_readable: as for an EpochUpdater."""
+    """Not started. base: what the table was loaded from. on_base: as for an EpochBuilder; on_readable: an EpochUpdater."""
     root = options.incremental_dir
     assert root is not None
-    pruner = _make_pruner(root, options)
-    finder, records = Finder(root), RecordFiles(root)
+    epoch_log, finder = epoch_log_of(options), Finder(root)
     if options.packets is not None:
         store = options.packets.open(options.requests)
-        finder = MirroredFinder(Mirror(store, root, bounds, options.workers), root)
-        records = StoredRecords(store)
+        finder = MirroredFinder(Mirror(store, root, base.bounds, options.workers), root)
+    pruner = _make_pruner(root, options, epoch_log)
     follower: Follower
     if options.epochs:
-        builder = EpochBuilder(table, options.storage, options.place, root, bounds, expiring, non_finite, checkpoint)
-        follower = EpochUpdater(builder, EpochLog(root, records=records), finder, journal, bounds, pruner, on_readable)
+        builder = EpochBuilder(table, options, base, expiring, non_finite, on_base)
+        follower = EpochUpdater(builder, epoch_log, finder, journal, base.bounds, pruner, on_readable)
     else:
         applier = Applier(table, options.storage, options.place, expiring, non_finite)
-        follower = Updater(applier, finder, journal, bounds, pruner)
+        follower = Updater(applier, finder, journal, base.bounds, pruner)
     if options.packets is not None:
         return UpdateThread(follower, root, options.packet_poll_seconds, watch=False)
     return UpdateThread(follower, root)
 
 
-def _make_pruner(root: Path, options: ShardOptions) -> Pruner | None:
+def _make_pruner(root: Path, options: ShardOptions, epoch_log: EpochLog) -> Pruner | None:
+    """epoch_log: what the follower has read of it; without epochs, nothing."""
     if not options.prune:
         return None
     checkpoint = options.checkpoint
 
-    def bounds_on_disk() -> Bounds:
-        assert checkpoint is not None
+    def bounds_at_a_start() -> Bounds:
+        named = epoch_log.history.base_at(epoch_log.newest)
+        if named is not None:
+            return named.has
+        if checkpoint is None:
+            return Bounds()
         return open_checkpoint_at(checkpoint, options.buffer, options.requests, *options.place).bounds
 
-    return Pruner(root, options.count, options.prune, bounds_on_disk if checkpoint is not None else None)
+    return Pruner(root, options.count, options.prune, bounds_at_a_start if checkpoint is not None or options.epochs else None)

@@ -42,6 +42,7 @@ class ShardOptions:
     workers: int = 4
     epochs: bool = False  # packets are followed by epochs
     retained_epochs: int = 8  # that are kept readable beside the current one
+    retained_share: float = 0.1  # of the table's memory, that these may take
     refuse_non_finite: bool = False  # files with a row that has a NaN or an infinite number
     prune: PruneRules = field(default_factory=PruneRules)
     dims: Mapping[str, int] = field(default_factory=dict)  # of the features that are counted, by the embedding config

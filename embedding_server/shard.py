@@ -2,20 +2,13 @@
 
 from __future__ import annotations
 
-import logging
 import secrets
-import time
 from collections.abc import Iterable
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from persia import _core
-from persia.checkpoint_id import checkpoint_text
 from persia.dense_version import keyed_changes
-from persia.errors import CorruptFile
-from persia.formats.bounds import Bounds
-from persia.formats.checkpoint import Checkpoint, open_checkpoint_at
-from persia.formats.identity import identify
 from persia.formats.layout import journal_path
 from persia.misses import MissReporter, MissWatcher
 from persia.rpc.wire import MAX_MESSAGE_BYTES
@@ -23,9 +16,10 @@ from persia.serving.feature_totals import feature_messages
 from persia.v1 import embedding_pb2 as pb
 from persia.variant import keyed_variants, variant_key
 
-from .loading import estimate, load_checkpoint
+from .base import Base
 from .non_finite import NonFiniteTally
 from .options import ShardOptions
+from .starting import load_table
 from .updates.journal import Journal, State
 
 if TYPE_CHECKING:
@@ -36,8 +30,6 @@ if TYPE_CHECKING:
     from .updates.thread import UpdateThread
 
 __all__ = ["LOOKUP_SECONDS", "MAX_NUMBERS", "ShardOptions", "ShardServer"]
-
-log = logging.getLogger(__name__)
 
 # An answer that gRPC would refuse to send is refused before it is made.
 MAX_NUMBERS = MAX_MESSAGE_BYTES // 4 - 1024
@@ -59,7 +51,7 @@ class ShardServer:
         self.lookups = _core.net.LookupContext(
             options.index, options.count, self.start_number, MAX_NUMBERS, LOOKUP_SECONDS, list(options.dims)
         )
-        self.checkpoint_id = self.checkpoint_seconds = 0  # 0: the table was loaded from none
+        self._bases = [(0, Base())]  # of the table's epochs, each from an epoch on
         self.non_finite = NonFiniteTally(options.refuse_non_finite)
         self._watcher = MissWatcher(self._make_reporter())
         self._updates: UpdateThread | None = None
@@ -67,7 +59,13 @@ class ShardServer:
 
     def __repr__(self) -> str:
         place = f"{self.options.index} of {self.options.count}"
-        return f"<ShardServer {place}: {self.state}, checkpoint {self.checkpoint_id:016x}, {self._updates!r}>"
+        return f"<ShardServer {place}: {self.state}, {self.base}, {self._updates!r}>"
+
+    @property
+    def base(self) -> Base:
+        """The checkpoint of the newest rows."""
+        epoch = 0 if self.table is None else self.table.status().epoch
+        return next(base for first, base in reversed(self._bases) if first <= epoch)
 
     @property
     def state(self) -> str:
@@ -86,13 +84,12 @@ class ShardServer:
     def load(self) -> None:
         """Ends with a table that has the checkpoint and every packet since. Raises CorruptFile, OSError."""
         journal = self._open_journal()
-        builder = _core.TableBuilder(self.options.storage, self.options.capacity, self.options.retained_epochs)
-        checkpoint = self._load_checkpoint(builder)
-        self.table = _core.Table(builder)
-        self._follow(self.table, checkpoint, journal)
+        self.table, base = load_table(self.options, self.non_finite, self.lookups.set_state)
+        self._bases = [(0, base)]
+        self._follow(self.table, base, journal)
         self.state = "serving"
         self.ready = True
-        self.lookups.open(self.table, self.checkpoint_id)
+        self.lookups.open(self.table, base.identity)
         self._watcher.start()
 
     def _open_journal(self) -> Journal | None:
@@ -105,70 +102,32 @@ class ShardServer:
             journal.say(State("starting"))
         return journal
 
-    def _load_checkpoint(self, builder: _core.TableBuilder) -> Checkpoint | None:
-        options, began = self.options, time.monotonic()
-        if options.checkpoint is None:
-            return None
-        self.state = f"loading {options.checkpoint}"
-        checkpoint = open_checkpoint_at(options.checkpoint, options.buffer, options.requests, *options.place, options.workers)
-        self._make_room(checkpoint, builder)
-        identity = identify(checkpoint, options.workers)
-        belong = load_checkpoint(checkpoint, builder, *options.place, options.workers, self.non_finite)
-        # Of a checkpoint in a store, load_checkpoint() has compared all that the store says.
-        if checkpoint.tree is None and identify(checkpoint, options.workers) != identity:
-            raise CorruptFile(
-                str(checkpoint.directory), "a checkpoint that stays as it is", "one that changed while it was loaded", 0
-            )
-        self.checkpoint_id, self.checkpoint_seconds = identity, checkpoint.marker.seconds
-        if builder.evicted:
-            log.warning("%d rows over the capacity of %d were left out", builder.evicted, options.capacity)
-        log.info(
-            "the table holds %d of the %d rows that this shard has in checkpoint %s",
-            builder.rows,
-            belong,
-            checkpoint_text(identity, checkpoint.marker.seconds),
-        )
-        log.info("loading took %.1f s", time.monotonic() - began)
-        return checkpoint
-
-    def _make_room(self, checkpoint: Checkpoint, builder: _core.TableBuilder) -> None:
-        options = self.options
-        need = estimate(checkpoint, options.storage, *options.place)
-        kept = min(need.rows, options.capacity or need.rows)
-        log.info(
-            "loading %d files of %s: about %d rows for this shard, about %.1f GiB%s",
-            len(checkpoint.files),
-            checkpoint,
-            kept,
-            need.bytes * kept / max(need.rows, 1) / 2**30,
-            f"; about {need.rows - kept} rows are over the capacity" if kept < need.rows else "",
-        )
-        # A little less than the guess: what is missing grows by itself, what is too much would stay.
-        builder.reserve(round(kept * 0.98))
-
-    def _follow(self, table: _core.Table, checkpoint: Checkpoint | None, journal: Journal | None) -> None:
+    def _follow(self, table: _core.Table, base: Base, journal: Journal | None) -> None:
         """Rows end and packets are applied from now on; all packets that are there are applied when this returns."""
         from . import following  # imports numpy and watchdog, for which reading a checkpoint need not wait
 
         options = self.options
-        self._expiring = following.make_expiring(table, options, checkpoint.ends if checkpoint else ())
+        self._expiring = following.make_expiring(table, options, base.checkpoint.ends if base.checkpoint else ())
         if journal is not None:
             self.state = f"catching up with {options.packets or options.incremental_dir}"
-            bounds = checkpoint.bounds if checkpoint else Bounds()
             self._updates = following.make_updates(
                 table,
                 options,
-                bounds,
+                base,
                 journal,
                 self._expiring,
                 self.non_finite,
-                checkpoint,
+                self._begin_base,
                 self._take_readable,
             )
             self._updates.updater.catch_up()
             self._updates.start()
         self._expiring.sweep()
         self._expiring.start()
+
+    def _begin_base(self, epoch: int, base: Base) -> None:
+        self._bases = [(first, one) for first, one in self._bases if first < epoch] + [(epoch, base)]
+        self.lookups.add_checkpoint(epoch, base.identity)
 
     def _take_readable(self, history: EpochHistory) -> None:
         """What the records say of dense models and variants."""
@@ -211,16 +170,16 @@ class ShardServer:
         return epochs
 
     def status(self) -> pb.StatusResponse:
-        options, table, updater = self.options, self.table, self.updater
+        options, table, updater, base = self.options, self.table, self.updater, self.base
         response = pb.StatusResponse(
             shard_index=options.index,
             shard_count=options.count,
             ready=self.ready,
             state=self.state,
-            checkpoint=str(options.checkpoint or ""),
+            checkpoint=base.place or str(options.checkpoint or ""),
             server_start=self.start_number,
-            checkpoint_id=self.checkpoint_id,
-            checkpoint_seconds=self.checkpoint_seconds,
+            checkpoint_id=base.identity,
+            checkpoint_seconds=base.seconds,
             features=feature_messages(self.lookups.features.totals()),
         )
         if table is not None:
@@ -247,4 +206,5 @@ class ShardServer:
                 response.newest_epoch, response.epochs_held = epochs.newest, epochs.held
                 response.epoch_stalled, response.epoch_stalled_seconds = epochs.stalled, epochs.stalled_seconds
                 response.packets_waiting = epochs.waiting
+                response.checkpoint_by_epochs = epochs.names_checkpoints
         return response

@@ -9,12 +9,13 @@ from typing import Any
 from persia.answer_cache import AnswerCache, CacheCounts
 from persia.errors import PersiaError
 from persia.routing.lookup import Lookup
-from persia.torchserve.scores import DEADLINE, DETAILS, REQUEST_ID
+from persia.torchserve.scores import DEADLINE, DETAILS, REQUEST_ID, VARIANT
 
 __all__ = ["CachedAnswers", "answer_key"]
 
-# What an answer does not depend on: when it is wanted, what is told beside it, and what the request is called.
-_NOT_IN_THE_KEY = (DEADLINE, DETAILS, REQUEST_ID)
+# What an answer does not depend on: when it is wanted, what is told beside it, and what the request is called. The variant
+# says which rows it is made of, and these are in the key.
+_NOT_IN_THE_KEY = (DEADLINE, DETAILS, REQUEST_ID, VARIANT)
 
 Answer = bytes | PersiaError
 

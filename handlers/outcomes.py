@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeVar
 
-from persia.errors import DeadlineExceeded, InvalidInput, PersiaError, TooLarge
+from persia.errors import DeadlineExceeded, InvalidInput, NotFound, PersiaError, TooLarge, Unavailable
 
 __all__ = ["Outcomes"]
 
 T = TypeVar("T")
 
 _LATE: Any = b""  # an answer that nobody waits for
+_KINDS = (TooLarge, InvalidInput, NotFound, Unavailable)  # as which an error of one request is raised for all
 
 
 class Outcomes:
@@ -63,7 +64,7 @@ class Outcomes:
         if (
             self._over_grpc(i) and not self._each_alone and not isinstance(error, DeadlineExceeded)
         ):  # being late is no reason to fail the others
-            kind = next((kind for kind in (TooLarge, InvalidInput) if isinstance(error, kind)), PersiaError)
+            kind = next((kind for kind in _KINDS if isinstance(error, kind)), PersiaError)
             raise kind(f"request {i + 1} of {self._count} that TorchServe put together: {error}") from error
         self._errors[i] = error
 

@@ -154,7 +154,7 @@ def _serve(
     if ready_pipe is not None:
         report(ready_pipe)
     if _becomes_ready(server, signal):
-        log.info("%s", server.ready_line())
+        log.info("%s", server.ready_line(logs))
         signal.wait()
     log.info("stopping")
     server.stop(DRAIN_SECONDS)

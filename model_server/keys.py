@@ -20,7 +20,7 @@ from persia._core.security import read_secret
 from persia.errors import ConfigError, InvalidInput
 from persia.system.durable import replacing
 
-from .refusals import InvalidKey
+from .refusals import InvalidKey, NoDiskSpace
 
 __all__ = ["API", "INFERENCE", "KEY_FILE", "MANAGEMENT", "GivenKeys", "Keys", "MadeKeys"]
 
@@ -72,7 +72,14 @@ class MadeKeys(Keys):
         if kind not in (INFERENCE, MANAGEMENT):
             raise InvalidKey("Token Authentication failed. Token either incorrect, expired, or not provided correctly")
         with self._lock:
-            self._make(kind)
+            before = dict(self._entries)
+            try:
+                self._make(kind)
+            except OSError as error:
+                self._entries = before
+                raise NoDiskSpace(
+                    f"no new key was made, as {self.file} could not be written ({error.strerror}): the old one goes on"
+                ) from error
 
     def close(self) -> None:
         """Nobody is let in with these keys any more, so nobody shall find them; another server's stay."""

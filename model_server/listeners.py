@@ -71,7 +71,7 @@ class Listeners:
         """Calls over gRPC are answered from now on; HTTP needs those who take from the lines."""
         for server in self.grpc.values():
             server.start()
-            server.set_serving(True)
+        self.grpc["grpc_management"].set_serving(True)
 
     def stop(self, seconds: float) -> None:
         """Takes nothing more, and lets what runs finish for so long."""

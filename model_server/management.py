@@ -14,7 +14,18 @@ from typing import Any, NamedTuple
 
 from .descriptions import described
 from .model_settings import check_workers
-from .refusals import BadRequest, CleaningTimedOut, NoWorker, OverMemoryLimit, Refusal, TooManyWaiting, WorkerFailed
+from .readiness import Readiness
+from .refusals import (
+    BadRequest,
+    CleaningTimedOut,
+    ModelNotFound,
+    NoWorker,
+    OverMemoryLimit,
+    Refusal,
+    TooManyWaiting,
+    VersionNotFound,
+    WorkerFailed,
+)
 from .registration import Registration
 from .registry import Registry
 from .served_version import ServedVersion
@@ -62,9 +73,12 @@ class _Waiting:
 class Management:
     """Thread safety: any thread may use it."""
 
-    def __init__(self, registry: Registry, api_enabled: bool, on_change: Callable[[], None] = lambda: None) -> None:
+    def __init__(
+        self, registry: Registry, readiness: Readiness, api_enabled: bool, on_change: Callable[[], None] = lambda: None
+    ) -> None:
         """api_enabled: whether models may be registered and unregistered. on_change: keeps each change, or raises NotKept."""
         self.registry = registry
+        self.readiness = readiness
         self.api_enabled = api_enabled
         self._on_change = on_change
         self._starting = _Waiting("registrations and other calls that wait for workers", MOST_STARTING)
@@ -86,6 +100,7 @@ class Management:
                 raise
         if wanted.is_default:
             self.registry.set_default(name, number)
+        self.readiness.missing.found(name, wanted.url)
         self._on_change()
         if workers == 0:
             sentence = (
@@ -118,13 +133,24 @@ class Management:
     def unregister(self, name: str, version: str | None) -> Done:
         """Raises Refusal."""
         with self._ending.place():
+            was_missing = self.readiness.missing.forget(name)
             try:
                 self.registry.unregister(name, version)
+            except (ModelNotFound, VersionNotFound):
+                if not was_missing:
+                    raise
             except CleaningTimedOut:  # it is gone all the same
                 self._on_change()
                 raise
         self._on_change()
         return Done(200, f'Model "{name}" unregistered')
+
+    def health(self) -> dict[str, Any]:
+        """As TorchServe's ping says it. `missing`: models that the start could not load, by the names to unregister them by."""
+        if self.readiness.is_ready():
+            return {"status": "Healthy"}
+        missing = self.readiness.missing.names()
+        return {"status": "Unhealthy"} | ({"missing": missing} if missing else {})
 
     def set_default(self, name: str, version: str) -> Done:
         """Raises Refusal."""

@@ -29,6 +29,8 @@ def read_metrics(properties: Properties) -> MetricsSettings:
     """Raises ConfigError."""
     default = MetricsSettings()
     config = properties.text("metrics_config")
+    if config and not Path(config).is_file():
+        raise properties.wrong("metrics_config", "the name of a file")
     mode = (properties.text("metrics_mode") or "").lower()
     return MetricsSettings(
         address=properties.address("metrics_address", default.address),

@@ -99,7 +99,7 @@ def _problem(key: str, value: Any) -> str | None:
         return (
             None
             if isinstance(value, int) and not isinstance(value, bool) and value >= 0
-            else f"expected a number, got {value!r}"
+            else f"expected a whole number that is not below 0, got {value!r}"
         )
     if key in _FLAGS:
         return None if isinstance(value, bool) else f"expected true or false, got {value!r}"

@@ -140,6 +140,10 @@ class Properties:
         except re.error as error:
             raise self.wrong(key, f"a regular expression ({error})") from error
 
+    def place(self, key: str) -> str:
+        """Where its value is from. REQUIRES: it has one."""
+        return self._values[key][1]
+
     def wrong(self, key: str, expected: str) -> ConfigError:
         """The error of a value that is not as expected."""
         value, place = self._values[key]

@@ -12,7 +12,7 @@ _ONE_FILE = "workers inherit the environment and the limits of the server: say i
 _NO_AGE = "connections stay for as long as their clients want them, and idle ones go when others need room"
 
 UNUSED: dict[str, str] = {
-    "async_logging": "the server's log is written at once, and to its standard output",
+    "async_logging": "the server's log is written at once, and to its standard error",
     "cpp_log_config": "there is no C++ backend: handlers are Python",
     "cpu_launcher_args": f"workers are not pinned to processors; {_ONE_FILE}, for instance under `taskset` or `numactl`",
     "cpu_launcher_enable": f"workers are not pinned to processors; {_ONE_FILE}, for instance under `taskset` or `numactl`",

@@ -53,10 +53,14 @@ class Protection:
         encrypts = self._encrypts(listener)
         asks = self._security.tokens or (KEY_FILE if self.keys is not None and listener in _KINDS else None)
         files = (self._files[0] or self._access.keystore, self._files[1] or self._access.keystore) if encrypts else (None, None)
-        check_listen(
-            address,
-            msgspec.structs.replace(self._security, certificate=files[0], key=files[1], tokens=asks),
-        )
+        try:
+            check_listen(address, msgspec.structs.replace(self._security, certificate=files[0], key=files[1], tokens=asks))
+        except ConfigError as error:
+            raise ConfigError(
+                f"{error.problem}; in the section `security` of global_config.yaml, which --global-config or "
+                "$PERSIA_GLOBAL_CONFIG names. TorchServe's keys are a way, too, where disable_token_authorization is left out",
+                error.path,
+            ) from None
 
     def guard(self, listener: str) -> _core.security.Guard | None:
         """Who may ask; None: everybody."""
@@ -91,7 +95,8 @@ class Protection:
                     keystore="" if certificate else access.keystore,
                     keystore_password=access.keystore_password,
                     http1=http1,
-                )
+                ),
+                "$.security" if self._is_of_section else "config.properties",
             )
         return self._contexts[http1]
 
@@ -124,11 +129,14 @@ class Protection:
     def _files(self) -> tuple[str, str]:
         """Of the certificate and its key."""
         section = self._security
-        return (
-            (section.certificate, section.key)
-            if section.certificate and section.key
-            else (self._access.certificate, self._access.key)
-        )
+        if section.certificate and section.key:
+            return section.certificate, section.key
+        return self._access.certificate, self._access.key
+
+    @property
+    def _is_of_section(self) -> bool:
+        """Whether the certificate is."""
+        return bool(self._security.certificate and self._security.key)
 
     def _encrypts(self, listener: str) -> bool:
         return self._security.certificate is not None or listener in self._access.encrypted

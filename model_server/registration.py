@@ -56,6 +56,7 @@ class Registration:
     startup_timeout: int | None = None
     initial_workers: int | None = None
     at_start: bool = False
+    of_whole_store: bool = False  # that is loaded: the newest version of a model is its default
     # Of a registration that is restored: as it was left, whatever the archive says.
     workers: tuple[int, int] | None = None
     is_default: bool = False

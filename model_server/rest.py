@@ -50,7 +50,7 @@ class RestManagement:
         self._metrics = metrics
         self._management = management
         self._models = RestModels(management)
-        self._open_inference = ServedModels(management.registry)
+        self._open_inference = ServedModels(management.registry, management.readiness)
         self._manages = "management" in roles
         self._keys = keys if self._manages else None
         self._threads = ExchangeThreads("rest", line, self._take, MANAGEMENT_THREADS if self._manages else _THREADS)
@@ -82,8 +82,8 @@ class RestManagement:
             case "OPTIONS", ["models", name] if self._manages:
                 return 200, described_management(name)
             case _, ["ping"] if "inference" in self._roles:
-                healthy = self._management.registry.is_ready()
-                return (200, {"status": "Healthy"}) if healthy else (500, {"status": "Unhealthy"})
+                health = self._management.health()
+                return 200 if health["status"] == "Healthy" else 500, health
             case _, []:
                 raise NoSuchMethod(NO_SUCH_METHOD)
             case "GET", ["workflows"] if self._manages:

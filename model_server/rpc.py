@@ -25,8 +25,7 @@ def add_inference(server: Server, models: Models, management: Management) -> Non
     """Predictions, StreamPredictions and Ping."""
 
     def ping(_request: Any) -> Any:
-        healthy = management.registry.is_ready()
-        return new_message("TorchServeHealthResponse", health=_pretty({"status": "Healthy" if healthy else "Unhealthy"}))
+        return new_message("TorchServeHealthResponse", health=_pretty(management.health()))
 
     server.add(f"/{INFERENCE}/Predictions", predictions_method(models, False))
     server.add(f"/{INFERENCE}/StreamPredictions", predictions_method(models, True))

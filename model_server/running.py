@@ -13,6 +13,7 @@ from persia.config.security import SecurityConfig
 from persia.security import Refreshing
 from persia.system.address import host_and_port
 from persia.torchserve.ready_line import ReadyLine
+from persia.torchserve.version_order import version_key
 
 from .exchanges import ExchangeThreads
 from .handler_metrics import OWN_NAMES, HandlerMetrics, read_names
@@ -23,7 +24,8 @@ from .metrics import Metrics
 from .open_inference.grpc_service import add_open_inference
 from .open_inference.served import ServedModels
 from .protection import Protection
-from .refusals import Refusal
+from .readiness import Readiness, ReadinessTeller
+from .refusals import Duplicate, Refusal
 from .refused_clients import RefusedClients
 from .registration import Registration, ServerDefaults
 from .registry import Registry
@@ -55,27 +57,29 @@ class ModelServer:
         answers = AnswerObserver(None if logs is None else str(logs / "access_log.log"))
         handlers = HandlerMetrics(_names_of(settings), socket.gethostname())
         self._protection = Protection(settings.access, security, Path() if state is None else state.path)
-        self._files = Refreshing(self._protection)
         self._reactor = Reactor(THREADS)
         self._output = WorkerOutput(handlers)
         self.registry = Registry(models, self._reactor, _defaults(settings, state, self._output))
         self._metrics = Metrics(models, self.registry.served, answers, handlers, settings.metrics)
-        self._keeper = Keeper(state, self.registry) if state is not None else None
+        readiness = Readiness(self.registry)
+        self._keeper = Keeper(state, self.registry, readiness.missing) if state is not None else None
         keep = self._keeper.keep if self._keeper is not None else lambda: None
-        self._management = Management(self.registry, settings.api_enabled, keep)
+        self._management = Management(self.registry, readiness, settings.api_enabled, keep)
         self._listeners = Listeners(settings, self._protection, self._reactor, models, answers)
         inference, management = self._listeners.grpc["grpc_inference"], self._listeners.grpc["grpc_management"]
-        self._refused = RefusedClients(self._listeners.refused_clients)
+        self._watching = (
+            Refreshing(self._protection),
+            RefusedClients(self._listeners.refused_clients),
+            ReadinessTeller(readiness, inference.set_serving),
+        )
         add_inference(inference, models, self._management)
-        add_open_inference(inference, models, ServedModels(self.registry))
+        add_open_inference(inference, models, ServedModels(self.registry, readiness))
         add_management(management, self._management)
         self.addresses = self._listeners.listen()
         self._protection.open()
 
     def start(self) -> None:
         """Answers from now on."""
-        self._files.start()
-        self._refused.start()
         page = RestMetrics(self._metrics)
         self._rest: list[RestManagement | ExchangeThreads] = [
             ExchangeThreads("metrics", line, page.answer, 1)
@@ -84,8 +88,10 @@ class ModelServer:
             for roles, line in self._listeners.lines.items()
         ]
         self._listeners.start()
+        for watch in self._watching:
+            watch.start()
 
-    def ready_line(self) -> ReadyLine:
+    def ready_line(self, logs: Path | None) -> ReadyLine:
         """As TorchServe's launcher says it, so that whoever waits for one of them can wait for the other. REQUIRES: it is."""
         versions = self.registry.default_versions()
         return ReadyLine.of(
@@ -94,31 +100,49 @@ class ModelServer:
             http_port=_port(self.addresses["inference"]),
             http_management_port=_port(self.addresses["management"]),
             token_file=self._protection.key_file,
-            logs="stderr",
+            logs="stderr" if logs is None else str(logs),
             health=self.addresses["grpc_inference"],
             models=[f"{name} {version.facts.archive.version}" for name, version in versions.items()],
         )
 
     def load(self, named: Sequence[Registration]) -> None:
-        """The models that are there from the start. One that cannot be had is logged, and the others go on."""
+        """The models that are there from the start. One that cannot be had is logged, and the others go on.
+
+        Until it is registered or unregistered, the server is not ready.
+        """
         for wanted in named if self._keeper is None else self._keeper.plan(named):
             try:
                 self._management.register(wanted, synchronous=False)
+            except Duplicate as refusal:
+                log.warning("the model %s was not loaded: %s", wanted.url, refusal)
             except Refusal as refusal:
                 log.error("the model %s was not loaded: %s", wanted.url, refusal)
+                self._management.readiness.missing.add(wanted)
+        self._choose_newest()
+        if missing := self._management.readiness.missing.names():
+            log.error(
+                "the server is not ready without %s: register what is missing, or unregister it by that name",
+                ", ".join(missing),
+            )
         if self._keeper is not None:
             self._keeper.restored()
 
+    def _choose_newest(self) -> None:
+        """Of models whose versions all come from a store that is loaded as a whole, as with TorchServe's launcher."""
+        for name, model in self.registry.kept().items():
+            if all(version.facts.registration.of_whole_store for version in model.versions.values()):
+                self.registry.set_default(name, max(model.versions, key=version_key))
+
     def stop(self, seconds: float) -> None:
         """Lets what runs finish for so long."""
+        for watch in self._watching:
+            watch.close()
         self._listeners.stop(seconds)
         self.registry.close(seconds)  # who waits for a worker that starts hears of it
         for rest in self._rest:
             rest.close(seconds)
         self._output.close()
         self._reactor.stop()
-        self._files.close()
-        self._refused.close()
         self._protection.close()
 
 

@@ -103,7 +103,9 @@ def read_settings(path: Path | None, environment: Mapping[str, str] = os.environ
         "access": read_access(properties),
         "metrics": read_metrics(properties),
     }
-    notes = (f"{place}: {note_on(key, properties.asked)}" for key, place in properties.unused().items())
+    notes = [f"{place}: {note_on(key, properties.asked)}" for key, place in properties.unused().items()]
+    if store and not Path(store).is_dir():
+        notes.append(f"{properties.place('model_store')}: model_store names {store!r}, which is no directory: it has no models")
     return Settings(**settings, notes=tuple(notes))
 
 

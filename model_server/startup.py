@@ -21,13 +21,14 @@ _ALL, _NONE = "all", "none"
 def named_models(settings: Settings, models: Sequence[str], gpus: int) -> list[Registration]:
     """What `--models` names, else `load_models`: all of the store, or archives, each with a name of its own or without."""
     named = [part for given in (models or (settings.load_models,)) for part in _parts(given, settings.store)]
-    if [part.lower() for part in named] == [_ALL]:
+    is_all = [part.lower() for part in named] == [_ALL]
+    if is_all:
         named = list(_archives(settings.store)) if settings.store else []
     if [part.lower() for part in named] == [_NONE]:
         named = []
     workers = settings.default_workers if settings.default_workers is not None else gpus or os.cpu_count() or 1
     return [
-        Registration(url=url, model_name=name or None, initial_workers=workers, at_start=True)
+        Registration(url=url, model_name=name or None, initial_workers=workers, at_start=True, of_whole_store=is_all)
         for name, url in map(_name_and_url, named)
     ]
 
@@ -81,7 +82,7 @@ def _of_snapshot(name: str, number: str, version: Any) -> Registration:
 
 
 def _archives(store: Path) -> Iterable[str]:
-    for path in sorted(store.iterdir()):
+    for path in sorted(store.iterdir()) if store.is_dir() else []:
         if path.name.endswith(_ENDINGS) or (path / "MAR-INF").is_dir():
             yield path.name
 

@@ -18,6 +18,7 @@ from typing import Any
 import ts
 
 from persia._core.inference import WorkerChannel
+from persia.errors import InvalidInput
 
 from .open_inference.answering import Answering
 from .open_inference.calls import PROTOCOL
@@ -30,6 +31,8 @@ from .worker_messages import REFUSAL, REQUESTS_AT_ONCE, Failure, Prediction, Req
 from .worker_metrics import MetricLines, WorkerMetrics
 
 METRICS = os.path.join(os.path.dirname(ts.__file__), "configs", "metrics.yaml")
+
+_FAILED = 503  # TorchServe's status of a handler that fails
 
 log = logging.getLogger(__name__)
 
@@ -100,18 +103,17 @@ class WorkerLoop:
     def _answer(self, requests: list[Request]) -> None:
         self._ids.current = [request[0] for request in requests]
         began = time.monotonic()
+        of_protocol = sum(PROTOCOL in headers for _, headers, _ in requests)
+        failed = 500 if of_protocol == len(requests) else _FAILED  # which the Open Inference Protocol has for no worker
         try:
-            if any(PROTOCOL in headers for _, headers, _ in requests):
-                predictions = self._open_inference.answer(requests)
-            else:
-                predictions = self._predictions(requests)
+            predictions = self._open_inference.answer(requests) if of_protocol else self._predictions(requests)
             self._metrics.add_handled(time.monotonic() - began)
             self._reply(200, "Prediction success", [sendable(prediction) for prediction in predictions])
         except Failure as failure:
-            self._reply(failure.code, failure.message, [])
+            self._reply(failed if failure.code == _FAILED else failure.code, failure.message, [])
         except (TypeError, ValueError, OverflowError, RecursionError):  # a header that is no text, for instance
             log.exception("what the handler says cannot be sent")
-            self._reply(503, "Invalid model predict output", [])
+            self._reply(failed, "Invalid model predict output", [])
 
     def _reply(self, code: int, message: str, predictions: list[Prediction]) -> None:
         """What no frame takes fails its own request: the server would give up a worker that sent it."""
@@ -145,17 +147,20 @@ class WorkerLoop:
         except PredictionException as error:
             log.error("the handler refuses: %s", error.message)
             raise _refusal(error) from None
+        except InvalidInput as error:
+            log.error("the handler refuses: %s", error)
+            raise Failure(400, str(error)) from None
         except Exception as error:
             log.exception("the handler failed")
             if "CUDA" in str(error):
                 raise Failure(507, "Out of resources") from None
-            raise Failure(503, "Prediction failed") from None
+            raise Failure(_FAILED, "Prediction failed") from None
         if not isinstance(answers, list):
             log.warning("expected a list of the handler, got %s", type(answers).__name__)
-            raise Failure(503, "Invalid model predict output")
+            raise Failure(_FAILED, "Invalid model predict output")
         if len(answers) != len(inputs):
             log.warning("expected %d answers of the handler, got %d", len(inputs), len(answers))
-            raise Failure(503, "number of batch response mismatched")
+            raise Failure(_FAILED, "number of batch response mismatched")
         return answers
 
     def _prediction(self, index: int, request_id: str, answer: Any) -> Prediction:

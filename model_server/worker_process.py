@@ -11,6 +11,7 @@ import sys
 import threading
 from collections.abc import Callable, Mapping
 from concurrent.futures import Future
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import datetime, timezone
 from pathlib import Path
@@ -27,7 +28,8 @@ __all__ = ["WorkerPlan", "WorkerProcess", "resident_bytes"]
 
 log = logging.getLogger(__name__)
 
-_LOOK_SECONDS = 0.2  # between two looks at the memory of a worker that has a limit
+_LOOK_SECONDS = 1.0  # between two looks whether the process is there
+_MEMORY_LOOK_SECONDS = 0.2  # between two looks at the memory of a worker that has a limit
 
 
 @dataclass(frozen=True)
@@ -130,6 +132,7 @@ class WorkerProcess:
                 if not is_patient and not self._first_start.done():  # who waits for it takes it away
                     self._first_start.set_exception(error if isinstance(error, WorkerFailed) else WorkerFailed(str(error)))
                     break
+                self._end_process()
             else:
                 if not self._first_start.done():
                     self._first_start.set_result(metadata)
@@ -206,7 +209,13 @@ class WorkerProcess:
         places = (str(plan.directory), str(plan.packages or ""), environment.get("PYTHONPATH"))
         environment["PYTHONPATH"] = os.pathsep.join(filter(None, places))
         command = [plan.python, "-u", "-m", "persia.model_server.worker", "--socket", str(theirs.fileno())]
-        place: dict[str, Any] = {"cwd": plan.directory, "env": environment, "stdin": subprocess.DEVNULL}
+        # Whatever a handler starts or forks is of the worker's group, and ends with it.
+        place: dict[str, Any] = {
+            "cwd": plan.directory,
+            "env": environment,
+            "stdin": subprocess.DEVNULL,
+            "start_new_session": True,
+        }
         if plan.output is None:
             return subprocess.Popen(command, pass_fds=[theirs.fileno()], **place)
         pipes = plan.output.open(plan.model_name, plan.version, self.id)
@@ -245,7 +254,9 @@ class WorkerProcess:
         """How it has ended, which `starts` hears of."""
         limit, ending, reason, has_outgrown = self._plan.memory_limit, "", "", False
         while not ending:
-            ending, reason = link.wait(_LOOK_SECONDS if limit else 60.0)
+            ending, reason = link.wait(_MEMORY_LOOK_SECONDS if limit else _LOOK_SECONDS)
+            if not ending and self.pid is None:
+                self._kill_children()  # which hold the connection open
             if limit and not ending and (grown := resident_bytes(self.pid)) > limit:
                 log.error(
                     "worker %s of %s is ended: it has %d bytes, and may have %d", self.id, self._plan.model_name, grown, limit
@@ -260,18 +271,29 @@ class WorkerProcess:
             if ending == "lost":  # asked before the process is killed, which would be its end then
                 ending = reason or _ending(process, self._plan.goodbye_seconds)
             # A handler that never returns would keep the process alive.
-            (process.terminate if ending == "retired" else process.kill)()
+            if ending == "retired":
+                process.terminate()
+            else:
+                _kill(process)
             self._end_process()
         return ending
 
     def _end_process(self) -> None:
+        """On return neither it nor anything that it has started is there."""
         process = self._process
         if process is None:
             return
-        try:
+        with suppress(subprocess.TimeoutExpired):
             process.wait(self._plan.goodbye_seconds)
-        except subprocess.TimeoutExpired:
-            _kill(process)
+        _kill(process)
+        with self._lock:
+            self._process = None  # its number may be another process's from now on
+
+    def _kill_children(self) -> None:
+        """The link has yet to see how the process itself has ended: it is not waited for."""
+        with self._lock:
+            if self._process is not None:
+                _kill_group(self._process)
 
 
 def resident_bytes(pid: int | None) -> int:
@@ -294,8 +316,15 @@ def _has_ended(process: subprocess.Popen[bytes]) -> bool:
 
 
 def _kill(process: subprocess.Popen[bytes]) -> None:
-    process.kill()
+    """And what it has started or forked, also if it has ended before."""
+    _kill_group(process)
     process.wait()
+
+
+def _kill_group(process: subprocess.Popen[bytes]) -> None:
+    """Does not wait for the process."""
+    with suppress(ProcessLookupError, PermissionError):  # there is nothing left, or nothing of ours
+        os.killpg(process.pid, signal.SIGKILL)
 
 
 def _ending(process: subprocess.Popen[bytes], seconds: float) -> str:

@@ -43,6 +43,7 @@ class WorkerStarts:
         if self._failures == 0:
             self._first_failure = now
         if now - self._first_failure > self._retry_seconds:
+            self._failures += 1
             return None
         step = max(self._failures, self._outgrown - 1)
         self._failures += 1

@@ -13,8 +13,10 @@ import msgspec
 
 from persia.cli.failures import one_line_failures
 from persia.cli.progress import progress_bars
+from persia.storage import Place
 
-from .inspection import CheckpointReport, PacketReport, inspect_checkpoint, inspect_packets
+from .inspection import CheckpointReport, PacketReport, inspect_checkpoint_at, inspect_packets
+from .places import DIRECTORY
 from .resharding import reshard
 
 _DIRECTORY = click.Path(exists=True, file_okay=False, path_type=Path)
@@ -33,13 +35,13 @@ def packet() -> None:
 
 
 @checkpoint.command("inspect")
-@click.argument("directory", type=_DIRECTORY)
+@click.argument("directory", type=DIRECTORY)
 @_json
 @_workers
-def inspect_checkpoint_command(directory: Path, as_json: bool, workers: int) -> None:
-    """Check every byte of the checkpoint in DIRECTORY. Exits with 1 if a server could not load it."""
+def inspect_checkpoint_command(directory: Place, as_json: bool, workers: int) -> None:
+    """Check every byte of the checkpoint in DIRECTORY, a path or a URL. Exits with 1 if a server could not load it."""
     with one_line_failures():
-        report = inspect_checkpoint(directory, workers)
+        report = inspect_checkpoint_at(directory, workers)
     _print(report, as_json, _checkpoint_lines)
     sys.exit(1 if report.problems else 0)
 

@@ -1,22 +1,25 @@
-"""`epochs log|revert|hold|release|void|dense|variant`, for whoever looks after what is served."""
+"""`epochs log|revert|hold|release|void|dense|variant|checkpoint`, for whoever looks after what is served."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from datetime import datetime as DateTime
-from pathlib import Path
+from pathlib import PurePosixPath
 
 import click
 
+from persia.checkpoint_id import checkpoint_text
 from persia.cli.failures import one_line_failures
 from persia.errors import InvalidInput, NotFound
-from persia.formats.committing import packets_of_variant
-from persia.formats.epoch import Draft, EpochRecord, VariantChange
-from persia.formats.epoch_log import EpochLog
+from persia.formats.committing import committed_checkpoint, packets_of_variant
+from persia.formats.epoch import CommittedCheckpoint, Draft, EpochRecord, VariantChange
+from persia.formats.epoch_log import EpochLog, open_epoch_log
 from persia.formats.layout import PACKET_LIKE, PACKET_MARKER, shard_directories, variant_directory
+from persia.storage import Place, place_of
 
-_DIRECTORY = click.Path(exists=True, file_okay=False, path_type=Path)
-_directory = click.argument("directory", type=_DIRECTORY)
+from .places import DIRECTORY
+
+_directory = click.argument("directory", type=DIRECTORY)
 _why = click.option("--why", default="", help="A few words for those who read the log.")
 
 
@@ -28,7 +31,7 @@ def epochs() -> None:
 @epochs.command("log")
 @_directory
 @click.option("--last", type=click.IntRange(1), default=20, show_default=True, help="How many epochs to print.")
-def log_command(directory: Path, last: int) -> None:
+def log_command(directory: Place, last: int) -> None:
     """Print the newest epochs in DIRECTORY, and what waits to be committed."""
     with one_line_failures():
         log = _read(directory)
@@ -37,6 +40,9 @@ def log_command(directory: Path, last: int) -> None:
     for record in log.history.records[-last:]:
         click.echo(_line(record))
     dense = _dense_text(log.history.dense_at(log.newest))
+    base = log.history.base_at(log.newest)
+    if base is not None:
+        click.echo(f"based on {_base_text(base)}")
     state = "held: packets wait for somebody to commit them" if log.history.held else "servers commit packets as they come"
     click.echo(f"epoch {log.newest} with {len(log.history.packets)} packets, {dense}; {state}")
     for name, variant in log.history.variants.packets_at(log.newest).items():
@@ -45,7 +51,7 @@ def log_command(directory: Path, last: int) -> None:
     if waiting:
         click.echo(f"{len(waiting)} packets are in no epoch, {waiting[0]} first")
     for name in foreign:
-        click.echo(f"{log.directory / name} is no record")
+        click.echo(f"{log.records.place()}/{name} is no record")
 
 
 @epochs.command("revert")
@@ -53,7 +59,7 @@ def log_command(directory: Path, last: int) -> None:
 @click.option("--to", "epoch", type=click.IntRange(0), required=True, help="The epoch whose rows are wanted back.")
 @click.option("--hold", is_flag=True, help="Also hold the log, so that newer packets wait.")
 @_why
-def revert_command(directory: Path, epoch: int, hold: bool, why: str) -> None:
+def revert_command(directory: Place, epoch: int, hold: bool, why: str) -> None:
     """Commit an epoch in DIRECTORY that has the packets of an earlier one.
 
     The packets since then stay on disk and out of all later epochs. A trainer that commits epochs is told.
@@ -69,7 +75,7 @@ def revert_command(directory: Path, epoch: int, hold: bool, why: str) -> None:
 @epochs.command("hold")
 @_directory
 @_why
-def hold_command(directory: Path, why: str) -> None:
+def hold_command(directory: Place, why: str) -> None:
     """From now on packets in DIRECTORY wait to be committed."""
     _commit(directory, Draft(hold=True), why)
 
@@ -77,7 +83,7 @@ def hold_command(directory: Path, why: str) -> None:
 @epochs.command("release")
 @_directory
 @_why
-def release_command(directory: Path, why: str) -> None:
+def release_command(directory: Place, why: str) -> None:
     """From now on servers commit packets in DIRECTORY as they come, those that wait first."""
     _commit(directory, Draft(hold=False), why)
 
@@ -86,7 +92,7 @@ def release_command(directory: Path, why: str) -> None:
 @_directory
 @click.argument("packets", nargs=-1, required=True)
 @_why
-def void_command(directory: Path, packets: tuple[str, ...], why: str) -> None:
+def void_command(directory: Place, packets: tuple[str, ...], why: str) -> None:
     """Take PACKETS, such as s0/inc_20261120070757, out of the epochs in DIRECTORY from now on."""
     _commit(directory, Draft(void=packets), why)
 
@@ -95,7 +101,7 @@ def void_command(directory: Path, packets: tuple[str, ...], why: str) -> None:
 @_directory
 @click.argument("versions", nargs=-1, required=True, metavar="MODEL=VERSION...")
 @_why
-def dense_command(directory: Path, versions: tuple[str, ...], why: str) -> None:
+def dense_command(directory: Place, versions: tuple[str, ...], why: str) -> None:
     """Commit an epoch in DIRECTORY whose rows belong to these versions of dense models.
 
     Such as ctr=8.0; with ctr= any version of the model goes with the rows.
@@ -104,6 +110,33 @@ def dense_command(directory: Path, versions: tuple[str, ...], why: str) -> None:
         log = _read(directory)
         dense = log.history.dense_with(dict(map(_named_version, versions)))
         record = log.commit_after(log.newest, Draft(dense=dense), "operator", why)
+    click.echo(_line(record))
+
+
+@epochs.command("checkpoint")
+@_directory
+@click.argument("checkpoint")
+@click.option(
+    "--dense", "versions", multiple=True, metavar="MODEL=VERSION", help="As `epochs dense`; may be given several times."
+)
+@click.option("--relative", is_flag=True, help="Note the way from DIRECTORY, for servers to which both lie elsewhere.")
+@_why
+def checkpoint_command(directory: Place, checkpoint: str, versions: tuple[str, ...], relative: bool, why: str) -> None:
+    """Commit an epoch in DIRECTORY whose rows are those of CHECKPOINT and of the packets that are newer.
+
+    CHECKPOINT is a directory, or the URL of a store. All its files are read first. Servers take it over while they serve, and
+    those that start load it.
+    """
+    with one_line_failures():
+        named = dict(map(_named_version, versions))
+        if relative and directory.path is None:
+            raise InvalidInput(f"expected --relative with a DIRECTORY on a mounted file system, got {directory}")
+        base = committed_checkpoint(checkpoint, directory.path if relative else None)
+        record = None
+        while record is None:  # servers that commit packets meanwhile are in nobody's way
+            log = _read(directory)
+            dense = log.history.dense_with(named) if named else None
+            record = log.commit(Draft(base=base, dense=dense), "operator", why)
     click.echo(_line(record))
 
 
@@ -116,7 +149,7 @@ def dense_command(directory: Path, versions: tuple[str, ...], why: str) -> None:
 )
 @click.option("--end", is_flag=True, help="End the variant.")
 @_why
-def variant_command(directory: Path, name: str, packets: tuple[str, ...], dense: tuple[str, ...], end: bool, why: str) -> None:
+def variant_command(directory: Place, name: str, packets: tuple[str, ...], dense: tuple[str, ...], end: bool, why: str) -> None:
     """Commit an epoch in DIRECTORY in which the variant NAME has PACKETS of its own, such as s0/inc_20261120070757.
 
     They lie in DIRECTORY/.variants/NAME. Without PACKETS: all that are complete there, and that it does not have.
@@ -133,17 +166,19 @@ def variant_command(directory: Path, name: str, packets: tuple[str, ...], dense:
     click.echo(_line(record))
 
 
-def _variant_change(log: EpochLog, directory: Path, name: str, packets: Iterable[str], dense: Iterable[str]) -> VariantChange:
+def _variant_change(log: EpochLog, directory: Place, name: str, packets: Iterable[str], dense: Iterable[str]) -> VariantChange:
     """Raises InvalidInput, CorruptFile, OSError."""
-    variants, root = log.history.variants, variant_directory(directory, name)
+    if directory.path is None:
+        raise InvalidInput(f"expected a directory of a mounted file system for variants, got {directory}")
+    variants, root = log.history.variants, variant_directory(directory.path, name)
     there = variants.packets_at(log.newest).get(name)
     named = dict(map(_named_version, dense))
     if not packets:
         had = there.packets if there is not None else {}
-        packets = [packet for packet in _complete_packets(root) if packet not in had] if root.is_dir() else []
+        packets = [packet for packet in _complete_packets(place_of(root)) if packet not in had] if root.is_dir() else []
         if not packets and not named:
             raise InvalidInput(f"expected packets of variant {name} in {root} that it does not have, got none")
-    add = packets_of_variant(directory, name, [root / packet for packet in packets])
+    add = packets_of_variant(directory.path, name, [root / packet for packet in packets])
     return VariantChange(add=add, dense=variants.dense_with(name, named) if named else None)
 
 
@@ -154,20 +189,26 @@ def _named_version(text: str) -> tuple[str, str | None]:
     return model, version or None
 
 
-def _complete_packets(directory: Path) -> list[str]:
+def _complete_packets(directory: Place) -> list[str]:
     """In the order of their names."""
-    found = [path for shard in shard_directories(directory).values() for path in shard.iterdir()]
-    there = [path for path in found if PACKET_LIKE.fullmatch(path.name) and (path / PACKET_MARKER).exists()]
-    return [f"{path.parent.name}/{path.name}" for path in sorted(there, key=lambda path: (path.name, path.parent.name))]
+    if directory.path is None:
+        there = [entry.name.rpartition("/") for entry in directory.open().list_files()]
+        labels = [label for label, _, file in there if file == PACKET_MARKER]
+        found = [path for path in map(PurePosixPath, labels) if PACKET_LIKE.fullmatch(path.name)]
+    else:
+        shards = shard_directories(directory.path).values()
+        paths = [path for shard in shards for path in shard.iterdir() if PACKET_LIKE.fullmatch(path.name)]
+        found = [PurePosixPath(path.parent.name, path.name) for path in paths if (path / PACKET_MARKER).exists()]
+    return [path.as_posix() for path in sorted(found, key=lambda path: (path.name, path.parent.name))]
 
 
-def _read(directory: Path) -> EpochLog:
-    log = EpochLog(directory)
+def _read(directory: Place) -> EpochLog:
+    log = open_epoch_log(directory)
     log.read()
     return log
 
 
-def _commit(directory: Path, draft: Draft, why: str) -> None:
+def _commit(directory: Place, draft: Draft, why: str) -> None:
     with one_line_failures():
         log = _read(directory)
         record = log.commit_after(log.newest, draft, "operator", why)
@@ -180,12 +221,17 @@ def _line(record: EpochRecord) -> str:
         f"returns to epoch {record.revert_to}" if record.revert_to is not None else "",
         f"adds {len(record.add)} packets, {record.add[0].packet} first" if record.add else "",
         f"voids {', '.join(record.void)}" if record.void else "",
+        "" if record.base is None else f"takes over {_base_text(record.base)}",
         "" if record.dense is None else _dense_text(record.dense),
         {True: "held", False: "released", None: ""}[record.hold],
         *(_variant_text(name, change) for name, change in (record.variants or {}).items()),
         record.why,
     ]
     return f"{record.epoch}  {when}  {record.by}  {'; '.join(filter(None, said)) or 'begins'}"
+
+
+def _base_text(base: CommittedCheckpoint) -> str:
+    return f"checkpoint {checkpoint_text(base.identity, base.unix_seconds)} in {base.checkpoint}"
 
 
 def _variant_text(name: str, change: VariantChange | None) -> str:

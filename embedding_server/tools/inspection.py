@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractContextManager, nullcontext
+from functools import partial
 from pathlib import Path
 
 import msgspec
@@ -12,7 +14,7 @@ import numpy as np
 
 from persia._core import EmbReader
 from persia.errors import CorruptFile, InvalidInput
-from persia.formats.checkpoint import survey_checkpoint
+from persia.formats.checkpoint import survey_checkpoint, tree_of_checkpoint
 from persia.formats.layout import (
     ENDS,
     MANIFEST,
@@ -27,6 +29,7 @@ from persia.formats.marker import Marker
 from persia.formats.sign_files import read_sign_file
 from persia.formats.verification import PacketInfo, verify_packet
 from persia.signs import shard_of
+from persia.storage import Place
 
 
 class FileReport(msgspec.Struct, frozen=True):
@@ -68,8 +71,24 @@ class PacketReport(msgspec.Struct, frozen=True):
     error: str | None = None
 
 
-def inspect_checkpoint(directory: Path, workers: int = 4, progress: Callable[[], None] = lambda: None) -> CheckpointReport:
-    """Reads every byte. `progress` is called after each file.
+AtHand = Callable[[Path], AbstractContextManager[Path]]
+
+
+def inspect_checkpoint_at(place: Place, workers: int = 4) -> CheckpointReport:
+    """As inspect_checkpoint(), also of one in a store: each of its files is fetched for as long as it is read."""
+    if place.path is not None:
+        return inspect_checkpoint(place.path, workers)
+    with tree_of_checkpoint(place, workers=workers) as tree:
+        report = inspect_checkpoint(tree.root, workers, at_hand=tree.fetched)
+        # Whatever names a file of the skeleton means the one in the store.
+        text = msgspec.json.encode(report).decode().replace(str(tree.root), tree.store.url)
+        return msgspec.json.decode(text, type=CheckpointReport)
+
+
+def inspect_checkpoint(
+    directory: Path, workers: int = 4, progress: Callable[[], None] = lambda: None, at_hand: AtHand = nullcontext
+) -> CheckpointReport:
+    """Reads every byte. `progress` is called after each file; at_hand: as a Checkpoint has it.
 
     Raises:
         OSError: there is no such directory, or it cannot be read.
@@ -86,7 +105,7 @@ def inspect_checkpoint(directory: Path, workers: int = 4, progress: Callable[[],
 
     reports = []
     with ThreadPoolExecutor(workers) as pool:
-        for report in pool.map(_inspect_file, *zip(*jobs, strict=True)) if jobs else ():
+        for report in pool.map(partial(_inspect_file, at_hand), *zip(*jobs, strict=True)) if jobs else ():
             reports.append(report)
             progress()
     problems += [report.error for report in reports if report.error]
@@ -134,15 +153,16 @@ def _inspect_packet(directory: Path) -> PacketReport:
         return PacketReport(str(directory), complete, None, str(error))
 
 
-def _inspect_file(path: Path, shard: int, shards: int) -> FileReport:
+def _inspect_file(at_hand: AtHand, path: Path, shard: int, shards: int) -> FileReport:
     size = path.stat().st_size
     rows_by_dim: Counter[int] = Counter()
     elsewhere = ends = 0
     try:
-        reader = EmbReader(path)
-        for signs, dims, _, _ in reader:
-            rows_by_dim.update(dict(zip(*(part.tolist() for part in np.unique(dims, return_counts=True)), strict=True)))
-            elsewhere += int(np.count_nonzero(shard_of(signs, shards) != shard))
+        with at_hand(path) as here:
+            reader = EmbReader(here)
+            for signs, dims, _, _ in reader:
+                rows_by_dim.update(dict(zip(*(part.tolist() for part in np.unique(dims, return_counts=True)), strict=True)))
+                elsewhere += int(np.count_nonzero(shard_of(signs, shards) != shard))
         if (beside := path.with_suffix(ENDS)).exists():
             ends = len(read_sign_file(beside).signs)
     except (CorruptFile, OSError) as error:

@@ -12,17 +12,21 @@ from persia.formats.epoch import CommittedPacket
 from persia.formats.epoch_history import Packets
 from persia.formats.packet import Packet, PacketFile
 
+from ..base import Base
 from .applier import Loaded
 
 __all__ = ["StalledError", "expect_as_committed", "is_part", "packet_below", "stalling", "steps"]
 
 
 class StalledError(PersiaError):
-    """An epoch cannot be built. `packet`: because of that packet; None: because of the checkpoint."""
+    """An epoch cannot be built. `packet`: because of that packet; None: because of the checkpoint.
 
-    def __init__(self, epoch: int, packet: str | None, problem: str) -> None:
-        super().__init__(epoch, packet, problem)
-        self.epoch, self.packet, self.problem = epoch, packet, problem
+    `base`: the checkpoint that could not be taken over. `seconds`: for so long it was tried.
+    """
+
+    def __init__(self, epoch: int, packet: str | None, problem: str, base: Base | None = None, seconds: float = 0.0) -> None:
+        super().__init__(epoch, packet, problem, base, seconds)
+        self.epoch, self.packet, self.problem, self.base, self.seconds = epoch, packet, problem, base, seconds
 
     def __str__(self) -> str:
         what = "" if self.packet is None else f"packet {self.packet}: "

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Set
 from pathlib import Path
 
 from persia.errors import CorruptFile, PersiaError
 from persia.formats.bounds import Bounds
 from persia.formats.committing import committed_packet
-from persia.formats.epoch import CommittedPacket, Draft
+from persia.formats.epoch import CommittedCheckpoint, CommittedPacket, Draft
 from persia.formats.epoch_history import EpochHistory
 from persia.formats.epoch_log import EpochLog
 from persia.formats.packet import Packet
@@ -28,8 +28,10 @@ __all__ = ["EpochUpdater"]
 
 log = logging.getLogger(__name__)
 
-# Until an epoch that could not be built is tried again.
+# Until an epoch that could not be built is tried again. A broken checkpoint may take long to read: of the time, not more than
+# this part goes into that.
 RETRY_SECONDS = 1.0
+RETRY_SHARE = 10
 # So many epochs before the newest one are built at a start, so that routers which read at one of them find it.
 EARLIER_AT_START = 2
 
@@ -54,6 +56,7 @@ class EpochUpdater(Follower):
         super().__init__(finder, journal, bounds, pruner)
         self.ledger = Ledger(bounds)  # records say which files of a packet count, and not what an earlier run has applied
         self._builder, self._log = builder, epoch_log
+        builder.stopping = self.stopping
         self._waiting: dict[str, Packet] = {}  # that were found, and are not in the current epoch, by their names in records
         self._on_readable, self._told = on_readable, (0, 0)
         self._stalled = ""
@@ -66,7 +69,8 @@ class EpochUpdater(Follower):
         history, stalled = self._log.history, self._stalled
         for_seconds = time.monotonic() - self._stalled_since if stalled else 0.0
         variants = tuple(history.variants.at(history.newest))
-        return EpochFacts(history.newest, stalled, for_seconds, history.held, len(self._waiting), variants)
+        named = bool(history.bases)
+        return EpochFacts(history.newest, stalled, for_seconds, history.held, len(self._waiting), variants, named)
 
     def catch_up(self) -> None:
         """As a Follower; also waits until some epoch is built, for rows of none would be mixed with those of epochs."""
@@ -150,32 +154,50 @@ class EpochUpdater(Follower):
 
     def _build(self) -> StalledError | None:
         """Builds what can be built; returns what hinders the newest epoch."""
-        newest = self._log.newest
-        if self._blocked is not None and self._tried[0] == newest and time.monotonic() < self._tried[1] + RETRY_SECONDS:
+        newest, history = self._log.newest, self._log.history
+        if self._blocked is not None and not self._is_to_be_tried(newest):
             return self._blocked
         blocked: StalledError | None = None
         for epoch in range(self._first(newest), newest + 1):
-            packets, variants = self._log.history.packets_at(epoch), self._log.history.variants.packets_at(epoch)
-            names = {name_in_epoch(name, packet) for name, one in variants.items() for packet in one.packets}
-            if self.stopping.is_set() or (blocked is not None and blocked.packet in packets.keys() | names):
-                continue  # it would fail by the same packet
+            packets, variants, named = history.packets_at(epoch), history.variants.packets_at(epoch), history.base_at(epoch)
+            if self.stopping.is_set() or (blocked is not None and _blocks(blocked, _names_in(history, epoch), named)):
+                continue  # it would fail by the same packet, or checkpoint
             try:
-                self._tell(self._builder.build(epoch, packets, variants))
+                self._tell(self._builder.build(epoch, packets, variants, named))
                 blocked = None
             except StalledError as error:
                 blocked = blocked or error
         self._blocked, self._tried = blocked, (newest, time.monotonic())
+        self._take_over_bounds()
         return blocked
+
+    def _is_to_be_tried(self, newest: int) -> bool:
+        """What is blocked is tried again after a while, and with new epochs, unless the same checkpoint blocks these."""
+        assert self._blocked is not None
+        if time.monotonic() >= self._tried[1] + max(RETRY_SECONDS, RETRY_SHARE * self._blocked.seconds):
+            return True
+        history = self._log.history
+        return self._tried[0] != newest and not _blocks(self._blocked, _names_in(history, newest), history.base_at(newest))
 
     def _first(self, newest: int) -> int:
         """The epoch to begin with. At a start all before it comes in one go."""
         if self._builder.epoch:
             return self._builder.epoch + 1
-        last = self._log.history.packets_at(newest)
+        history, loaded = self._log.history, self._builder.base.named
+        # What was loaded at the start may be the checkpoint of earlier epochs alone, if that of later ones cannot be loaded.
+        newest = next((epoch for epoch in range(newest, 0, -1) if history.base_at(epoch) == loaded), newest)
+        last = history.packets_at(newest)
         for epoch in range(max(1, newest - EARLIER_AT_START), newest):
-            if is_part(self._log.history.packets_at(epoch), last):
+            if history.base_at(epoch) == loaded and is_part(history.packets_at(epoch), last):
                 return epoch
         return newest
+
+    def _take_over_bounds(self) -> None:
+        """Others may delete packets that the checkpoint has."""
+        bounds = self._builder.base.bounds
+        if bounds != self.ledger.bounds:
+            self.ledger.bounds = bounds
+            self._keeper.say_bounds(bounds)
 
     def _tell(self, published: Published) -> None:
         now = time.time()
@@ -215,6 +237,20 @@ class EpochUpdater(Follower):
         for directory in directories:
             self._waiting.pop(f"{directory.parent.name}/{directory.name}", None)
         super()._forget(directories)
+
+
+def _names_in(history: EpochHistory, epoch: int) -> set[str]:
+    """Of all packets of an epoch, those of its variants included."""
+    variants = history.variants.packets_at(epoch)
+    own = {name_in_epoch(name, packet) for name, one in variants.items() for packet in one.packets}
+    return history.packets_at(epoch).keys() | own
+
+
+def _blocks(blocked: StalledError, packets: Set[str], named: CommittedCheckpoint | None) -> bool:
+    """Whether an epoch with these packets and this checkpoint cannot be built for the same reason."""
+    if blocked.base is not None:
+        return blocked.base.named == named
+    return blocked.packet in packets
 
 
 def _name_of(packet: Packet) -> str:

@@ -41,6 +41,7 @@ class EpochFacts:
     held: bool = False  # packets wait until somebody commits them
     waiting: int = 0  # packets that no epoch has
     variants: tuple[str, ...] = ()  # of the newest one
+    names_checkpoints: bool = False  # some record names a checkpoint
 
 
 class Follower:

@@ -31,6 +31,11 @@ class JournalKeeper:
         """Notes what the server does from now on."""
         self._try(partial(self._journal.say, State.with_bounds(server, self._bounds)))
 
+    def say_bounds(self, bounds: Bounds) -> None:
+        """The table has another checkpoint."""
+        self._bounds = bounds
+        self.say("running")
+
     def append(self, settled: Settled) -> None:
         """Notes a packet that was applied."""
         assert settled.version is not None

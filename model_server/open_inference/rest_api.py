@@ -40,7 +40,8 @@ def _answer_get(models: ServedModels, segments: Sequence[str]) -> tuple[int, dic
             return 200, {"live": True}
         case ["health", "ready"]:
             ready = models.is_ready()
-            return 200 if ready else _NO, {"ready": ready}
+            missing = models.missing()
+            return 200 if ready else _NO, {"ready": ready} | ({"missing": missing} if missing else {})
         case ["models", name, "ready"]:
             return _ready(models, name, None)
         case ["models", name, "versions", version, "ready"]:

@@ -7,6 +7,7 @@ from typing import Any
 import persia
 from persia.errors import Unavailable
 
+from ..readiness import Readiness
 from ..refusals import ModelNotFound, VersionNotFound
 from ..registry import Registry
 from .metadata import decode_metadata, metadata_as_json
@@ -19,16 +20,21 @@ SERVER = {"name": "persia-serve", "version": persia.__version__, "extensions": [
 class ServedModels:
     """Thread safety: any thread may use it."""
 
-    def __init__(self, registry: Registry) -> None:
+    def __init__(self, registry: Registry, readiness: Readiness) -> None:
         self._registry = registry
+        self._readiness = readiness
 
     def server(self) -> dict[str, Any]:
         """What the server says of itself."""
         return SERVER
 
     def is_ready(self) -> bool:
-        """Whether all models are."""
-        return self._registry.is_ready()
+        """Whether all models are, and none is missing."""
+        return self._readiness.is_ready()
+
+    def missing(self) -> list[str]:
+        """The models that the start could not load."""
+        return self._readiness.missing.names()
 
     def is_there_and_ready(self, name: str, version: str | None) -> bool:
         """As is_model_ready(), but a model that there is not is one that is not ready."""

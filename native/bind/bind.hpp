@@ -18,6 +18,7 @@ void batch(nanobind::module_& module);
 void files(nanobind::module_& module);
 void filling(nanobind::module_& module);
 void table(nanobind::module_& module);
+void checkpoint_diff(nanobind::module_& module);
 void slots(nanobind::module_& module);
 void routing(nanobind::module_& module);
 void grpc_server(nanobind::module_& module);

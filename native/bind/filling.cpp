@@ -16,6 +16,7 @@
 #include "bind.hpp"
 #include "files/row_files.hpp"
 #include "layer.hpp"
+#include "loading.hpp"
 #include "release.hpp"
 #include "table/expiry.hpp"
 #include "table/table.hpp"
@@ -30,12 +31,6 @@ using Path = std::filesystem::path;
 using Signs = In1<std::uint64_t>;
 using Rows = In2<float>;
 using GilFree = nb::call_guard<Released>;
-
-Shard shard(std::uint32_t index, std::uint32_t count) {
-    if (index < count) return {index, count};
-    throw InvalidInput("expected a shard index below the shard count " + std::to_string(count) + ", got " +
-                       std::to_string(index));
-}
 
 bool is_of(std::uint64_t sign, Shard only) { return only.count == 1 || shard_of(sign, only.count) == only.index; }
 
@@ -69,44 +64,16 @@ std::uint64_t put_arrays(const Signs& signs, const Rows& rows, Put put) {
     return kept;
 }
 
-// What is found of rows that are not finite while a file is loaded, and whether the first is an error.
-struct NonFiniteRows {
-    bool refuse = false;
-    NonFinite found;         // in the file
-    std::uint64_t kept = 0;  // of the shard
-
-    template <class Reader>
-    void take(const Reader& reader, const RowBlock& block, Shard only) {
-        if (block.non_finite.empty()) return;
-        found = reader.non_finite();
-        if (refuse) {
-            throw CorruptFile(
-                reader.path(),
-                DecodeError("finite numbers in all rows, as non_finite_rows says `refuse`",
-                            "NaN or an infinite number in the row of sign " + std::to_string(found.sign), found.byte));
-        }
-        for (const std::uint32_t i : block.non_finite) kept += shard_of(block.signs[i], only.count) == only.index ? 1 : 0;
-    }
-};
-
-template <class Reader, class Put>
-std::uint64_t put_file(Reader& reader, Shard only, NonFiniteRows* non_finite, Put put) {
-    std::uint64_t kept = 0;
-    for (RowBlock block; reader.next(block);) {
-        if (non_finite != nullptr) non_finite->take(reader, block, only);
-        kept += put(block);
-    }
-    return kept;
-}
-
 void bind_builder(nb::module_& module) {
     nb::class_<TableBuilder>(module, "TableBuilder")
         .def(
             "__init__",
-            [](TableBuilder* self, std::string_view storage, std::uint64_t capacity, std::size_t retained_epochs) {
-                new (self) TableBuilder({row_storage_named(storage), capacity, retained_epochs});
+            [](TableBuilder* self, std::string_view storage, std::uint64_t capacity, std::size_t retained_epochs,
+               double retained_share) {
+                new (self) TableBuilder({row_storage_named(storage), capacity, retained_epochs, retained_share});
             },
-            nb::arg("storage") = "f32", nb::arg("capacity") = 0, nb::arg("retained_epochs") = 8)
+            nb::arg("storage") = "f32", nb::arg("capacity") = 0, nb::arg("retained_epochs") = 8,
+            nb::arg("retained_share") = 0.1)
         .def(
             "put",
             [](TableBuilder& self, const Signs& signs, const Rows& rows, std::uint32_t index, std::uint32_t count) {
@@ -249,6 +216,15 @@ void bind_expiry(nb::module_& module) {
                 return owned(std::move(ended));
             },
             nb::arg("now"))
+        .def("signs",
+             [](PyExpiry& self) {
+                 std::vector<std::uint64_t> signs;
+                 {
+                     const Released released;
+                     signs = self.with([](Expiry& expiry) { return expiry.signs(); });
+                 }
+                 return owned(std::move(signs));
+             })
         .def_prop_ro(
             "size", [](PyExpiry& self) { return self.with([](Expiry& expiry) { return expiry.size(); }); }, GilFree())
         .def_prop_ro(

@@ -10,6 +10,7 @@ NB_MODULE(_core, module) {
     persia::bind::files(module);
     persia::bind::filling(module);
     persia::bind::table(module);
+    persia::bind::checkpoint_diff(module);
     persia::bind::slots(module);
     persia::bind::routing(module);
     nanobind::module_ security = module.def_submodule("security", "TLS and tokens. Use persia.security rather than this.");

@@ -39,7 +39,8 @@ std::shared_ptr<Replica> make_replica(const std::string& address, std::string ho
 
 std::string set_health(Replica& self, std::uint64_t generation, bool ready, std::string state, std::string refused,
                        std::uint64_t version, std::uint64_t rows, std::uint64_t server_start, std::uint64_t checkpoint_id,
-                       std::uint64_t checkpoint_seconds, std::uint64_t epoch_low, std::uint64_t epoch_high) {
+                       std::uint64_t checkpoint_seconds, std::uint64_t epoch_low, std::uint64_t epoch_high,
+                       bool checkpoint_by_epochs) {
     switch (self.set_health(generation, {ready,
                                          std::move(state),
                                          std::move(refused),
@@ -48,7 +49,8 @@ std::string set_health(Replica& self, std::uint64_t generation, bool ready, std:
                                          server_start,
                                          checkpoint_id,
                                          checkpoint_seconds,
-                                         {epoch_low, epoch_high}})) {
+                                         {epoch_low, epoch_high},
+                                         checkpoint_by_epochs})) {
         case Replica::Update::outdated:
             return "outdated";
         case Replica::Update::same:
@@ -73,6 +75,7 @@ void replicas(nb::module_& module) {
         .def_ro("checkpoint_seconds", &routing::Health::checkpoint_seconds)
         .def_prop_ro("epoch_low", [](const routing::Health& self) { return self.epochs.low; })
         .def_prop_ro("epoch_high", [](const routing::Health& self) { return self.epochs.high; })
+        .def_ro("checkpoint_by_epochs", &routing::Health::checkpoint_by_epochs)
         .def_prop_ro("well", &routing::Health::well);
     nb::class_<Replica>(module, "Replica")
         .def(nb::new_(&make_replica), nb::arg("address"), nb::arg("host") = "", nb::arg("tls").none() = nb::none(),
@@ -95,7 +98,7 @@ void replicas(nb::module_& module) {
         .def("set_health", set_health, nb::arg("generation"), nb::kw_only(), nb::arg("ready"), nb::arg("state"),
              nb::arg("refused") = "", nb::arg("version") = 0, nb::arg("rows") = 0, nb::arg("server_start") = 0,
              nb::arg("checkpoint_id") = 0, nb::arg("checkpoint_seconds") = 0, nb::arg("epoch_low") = 0,
-             nb::arg("epoch_high") = 0)
+             nb::arg("epoch_high") = 0, nb::arg("checkpoint_by_epochs") = false)
         .def("exclude", &Replica::exclude, nb::arg("reason"))
         .def("wait_for_change", &Replica::wait_for_change, nb::arg("generation"), nb::arg("seconds"),
              nb::call_guard<Released>())

@@ -85,6 +85,7 @@ void serving_methods(nb::module_& module) {
              nb::arg("index"), nb::arg("count"), nb::arg("server_start"), nb::arg("max_numbers"), nb::arg("bounds"),
              nb::arg("features"))
         .def("open", &LookupContext::open, nb::arg("table"), nb::arg("checkpoint_id"), nb::keep_alive<1, 2>())
+        .def("add_checkpoint", &LookupContext::add_checkpoint, nb::arg("epoch"), nb::arg("checkpoint_id"))
         .def("close", &LookupContext::close)
         .def(
             "set_readable",

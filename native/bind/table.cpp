@@ -132,6 +132,7 @@ void table(nb::module_& module) {
         .def_ro("epoch_low", &TableStatus::epoch_low)
         .def_ro("retained_epochs", &TableStatus::retained_epochs)
         .def_ro("retained_bytes", &TableStatus::retained_bytes)
+        .def_ro("retained_most_bytes", &TableStatus::retained_most_bytes)
         .def_ro("epochs_given_up", &TableStatus::epochs_given_up)
         .def_ro("variants", &TableStatus::variants)
         .def_ro("variant_bytes", &TableStatus::variant_bytes)

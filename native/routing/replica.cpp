@@ -103,7 +103,8 @@ Replica::Update Replica::set_health(std::uint64_t generation, Health health) {
     epochs_.note(health.server_start, health.epochs);
     const std::scoped_lock lock(mutex_);
     if (closed_ || generation != generation_.load(std::memory_order_relaxed)) return Update::outdated;
-    const bool same = health.well() == health_.well() && health.checkpoint_id == health_.checkpoint_id;
+    const bool same = health.well() == health_.well() && health.checkpoint_id == health_.checkpoint_id &&
+                      health.checkpoint_by_epochs == health_.checkpoint_by_epochs;
     become(std::move(health));
     return same ? Update::same : Update::changed;
 }

@@ -41,6 +41,7 @@ struct Health {
     std::uint64_t checkpoint_id = 0;       // of the one that it loaded; 0: none, or not said
     std::uint64_t checkpoint_seconds = 0;  // when training wrote it
     EpochWindow::Range epochs = {};        // that it can answer from
+    bool checkpoint_by_epochs = false;     // the records of its epochs name their checkpoints
 
     // Whether it may be asked, as far as it alone is concerned.
     bool well() const { return ready && refused.empty(); }

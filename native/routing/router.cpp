@@ -85,8 +85,9 @@ std::string Router::why_no_answer(const Lookup::Asked& asked, const wire::Lookup
                                   std::uint64_t variant) const {
     const auto settled = this->settled();
     const wire::LookupFacts& facts = response.facts();
-    // A server may have been started anew since it was probed.
-    if (facts.checkpoint_id != settled->checkpoint_id) {
+    // A server may have been started anew since it was probed. Epochs may have checkpoints of their own: of these answers the
+    // lookup only wants that all are of one.
+    if (facts.epoch_high == 0 && facts.checkpoint_id != settled->checkpoint_id) {
         return "expected one of checkpoint " + checkpoint_name(settled->checkpoint_id) + ", got one of " +
                checkpoint_name(facts.checkpoint_id);
     }
@@ -222,8 +223,10 @@ bool Lookup::are_of_one_checkpoint() const {
     const Asked* first = nullptr;
     for (const Asked& asked : asked_) {
         if (!asked.answered) continue;
+        const wire::LookupFacts& facts = asked.response.facts();
+        if (facts.epoch == 0 && facts.epoch_high != 0) continue;  // it has not the epoch, and brings no rows
         if (first == nullptr) first = &asked;
-        if (asked.response.facts().checkpoint_id != first->response.facts().checkpoint_id) return false;
+        if (facts.checkpoint_id != first->response.facts().checkpoint_id) return false;
     }
     return true;
 }

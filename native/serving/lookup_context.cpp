@@ -15,6 +15,21 @@ LookupContext::LookupContext(const wire::ShardPlace& place, std::uint64_t server
     : place_(place), server_start_(server_start), max_numbers_(max_numbers), calls_(std::move(bounds)),
       features_(std::move(features)) {}
 
+void LookupContext::add_checkpoint(std::uint64_t epoch, std::uint64_t checkpoint_id) {
+    const std::lock_guard lock(mutex_);
+    while (!checkpoints_.empty() && checkpoints_.back().epoch >= epoch) checkpoints_.pop_back();
+    checkpoints_.push_back({epoch, checkpoint_id});
+    has_changed_.store(true, std::memory_order_release);
+}
+
+std::uint64_t LookupContext::changed_checkpoint_of(std::uint64_t epoch) const {
+    const std::lock_guard lock(mutex_);
+    for (auto change = checkpoints_.rbegin(); change != checkpoints_.rend(); ++change) {
+        if (change->epoch <= epoch) return change->checkpoint_id;
+    }
+    return checkpoint_id_.load(std::memory_order_relaxed);
+}
+
 void LookupContext::set_state(std::string state) {
     const std::lock_guard lock(mutex_);
     state_ = std::move(state);

@@ -33,6 +33,9 @@ class LookupContext {
         checkpoint_id_.store(checkpoint_id, std::memory_order_relaxed);
         table_.store(&table, std::memory_order_release);
     }
+    // The rows of that epoch, and of later ones, are of another checkpoint. Said before the epoch can be read, and again if it
+    // could not be built.
+    void add_checkpoint(std::uint64_t epoch, std::uint64_t checkpoint_id);
     // From now on, they are not.
     void close() { table_.store(nullptr, std::memory_order_release); }
     // Null: there is none to answer from.
@@ -49,8 +52,11 @@ class LookupContext {
     const wire::ShardPlace& place() const { return place_; }
     std::uint64_t server_start() const { return server_start_; }
     std::size_t max_numbers() const { return max_numbers_; }
-    // REQUIRES: table() was not null.
-    std::uint64_t checkpoint_id() const { return checkpoint_id_.load(std::memory_order_relaxed); }
+    // That the rows of an epoch are of; epoch 0: of no epoch. REQUIRES: table() was not null.
+    std::uint64_t checkpoint_of(std::uint64_t epoch) const {
+        if (!has_changed_.load(std::memory_order_acquire)) return checkpoint_id_.load(std::memory_order_relaxed);
+        return changed_checkpoint_of(epoch);
+    }
 
     // A lookup that was answered. by_part: as answer() gives them.
     void count(std::span<const RequestPart> parts, const Misses& misses, std::span<const RunMisses> by_part);
@@ -65,15 +71,23 @@ class LookupContext {
     const FeatureCounts& features() const { return features_; }
 
   private:
+    struct Change {
+        std::uint64_t epoch, checkpoint_id;
+    };
+
+    std::uint64_t changed_checkpoint_of(std::uint64_t epoch) const;
+
     const wire::ShardPlace place_;
     const std::uint64_t server_start_;
     const std::size_t max_numbers_;
     std::atomic<const Table*> table_{nullptr};
     std::atomic<std::uint64_t> checkpoint_id_{0};
+    std::atomic<bool> has_changed_{false};  // since the table was opened
     std::atomic<std::uint64_t> lookups_{0}, signs_{0}, absent_{0}, wrong_dim_{0};
     CallCounts calls_;
     FeatureCounts features_;
     mutable std::mutex mutex_;
+    std::vector<Change> checkpoints_;  // ascending
     std::string state_ = "starting";
     std::shared_ptr<const ReadableEpochs> readable_ = std::make_shared<const ReadableEpochs>();
 };

@@ -69,7 +69,7 @@ grpc::OutgoingMessage LookupMethod::answer(grpc::ServerCall& call, const grpc::R
     wire::LookupRequest request(message.bytes());
     expect_place(request.place(), context_->place());
     const Table& table = open_table();
-    wire::LookupFacts facts{.server_start = context_->server_start(), .checkpoint_id = context_->checkpoint_id()};
+    wire::LookupFacts facts{.server_start = context_->server_start(), .checkpoint_id = context_->checkpoint_of(0)};
     const auto numbers = std::make_shared<Numbers>();
     reserve(call, numbers->reservation, request.bytes_to_copy());
     const RequestView columns = request.view();
@@ -83,6 +83,7 @@ grpc::OutgoingMessage LookupMethod::answer(grpc::ServerCall& call, const grpc::R
         if (pinned.snapshot == nullptr) return wire::encode_lookup_response(facts, {}, {}, nullptr);
         facts.version = pinned.snapshot->version();
         facts.epoch = pinned.snapshot->epoch();
+        facts.checkpoint_id = context_->checkpoint_of(facts.epoch);
         facts.variant = request.rows_for().variant;
         facts.misses = persia::answer(*pinned.snapshot, columns, numbers->values.get(), by_part, facts.variant);
     }

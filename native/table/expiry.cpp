@@ -60,6 +60,13 @@ Gone Expiry::follow(Layer& layer, const Snapshot& before, std::uint64_t now) {
     return gone;
 }
 
+std::vector<std::uint64_t> Expiry::signs() const {
+    std::vector<std::uint64_t> all;
+    all.reserve(ends_.size());
+    ends_.for_each([&](const Entry&, std::uint64_t sign) { all.push_back(sign); });
+    return all;
+}
+
 std::vector<std::uint64_t> Expiry::take_ended(std::uint64_t now) {
     std::vector<std::uint64_t> ended;
     if (ends_.size() == 0 || earliest_ > now) return ended;

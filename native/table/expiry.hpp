@@ -36,6 +36,9 @@ class Expiry {
     // The signs whose rows have ended by `now`. They are forgotten: their deletions are to be published before any other layer.
     std::vector<std::uint64_t> take_ended(std::uint64_t now);
 
+    // Of the rows that have an end, in no order.
+    std::vector<std::uint64_t> signs() const;
+
     std::uint64_t size() const { return ends_.size(); }
     std::size_t bytes() const { return ends_.bytes(); }
 

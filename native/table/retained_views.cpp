@@ -27,7 +27,7 @@ void RetainedViews::hold(std::uint64_t epoch, Clock::time_point until) {
 }
 
 void RetainedViews::trim(const Snapshot& current, Clock::time_point now, Dropped& dropped) {
-    const std::size_t most_bytes = std::max(kLeastBytes, current.base().bytes / kShareOfBase);
+    const std::size_t most_bytes = this->most_bytes(current.base());
     bytes_ = bytes_beside(current);
     while (!kept_.empty()) {
         const bool is_over = kept_.size() > most_ && now - kept_.front().asked >= kLease;

@@ -6,6 +6,7 @@
 // Thread safety: none.
 #pragma once
 
+#include <algorithm>
 #include <chrono>
 #include <cstddef>
 #include <cstdint>
@@ -25,10 +26,10 @@ class RetainedViews {
     using Dropped = std::vector<View>;
 
     static constexpr std::chrono::seconds kLease{3};                   // after it was current, or asked for
-    static constexpr std::size_t kLeastBytes = std::size_t{64} << 20;  // what all may take together, or
-    static constexpr std::size_t kShareOfBase = 10;                    // this part of the base, if that is more
+    static constexpr std::size_t kLeastBytes = std::size_t{64} << 20;  // what all may take together
 
-    explicit RetainedViews(std::size_t most) : most_(most) {}
+    // share: which part of the base's memory all may take, if that is more.
+    explicit RetainedViews(std::size_t most, double share = 0.1) : most_(most), share_(share) {}
 
     // REQUIRES: it is of the epoch after that of the newest view, if there is one.
     void add(View view, Clock::time_point now) { kept_.push_back({std::move(view), now}); }
@@ -49,6 +50,10 @@ class RetainedViews {
     std::uint64_t oldest() const { return kept_.front().view->epoch(); }
     // Of the layers that only views have, at the last trim().
     std::size_t bytes() const { return bytes_; }
+    // What they may take beside that base.
+    std::size_t most_bytes(const Base& base) const {
+        return std::max(kLeastBytes, static_cast<std::size_t>(share_ * static_cast<double>(base.bytes)));
+    }
     // Views that went only for their memory.
     std::uint64_t given_up() const { return given_up_; }
 
@@ -70,6 +75,7 @@ class RetainedViews {
     std::size_t bytes_beside(const Snapshot& current) const;
 
     const std::size_t most_;
+    const double share_;
     std::deque<Kept> kept_;  // oldest first
     std::size_t bytes_ = 0;
     std::uint64_t given_up_ = 0;

@@ -29,7 +29,8 @@ Layers taken_up_again(const Layers& layers, std::uint64_t first_snapshot) {
 }  // namespace
 
 Table::Table(TableBuilder& builder)
-    : options_(builder.options_), state_(std::make_shared<State>(builder.options_.retained_epochs)) {
+    : options_(builder.options_),
+      state_(std::make_shared<State>(builder.options_.retained_epochs, builder.options_.retained_share)) {
     const auto alone = builder.gate_.alone();
     builder.evict();
     // The thread first, and held up by the mutex: where the system has none left, the builder keeps its rows.
@@ -156,6 +157,7 @@ TableStatus Table::status() const {
         status.epoch_low = oldest_epoch();
         status.retained_epochs = state_->retained.size();
         status.retained_bytes = state_->retained.bytes();
+        status.retained_most_bytes = state_->retained.most_bytes(now->base());
         status.epochs_given_up = state_->retained.given_up();
     }
     status.version = now->version();

@@ -44,6 +44,7 @@ struct TableStatus {
     std::uint64_t epoch_low = 0;                      // the oldest one that can be read
     std::size_t retained_epochs = 0;                  // that can be read beside the current one
     std::size_t retained_bytes = 0;                   // of the layers that only these have
+    std::size_t retained_most_bytes = 0;              // what these may take
     std::uint64_t epochs_given_up = 0;                // that went only for their memory
     std::map<std::uint64_t, VariantStatus> variants;  // of the current epoch
     std::size_t variant_bytes = 0;                    // of all of them

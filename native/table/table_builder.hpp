@@ -23,6 +23,7 @@ struct TableOptions {
     RowStorage storage = RowStorage::f32;
     std::uint64_t capacity = 0;       // rows; 0: no limit. Beyond it the least recently used rows go, when layers are folded.
     std::size_t retained_epochs = 8;  // before the current one
+    double retained_share = 0.1;      // of the base's memory: what these may take, or 64 MiB
     std::size_t max_layers = 8;       // with more, and a reader that holds the fold up, layers are merged into one
 };
 

@@ -25,7 +25,7 @@ using VariantsPtr = std::shared_ptr<const Variants>;
 struct Table::State : std::enable_shared_from_this<Table::State> {
     using Dropped = RetainedViews::Dropped;
 
-    explicit State(std::size_t retained_epochs) : retained(retained_epochs) {}
+    State(std::size_t retained_epochs, double share) : retained(retained_epochs, share) {}
 
     mutable std::mutex mutex;
     mutable std::condition_variable changed;

@@ -180,6 +180,8 @@ class LookupContext:
         """From now on, lookups are answered."""
     def close(self) -> None:
         """From now on, they are not."""
+    def add_checkpoint(self, epoch: int, checkpoint_id: int) -> None:
+        """The rows of that epoch and of later ones are of that checkpoint; said before the epoch can be read."""
     def set_readable(
         self, dense: Sequence[tuple[int, int, int]], variants: Sequence[tuple[int, list[tuple[int, str, dict[int, int]]]]]
     ) -> None:

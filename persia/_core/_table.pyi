@@ -33,13 +33,16 @@ class NonFiniteRows:
 class TableBuilder:
     """Fills a table before it serves. storage: f32, f16 or int8. capacity: rows, 0 for no limit.
 
-    retained_epochs: how many before the current one the table keeps readable.
+    retained_epochs: how many before the current one the table keeps readable. retained_share: which part of the table's memory
+    they may take, if that is more than 64 MiB.
 
     Beyond the capacity the least recently used rows go, as far as checkpoint files tell; `evicted` counts them.
     An error while loading a file spoils the builder: all later calls raise InvalidInput.
     """
 
-    def __init__(self, storage: str = "f32", capacity: int = 0, retained_epochs: int = 8) -> None: ...
+    def __init__(
+        self, storage: str = "f32", capacity: int = 0, retained_epochs: int = 8, retained_share: float = 0.1
+    ) -> None: ...
     def put(self, signs: _U64, rows: npt.NDArray[np.float32], shard_index: int = 0, shard_count: int = 1) -> int:
         """signs (n), rows (n, dim). Returns how many signs belong to the shard; only these are kept."""
     def load_emb(self, path: _Path, shard_index: int = 0, shard_count: int = 1, non_finite: NonFiniteRows | None = None) -> int:
@@ -91,6 +94,8 @@ class Expiry:
 
         Returns how many rows of `before` go because they are deleted, and because they have ended.
         """
+    def signs(self) -> _U64:
+        """Of the rows that have an end, in no order."""
     def take_ended(self, now: int) -> _U64:
         """The signs whose rows have ended, which are forgotten. Their deletions are to be published next."""
     @property
@@ -98,6 +103,43 @@ class Expiry:
         """Signs."""
     @property
     def bytes(self) -> int: ...
+
+class CheckpointDiff:
+    """What a whole checkpoint says otherwise than a table, as a layer. An error in load_emb loses all of it."""
+
+    def __init__(self, before: Snapshot, most_bytes: int, capacity: int = 0) -> None:
+        """most_bytes: what the changes may take (else TooLarge). capacity: of the table, in rows.
+
+        With a capacity, of the rows that the table does not have only those are taken that a load of the checkpoint would keep.
+        """
+    def keep(self, signs: _U64) -> None:
+        """The checkpoint has no say about these signs."""
+    def renew(self, signs: _U64) -> None:
+        """The rows of these signs are in the layer also if they are the same."""
+    def load_emb(
+        self,
+        path: _Path,
+        shard_index: int,
+        shard_count: int,
+        rows_of_checkpoint: int,
+        non_finite: NonFiniteRows | None = None,
+    ) -> int:
+        """Returns how many rows of the file belong to the shard. rows_of_checkpoint: how many do of all files, about.
+
+        Raises CorruptFile, OSError, TooLarge.
+        """
+    def finish(self, into: Layer) -> None:
+        """All files were read: what they do not have is deleted. The layer, which is empty, gets all changes."""
+    @property
+    def replaced(self) -> int:
+        """Rows that differ; this and the others once it is finished."""
+    @property
+    def added(self) -> int: ...
+    @property
+    def left_out(self) -> int:
+        """Rows that are over the capacity."""
+    @property
+    def removed(self) -> int: ...
 
 class Snapshot:
     """One version of a table. While it lives, it holds up folding; so keep it for one request only."""
@@ -163,6 +205,9 @@ class TableStatus:
     @property
     def retained_bytes(self) -> int:
         """Of the layers that only these have."""
+    @property
+    def retained_most_bytes(self) -> int:
+        """What these may take."""
     @property
     def epochs_given_up(self) -> int:
         """That went only for their memory."""

@@ -49,6 +49,8 @@ class ReplicaHealth:
     @property
     def epoch_high(self) -> int: ...
     @property
+    def checkpoint_by_epochs(self) -> bool: ...
+    @property
     def well(self) -> bool:
         """Whether it may be asked, as far as it alone is concerned."""
 
@@ -109,6 +111,7 @@ class Replica:
         checkpoint_seconds: int = 0,
         epoch_low: int = 0,
         epoch_high: int = 0,
+        checkpoint_by_epochs: bool = False,
     ) -> str:
         """What it said when it was asked; generation: before that.
 

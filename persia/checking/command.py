@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 import tempfile
+from contextlib import nullcontext
 from pathlib import Path
 
 import click
@@ -115,4 +116,5 @@ def _scan(subject: Subject, sample: Sample | None, seconds: float) -> Scan | Non
     wanted = sample.wanted if sample is not None else np.zeros(0, np.uint64)
     files = (*subject.checkpoint.files, *subject.checkpoint.ends) if subject.checkpoint is not None else ()
     bits = config.feature_index_prefix_bit
-    return scan(files, subject.packets, bits, groups, wanted, seconds, subject.workers)
+    at_hand = subject.checkpoint.at_hand if subject.checkpoint is not None else nullcontext
+    return scan(files, subject.packets, bits, groups, wanted, seconds, subject.workers, at_hand)

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -131,11 +132,14 @@ def scan(
     wanted: _U64,
     seconds: float,
     workers: int,
+    at_hand: Callable[[Path], AbstractContextManager[Path]] = nullcontext,
 ) -> Scan:
     """Reads files of a checkpoint, then the files of each packet, the oldest first, for as long as there is time.
 
     Files of rows come with those of deletions and ends, which speak of what was read before them. A row lies in the file that a
     hash of its sign leads to. So the files that were read when the time is over are a fair sample.
+
+    at_hand: as a Checkpoint has it.
     """
     result = Scan(groups)
     end = time.monotonic() + seconds
@@ -149,9 +153,11 @@ def scan(
             total = (_core.IncReader if packet else _core.EmbReader)(path).rows
             if left <= 0:
                 return total, (0, False, [], *_NOTHING)
-            return total, _core.scan_rows(
-                path, packet=packet, prefix_bits=prefix_bits, groups=groups, wanted=wanted, seconds=left
-            )
+            with nullcontext(path) if packet else at_hand(path) as here:
+                left = end - time.monotonic()
+                return total, _core.scan_rows(
+                    here, packet=packet, prefix_bits=prefix_bits, groups=groups, wanted=wanted, seconds=max(left, 0.001)
+                )
         except (CorruptFile, OSError) as error:
             return 0, str(error)
 

@@ -13,10 +13,18 @@ from typing import TypeVar
 
 from persia.checking.leaves import packets_since
 from persia.checking.report import Report
-from persia.config import ConfigWarning, EmbeddingConfig, GlobalConfig, load_embedding_config, load_global_config
-from persia.errors import PersiaError
-from persia.formats.checkpoint import Checkpoint, open_checkpoint
-from persia.formats.layout import JOURNALS
+from persia.config import (
+    ConfigWarning,
+    EmbeddingConfig,
+    EmbeddingParameterServerConfig,
+    GlobalConfig,
+    load_embedding_config,
+    load_global_config,
+)
+from persia.errors import CorruptFile, InvalidInput, PersiaError
+from persia.formats.checkpoint import Checkpoint, open_checkpoint_at
+from persia.formats.layout import JOURNALS, SHARD_LIKE
+from persia.storage import Place, place_of
 from persia.system.address import host_and_port, is_loopback
 
 __all__ = ["Subject", "is_local", "read_subject"]
@@ -58,10 +66,10 @@ def read_subject(
         text = f"{len(slots.slots)} features in {groups} groups, {slots.feature_index_prefix_bit} prefix bits"
         report.ok("config", "embedding config", text, features=len(slots.slots), groups=groups, fingerprint=slots.fingerprint)
     subject = Subject(settings, slots, servers or (("",),) * shards)
-    if checkpoint is None and settings is not None and settings.common_config.infer_config.embedding_checkpoint:
-        checkpoint = Path(settings.common_config.infer_config.embedding_checkpoint)
-    if checkpoint is not None:
-        subject.checkpoint = _open(report, checkpoint, len(subject.servers))
+    server = settings.embedding_parameter_server_config if settings is not None else EmbeddingParameterServerConfig()
+    place = _place(settings, checkpoint)
+    if place is not None:
+        subject.checkpoint = _open(report, place, server, len(subject.servers))
     elif settings is not None:
         advice = "name one as common_config.infer_config.embedding_checkpoint, or with --checkpoint"
         report.warn("checkpoint", "", "none is named: servers start empty, and every embedding is zeros", advice)
@@ -90,17 +98,30 @@ def _load(report: Report, name: str, load: Callable[[Path | None], _Config], pat
     return config
 
 
-def _open(report: Report, directory: Path, shards: int) -> Checkpoint | None:
+def _place(settings: GlobalConfig | None, checkpoint: Path | None) -> Place | Path | None:
+    """Of the checkpoint: the one that is named, or else the config's. A URL of no store stays a path, which is not there."""
+    if checkpoint is not None or settings is None:
+        return checkpoint
+    text = settings.common_config.infer_config.embedding_checkpoint
+    try:
+        return place_of(text, settings.embedding_parameter_server_config.storage) if text else None
+    except InvalidInput:
+        return Path(text) if text else None
+
+
+def _open(report: Report, place: Place | Path, server: EmbeddingParameterServerConfig, shards: int) -> Checkpoint | None:
     """The checkpoint as all servers together open it, or None and the reason in the report."""
     try:
-        whole = open_checkpoint(directory)
+        whole = open_checkpoint_at(place, Path(server.local_buffer_dir) if server.local_buffer_dir else None)
     except (PersiaError, OSError) as error:
         advice = "copy or write the checkpoint again, as a whole: no server would load this one"
+        if isinstance(place, Place) and place.path is None and not isinstance(error, CorruptFile):
+            advice = "see docs/storage.md: a server asks the store in the same way"
         report.fail("checkpoint", "files", str(error), advice)
         return None
     size = sum(path.stat().st_size for path in whole.files)
     written = DateTime.fromtimestamp(whole.marker.seconds).isoformat(sep=" ")
-    text = f"{directory}: complete, of {written}, {whole.marker.num_shards} shards, {len(whole.files)} files, {_size(size)}"
+    text = f"{place}: complete, of {written}, {whole.marker.num_shards} shards, {len(whole.files)} files, {_size(size)}"
     if whole.marker.num_shards != shards:
         text += f"; with {shards} servers, each reads all files and keeps its part"
     report.ok("checkpoint", "files", text, files=len(whole.files), bytes=size, seconds=whole.marker.seconds)
@@ -115,7 +136,11 @@ def _packets(report: Report, settings: GlobalConfig, checkpoint: Checkpoint | No
     server = settings.embedding_parameter_server_config
     if not server.enable_incremental_update:
         return ()
-    directory = Path(server.incremental_dir)
+    place = place_of(server.incremental_dir, server.storage)
+    if place.path is None:
+        _try_store(report, place)
+        return ()
+    directory = place.path
     if not directory.is_dir():
         advice = "make the directory, or correct incremental_dir: servers look for packets there"
         report.warn("packets", "", f"there is no directory {directory} yet", advice)
@@ -130,6 +155,16 @@ def _packets(report: Report, settings: GlobalConfig, checkpoint: Checkpoint | No
         report.fail("packets", "files", problem, "write or copy the packet again: a server sets it aside as it is")
     report.ok("packets", "", f"{directory}: {len(found)} packets are newer than the checkpoint", packets=len(found))
     return tuple(found)
+
+
+def _try_store(report: Report, place: Place) -> None:
+    """Packets of a store are looked for, and not read: they would all have to be fetched."""
+    try:
+        shards = [name for name in place.open().directories() if SHARD_LIKE.fullmatch(name)]
+    except (PersiaError, OSError) as error:
+        report.fail("packets", "", str(error), "see docs/storage.md: a server asks the store in the same way")
+        return
+    report.ok("packets", "", f"{place}: packets of {len(shards)} training shards, which are not read here", shards=len(shards))
 
 
 def _size(count: int) -> str:

@@ -168,9 +168,20 @@ class EmbeddingParameterServerConfig(msgspec.Struct, frozen=True, kw_only=True, 
             le=1000,
             description="How many epochs before the current one a server keeps readable, so that it and slower servers have "
             "one in common. Epochs of the last three seconds are kept as well. What they need beyond the current rows is at "
-            "most a tenth of the table's memory, or 64 MiB.",
+            "most `retained_epochs_percent` of the table's memory, or 64 MiB.",
         ),
     ] = 8
+    retained_epochs_percent: Annotated[
+        int,
+        Meta(
+            ge=1,
+            le=400,
+            description="How much of the table's memory earlier epochs may take, if that is more than 64 MiB. Beyond it the "
+            "oldest go early, and an epoch with a new checkpoint that differs in more is not built. 200 is enough for one in "
+            "which each row is another one.",
+            extra={"unit": "%"},
+        ),
+    ] = 10
     incremental_prune_before_checkpoint: Annotated[
         bool,
         Meta(

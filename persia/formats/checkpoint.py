@@ -57,7 +57,7 @@ class Checkpoint:
             with self.at_hand(path) as here:
                 yield here
 
-    def is_still(self, shard_index: int, shard_count: int) -> bool:
+    def is_still(self, shard_index: int | None = None, shard_count: int = 0) -> bool:
         """Whether it is what would be opened now, by the same server. Raises CorruptFile, OSError."""
         if self.tree is not None:
             return self.tree.is_unchanged()

@@ -15,13 +15,17 @@ import msgspec
 from msgspec import Meta
 
 from persia.errors import CorruptFile
+from persia.storage import Place, place_of
 from persia.variant import VARIANT_NAME
 
+from .bounds import Bounds
 from .layout import ENDS
+from .marker import MAX_NUMBER
 from .packet import PacketKey
 
 __all__ = [
     "NO_PARENT",
+    "CommittedCheckpoint",
     "CommittedFile",
     "CommittedPacket",
     "Draft",
@@ -38,6 +42,8 @@ _Count = Annotated[int, Meta(ge=0, le=2**63 - 1)]
 _Epoch = Annotated[int, Meta(ge=1, le=2**63 - 1)]
 _Crc32 = Annotated[str, Meta(pattern=r"^[0-9a-f]{8}\Z")]
 _Name = Annotated[str, Meta(min_length=1, max_length=1000)]
+_Place = Annotated[str, Meta(min_length=1, max_length=4096, pattern=r"^[^\x00]+\Z")]
+_Identity = Annotated[str, Meta(pattern=r"^(?!0{16})[0-9a-f]{16}\Z")]
 _Label = Annotated[str, Meta(pattern=r"^s[0-9]{1,18}/inc_[0-9]+\Z")]
 _Variant = Annotated[str, Meta(pattern=VARIANT_NAME)]
 
@@ -86,9 +92,39 @@ class VariantChange(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=Tru
     dense: dict[_Name, _Name] | None = None
 
 
-class Draft(msgspec.Struct, frozen=True, kw_only=True):
-    """What a record is to say. `revert_to` goes with none of the other two.
+class CommittedCheckpoint(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A checkpoint as it was when it was committed.
 
+    `checkpoint`: its directory, absolute or from `incremental_dir` on, or its URL. `id`: its identity in hex digits.
+    `unix_seconds`: the time in its marker. `bounds`: up to which second it has the packets of each training shard.
+    """
+
+    checkpoint: _Place
+    id: _Identity
+    unix_seconds: _Count
+    bounds: Annotated[tuple[_Count, ...], Meta(min_length=1, max_length=MAX_NUMBER)]
+
+    @property
+    def identity(self) -> int:
+        return int(self.id, 16)
+
+    @property
+    def has(self) -> Bounds:
+        """Which packets it has."""
+        return Bounds.of(list(self.bounds))
+
+    def place(self, incremental_dir: Path) -> Place:
+        """Raises InvalidInput for a URL of a kind that is not known."""
+        if "://" in self.checkpoint:
+            return place_of(self.checkpoint)
+        return place_of(incremental_dir / self.checkpoint)
+
+
+class Draft(msgspec.Struct, frozen=True, kw_only=True):
+    """What a record is to say. `revert_to` goes with none of `add`, `void` and `base`.
+
+    `base`: the checkpoint under the packets from here on, of which those count that it does not have. None: as in the epoch
+    before, or in that of `revert_to`.
     `dense`: the versions of dense models that belong to the epoch, by their names; a model that is not named goes with any
     epoch. None: as in the epoch before, or in that of `revert_to`.
     `hold`: from here on no server commits packets of its own accord, or (False) they do again; None: as before.
@@ -98,6 +134,7 @@ class Draft(msgspec.Struct, frozen=True, kw_only=True):
     add: tuple[CommittedPacket, ...] = ()
     void: tuple[str, ...] = ()
     revert_to: int | None = None
+    base: CommittedCheckpoint | None = None
     dense: Mapping[str, str] | None = None
     hold: bool | None = None
     variants: Mapping[str, VariantChange | None] | None = None
@@ -114,6 +151,7 @@ class EpochRecord(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True,
     add: tuple[CommittedPacket, ...] = ()
     void: tuple[_Label, ...] = ()
     revert_to: _Count | None = None
+    base: CommittedCheckpoint | None = None
     dense: dict[_Name, _Name] | None = None
     hold: bool | None = None
     variants: dict[_Variant, VariantChange | None] | None = None
@@ -122,7 +160,7 @@ class EpochRecord(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True,
     @property
     def is_of_variants_alone(self) -> bool:
         """Whether the rows that all share, and who commits them, are as in the epoch before."""
-        others = self.add or self.void, self.revert_to, self.dense, self.hold
+        others = self.add or self.void, self.revert_to, self.base, self.dense, self.hold
         return self.variants is not None and not any(one is not None and one != () for one in others)
 
     def to_bytes(self) -> bytes:
@@ -155,13 +193,10 @@ def parse_record(path: Path | str, data: bytes, epoch: int, parent_crc32: str) -
         )
     names = [added.packet for added in record.add] + list(record.void)
     _expect_each_once(path, names)
-    if record.revert_to is not None and (names or record.revert_to >= epoch):
-        raise CorruptFile(
-            str(path),
-            f"a return to an epoch before {epoch}, and nothing else",
-            f"one to {record.revert_to}, {len(names)} packets",
-            0,
-        )
+    if record.revert_to is not None and (names or record.base or record.revert_to >= epoch):
+        other = f"{len(names)} packets" + " and a checkpoint" * (record.base is not None)
+        expected = f"a return to an epoch before {epoch}, and nothing else"
+        raise CorruptFile(str(path), expected, f"one to {record.revert_to}, {other}", 0)
     for name, change in (record.variants or {}).items():
         _check_variant(path, name, change or VariantChange())
     return record

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Set
 
 from persia.dense_version import DenseChange
 
-from .epoch import CommittedPacket, EpochRecord
+from .epoch import CommittedCheckpoint, CommittedPacket, EpochRecord
 from .variant_history import Packets, VariantHistory
 
 __all__ = ["EpochHistory", "Packets"]
@@ -27,6 +27,7 @@ class EpochHistory:
         self.packets: Packets = {}  # of the newest epoch
         self.held = False  # whether packets wait to be committed by somebody who knows what belongs together
         self.dense_changes: list[DenseChange] = []  # in the order of epochs
+        self.bases: list[tuple[int, CommittedCheckpoint | None]] = []  # from which epoch on there is which one, in their order
         self.variants = VariantHistory()
         self._taken_back: list[_Changes] = []  # for each record: makes of its epoch the one before
         self._void: set[str] = set()
@@ -44,6 +45,7 @@ class EpochHistory:
         self._taken_back.append({name: self.packets.get(name) for name in changes})
         _apply(changes, self.packets)
         self._follow_dense(record)
+        self._follow_base(record)
         self.variants.append(record)
         self.records.append(record)
         self.held = self.held if record.hold is None else record.hold
@@ -60,6 +62,11 @@ class EpochHistory:
         for changes in reversed(self._taken_back[epoch:]):
             _apply(changes, packets)
         return packets
+
+    def base_at(self, epoch: int) -> CommittedCheckpoint | None:
+        """The checkpoint under the packets of an epoch; None: no record names it, and servers take the one of their config."""
+        changes = bisect(self.bases, epoch, key=lambda change: change[0])
+        return self.bases[changes - 1][1] if changes else None
 
     def dense_at(self, epoch: int) -> Mapping[str, str]:
         """The versions of dense models that belong to an epoch, by their names; any version of others does."""
@@ -91,6 +98,13 @@ class EpochHistory:
             named = self.dense_at(record.revert_to)
         if named is not None and named != now:
             self.dense_changes.append((record.epoch, named))
+
+    def _follow_base(self, record: EpochRecord) -> None:
+        now = self.base_at(self.newest)
+        named = now if record.revert_to is None else self.base_at(record.revert_to)
+        named = record.base or named
+        if named != now:
+            self.bases.append((record.epoch, named))
 
     def _changes(self, record: EpochRecord) -> _Changes:
         """A packet that a record voids does not come back with a return to an earlier epoch, only when it is added again."""

@@ -63,6 +63,7 @@ class EpochLog:
             add=draft.add,
             void=draft.void,
             revert_to=draft.revert_to,
+            base=draft.base,
             dense=None if draft.dense is None else dict(draft.dense),
             hold=draft.hold,
             variants=None if draft.variants is None else dict(draft.variants),

@@ -15,11 +15,11 @@ from persia.cli.security_options import client_options, security_of
 from persia.config import GlobalConfig, load_global_config
 from persia.config.listening import check_listen
 from persia.config.servers import address_problem
-from persia.drift.overview import Asked, overview
-from persia.drift.verdict import State
-from persia.errors import ConfigError, NotFound, PersiaError
+from persia.drift.overview import Asked
+from persia.errors import ConfigError, PersiaError
 from persia.monitoring.asking import Asker
 from persia.monitoring.console import Console, Source
+from persia.monitoring.drift_entries import drift_entries
 from persia.security import ClientSecurity, ServerSecurity
 from persia.system.address import join_address
 from persia.system.signals import StopSignal
@@ -90,7 +90,7 @@ def _sources(homes: Sequence[str], token_file: Path | None, drift_state: Path | 
         sources["models"] = lambda: [entry for home, one in management.items() for entry in _models(home, one)]
     if drift_state is not None:
         asked = Asked(drift_state)
-        sources["drift"] = lambda: _drift(asked)
+        sources["drift"] = lambda: drift_entries(asked)
     return sources
 
 
@@ -112,33 +112,4 @@ def _models(home: str, management: Management) -> list[dict[str, Any]]:
             "archive": model.archive,
         }
         for model in found
-    ]
-
-
-def _drift(asked: Asked) -> list[dict[str, Any]]:
-    """Each version of a model with its signals, the worst first. Raises PersiaError, OSError."""
-    try:
-        watched = overview(asked)
-    except NotFound:
-        return []
-    return [
-        {
-            "model": one.model,
-            "version": one.version,
-            "state": one.state.name.lower(),
-            "signals": [
-                {
-                    "what": what,
-                    "signal": signal,
-                    "state": readings[-1].state.name.lower(),
-                    "value": readings[-1].value,
-                    "limit": readings[-1].limit,
-                }
-                for (what, signal), readings in sorted(
-                    (one.verdict.history if one.verdict is not None else {}).items(),
-                    key=lambda item: (item[1][-1].state is State.TOO_FEW, -item[1][-1].state),
-                )
-            ],
-        }
-        for one in watched
     ]

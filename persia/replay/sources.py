@@ -96,7 +96,8 @@ class Sources:
         packets = self._log.history.packets_at(epoch)
         if checkpoint is None:
             return packets
-        bounds = checkpoint[0].bounds
+        named = self._log.history.base_at(epoch)
+        bounds = checkpoint[0].bounds if named is None else named.has
         return {name: packet for name, packet in packets.items() if not bounds.has(packet.shard, packet.unix_seconds)}
 
     def variant_at(self, epoch: int, variant: str) -> tuple[Packets, Path]:

@@ -23,6 +23,9 @@ class CheckpointChoice:
     """The one checkpoint whose servers are asked. The others are excluded (Replica.exclude) for as long as there are others.
 
     It is settled anew whenever a server's health changes, so that a lookup only reads what was settled.
+
+    Servers whose epochs name their checkpoints are never excluded, and have no say: they change from one checkpoint to another
+    at an epoch, each at its own time. A lookup is of one epoch, and refuses answers of several checkpoints by itself.
     """
 
     def __init__(self, stick_to_old: bool, on_settled: Callable[[], None] = lambda: None) -> None:
@@ -51,10 +54,24 @@ class CheckpointChoice:
             self._on_settled()
 
     def _settle(self) -> None:
-        well = [[replica for replica in shard.replicas if replica.well] for shard in self._shards]
-        there = [{_checkpoint_of(replica) for replica in replicas} for replicas in well if replicas]
+        all_well = [[replica for replica in shard.replicas if replica.well] for shard in self._shards]
+        by_epochs = [[replica for replica in replicas if replica.health.checkpoint_by_epochs] for replicas in all_well]
+        for replica in _flat(by_epochs):
+            replica.exclude("")
+        well = [[replica for replica in replicas if not replica.health.checkpoint_by_epochs] for replicas in all_well]
+        # What the others of a shard have is of no account where such a server does its work.
+        there = [
+            {_checkpoint_of(replica) for replica in replicas}
+            for replicas, others in zip(well, by_epochs, strict=True)
+            if replicas and not others
+        ]
         if not there:
             self.problem = ""  # what is wrong now is said of each shard
+            newest = max(map(_checkpoint_of, _flat(by_epochs)), key=_by_time, default=None)
+            if newest is not None:
+                self.identity = newest[0]
+                for replica in _flat(well):
+                    _exclude_unless_same(replica, *newest)
             return
         chosen = self._choose(there)
         if chosen is None:
@@ -76,7 +93,7 @@ class CheckpointChoice:
         for identity, seconds in common:
             if identity == self._served:
                 return identity, seconds
-        return max(common, key=lambda found: (found[1], found[0]), default=None)
+        return max(common, key=_by_time, default=None)
 
     def _refuse(self, well: list[list[_core.net.Replica]]) -> None:
         texts = []
@@ -93,6 +110,10 @@ class CheckpointChoice:
         self.problem = problem
         for replica in _flat(well):
             replica.exclude(f"its checkpoint is {checkpoint_text(*_checkpoint_of(replica))}, and other shards have others")
+
+
+def _by_time(found: tuple[int, int]) -> tuple[int, int]:
+    return found[1], found[0]
 
 
 def _checkpoint_of(replica: _core.net.Replica) -> tuple[int, int]:

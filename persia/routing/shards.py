@@ -78,6 +78,7 @@ def _probe(index: int, count: int, is_known_start: IsKnownStart | None, readable
             status.checkpoint_seconds,
             status.epoch_low,
             status.epoch,
+            status.checkpoint_by_epochs,
         )
 
     return probe

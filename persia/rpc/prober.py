@@ -48,6 +48,7 @@ class Health:
     checkpoint_seconds: int = 0  # when training wrote it
     epoch_low: int = 0  # that it can answer from; 0 both: it follows none
     epoch_high: int = 0
+    checkpoint_by_epochs: bool = False  # the records of its epochs name their checkpoints
 
 
 # Asks a server, with a timeout in seconds. Raises PersiaError: Unavailable at once if it cannot be reached.
@@ -116,4 +117,5 @@ def _with_state(health: _core.net.ReplicaHealth, ready: bool, state: str, refuse
         health.checkpoint_seconds,
         health.epoch_low,
         health.epoch_high,
+        health.checkpoint_by_epochs,
     )

@@ -132,7 +132,9 @@ class Management:
                 with suppress(PersiaError):  # what went wrong first is what counts
                     self._take_back(archive, before, 0.0 if refused else APPEAR_SECONDS)
             if "Failed to start workers" in str(error):
-                raise PersiaError(f"{archive}: {error}: the worker's traceback is in TorchServe's model_log.log") from error
+                raise PersiaError(
+                    f"{archive}: {error}: the worker's traceback is in the server's log (model_log.log)"
+                ) from error
             raise
         self._note()
         return model

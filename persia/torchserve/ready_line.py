@@ -6,6 +6,8 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import msgspec
+
 __all__ = ["ReadyLine", "find_ready_line"]
 
 # Only what is always there is asked for: a line that is not understood would be waited for in vain.
@@ -50,10 +52,20 @@ class ReadyLine:
         return f"ready: {self.text}"
 
 
+def _message_of(line: str) -> str:
+    """What a line of the log says, which may be an object of JSON (`--log-format json`)."""
+    if not line.startswith("{"):
+        return line
+    try:
+        return str(msgspec.json.decode(line)["message"])
+    except (msgspec.DecodeError, KeyError, TypeError):
+        return line
+
+
 def find_ready_line(said: str) -> ReadyLine | None:
     """In what a launcher has logged; None if it is not ready yet."""
     if (match := _READY.search(said)) is None:
         return None
-    (text,) = _TEXT.findall(match[0])
+    (text,) = _TEXT.findall(_message_of(match[0]))
     tokens = _TOKENS.search(text)
     return ReadyLine(text, match[1], match[2], tokens[1] if tokens else "")

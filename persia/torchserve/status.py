@@ -49,7 +49,7 @@ def torchserve_error(error: grpc.RpcError, request_bytes: int, end: float, encry
     if code == grpc.StatusCode.INTERNAL:
         return _internal(text)
     if code == grpc.StatusCode.UNAVAILABLE and (text in _HANDLER_FAULTS or text.startswith("Unsupported model output")):
-        return PersiaError(f"the handler failed ({text}): its traceback is in TorchServe's model_log.log")
+        return PersiaError(f"the handler failed ({text}): its traceback is in the server's log (model_log.log)")
     if code == grpc.StatusCode.UNKNOWN and not text:
         return PersiaError("TorchServe failed without a reason (its ts_log.log may have one)")
     return error_of(code.name, text + _about_tls(text, encrypts) if code == grpc.StatusCode.UNAVAILABLE else text)

@@ -7,7 +7,7 @@ import tempfile
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
-from persia.formats.committing import committed_packet
+from persia.formats.committing import committed_checkpoint, committed_packet
 from persia.formats.epoch import CommittedPacket, Draft
 from persia.formats.epoch_log import open_epoch_log
 from persia.storage import place_of
@@ -41,7 +41,12 @@ class EpochCommitter:
         if not self._log.history.held:
             self._commit(Draft(hold=True))
 
-    def commit(self, packets: Iterable[str | os.PathLike[str]], dense: Mapping[str, str | None] | None = None) -> int:
+    def commit(
+        self,
+        packets: Iterable[str | os.PathLike[str]] = (),
+        dense: Mapping[str, str | None] | None = None,
+        checkpoint: str | os.PathLike[str] | None = None,
+    ) -> int:
         """Makes an epoch of the packets, whose directories IncrementalDumper.flush() returned; returns its number.
 
         When this returns, the record is on disk. Rows that several packets have end as the newest packet has them.
@@ -50,13 +55,20 @@ class EpochCommitter:
         this epoch on, answers of such a model are of that version. For a version of None any will do; models that are not
         named stay as they are.
 
+        checkpoint: the directory of a complete checkpoint, or its URL in a store. All its files are read before it is
+        committed. From this epoch on the rows are those of this checkpoint, and of the packets that are newer than it. It has
+        to stay where it is until the log names another one.
+
         Raises:
             Superseded: somebody else has committed since. Nothing was committed; see refresh().
-            InvalidInput, CorruptFile: a packet is not complete, or broken. Nothing was committed.
+            InvalidInput, CorruptFile: a packet or the checkpoint is not complete, or broken. Nothing was committed.
             OSError: the disk refuses. Whether the epoch was committed, refresh() tells.
         """
         add = tuple(self._committed(Path(packet)) for packet in packets)
-        return self._commit(Draft(add=add, dense=None if dense is None else self._log.history.dense_with(dense)))
+        base = None if checkpoint is None else committed_checkpoint(os.fspath(checkpoint))
+        return self._commit(
+            Draft(add=add, base=base, dense=None if dense is None else self._log.history.dense_with(dense)),
+        )
 
     def refresh(self) -> int:
         """Takes notice of what others have committed, so that the next epoch follows on it. Returns the newest epoch.

@@ -2,21 +2,23 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 
-from persia import _core
+from persia.embedding_server.base import Base
 from persia.embedding_server.expiry import Expiring
-from persia.embedding_server.loading import load_checkpoint
 from persia.embedding_server.non_finite import NonFiniteTally
+from persia.embedding_server.options import ShardOptions
+from persia.embedding_server.starting import load_table
 from persia.embedding_server.updates.epoch_builder import EpochBuilder
 from persia.embedding_server.updates.epoch_updater import EpochUpdater
 from persia.embedding_server.updates.finder import Finder
 from persia.embedding_server.updates.journal import Journal
 from persia.formats.bounds import Bounds
-from persia.formats.checkpoint import open_checkpoint
 from persia.formats.epoch_log import EpochLog
+from persia.formats.sign_files import read_sign_file
 from persia.variant import variant_key
 from tests.support.persia_packets import DIM, START
 
@@ -31,20 +33,41 @@ class EpochFollower:
         name: str = "replica_0_of_1.jsonl",
         shard: tuple[int, int] = (0, 1),
         checkpoint: Path | None = None,
+        capacity: int = 0,
+        retained_epochs: int = 8,
+        retained_share: float = 0.1,
     ) -> None:
-        """since: up to which second after START a checkpoint has packets; 0: none. checkpoint: whose rows are in its table."""
-        rows, loaded = _core.TableBuilder(), None
-        if checkpoint is not None:
-            loaded = open_checkpoint(checkpoint, *shard)
-            load_checkpoint(loaded, rows, *shard, 1)
-        self.table = _core.Table(rows)
-        bounds = Bounds(START + since if since else 0)
+        """since: up to which second after START a checkpoint has packets; 0: none. checkpoint: whose rows are in its table.
+
+        What a server with these settings loads at its start, it has: a checkpoint that a record names goes before `checkpoint`.
+        """
+        options = ShardOptions(
+            *shard,
+            checkpoint,
+            root,
+            capacity=capacity,
+            workers=1,
+            epochs=True,
+            retained_epochs=retained_epochs,
+            retained_share=retained_share,
+        )
+        self.table, base = load_table(options, NonFiniteTally())
+        if since:
+            base = replace(base, bounds=Bounds(START + since))
         self.expiring = Expiring(self.table, "f32")
-        builder = EpochBuilder(self.table, "f32", shard, root, bounds, self.expiring, NonFiniteTally(), loaded)
+        for path in base.checkpoint.ends if base.checkpoint else ():
+            file = read_sign_file(path)
+            assert file.ends is not None
+            self.expiring.set(file.signs, file.ends, shard)
+        self.bases: list[tuple[int, Base]] = [(0, base)]  # each from an epoch on
+        builder = EpochBuilder(
+            self.table, options, base, self.expiring, NonFiniteTally(), lambda epoch, base: self.bases.append((epoch, base))
+        )
         self.clock = 1e6
         self.between_looks = 100.0  # seconds of the finder's clock: each look is at everything
         self.log = EpochLog(root)
-        self.updater = EpochUpdater(builder, self.log, Finder(root, self._later), Journal(root / ".applied" / name), bounds)
+        journal = Journal(root / ".applied" / name)
+        self.updater = EpochUpdater(builder, self.log, Finder(root, self._later), journal, base.bounds)
 
     def _later(self) -> float:
         self.clock += self.between_looks
@@ -58,6 +81,10 @@ class EpochFollower:
         """Returns the epoch afterwards."""
         self.updater.scan()
         return self.epoch
+
+    def retry(self) -> None:
+        """What could not be built is tried again by the next scan, however soon that comes."""
+        self.updater._tried = (self.updater._tried[0], 0.0)
 
     @property
     def epoch(self) -> int:

@@ -10,6 +10,7 @@ import itertools
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass
+from datetime import datetime, timezone
 from pathlib import Path
 
 import numpy as np
@@ -25,6 +26,7 @@ from persia.formats.epoch_log import EpochLog
 from persia.formats.layout import PACKET_MARKER, variant_directory
 from persia.formats.sign_files import write_sign_file
 from persia.signs import signs_of
+from persia.writers import write_checkpoint
 
 IDS = 256
 DIM = 4
@@ -67,6 +69,7 @@ class EpochTrainer:
         """numbers: of files, for trainers whose files are to have other numbers than those of another one."""
         self.root = root
         self.files: dict[str, dict[str, _File]] = {}  # of each packet, by its name in records
+        self.checkpoints: dict[str, float] = {}  # the number of all rows of each, by its directory
         self.variants: dict[str, EpochTrainer] = {}  # by their names
         self._newest = 0
         self._numbers = itertools.count(1) if numbers is None else numbers
@@ -100,6 +103,15 @@ class EpochTrainer:
         draft.parent.mkdir(exist_ok=True)
         self._write(draft, directory, places)
         draft.rename(directory / name)
+
+    def dump(self, directory: Path, shards: int) -> Path:
+        """A checkpoint that is newer than all packets, with one number in all rows; returns its directory."""
+        value = 1.0 + next(self._numbers)
+        when = datetime.fromtimestamp(_START + self._newest + _SECONDS_BETWEEN // 2, timezone.utc)
+        rows = np.full((IDS, DIM), value, np.float32)
+        write_checkpoint(directory, [(SIGNS, rows)], shards=shards, files_per_shard=2, datetime=when)
+        self.checkpoints[str(directory.resolve())] = value
+        return directory
 
     def value_of(self, directory: Path) -> float:
         """That of the rows in the packet's first file."""
@@ -163,13 +175,22 @@ class EpochOracle:
         return found
 
     def records(self) -> list[EpochRecord]:
+        return self.history.records
+
+    @property
+    def history(self) -> EpochHistory:
+        """What the log says by now."""
         read_sound(self._log)
-        return self._log.history.records
+        return self._log.history
 
     def _values(self, epoch: int, variant: str) -> npt.NDArray[np.float16] | None:
         self._read(epoch)
-        values = np.full(IDS, CHECKPOINT_VALUE, np.float16)
-        _put(self._log.history.packets_at(epoch), self._trainer, values)
+        base = self._log.history.base_at(epoch)
+        values = np.full(IDS, CHECKPOINT_VALUE if base is None else self._trainer.checkpoints[base.checkpoint], np.float16)
+        packets = self._log.history.packets_at(epoch)
+        if base is not None:
+            packets = {name: one for name, one in packets.items() if not base.has.has(one.shard, one.unix_seconds)}
+        _put(packets, self._trainer, values)
         if variant:
             own = self._log.history.variants.packets_at(epoch).get(variant)
             if own is None:

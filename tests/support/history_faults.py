@@ -6,17 +6,21 @@ import random
 import signal
 import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
 
-from persia.errors import Superseded
+from persia.errors import CorruptFile, Superseded
+from persia.formats.committing import committed_checkpoint
 from persia.formats.epoch import Draft
 from persia.formats.epoch_log import EpochLog
 from persia.formats.layout import PACKET_MARKER, record_path
-from persia.writers import EpochCommitter
+from persia.writers import EpochCommitter, VariantCommitter
 from tests.support.epoch_deployments import EpochDeployment
 from tests.support.epoch_rows import ALL, IDS, Places, name_of, read_sound
+
+VARIANT = "b"  # that lookups ask for in turn
 
 # One step for each tick, until it is over.
 Act = Iterator[None]
@@ -38,10 +42,18 @@ class Faults:
         return [self.kill, self.kill, self.freeze, self.stutter, self.break_committed]
 
     def on_the_log(self) -> list[Callable[[], Act]]:
-        return [self.go_back, self.go_far_back, self.void, self.hold, self.two_committers, self.tear_record]
+        return [
+            self.go_back,
+            self.go_far_back,
+            self.void,
+            self.hold,
+            self.two_committers,
+            self.tear_record,
+            self.new_checkpoint,
+        ]
 
     def on_packets(self) -> list[Callable[[], Act]]:
-        return [self.leave_late, self.leave_broken, self.leave_unfinished, self.grow]
+        return [self.leave_late, self.leave_broken, self.leave_unfinished, self.grow, self.leave_for_a_variant]
 
     def leave(self) -> None:
         """A packet as they ought to be, of all rows or of some."""
@@ -141,6 +153,13 @@ class Faults:
         self._trainer.grow(self._rng.choice(self._recent), self._places(), deletes=self._rng.random() < 0.5)
         yield
 
+    def leave_for_a_variant(self) -> Act:
+        trainer = self._trainer.of_variant(VARIANT)
+        packet = trainer.leave(self._places())
+        with suppress(CorruptFile):  # the next record is torn just now
+            VariantCommitter(self._deployment.packets, VARIANT).commit([packet])
+        yield
+
     # The log.
 
     def go_back(self, fewest: int = 1, most: int = 10) -> Act:
@@ -154,6 +173,12 @@ class Faults:
 
     def void(self) -> Act:
         self._operate(Draft(void=(name_of(self._rng.choice(self._recent)),)))
+        yield
+
+    def new_checkpoint(self) -> Act:
+        directory = self._deployment.packets.parent / f"checkpoint_{len(self._trainer.checkpoints)}"
+        base = committed_checkpoint(self._trainer.dump(directory, len(self._deployment.shards)))
+        self._operate(Draft(base=base))
         yield
 
     def hold(self) -> Act:

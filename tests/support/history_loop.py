@@ -1,4 +1,4 @@
-"""Records answers while packets come and faults happen, and says whether each is of one epoch.
+"""Records answers while packets come and faults happen, and says whether each is of one epoch, and of its variant.
 
 `make history ANSWERS=10000000` runs it, SEED=... with the same choices again; the moments of the processes are their own. If
 an answer is wrong, or a lookup fails that should not, the directory stays. WITHOUT_EPOCHS=1 shows what the checker finds then.
@@ -19,11 +19,13 @@ from pathlib import Path
 import numpy as np
 
 from persia.routing.forwarded import MiddlewareClient
+from persia.variant import variant_key
+from persia.writers import VariantCommitter
 from tests.support.epoch_deployments import PATIENT, EpochDeployment, routers_of
 from tests.support.epoch_followers import EpochFollower
 from tests.support.epoch_rows import ALL, DIM, MOST_FILES, SIGNS
 from tests.support.histories import Judge, Recorder
-from tests.support.history_faults import Act, Faults, is_excused
+from tests.support.history_faults import VARIANT, Act, Faults, is_excused
 from tests.support.middlewares import Middleware
 
 TICK = 0.2  # seconds; in each one packet comes
@@ -56,7 +58,10 @@ class Round:
             )
             client = MiddlewareClient([middleware.address], PATIENT)
             stack.callback(client.close)
+            first = deployment.trainer.of_variant(VARIANT).leave(ALL[::3])
+            deployment.wait_for_epoch(VariantCommitter(deployment.packets, VARIANT).commit([first]))
             recorder = Recorder([*stack.enter_context(routers_of(deployment, 2)), client])
+            recorder.ask_for("", "", VARIANT)
             faults, judge = Faults(deployment, self._rng, recorder.answered_since), Judge(deployment.oracle())
             try:
                 self._ticks(faults, recorder, judge, answers)
@@ -98,10 +103,15 @@ class Round:
         history_of.read()
         for epoch in self._rng.sample(sorted(epochs), max(1, round(REPLAYED * len(epochs)))):
             server = EpochFollower(deployment.packets, name="replay.jsonl", checkpoint=deployment.checkpoint)
-            server.updater._builder.build(1, history_of.history.packets_at(epoch))
-            rows = server.table.pin().rows(SIGNS[ALL], DIM)[0]
-            if rows.astype(np.float16).tobytes() != oracle.answer(epoch):
-                self.unexcused.append(f"epoch {epoch} is another one when it is read again from the files")
+            history = history_of.history
+            variants = history.variants.packets_at(epoch)
+            server.updater._builder.build(1, history.packets_at(epoch), variants, history.base_at(epoch))
+            for name in ("", *variants):
+                rows = server.table.pin().rows(SIGNS[ALL], DIM, variant_key(name))[0]
+                if rows.astype(np.float16).tobytes() != oracle.answer(epoch, name):
+                    self.unexcused.append(
+                        f"epoch {epoch}, variant {name!r} is another one when it is read again from the files"
+                    )
             self.replayed += 1
 
 

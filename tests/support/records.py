@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from persia.formats.epoch import NO_PARENT, CommittedFile, CommittedPacket, EpochRecord, VariantChange
+from persia.formats.epoch import NO_PARENT, CommittedCheckpoint, CommittedFile, CommittedPacket, EpochRecord, VariantChange
 
 
 def committed(second: int, *names: str, shard: int = 0) -> CommittedPacket:
@@ -13,11 +13,17 @@ def committed(second: int, *names: str, shard: int = 0) -> CommittedPacket:
     return CommittedPacket(f"s{shard}/inc_2026010100{second:04d}", 1_800_000_000 + second, files)
 
 
+def checkpoint(number: int) -> CommittedCheckpoint:
+    """That has the packets before second 10 times the number."""
+    return CommittedCheckpoint(f"/checkpoints/{number}", f"{number:016x}", 1_800_000_000, (1_800_000_000 + 10 * number,))
+
+
 def record(
     epoch: int,
     *add: CommittedPacket,
     void: tuple[str, ...] = (),
     revert_to: int | None = None,
+    base: CommittedCheckpoint | None = None,
     dense: dict[str, str] | None = None,
     hold: bool | None = None,
     variants: Mapping[str, VariantChange | None] | None = None,
@@ -33,6 +39,7 @@ def record(
         add=add,
         void=void,
         revert_to=revert_to,
+        base=base,
         dense=dense,
         hold=hold,
         variants=None if variants is None else dict(variants),

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import logging
-import re
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 
@@ -12,6 +11,7 @@ from msgspec.structs import replace
 
 from persia.errors import CorruptFile, InvalidInput, NotFound
 from persia.torchserve.archive.contents import ArchiveManifest, read_manifest
+from persia.torchserve.version_order import version_key
 from persia.torchserve.wanted import Version, Wanted
 
 __all__ = ["checksum_of", "models_of", "with_checksums"]
@@ -97,15 +97,5 @@ def _newest_first(store: Path) -> Iterator[str]:
         raise broken[0]
     for reason in broken:
         log.error("left out: %s", reason)
-    newest = sorted(manifests, key=lambda file: _parts(manifests[file].version), reverse=True)
+    newest = sorted(manifests, key=lambda file: version_key(manifests[file].version), reverse=True)
     yield from sorted(newest, key=lambda file: manifests[file].name)
-
-
-# In the order in which they make a version newer.
-_WORD, _END, _NUMBER = range(3)
-
-
-def _parts(version: str) -> list[tuple[int, int, str]]:
-    """10.0 comes after 9.0, 2.0.1 after 2.0, and that after 2.0-rc1."""
-    parts = re.findall(r"\d+|[^\W\d]+", version, re.ASCII)
-    return [*((_NUMBER, int(part), "") if part.isdigit() else (_WORD, 0, part) for part in parts), (_END, 0, "")]

@@ -247,9 +247,7 @@ def test_servers_name_their_checkpoint(tmp_path: Path) -> None:
         assert first.checkpoint_seconds == second.checkpoint_seconds > 1_700_000_000
         name = checkpoint_name(first.checkpoint_id)
         server = shards.all[0]
-        assert server.metrics(r"persia_checkpoint_info\{(.*)\} (\S+)") == [
-            (f'checkpoint="{name}",job="persia_default_jobname",replica_index="0"', "1.0")
-        ]
+        assert server.metrics(r"persia_checkpoint_info\{(.*)\} (\S+)") == [(f'checkpoint="{name}",replica_index="0"', "1.0")]
         ((_, seconds),) = server.metrics(r"(persia_checkpoint_timestamp_seconds)\{.*\} (\S+)")
         assert float(seconds) == first.checkpoint_seconds
         assert f"rows that this shard has in checkpoint {name} (2" in server.log()

@@ -13,7 +13,7 @@ import pytest
 import torch
 
 from tests.process.model_server.test_tensor_models import DECLARED, SCALE, X
-from tests.support.model_servers import HANDLERS, ModelServerRun, make_mar
+from tests.support.model_servers import HANDLERS, ModelServerRun, ask, make_mar
 from tests.support.open_inference import infer, tensor
 from tests.support.places import ROOT
 from tests.support.servers import PATIENCE
@@ -100,5 +100,7 @@ def test_the_page_s_own_calls(server: ModelServerRun) -> None:
 def test_the_page_s_own_handler(server: ModelServerRun) -> None:
     answer = infer(server, "doubling", {"inputs": [tensor("x", "FP32", [2], [1, 2])]})
     assert answer.json["outputs"] == [{"name": "y", "datatype": "FP32", "shape": [2], "data": [2.0, 4.0]}]
+    refused = ask(server.inference("predictions/doubling"), b"no tensors")
+    assert (refused.status, refused.json["message"]) == (400, "expected a call of the Open Inference Protocol")
     answer = infer(server, "doubling", {"inputs": [tensor("x", "INT8", [2], [1, 2])]})
     assert (answer.status, answer.json["error"]) == (400, "the tensor 'x': expected FP32, got INT8")

@@ -5,11 +5,14 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import grpc
 import pytest
+from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from tests.support.model_servers import HANDLERS, ModelServerRun, ask, make_mar
-from tests.support.servers import PATIENCE
+from tests.support.servers import PATIENCE, wait_until
 
+SERVING, NOT_SERVING = health_pb2.HealthCheckResponse.SERVING, health_pb2.HealthCheckResponse.NOT_SERVING
 INNER = HANDLERS / "inner.py"
 
 
@@ -71,6 +74,7 @@ def test_a_model_whose_archive_is_missing_comes_back_with_it(tmp_path: Path, sto
     (store / "b-1.0.mar").rename(tmp_path / "away.mar")
     with serve(tmp_path, store) as server:
         assert ask(server.management("models")).json == {"models": []}
+        assert ask(server.inference("ping")).json == {"status": "Unhealthy", "missing": ["b"]}
         change(server, "POST", "models?url=a-1.0.mar")
     (tmp_path / "away.mar").rename(store / "b-1.0.mar")
     with serve(tmp_path, store) as server:
@@ -88,3 +92,30 @@ def test_a_broken_state_is_no_server(tmp_path: Path, store: Path) -> None:
 def test_a_state_has_one_server(tmp_path: Path, store: Path) -> None:
     with serve(tmp_path, store), pytest.raises(AssertionError, match="which another model server has"):
         ModelServerRun(tmp_path / "other", store, "--state", str(tmp_path / "state"))
+
+
+def test_a_server_is_not_ready_without_a_model_of_its_start(tmp_path: Path, store: Path) -> None:
+    (store / "broken-1.0.mar").write_text("no archive")
+    with serve(tmp_path, store, "a-1.0.mar", "broken-1.0.mar") as server:
+        wait_until(lambda: server.predict("a", do="version") == "1.0", "the model is ready")
+        ping = ask(server.inference("ping"))
+        assert (ping.status, ping.json) == (500, {"status": "Unhealthy", "missing": ["broken-1.0"]})
+        ready = ask(server.inference("v2/health/ready"))
+        assert (ready.status, ready.json) == (400, {"ready": False, "missing": ["broken-1.0"]})
+        with grpc.insecure_channel(server.places["grpc_inference"]) as channel:
+            check = health_pb2_grpc.HealthStub(channel).Check
+            asked = health_pb2.HealthCheckRequest()
+            assert check(asked, timeout=PATIENCE).status == NOT_SERVING
+            change(server, "DELETE", "models/broken-1.0")
+            assert ask(server.inference("ping")).status == 200
+            wait_until(lambda: check(asked, timeout=PATIENCE).status == SERVING, "health checks hear of it")
+        assert "the server is not ready without broken-1.0: register what is missing" in server.log()
+
+
+def test_what_was_registered_is_not_named_again(tmp_path: Path, store: Path) -> None:
+    with serve(tmp_path, store) as server:
+        change(server, "POST", "models?url=b-1.0.mar")
+    with serve(tmp_path, store, "all") as server:
+        server.wait_ready()
+        assert "ERROR" not in server.log() and "was not loaded" not in server.log()
+        assert ask(server.management("models/a")).json[0]["modelVersion"] == "2.0"  # the newest of the store

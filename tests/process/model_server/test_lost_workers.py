@@ -102,8 +102,8 @@ def test_who_asks_for_the_process_does_not_take_its_end_from_the_link(hire: Hire
     """The link answers 507 for a worker that was killed, and cannot see that of a process that somebody has waited for."""
     os.mkfifo(tmp_path / "may_end")
     may_end = os.open(tmp_path / "may_end", os.O_RDWR)
-    # A child keeps the connection open when its parent has ended, so that the link does not look yet.
-    child = f"os.read(os.open('{tmp_path / 'may_end'}', os.O_RDONLY), 1)"
+    # A child of no group that would end with its parent keeps the connection open, so that the link does not look yet.
+    child = f"os.setsid(), os.read(os.open('{tmp_path / 'may_end'}', os.O_RDONLY), 1)"
     worker, _ = hire(f"{child} if os.fork() == 0 else signal.pause()")
     process = worker.pid
     assert process is not None
@@ -115,3 +115,48 @@ def test_who_asks_for_the_process_does_not_take_its_end_from_the_link(hire: Hire
         os.write(may_end, b"x")
         os.close(may_end)
     assert end is not None and (end.si_code, end.si_status) == (os.CLD_KILLED, signal.SIGKILL)
+
+
+FORKS = """
+if os.fork() == 0:
+    with open({notes!r}, "w") as notes:
+        notes.write(str(os.getpid()) + os.linesep)
+    signal.pause()
+server.recv(1)
+"""
+
+
+@pytest.fixture
+def child(hire: Hire, tmp_path: Path) -> tuple[WorkerProcess, int]:
+    """A worker whose handler has forked, and the process that it has forked, which has the connection as well."""
+    notes = tmp_path / "notes"
+    worker, _ = hire(FORKS.format(notes=str(notes)))
+    wait_until(lambda: notes.is_file() and notes.read_text().endswith("\n"), "the child is there")
+    return worker, int(notes.read_text())
+
+
+def is_there(pid: int) -> bool:
+    """A process that has ended, and that nobody has asked how, is not."""
+    try:
+        return "\nState:\tZ" not in Path(f"/proc/{pid}/status").read_text()
+    except FileNotFoundError:
+        return False
+
+
+@pytest.mark.parametrize("drain", [True, False])
+def test_what_a_handler_has_forked_ends_with_its_worker(child: tuple[WorkerProcess, int], drain: bool) -> None:
+    worker, forked = child
+    assert is_there(forked) and os.getpgid(forked) != os.getpgid(0)
+    worker.stop(drain=drain)
+    assert worker.join(PATIENCE)
+    wait_until(lambda: not is_there(forked), "the child has ended")
+
+
+def test_a_worker_that_is_killed_takes_its_children_along(
+    child: tuple[WorkerProcess, int], caplog: pytest.LogCaptureFixture
+) -> None:
+    worker, forked = child
+    assert worker.pid is not None
+    os.kill(worker.pid, signal.SIGKILL)
+    assert ending(caplog) == "was ended by SIGKILL"
+    wait_until(lambda: not is_there(forked), "the child has ended")

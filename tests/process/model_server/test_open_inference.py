@@ -351,3 +351,13 @@ def test_a_prediction_by_what_reflection_tells(server: ModelServerRun) -> None:
         assert json.loads(caller.ask("Ping").health) == {"status": "Healthy"}
         body = caller.ask("Predictions", model_name="body", input={"body": b"as it is"}).prediction
         assert b"as it is" in body
+
+
+def test_a_plain_handler_that_fails_is_no_want_of_workers(server: ModelServerRun, caller: Grpc) -> None:
+    asked = {"inputs": [tensor("x", "FP32", [1], [1])], "parameters": {"do": "raise"}}
+    answer = infer(server, "body", asked)
+    assert (answer.status, answer.json) == (500, {"error": "Prediction failed"})
+    words = {"do": {"string_param": "raise"}}
+    fields = {"name": "x", "datatype": "FP32", "shape": [1], "contents": {"fp32_contents": [1]}}
+    code, text = caller.failure("ModelInfer", model_name="body", inputs=[fields], parameters=words)
+    assert (code, text) == (grpc.StatusCode.INTERNAL, "Prediction failed")

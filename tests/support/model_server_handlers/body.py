@@ -15,6 +15,8 @@ def handle(data: Any, context: Any) -> Any:
             answers.append(f"got the server's own headers: {own}")
         elif not isinstance(body, dict):
             answers.append(f"got {type(body).__name__}: {bytes(body).decode()}")
+        elif body.get("parameters", {}).get("do") == "raise":
+            raise LookupError("something is wrong")
         elif body.get("parameters", {}).get("do") == "words":
             answers.append(["no", "tensors"])
         else:

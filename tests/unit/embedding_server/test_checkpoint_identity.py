@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from persia.checkpoint_id import checkpoint_name, checkpoint_text
-from persia.embedding_server import shard as shard_module
+from persia.embedding_server import starting
 from persia.embedding_server.options import ShardOptions
 from persia.embedding_server.shard import ShardServer
 from persia.errors import CorruptFile
@@ -110,7 +110,7 @@ def test_a_checkpoint_that_changes_while_it_is_loaded_is_refused(tmp_path: Path,
         other.write_bytes(flipped(other.read_bytes(), -1))
         return 0
 
-    monkeypatch.setattr(shard_module, "load_checkpoint", load_and_change)
+    monkeypatch.setattr(starting, "load_checkpoint", load_and_change)
     server = ShardServer(ShardOptions(0, 2, checkpoint))
     with pytest.raises(CorruptFile, match="expected a checkpoint that stays as it is"):
         server.load()

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from persia.dense_version import DenseVersion, keyed_changes
 from persia.formats.epoch import EpochRecord
 from persia.formats.epoch_history import EpochHistory, Packets
-from tests.support.records import committed, record
+from tests.support.records import checkpoint, committed, record
 
 
 def history_of(*records: EpochRecord) -> EpochHistory:
@@ -54,6 +54,23 @@ def test_a_packet_with_more_files_takes_the_place_of_the_one_before() -> None:
     assert [history.is_open(grown.packet, {"0_0.inc", "0_1.inc", *more}) for more in ((), ("0_2.inc",))] == [False, True]
     history.append(record(3, revert_to=1))
     assert not history.is_open(grown.packet, {"0_0.inc", "0_1.inc"})  # what the return has left behind
+
+
+def test_a_checkpoint_is_that_of_all_epochs_until_another_one_and_comes_back_with_a_return() -> None:
+    one, two = checkpoint(1), checkpoint(2)
+    history = history_of(
+        record(1),
+        record(2, base=one),
+        record(3, committed(1)),
+        record(4, base=two),
+        record(5, revert_to=3),
+        record(6, revert_to=1),
+    )
+    assert [history.base_at(epoch) for epoch in range(7)] == [None, None, one, one, two, one, None]
+    history.append(record(7, base=two))
+    history.append(record(8, base=two))
+    assert history.bases == [(2, one), (4, two), (5, one), (6, None), (7, two)]
+    assert history.packets_at(8).keys() == set()
 
 
 def test_a_log_is_held_until_a_record_releases_it() -> None:

@@ -7,13 +7,14 @@ from pathlib import Path
 
 import msgspec
 import pytest
+from msgspec.structs import replace
 
 from persia.errors import CorruptFile, PersiaError, Superseded
 from persia.formats.epoch import Draft, EpochRecord, VariantChange, checksum, parse_record
 from persia.formats.epoch_log import EpochLog
 from persia.formats.layout import record_path
 from tests.support.places import ROOT
-from tests.support.records import committed
+from tests.support.records import checkpoint, committed
 
 
 def log_with(root: Path, records: int) -> EpochLog:
@@ -46,6 +47,22 @@ def test_whoever_reads_comes_to_what_was_written(tmp_path: Path) -> None:
     assert log.read() == 4
     assert log.history.packets.keys() == {committed(1).packet} and log.history.held
     assert not log.foreign_files()
+
+
+def test_a_record_with_a_checkpoint_is_read_whole_or_not_at_all(tmp_path: Path) -> None:
+    """Whatever is cut off, or has another name."""
+    log = log_with(tmp_path, 1)
+    assert log.commit(Draft(base=checkpoint(1)), "trainer")
+    path = record_path(log.directory, 2)
+    whole = path.read_bytes()
+    assert reread(tmp_path).history.base_at(2) == checkpoint(1)
+    for size in range(len(whole) - 1):
+        path.write_bytes(whole[:size])
+        assert damage(tmp_path)[0] == 1
+    for field in (b'"checkpoint"', b'"id"', b'"unix_seconds"', b'"bounds"'):
+        assert whole.count(field) == 1
+        path.write_bytes(whole.replace(field, b'"x' + field[1:]))
+        assert damage(tmp_path)[0] == 1
 
 
 def test_there_is_no_log_before_the_first_record(tmp_path: Path) -> None:
@@ -155,6 +172,15 @@ def test_files_that_are_no_records_are_named_and_in_nobodys_way(tmp_path: Path) 
         Draft(add=(committed(1), committed(1))),
         Draft(add=(committed(1),), void=(committed(1).packet,)),
         Draft(void=("../s0",)),
+        Draft(revert_to=0, base=checkpoint(1)),
+        Draft(base=replace(checkpoint(1), checkpoint="")),
+        Draft(base=replace(checkpoint(1), checkpoint="/a\x00b")),
+        Draft(base=replace(checkpoint(1), id="0" * 16)),
+        Draft(base=replace(checkpoint(1), id="ABCDEF0123456789")),
+        Draft(base=replace(checkpoint(1), id="123")),
+        Draft(base=replace(checkpoint(1), unix_seconds=-1)),
+        Draft(base=replace(checkpoint(1), bounds=())),
+        Draft(base=replace(checkpoint(1), bounds=(1, -1))),
     ],
 )
 def test_a_record_that_nobody_could_read_is_not_written(tmp_path: Path, draft: Draft) -> None:
@@ -165,12 +191,16 @@ def test_a_record_that_nobody_could_read_is_not_written(tmp_path: Path, draft: D
 
 
 def test_the_bytes_of_the_document(tmp_path: Path) -> None:
-    """docs/formats/epoch.md has three records, letter by letter."""
+    """docs/formats/epoch.md has four records, letter by letter."""
     page = (ROOT / "docs" / "formats" / "epoch.md").read_text().partition("## Example\n")[2].partition("\n## ")[0]
-    first, second, third = [line.strip().encode() + b"\n" for line in page.splitlines() if line.startswith("    {")]
+    first, second, third, fourth = [line.strip().encode() + b"\n" for line in page.splitlines() if line.startswith("    {")]
     one = parse_record(tmp_path, first, 1, "00000000")
     two = parse_record(tmp_path, second, 2, checksum(first))
     three = parse_record(tmp_path, third, 3, checksum(second))
-    assert one.to_bytes() == first and two.to_bytes() == second and three.to_bytes() == third
+    four = parse_record(tmp_path, fourth, 4, checksum(third))
+    assert [record.to_bytes() for record in (one, two, three, four)] == [first, second, third, fourth]
     assert three.variants is not None and three.variants.keys() == {"b", "c"} and three.is_of_variants_alone
+    base = four.base
+    assert base is not None and base.identity == 0x5F0D2A9C81B7E346 and base.has.has(1, 1795161587)
+    assert not base.has.has(1, 1795161588) and base.has.has(7, 1795161587) and not four.is_of_variants_alone
     assert [packet.packet for packet in one.add] == ["s0/inc_20261120070757"] and two.revert_to == 0

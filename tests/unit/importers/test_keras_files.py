@@ -58,14 +58,14 @@ def test_a_file_is_imported(tmp_path: Path) -> None:
 
 
 def test_where_keras_has_noted_no_name_the_place_is_the_name(tmp_path: Path) -> None:
-    path = shutil.copy(KERAS / "model.weights.h5", tmp_path / "old.weights.h5")
+    path = Path(shutil.copy(KERAS / "model.weights.h5", tmp_path / "old.weights.h5"))
     with h5py.File(path, "a") as file:
         file.visititems(lambda _, item: item.attrs.pop("name", None) and None)
     assert {"embedding", "embedding_1", "sequential/embedding"} < set(open_source("keras", path).tables)
 
 
 def test_names_that_are_there_twice_name_no_table(tmp_path: Path) -> None:
-    path = shutil.copy(KERAS / "model.weights.h5", tmp_path / "twice.weights.h5")
+    path = Path(shutil.copy(KERAS / "model.weights.h5", tmp_path / "twice.weights.h5"))
     with h5py.File(path, "a") as file:
         file["layers/embedding_1/vars"].attrs["name"] = "user_table"
     with pytest.raises(InvalidInput, match="two layers have the name `user_table`"):

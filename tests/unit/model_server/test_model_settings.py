@@ -51,7 +51,7 @@ def test_values_that_are_wrong_count_as_left_out_and_are_told() -> None:
     config = ModelConfig.of({"batchSize": "four", "useVenv": 1, "minWorker": 2, "handler": {"a": 1}, "deviceIds": ["0"]})
     assert config.number("batchSize") is None and not config.flag("useVenv") and config.device_ids == ()
     assert config.notes == (
-        "batchSize of model-config.yaml has no effect: expected a number, got 'four'",
+        "batchSize of model-config.yaml has no effect: expected a whole number that is not below 0, got 'four'",
         "useVenv of model-config.yaml has no effect: expected true or false, got 1",
         "minWorker of model-config.yaml has no effect: did you mean minWorkers?",
         "deviceIds of model-config.yaml has no effect: expected a list of numbers, got ['0']",

@@ -10,6 +10,7 @@ from persia.checking.torchserve_keys import KNOWN
 from persia.errors import ConfigError
 from persia.model_server.property_keys import UNUSED
 from persia.model_server.settings import FOREVER, Settings, config_file, read_settings
+from persia.model_server.startup import named_models
 
 
 def written(directory: Path, text: str) -> Path:
@@ -29,8 +30,8 @@ def test_values_of_the_file(tmp_path: Path) -> None:
         'models={"m": {"1.0": {"batchSize": 4}}}\nnumber_of_gpu=2\ninitial_worker_port=9500\nblacklist_env_vars=SECRET.*\n'
         "decode_input_request=false\ninstall_py_dep_per_model=true\n",
     )
-    settings = read_settings(path, {"STORE": "/models"})
-    assert settings.inference == "127.0.0.1:9001" and settings.store == Path("/models")
+    settings = read_settings(path, {"STORE": str(tmp_path)})
+    assert settings.inference == "127.0.0.1:9001" and settings.store == tmp_path
     assert [pattern.pattern for pattern in settings.allowed_urls] == ["file://.*", "https://models/.*"]
     assert settings.per_model["m"]["1.0"]["batchSize"] == 4
     assert (settings.gpus, settings.first_worker, settings.decodes_inputs) == (2, 9500, False)
@@ -48,7 +49,20 @@ def test_the_environment_counts_where_the_file_allows_it(tmp_path: Path) -> None
     assert len(read_settings(file, environment).allowed_urls) == 1
 
 
-def test_every_key_of_torchserve_is_used_or_answered(tmp_path: Path) -> None:
+def test_a_model_store_that_is_not_there_is_told(tmp_path: Path) -> None:
+    settings = read_settings(written(tmp_path, "job_queue_size=5\nmodel_store=nowhere\nload_models=all\n"), {})
+    assert [note for note in settings.notes if "line 2: model_store names 'nowhere', which is no directory" in note]
+    assert named_models(settings, (), 0) == []
+
+
+def test_a_file_of_metrics_that_is_not_there_is_named_with_its_key(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"line 1: expected the name of a file for metrics_config, got 'none.yaml'"):
+        read_settings(written(tmp_path, "metrics_config=none.yaml\n"), {})
+
+
+def test_every_key_of_torchserve_is_used_or_answered(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "1").mkdir()  # for model_store
     for key in sorted(KNOWN):
         (note,) = read_settings(written(tmp_path, f"{key}=0\n"), {}).notes if key in UNUSED else ("",)
         assert not note or f"{key} has no effect: {UNUSED[key]}" in note

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import logging
 import os
+import threading
 
 import pytest
 
 from persia.model_server.handler_metrics import HandlerMetrics
 from persia.model_server.request_ids import LINE_FORMAT, RequestIds
-from persia.model_server.worker_output import WorkerOutput
+from persia.model_server.worker_output import WorkerOutput, lines
+from tests.support.servers import PATIENCE
 
 
 def test_a_worker_that_writes_far_too_much_is_cut(caplog: pytest.LogCaptureFixture) -> None:
@@ -27,6 +29,39 @@ def test_a_worker_that_writes_far_too_much_is_cut(caplog: pytest.LogCaptureFixtu
     assert "noisy 1.0 9000 writes more than 1 bytes a second: what is over is left out" in lines
     left_out = [line for line in lines if line.endswith(" bytes of noisy 1.0 9000 were left out")]
     assert left_out and 18_000 < sum(int(line.split()[0]) for line in left_out) <= 20_200
+
+
+def test_a_flood_is_told_of_seldom_and_holds_nobody_back(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.WARNING)
+    slow = threading.Event()
+    output = WorkerOutput(HandlerMetrics(None, "host"), burst=100_000, per_second=100_000)
+    held = SlowLog(slow)
+    lines.addHandler(held)
+    lines.setLevel(logging.INFO)
+    try:
+        pipes = output.open("noisy", "1.0", "9000")
+        for _ in range(3_000):  # 3 MB, while not a single line is written
+            os.write(pipes.output, b"x" * 999 + b"\n")
+        pipes.close()
+        slow.set()
+        output.close()
+    finally:
+        lines.removeHandler(held)
+        lines.setLevel(logging.NOTSET)
+    said = [record.getMessage() for record in caplog.records if "noisy 1.0 9000" in record.getMessage()]
+    assert len([line for line in said if "is left out" in line]) == 1, said
+    assert sum(int(line.split()[0]) for line in said if line.endswith("were left out")) > 2_000_000
+
+
+class SlowLog(logging.Handler):
+    """Writes nothing before it may."""
+
+    def __init__(self, may_write: threading.Event) -> None:
+        super().__init__()
+        self._may_write = may_write
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self._may_write.wait(PATIENCE)
 
 
 def test_ids_of_requests_stand_in_the_line_and_beside_it(caplog: pytest.LogCaptureFixture) -> None:

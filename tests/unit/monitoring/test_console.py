@@ -18,14 +18,18 @@ from click.testing import CliRunner
 
 from persia.batch import IDTypeFeature, PersiaBatch
 from persia.config import SecurityConfig
+from persia.drift.overview import Asked
+from persia.drift.state import Piece, StateDirectory
 from persia.errors import Unavailable
 from persia.launcher import main
 from persia.monitoring.asking import Asker, Round, ShardAnswer
 from persia.monitoring.console import Console, Source
+from persia.monitoring.drift_entries import drift_entries
 from persia.monitoring.view import MOST_POINTS, View
 from persia.security import ClientSecurity, ServerSecurity
 from persia.v1 import embedding_pb2 as pb
 from tests.support.certified import TOKEN, token_file
+from tests.support.drift_streams import USUAL, Stream
 from tests.support.golden import GOLDEN
 from tests.support.in_process import LocalDeployment
 from tests.support.servers import free_port, wait_until
@@ -145,6 +149,26 @@ def test_the_values_want_the_token_of_the_servers(deployment: LocalDeployment, t
         assert (refused[0], refused[1]["WWW-Authenticate"], refused[2]) == (401, "Bearer", b"")
         assert get(shown, "/data", Authorization="Bearer wrong")[0] == 401
         assert get(shown, "/data", Authorization=f"Bearer {TOKEN}")[0] == 200
+
+
+def test_drift_is_shown_with_the_worst_signals_first(tmp_path: Path) -> None:
+    assert drift_entries(Asked(tmp_path)) == []  # nothing yet
+    generator = np.random.default_rng(1)
+    directory = StateDirectory(tmp_path, "ctr", "1.0")
+    for number, stream in enumerate([USUAL] * 8 + [Stream(shift=0.5, swap=True)] * 3):
+        for window in stream.windows(1, generator):
+            window.begin, window.end, window.seen = number * 600.0, (number + 1) * 600.0, 1000
+            directory.write(Piece(window, 600.0, 0))
+        if number == 7:
+            made = CliRunner().invoke(
+                main, ["drift", "baseline", "--state", str(tmp_path), "--model", "ctr", "--version", "1.0"]
+            )
+            assert made.exit_code == 0, made.output
+    (entry,) = drift_entries(Asked(tmp_path))
+    assert (entry["model"], entry["version"], entry["state"]) == ("ctr", "1.0", "drift")
+    states = [signal["state"] for signal in entry["signals"]]
+    assert states[0] == "drift" and states == sorted(states, key=["drift", "warn", "ok", "too_few"].index)
+    assert ("numbers[0]", "values") in {(one["what"], one["signal"]) for one in entry["signals"] if one["state"] == "drift"}
 
 
 def status_of(shard: int, **fields: Any) -> pb.StatusResponse:

@@ -1,0 +1,32 @@
+"""Arguments of commands that are directories, or the URLs of stores."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from persia.errors import InvalidInput
+from persia.storage import Place, place_of
+
+__all__ = ["DIRECTORY", "DirectoryOrUrl"]
+
+
+class DirectoryOrUrl(click.ParamType):  # type: ignore[type-arg]  # older versions take none
+    """A Place. A directory has to be there."""
+
+    name = "directory"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Place:
+        """See click.ParamType."""
+        try:
+            place = place_of(str(value))
+        except InvalidInput as error:
+            self.fail(str(error), param, ctx)
+        if place.path is not None:
+            click.Path(exists=True, file_okay=False, path_type=Path).convert(place.path, param, ctx)
+        return place
+
+
+DIRECTORY = DirectoryOrUrl()
