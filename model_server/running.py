@@ -53,34 +53,33 @@ class ModelServer:
 
         Raises ConfigError, Unavailable, InvalidInput, OSError.
         """
-        self._logs = logs
         models = Models()
         answers = AnswerObserver(None if logs is None else str(logs / "access_log.log"))
         handlers = HandlerMetrics(_names_of(settings), socket.gethostname())
         self._protection = Protection(settings.access, security, Path() if state is None else state.path)
-        self._files = Refreshing(self._protection)
         self._reactor = Reactor(THREADS)
         self._output = WorkerOutput(handlers)
         self.registry = Registry(models, self._reactor, _defaults(settings, state, self._output))
         self._metrics = Metrics(models, self.registry.served, answers, handlers, settings.metrics)
-        self._readiness = Readiness(self.registry)
-        self._keeper = Keeper(state, self.registry, self._readiness.missing) if state is not None else None
+        readiness = Readiness(self.registry)
+        self._keeper = Keeper(state, self.registry, readiness.missing) if state is not None else None
         keep = self._keeper.keep if self._keeper is not None else lambda: None
-        self._management = Management(self.registry, self._readiness, settings.api_enabled, keep)
+        self._management = Management(self.registry, readiness, settings.api_enabled, keep)
         self._listeners = Listeners(settings, self._protection, self._reactor, models, answers)
         inference, management = self._listeners.grpc["grpc_inference"], self._listeners.grpc["grpc_management"]
-        self._teller = ReadinessTeller(self._readiness, inference.set_serving)
-        self._refused = RefusedClients(self._listeners.refused_clients)
+        self._watching = (
+            Refreshing(self._protection),
+            RefusedClients(self._listeners.refused_clients),
+            ReadinessTeller(readiness, inference.set_serving),
+        )
         add_inference(inference, models, self._management)
-        add_open_inference(inference, models, ServedModels(self.registry, self._readiness))
+        add_open_inference(inference, models, ServedModels(self.registry, readiness))
         add_management(management, self._management)
         self.addresses = self._listeners.listen()
         self._protection.open()
 
     def start(self) -> None:
         """Answers from now on."""
-        self._files.start()
-        self._refused.start()
         page = RestMetrics(self._metrics)
         self._rest: list[RestManagement | ExchangeThreads] = [
             ExchangeThreads("metrics", line, page.answer, 1)
@@ -89,9 +88,10 @@ class ModelServer:
             for roles, line in self._listeners.lines.items()
         ]
         self._listeners.start()
-        self._teller.start()
+        for watch in self._watching:
+            watch.start()
 
-    def ready_line(self) -> ReadyLine:
+    def ready_line(self, logs: Path | None) -> ReadyLine:
         """As TorchServe's launcher says it, so that whoever waits for one of them can wait for the other. REQUIRES: it is."""
         versions = self.registry.default_versions()
         return ReadyLine.of(
@@ -100,7 +100,7 @@ class ModelServer:
             http_port=_port(self.addresses["inference"]),
             http_management_port=_port(self.addresses["management"]),
             token_file=self._protection.key_file,
-            logs="stderr" if self._logs is None else str(self._logs),
+            logs="stderr" if logs is None else str(logs),
             health=self.addresses["grpc_inference"],
             models=[f"{name} {version.facts.archive.version}" for name, version in versions.items()],
         )
@@ -117,9 +117,9 @@ class ModelServer:
                 log.warning("the model %s was not loaded: %s", wanted.url, refusal)
             except Refusal as refusal:
                 log.error("the model %s was not loaded: %s", wanted.url, refusal)
-                self._readiness.missing.add(wanted)
+                self._management.readiness.missing.add(wanted)
         self._choose_newest()
-        if missing := self._readiness.missing.names():
+        if missing := self._management.readiness.missing.names():
             log.error(
                 "the server is not ready without %s: register what is missing, or unregister it by that name",
                 ", ".join(missing),
@@ -135,15 +135,14 @@ class ModelServer:
 
     def stop(self, seconds: float) -> None:
         """Lets what runs finish for so long."""
-        self._teller.close()
+        for watch in self._watching:
+            watch.close()
         self._listeners.stop(seconds)
         self.registry.close(seconds)  # who waits for a worker that starts hears of it
         for rest in self._rest:
             rest.close(seconds)
         self._output.close()
         self._reactor.stop()
-        self._files.close()
-        self._refused.close()
         self._protection.close()
 
 
