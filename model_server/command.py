@@ -111,7 +111,9 @@ def model_server(
         settings = _settings(ts_config, model_store, enable_model_api, disable_token_auth)
         for note in (*settings.notes, *(words for option, words in _WITHOUT_EFFECT.items() if others[option])):
             log.warning("%s", note)
-        _serve(settings, _security(global_config), models, state, open_logs(os.environ, log_format), ready_pipe)
+        in_background = {"LOG_LOCATION": "logs"} if ready_pipe is not None else {}
+        logs = open_logs({**in_background, **os.environ}, log_format)
+        _serve(settings, _security(global_config), models, state, logs, ready_pipe)
     except (ConfigError, InvalidInput, Unavailable, OSError) as error:
         give_up(PROGRAM, str(error))
 
@@ -154,7 +156,7 @@ def _serve(
         log.info("%s listens at %s", name, address)
     print("Model server started.", flush=True)
     if ready_pipe is not None:
-        report(ready_pipe)
+        report(ready_pipe, (logs or Path()) / "output.log")
     if _becomes_ready(server, signal):
         log.info("%s", server.ready_line(logs))
         signal.wait()
