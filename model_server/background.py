@@ -28,7 +28,10 @@ class Background:
         """Raises Unavailable if there is one already, OSError."""
         self._lock = lock_file(_pid_file())
         if self._lock is None:
-            raise Unavailable("a model server is already running: `persia-launcher model-server --stop` ends it")
+            raise Unavailable(
+                f"a model server is already running, process {_pid_file().read_text() or 'unknown'} by {_pid_file()}: "
+                "`persia-launcher model-server --stop` ends it"
+            )
         os.ftruncate(self._lock, 0)  # whoever it named has ended
 
     def detach(self) -> int | None:
@@ -56,8 +59,17 @@ class Background:
         os.pwrite(self._lock, str(os.getpid()).encode(), 0)
 
 
-def report(ready_pipe: int) -> None:
-    """The server listens."""
+def report(ready_pipe: int, output: Path) -> None:
+    """The server listens. What is said from now on goes to a file: whoever reads what the old process says reads to its end.
+
+    Raises OSError.
+    """
+    sys.stdout.flush()
+    nothing, file = os.open(os.devnull, os.O_RDONLY), os.open(output, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
+    for opened, streams in ((nothing, (0,)), (file, (1, 2))):
+        for stream in streams:
+            os.dup2(opened, stream)
+        os.close(opened)
     os.write(ready_pipe, b"1")
     os.close(ready_pipe)
 
@@ -68,7 +80,7 @@ def stop_server(waits: bool) -> str:
     unlocked = lock_file(path)
     if unlocked is not None:
         os.close(unlocked)
-        return "The model server is not running."
+        return f"The model server is not running: {path} names none. With --start one is there for each user and TMPDIR."
     pid = int(path.read_text() or 0)
     if pid == 0:
         raise Unavailable("the model server is about to start: try again when it has said that it is started")

@@ -16,11 +16,13 @@ from persia.cli.failures import give_up
 from persia.config import SecurityConfig, load_global_config
 from persia.errors import ConfigError, InvalidInput, Unavailable
 from persia.serving.process import DRAIN_SECONDS, log_format_option, set_up
+from persia.storage import Place
 from persia.system.signals import StopSignal
 
 from .background import Background, report, stop_server
 from .devices import count_gpus
 from .log_files import open_logs
+from .model_store import MODEL_STORE, local_model_store
 from .running import ModelServer
 from .settings import Settings, config_file, read_settings
 from .startup import named_models, of_snapshot
@@ -58,7 +60,7 @@ class TorchServeCommand(click.Command):
 
 @click.command(cls=TorchServeCommand)
 @click.option("--ts-config", type=click.Path(path_type=Path), help="A config.properties; $TS_CONFIG_FILE goes before it.")
-@click.option("--model-store", type=click.Path(path_type=Path, file_okay=False, exists=True), help="Where archives lie.")
+@click.option("--model-store", type=MODEL_STORE, help="Where archives lie: a directory, or a URL as s3://bucket/path.")
 @click.option("--models", multiple=True, help="`all`, or `x.mar` and `name=x.mar` of the store, with blanks between them.")
 @click.option("--enable-model-api", is_flag=True, help="Models may be registered and unregistered while it serves.")
 @click.option("--state", type=click.Path(path_type=Path, file_okay=False), help="Where changes made over the API are kept.")
@@ -77,7 +79,7 @@ class TorchServeCommand(click.Command):
 @log_format_option
 def model_server(
     ts_config: Path | None,
-    model_store: Path | None,
+    model_store: Place | None,
     models: tuple[str, ...],
     enable_model_api: bool,
     disable_token_auth: bool,
@@ -109,17 +111,19 @@ def model_server(
         settings = _settings(ts_config, model_store, enable_model_api, disable_token_auth)
         for note in (*settings.notes, *(words for option, words in _WITHOUT_EFFECT.items() if others[option])):
             log.warning("%s", note)
-        _serve(settings, _security(global_config), models, state, open_logs(os.environ, log_format), ready_pipe)
+        in_background = {"LOG_LOCATION": "logs"} if ready_pipe is not None else {}
+        logs = open_logs({**in_background, **os.environ}, log_format)
+        _serve(settings, _security(global_config), models, state, logs, ready_pipe)
     except (ConfigError, InvalidInput, Unavailable, OSError) as error:
         give_up(PROGRAM, str(error))
 
 
-def _settings(ts_config: Path | None, model_store: Path | None, enable_model_api: bool, disable_token_auth: bool) -> Settings:
+def _settings(ts_config: Path | None, model_store: Place | None, enable_model_api: bool, disable_token_auth: bool) -> Settings:
     """The command line goes before the file. Raises ConfigError, OSError."""
     settings = read_settings(config_file(ts_config))
     return replace(
         settings,
-        store=model_store or settings.store,
+        store=local_model_store(model_store) if model_store is not None else settings.store,
         api_enabled=enable_model_api or settings.api_enabled,
         gpus=count_gpus() if settings.gpus is None else settings.gpus,
         access=replace(settings.access, tokens=settings.access.tokens and not disable_token_auth),
@@ -152,7 +156,7 @@ def _serve(
         log.info("%s listens at %s", name, address)
     print("Model server started.", flush=True)
     if ready_pipe is not None:
-        report(ready_pipe)
+        report(ready_pipe, (logs or Path()) / "output.log")
     if _becomes_ready(server, signal):
         log.info("%s", server.ready_line(logs))
         signal.wait()

@@ -155,6 +155,8 @@ class EpochUpdater(Follower):
     def _build(self) -> StalledError | None:
         """Builds what can be built; returns what hinders the newest epoch."""
         newest, history = self._log.newest, self._log.history
+        if newest == 0:
+            return StalledError(1, None, f"no record is in {self._log.records.place()}, and this server cannot write one there")
         if self._blocked is not None and not self._is_to_be_tried(newest):
             return self._blocked
         blocked: StalledError | None = None

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import re
 import shutil
+import threading
 from pathlib import Path
 
 import pytest
@@ -18,6 +19,7 @@ from persia.writers import EpochCommitter
 from tests.support.epoch_followers import EpochFollower
 from tests.support.persia_packets import finish, write_packet
 from tests.support.places import ROOT
+from tests.support.servers import PATIENCE, wait_until
 from tests.support.written import die_at_each_step
 
 COMMIT = """
@@ -114,6 +116,19 @@ def test_the_disk_with_the_packets_may_be_away_for_a_while(packets: Path) -> Non
     shutil.move(packets.with_name("away"), packets)
     finish(write_packet(packets, 3, [1], 3.0))
     assert follower.scan() == 2 and follower.values(1) == [3.0]
+
+
+def test_a_server_that_is_started_before_its_disk_waits_for_it(packets: Path) -> None:
+    shutil.rmtree(packets)
+    follower = EpochFollower(packets)
+    starting = threading.Thread(target=follower.start)
+    starting.start()
+    wait_until(lambda: follower.updater.epochs().stalled, "the server says what it waits for")
+    assert "no record is in" in follower.updater.epochs().stalled and starting.is_alive() and follower.epoch == 0
+    packets.mkdir()
+    finish(write_packet(packets, 1, [1], 2.0))
+    starting.join(PATIENCE)
+    assert not starting.is_alive() and follower.epoch == 1 and follower.values(1) == [2.0]
 
 
 def test_all_that_the_document_names_is_there() -> None:

@@ -174,7 +174,10 @@ def test_a_packet_that_cannot_be_fetched_is_tried_again(
 ) -> None:
     """It does not keep those before it, and is not passed over for one behind it."""
     root = tmp_path / "mirror"
-    first, second, third = written.write(), written.write(), written.write()
+    first = written.write()
+    mirror = mirror_of(written, root, clock)
+    mirror.refresh()  # which lists all; from here on only what is behind
+    second, third = written.write(), written.write()
     read = written.store.read
 
     def fails(entry, *arguments, **options):  # type: ignore[no-untyped-def]
@@ -182,7 +185,6 @@ def test_a_packet_that_cannot_be_fetched_is_tried_again(
             raise PermissionError(13, "no answer", entry.name)
         return read(entry, *arguments, **options)
 
-    mirror = mirror_of(written, root, clock)
     finder = MirroredFinder(mirror, root)
     monkeypatch.setattr(written.store, "read", fails)
     findings = finder.find()
