@@ -267,6 +267,16 @@ def test_our_handler_gives_up_before_torchserve_kills_it(
     assert make(tmp_path / "out", "--version", "2", *options).exit_code == 0  # another handler may wait for something else
 
 
+@pytest.mark.parametrize("key", ["kept_share", "kept_mib"])
+def test_how_much_is_kept_goes_with_where(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, key: str) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("settings.yml").write_text(f"persia: {{{key}: 1}}")
+    run = make(tmp_path / "out", "--config", "settings.yml", handler=PERSIA_HANDLER)
+    assert run.exit_code == 1 and "expected kept_answers beside it" in run.stderr and f"$.persia.{key}" in run.stderr
+    Path("settings.yml").write_text(f"persia: {{{key}: 1, kept_answers: /data/kept}}")
+    assert make(tmp_path / "out", "--config", "settings.yml", handler=PERSIA_HANDLER).exit_code == 0
+
+
 @pytest.mark.parametrize("data", [b"", b"no zip", b"PK\x05\x06" + bytes(18)])
 def test_a_file_that_is_no_archive_is_named(tmp_path: Path, data: bytes) -> None:
     path = tmp_path / "x.mar"

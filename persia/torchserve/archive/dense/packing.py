@@ -78,6 +78,13 @@ def _check_settings(extra: Mapping[str, Any], serving: Serving) -> None:
             "$.persia.variants_sticky_by",
             str(config),
         )
+    for key in ("kept_share", "kept_mib"):
+        if key in (extra.get("persia") or {}) and settings["kept_answers"] is None:
+            raise ConfigError(
+                "expected kept_answers beside it, without which no answer is kept: name a directory, or leave both out",
+                f"$.persia.{key}",
+                str(config),
+            )
     packed = {path.name for path in serving.extra_files}
     for key in ("warm_up", "global_config", "embedding_config", "drift_baseline"):
         # A worker runs in the directory of its unpacked archive; an absolute path is one on its machine, maybe not this one.
