@@ -76,6 +76,10 @@ def load_checkpoint(
                 kept += future.result()
         except BaseException:
             pool.shutdown(wait=True, cancel_futures=True)
+            ended = [future.exception() for future in futures if not future.cancelled()]
+            # What another thread met afterwards is a builder that the corrupt file had spoiled.
+            if corrupt := next((error for error in ended if isinstance(error, CorruptFile)), None):
+                raise corrupt from None
             raise
     if not checkpoint.is_still(shard_index, shard_count):
         raise CorruptFile(str(checkpoint), "a checkpoint that stays as it is", "one that changed while it was loaded", 0)

@@ -73,13 +73,16 @@ class Properties:
         self._asked.add(key)
         return self._values[key][0] if key in self._values else None
 
-    def number(self, key: str, default: int) -> int:
-        """Raises ConfigError."""
+    def number(self, key: str, default: int, most: int | None = None) -> int:
+        """most: None: any number will do. Raises ConfigError."""
         value = self.text(key)
         if value is None:
             return default
         if not (value.isascii() and value.isdigit()):
             raise self.wrong(key, "a number")
+        # Leading zeros aside, one with more digits is larger; int() refuses those with thousands of them.
+        if most is not None and int(value) > most:
+            raise self.wrong(key, f"a number of at most {most}")
         return int(value)
 
     def optional_number(self, key: str) -> int | None:

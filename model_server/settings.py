@@ -18,6 +18,7 @@ from .unpacking import UnpackLimits
 __all__ = ["Settings", "config_file", "read_settings"]
 
 FOREVER = 2_000_000  # seconds, as long as a socket waits
+MOST_BYTES = (1 << 31) - 1  # of a body: the frames between server and workers have lengths of 32 bits with a sign
 
 
 @dataclass(frozen=True)
@@ -84,8 +85,8 @@ def read_settings(path: Path | None, environment: Mapping[str, str] = os.environ
         "startup_timeout": FOREVER if debug else properties.number("default_startup_timeout", default.startup_timeout),
         "unregister_timeout": properties.number("unregister_model_timeout", default.unregister_timeout),
         "job_queue_size": properties.number("job_queue_size", default.job_queue_size),
-        "max_request_size": properties.number("max_request_size", default.max_request_size),
-        "max_response_size": properties.number("max_response_size", default.max_response_size),
+        "max_request_size": properties.number("max_request_size", default.max_request_size, MOST_BYTES),
+        "max_response_size": properties.number("max_response_size", default.max_response_size, MOST_BYTES),
         "unpack_limits": UnpackLimits(
             bytes=properties.number("max_unpacked_size", default.unpack_limits.bytes),
             files=properties.number("max_unpacked_files", default.unpack_limits.files),

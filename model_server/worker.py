@@ -86,7 +86,7 @@ class WorkerLoop:
         except Exception as error:
             log.exception("the model %s could not be loaded", name)
             code, message = (507, "System out of memory") if "CUDA" in str(error) else (500, reason_of(error))
-        channel.reply(code, message, predictions)
+        self._reply(code, message, predictions)
         return code == 200
 
     def _use(self, service: Service) -> Prediction:
@@ -108,12 +108,18 @@ class WorkerLoop:
         try:
             predictions = self._open_inference.answer(requests) if of_protocol else self._predictions(requests)
             self._metrics.add_handled(time.monotonic() - began)
-            self._channel.reply(200, "Prediction success", [sendable(prediction) for prediction in predictions])
+            self._reply(200, "Prediction success", [sendable(prediction) for prediction in predictions])
         except Failure as failure:
-            self._channel.reply(failed if failure.code == _FAILED else failure.code, failure.message, [])
+            self._reply(failed if failure.code == _FAILED else failure.code, failure.message, [])
         except (TypeError, ValueError, OverflowError, RecursionError):  # a header that is no text, for instance
             log.exception("what the handler says cannot be sent")
-            self._channel.reply(failed, "Invalid model predict output", [])
+            self._reply(failed, "Invalid model predict output", [])
+
+    def _reply(self, code: int, message: str, predictions: list[Prediction]) -> None:
+        """What no frame takes fails its own request: the server would give up a worker that sent it."""
+        words = message if code == 200 else message.encode(errors="backslashreplace").decode()
+        for why in self._channel.reply(code, words, predictions):
+            log.error("what the handler says cannot be sent: %s", why)
 
     def _predictions(self, requests: list[Request]) -> list[Prediction]:
         """What the handler answers to requests of TorchServe's own protocols. Raises Failure."""

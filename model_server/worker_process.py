@@ -94,7 +94,7 @@ class WorkerProcess:
     def pid(self) -> int | None:
         """Of its process; None: there is none now."""
         process = self._process
-        return process.pid if process is not None and process.poll() is None else None
+        return process.pid if process is not None and not _has_ended(process) else None
 
     @property
     def is_ready(self) -> bool:
@@ -290,9 +290,10 @@ class WorkerProcess:
             self._process = None  # its number may be another process's from now on
 
     def _kill_children(self) -> None:
+        """The link has yet to see how the process itself has ended: it is not waited for."""
         with self._lock:
             if self._process is not None:
-                _kill(self._process)
+                _kill_group(self._process)
 
 
 def resident_bytes(pid: int | None) -> int:
@@ -304,11 +305,26 @@ def resident_bytes(pid: int | None) -> int:
     return pages * os.sysconf("SC_PAGE_SIZE")
 
 
+def _has_ended(process: subprocess.Popen[bytes]) -> bool:
+    """Does not wait for it, as poll() would: the link sees how a process ends only as long as nobody has waited for it."""
+    if process.returncode is not None:
+        return True
+    try:
+        return os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is not None
+    except ChildProcessError:  # the thread that watches it has waited for it just now
+        return True
+
+
 def _kill(process: subprocess.Popen[bytes]) -> None:
     """And what it has started or forked, also if it has ended before."""
+    _kill_group(process)
+    process.wait()
+
+
+def _kill_group(process: subprocess.Popen[bytes]) -> None:
+    """Does not wait for the process."""
     with suppress(ProcessLookupError, PermissionError):  # there is nothing left, or nothing of ours
         os.killpg(process.pid, signal.SIGKILL)
-    process.wait()
 
 
 def _ending(process: subprocess.Popen[bytes], seconds: float) -> str:

@@ -100,6 +100,7 @@ void http_server(nb::module_& module) {
                std::size_t max_body_bytes, std::size_t max_connections, std::shared_ptr<grpc::TlsContext> tls) {
                 http::ServerLimits limits;
                 limits.max_body_bytes = max_body_bytes;
+                limits.max_memory_bytes = std::max(limits.max_memory_bytes, max_body_bytes);  // for one request at least
                 limits.max_connections = max_connections;
                 inference::RestAccess access{std::move(guard), std::move(guards_of_paths),
                                              std::make_from_tuple<inference::Cors>(std::move(cors))};

@@ -2,26 +2,25 @@
 #include <nanobind/nanobind.h>
 #include <nanobind/stl/string.h>
 #include <nanobind/stl/string_view.h>
+#include <nanobind/stl/vector.h>
 #include <sys/socket.h>
 #include <sys/uio.h>
 
 #include <algorithm>
 #include <cerrno>
-#include <climits>
 #include <cstdint>
 #include <cstring>
-#include <deque>
 #include <span>
 #include <string>
 #include <string_view>
 #include <vector>
 
 #include "base/error.hpp"
-#include "batch.hpp"
 #include "bind.hpp"
 #include "inference/frame_numbers.hpp"
 #include "release.hpp"
 #include "texts.hpp"
+#include "worker_reply.hpp"
 
 namespace nb = nanobind;
 
@@ -34,21 +33,8 @@ constexpr std::size_t kReadBytes = 64 << 10;
 // The other end has closed.
 struct Closed {};
 
-using inference::kEndOfList;
 using inference::kMaxTextBytes;
 using inference::kNumberBytes;
-using inference::put_number;
-using inference::put_text;
-
-std::int32_t checked_size(std::size_t bytes) {
-    if (bytes > INT32_MAX) throw TooLarge("expected an answer of less than 2 GiB");
-    return static_cast<std::int32_t>(bytes);
-}
-
-std::string_view checked(std::string_view text) {
-    checked_size(text.size());
-    return text;
-}
 
 class WorkerChannel {
   public:
@@ -103,48 +89,21 @@ class WorkerChannel {
         return requests;
     }
 
-    // predictions: (id, content type, status, reason, headers, body).
-    void reply(std::int32_t code, const std::string& message, const nb::list& predictions) {
-        std::string small;
-        put_number(small, code);
-        put_text(small, checked(message));
-        struct Piece {
-            std::size_t small_until;
-            std::span<const std::byte> lent;
-        };
-        std::vector<Piece> pieces;
-        std::deque<Buffer> bodies;
+    // Returns why the server could not read some of it: of a prediction, which is refused, or of the message.
+    std::vector<std::string> reply(std::int32_t code, std::string message, const nb::list& predictions) {
+        std::vector<std::string> refused;
+        if (auto why = why_no_words(message)) message = refused.emplace_back(std::move(*why));
+        WorkerReply reply(code, message);
         for (nb::handle item : predictions) {
             const auto prediction = nb::cast<nb::tuple>(item);
-            put_text(small, checked(nb::cast<std::string_view>(prediction[0])));
-            put_text(small, checked(nb::cast<std::string_view>(prediction[1])));
-            put_number(small, nb::cast<std::int32_t>(prediction[2]));
-            put_text(small, checked(nb::cast<std::string_view>(prediction[3])));
-            const auto headers = nb::cast<nb::dict>(prediction[4]);
-            put_number(small, checked_size(nb::len(headers)));
-            for (const auto& [name, value] : headers) {
-                put_text(small, checked(nb::cast<std::string_view>(name)));
-                put_text(small, checked(nb::cast<std::string_view>(value)));
-            }
-            bodies.emplace_back(prediction[5], PyBUF_SIMPLE);
-            const auto body = bodies.back().bytes();
-            put_number(small, checked_size(body.size()));
-            if (body.size() < kReadBytes) {
-                small.append(reinterpret_cast<const char*>(body.data()), body.size());
-            } else {
-                pieces.push_back({small.size(), body});
+            try {
+                reply.put(prediction);
+            } catch (const TooLarge& error) {
+                reply.put_refusal(prediction[0], refused.emplace_back(error.what()));
             }
         }
-        put_number(small, kEndOfList);
-        std::vector<iovec> from;
-        std::size_t at = 0;
-        for (const Piece& piece : pieces) {
-            from.push_back({small.data() + at, piece.small_until - at});
-            from.push_back({const_cast<std::byte*>(piece.lent.data()), piece.lent.size()});
-            at = piece.small_until;
-        }
-        from.push_back({small.data() + at, small.size() - at});
-        send_all(from);
+        send_all(reply.end());
+        return refused;
     }
 
   private:
@@ -194,7 +153,7 @@ class WorkerChannel {
         return value;
     }
 
-    void send_all(std::vector<iovec>& from) const {
+    void send_all(std::vector<iovec> from) const {
         std::size_t first = 0;
         while (first < from.size()) {
             msghdr message{};

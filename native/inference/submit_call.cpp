@@ -23,6 +23,7 @@ void submit_call(const Models& models, const grpc::ServerCallPtr& call, const st
     if (auto* problem = std::get_if<std::string>(&options)) {
         return call->finish({grpc::Code::invalid_argument, std::move(*problem)});
     }
+    if (auto problem = why_not_sendable(request)) return call->finish({grpc::Code::invalid_argument, std::move(*problem)});
     Job job;
     job.request = std::move(request);
     job.responder = std::move(responder);

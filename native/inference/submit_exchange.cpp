@@ -25,6 +25,7 @@ void submit_exchange(const Models& models, const http::ExchangePtr& exchange, As
     if (const auto* problem = std::get_if<std::string>(&options)) return exchange->respond(manners.bad_request(*problem));
     Job job;
     job.request = {{}, headers, std::move(inputs), exchange};
+    if (const auto problem = why_not_sendable(job.request)) return exchange->respond(manners.bad_request(*problem));
     for (auto& header : asked.headers) job.request.headers.push_back(std::move(header));
     job.names_version = !asked.version.empty();
     job.arrived = request.arrived;

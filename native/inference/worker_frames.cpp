@@ -11,7 +11,6 @@ namespace persia::inference {
 namespace {
 
 constexpr char kInfer = 'I';
-constexpr std::int32_t kMaxHeaders = 10'000;
 constexpr std::size_t kMaxBatch = 1 << 16;
 constexpr std::size_t kLentBytes = 4 << 10;  // fewer are copied
 
@@ -30,6 +29,21 @@ std::size_t WorkerRequest::size_bytes() const {
 
 bool Prediction::has(std::string_view header, std::string_view value) const {
     return std::ranges::any_of(headers, [&](const auto& one) { return one.first == header && one.second == value; });
+}
+
+std::optional<std::string> why_not_sendable(const WorkerRequest& request) {
+    const auto problem = [](const char* what, std::int32_t most, std::size_t got) {
+        return "expected " + std::string(what) + " of at most " + std::to_string(most) + " bytes, got one of " +
+               std::to_string(got);
+    };
+    for (const Input& input : request.inputs) {
+        if (input.name.size() > kMaxTextBytes) return problem("the name of an input", kMaxTextBytes, input.name.size());
+        if (input.content_type.size() > kMaxTextBytes) {
+            return problem("the content type of an input", kMaxTextBytes, input.content_type.size());
+        }
+        if (input.bytes.size() > kMaxBodyBytes) return problem("an input", kMaxBodyBytes, input.bytes.size());
+    }
+    return std::nullopt;
 }
 
 grpc::OutgoingMessage encode_batch(std::span<const WorkerRequest* const> requests) {

@@ -39,6 +39,10 @@ struct WorkerRequest {
     std::size_t size_bytes() const;  // of its inputs
 };
 
+// Why no frame takes its inputs, for its caller; nullopt: one does. Id and headers are short: both protocols limit theirs.
+std::optional<std::string> why_not_sendable(const WorkerRequest& request);
+
+// REQUIRES: all of them are sendable.
 grpc::OutgoingMessage encode_batch(std::span<const WorkerRequest* const> requests);
 
 // What a handler answered to one request.

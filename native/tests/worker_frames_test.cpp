@@ -66,6 +66,20 @@ TEST(a_batch_is_written_as_workers_read_it) {
                                                end + text("batch") + text("") + text(large) + end + end);
 }
 
+TEST(inputs_that_no_frame_takes_are_told) {
+    const std::string longest(16 << 20, 'x');
+    const std::string words = " of at most 16777216 bytes, got one of 16777217";
+    const auto problem = [](Input input) { return why_not_sendable({"a", {}, {std::move(input)}, nullptr}).value_or(""); };
+    CHECK(problem({longest, longest, {}}).empty());
+    CHECK(problem({longest + "x", "", {}}) == "expected the name of an input" + words);
+    CHECK(problem({"", longest + "x", {}}) == "expected the content type of an input" + words);
+    // Nobody looks at the bytes.
+    const std::byte* const begin = as_bytes(longest).data();
+    CHECK(problem({"", "", {begin, std::size_t{0x7fffffff}}}).empty());
+    CHECK(problem({"", "", {begin, std::size_t{0x80000000}}}) ==
+          "expected an input of at most 2147483647 bytes, got one of 2147483648");
+}
+
 TEST(a_reply_is_read_in_any_pieces) {
     const std::string bytes = two_predictions();
     for (std::size_t step = 1; step <= bytes.size(); ++step) {

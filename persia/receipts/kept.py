@@ -18,13 +18,14 @@ from pathlib import Path
 from persia.errors import CorruptFile, InvalidInput
 from persia.system.durable import write_file
 
-from .receipt import KeptAnswer, expect_batch, parse_receipt
+from .receipt import KeptAnswer, expect_batch, parse_receipt, sha256_of
 
 __all__ = ["KEPT", "KeptFile", "encoded", "kept_files", "read_kept", "write_kept"]
 
 KEPT = ".kept"
 MAGIC = b"\x93PERSIK\x01"
 _HEAD = struct.Struct("<III")
+_RECEIPT = b'{"format":'  # with which each one begins
 
 
 class KeptFile:
@@ -35,7 +36,10 @@ class KeptFile:
         self.torn_at: int | None = None
 
     def __iter__(self) -> Iterator[KeptAnswer]:
-        """A writer that was killed leaves a part of its last answer, which is left out. Raises CorruptFile, OSError."""
+        """A writer that was killed leaves a part of its last answer, which is left out. Raises CorruptFile, OSError.
+
+        A length with another byte looks like such a part, unless a whole answer is found behind it.
+        """
         data = self.path.read_bytes()
         self.torn_at = None
         if data[: len(MAGIC)] != MAGIC[: len(data)]:
@@ -58,6 +62,24 @@ class KeptFile:
             at = end
         if at != len(data):
             self.torn_at = min(at, len(data))
+            if _has_whole_answer(data, at):
+                raise CorruptFile(str(self.path), "the length of an answer", "another one: a whole answer follows", at)
+
+
+def _has_whole_answer(data: bytes, at: int) -> bool:
+    """Whether an answer whose lengths go beyond the file is there all the same, or another one behind it."""
+    body = at + _HEAD.size
+    middle = data.find(b"\n", body) + 1
+    if middle and sha256_of(data[middle:]).encode() in data[body:middle]:
+        return True
+    begins = data.find(_RECEIPT, body + 1)
+    while begins >= 0:
+        receipt_bytes, batch_bytes, crc = _HEAD.unpack_from(data, begins - _HEAD.size)
+        end = begins + receipt_bytes + batch_bytes
+        if end <= len(data) and zlib.crc32(data[begins:end]) == crc:
+            return True
+        begins = data.find(_RECEIPT, begins + 1)
+    return False
 
 
 def encoded(answer: KeptAnswer) -> bytes:

@@ -25,6 +25,7 @@ __all__ = [
     "parse_receipt",
     "read_receipt",
     "receipt_of",
+    "sha256_of",
 ]
 
 FORMAT = 1

@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 import os
 import random
+import re
 import threading
 import time
 from collections import deque
@@ -22,13 +23,16 @@ from persia.torchserve.details import Details
 from .kept import KEPT, MAGIC, encoded
 from .receipt import KeptAnswer, receipt_of
 
-__all__ = ["Ring"]
+__all__ = ["Ring", "may_be_torn"]
 
 log = logging.getLogger(__name__)
 
 _FILES = 8  # that the room is divided into: so much of it is given up at once
 _WAITING_BYTES = 16 << 20  # of answers that are not written yet; what comes beyond is dropped
 _MS = 1000
+
+
+_NAME = re.compile(rf"(\d{{13}})-(\d+)-(\d+)\{KEPT}")
 
 
 class _Waiting(NamedTuple):
@@ -147,3 +151,16 @@ def _size_of(path: Path) -> int | None:
         return path.stat().st_size
     except FileNotFoundError:  # another worker has removed it
         return None
+
+
+def may_be_torn(path: Path) -> bool:
+    """Whether a file of a ring is the last one of the process that wrote it, which may have been killed as it wrote."""
+    said = _NAME.fullmatch(path.name)
+    if said is None:
+        return False
+    after = [
+        (other[1], int(other[3]))
+        for each in path.parent.iterdir()
+        if each.name != path.name and (other := _NAME.fullmatch(each.name)) and other[2] == said[2] and other[1] >= said[1]
+    ]
+    return not after or min(after)[1] != int(said[3]) + 1  # a later process of that number begins anew

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,8 +18,6 @@ from persia.config import (
     load_global_config,
 )
 from persia.errors import InvalidInput
-from persia.receipts.kept import KEPT, kept_files
-from persia.receipts.receipt import KeptAnswer, read_receipt
 from persia.storage import Place, place_of
 from persia.variant import NO_VARIANT
 
@@ -50,6 +47,7 @@ _DIRECTORY = click.Path(exists=True, file_okay=False, path_type=Path)
 @click.option("--against-variant", help="A variant whose rows are taken; `none`: the shared ones.")
 @click.option("--at-most", type=click.FloatRange(0), help="With --against...: exit with 1 if a score differs by more.")
 @click.option("--worst", type=click.IntRange(0), default=10, help="How many of the answers that differ to print.")
+@click.option("--torn-tail-ok", is_flag=True, help="Take files that end within an answer, without that one.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 def replay(
     answers: tuple[Path, ...],
@@ -65,17 +63,19 @@ def replay(
     against_variant: str | None,
     at_most: float | None,
     worst: int,
+    torn_tail_ok: bool,
     as_json: bool,
 ) -> None:
     """Make kept answers again, from checkpoint, packets and archives, and compare every byte.
 
-    ANSWERS are files of kept answers (.kept), directories of these, such as a handler's keep_answers, or one receipt with
-    --batch. Exits with 1 if an answer differs or cannot be made, and with --against..., which compares candidates, only if one
-    cannot be made, or differs by more than --at-most.
+    ANSWERS are files of kept answers (.kept), directories of these, such as a handler's kept_answers, or one receipt with
+    --batch. Exits with 1 if an answer differs or cannot be made, if a file is damaged, and if there is no answer. With
+    --against..., which compares candidates, an answer may differ, unless by more than --at-most.
     """
     with one_line_failures():
         try:
             from .differences import Summary
+            from .reading import read_answers
             from .replaying import Candidate, replayed
             from .sources import Sources
         except ModuleNotFoundError as error:
@@ -86,16 +86,18 @@ def replay(
             checkpoints = (_local(place_of(configured, shard.storage), "--checkpoint"),)
         if packets is None and global_config is not None and shard.enable_incremental_update:
             packets = _local(place_of(shard.incremental_dir, shard.storage), "--packets")
-        kept = list(_read(answers, batch))
+        found = read_answers(answers, batch, torn_tail_ok)
         sources = Sources(load_embedding_config(embedding_config), checkpoints, packets, model_store, archives)
         candidate = Candidate(against, against_epoch, "" if against_variant == NO_VARIANT else against_variant)
         summary = Summary()
-        for outcome in replayed(kept, sources, shard.row_storage, candidate):
+        for outcome in replayed(found.answers, sources, shard.row_storage, candidate):
             summary.add(outcome)
-    _print(summary, worst, as_json)
+    _print(summary, found, worst, as_json)
     is_replay = candidate == Candidate()
     is_other = bool(summary.different) if is_replay else at_most is not None and summary.largest > at_most
-    sys.exit(1 if summary.failed or is_other else 0)
+    if not found.answers:
+        click.echo(f"no answer was read from {', '.join(map(str, answers))}: there is nothing to replay", err=True)
+    sys.exit(1 if summary.failed or found.damaged or is_other or not found.answers else 0)
 
 
 def _local(place: Place, option: str) -> Path:
@@ -105,47 +107,45 @@ def _local(place: Place, option: str) -> Path:
     return place.path
 
 
-def _read(paths: Sequence[Path], batch: Path | None) -> Iterator[KeptAnswer]:
-    """Raises CorruptFile, InvalidInput, OSError."""
-    if batch is not None:
-        if len(paths) != 1:
-            raise InvalidInput(f"expected one receipt with --batch, got {len(paths)} paths")
-        yield read_receipt(paths[0], batch)
-        return
-    for path in paths:
-        if path.is_file() and path.suffix != KEPT:
-            raise InvalidInput(f"expected a name that ends with {KEPT}, or a receipt together with --batch, got {path}")
-        files = kept_files(path)
-        if not files:
-            raise InvalidInput(f"there are no files of kept answers ({KEPT}) in {path}")
-        for file in files:
-            yield from file
-            if file.torn_at is not None:
-                click.echo(f"{file.path} ends within an answer, at byte {file.torn_at}; that one is left out", err=True)
-
-
-def _print(summary: Any, worst: int, as_json: bool) -> None:
+def _print(summary: Any, found: Any, worst: int, as_json: bool) -> None:
     shown = summary.worst(worst)
+    for torn in found.torn:
+        click.echo(f"{torn.path} ends within an answer, at byte {torn.byte}; that one is left out", err=True)
     if as_json:
         told = {
             "answers": summary.answers,
             "same": summary.same,
             "different": len(summary.different),
             "failed": len(summary.failed),
+            "damaged_files": len(found.damaged),
+            "torn_files": len(found.torn),
             "largest": summary.largest,
             "mean": summary.mean,
             "worst": [{"place": one.place, "model": one.model, "difference": one.difference} for one in shown],
-            "problems": [{"place": one.place, "model": one.model, "problem": str(one.problem)} for one in summary.failed],
+            "remarked": len(summary.remarked),
+            "remarks": [{"place": one.place, "model": one.model, "remarks": one.remarks} for one in summary.remarked[:worst]],
+            "problems": [
+                *({"place": one.place, "model": one.model, "problem": str(one.problem)} for one in summary.failed),
+                *({"place": str(path), "model": "", "problem": str(error)} for path, error in found.damaged),
+            ],
         }
         click.echo(msgspec.json.format(msgspec.json.encode(told), indent=2).decode())
         return
     for one in shown:
         click.echo(f"{one.place}: {one.difference}")
+    for one in summary.remarked[:worst]:
+        click.echo(f"{one.place}: its receipt is not confirmed: {'; '.join(one.remarks)}")
     for one in summary.failed[:worst]:
         click.echo(f"{one.place}: {one.problem}")
+    for _, error in found.damaged:
+        click.echo(str(error))
     click.echo(
         f"{summary.answers} answers: {summary.same} are the same to the byte, {len(summary.different)} differ, "
         f"{len(summary.failed)} cannot be made"
     )
+    if summary.remarked:
+        click.echo(f"{len(summary.remarked)} receipts say what the replay does not confirm, whatever the scores are")
+    if found.damaged:
+        click.echo(f"{len(found.damaged)} files are damaged: what they have from there on is not among these answers")
     if summary.different:
         click.echo(f"scores differ by {summary.largest:.6g} at most, and by {summary.mean:.6g} in the mean of all answers")

@@ -13,7 +13,7 @@ from persia.errors import PersiaError
 from persia.receipts.receipt import Receipt, decode_kept_scores
 from persia.torchserve.details import Details
 
-__all__ = ["Outcome", "Summary", "distances", "explain"]
+__all__ = ["Outcome", "Summary", "distances", "explain", "unconfirmed"]
 
 _SCORES = "scores"  # what a lone output is called
 _COUNTS = ("ids", "new ids", "ids of another dim", "ids cut")
@@ -24,6 +24,7 @@ class Outcome:
     """Of one kept answer. `problem`: why it cannot be made again; else `difference` says in words what is not the same.
 
     `largest` and `mean` are of the differences between its scores and the kept ones; infinite where there are not as many.
+    `remarks`: what the receipt says and the replay does not, while the scores may be the same.
     """
 
     place: str
@@ -32,6 +33,7 @@ class Outcome:
     difference: str = ""
     largest: float = 0.0
     mean: float = 0.0
+    remarks: tuple[str, ...] = ()
 
     @property
     def is_same(self) -> bool:
@@ -46,8 +48,11 @@ class Summary:
     same: int = 0
     different: list[Outcome] = field(default_factory=list)
     failed: list[Outcome] = field(default_factory=list)
+    remarked: list[Outcome] = field(default_factory=list)  # of those that could be made, those with remarks
 
     def add(self, outcome: Outcome) -> None:
+        if outcome.remarks:
+            self.remarked.append(outcome)
         if outcome.problem is not None:
             self.failed.append(outcome)
         elif outcome.difference:
@@ -93,8 +98,21 @@ def explain(receipt: Receipt, scores: bytes, details: Details) -> str:
     return "; ".join([*_of_features(receipt, details), *_of_scores(receipt, scores)])
 
 
+def unconfirmed(receipt: Receipt, details: Details) -> tuple[str, ...]:
+    """What a receipt says that decides nothing in a replay, and that the answer's own details do not say."""
+    told = {
+        "release": (receipt.release, details.release),
+        "model": (receipt.model, details.model),
+        "model_version": (receipt.model_version, details.model_version),
+    }
+    others = (f"{name} {kept} was kept, {now} has replayed it" for name, (kept, now) in told.items() if kept != now)
+    return *others, *_of_features(receipt, details)
+
+
 def _of_features(receipt: Receipt, details: Details) -> Iterator[str]:
     """The features whose ids fared otherwise, with which the rows must be others."""
+    if receipt.features.keys() != details.features.keys():
+        yield f"the features {', '.join(receipt.features)} were kept, {', '.join(details.features)} are replayed"
     for name, before in receipt.features.items():
         found = details.features.get(name)
         now: Sequence[int] = () if found is None else (found.ids, found.new_ids, found.wrong_dim, found.cut)
@@ -121,7 +139,7 @@ def _of_scores(receipt: Receipt, scores: bytes) -> Iterator[str]:
             at = tuple(int(i) for i in np.argwhere(differs)[0])
             place = "".join(f"[{i}]" for i in at)
             count = f"{int(differs.sum())} of {array.size} numbers"
-            yield f"output {name}: {count} differ, first {name}{place}: {array[at]!r} was kept, {now[name][at]!r} is replayed"
+            yield f"output {name}: {count} differ, first {name}{place}: {array[at]} was kept, {now[name][at]} is replayed"
             return
     yield f"the numbers are the same, and their bytes are not: {len(receipt.scores)} were kept, {len(scores)} are replayed"
 

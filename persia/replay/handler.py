@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import tempfile
 from pathlib import Path
 from types import TracebackType
@@ -35,6 +36,7 @@ class ArchiveHandler:
 
     def __init__(self, archive: Path, lookups: Lookups) -> None:
         """lookups: where its embeddings come from. Raises NotReplayable, CorruptFile, PersiaError, OSError."""
+        logging.getLogger("ts").setLevel(logging.ERROR)  # it warns of what it has not and we do not want
         self._directory = tempfile.TemporaryDirectory(prefix="persia-replay-")
         try:
             file = open_archive(archive).handler

@@ -16,7 +16,7 @@ from persia.receipts.receipt import KeptAnswer
 from persia.routing import make_slots
 from persia.routing.lookup import Lookup, OnBuffers
 
-from .differences import Outcome, distances, explain
+from .differences import Outcome, distances, explain, unconfirmed
 from .handler import ArchiveHandler
 from .rows import RowFiles, State
 from .signs import look_up, signs_of_plan
@@ -45,6 +45,7 @@ class _Asked:
     archive: Path
     epoch: int
     variant: str
+    is_replay: bool  # with all that the answer was made of, and nothing else
 
     @property
     def order(self) -> tuple[str, int, str, int]:
@@ -111,7 +112,8 @@ def _asked(kept: KeptAnswer, sources: Sources, candidate: Candidate) -> _Asked:
     sources.expect_config(receipt)
     archive = candidate.archive or sources.archive_of(receipt)
     epoch = sources.epoch_of(receipt) if candidate.epoch is None else candidate.epoch
-    return _Asked(kept, archive, epoch, receipt.variant if candidate.variant is None else candidate.variant)
+    variant = receipt.variant if candidate.variant is None else candidate.variant
+    return _Asked(kept, archive, epoch, variant, candidate == Candidate())
 
 
 class _Group:
@@ -181,4 +183,5 @@ def _outcome(handler: ArchiveHandler, asked: _Asked) -> Outcome:
         largest, mean = distances(receipt, scores) if difference else (0.0, 0.0)
     except PersiaError as error:
         return asked.failed(error)
-    return Outcome(asked.kept.place, receipt.model, None, difference, largest, mean)
+    remarks = unconfirmed(receipt, details) if asked.is_replay else ()
+    return Outcome(asked.kept.place, receipt.model, None, difference, largest, mean, remarks)

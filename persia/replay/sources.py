@@ -122,11 +122,11 @@ class Sources:
             self._hashes = {path: dense_hash(path) for path in (*self._archives, *in_store)}
         found = [path for path, digest in self._hashes.items() if digest == receipt.model_hash]
         if not found:
-            there = ", ".join(f"{path.name} has {digest}" for path, digest in self._hashes.items()) or "there is no archive"
+            there = ", ".join(f"{path.name} has {digest}" for path, digest in self._hashes.items()) or "no archive was given"
             raise NotReplayable(
                 "archive",
                 f"the answer was made by {receipt.model} {receipt.model_version}, whose dense model has the hash "
-                f"{receipt.model_hash}: {there}; bring its archive back",
+                f"{receipt.model_hash}: {there}; bring its archive back, and give it with --model-store or --archive",
             )
         named = [(one.name, one.version) == (receipt.model, receipt.model_version) for one in map(open_archive, found)]
         return found[named.index(True) if True in named else 0]

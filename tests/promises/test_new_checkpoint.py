@@ -12,8 +12,9 @@ from persia import _core
 from persia.checkpoint_id import checkpoint_name
 from persia.routing.router import Router
 from tests.support.epoch_deployments import EpochDeployment, routers_of
-from tests.support.epoch_rows import BATCH, IDS
+from tests.support.epoch_rows import BATCH, IDS, name_of
 from tests.support.histories import Judge, Recorder, numbers_of
+from tests.support.servers import wait_until
 
 
 @pytest.fixture(scope="module")
@@ -49,7 +50,9 @@ def test_no_answer_is_mixed_and_none_fails_while_checkpoints_come(deployment: Ep
         for number in range(3):
             deployment.trainer.leave(np.arange(IDS // 2))
             epoch = take_over(deployment, f"daily_{number}")
-            deployment.trainer.leave(np.arange(number, IDS, 7))
+            last = deployment.trainer.leave(np.arange(number, IDS, 7))
+            # Whoever goes back is refused if a server commits at the same moment.
+            wait_until(lambda: deployment.oracle().history.is_named(name_of(last)), "the packet is committed")  # noqa: B023
             deployment.wait_for_epoch(epoch)
             recorder.wait_for_epoch(epoch)
         before = deployment.newest()

@@ -98,6 +98,27 @@ def test_a_process_that_has_closed_its_connection_and_goes_on_is_ended(hire: Hir
     assert worker.join(PATIENCE) and worker.pid is None
 
 
+def test_who_asks_for_the_process_does_not_take_its_end_from_the_link(hire: Hire, tmp_path: Path) -> None:
+    """The link answers 507 for a worker that was killed, and cannot see that of a process that somebody has waited for."""
+    os.mkfifo(tmp_path / "may_end")
+    may_end = os.open(tmp_path / "may_end", os.O_RDWR)
+    # A child of no group that would end with its parent keeps the connection open, so that the link does not look yet.
+    wait = f"os.read(os.open('{tmp_path / 'may_end'}', os.O_RDONLY), 1)"
+    child = f"(os.setsid(), os.mkdir('{tmp_path / 'is_there'}'), {wait})"
+    worker, _ = hire(f"{child} if os.fork() == 0 else signal.pause()")
+    wait_until((tmp_path / "is_there").is_dir, "the child is there")
+    process = worker.pid
+    assert process is not None
+    os.kill(process, signal.SIGKILL)
+    wait_until(lambda: worker.pid is None, "the process has ended")
+    try:
+        end = os.waitid(os.P_PID, process, os.WEXITED | os.WNOHANG | os.WNOWAIT)
+    finally:
+        os.write(may_end, b"x")
+        os.close(may_end)
+    assert end is not None and (end.si_code, end.si_status) == (os.CLD_KILLED, signal.SIGKILL)
+
+
 FORKS = """
 if os.fork() == 0:
     with open({notes!r}, "w") as notes:

@@ -151,3 +151,26 @@ def test_a_header_of_grpc_that_is_far_too_large_costs_its_call_alone(server: Mod
         assert refused.value.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
         assert "expected at most 65536 bytes of headers" in str(refused.value.details())
         assert other.result(PATIENCE).prediction == b"slept"
+
+
+TOO_LONG = (16 << 20) + 1  # for a text in the frames between server and worker
+
+
+def test_a_header_that_no_frame_takes_fails_its_request(server: ModelServerRun, worker: str) -> None:
+    answer = ask(server.inference("predictions/probe"), f"large header {TOO_LONG}".encode())
+    assert answer.status == 507, answer
+    assert answer.json["message"] == "expected a header of at most 16777216 bytes from the handler, got 16777217"
+
+
+def test_words_that_are_no_text_refuse_their_request(server: ModelServerRun, worker: str) -> None:
+    answer = ask(server.inference("predictions/probe"), b'refuse 404 "no \\ud800"')
+    assert (answer.status, answer.json["message"]) == (404, "no \\ud800")
+
+
+def test_the_name_of_an_input_that_no_frame_takes_is_refused(server: ModelServerRun, worker: str) -> None:
+    with open_channel(server.places["grpc_inference"]) as channel, pytest.raises(grpc.RpcError) as refused:
+        request = new_message("PredictionsRequest", model_name="probe", input={"x" * TOO_LONG: b"", "do": b"pid"})
+        predictions_call(channel)(request, timeout=PATIENCE)
+    assert refused.value.code() is grpc.StatusCode.INVALID_ARGUMENT
+    words = "expected the name of an input of at most 16777216 bytes, got one of 16777217"
+    assert refused.value.details() == words

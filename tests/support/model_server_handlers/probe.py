@@ -14,6 +14,20 @@ def _text(value: Any) -> Any:
     return value.decode() if isinstance(value, (bytes, bytearray)) else value
 
 
+def _refusal(rest: str) -> PredictionException:
+    """`CODE`, or `CODE WORDS` with words in JSON."""
+    code, _, words = rest.partition(" ")
+    return PredictionException(json.loads(words or '"as you wish"'), int(code))
+
+
+def _large(rest: str, index: int, context: Any) -> bytes:
+    """`SIZE` of the body, or `header SIZE`."""
+    where, _, size = rest.rpartition(" ")
+    if where == "header":
+        context.set_response_header(index, "x-large", "x" * int(size))
+    return b"" if where else b"x" * int(size)
+
+
 def handle(data: Any, context: Any) -> Any:
     if data is None:  # the model is loaded
         if "fails_to_load" in context.model_name:
@@ -48,7 +62,7 @@ def handle(data: Any, context: Any) -> Any:
                 time.sleep(1)
             answers.append("touched")
         elif command == "refuse":
-            raise PredictionException("as you wish", int(rest))
+            raise _refusal(rest)
         elif command == "raise":
             raise ValueError("something is wrong")
         elif command == "die":
@@ -65,7 +79,7 @@ def handle(data: Any, context: Any) -> Any:
             context.set_response_content_type(index, "text/x-own")
             answers.append("with a status")
         elif command == "large":
-            answers.append(b"x" * int(rest))
+            answers.append(_large(rest, index, context))
         elif command == "stream":
             for number in range(int(rest)):
                 send_intermediate_predict_response([f"part {number};"], context.request_ids, "ok", 200, context)

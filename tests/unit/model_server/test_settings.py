@@ -84,6 +84,8 @@ def test_a_key_that_is_none_is_told_with_the_next_one(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("line", "words"),
     [
+        ("max_request_size=2147483648", "expected a number of at most 2147483647 for max_request_size, got '2147483648'"),
+        ("max_response_size=2147483648", "expected a number of at most 2147483647 for max_response_size, got '2147483648'"),
         ("job_queue_size=many", "line 1: expected a number for job_queue_size, got 'many'"),
         ("inference_address=8080", "expected an address such as http://127.0.0.1:8080 or unix:/path for inference_address"),
         ("models={1", "expected JSON"),

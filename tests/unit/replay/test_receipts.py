@@ -135,6 +135,18 @@ def test_a_byte_that_is_another_one_is_found_wherever_it_is(tmp_path: Path) -> N
             read_kept(path)
 
 
+def test_a_length_with_another_bit_is_no_torn_tail(tmp_path: Path) -> None:
+    whole, one = MAGIC + encoded(KEPT) * 2, len(encoded(KEPT))
+    path = tmp_path / "x.kept"
+    for begin in (len(MAGIC), len(MAGIC) + one):
+        for bit in range(8 * 8):  # both lengths
+            at = begin + bit // 8
+            path.write_bytes(whole[:at] + bytes([whole[at] ^ (1 << bit % 8)]) + whole[at + 1 :])
+            with pytest.raises(CorruptFile) as caught:
+                list(KeptFile(path))
+            assert caught.value.byte == begin
+
+
 def test_files_of_kept_answers_have_a_name_of_their_own(tmp_path: Path) -> None:
     with pytest.raises(InvalidInput, match=r"ends with \.kept"):
         write_kept(tmp_path / "x.json", [KEPT])

@@ -9,6 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import msgspec
+import numpy as np
 import pytest
 import yaml
 from click.testing import CliRunner, Result
@@ -83,6 +84,11 @@ def test_a_receipt_and_its_batch_may_be_files_of_their_own(scene: Scene, tmp_pat
     assert result.exit_code == 0 and result.stdout.startswith("1 answers: 1 are the same to the byte")
     result = scene.run(tmp_path / "receipt.json")
     assert result.exit_code == 1 and "together with --batch" in result.stderr
+    result = scene.run(scene.directory / "kept" / "all.kept", "--batch", tmp_path / "batch.bin")
+    assert result.exit_code == 1 and "leave --batch out" in result.stderr
+    (tmp_path / "batch.bin").write_bytes(b"another")
+    result = scene.run(tmp_path / "receipt.json", "--batch", tmp_path / "batch.bin", "--json")
+    assert result.exit_code == 1 and "SHA-256" in json.loads(result.stdout)["problems"][0]["problem"]
 
 
 def test_the_first_number_that_differs_is_printed(scene: Scene, tmp_path: Path) -> None:
@@ -92,6 +98,8 @@ def test_the_first_number_that_differs_is_printed(scene: Scene, tmp_path: Path) 
     assert result.exit_code == 1
     assert f"{path} at byte {len(MAGIC) + len(encoded(scene.kept[3]))}: output scores: 1 of " in result.stdout
     assert "first scores[1]" in result.stdout and "1 differ" in result.stdout and "by 0.125 at most" in result.stdout
+    before = scene.kept[4].scores[1, 0]
+    assert f": {before + np.float32(0.125)} was kept, {before} is replayed" in result.stdout
 
 
 def test_what_is_missing_is_printed_beside_the_others(scene: Scene, tmp_path: Path) -> None:
@@ -104,12 +112,61 @@ def test_what_is_missing_is_printed_beside_the_others(scene: Scene, tmp_path: Pa
 
 
 def test_a_torn_file_says_what_was_left_out(scene: Scene, tmp_path: Path) -> None:
-    path = tmp_path / "torn.kept"
+    whole, end = MAGIC + encoded(scene.kept[0]) + encoded(scene.kept[1]), len(MAGIC) + len(encoded(scene.kept[0]))
+    torn, of_ring = tmp_path / "torn.kept", tmp_path / "0000000000001-7-0.kept"
+    for path in (torn, of_ring):
+        path.write_bytes(whole[:-1])
+    for given in ([of_ring], [torn, "--torn-tail-ok"]):
+        result = scene.run(*given)
+        assert result.exit_code == 0 and "1 answers: 1 are the same" in result.stdout
+        assert f"{given[0]} ends within an answer, at byte {end}" in result.stderr
+    result = scene.run(torn)
+    assert result.exit_code == 1 and "1 answers: 1 are the same" in result.stdout
+    assert f"{torn} at byte {end}: expected whole answers" in result.stdout and "--torn-tail-ok" in result.stdout
+    assert "1 files are damaged" in result.stdout
+
+
+def test_what_a_receipt_says_and_the_replay_does_not_is_printed(scene: Scene, tmp_path: Path) -> None:
+    changes = {"model_version": "9.9", "release": "0.0.1", "features": {**scene.kept[0].receipt.features, "more": (1, 0, 0, 0)}}
+    receipt = msgspec.structs.replace(scene.kept[0].receipt, **changes)
+    write_kept(tmp_path / "x.kept", [replace(scene.kept[0], receipt=receipt), scene.kept[1]])
+    result = scene.run(tmp_path)
+    assert result.exit_code == 0 and "2 are the same to the byte" in result.stdout
+    assert "release 0.0.1 was kept, 0.1.0 has replayed it; model_version 9.9 was kept, 1.0 has replayed it" in result.stdout
+    assert "more were kept" in result.stdout and "1 receipts say what the replay does not confirm" in result.stdout
+    told = json.loads(scene.run(tmp_path, "--json").stdout)
+    assert told["remarked"] == 1 and len(told["remarks"][0]["remarks"]) == 3
+    assert json.loads(scene.run(tmp_path, "--json", "--against-epoch", 2).stdout)["remarked"] == 0
+
+
+def test_the_directory_of_archives_is_asked_for_by_its_option(scene: Scene) -> None:
+    given = ["--global-config", scene.global_config, "--embedding-config", CONFIG, scene.directory / "kept"]
+    result = CliRunner().invoke(replay, [*map(str, given)])
+    assert result.exit_code == 1 and "give it with --model-store or --archive" in result.stdout
+
+
+def test_torchserve_says_nothing_of_its_own(scene: Scene, caplog: pytest.LogCaptureFixture) -> None:
+    assert scene.run(scene.directory / "kept").exit_code == 0
+    assert not [record for record in caplog.records if record.name.split(".")[0] == "ts"]
+
+
+def test_a_damaged_file_is_a_problem_beside_the_others(scene: Scene, tmp_path: Path) -> None:
     whole = MAGIC + encoded(scene.kept[0]) + encoded(scene.kept[1])
-    path.write_bytes(whole[:-1])
-    result = scene.run(path)
-    assert result.exit_code == 0 and "1 answers: 1 are the same" in result.stdout
-    assert f"ends within an answer, at byte {len(MAGIC) + len(encoded(scene.kept[0]))}" in result.stderr
+    (tmp_path / "a.kept").write_bytes(b"x" + whole[1:])
+    (tmp_path / "b.kept").write_bytes(whole[:-1] + bytes([whole[-1] ^ 1]))
+    (tmp_path / "c.kept").mkdir()
+    write_kept(tmp_path / "d.kept", scene.kept[:2])
+    result = scene.run(tmp_path, "--json")
+    told = json.loads(result.stdout)
+    assert result.exit_code == 1 and (told["answers"], told["same"], told["damaged_files"]) == (3, 3, 3)
+    assert [Path(problem["place"]).name for problem in told["problems"]] == ["a.kept", "b.kept", "c.kept"]
+
+
+def test_no_answers_are_no_success(scene: Scene, tmp_path: Path) -> None:
+    write_kept(tmp_path / "a.kept", [])
+    result = scene.run(tmp_path, "--json")
+    assert result.exit_code == 1 and json.loads(result.stdout)["answers"] == 0
+    assert f"no answer was read from {tmp_path}" in result.stderr
 
 
 def test_a_candidate_differs_without_being_wrong_unless_a_limit_is_given(scene: Scene) -> None:

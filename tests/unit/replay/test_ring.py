@@ -13,7 +13,7 @@ from click.testing import CliRunner
 
 from persia.receipts.kept import kept_files, read_kept
 from persia.receipts.receipt import KeptAnswer, receipt_of
-from persia.receipts.ring import Ring
+from persia.receipts.ring import Ring, may_be_torn
 from persia.replay.command import replay
 from persia.torchserve.details import Details, split_details
 from tests.support.handlers_here import Counters
@@ -132,6 +132,14 @@ def test_a_directory_that_cannot_be_and_answers_that_cannot_be_replayed_end_it(
     no_config.keep(msgspec.structs.replace(DETAILS, embedding_config=None), batch(0), "json", b"[0.5]")
     wait_until(lambda: not no_directory.wants() and not no_config.wants(), "both have ended")
     assert "Not a directory" in caplog.text and "an older middleware looked it up" in caplog.text
+
+
+def test_the_last_file_of_each_process_may_be_torn(tmp_path: Path) -> None:
+    last = ["0000000000001-7-0.kept", "0000000000004-7-1.kept", "0000000000002-8-0.kept"]
+    followed = ["0000000000003-7-0.kept"]
+    for name in [*last, *followed, "notes-7-1.kept", "x.kept"]:
+        (tmp_path / name).touch()
+    assert [may_be_torn(tmp_path / name) for name in [*last, *followed, "x.kept"]] == [True, True, True, False, False]
 
 
 def test_what_a_handler_keeps_is_made_again_and_its_answers_are_as_without(tmp_path: Path) -> None:

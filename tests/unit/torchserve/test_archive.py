@@ -228,6 +228,14 @@ def test_a_file_that_the_settings_name_is_in_the_archive(tmp_path: Path, key: st
     assert outcome("/on/the/serving/machine.yml") == outcome("null") == ""
 
 
+def test_a_key_that_chooses_between_no_variants_is_refused(tmp_path: Path) -> None:
+    config = tmp_path / "settings.yml"
+    for variants, refused in (("", True), (", variants: {}", True), (", variants: {none: 9, b: 1}", False)):
+        config.write_text(f"persia: {{variants_sticky_by: x-user{variants}}}")
+        run = make(tmp_path / "out", "--config", config, "--overwrite", handler=PERSIA_HANDLER)
+        assert ("expected `variants` beside it, got none" in run.stderr) == refused == (run.exit_code == 1), run.output
+
+
 LATE = r"timeout_ms of less than responseTimeout, {}, got {}: TorchServe would kill .*at `\$\.persia\.timeout_ms`"
 
 
@@ -257,6 +265,16 @@ def test_our_handler_gives_up_before_torchserve_kills_it(
     assert run.exit_code == (message is not None)
     assert re.search(message or "^$", run.stderr), run.stderr
     assert make(tmp_path / "out", "--version", "2", *options).exit_code == 0  # another handler may wait for something else
+
+
+@pytest.mark.parametrize("key", ["kept_share", "kept_mib"])
+def test_how_much_is_kept_goes_with_where(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, key: str) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("settings.yml").write_text(f"persia: {{{key}: 1}}")
+    run = make(tmp_path / "out", "--config", "settings.yml", handler=PERSIA_HANDLER)
+    assert run.exit_code == 1 and "expected kept_answers beside it" in run.stderr and f"$.persia.{key}" in run.stderr
+    Path("settings.yml").write_text(f"persia: {{{key}: 1, kept_answers: /data/kept}}")
+    assert make(tmp_path / "out", "--config", "settings.yml", handler=PERSIA_HANDLER).exit_code == 0
 
 
 @pytest.mark.parametrize("data", [b"", b"no zip", b"PK\x05\x06" + bytes(18)])

@@ -72,6 +72,19 @@ def _check_settings(extra: Mapping[str, Any], serving: Serving) -> None:
     """Raises ConfigError for settings with which our handler would not load, or would be killed with a request."""
     config = serving.config
     settings = handler_settings(extra, str(config))
+    if settings["variants_sticky_by"] is not None and not settings["variants"]:
+        raise ConfigError(
+            "expected `variants` beside it, got none: the key chooses between them, and means nothing alone",
+            "$.persia.variants_sticky_by",
+            str(config),
+        )
+    for key in ("kept_share", "kept_mib"):
+        if key in (extra.get("persia") or {}) and settings["kept_answers"] is None:
+            raise ConfigError(
+                "expected kept_answers beside it, without which no answer is kept: name a directory, or leave both out",
+                f"$.persia.{key}",
+                str(config),
+            )
     packed = {path.name for path in serving.extra_files}
     for key in ("warm_up", "global_config", "embedding_config", "drift_baseline"):
         # A worker runs in the directory of its unpacked archive; an absolute path is one on its machine, maybe not this one.
