@@ -107,7 +107,6 @@ def up(
         servers = config.common_config.infer_config.servers
         if not servers:
             servers = tuple((f"127.0.0.1:{port}",) for port in free_ports(shards))
-            # Not the name that a user's own has: `--state .` would overwrite it.
             global_config = _with_servers(config, servers, state / "global_config.with_servers.yaml")
         check_local([address for replicas in servers for address in replicas])
         plan = DeploymentPlan(
@@ -177,7 +176,7 @@ def _run(plan: DeploymentPlan) -> None:
 
 
 def _with_servers(config: GlobalConfig, servers: tuple[tuple[str, ...], ...], path: Path) -> Path:
-    """The config as a file that names these servers."""
+    """The config as a file that names these servers. path: not as a user's own is named, which `--state .` would overwrite."""
     text = _without_nones(msgspec.to_builtins(config))
     text["common_config"]["infer_config"]["servers"] = [replicas[0] for replicas in servers]
     path.write_text(yaml.safe_dump(text, sort_keys=False))

@@ -23,7 +23,7 @@ class HealthCall(ABC):
     """One way to ask."""
 
     @abstractmethod
-    def ask(self, address: str, service: str, seconds: float) -> _Answer.ServingStatus:
+    def ask(self, address: str, service: str, seconds: float) -> health_pb2.HealthCheckResponse.ServingStatus:
         """Raises PersiaError: Unavailable, DeadlineExceeded, NotFound: it has no such service; or what else it says."""
 
 
@@ -34,7 +34,7 @@ class PlainCall(HealthCall):
         """Raises ConfigError."""
         self._security = ClientSecurity(security)
 
-    def ask(self, address: str, service: str, seconds: float) -> _Answer.ServingStatus:
+    def ask(self, address: str, service: str, seconds: float) -> health_pb2.HealthCheckResponse.ServingStatus:
         answer = call(address, HEALTH_CHECK, health_pb2.HealthCheckRequest(service=service), seconds, self._security)
         return _Answer.FromString(answer).status
 
@@ -49,7 +49,7 @@ class KeyedCall(HealthCall):
         self._metadata = Tokens(file=file).metadata("inference")
         self._security = GrpcioSecurity(security)
 
-    def ask(self, address: str, service: str, seconds: float) -> _Answer.ServingStatus:
+    def ask(self, address: str, service: str, seconds: float) -> health_pb2.HealthCheckResponse.ServingStatus:
         import grpc
 
         from persia.rpc.status import error_of

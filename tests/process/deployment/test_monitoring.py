@@ -168,7 +168,7 @@ def test_the_console_shows_them(watched: Watched, tmp_path: Path) -> None:
     command = [str(LAUNCHER), "console", "--port", "0", "--every", "0.2", "--middleware", watched.middleware.address]
     command += ["--models", watched.models.places["grpc_management"], "--log-format", "json"]
     with Logged(command, tmp_path / "console.log") as console:
-        url = console.said(r"the console is at ([^\s"]+)")[1]
+        url = console.said(r'the console is at ([^\s"]+)')[1]
 
         def values() -> Any:
             watched.look_up()
