@@ -43,7 +43,6 @@ from persia.handlers.shared_lookups import features_together
 from persia.handlers.tensor_answers import answer_tensors
 from persia.handlers.tensor_requests import metadata_of
 from persia.handlers.variant_choice import VariantChoice, variant_of
-from persia.handlers.variant_counts import VariantCounts
 from persia.open_inference.tensors import ModelMetadata, Tensor, TensorRequest
 from persia.signature_check import SignatureCheck
 from persia.torchserve.details import detail_headers, with_details
@@ -103,7 +102,6 @@ class PersiaHandler(BaseHandler):  # type: ignore[misc]  # TorchServe has no typ
         cache = settings["answer_cache_mib"]
         self.cached_answers = CachedAnswers(cache << 20) if cache else None
         variants = VariantChoice(settings["variants"], settings["variants_sticky_by"])
-        self.variant_counts = VariantCounts(settings["variants"])
         self.lookups = RequestLookups(self.persia_context, check, settings["merge"] is not False, variants)
         self.merged_runs = MergedRuns() if settings["merge"] == "model" else None
         self.threads = ThreadPoolExecutor(LOOKUPS, thread_name_prefix="lookup")
@@ -170,7 +168,7 @@ class PersiaHandler(BaseHandler):  # type: ignore[misc]  # TorchServe has no typ
             )
         finally:  # one error may be raised for all
             asked = ((variant_of(one), i in answers) for i, one in inputs.items())
-            self.variant_counts.add(self.context.metrics, asked)
+            self.lookups.variants.counts.add(self.context.metrics, asked)
         for i in answers:
             if BODY in data[i]:
                 self.context.set_response_content_type(i, MEDIA_TYPES[format_of(inputs[i])])

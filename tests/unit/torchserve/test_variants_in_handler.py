@@ -107,7 +107,7 @@ def counts_of(handler: HandlerOf) -> dict[tuple[str, str], int]:
 
 def test_requests_and_failures_are_counted_by_variant(scene: Scene) -> None:
     handler = scene.handler_with(merge=False)
-    handler.handler.variant_counts = VariantCounts(())  # as of a worker whom nobody has asked for one
+    handler.handler.lookups.variants.counts = VariantCounts(())  # as of a worker whom nobody has asked for one
     counts_of(handler)
     handler.answers(asked(), asked())
     assert counts_of(handler) == {}
