@@ -32,10 +32,14 @@ def variant_key(name: str) -> int:
     """For the native core, and for messages; 0 for an empty name, which is that of no variant. Raises InvalidInput."""
     if not name:
         return 0
+    if name == NO_VARIANT:
+        raise InvalidInput(
+            f"expected the name of a variant, got {NO_VARIANT!r}, which is reserved: it stands for the rows that all share"
+        )
     if not re.match(VARIANT_NAME, name):
         raise InvalidInput(
             "expected the name of a variant, which has 1 to 64 letters, digits, dots, dashes and underlines, and begins with a "
-            f"letter or digit, and is not `{NO_VARIANT}`, got {name!r:.100}"
+            f"letter or digit, got {name!r:.100}"
         )
     return key_of(name)
 

@@ -16,6 +16,7 @@ from persia.formats.epoch import CommittedCheckpoint, Draft, EpochRecord, Varian
 from persia.formats.epoch_log import EpochLog, open_epoch_log
 from persia.formats.layout import PACKET_LIKE, PACKET_MARKER, shard_directories, variant_directory
 from persia.storage import Place, place_of
+from persia.variant import variant_key
 
 from .places import DIRECTORY
 
@@ -152,18 +153,26 @@ def checkpoint_command(directory: Place, checkpoint: str, versions: tuple[str, .
 def variant_command(directory: Place, name: str, packets: tuple[str, ...], dense: tuple[str, ...], end: bool, why: str) -> None:
     """Commit an epoch in DIRECTORY in which the variant NAME has PACKETS of its own, such as s0/inc_20261120070757.
 
-    They lie in DIRECTORY/.variants/NAME. Without PACKETS: all that are complete there, and that it does not have.
+    They lie in DIRECTORY/.variants/NAME. Without PACKETS: all that are complete there, and that no record has named for NAME
+    yet. With --dense and without PACKETS: no packet is added.
     """
     with one_line_failures():
+        variant_key(name)
         if end and (packets or dense):
             raise InvalidInput("expected --end alone, got packets or versions beside it")
         log = _read(directory)
         there = log.history.variants.packets_at(log.newest)
-        if end and name not in there:
+        if name not in there and (end or (dense and not packets)):
             raise NotFound(f"expected a variant of epoch {log.newest}, {', '.join(there) or 'which has none'}, got {name}")
         change = None if end else _variant_change(log, directory, name, packets, dense)
         record = log.commit_after(log.newest, Draft(variants={name: change}), "operator", why)
     click.echo(_line(record))
+    if end:
+        click.echo(
+            f"requests for {name} fail from now on, also the share that an archive's `variants` gives to it: "
+            f"serve archives without {name}, if that is not done",
+            err=True,
+        )
 
 
 def _variant_change(log: EpochLog, directory: Place, name: str, packets: Iterable[str], dense: Iterable[str]) -> VariantChange:
@@ -171,13 +180,15 @@ def _variant_change(log: EpochLog, directory: Place, name: str, packets: Iterabl
     if directory.path is None:
         raise InvalidInput(f"expected a directory of a mounted file system for variants, got {directory}")
     variants, root = log.history.variants, variant_directory(directory.path, name)
-    there = variants.packets_at(log.newest).get(name)
     named = dict(map(_named_version, dense))
-    if not packets:
-        had = there.packets if there is not None else {}
-        packets = [packet for packet in _complete_packets(place_of(root)) if packet not in had] if root.is_dir() else []
-        if not packets and not named:
-            raise InvalidInput(f"expected packets of variant {name} in {root} that it does not have, got none")
+    if not packets and not named:
+        there = _complete_packets(place_of(root)) if root.is_dir() else []
+        packets = [packet for packet in there if not variants.was_named(name, packet)]
+        if not packets:
+            raise InvalidInput(
+                f"expected packets of variant {name} in {root} that no record has named yet, got none: "
+                "a packet that was taken out comes back by its name"
+            )
     add = packets_of_variant(directory.path, name, [root / packet for packet in packets])
     return VariantChange(add=add, dense=variants.dense_with(name, named) if named else None)
 

@@ -70,7 +70,7 @@ std::string ReadableEpochs::variant_names() const {
     std::ranges::sort(names);
     std::string text;
     for (const std::string& name : names) text += (text.empty() ? "" : ", ") + name;
-    return text.empty() ? "none" : text;
+    return text.empty() ? "which has no variants" : text;
 }
 
 }  // namespace persia::serving

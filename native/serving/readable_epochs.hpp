@@ -43,7 +43,7 @@ class ReadableEpochs {
 
     // Whether the newest record has the variant; 0 always.
     bool has_variant(std::uint64_t variant) const;
-    // The names of those that the newest record has, such as `b, c`; `none`.
+    // The names of those that the newest record has, such as `b, c`, or that there is none.
     std::string variant_names() const;
 
   private:

@@ -29,6 +29,7 @@ class VariantHistory:
     def __init__(self) -> None:
         self.changes: list[VariantsChange] = []  # in the order of epochs
         self._added: dict[tuple[str, int], list[tuple[int, tuple[CommittedPacket, ...]]]] = {}  # by name and first epoch
+        self._named: dict[str, set[str]] = {}  # packets, by the name of the variant
 
     def append(self, record: EpochRecord) -> None:
         """REQUIRES: it is that of the epoch after the newest one."""
@@ -42,6 +43,7 @@ class VariantHistory:
             now[name] = _changed(now.get(name, Variant(record.epoch, {})), change)
             if change.add:
                 self._added.setdefault((name, now[name].begun), []).append((record.epoch, change.add))
+                self._named.setdefault(name, set()).update(packet.packet for packet in change.add)
         if not self.changes or now != self.changes[-1][1]:
             self.changes.append((record.epoch, now))
 
@@ -54,6 +56,10 @@ class VariantHistory:
         """What the variants of an epoch have of their own, by their names."""
         there = self.at(epoch)
         return {name: VariantPackets(one.begun, self._packets(name, one.begun, epoch)) for name, one in there.items()}
+
+    def was_named(self, name: str, packet: str) -> bool:
+        """Whether a record has ever added the packet to a variant of that name, also to one that has ended."""
+        return packet in self._named.get(name, ())
 
     def dense_with(self, name: str, changes: Mapping[str, str | None]) -> dict[str, str]:
         """The own versions of dense models of a variant in the newest epoch, with other ones for some models; None: none."""

@@ -16,6 +16,7 @@ from persia.errors import ConfigError, DeadlineExceeded, InvalidInput, NotFound,
 from persia.routing.expected_slots import ExpectedSlots
 from persia.routing.forwarded import MiddlewareClient
 from persia.routing.lookup import Lookup, OnBuffers, RouterOptions
+from persia.routing.reached_epochs import ReachedEpochs, fell
 from persia.routing.router import Router
 from persia.routing.topology import config_of
 from persia.rpc.wire import DIRECTIONS
@@ -91,6 +92,7 @@ class BypassRouter:
         self._heard = 0.0
         self._bypass: _Bypass | None = None
         self._rests_until = 0.0
+        self._epochs = ReachedEpochs()
 
     def lookup(
         self,
@@ -100,14 +102,19 @@ class BypassRouter:
         min_epoch: int = 0,
         variant: str = "",
     ) -> Lookup:
-        """Does what Lookups.lookup says."""
+        """Does what Lookups.lookup says. No answer is of an earlier epoch than one of before, whichever way they came."""
         seconds = self._timeout if timeout is None else timeout
         now = time.monotonic()
         end = now + seconds
         bypass = self._bypass
+        reached = self._epochs.of(variant)
         if bypass is not None and now >= self._rests_until:
             try:
-                return bypass.router.lookup(batch, seconds, on_buffers, min_epoch, variant)
+                found = bypass.router.lookup(batch, seconds, on_buffers, min_epoch, variant)
+                if not fell(found.epoch, reached):
+                    self._epochs.note(variant, found.epoch)
+                    return found
+                min_epoch = max(min_epoch, reached)  # it is another router than the one that had reached it
             except DeadlineExceeded as error:
                 if bypass.router.hanging():  # else its caller was in a hurry
                     self._rest(bypass, _HANGS_SECONDS, error)
@@ -118,7 +125,12 @@ class BypassRouter:
                 # Unless it was closed meanwhile, the batch does not fit the config: it may be an old one.
                 if self._bypass is bypass and self._middleware.why_not_ready():
                     raise
-        return self._middleware.lookup(batch, max(0.0, end - time.monotonic()), on_buffers, min_epoch, variant)
+        found = self._middleware.lookup(batch, max(0.0, end - time.monotonic()), on_buffers, min_epoch, variant)
+        if fell(found.epoch, reached):  # it was not asked while lookups went to the servers, and has not heard of it
+            min_epoch = max(min_epoch, reached)
+            found = self._middleware.lookup(batch, max(0.0, end - time.monotonic()), on_buffers, min_epoch, variant)
+        self._epochs.note(variant, found.epoch)
+        return found
 
     def why_not_ready(self) -> str:
         """As the middleware's."""

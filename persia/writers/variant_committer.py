@@ -24,16 +24,23 @@ class VariantCommitter:
     """
 
     def __init__(self, incremental_dir: str | os.PathLike[str], name: str) -> None:
-        """Makes the directory if need be, and reads the log.
+        """Reads the log.
 
-        Raises InvalidInput for a name that no variant can have and for a store, which has no variants; CorruptFile, OSError.
+        Raises:
+            NotFound: There is no such directory. It is that of the servers, and not made here: a wrong name would else be
+                served by nobody.
+            InvalidInput: No variant can have that name, or it is a store, which has no variants.
+            CorruptFile, OSError: As EpochLog.
         """
         variant_key(name)
         place = place_of(os.fspath(incremental_dir))
         if place.path is None:
             raise InvalidInput(f"expected a directory for packets of a variant, got the store {incremental_dir}")
         self.name, self._root = name, place.path
-        self._root.mkdir(parents=True, exist_ok=True)
+        if not self._root.is_dir():
+            raise NotFound(
+                f"expected the incremental_dir of the servers, in which variant {name} is to be, got no directory {self._root}"
+            )
         self._log = EpochLog(self._root)
         self._known = self._log.read()  # up to which epoch it knows what became of the variant
 

@@ -103,8 +103,10 @@ def test_who_asks_for_the_process_does_not_take_its_end_from_the_link(hire: Hire
     os.mkfifo(tmp_path / "may_end")
     may_end = os.open(tmp_path / "may_end", os.O_RDWR)
     # A child of no group that would end with its parent keeps the connection open, so that the link does not look yet.
-    child = f"os.setsid(), os.read(os.open('{tmp_path / 'may_end'}', os.O_RDONLY), 1)"
+    wait = f"os.read(os.open('{tmp_path / 'may_end'}', os.O_RDONLY), 1)"
+    child = f"(os.setsid(), os.mkdir('{tmp_path / 'is_there'}'), {wait})"
     worker, _ = hire(f"{child} if os.fork() == 0 else signal.pause()")
+    wait_until((tmp_path / "is_there").is_dir, "the child is there")
     process = worker.pid
     assert process is not None
     os.kill(process, signal.SIGKILL)

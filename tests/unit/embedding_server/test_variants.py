@@ -165,15 +165,43 @@ def test_the_command_begins_grows_and_ends_a_variant(root: Path) -> None:
     packet(root, 1, [1], 1.0, "b")
     packet(root, 2, [2], 2.0, "b")
     assert "variant b: adds 1 packets; half" in run("b", "s0/inc_20260101000001", "--why", "half")
-    assert "variant b: adds 1 packets, for ctr 8.0" in run("b", "--dense", "ctr=8.0")
-    assert "that it does not have, got none" in run("b")
+    assert "variant b: adds 1 packets\n" in run("b")
+    assert "that no record has named yet, got none" in run("b")
+    assert "variant b: adds 0 packets, for ctr 8.0" in run("b", "--dense", "ctr=8.0")
     told = CliRunner().invoke(epochs_command, ["log", str(root)]).output
     assert "variant b with 2 packets of its own, for ctr 8.0" in told
     assert EpochFollower(root).start().values(1, 2, variant="b") == [1.0, 2.0]
-    assert "ends variant b" in run("b", "--end")
+    ended = run("b", "--end")
+    assert "ends variant b" in ended and "requests for b fail from now on, also the share" in ended
     assert "1: " in run("b", "--end") and "expected a variant of epoch" in run("b", "--end")
     assert "expected --end alone" in run("b", "--end", "--dense", "ctr=1")
     assert "expected the name of a variant" in run("../b", "s0/inc_1")
+    assert "got 'none', which is reserved" in run("none") and "which is reserved" in run("none", "--end")
+    assert "expected a variant of epoch 5, which has none, got c" in run("c", "--dense", "ctr=8.0")
+
+
+def test_what_was_taken_out_of_a_variant_comes_back_only_by_its_name(root: Path) -> None:
+    def run(*arguments: str) -> str:
+        result = CliRunner().invoke(epochs_command, ["variant", str(root), "b", *arguments])
+        return result.output if result.exit_code == 0 else f"{result.exit_code}: {result.output}"
+
+    good, bad = packet(root, 1, [1], 1.0, "b"), packet(root, 2, [1, 2], 666.0, "b")
+    run()
+    run("--end")
+    assert "1: " in run() and "comes back by its name" in run()
+    assert "adds 1 packets" in run(f"s0/{good.name}", "--dense", "ctr=7.0")
+    (bad / "0_0.inc").write_bytes(b"")  # what is left over is in nobody's way
+    assert "adds 0 packets, for ctr 8.0" in run("--dense", "ctr=8.0")
+    VariantCommitter(root, "b").commit(dense={"ctr": "9.0"})
+    packet(root, 3, [3], 3.0, "b")
+    assert "adds 1 packets" in run()
+    assert EpochFollower(root).start().values(1, 2, 3, variant="b") == [1.0, 0.0, 3.0]
+
+
+def test_a_committer_makes_no_directory(tmp_path: Path) -> None:
+    with pytest.raises(NotFound, match="expected the incremental_dir of the servers, in which variant b is to be, got no dir"):
+        VariantCommitter(tmp_path / "packet", "b")
+    assert not list(tmp_path.iterdir())
 
 
 STEPS = st.lists(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from pathlib import Path
 
 import pytest
@@ -36,6 +37,7 @@ def history_of(*records: EpochRecord) -> EpochHistory:
 def test_variants_are_what_a_naive_reading_makes_of_them(changes: list[dict[str, VariantChange | None]]) -> None:
     history = history_of(*(record(epoch, variants=change or None) for epoch, change in enumerate(changes, 1)))
     now: dict[str, tuple[int, dict[str, str], dict[str, CommittedPacket]]] = {}
+    named = {(name, packet.packet) for one in changes for name, change in one.items() if change for packet in change.add}
     for epoch, change in enumerate(changes, 1):
         for name, one in change.items():
             if one is None:
@@ -50,6 +52,9 @@ def test_variants_are_what_a_naive_reading_makes_of_them(changes: list[dict[str,
         assert history.variants.at(epoch) == {name: Variant(begun, dense) for name, (begun, dense, _) in now.items()}
         assert history.variants.packets_at(epoch) == {name: (begun, packets) for name, (begun, _, packets) in now.items()}
     assert history.variants.at(0) == {} and history.packets == {}
+    for name, second in itertools.product(NAMES, range(1, 10)):
+        packet = committed(second).packet
+        assert history.variants.was_named(name, packet) == ((name, packet) in named)
 
 
 def test_a_return_leaves_variants_as_they_are() -> None:

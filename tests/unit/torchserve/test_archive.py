@@ -228,6 +228,14 @@ def test_a_file_that_the_settings_name_is_in_the_archive(tmp_path: Path, key: st
     assert outcome("/on/the/serving/machine.yml") == outcome("null") == ""
 
 
+def test_a_key_that_chooses_between_no_variants_is_refused(tmp_path: Path) -> None:
+    config = tmp_path / "settings.yml"
+    for variants, refused in (("", True), (", variants: {}", True), (", variants: {none: 9, b: 1}", False)):
+        config.write_text(f"persia: {{variants_sticky_by: x-user{variants}}}")
+        run = make(tmp_path / "out", "--config", config, "--overwrite", handler=PERSIA_HANDLER)
+        assert ("expected `variants` beside it, got none" in run.stderr) == refused == (run.exit_code == 1), run.output
+
+
 LATE = r"timeout_ms of less than responseTimeout, {}, got {}: TorchServe would kill .*at `\$\.persia\.timeout_ms`"
 
 

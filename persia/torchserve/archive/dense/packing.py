@@ -72,6 +72,12 @@ def _check_settings(extra: Mapping[str, Any], serving: Serving) -> None:
     """Raises ConfigError for settings with which our handler would not load, or would be killed with a request."""
     config = serving.config
     settings = handler_settings(extra, str(config))
+    if settings["variants_sticky_by"] is not None and not settings["variants"]:
+        raise ConfigError(
+            "expected `variants` beside it, got none: the key chooses between them, and means nothing alone",
+            "$.persia.variants_sticky_by",
+            str(config),
+        )
     for key in ("kept_share", "kept_mib"):
         if key in (extra.get("persia") or {}) and settings["kept_answers"] is None:
             raise ConfigError(
