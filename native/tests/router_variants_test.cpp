@@ -118,7 +118,8 @@ TEST(a_variant_that_is_not_there_is_told_so_with_the_names_of_those_that_are) {
     CHECK(contains(why_not(*router, kForB, Code::not_found),
                    "expected a variant of the newest epoch (which has no variants)"));  // it follows no epochs
     deployed.commit_and_build(false);
-    CHECK(contains(why_not(*router, kForB, Code::not_found), "expected a variant of the newest epoch (which has no variants), got another one"));
+    CHECK(contains(why_not(*router, kForB, Code::not_found),
+                   "expected a variant of the newest epoch (which has no variants), got another one"));
     deployed.commit_and_build(true);
     CHECK(contains(why_not(*router, {0, 0, kB + 1}, Code::not_found), "expected a variant of the newest epoch (b)"));
     CHECK(look(*router, kForB).is_right);

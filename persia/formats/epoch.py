@@ -38,6 +38,7 @@ __all__ = [
 NO_PARENT = "00000000"  # the checksum in the first record
 
 _MAX_BYTES = 64 << 20
+_OWN_CHECKSUM = b',"crc32":"'
 _Count = Annotated[int, Meta(ge=0, le=2**63 - 1)]
 _Epoch = Annotated[int, Meta(ge=1, le=2**63 - 1)]
 _Crc32 = Annotated[str, Meta(pattern=r"^[0-9a-f]{8}\Z")]
@@ -141,7 +142,7 @@ class Draft(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class EpochRecord(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, forbid_unknown_fields=True):
-    """`unix_ms`, `by` and `why` are for people: nothing is decided by them."""
+    """`unix_ms`, `by` and `why` are for people: nothing is decided by them. `crc32`: of the bytes before it in its file."""
 
     format: Annotated[int, Meta(ge=1, le=1)]
     epoch: _Epoch
@@ -156,6 +157,7 @@ class EpochRecord(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True,
     hold: bool | None = None
     variants: dict[_Variant, VariantChange | None] | None = None
     why: str = ""
+    crc32: _Crc32 | None = None  # None: it is not written yet, or an earlier release wrote it
 
     @property
     def is_of_variants_alone(self) -> bool:
@@ -164,11 +166,13 @@ class EpochRecord(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True,
         return self.variants is not None and not any(one is not None and one != () for one in others)
 
     def to_bytes(self) -> bytes:
-        return msgspec.json.encode(self) + b"\n"
+        """With its checksum as the last key."""
+        before = msgspec.json.encode(msgspec.structs.replace(self, crc32=None))[:-1]
+        return before + _OWN_CHECKSUM + f'{checksum(before)}"}}\n'.encode()
 
 
 def checksum(record: bytes) -> str:
-    """By which the next record knows this one."""
+    """By which the next record knows this one, and this one knows the bytes before its own."""
     return f"{zlib.crc32(record):08x}"
 
 
@@ -185,12 +189,14 @@ def parse_record(path: Path | str, data: bytes, epoch: int, parent_crc32: str) -
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
         byte = re.search(r"\(byte (\d+)\)", str(error))
         raise CorruptFile(str(path), "the commit record of an epoch", str(error), int(byte[1]) if byte else 0) from None
+    if record.crc32 is not None:
+        _expect_checksum(path, data, record.crc32)
     if record.epoch != epoch:
-        raise CorruptFile(str(path), f"the record of epoch {epoch}", f"that of epoch {record.epoch}", 0)
+        at = data.find(b'"epoch":') + len(b'"epoch":')
+        raise CorruptFile(str(path), f"the record of epoch {epoch}", f"that of epoch {record.epoch}", at)
     if record.parent_crc32 != parent_crc32:
-        raise CorruptFile(
-            str(path), f"a record whose parent has the CRC-32 {parent_crc32}", f"one of another log: {record.parent_crc32}", 0
-        )
+        expected, got = f"a record whose parent has the CRC-32 {parent_crc32}", f"one of another log: {record.parent_crc32}"
+        raise CorruptFile(str(path), expected, got, data.find(record.parent_crc32.encode()))
     names = [added.packet for added in record.add] + list(record.void)
     _expect_each_once(path, names)
     if record.revert_to is not None and (names or record.base or record.revert_to >= epoch):
@@ -200,6 +206,16 @@ def parse_record(path: Path | str, data: bytes, epoch: int, parent_crc32: str) -
     for name, change in (record.variants or {}).items():
         _check_variant(path, name, change or VariantChange())
     return record
+
+
+def _expect_checksum(path: Path | str, data: bytes, stored: str) -> None:
+    """Which byte is another one, nobody can know: the message has that of the checksum."""
+    before, key, rest = data.rpartition(_OWN_CHECKSUM)
+    if rest.rstrip(b"\n") != f'{stored}"}}'.encode():
+        raise CorruptFile(str(path), "crc32 as the last key of a record", "something behind it", len(before) + len(key))
+    if (got := checksum(before)) != stored:
+        expected = f"a record whose bytes before crc32 have the CRC-32 {stored}, as was written with them"
+        raise CorruptFile(str(path), expected, f"{got}: some byte before has changed", len(before) + len(key))
 
 
 def _expect_each_once(path: Path | str, names: list[str]) -> None:

@@ -71,7 +71,7 @@ class EpochLog:
         )
         data = record.to_bytes()
         path = self.records.place(record.epoch)
-        parse_record(path, data, record.epoch, self._crc32)  # what nobody could read is never written
+        record = parse_record(path, data, record.epoch, self._crc32)  # what nobody could read is never written
         if not self.records.create(record.epoch, data):
             return None
         self._take(record, data)

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from persia.checkpoint_id import checkpoint_name
 from persia.config import EmbeddingConfig
-from persia.errors import NotReplayable
+from persia.errors import CorruptFile, NotReplayable
 from persia.formats.checkpoint import Checkpoint, open_checkpoint
 from persia.formats.epoch_history import Packets
 from persia.formats.epoch_log import EpochLog
@@ -42,6 +42,7 @@ class Sources:
         self._checkpoints: dict[str, Path] | None = None
         self._hashes: dict[Path, str] | None = None
         self._log: EpochLog | None = None
+        self._damage: CorruptFile | None = None  # behind the last record that could be read
 
     def expect_config(self, receipt: Receipt) -> None:
         """Raises NotReplayable unless ids become signs as they did for the answer."""
@@ -88,7 +89,12 @@ class Sources:
             raise NotReplayable("epoch", f"the answer is of epoch {epoch}: give the directory of packets")
         if self._log is None:
             self._log = EpochLog(self.packets)
-            self._log.read()
+            try:
+                self._log.read()
+            except CorruptFile as error:
+                self._damage = error
+        if epoch > self._log.newest and self._damage is not None:
+            raise self._damage
         if epoch > self._log.newest:
             raise NotReplayable(
                 "epoch", f"{self.packets} has no record of epoch {epoch}: its newest epoch is {self._log.newest}"

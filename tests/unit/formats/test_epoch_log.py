@@ -127,13 +127,37 @@ def test_a_record_that_is_torn_at_any_byte_ends_what_is_read(tmp_path: Path) -> 
     assert reread(tmp_path).newest == 2
 
 
-def test_no_flipped_bit_goes_unseen_before_the_newest_record(tmp_path: Path) -> None:
+def test_no_flipped_bit_goes_unseen(tmp_path: Path) -> None:
+    """In the newest record, too, and it is the damaged record that is named."""
     log = log_with(tmp_path, 2)
+    for epoch in (1, 2):
+        path = record_path(log.directory, epoch)
+        whole = path.read_bytes()
+        for byte in range(len(whole)):
+            path.write_bytes(whole[:byte] + bytes([whole[byte] ^ 1 << byte % 8]) + whole[byte + 1 :])
+            newest, problem = damage(tmp_path)
+            assert newest == epoch - 1 and str(path) in problem
+        path.write_bytes(whole)
+
+
+def test_a_record_that_somebody_has_edited_is_named(tmp_path: Path) -> None:
+    """Though it is a record that could be, and there is none after it that would know its checksum."""
+    log = log_with(tmp_path, 1)
     path = record_path(log.directory, 1)
     whole = path.read_bytes()
-    for byte in range(len(whole)):
-        path.write_bytes(whole[:byte] + bytes([whole[byte] ^ 1 << byte % 8]) + whole[byte + 1 :])
-        assert damage(tmp_path)[0] <= 1
+    path.write_bytes(whole.replace(msgspec.json.encode([committed(1)]), b"[]"))
+    newest, problem = damage(tmp_path)
+    assert newest == 0 and f"at byte {path.read_bytes().find(b'crc32', 60) + 8}:" in problem, problem
+    assert "some byte before has changed" in problem
+    path.write_bytes(whole.replace(b"}\n", b',"why":"x"}\n'))
+    assert damage(tmp_path)[0] == 0
+
+
+def test_records_of_before_have_no_checksum_of_their_own(tmp_path: Path) -> None:
+    log = log_with(tmp_path, 1)
+    path = record_path(log.directory, 1)
+    path.write_bytes(path.read_bytes().partition(b',"crc32"')[0] + b"}\n")
+    assert reread(tmp_path).history.packets == log.history.packets
 
 
 def test_a_record_of_another_log_is_named(tmp_path: Path) -> None:

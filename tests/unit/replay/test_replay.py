@@ -19,6 +19,7 @@ from persia.errors import CorruptFile, NotReplayable
 from persia.formats.epoch import Draft
 from persia.formats.epoch_history import EpochHistory, Packets
 from persia.formats.epoch_log import EpochLog
+from persia.formats.layout import EPOCHS, record_path
 from persia.receipts.receipt import KeptAnswer, Receipt
 from persia.replay.differences import Outcome, Summary
 from persia.replay.replaying import Candidate, replayed
@@ -227,6 +228,19 @@ def test_a_packet_that_was_changed_is_corrupt(scene: Scene) -> None:
     finally:
         path.write_bytes(data)
     assert isinstance(outcome.problem, CorruptFile) and outcome.problem.file == str(path)
+
+
+def test_a_record_that_was_edited_is_named_and_epochs_before_it_are_made(scene: Scene) -> None:
+    """Also the newest one, after which there is none that knows its checksum."""
+    path = record_path(scene.packets / EPOCHS, scene.reverted)
+    data = path.read_bytes()
+    path.write_bytes(data.replace(b'"revert_to":%d' % (scene.reverted - 2), b'"revert_to":1'))
+    try:
+        summary = summary_of(replayed(scene.kept, scene.sources()))
+    finally:
+        path.write_bytes(data)
+    assert len(summary.failed) == len(scene.of_epoch(scene.reverted)) == len(scene.kept) - summary.same
+    assert all(isinstance(one.problem, CorruptFile) and one.problem.file == str(path) for one in summary.failed)
 
 
 def test_another_checkpoint_is_not_taken(scene: Scene, tmp_path: Path) -> None:
