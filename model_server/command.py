@@ -13,9 +13,10 @@ from pathlib import Path
 import click
 
 from persia.cli.failures import give_up
+from persia.cli.log_lines import log_format_option
 from persia.config import SecurityConfig, load_global_config
 from persia.errors import ConfigError, InvalidInput, Unavailable
-from persia.serving.process import DRAIN_SECONDS, log_format_option, set_up
+from persia.serving.process import DRAIN_SECONDS, set_up
 from persia.storage import Place
 from persia.system.signals import StopSignal
 
@@ -113,7 +114,7 @@ def model_server(
             log.warning("%s", note)
         in_background = {"LOG_LOCATION": "logs"} if ready_pipe is not None else {}
         logs = open_logs({**in_background, **os.environ}, log_format)
-        _serve(settings, _security(global_config), models, state, logs, ready_pipe)
+        _serve(settings, _security(global_config), models, state, logs, ready_pipe, log_format)
     except (ConfigError, InvalidInput, Unavailable, OSError) as error:
         give_up(PROGRAM, str(error))
 
@@ -144,6 +145,7 @@ def _serve(
     state: Path | None,
     logs: Path | None,
     ready_pipe: int | None,
+    log_format: str,
 ) -> None:
     """Until a signal comes. ready_pipe: of who waits to hear that it listens. Raises PersiaError, OSError."""
     signal = StopSignal()
@@ -154,7 +156,7 @@ def _serve(
     signal.serving()
     for name, address in server.addresses.items():
         log.info("%s listens at %s", name, address)
-    print("Model server started.", flush=True)
+    _say_started(log_format)
     if ready_pipe is not None:
         report(ready_pipe, (logs or Path()) / "output.log")
     if _becomes_ready(server, signal):
@@ -163,6 +165,14 @@ def _serve(
     log.info("stopping")
     server.stop(DRAIN_SECONDS)
     sys.exit(0)
+
+
+def _say_started(log_format: str) -> None:
+    """As TorchServe does; among lines of JSON it is one of them, as whoever reads both streams may read nothing else."""
+    if log_format == "json":
+        log.info("Model server started.")
+    else:
+        print("Model server started.", flush=True)
 
 
 def _becomes_ready(server: ModelServer, signal: StopSignal) -> bool:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 import tempfile
+from collections.abc import Mapping
 from contextlib import nullcontext
 from pathlib import Path
 
@@ -28,6 +29,7 @@ _FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
 _DIRECTORY = click.Path(exists=True, file_okay=False, path_type=Path)
 _PORT = click.IntRange(0, 65_535)
 _EVER = 1e9  # seconds
+HOMES = {"torchserve": "TorchServe 0.12", "model-server": "the model server"}  # by the name of the command
 TORCHSERVE_STATE = Path("ts", "models.json")  # as persia.torchserve.state has it, without grpc
 
 
@@ -40,11 +42,14 @@ TORCHSERVE_STATE = Path("ts", "models.json")  # as persia.torchserve.state has i
 @click.option("--models", default="all", help="Archives of the store, with commas between them.")
 @click.option("--archive", "archives", type=_FILE, multiple=True, help="One more archive; any number of times.")
 @click.option("--ts-config", type=_FILE, help="A config.properties of TorchServe's; alone, nothing else is looked at.")
+@click.option("--front", type=click.Choice(list(HOMES)), default="torchserve", help="Who is started with --ts-config.")
 @click.option("--sample", type=_FILE, help="Requests to try: a byte batch (.bin), or another file that `infer` reads.")
 @click.option("--time-limit", type=Seconds(), default=10.0, help="Seconds for reading rows; then figures are estimates.")
 @click.option("--full", is_flag=True, help="Read all rows, however long it takes.")
 @click.option("--middleware-port", type=_PORT, default=8887, help="That is to be free; 0: any.")
-@click.option("--port", type=_PORT, default=7070, help="TorchServe's, for inference; 0: any.")
+@click.option(
+    "--port", type=_PORT, default=7070, help="TorchServe's, for inference; 0: any. A model server's stands in --ts-config."
+)
 @click.option("--management-port", type=_PORT, default=7071, help="TorchServe's, for management; 0: any.")
 @click.option("--state", type=click.Path(path_type=Path), help="Where logs will be.  [default: the temporary directory]")
 @click.option("--ports-must-be-free", is_flag=True, help="Taken ports are failures: everything is to be started here, now.")
@@ -60,6 +65,7 @@ def check(
     models: str,
     archives: tuple[Path, ...],
     ts_config: Path | None,
+    front: str,
     sample: Path | None,
     time_limit: float,
     full: bool,
@@ -78,8 +84,11 @@ def check(
     if something is wrong: scores would be wrong, or a process would not start.
     """
     report = Report()
+    if ports_must_be_free:  # somebody who starts it right after this says himself when it is ready
+        report.praise = "nothing in the way of a start"
+    values: Mapping[str, str] = {}
     if ts_config is not None:
-        check_torchserve_config(report, ts_config)
+        values = check_torchserve_config(report, ts_config, HOMES[front])
         if not any((global_config, embedding_config, checkpoint, model_store, archives, sample)):
             report.praise = f"nothing wrong in {ts_config.name}"
             click.echo(report.to_json() if as_json else "\n".join(report.lines(problems_only)))
@@ -100,11 +109,20 @@ def check(
     check_memory(report, subject, scanned, [archive for archive in opened if archive is not None])
     others = {"middleware": f"127.0.0.1:{middleware_port}"}
     if model_store is not None:
-        others |= {"TorchServe": f"127.0.0.1:{port}", "TorchServe's management": f"127.0.0.1:{management_port}"}
+        others |= _home_addresses(front, values, port, management_port)
     check_ports(report, subject, others, ports_must_be_free)
-    check_machine(report, state or Path(tempfile.gettempdir()), bool(model_store or archives))
+    needs_java = front == "torchserve" and bool(model_store or archives)
+    check_machine(report, state or Path(tempfile.gettempdir()), needs_java)
     click.echo(report.to_json() if as_json else "\n".join(report.lines(problems_only)))
     sys.exit(report.exit_code(strict))
+
+
+def _home_addresses(front: str, values: Mapping[str, str], port: int, management_port: int) -> dict[str, str]:
+    """Where the home of handlers listens for gRPC. values: of its config, in which alone the ports of a model server stand."""
+    home, own = ("TorchServe", {}) if front == "torchserve" else ("the model server", values)
+    ports = {"grpc_inference_port": port, "grpc_management_port": management_port}
+    inference, management = (int(own[key]) if own.get(key, "").isdecimal() else usual for key, usual in ports.items())
+    return {home: f"127.0.0.1:{inference}", f"{home}'s management": f"127.0.0.1:{management}"}
 
 
 def _scan(subject: Subject, sample: Sample | None, seconds: float) -> Scan | None:

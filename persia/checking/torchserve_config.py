@@ -24,8 +24,11 @@ _SHOWN = 60  # characters of a value
 _VARIABLE = re.compile(r"\$\$([^$]+[^$])\$\$")
 
 
-def check_torchserve_config(report: Report, path: Path) -> Mapping[str, str]:
-    """Lines for what is wrong with the file, and one if nothing is. Returns the values as TorchServe reads them."""
+def check_torchserve_config(report: Report, path: Path, home: str = "TorchServe") -> Mapping[str, str]:
+    """Lines for what is wrong with the file, and one if nothing is. Returns the values as TorchServe reads them.
+
+    home: who is to be started with it, for people; TorchServe's own rules are what counts.
+    """
     try:
         entries = read_properties(path)
     except OSError as error:
@@ -44,7 +47,7 @@ def check_torchserve_config(report: Report, path: Path) -> Mapping[str, str]:
     _check_ports(report, given, values)
     _check_certificates(report, given, values)
     _check_models(report, given, values)
-    _check_tokens(report, path, given)
+    _check_tokens(report, path, given, home)
     if len(report.findings) == found:
         report.ok(_AREA, str(path), f"{len(given)} keys, all of which TorchServe reads", keys=len(given))
     return values
@@ -193,14 +196,14 @@ def _check_models(report: Report, given: Mapping[str, Entry], values: Mapping[st
             report.fail(_AREA, f"line {given['load_models'].line}", text, "name a .mar file of the store, or `all`")
 
 
-def _check_tokens(report: Report, path: Path, given: Mapping[str, Entry]) -> None:
-    """TorchServe 0.12 asks for tokens where guides, which are older, send none."""
+def _check_tokens(report: Report, path: Path, given: Mapping[str, Entry], home: str) -> None:
+    """TorchServe 0.12 asks for tokens where guides, which are older, send none; and the model server does as it does."""
     if "disable_token_authorization" not in given:
         report.warn(
             _AREA,
             str(path),
-            "disable_token_authorization is missing: TorchServe 0.12 refuses each request without a token, with 400 over REST "
-            "and PERMISSION_DENIED over gRPC",
+            f"disable_token_authorization is missing: {home} refuses each request without a token, with 400 over REST and "
+            "PERMISSION_DENIED over gRPC",
             "send the tokens of the key_file.json that it writes where it starts, or write disable_token_authorization=true if "
             "nobody else reaches its addresses",
         )

@@ -7,12 +7,24 @@ import sys
 from datetime import datetime, timezone
 from typing import Any
 
+import click
 import msgspec
 
-__all__ = ["FORMATS", "JsonLines", "log_to_stderr"]
+__all__ = ["FORMAT_VARIABLE", "JsonLines", "log_format_option", "log_to_stderr"]
 
+FORMAT_VARIABLE = "LOG_FORMAT"
 FORMATS = ("text", "json")
 _TEXT = "%(asctime)s %(levelname)s %(name)s: %(message)s"
+
+
+log_format_option = click.option(
+    "--log-format",
+    default="text",
+    envvar=FORMAT_VARIABLE,
+    show_envvar=True,
+    type=click.Choice(FORMATS),
+    help="Lines for people, or an object of JSON in each.",
+)
 
 
 class JsonLines(logging.Formatter):

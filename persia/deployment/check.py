@@ -26,7 +26,7 @@ def check_arguments(plan: DeploymentPlan) -> list[str]:
     """Of `persia-launcher check`, for what is about to be started."""
     arguments = ["--global-config", str(plan.global_config), "--embedding-config", str(plan.embedding_config)]
     arguments += ["--state", str(plan.state), "--middleware-port", host_and_port(plan.middleware)[1]]
-    arguments += ["--ports-must-be-free", "--problems-only", "--time-limit", str(SECONDS)]
+    arguments += ["--front", plan.front.value, "--ports-must-be-free", "--problems-only", "--time-limit", str(SECONDS)]
     if plan.model_store is not None:
         arguments += ["--model-store", str(plan.model_store), "--models", ",".join(plan.models) or "all"]
         given = plan.given

@@ -12,6 +12,7 @@ import msgspec
 import yaml
 
 from persia.cli.failures import give_up
+from persia.cli.log_lines import log_format_option
 from persia.config import (
     EMBEDDING_CONFIG_VARIABLE,
     GLOBAL_CONFIG_VARIABLE,
@@ -74,6 +75,7 @@ _WATCH_SECONDS = 0.2
 @click.option(
     "--ts-config", type=click.Path(exists=True, dir_okay=False, path_type=Path), help="A config.properties, for the front."
 )
+@log_format_option
 @click.argument("front_arguments", nargs=-1)
 def up(
     global_config: Path | None,
@@ -88,6 +90,7 @@ def up(
     forget_state: bool,
     metrics_port_base: int | None,
     ts_config: Path | None,
+    log_format: str,
     front_arguments: tuple[str, ...],
 ) -> None:
     """Starts embedding servers, the middleware and a home for handlers, watches them, and stops them on Ctrl-C.
@@ -95,7 +98,7 @@ def up(
     The embedding servers are those that the global config names, which must be on this machine (127.0.0.1). What dies is
     started again. What stands after `--` goes to `persia-launcher torchserve`, or to the other --front.
     """
-    set_up(log, "info")
+    set_up(log, "info", log_format)
     try:
         config = load_global_config(global_config)
         load_embedding_config(embedding_config)
@@ -104,7 +107,6 @@ def up(
         servers = config.common_config.infer_config.servers
         if not servers:
             servers = tuple((f"127.0.0.1:{port}",) for port in free_ports(shards))
-            # Not the name that a user's own has: `--state .` would overwrite it.
             global_config = _with_servers(config, servers, state / "global_config.with_servers.yaml")
         check_local([address for replicas in servers for address in replicas])
         plan = DeploymentPlan(
@@ -120,6 +122,7 @@ def up(
             metrics=config.common_config.metrics_config.enable_metrics or metrics_port_base is not None,
             metrics_port_base=metrics_port_base,
             ts_config=ts_config and ts_config.resolve(),
+            log_format=log_format,
             security=ClientSecurity(config.security),
         )
         if forget_state:
@@ -173,7 +176,7 @@ def _run(plan: DeploymentPlan) -> None:
 
 
 def _with_servers(config: GlobalConfig, servers: tuple[tuple[str, ...], ...], path: Path) -> Path:
-    """The config as a file that names these servers."""
+    """The config as a file that names these servers. path: not as a user's own is named, which `--state .` would overwrite."""
     text = _without_nones(msgspec.to_builtins(config))
     text["common_config"]["infer_config"]["servers"] = [replicas[0] for replicas in servers]
     path.write_text(yaml.safe_dump(text, sort_keys=False))

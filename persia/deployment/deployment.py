@@ -10,6 +10,7 @@ from pathlib import Path
 
 from grpc_health.v1 import health_pb2
 
+from persia.cli.log_lines import FORMAT_VARIABLE
 from persia.deployment.child import Child
 from persia.deployment.plan import DeploymentPlan
 from persia.deployment.targets import TARGETS_FILE, metrics_ports, write_targets
@@ -97,7 +98,13 @@ class Deployment:
         if name in self.metrics_ports:
             arguments += ["--metrics-port", str(self.metrics_ports[name])]
         return self._add(
-            Child(name, _launcher(arguments), self.plan.state / f"{name}.log", lambda: _is_serving(address, self.plan.security))
+            Child(
+                name,
+                _launcher(arguments),
+                self.plan.state / f"{name}.log",
+                lambda: _is_serving(address, self.plan.security),
+                {FORMAT_VARIABLE: self.plan.log_format},
+            )
         )
 
     def _allot_metrics(self, servers: Mapping[str, tuple[str, int, int]]) -> None:
@@ -129,6 +136,7 @@ class Deployment:
         if plan.models:
             arguments += ["--models", ",".join(plan.models)]
         environment = {
+            FORMAT_VARIABLE: plan.log_format,
             SERVICE_VARIABLE: plan.middleware,
             "PERSIA_GLOBAL_CONFIG": str(plan.global_config),
             "PERSIA_EMBEDDING_CONFIG": str(plan.embedding_config),

@@ -30,6 +30,7 @@ class DeploymentPlan:
     front: Front = Front.TORCHSERVE
     front_arguments: Sequence[str] = ()
     ts_config: Path | None = None
+    log_format: str = "text"  # of all processes
     metrics: bool = False  # whether servers and middleware offer them
     security: ClientSecurity | None = None  # of servers and middleware
     metrics_port_base: int | None = None  # None: ports that are kept in `state`

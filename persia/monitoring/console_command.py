@@ -10,7 +10,7 @@ from typing import Any
 import click
 
 from persia.cli.failures import give_up
-from persia.cli.log_lines import log_to_stderr
+from persia.cli.log_lines import log_format_option, log_to_stderr
 from persia.cli.security_options import client_options, security_of
 from persia.config import GlobalConfig, load_global_config
 from persia.config.listening import check_listen
@@ -41,6 +41,7 @@ PROGRAM = "console"
 @click.option("--host", default="127.0.0.1", help="The address to listen on; 0.0.0.0 for all.")
 @click.option("--port", type=click.IntRange(0, 65_535), default=8890, help="0: any free one, which the log names.")
 @click.option("--every", type=click.FloatRange(0.1, 3600), default=2.0, help="Seconds between two rounds of questions.")
+@log_format_option
 @client_options
 def console(
     middlewares: tuple[str, ...],
@@ -50,6 +51,7 @@ def console(
     host: str,
     port: int,
     every: float,
+    log_format: str,
     **security: str | None,
 ) -> None:
     """Shows a deployment as a page: shards, replicas, epochs, freshness, latencies, misses, models, drift.
@@ -57,7 +59,7 @@ def console(
     It asks middlewares, and the servers that they name; without a middleware, the servers of the global config. It changes
     nothing. Who wants to see the values shows the token or certificate that the servers of this config want.
     """
-    log_to_stderr("info", "text")
+    log_to_stderr("info", log_format)
     stop = StopSignal()
     try:
         for address in (*middlewares, *homes):

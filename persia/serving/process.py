@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from persia.cli.log_lines import FORMATS, log_to_stderr
+from persia.cli.log_lines import log_format_option, log_to_stderr
 from persia.config.listening import check_listen
 from persia.config.security import SecurityConfig
 from persia.errors import Unavailable
@@ -22,7 +22,7 @@ from persia.system.process import keep_freed_memory
 if TYPE_CHECKING:
     from prometheus_client import CollectorRegistry
 
-__all__ = ["DRAIN_SECONDS", "Listeners", "log_format_option", "server_options", "set_up"]
+__all__ = ["DRAIN_SECONDS", "Listeners", "server_options", "set_up"]
 
 # How long calls that run may go on after the first signal.
 DRAIN_SECONDS = 10.0
@@ -32,15 +32,6 @@ _SWITCH_SECONDS = 0.0005
 
 _Port = click.IntRange(0, 65_535)
 _Command = TypeVar("_Command", bound=Callable[..., Any])
-
-log_format_option = click.option(
-    "--log-format",
-    default="text",
-    envvar="LOG_FORMAT",
-    show_envvar=True,
-    type=click.Choice(FORMATS),
-    help="Lines for people, or an object of JSON in each.",
-)
 
 _OPTIONS = (
     click.option("--host", default="127.0.0.1", help="The address to listen on; 0.0.0.0 for all."),

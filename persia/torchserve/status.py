@@ -74,10 +74,10 @@ def _text(details: str) -> str:
 
 def _denied(text: str) -> str:
     if "Model API disabled" in text:
-        return "TorchServe was started without its model API: it neither registers nor unregisters models"
+        return "the server was started without its model API: it neither registers nor unregisters models"
     return (
-        "TorchServe refused the token, or was sent none: expected the current one of this very service (inference or "
-        "management), from the key file that its `ready` line names"
+        "the server refused the token, or was sent none: expected the current one of this very service (inference or "
+        "management), from the key file that the `ready` line of TorchServe or of the model server names"
     )
 
 

@@ -6,7 +6,7 @@ import json
 import os
 from collections.abc import Callable
 from pathlib import Path
-from typing import Literal, TypeAlias
+from typing import Any, Literal, TypeAlias
 
 from persia.errors import AccessDenied, InvalidInput, Unavailable
 from persia.torchserve.state import KEY_FILE, StateDirectory
@@ -81,8 +81,13 @@ def _keys(file: Path) -> dict[str, str]:
     entries = json.loads(file.read_text())
     if not isinstance(entries, dict):
         raise TypeError(f"expected an object, got {type(entries).__name__}")
-    keys = {kind: entry["key"] for kind, entry in entries.items()}
+    keys = {kind: _first(entry["key"]) for kind, entry in entries.items()}
     for kind, key in keys.items():
         if not isinstance(key, str):
             raise TypeError(f"expected a string as key for {kind}, got {type(key).__name__}")
     return keys
+
+
+def _first(key: Any) -> Any:
+    """Of several keys, which only the model server takes, so that an old one counts beside the new one for a while."""
+    return key[0] if isinstance(key, list) and key else key

@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 import click
 
 from persia.cli.failures import one_line_failures
+from persia.cli.log_lines import log_format_option, log_to_stderr
 from persia.cli.option_groups import GroupedCommand
 from persia.errors import InvalidInput, NotFound, PersiaError
 from persia.seconds import Seconds
@@ -79,6 +80,7 @@ def _take_over(context: click.Context, option: click.Parameter, path: Path | Non
 )
 @click.option("--ready-timeout", type=Seconds(), default=180.0, help="Seconds until all models are ready.")
 @click.option("--drain", type=Seconds(), default=DRAIN_SECONDS, help="Seconds for requests that run, when it is stopped.")
+@log_format_option
 def torchserve(
     user_config: UserConfig,
     model_store: Path,
@@ -92,13 +94,14 @@ def torchserve(
     smoke: tuple[str, ...],
     ready_timeout: float,
     drain: float,
+    log_format: str,
 ) -> None:
     """Run TorchServe until a signal comes.
 
     It is ready when all workers of all models are, and says so on stderr with addresses and the file of tokens. The first
     SIGTERM or SIGINT drains and ends it, a second one kills it.
     """
-    logging.basicConfig(level="INFO", format="%(asctime)s %(levelname)s %(name)s: %(message)s", stream=sys.stderr)
+    log_to_stderr("info", log_format)
     for note in user_config.notes:
         log.warning("config.properties: %s", note)
     events = events_of_signals()

@@ -119,6 +119,14 @@ def test_the_table_fits_its_columns_and_ends_with_a_verdict(files: Files) -> Non
     assert not any(line.startswith("OK") for line in quiet)
 
 
+def test_before_a_start_nobody_is_told_that_something_serves(files: Files) -> None:
+    command = ["--global-config", str(files.directory / "global_config.yaml"), "--middleware-port", "0"]
+    command += ["--embedding-config", str(files.directory / "embedding_config.yml")]
+    for more, verdict in ([], "ready to serve"), (["--ports-must-be-free"], "nothing in the way of a start"):
+        last = CliRunner().invoke(check, [*command, *more]).stdout.splitlines()[-1]
+        assert last.startswith(f"{verdict}: no failures, "), last
+
+
 def test_configs_that_cannot_be_read_are_failures_and_the_rest_is_checked(files: Files) -> None:
     (files.directory / "embedding_config.yml").write_text("slots_config: {user: {dmi: 4}}\n")
     checked = files.check("--middleware-port", "0")
@@ -202,6 +210,22 @@ def test_ports(files: Files) -> None:
         assert checked.code == 0
         assert any(f"1 of 3 are taken: middleware 127.0.0.1:{port}" in text for text in checked.of("warn"))
         assert files.check("--middleware-port", port, "--ports-must-be-free").code == 2
+
+
+def test_a_model_server_is_named_and_needs_no_java(files: Files) -> None:
+    """Its ports stand in its config alone."""
+    store, config = files.directory / "store", files.directory / "config.properties"
+    store.mkdir()
+    whole = ["--middleware-port", "0", "--ts-config", str(config), "--model-store", str(store), "--ports-must-be-free"]
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        config.write_text(f"disable_token_authorization=true\ngrpc_inference_port={port}\ngrpc_management_port=0\n")
+        checked = files.check(*whole, "--front", "model-server")
+        assert any(f"are taken: the model server 127.0.0.1:{port}" in text for text in checked.of("fail"))
+    assert not any(text.startswith("machine Java") for text in checked.of("ok"))
+    with_torchserve = files.check(*whole, "--port", "0", "--management-port", "0")
+    assert with_torchserve.code == 0, with_torchserve.of("fail")
+    assert any(text.startswith("machine Java") for text in with_torchserve.of("ok"))
 
 
 def test_java_and_an_empty_store(files: Files, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -40,8 +40,8 @@ def test_up_starts_the_model_server_in_the_place_of_torchserve(tmp_path: Path) -
     make_archive(store, "mix", handler=PERSIA_HANDLER)
     config.write_text(ANY_PORTS)
     arguments = ["--middleware-port", "0", "--shards", "2", "--model-store", str(store), "--ts-config", str(config)]
-    with Up(tmp_path, *arguments, "--front", "model-server") as up:
-        line = r"the model server is ready: inference on (\S+), management on (\S+), .*no tokens, .*models: mix 1\.0"
+    with Up(tmp_path, *arguments, "--front", "model-server", "--log-format", "json") as up:
+        line = r"the model server is ready: inference on (\S+), management on (\S+), .*no tokens, .*models: mix 1\.0\n"
         inference, management = up.said(line).groups()
         with Client("mix", inference) as client:
             scores = client.predict(BATCH)
@@ -52,8 +52,13 @@ def test_up_starts_the_model_server_in_the_place_of_torchserve(tmp_path: Path) -
         (server,) = (pid for pid, command in up.children().items() if " model-server " in command)
         os.kill(server, signal.SIGKILL)
         wait_until(lambda: up.log.read_text().count("the model server is ready") == 2, "it is back")
-        assert (up.state / "model-server.log").exists() and not (up.state / "ts").exists()
+        assert not (up.state / "ts").exists()
     assert up.process.returncode == 0, up.log.read_text()
+    logs = [path.read_text() for path in up.state.glob("*.log")]
+    assert len(logs) == 4 and all(json.loads(line)["message"] for text in logs for line in text.splitlines())
+    (lost,) = (line for line in up.log.read_text().splitlines() if "ended with -9" in line)
+    assert json.loads(lost)["logger"] == "persia.deployment.child"
+    assert "ready to serve" not in up.log.read_text()
 
 
 def test_up_starts_the_model_server_with_the_section_security(tmp_path: Path) -> None:

@@ -166,9 +166,9 @@ def test_all_is_well(watched: Watched) -> None:
 
 def test_the_console_shows_them(watched: Watched, tmp_path: Path) -> None:
     command = [str(LAUNCHER), "console", "--port", "0", "--every", "0.2", "--middleware", watched.middleware.address]
-    command += ["--models", watched.models.places["grpc_management"]]
+    command += ["--models", watched.models.places["grpc_management"], "--log-format", "json"]
     with Logged(command, tmp_path / "console.log") as console:
-        url = console.said(r"the console is at (\S+)\n")[1]
+        url = console.said(r'the console is at ([^\s"]+)')[1]
 
         def values() -> Any:
             watched.look_up()
@@ -184,6 +184,7 @@ def test_the_console_shows_them(watched: Watched, tmp_path: Path) -> None:
         assert (model["name"], model["version"], model["ready"], model["is_default"]) == ("probe", "1.0", 1, True)
         console.process.send_signal(signal.SIGTERM)
         assert console.process.wait(PATIENCE) == 0
+    assert all(json.loads(line)["message"] for line in console.log.read_text().splitlines())
 
 
 def test_alerts_fire_when_something_is_wrong(watched: Watched) -> None:

@@ -99,7 +99,10 @@ def test_tokens_that_no_guide_speaks_of_are_said(tmp_path: Path) -> None:
     said = run(tmp_path, "job_queue_size=5\n").stdout
     assert "disable_token_authorization is missing" in said
     assert "with 400 over REST and PERMISSION_DENIED over gRPC" in said
+    assert "TorchServe 0.12 refuses each request" in said
     assert "missing" not in run(tmp_path, "disable_token_authorization=false\n").stdout
+    said = run(tmp_path, "job_queue_size=5\n", "--front", "model-server", "--json").stdout
+    assert "the model server refuses each request without a token" in said and "TorchServe 0.12" not in said
 
 
 MISTAKES: list[tuple[str, str, str, str]] = [

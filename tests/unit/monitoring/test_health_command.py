@@ -11,8 +11,10 @@ import msgspec
 import pytest
 from click.testing import CliRunner
 
+from persia._core.security import Guard
 from persia.config import SecurityConfig
 from persia.launcher import main
+from persia.model_server.keys import INFERENCE, KEY_FILE, MadeKeys
 from persia.monitoring.health_command import Ending
 from persia.security import ServerSecurity
 from persia.serving.server import Server
@@ -21,10 +23,10 @@ from tests.support.servers import free_port
 
 
 @contextmanager
-def served(section: SecurityConfig | None = None) -> Iterator[tuple[Server, str]]:
-    """A server with the service `rows`, which does not serve yet."""
+def served(section: SecurityConfig | None = None, guard: Guard | None = None) -> Iterator[tuple[Server, str]]:
+    """A server with the service `rows`, which does not serve yet. guard: in the place of the section's."""
     protection = ServerSecurity(section or SecurityConfig())
-    server = Server(["rows"], guard=protection.guard, tls=protection.tls)
+    server = Server(["rows"], guard=guard or protection.guard, tls=protection.tls)
     address = server.listen("127.0.0.1:0")
     server.start()
     try:
@@ -42,7 +44,7 @@ def health(*arguments: str) -> tuple[int, str]:
 def test_readiness_and_liveness() -> None:
     with served() as (server, address):
         assert health(address) == (Ending.NOT_SERVING, f"{address}: NOT_SERVING\n")
-        assert health(address, "--live") == (Ending.HEALTHY, f"{address}: NOT_SERVING\n")
+        assert health(address, "--live") == (Ending.HEALTHY, f"{address}: it answers: NOT_SERVING\n")
         server.set_serving(True)
         assert health(address) == health(address, "--service", "rows") == (Ending.HEALTHY, f"{address}: SERVING\n")
         assert health(address, "--service", "columns")[0] == Ending.NOT_SERVING
@@ -67,8 +69,57 @@ def test_a_token(tmp_path: Path) -> None:
     with served(SecurityConfig(tokens=file)) as (server, address):
         server.set_serving(True)
         assert health(address)[0] == Ending.REFUSED
-        assert health(address, "--live")[0] == Ending.HEALTHY
+        ending, said = health(address, "--live")
+        assert ending == Ending.HEALTHY and said.startswith(f"{address}: it answers, and refuses what it was shown: ")
         assert health(address, "--token-file", file) == (Ending.HEALTHY, f"{address}: SERVING\n")
+
+
+def test_the_keys_of_a_model_server(tmp_path: Path) -> None:
+    keys = MadeKeys(tmp_path / KEY_FILE, 60, needs_certificate=False)
+    keys.open()
+    with served(guard=keys.guards[INFERENCE]) as (server, address):
+        assert health(address)[0] == Ending.REFUSED
+        shown = address, "--token-file", str(keys.file)
+        assert health(*shown) == (Ending.NOT_SERVING, f"{address}: NOT_SERVING\n")
+        server.set_serving(True)
+        assert health(*shown, "--timeout", "30") == (Ending.HEALTHY, f"{address}: SERVING\n")
+        assert health(*shown, "--service", "columns")[0] == Ending.NOT_SERVING
+        before = tmp_path / "before.json"
+        before.write_text(keys.file.read_text())
+        keys.renew(INFERENCE)
+        assert health(*shown)[0] == Ending.HEALTHY
+        assert health(address, "--token-file", str(before))[0] == Ending.REFUSED
+    assert health(*shown)[0] == Ending.NO_ANSWER
+
+
+def test_keys_go_with_tls(tmp_path: Path) -> None:
+    section = mutual_tls(tmp_path / "tls")
+    keys = MadeKeys(tmp_path / KEY_FILE, 60, needs_certificate=True)
+    keys.open()
+    with served(section, keys.guards[INFERENCE]) as (server, address):
+        server.set_serving(True)
+        names = [f"--{name}={getattr(section, name.replace('-', '_'))}" for name in ("ca", "client-certificate", "client-key")]
+        assert health(address, *names)[0] == Ending.REFUSED
+        assert health(address, *names, "--token-file", str(keys.file), "--timeout", "30")[0] == Ending.HEALTHY
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "words"),
+    [
+        (KEY_FILE, None, "expected TorchServe's tokens in"),
+        (KEY_FILE, "{}", "with a key for inference"),
+        (KEY_FILE, "[]", "with a key for inference"),
+        ("keys", '{"inference": 1}', "with a key for inference"),
+        ("one_key", "Ab3dEf9h\n", "as for a model server's own keys, give its key_file.json"),
+    ],
+)
+def test_files_without_a_key(tmp_path: Path, name: str, content: str | None, words: str) -> None:
+    file = tmp_path / name
+    if content is not None:
+        file.touch(mode=0o600)
+        file.write_text(content)
+    ending, said = health("localhost:1", "--token-file", str(file))
+    assert ending == 2 and words in said and "Ab3dEf9h" not in said
 
 
 def test_certificates_by_options_and_by_the_config(tmp_path: Path) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import grpc
 import pytest
 
-from persia.errors import Unavailable
+from persia.errors import AccessDenied, Unavailable
 from persia.torchserve.status import torchserve_error
 
 
@@ -35,3 +35,19 @@ class Ended(grpc.RpcError):
 def test_who_loses_a_worker_may_try_again(details: str, words: str) -> None:
     error = torchserve_error(Ended(grpc.StatusCode.INTERNAL, details), 100, 0.0)
     assert isinstance(error, Unavailable) and str(error).startswith(words)
+
+
+@pytest.mark.parametrize(
+    ("details", "words"),
+    [
+        (
+            "Token Authorization failed. Token either incorrect, expired, or not provided correctly",
+            "the server refused the token",
+        ),
+        ("Model API disabled", "the server was started without its model API"),
+    ],
+)
+def test_a_refusal_names_no_server_that_may_not_run(details: str, words: str) -> None:
+    """The model server answers with TorchServe's words."""
+    error = torchserve_error(Ended(grpc.StatusCode.PERMISSION_DENIED, details), 100, 0.0)
+    assert isinstance(error, AccessDenied) and str(error).startswith(words)

@@ -22,6 +22,14 @@ def test_each_service_has_its_key(tmp_path: Path) -> None:
     assert tokens.metadata("inference") == (("authorization", "Bearer of inference"),)
 
 
+def test_of_several_keys_the_first_one_is_shown(tmp_path: Path) -> None:
+    file = tmp_path / "keys.json"
+    file.write_text('{"inference": {"key": ["new", "old"]}, "management": {"key": "one"}}')
+    tokens = Tokens(file=file)
+    assert tokens.metadata("inference") == (("authorization", "Bearer new"),)
+    assert tokens.metadata("management") == (("authorization", "Bearer one"),)
+
+
 def test_a_token_itself_and_none() -> None:
     assert Tokens(" abc\n").metadata("inference") == (("authorization", "Bearer abc"),)
     assert Tokens().metadata("inference") == ()
@@ -80,6 +88,7 @@ def test_up_tells_so_before_it_starts_anything(tmp_path: Path) -> None:
         (b'{"inference": 7}', "TypeError"),
         (b'{"inference": "key"}', "TypeError"),
         (b'{"inference": {"key": null}}', "expected a string as key for inference, got NoneType"),
+        (b'{"inference": {"key": []}}', "expected a string as key for inference, got list"),
         (b'{"inference": {"key": 7}}', "expected a string as key for inference, got int"),
         (b'{"inference": {}}', "KeyError"),
         (b"{}", "KeyError"),
