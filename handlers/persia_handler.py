@@ -42,7 +42,7 @@ from persia.handlers.request_lookups import RequestLookups
 from persia.handlers.shared_lookups import features_together
 from persia.handlers.tensor_answers import answer_tensors
 from persia.handlers.tensor_requests import metadata_of
-from persia.handlers.variant_choice import VariantChoice
+from persia.handlers.variant_choice import VariantChoice, variant_of
 from persia.open_inference.tensors import ModelMetadata, Tensor, TensorRequest
 from persia.signature_check import SignatureCheck
 from persia.torchserve.details import detail_headers, with_details
@@ -156,14 +156,19 @@ class PersiaHandler(BaseHandler):  # type: ignore[misc]  # TorchServe has no typ
         """
         outcomes = Outcomes(self.context, len(data), takes_refusals(self.context))
         inputs = outcomes.step(lambda going: [self.inputs_of(data[i], self.context.get_all_request_header(i)) for i in going])
-        features = outcomes.step(lambda going: self.in_time(self.preprocess([inputs[i] for i in going])))
-        answers = outcomes.step(
-            lambda going: self.answers_to(
-                [inputs[i] for i in going],
-                [features[i] for i in going],
-                lambda i: request_id(data[going[i]], self.context, going[i]),
+        answers: dict[int, tuple[bytes, bool]] = {}
+        try:
+            features = outcomes.step(lambda going: self.in_time(self.preprocess([inputs[i] for i in going])))
+            answers = outcomes.step(
+                lambda going: self.answers_to(
+                    [inputs[i] for i in going],
+                    [features[i] for i in going],
+                    lambda i: request_id(data[going[i]], self.context, going[i]),
+                )
             )
-        )
+        finally:  # one error may be raised for all
+            asked = ((variant_of(one), i in answers) for i, one in inputs.items())
+            self.lookups.variants.counts.add(self.context.metrics, asked)
         for i in answers:
             if BODY in data[i]:
                 self.context.set_response_content_type(i, MEDIA_TYPES[format_of(inputs[i])])

@@ -9,6 +9,7 @@ from typing import Any
 
 from persia._core import hash_strings
 from persia.errors import InvalidInput
+from persia.handlers.variant_counts import VariantCounts
 from persia.torchserve.scores import VARIANT
 from persia.variant import NO_VARIANT, variant_key
 
@@ -18,7 +19,7 @@ VARIANT_HEADER = "x-persia-variant"
 
 
 class VariantChoice:
-    """Any number of threads may use it."""
+    """Any number of threads may use it, but for `counts`."""
 
     def __init__(self, weights: Mapping[str, float], sticky_by: str | None) -> None:
         """weights: of variants, by their names, and of NO_VARIANT; empty: requests that name none get none.
@@ -27,6 +28,7 @@ class VariantChoice:
         """
         self._weights = {name: float(weight) for name, weight in weights.items() if weight > 0}
         self._sticky_by = sticky_by
+        self.counts = VariantCounts(weights)  # of requests with their variants, which the handler adds
 
     def chosen(self, request: dict[str, Any], headers: Mapping[str, Any]) -> dict[str, Any]:
         """Returns the request with its variant, where it gets one; the same object if it gets none, or has it already.

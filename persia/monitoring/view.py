@@ -50,6 +50,7 @@ class View:
             ],
             "middlewares": middlewares,
             "features": _features(whole),
+            "variants": _variants(seen),
             "set_aside": _set_aside(seen)[:_MOST_TEXTS],
             "problems": _problems(seen),
             "models": [dict(model) for model in models],
@@ -189,6 +190,25 @@ def _features(whole: Rise) -> list[dict[str, Any]]:
         if name or counts[0]
     ]
     return sorted(found, key=lambda one: -(one["misses"] or 0.0))
+
+
+def _variants(seen: Iterable[_Seen]) -> list[dict[str, Any]]:
+    """What variants have of their own, in all servers together, and how many servers have them."""
+    ready = [one.answer.status for one in seen if one.answer.status is not None and one.answer.status.ready]
+    found: dict[str, list[pb.VariantStatus]] = {}
+    for status in ready:
+        for variant in status.variants:
+            found.setdefault(variant.name, []).append(variant)
+    return [
+        {
+            "name": name,
+            "servers": len(variants),
+            "of": sum(1 for status in ready if status.newest_epoch),
+            "rows": sum(variant.rows for variant in variants),
+            "bytes": sum(variant.bytes for variant in variants),
+        }
+        for name, variants in sorted(found.items())
+    ]
 
 
 def _set_aside(seen: Iterable[_Seen]) -> list[dict[str, Any]]:

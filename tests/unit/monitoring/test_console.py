@@ -179,6 +179,18 @@ def round_of(*statuses: pb.StatusResponse, when: float = 0.0) -> Round:
     return Round(tuple((ShardAnswer(f"h:{index}", when, status),) for index, status in enumerate(statuses)), ())
 
 
+def test_variants_are_put_together_with_how_many_servers_have_them() -> None:
+    own = [pb.VariantStatus(name="b", rows=3, bytes=300), pb.VariantStatus(name="a", rows=1, bytes=100)]
+    follows = {"epoch": 4, "newest_epoch": 4}
+    late, fails = status_of(1, variants=own[:1], **follows), status_of(1, variants=own, **follows)
+    fails.ready = False
+    values = View().add(round_of(status_of(0, variants=own, **follows), late, fails), [], [])
+    assert values["variants"] == [
+        {"name": "a", "servers": 1, "of": 2, "rows": 1, "bytes": 100},
+        {"name": "b", "servers": 2, "of": 2, "rows": 6, "bytes": 600},
+    ]
+
+
 def test_what_is_set_aside_stands_once_with_all_who_did() -> None:
     broken = [pb.SetAsidePacket(packet="s0/inc_1", reason="torn")]
     values = View().add(

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 from ts.utils.util import PredictionException
 
+from persia.handlers.variant_counts import VariantCounts
 from persia.torchserve.details import split_details
 from persia.torchserve.scores import decode_scores
 from persia.writers import VariantCommitter
@@ -94,3 +95,41 @@ def test_a_split_is_stable_and_a_request_may_say_otherwise(scene: Scene) -> None
         assert {
             variant_and_scores(answer)[0] for answer in handler.answers(*(asked(variant, user=user) for user in users))
         } == {told}
+
+
+def counts_of(handler: HandlerOf) -> dict[tuple[str, str], int]:
+    """By the name of a metric and the variant, since the last time."""
+    found = {(metric.name, metric.dimensions[0].value): metric.value for metric in handler.context.metrics.store}
+    handler.context.metrics.store.clear()
+    handler.context.metrics.cache.clear()
+    return found
+
+
+def test_requests_and_failures_are_counted_by_variant(scene: Scene) -> None:
+    handler = scene.handler_with(merge=False)
+    handler.handler.lookups.variants.counts = VariantCounts(())  # as of a worker whom nobody has asked for one
+    counts_of(handler)
+    handler.answers(asked(), asked())
+    assert counts_of(handler) == {}
+    handler.context.takes_refusals = True
+    handler.answers(asked("b"), asked(), asked("unknown"), asked("b"), asked("other"), asked("old"), asked("../b"))
+    assert counts_of(handler) == {
+        ("VariantRequests", "b"): 2,
+        ("VariantRequests", "none"): 1,
+        ("VariantRequests", "(others)"): 3,
+        ("VariantFailures", "(others)"): 3,
+    }
+    handler.context.takes_refusals = False
+    with pytest.raises(PredictionException):
+        handler.answers(asked("b"), asked("unknown"))  # one error for both, over gRPC in TorchServe
+    assert counts_of(handler) == {
+        ("VariantRequests", "b"): 1,
+        ("VariantFailures", "b"): 1,
+        ("VariantRequests", "(others)"): 1,
+        ("VariantFailures", "(others)"): 1,
+    }
+    handler = scene.handler_with(variants={"none": 0, "gone": 1})
+    counts_of(handler)
+    with pytest.raises(PredictionException, match="variant 'gone'"):
+        handler.answers(asked())
+    assert counts_of(handler) == {("VariantRequests", "gone"): 1, ("VariantFailures", "gone"): 1}
