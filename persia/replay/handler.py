@@ -50,9 +50,13 @@ class ArchiveHandler:
                     f"the handler of {archive} is not one of ours, nor made of one: it does not say where it looks up",
                 )
             context.look_up_with(lookups)
-        except BaseException:
+        except BaseException as error:
             self._directory.cleanup()
-            raise
+            if isinstance(error, (PersiaError, OSError)) or not isinstance(error, Exception):
+                raise
+            # Whatever zipfile, torch or a handler of somebody else's raises.
+            said = f"the handler of {archive} does not load: {type(error).__name__}: {error}"
+            raise NotReplayable("archive", said) from error
 
     def answer(self, kept: KeptAnswer) -> tuple[bytes, Details]:
         """The scores for the same request, and their details. Raises PersiaError with what the handler says."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import zipfile
+import zlib
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -22,6 +23,7 @@ __all__ = ["Sources", "dense_hash"]
 
 _WORKERS = 4
 _HASH_DIGITS = 16
+_BROKEN = (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError)  # of files within an archive
 _FIRST_VERSION = 0  # of a table that has its checkpoint alone
 
 
@@ -40,7 +42,8 @@ class Sources:
         self.config, self.packets = config, packets
         self._directories, self._store, self._archives = checkpoints, store, tuple(archives)
         self._checkpoints: dict[str, Path] | None = None
-        self._hashes: dict[Path, str] | None = None
+        self._hashes: dict[Path, str] | None = None  # of archives
+        self._unread: dict[Path, CorruptFile | OSError] = {}  # archives
         self._log: EpochLog | None = None
         self._damage: CorruptFile | None = None  # behind the last record that could be read
 
@@ -121,14 +124,21 @@ class Sources:
     def archive_of(self, receipt: Receipt) -> Path:
         """An archive with the dense model that scored, best that of the same name and version.
 
-        Raises NotReplayable, CorruptFile, OSError.
+        Archives that cannot be read are named if there is no other. Raises NotReplayable, CorruptFile, OSError.
         """
         if self._hashes is None:
             in_store = sorted(self._store.glob("*.mar")) if self._store is not None else []
-            self._hashes = {path: dense_hash(path) for path in (*self._archives, *in_store)}
+            self._hashes = {}
+            for path in (*self._archives, *in_store):
+                try:
+                    self._hashes[path] = dense_hash(path)
+                except (CorruptFile, OSError) as error:
+                    self._unread[path] = error
         found = [path for path, digest in self._hashes.items() if digest == receipt.model_hash]
         if not found:
-            there = ", ".join(f"{path.name} has {digest}" for path, digest in self._hashes.items()) or "no archive was given"
+            has = [f"{path.name} has {digest}" for path, digest in self._hashes.items()]
+            has += [f"{path.name} cannot be read ({error})" for path, error in self._unread.items()]
+            there = ", ".join(has) or "no archive was given"
             raise NotReplayable(
                 "archive",
                 f"the answer was made by {receipt.model} {receipt.model_version}, whose dense model has the hash "
@@ -144,7 +154,10 @@ def dense_hash(archive: Path) -> str:
     if not contents.model_file:
         return ""
     digest = hashlib.sha256()
-    with zipfile.ZipFile(archive) as opened, opened.open(contents.model_file) as file:
-        while block := file.read(1 << 20):
-            digest.update(block)
+    try:
+        with zipfile.ZipFile(archive) as opened, opened.open(contents.model_file) as file:
+            while block := file.read(1 << 20):
+                digest.update(block)
+    except _BROKEN as error:
+        raise CorruptFile(str(archive), f"the dense model {contents.model_file}", f"{error}", 0) from error
     return digest.hexdigest()[:_HASH_DIGITS]

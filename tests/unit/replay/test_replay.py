@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+import zipfile
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
@@ -259,6 +260,22 @@ def test_an_archive_that_is_not_in_the_store_is_named_by_its_hash(scene: Scene, 
     assert problem.missing == "archive" and scene.kept[0].receipt.model_hash in str(problem)
     archive = scene.store / f"{MODEL}-1.0.mar"
     assert summary_of(replayed(scene.kept[:1], scene.sources(store=None, archives=[archive]))).same == 1
+
+
+@pytest.mark.parametrize("part", ["the dense model", "the directory"])
+def test_an_archive_that_is_damaged_hinders_the_answers_of_no_other(scene: Scene, tmp_path: Path, part: str) -> None:
+    good, other, bad = scene.store / f"{MODEL}-1.0.mar", scene.store / f"{MODEL}-2.0.mar", tmp_path / "bad.mar"
+    data = bytearray(other.read_bytes())
+    with zipfile.ZipFile(other) as opened:
+        model = next(entry for entry in opened.infolist() if entry.filename.endswith(".pt"))
+    in_model = model.header_offset + 30 + len(model.filename) + model.compress_size // 2  # 30: a header without its name
+    data[in_model if part == "the dense model" else -1 - len(data) // 1000] ^= 0xFF
+    bad.write_bytes(data)
+    assert summary_of(replayed(scene.kept[:1], scene.sources(store=None, archives=[bad, good]))).same == 1
+    problem = problem_of(scene.kept[0], scene.sources(store=None, archives=[bad]))
+    assert problem.missing == "archive" and f"{bad.name} cannot be read" in str(problem)
+    (outcome,) = replayed(scene.kept[:1], scene.sources(), candidate=Candidate(archive=bad))
+    assert isinstance(outcome.problem, (NotReplayable, CorruptFile)) and str(bad) in str(outcome.problem)
 
 
 def test_another_embedding_config_is_not_taken(scene: Scene, tmp_path: Path) -> None:
