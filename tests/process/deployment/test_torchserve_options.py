@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 import subprocess
 import sys
@@ -117,3 +118,11 @@ def test_an_archive_has_one_name(tmp_path: Path) -> None:
 @pytest.mark.parametrize(("said", "threads"), [("3", 3), ("4,2", None), ("0", None), ("", None)])
 def test_any_omp_num_threads_that_the_system_takes_is_no_mistake(said: str, threads: int | None) -> None:
     assert environment_threads({"OMP_NUM_THREADS": said}) == threads
+
+
+def test_the_launcher_logs_lines_of_json(tmp_path: Path) -> None:
+    launcher = [str(Path(sys.executable).with_name("persia-launcher")), "torchserve", "--log-format", "json"]
+    run = subprocess.run([*launcher, "--model-store", str(tmp_path), "--models", "a.mar"], capture_output=True, text=True)
+    assert run.returncode == 2
+    (line,) = map(json.loads, run.stderr.splitlines())
+    assert (line["level"], line["logger"]) == ("ERROR", "torchserve") and "expected a.mar in" in line["message"]
