@@ -108,7 +108,7 @@ TEST(runs_of_variants_are_those_that_a_naive_search_finds) {
         CHECK((epochs.newest_run({7, 1, 6}, 1, kEpochs) == EpochRun{}));  // a variant that no record names
         CHECK((epochs.newest_run({7, 1, 5}, 0, 0) == EpochRun{}));
     }
-    CHECK(ReadableEpochs().variant_names() == "none");
+    CHECK(ReadableEpochs().variant_names() == "which has no variants");
     const ReadableEpochs two({}, {{1, {{1, {"c", {}}}, {2, {"b", {}}}}}});
     CHECK(two.variant_names() == "b, c");
 }
