@@ -168,7 +168,7 @@ class PersiaHandler(BaseHandler):  # type: ignore[misc]  # TorchServe has no typ
             )
         finally:  # one error may be raised for all
             asked = ((variant_of(one), i in answers) for i, one in inputs.items())
-            self.lookups.variants.counts.add(self.context.metrics, asked)
+            self.lookups.variants.counts.add(self.context, asked)
         for i in answers:
             if BODY in data[i]:
                 self.context.set_response_content_type(i, MEDIA_TYPES[format_of(inputs[i])])

@@ -23,8 +23,8 @@ class VariantCounts:
         """split: the names of variants that the archive gives requests to."""
         self._known = set(split)
 
-    def add(self, metrics: Any, requests: Iterable[tuple[str, bool]]) -> None:
-        """Adds requests, each by its variant, empty for none, and whether it was answered, to TorchServe's metrics."""
+    def add(self, context: Any, requests: Iterable[tuple[str, bool]]) -> None:
+        """Adds requests, each by its variant, empty for none, and whether it was answered, to the context's metrics."""
         counted: Counter[tuple[str, str]] = Counter()
         for name, answered in requests:
             if answered and name:
@@ -37,4 +37,4 @@ class VariantCounts:
             if not answered:
                 counted[FAILURES, label] += 1
         for (metric, label), count in counted.items():
-            metrics.add_counter(metric, count, None, [Dimension(DIMENSION, label)])
+            context.metrics.add_counter(metric, count, None, [Dimension(DIMENSION, label)])

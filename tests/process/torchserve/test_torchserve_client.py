@@ -85,7 +85,7 @@ ERRORS: list[tuple[str, bytes, type[PersiaError], str]] = [
     ("nowhere", b"", NotFound, "Model not found: nowhere"),
     ("probe/9.9", b"", NotFound, "version: 9.9 does not exist for model: probe"),
     ("", b"", InvalidInput, "model_name is required"),
-    ("probe", b"raise quietly", PersiaError, "the handler failed .* model_log.log"),
+    ("probe", b"raise quietly", PersiaError, r"the handler failed .*model_log\.log"),
     ("probe", b"refuse 400", InvalidInput, "refused in words"),
     ("probe", b"refuse 404", NotFound, "refused in words"),
     ("probe", b"refuse 429", TooLarge, "refused in words"),
