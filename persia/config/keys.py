@@ -118,7 +118,7 @@ calls beyond it with RESOURCE_EXHAUSTED, or with 503 over REST:
 |---|---|
 | embedding server | 2 GiB |
 | middleware | 2 GiB, of which the answers of the shards are part |
-| model server | 2 GiB for each of its two listeners of gRPC, and 1 GiB for the requests of each of its three of REST |
+| model server | 2 GiB for each listener of gRPC; 1 GiB, or `max_request_size`, for the requests of each one of REST |
 
 [Threads of a server](architecture.md#threads-of-a-server) says what a budget counts.
 """

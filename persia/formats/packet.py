@@ -14,7 +14,6 @@ from pathlib import Path
 from persia.errors import CorruptFile, InvalidInput
 
 from .layout import DELETIONS, ENDS, MANIFEST, PACKET_FILES, PACKET_MARKER, ROWS, packet_label
-from .sign_files import claimed_seconds
 
 __all__ = ["REST_NS", "Packet", "PacketFile", "PacketKey", "is_packet_name", "key_at", "look_into", "packet_key", "packet_name"]
 
@@ -83,6 +82,8 @@ def packet_key(packet: Packet) -> PacketKey:
 
     The key is good for a first order only, because a file may be broken, or just being written.
     """
+    from .sign_files import claimed_seconds  # which imports numpy, for which reading a checkpoint need not wait
+
     seconds = 0
     for kind in (DELETIONS, ENDS):
         seconds = max([seconds, *map(claimed_seconds, packet.paths(kind))])

@@ -13,7 +13,22 @@ from tests.support.places import ROOT
 
 # What may load gRPC or torch. All the rest of persia needs only its required dependencies, persia.batch and persia.prelude
 # above all: a client encodes its batches with them.
-HEAVY = ("ctx", "dense", "deployment", "export", "routing", "rpc", "serving", "tensors", "text", "torchserve", *LEAVES)
+HEAVY = (
+    "ctx",
+    "dense",
+    "deployment",
+    "export",
+    "monitoring",
+    "routing",
+    "rpc",
+    "replay",
+    "serving",
+    "tensors",
+    "text",
+    "torchrec",
+    "torchserve",
+    *LEAVES,
+)
 
 
 def is_light(module: str) -> bool:
