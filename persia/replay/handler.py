@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import logging
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -36,13 +38,13 @@ class ArchiveHandler:
 
     def __init__(self, archive: Path, lookups: Lookups) -> None:
         """lookups: where its embeddings come from. Raises NotReplayable, CorruptFile, PersiaError, OSError."""
-        logging.getLogger("ts").setLevel(logging.ERROR)  # it warns of what it has not and we do not want
         self._directory = tempfile.TemporaryDirectory(prefix="persia-replay-")
         try:
             file = open_archive(archive).handler
             self._context = unpacked_context(archive, Path(self._directory.name), _SETTINGS)
-            self._handler: Any = handler_class(Path(self._directory.name) / file)()
-            self._handler.initialize(self._context)
+            with _torchserve_quiet():
+                self._handler: Any = handler_class(Path(self._directory.name) / file)()
+                self._handler.initialize(self._context)
             context = getattr(self._handler, "persia_context", None)
             if context is None:
                 raise NotReplayable(
@@ -63,7 +65,8 @@ class ArchiveHandler:
         request = {BATCH: kept.batch, FORMAT: kept.receipt.scores_format.encode(), DETAILS: b"1", VARIANT: NO_VARIANT}
         set_requests(self._context, 1)
         try:
-            (answer,) = self._handler.handle([request], self._context)
+            with _torchserve_quiet():
+                (answer,) = self._handler.handle([request], self._context)
         except Exception as error:  # whatever a handler raises, TorchServe's own errors too
             raise PersiaError(str(error)) from error
         if isinstance(answer, Exception):
@@ -79,3 +82,15 @@ class ArchiveHandler:
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         self._handler.persia_context.close()
         self._directory.cleanup()
+
+
+@contextmanager
+def _torchserve_quiet() -> Iterator[None]:
+    """TorchServe warns of what it has not, and nobody wants here."""
+    logger = logging.getLogger("ts")
+    level = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        yield
+    finally:
+        logger.setLevel(level)

@@ -202,7 +202,7 @@ def test_a_shard_that_cannot_be_read_is_in_the_status_and_in_a_metric(tmp_path: 
 
         def problems_counted() -> float:
             with urllib.request.urlopen(url, timeout=PATIENCE) as response:
-                count = re.search(r"^update_problems\{[^}]*\} (\S+)$", response.read().decode(), re.MULTILINE)
+                count = re.search(r"^persia_update_problems\{[^}]*\} (\S+)$", response.read().decode(), re.MULTILINE)
             assert count is not None
             return float(count[1])
 
