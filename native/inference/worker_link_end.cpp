@@ -60,12 +60,12 @@ void WorkerLink::look_at_end(int looks) {
     bool is_waited_for = false;
     {
         const std::lock_guard lock(mutex_);
-        is_waited_for = !batch_.empty();
+        // A batch for a worker that was retired meanwhile goes to another one at once.
+        is_waited_for = !batch_.empty() && ending_ == Ending::none;
     }
     if (status || looks == 0 || !is_waited_for) return end_as(Ending::lost, "", kDied, status.value_or(500));
-    reactor_.at(Clock::now() + kLookEvery, [weak = weak_from_this(), looks] {
-        if (const auto worker = weak.lock()) worker->look_at_end(looks - 1);
-    });
+    // Held, because its employer may have forgotten it, and somebody waits for an answer to the batch.
+    reactor_.at(Clock::now() + kLookEvery, [self = shared_from_this(), looks] { self->look_at_end(looks - 1); });
 }
 
 // Its process may go on, and does not say why.
