@@ -144,6 +144,15 @@ class Home:
                 ticks += int(fields[11]) + int(fields[12])  # utime, stime
         return ticks / os.sysconf("SC_CLK_TCK")
 
+    def memory_mib(self) -> float:
+        """Of all its processes; what they share is counted once."""
+        kib = 0
+        for process in self._processes:
+            for pid in descendants(process.pid):
+                for text in Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines():
+                    kib += int(text.split()[1]) if text.startswith("Pss:") else 0
+        return kib / 1024
+
     def stop(self) -> None:
         self.hold(False)
         for process in reversed(self._processes):

@@ -24,7 +24,7 @@ import grpc
 import numpy as np
 import torch
 import yaml
-from bench_e2e import PREDICTIONS, PROPERTIES, Home, Rate, ask, descendants, line, request_of
+from bench_e2e import PREDICTIONS, PROPERTIES, Home, Rate, ask, line, request_of
 from torch import nn
 from torchrec import EmbeddingBagCollection, EmbeddingBagConfig, KeyedJaggedTensor
 from torchrec.models.dlrm import DLRM
@@ -189,16 +189,6 @@ def theirs(title: str, make: str, rows: int, state: Path, directory: Path) -> Ho
     return home
 
 
-def memory_mib(home: Home) -> float:
-    """Of all its processes, with what they share counted once."""
-    kib = 0
-    for process in home._processes:
-        for pid in descendants(process.pid):
-            for text in Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines():
-                kib += int(text.split()[1]) if text.startswith("Pss:") else 0
-    return kib / 1024
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--rows", type=int, default=100_000, help="of each of 26 tables of dim 16")
@@ -226,7 +216,7 @@ def main() -> None:
                 print(line(f"{shape}, {options.callers} callers", rates), flush=True)
             for home in homes:
                 home.hold(False)
-                print(f"{home.title}: {memory_mib(home):,.0f} MiB")
+                print(f"{home.title}: {home.memory_mib():,.0f} MiB")
         finally:
             for home in homes:
                 home.stop()

@@ -18,12 +18,13 @@ from persia.config import SecurityConfig, load_global_config
 from persia.errors import ConfigError, InvalidInput, Unavailable
 from persia.serving.process import DRAIN_SECONDS, set_up
 from persia.storage import Place
+from persia.storage.arguments import DIRECTORY
 from persia.system.signals import StopSignal
 
 from .background import Background, report, stop_server
 from .devices import count_gpus
 from .log_files import open_logs
-from .model_store import MODEL_STORE, local_model_store
+from .model_store import local_model_store
 from .running import ModelServer
 from .settings import Settings, config_file, read_settings
 from .startup import named_models, of_snapshot
@@ -61,7 +62,7 @@ class TorchServeCommand(click.Command):
 
 @click.command(cls=TorchServeCommand)
 @click.option("--ts-config", type=click.Path(path_type=Path), help="A config.properties; $TS_CONFIG_FILE goes before it.")
-@click.option("--model-store", type=MODEL_STORE, help="Where archives lie: a directory, or a URL as s3://bucket/path.")
+@click.option("--model-store", type=DIRECTORY, help="Where archives lie: a directory, or a URL as s3://bucket/path.")
 @click.option("--models", multiple=True, help="`all`, or `x.mar` and `name=x.mar` of the store, with blanks between them.")
 @click.option("--enable-model-api", is_flag=True, help="Models may be registered and unregistered while it serves.")
 @click.option("--state", type=click.Path(path_type=Path, file_okay=False), help="Where changes made over the API are kept.")

@@ -3,37 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
-import click
-
-from persia.errors import InvalidInput
-from persia.storage import Place, place_of
+from persia.storage import Place
 from persia.storage.fetching import fetch
 from persia.system.scratch import ScratchDirectory
 
-__all__ = ["MODEL_STORE", "local_model_store"]
+__all__ = ["local_model_store"]
 
-_DIRECTORY = click.Path(path_type=Path, file_okay=False, exists=True)
 _fetched: list[ScratchDirectory] = []  # until the process ends
-
-
-class _ModelStore(click.ParamType):  # type: ignore[type-arg]  # older versions take none
-    """A directory that is there, or the URL of a store."""
-
-    name = "directory"
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Place:
-        try:
-            place = place_of(str(value))
-        except InvalidInput as error:
-            self.fail(str(error), param, ctx)
-        if place.path is not None:
-            _DIRECTORY.convert(str(value), param, ctx)
-        return place
-
-
-MODEL_STORE = _ModelStore()
 
 
 def local_model_store(place: Place) -> Path:

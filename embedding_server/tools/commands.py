@@ -14,9 +14,9 @@ import msgspec
 from persia.cli.failures import one_line_failures
 from persia.cli.progress import progress_bars
 from persia.storage import Place
+from persia.storage.arguments import DIRECTORY
 
 from .inspection import CheckpointReport, PacketReport, inspect_checkpoint_at, inspect_packets
-from .places import DIRECTORY
 from .resharding import reshard
 
 _DIRECTORY = click.Path(exists=True, file_okay=False, path_type=Path)

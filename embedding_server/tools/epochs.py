@@ -16,9 +16,8 @@ from persia.formats.epoch import CommittedCheckpoint, Draft, EpochRecord, Varian
 from persia.formats.epoch_log import EpochLog, open_epoch_log
 from persia.formats.layout import PACKET_LIKE, PACKET_MARKER, shard_directories, variant_directory
 from persia.storage import Place, place_of
+from persia.storage.arguments import DIRECTORY
 from persia.variant import variant_key
-
-from .places import DIRECTORY
 
 _directory = click.argument("directory", type=DIRECTORY)
 _why = click.option("--why", default="", help="A few words for those who read the log.")

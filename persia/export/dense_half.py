@@ -16,6 +16,7 @@ import numpy.typing as npt
 import torch
 
 from persia.errors import ExportError
+from persia.torch_modes import evaluating
 
 __all__ = ["find", "own_outputs", "save_scripted", "split_outputs"]
 
@@ -65,7 +66,7 @@ def own_outputs(model: torch.nn.Module, inputs: Any) -> Any:
         named = dict(inputs)
     else:
         given = list(inputs) if isinstance(inputs, (tuple, list)) else [inputs]
-    with _evaluating(model), torch.no_grad():
+    with evaluating(model), torch.no_grad():
         try:
             return model(*given, **named)
         except TypeError as error:
@@ -123,14 +124,3 @@ def _quiet() -> Iterator[None]:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", DeprecationWarning)
         yield
-
-
-@contextmanager
-def _evaluating(model: torch.nn.Module) -> Iterator[None]:
-    modes = [(module, module.training) for module in model.modules()]
-    model.eval()
-    try:
-        yield
-    finally:
-        for module, training in modes:
-            module.training = training

@@ -13,6 +13,7 @@ import numpy as np
 import torch
 
 from persia.config.embedding_config import Pooling
+from persia.config.table_groups import config_of_tables
 from persia.errors import ExportError
 
 from .tables import Table, table_of_arrays, table_of_mapping, table_of_module, table_of_parquet
@@ -21,7 +22,6 @@ __all__ = ["Feature", "UsedFeature", "embedding_config", "resolve"]
 
 
 # A sign has 8 bits for the number of its group unless there are more groups.
-_PREFIX_BITS = 8
 
 
 @dataclass(frozen=True)
@@ -85,20 +85,10 @@ def resolve(model: torch.nn.Module, features: Mapping[str, Any]) -> list[UsedFea
 
 
 def embedding_config(features: list[UsedFeature]) -> dict[str, Any]:
-    """What stands in embedding_config.yml.
-
-    Every table has a group of its own, in the order of first use. So a table that a later version adds at the end leaves the
-    signs of all others as they are, whether features share it or not.
-    """
-    groups: dict[Table, list[str]] = {}
-    for feature in features:
-        groups.setdefault(feature.table, []).append(feature.name)
-    slots = {feature.name: _slot(feature) for feature in features}
-    return {
-        "feature_index_prefix_bit": max(_PREFIX_BITS, len(groups).bit_length()),
-        "slots_config": slots,
-        "feature_groups": {names[0]: names for names in groups.values()},
-    }
+    """What stands in embedding_config.yml."""
+    return config_of_tables(
+        {feature.name: _slot(feature) for feature in features}, {feature.name: feature.table for feature in features}
+    )
 
 
 def _slot(feature: UsedFeature) -> dict[str, Any]:

@@ -10,11 +10,11 @@ from torchrec.distributed.types import ShardedModule
 from torchrec.modules.embedding_configs import PoolingType
 from torchrec.modules.embedding_modules import EmbeddingBagCollection, EmbeddingCollection
 
+from persia.config.table_groups import config_of_tables
 from persia.errors import ExportError
 
 __all__ = ["Collection", "TableSlot", "config_of", "find_collections", "table_map_of"]
 
-_PREFIX_BITS = 8  # of an embedding config, unless there are more tables
 _POOLINGS = {PoolingType.SUM: "sum", PoolingType.MEAN: "mean"}
 
 
@@ -90,20 +90,13 @@ def _slots_of(path: str, module: Any) -> tuple[TableSlot, ...]:
 
 
 def config_of(slots: list[TableSlot]) -> dict[str, Any]:
-    """What stands in embedding_config.yml: each table has a group of its own, in the order of first use."""
-    groups: dict[str, list[str]] = {}
-    for slot in slots:
-        groups.setdefault(slot.table, []).append(slot.name)
+    """What stands in embedding_config.yml."""
     entries: dict[str, dict[str, Any]] = {}
     for slot in slots:
         entries[slot.name] = {"dim": slot.dim, "pooling": slot.pooling}
         if slot.weighted:
             entries[slot.name]["weighted"] = True
-    return {
-        "feature_index_prefix_bit": max(_PREFIX_BITS, len(groups).bit_length()),
-        "slots_config": entries,
-        "feature_groups": {names[0]: names for names in groups.values()},
-    }
+    return config_of_tables(entries, {slot.name: slot.table for slot in slots})
 
 
 def table_map_of(slots: list[TableSlot]) -> dict[str, Any]:

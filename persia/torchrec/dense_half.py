@@ -5,14 +5,15 @@ from __future__ import annotations
 import copy
 import re
 import warnings
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from typing import Any, no_type_check
 
 import torch
 from torch import Tensor, nn
 from torch.jit._trace import TracerWarning
 from torchrec.sparse.jagged_tensor import KeyedTensor
+
+from persia.torch_deprecations import torch_deprecations_ignored
 
 from .collections import Collection
 
@@ -99,14 +100,15 @@ class WithoutTables(nn.Module):
 
 def _scripted(model: nn.Module, whole: WithoutTables, _: Inputs) -> Half:
     """Raises whatever TorchScript raises, and AttributeError if the model is no DLRM."""
-    with _quiet():
+    with torch_deprecations_ignored():
         half: Half = torch.jit.script(copy.deepcopy(_DlrmParts(model, whole.output)).eval())
     return half
 
 
 def _traced(model: nn.Module, whole: WithoutTables, inputs: Inputs) -> Half:
     """Raises whatever the trace raises, and ValueError if it calls operators that no server without FBGEMM has."""
-    with _quiet(), torch.no_grad():
+    with torch_deprecations_ignored(), torch.no_grad():
+        warnings.simplefilter("ignore", TracerWarning)  # the proof tries what a trace warns of
         if inputs[0]:
             half = torch.jit.trace(whole, inputs, check_trace=False, strict=False)
         else:
@@ -131,12 +133,3 @@ WAYS: dict[str, Callable[[nn.Module, WithoutTables, Inputs], Any]] = {
     "traced": _traced,
     "exported": _exported,
 }
-
-
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """torch.jit is deprecated, and is what most handlers load. A trace warns of what the proof tries."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", DeprecationWarning)
-        warnings.simplefilter("ignore", TracerWarning)
-        yield

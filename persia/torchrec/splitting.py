@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import inspect
 import os
-import warnings
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,6 +16,8 @@ from torchrec.sparse.jagged_tensor import KeyedJaggedTensor
 
 from persia.batch import PersiaBatch
 from persia.errors import ExportError
+from persia.torch_deprecations import torch_deprecations_ignored
+from persia.torch_modes import evaluating
 
 from .batches import batch_from_kjt
 from .collections import Collection, TableSlot, config_of, find_collections, table_map_of
@@ -82,8 +82,7 @@ class Split:
         if self.way == "exported":
             torch.export.save(self.dense_half, path)
         else:
-            with warnings.catch_warnings():
-                warnings.simplefilter("ignore", DeprecationWarning)
+            with torch_deprecations_ignored():
                 torch.jit.save(self.dense_half, str(path))
         return path
 
@@ -121,7 +120,7 @@ def split(
     if len(names) != len(dense):
         raise ExportError(f"expected a name for each of {len(dense)} dense tensors, got {', '.join(names)}")
     activation = nn.Identity() if output is None else output
-    with _evaluating(model), torch.no_grad():
+    with evaluating(model), torch.no_grad():
         embeddings, own = _own_scores(model, collections, arguments, kjt, activation)
     whole = WithoutTables(model, collections, arguments, activation)
     _compare(whole, (dense, embeddings), own, "its sample")
@@ -245,14 +244,3 @@ def _tensors_of(scores: Any) -> list[Tensor]:
         if not isinstance(part, Tensor):
             raise ExportError(f"expected the model to answer tensors, got {type(part).__name__}")
     return parts
-
-
-@contextmanager
-def _evaluating(model: nn.Module) -> Iterator[None]:
-    modes = [(module, module.training) for module in model.modules()]
-    model.eval()
-    try:
-        yield
-    finally:
-        for module, training in modes:
-            module.training = training

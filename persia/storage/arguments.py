@@ -8,7 +8,8 @@ from typing import Any
 import click
 
 from persia.errors import InvalidInput
-from persia.storage import Place, place_of
+
+from .place import Place, place_of
 
 __all__ = ["DIRECTORY", "DirectoryOrUrl"]
 
