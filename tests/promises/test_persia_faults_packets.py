@@ -100,6 +100,22 @@ def test_fault_06_mended_within_a_tick_of_the_clock(packets: Path) -> None:
     assert follower.values([1, 2]) == [1, 1]
 
 
+def test_fault_06_a_mended_packet_is_counted_when_it_is_no_longer_set_aside(
+    packets: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Who waits for the count, and then reads what is set aside, must not find the packet there for a moment more."""
+    directory = write_packet(packets, 1, [1], 1.0)
+    (directory / "0_1.inc").mkdir()
+    finish(directory)
+    follower = Follower(packets)
+    updater, when_counted = follower.updater, []
+    monkeypatch.setattr(updater.delays, "observe", lambda _delay: when_counted.append(updater.ledger.set_aside()))
+    (directory / "0_1.inc").rmdir()
+    follower.scan()
+    assert when_counted == [{}]
+    assert updater.packets_applied == 1
+
+
 def test_fault_06_a_broken_packet_that_is_deleted(packets: Path) -> None:
     """What an operator deletes is no longer reported."""
     directory = write_packet(packets, 1, [1], 1.0)
