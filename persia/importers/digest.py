@@ -35,5 +35,11 @@ class RowDigest:
         for i, terms in enumerate((hashes, farmhash64(hashes))):
             self._sums[i] = (self._sums[i] + int(terms.sum(dtype=np.uint64))) & _MASK
 
+    def add_digest(self, rows: int, digest: str) -> None:
+        """Takes the rows of which another one was made, by its text."""
+        self.rows += rows
+        for i, part in enumerate((digest[:16], digest[16:])):
+            self._sums[i] = (self._sums[i] + int(part, 16)) & _MASK
+
     def __str__(self) -> str:
         return "".join(f"{part:016x}" for part in self._sums)

@@ -89,7 +89,7 @@ def _read_all(
     source: Source, groups: list[GroupImport], writer: CheckpointWriter, allow_non_finite: bool, progress: Progress
 ) -> list[ImportedTable]:
     before = _stamps(source)
-    total = sum(group.table.rows for group in groups)
+    total = sum(group.rows for group in groups)
     if not total:
         raise InvalidInput("expected rows in the tables of the source, got none")
     tables = []

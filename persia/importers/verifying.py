@@ -41,6 +41,7 @@ def digests_of_checkpoint(directory: Path, report: ImportReport, progress: Progr
     marker = open_checkpoint(directory).marker
     shift = 64 - report.prefix_bits
     total = sum(table.rows for table in report.tables)
+    known = np.array([table.prefix for table in report.tables], np.uint64)
     digests: Digests = {}
     for shard in range(marker.num_shards):
         for path in emb_files(shard_directory(directory, shard), shard, marker.num_internal_shards):
@@ -48,7 +49,10 @@ def digests_of_checkpoint(directory: Path, report: ImportReport, progress: Progr
             for signs, dims, values, _ in reader:
                 if not (shard_of(signs, marker.num_shards) == shard).all():
                     raise CorruptFile(str(path), f"rows of shard {shard}", "rows of another shard", 0)
-                _add(digests, signs >> np.uint64(shift) << np.uint64(shift), hash_rows(signs, dims, values))
+                prefixes = signs >> np.uint64(shift) << np.uint64(shift)
+                if (known == 0).any():  # keys that are signs have whatever prefix no other table has
+                    prefixes[~np.isin(prefixes, known)] = 0
+                _add(digests, prefixes, hash_rows(signs, dims, values))
                 progress("verify", len(signs), total)
     return digests
 
@@ -60,11 +64,15 @@ def _add(digests: Digests, prefixes: U64, hashes: U64) -> None:
 
 def difference(report: ImportReport, found: Digests) -> str:
     """In which table the checkpoint is not what was read, in words; empty if it is."""
-    for table in report.tables:
-        digest = found.get(table.prefix, RowDigest())
-        if (digest.rows, str(digest)) != (table.rows, table.digest):
-            found_ones = f"{digest.rows} rows of table `{table.table}` with the digest {digest}"
-            return f"{found_ones}, where {table.rows} with {table.digest} were read"
+    for prefix in dict.fromkeys(table.prefix for table in report.tables):
+        tables = [table for table in report.tables if table.prefix == prefix]  # several, where keys are signs
+        digest, expected = found.get(prefix, RowDigest()), RowDigest()
+        for table in tables:
+            expected.add_digest(table.rows, table.digest)
+        if (digest.rows, str(digest)) != (expected.rows, str(expected)):
+            names = ", ".join(f"`{table.table}`" for table in tables)
+            found_ones = f"{digest.rows} rows of table {names} with the digest {digest}"
+            return f"{found_ones}, where {expected.rows} with {expected} were read"
     if extra := found.keys() - {table.prefix for table in report.tables}:
         return f"{found[min(extra)].rows} rows with the prefix {min(extra):#x}, which no table has"
     return ""
