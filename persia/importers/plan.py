@@ -10,8 +10,9 @@ import numpy as np
 from persia.config import EmbeddingConfig, Slot
 from persia.errors import ConfigError, FeatureError, InvalidInput
 
-from .source import Block, Source, SourceTable
+from .source import F32, U64, Block, Source, SourceTable
 from .table_map import MappedSlot, TableMap, check_names, check_slot, default_row_of
+from .unfinished import TableFacts
 
 __all__ = ["GroupImport", "plan_import"]
 
@@ -36,18 +37,41 @@ class GroupImport:
         """How many there are, with that of the padding."""
         return self.table.rows + len(self.defaults)
 
+    @property
+    def facts(self) -> TableFacts:
+        """What the rows of the group depend on, besides the files of the source."""
+        table = self.table
+        return TableFacts(
+            table=table.name,
+            slots=self.slots,
+            prefix=self.slot.prefix,
+            rows=table.rows,
+            dim=table.dim,
+            padding=self.padding,
+            conversion=table.conversion,
+            modulo=self.slot.modulo,
+            defaults=tuple(sorted(self.defaults.items())),
+        )
+
     def blocks(self) -> Iterator[Block]:
         """The rows of the table, without that of the padding. Raises InvalidInput if they are not what the table said."""
+        for _, ids, rows in self.counted_blocks():
+            yield ids, rows
+
+    def counted_blocks(self) -> Iterator[tuple[int, U64, F32]]:
+        """As blocks(), and before each block how many rows the table has given up to its end."""
         seen = 0
         for ids, rows in self.table.blocks():
             seen += len(ids)
             if self.padding is not None and (ids == self.padding).any():
                 kept = ids != self.padding
                 ids, rows = ids[kept], rows[kept]
-            yield ids, rows
+            yield seen, ids, rows
         if seen != self.table.rows:
             raise InvalidInput(f"expected {self.table.rows} rows of table `{self.table.name}`, got {seen}: its files changed")
-        yield from self._default_rows()
+        for ids, rows in self._default_rows():
+            seen += len(ids)
+            yield seen, ids, rows
 
     def _default_rows(self) -> Iterator[Block]:
         left = dict(self.defaults)
@@ -62,7 +86,8 @@ class GroupImport:
 def plan_import(source: Source, config: EmbeddingConfig, table_map: TableMap) -> list[GroupImport]:
     """A part for each group of slots, in the order of the embedding config.
 
-    Raises ConfigError, FeatureError, NotFound or NotRepresentable for a map that fits neither the source nor the slots.
+    Raises ConfigError, FeatureError, NotFound or NotRepresentable for a map that fits neither the source nor the slots, and
+    InvalidInput for tables without any row.
     """
     check_names(table_map, config)
     groups: dict[tuple[bool, str], list[str]] = {}
@@ -71,7 +96,10 @@ def plan_import(source: Source, config: EmbeddingConfig, table_map: TableMap) ->
             check_slot(name, table_map.slots[name], slot)
             shared = table_map.slots[name].table if slot.ids_are_signs else slot.group
             groups.setdefault((slot.ids_are_signs, shared), []).append(name)
-    return [_of_group(source, config, names, table_map.slots) for names in groups.values()]
+    plan = [_of_group(source, config, names, table_map.slots) for names in groups.values()]
+    if not any(group.table.rows for group in plan):
+        raise InvalidInput("expected rows in the tables of the source, got none")
+    return plan
 
 
 def _of_group(source: Source, config: EmbeddingConfig, names: list[str], mapped: dict[str, MappedSlot]) -> GroupImport:
