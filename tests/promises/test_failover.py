@@ -21,6 +21,8 @@ from tests.support.persia_packets import CONFIG, MIX
 from tests.support.replicas import GOLDEN_BATCH, Replicas, assert_golden, golden_batch, load_of, router_of, stopped
 from tests.support.servers import PATIENCE, EmbeddingServer, free_port, wait_until
 
+pytestmark = pytest.mark.whole_way
+
 
 @pytest.fixture(scope="module")
 def single(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Replicas]:
