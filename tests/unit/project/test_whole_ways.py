@@ -24,6 +24,7 @@ MAIN_WAYS = {
     "lookups": "test_infer_ctx.py",
     "model_server": "test_predictions.py",
     "models": "test_dense_refusals.py",
+    "planning": "test_plan_process.py",
     "project": "test_servers.py",
     "promises": "test_persia_faults_updates.py",
     "storage": "test_serving_from_a_store.py",
@@ -34,6 +35,7 @@ MAIN_WAYS = {
 
 @pytest.mark.parametrize("area", AREAS, ids=lambda area: area.name)
 def test_every_area_keeps_its_main_way(area: Path) -> None:
+    assert area.name in MAIN_WAYS, f"{Path(__file__).name} names no file of the main way of {area.name}"
     main = area / MAIN_WAYS[area.name]
     assert main.exists()
     assert main not in whole_ways([area])
