@@ -32,8 +32,8 @@ struct Slot {
     std::uint64_t modulo = 0;    // that ids are taken by, as i64 with a remainder that is not negative; 0: they are not
     bool ids_are_signs = false;  // without a prefix
     // What an id without a row counts as, if not zeros: a row of one value, or that of another id.
-    std::optional<float> default_value;
-    std::optional<std::uint64_t> default_id;
+    std::optional<float> default_value = std::nullopt;
+    std::optional<std::uint64_t> default_id = std::nullopt;
 
     // How many signs stand for one id.
     std::uint32_t signs_per_id() const { return hash_stack_rounds == 0 ? 1 : hash_stack_rounds; }

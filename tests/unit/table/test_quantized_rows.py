@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from persia import _core
 from persia.importers.formats import open_source
+from tests.support.examples import examples
 from tests.support.imported import TORCHREC, all_rows
 
 F32 = np.float32
@@ -32,7 +33,7 @@ def test_rows_of_torchrecs_quantised_tables_are_exact(kind: Any, name: str, dim:
     np.testing.assert_array_equal(stored(rows), rows)
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=examples(300), deadline=None)
 @given(seed=st.integers(0, 2**32 - 1), dim=st.integers(2, 70), steps=st.sampled_from([255, 15]), shift=st.floats(-0.5, 1.5))
 def test_rows_are_exact_whatever_scale_and_bias_in_f16_they_were_made_with(
     seed: int, dim: int, steps: int, shift: float
@@ -46,7 +47,7 @@ def test_rows_are_exact_whatever_scale_and_bias_in_f16_they_were_made_with(
     np.testing.assert_array_equal(stored(rows), rows)
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=examples(100), deadline=None)
 @given(seed=st.integers(0, 2**32 - 1), dim=st.integers(1, 40), size=st.sampled_from([1e-30, 1e-3, 1.0, 1e30]))
 def test_other_rows_are_within_half_a_step(seed: int, dim: int, size: float) -> None:
     rng = np.random.default_rng(seed)
