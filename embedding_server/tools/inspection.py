@@ -74,6 +74,9 @@ class PacketReport(msgspec.Struct, frozen=True):
 AtHand = Callable[[Path], AbstractContextManager[Path]]
 
 
+_DECODER = msgspec.json.Decoder(CheckpointReport)
+
+
 def inspect_checkpoint_at(place: Place, workers: int = 4) -> CheckpointReport:
     """As inspect_checkpoint(), also of one in a store: each of its files is fetched for as long as it is read."""
     if place.path is not None:
@@ -82,7 +85,7 @@ def inspect_checkpoint_at(place: Place, workers: int = 4) -> CheckpointReport:
         report = inspect_checkpoint(tree.root, workers, at_hand=tree.fetched)
         # Whatever names a file of the skeleton means the one in the store.
         text = msgspec.json.encode(report).decode().replace(str(tree.root), tree.store.url)
-        return msgspec.json.decode(text, type=CheckpointReport)
+        return _DECODER.decode(text)
 
 
 def inspect_checkpoint(
