@@ -112,8 +112,9 @@ demo: build  ## write a small model, serve it, update it, swap it, and stay up u
 KILLS ?= 1000
 SEED ?=
 EPOCHS ?=
-crash-test: build  ## kill embedding servers KILLS=1000 times while packets arrive, and compare all rows; EPOCHS=1: of each epoch
-	$(PY) -m tests.support.crash_loop --kills $(KILLS) $(if $(SEED),--seed $(SEED)) $(if $(EPOCHS),--epochs)
+STORE ?=
+crash-test: build $(if $(STORE),seaweedfs)  ## kill embedding servers KILLS=1000 times while packets arrive, compare all rows; EPOCHS=1, STORE=s3
+	$(PY) -m tests.support.crash_loop --kills $(KILLS) $(if $(SEED),--seed $(SEED)) $(if $(EPOCHS),--epochs) $(if $(STORE),--store $(STORE))
 
 ANSWERS ?= 1000000
 WITHOUT_EPOCHS ?=

@@ -23,9 +23,8 @@ from persia.formats.sign_files import SECONDS_AT
 from persia.storage import Entry, Store
 from persia.storage.fetching import fetch
 
-__all__ = ["FULL_LISTING_SECONDS", "SHARDS_SECONDS", "Mirror"]
+__all__ = ["SHARDS_SECONDS", "Mirror"]
 
-FULL_LISTING_SECONDS = 300.0  # between two listings of all packets
 SHARDS_SECONDS = 5.0  # between two looks for new training shards
 
 _DRAFTS = ".fetching"
@@ -42,7 +41,13 @@ class Mirror:
     """`root` has the packets that are complete in the store and not in the checkpoint. For one thread."""
 
     def __init__(
-        self, store: Store, root: Path, bounds: Bounds, workers: int = 4, clock: Callable[[], float] = time.monotonic
+        self,
+        store: Store,
+        root: Path,
+        bounds: Bounds,
+        list_all_seconds: float,
+        workers: int = 4,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         """Keeps what an earlier run has left in `root`, where that is still what the store has.
 
@@ -50,13 +55,14 @@ class Mirror:
             store: a directory of packets.
             root: a directory of this process alone.
             bounds: which packets the checkpoint has. They are not fetched.
+            list_all_seconds: between two listings of all packets.
             workers: how many packets are fetched at a time.
             clock: seconds, by which it is time to list more.
 
         Raises OSError.
         """
         self._store, self._root, self._bounds, self._clock = store, root, bounds, clock
-        self._workers = workers
+        self._list_all_seconds, self._workers = list_all_seconds, workers
         self._shards: list[str] = []
         self._known: dict[str, _Packets] = defaultdict(dict)  # by training shard: what is in `root`, or need not be
         self._looked_for_shards = self._listed_all = float("-inf")
@@ -67,7 +73,7 @@ class Mirror:
     def refresh(self) -> None:
         """Fetches what has come to the store since. Raises the first OSError after all else is done."""
         now = self._clock()
-        everything = now - self._listed_all >= FULL_LISTING_SECONDS
+        everything = now - self._listed_all >= self._list_all_seconds
         if everything or now - self._looked_for_shards >= SHARDS_SECONDS:
             self._shards = [name for name in self._store.directories() if SHARD_LIKE.fullmatch(name)]
             self._looked_for_shards = now

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -71,3 +74,16 @@ class Seaweed:
         except OSError:
             return False
         return True
+
+
+@contextmanager
+def running_seaweed(directory: Path) -> Iterator[Seaweed]:
+    """One that this process and its children ask, for as long as the block lasts."""
+    directory.mkdir(parents=True)
+    seaweed = Seaweed(directory)
+    os.environ.update(seaweed.environment)
+    seaweed.start()
+    try:
+        yield seaweed
+    finally:
+        seaweed.stop()

@@ -18,8 +18,8 @@ def server_of(directory: Path, seaweed: Seaweed, name: str, **settings: object) 
     return EmbeddingServer(
         directory,
         CONFIG,
-        checkpoint=seaweed.url(f"{name}/checkpoint"),  # type: ignore[arg-type]
-        incremental_dir=seaweed.url(f"{name}/packets"),  # type: ignore[arg-type]
+        checkpoint=seaweed.url(f"{name}/checkpoint"),
+        incremental_dir=seaweed.url(f"{name}/packets"),
         settings={"local_buffer_dir": str(directory / "buffer"), "storage_poll_ms": 50, **settings},
         arguments=["--metrics-port", "0"],
     )

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from persia.embedding_server.updates.mirror import FULL_LISTING_SECONDS, SHARDS_SECONDS, Mirror
+from persia.embedding_server.updates.mirror import SHARDS_SECONDS, Mirror
 from persia.embedding_server.updates.mirror_directory import take_mirror_directory
 from persia.embedding_server.updates.mirrored_finder import MirroredFinder
 from persia.formats.bounds import Bounds
@@ -21,6 +21,7 @@ from tests.support.uploads import upload
 pytest.importorskip("obstore")
 
 START = 1_700_000_000
+LIST_ALL_SECONDS = 300.0
 
 
 class Written:
@@ -51,7 +52,7 @@ def clock() -> Iterator[list[float]]:
 
 
 def mirror_of(written: Written, root: Path, clock: list[float], bounds: Bounds = Bounds()) -> Mirror:  # noqa: B008
-    return Mirror(written.store, root, bounds, clock=lambda: clock[0])
+    return Mirror(written.store, root, bounds, LIST_ALL_SECONDS, clock=lambda: clock[0])
 
 
 def packets_in(root: Path) -> list[str]:
@@ -100,7 +101,7 @@ def test_what_comes_late_is_found_by_the_listing_of_all(tmp_path: Path, written:
     upload(written.store, late, f"s0/{late.name}")
     mirror.refresh()
     assert packets_in(root) == [f"s0/{newest.name}"]
-    clock[0] += FULL_LISTING_SECONDS
+    clock[0] += LIST_ALL_SECONDS
     mirror.refresh()
     assert packets_in(root) == [f"s0/{late.name}", f"s0/{newest.name}"]
 
@@ -125,7 +126,7 @@ def test_packets_that_the_store_deletes_go(tmp_path: Path, written: Written, clo
     mirror.refresh()
     for entry in list(written.store.list_files(f"s0/{gone.name}")):
         written.store.remove(entry.name)
-    clock[0] += FULL_LISTING_SECONDS
+    clock[0] += LIST_ALL_SECONDS
     mirror.refresh()
     assert packets_in(root) == [f"s0/{kept.name}"]
 
@@ -150,7 +151,7 @@ def test_a_packet_that_gets_a_file_has_it_here_too(tmp_path: Path, written: Writ
     mirror.refresh()
     shutil.copy(packet / "0_0.inc", packet / "0_1.inc")
     written.store.put(f"s0/{packet.name}/0_1.inc", packet / "0_1.inc")
-    clock[0] += FULL_LISTING_SECONDS
+    clock[0] += LIST_ALL_SECONDS
     mirror.refresh()
     assert contents(root / "s0" / packet.name) == contents(packet)
 
