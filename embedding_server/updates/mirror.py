@@ -22,6 +22,7 @@ from persia.formats.manifest import read_manifest
 from persia.formats.sign_files import SECONDS_AT
 from persia.storage import Entry, Store
 from persia.storage.fetching import fetch
+from persia.storage.problems import ChangedError
 
 __all__ = ["SHARDS_SECONDS", "Mirror"]
 
@@ -32,6 +33,7 @@ _ENTRIES = ".entries"  # in a packet's directory: what the store said of its fil
 _BOOT = ".boot"
 _BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 _LAST = "~"  # after all names of a packet's files
+_CHANGES = 5  # of a packet while it is fetched, until that is called a failure
 
 _Files = dict[str, Entry]  # of a packet, by their own names
 _Packets = dict[str, _Files]  # of a training shard, by the names of their directories
@@ -98,6 +100,10 @@ class Mirror:
             with ThreadPoolExecutor(self._workers, thread_name_prefix="fetch") as pool:
                 done = pool.map(lambda name: self._bring(shard, name, again.get(name, {})), new)
             for name, error in zip(new, done, strict=True):
+                for _ in range(_CHANGES):
+                    if isinstance(error, ChangedError):  # its trainer has just written a file of it again
+                        again[name] = self._list(shard, after).get(name, {})
+                        error = self._bring(shard, name, again[name])
                 if isinstance(error, FileNotFoundError):
                     continue  # it was deleted just now
                 if error is not None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -13,7 +14,8 @@ from persia.embedding_server.updates.mirror import SHARDS_SECONDS, Mirror
 from persia.embedding_server.updates.mirror_directory import take_mirror_directory
 from persia.embedding_server.updates.mirrored_finder import MirroredFinder
 from persia.formats.bounds import Bounds
-from persia.storage import Store, place_of
+from persia.storage import Entry, Store, place_of
+from persia.storage.problems import ChangedError
 from persia.writers.packet_writer import PacketWriter
 from persia.writers.row_buffer import Change
 from tests.support.uploads import upload
@@ -104,6 +106,30 @@ def test_what_comes_late_is_found_by_the_listing_of_all(tmp_path: Path, written:
     clock[0] += LIST_ALL_SECONDS
     mirror.refresh()
     assert packets_in(root) == [f"s0/{late.name}", f"s0/{newest.name}"]
+
+
+def test_a_packet_that_is_written_again_while_it_is_fetched(
+    tmp_path: Path, written: Written, clock: list[float], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is fetched as it is then. A server that starts would end over it otherwise."""
+    mirror = mirror_of(written, tmp_path / "mirror", clock)
+    packet, read, left = written.write(), written.store.read, [3]
+    row_files = f"s0/{packet.name}/0_0.inc"
+
+    def read_what_changes(entry: Entry, *arguments: Any, **named: Any) -> Iterator[memoryview]:
+        if entry.name == row_files and left[0]:
+            left[0] -= 1
+            written.store.put(row_files, bytes(left[0] + 1))
+        return read(entry, *arguments, **named)
+
+    monkeypatch.setattr(written.store, "read", read_what_changes)
+    mirror.refresh()
+    assert (tmp_path / "mirror" / row_files).read_bytes() == b"\0"
+    left[0] = 100
+    written.write()
+    row_files = f"s0/{written.write().name}/0_0.inc"
+    with pytest.raises(ChangedError, match="was written again while it was read"):
+        mirror.refresh()
 
 
 def test_a_new_training_shard_is_found(tmp_path: Path, written: Written, clock: list[float]) -> None:
