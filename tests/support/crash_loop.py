@@ -2,8 +2,8 @@
 
 `make crash-test KILLS=1000` runs it, SEED=... with the same choices again; the moments of the processes are their own. With
 EPOCHS=1 servers follow epochs, and the rows of every epoch that they can answer from are compared. With STORE=s3 checkpoint
-and packets are in a bucket of SeaweedFS, and now and then a server that was killed finds its local disk empty. On a difference
-the directory stays.
+and packets are in a bucket of a real store, and now and then a server that was killed finds its local disk empty. On a
+difference the directory stays.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from persia import _core
 from tests.support.crash_places import CrashDirectories, CrashPlaces, CrashStore
 from tests.support.crash_trainer import SIGNS, Trainer, Values
 from tests.support.persia_packets import CONFIG, DIM
-from tests.support.seaweeds import running_seaweed
+from tests.support.s3_servers import running_s3_server
 from tests.support.servers import PATIENCE, EmbeddingServer, wait_until
 
 KILLS_BETWEEN_CHECKS = 6
@@ -207,8 +207,8 @@ def main() -> None:
     directory = Path(tempfile.mkdtemp(prefix="persia-crash-"))
     print(f"seed {options.seed}, directory {directory}", flush=True)
     try:
-        with running_seaweed(directory / "seaweed") if options.store else nullcontext() as seaweed:
-            url = seaweed.url("crash") if seaweed else ""
+        with running_s3_server(directory / "store") if options.store else nullcontext() as server:
+            url = server.url("crash") if server else ""
             print(run(directory, options.kills, options.seed, options.shards, epochs=options.epochs, url=url))
     except AssertionError as error:
         sys.exit(f"{error}\nseed {options.seed}; kept: {directory}")

@@ -6,10 +6,10 @@ import random
 from pathlib import Path
 
 from tests.support import crash_loop
-from tests.support.seaweeds import Seaweed
+from tests.support.s3_servers import S3Server
 
 
-def test_killed_servers_end_in_the_rows_of_the_bucket(tmp_path: Path, seaweed: Seaweed) -> None:
+def test_killed_servers_end_in_the_rows_of_the_bucket(tmp_path: Path, s3: S3Server) -> None:
     seed = random.randrange(1 << 32)
     print(f"seed {seed}, directory {tmp_path}")  # pytest shows it with a failure
-    print(crash_loop.run(tmp_path, kills=4, seed=seed, shards=2, url=seaweed.url(f"crash-{seed}")))
+    print(crash_loop.run(tmp_path, kills=4, seed=seed, shards=2, url=s3.url(f"crash-{seed}")))
