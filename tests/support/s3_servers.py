@@ -13,7 +13,7 @@ from datetime import timedelta
 from pathlib import Path
 
 import obstore
-from obstore.store import from_url
+from obstore.store import S3Store
 
 from persia.storage import Store, place_of
 from tests.support.servers import PATIENCE, free_port, wait_until
@@ -55,7 +55,7 @@ class S3Server(ABC):
 
     def make_bucket(self, name: str) -> None:
         """Which may be there. Raises OSError. The library of our stores makes none, but signs the request."""
-        signed = obstore.sign(from_url(f"s3://{name}", client_options={"allow_http": True}), "PUT", "", timedelta(minutes=1))
+        signed = obstore.sign(S3Store(name, client_options={"allow_http": True}), "PUT", "", timedelta(minutes=1))
         with contextlib.suppress(urllib.error.HTTPError):  # whatever comes next says that there is none
             urllib.request.urlopen(urllib.request.Request(signed, method="PUT"), timeout=PATIENCE).close()
 
