@@ -13,7 +13,7 @@ __all__ = ["LocalPath"]
 _URL = re.compile(r"[a-z][a-z0-9+.-]*://")
 
 
-class LocalPath(click.Path):  # type: ignore[type-arg]  # older versions take none
+class LocalPath(click.Path):
     """As click.Path, which would make a directory `s3:` of `s3://bucket`, or say that there is none."""
 
     def convert(self, value: str | os.PathLike[str], param: click.Parameter | None, ctx: click.Context | None) -> Any:

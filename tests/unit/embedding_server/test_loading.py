@@ -31,7 +31,7 @@ class Watched(_core.TableBuilder):
         self._all_came = threading.Event()
         self.now = self.most = self.most_files = 0
 
-    def load_emb(self, path: Path, *arguments: object) -> int:
+    def load_emb(self, path: Path, *arguments: object) -> int:  # type: ignore[override]
         with self._lock:
             self.now += 1
             self.most = max(self.most, self.now)
