@@ -100,12 +100,12 @@ def _load(report: Report, name: str, load: Callable[[Path | None], _Config], pat
 
 def _place(settings: GlobalConfig | None, checkpoint: str | None) -> Place | Path | None:
     """Of the checkpoint: the one that is named, or else the config's. A URL of no store stays a path, which is not there."""
-    text, storage = checkpoint, "ceph"
-    if text is None and settings is not None:
-        text = settings.common_config.infer_config.embedding_checkpoint
-        storage = settings.embedding_parameter_server_config.storage
+    text = checkpoint
     try:
-        return place_of(text, storage) if text else None
+        if text is None and settings is not None:
+            text = settings.common_config.infer_config.embedding_checkpoint
+            return place_of(text, settings.embedding_parameter_server_config.storage) if text else None
+        return place_of(text) if text else None
     except InvalidInput:
         return Path(text) if text else None
 
