@@ -5,8 +5,12 @@ from __future__ import annotations
 import random
 from pathlib import Path
 
+import pytest
+
 from tests.support import crash_loop
 from tests.support.s3_servers import S3Server
+
+pytestmark = pytest.mark.whole_way
 
 
 def test_killed_servers_end_in_the_rows_of_the_bucket(tmp_path: Path, s3: S3Server) -> None:
