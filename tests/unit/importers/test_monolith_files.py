@@ -44,8 +44,7 @@ def test_several_hash_tables_have_names_of_their_own(tmp_path: Path) -> None:
     assert {name: table.rows for name, table in source.tables.items()} == {"one-10.slot_7": 5, "other.slot_7": 1}
 
 
-@pytest.mark.parametrize("bit", range(8))
-def test_every_flipped_bit_and_every_cut_is_found(bit: int, tmp_path: Path) -> None:
+def test_a_flipped_bit_of_any_byte_and_any_cut_are_found(tmp_path: Path) -> None:
     file = write(tmp_path) / "table-00000-of-00002"
     whole = file.read_bytes()
     ends = {0, len(whole)}
@@ -54,7 +53,7 @@ def test_every_flipped_bit_and_every_cut_is_found(bit: int, tmp_path: Path) -> N
         ends.add(at + 16 + int.from_bytes(whole[at : at + 8], "little"))
     for place in range(len(whole)):
         flipped = bytearray(whole)
-        flipped[place] ^= 1 << bit
+        flipped[place] ^= 1 << place % 8
         for data in (bytes(flipped), whole[:place]):
             if len(data) in ends and data == whole[: len(data)]:
                 continue  # whole records that are missing: nothing says how many there were
