@@ -45,7 +45,9 @@ def plan_rollout(release: Release, target: Target) -> list[Step]:
         steps += _by_an_epoch(release, checkpoint)
     if shards != release.shards or not release.epochs:
         # Where an epoch names the checkpoint, servers that start load that one, whatever the values say.
-        steps += _blue_and_green(release, shards, checkpoint, _name_of_tier(release, target.tier), target.chart)
+        tier = _name_of_tier(release, target.tier)
+        steps += _beside(release, shards, checkpoint, tier, target.chart)
+        steps += _change_over(release, shards, tier, target.chart)
     return steps
 
 
@@ -99,17 +101,12 @@ def _by_an_epoch(release: Release, checkpoint: str) -> list[Step]:
     ]
 
 
-def _blue_and_green(release: Release, shards: int, checkpoint: str, tier: str, chart: str) -> list[Step]:
+def _beside(release: Release, shards: int, checkpoint: str, tier: str, chart: str) -> list[Step]:
+    """The new servers beside the old ones, which nobody asks yet."""
     where = f"--namespace {release.namespace}"
     values = f"{release.tier}-values.yaml"
-    settings = {
-        "shards.count": str(shards),
-        "middleware.replicas": "0",
-        "embeddingTier.release": "",
-        "embeddingTier.shards": "0",
-    }
-    settings |= {"models.store": "", "monitoring.rules.enabled": "false", "checkpoint": checkpoint}
-    back = "" if release.has_own_tier else release.tier
+    settings = {"shards.count": str(shards), "checkpoint": checkpoint, "middleware.replicas": "0", "models.store": ""}
+    settings |= _asking("", 0) | {"monitoring.rules.enabled": "false"}  # of which one copy is enough
     return [
         Step(
             f"Write down the values of {release.tier}, which has the {release.shards} shards that serve",
@@ -132,6 +129,15 @@ def _blue_and_green(release: Release, shards: int, checkpoint: str, tier: str, c
             ),
             ("A server is ready when it has loaded its rows and applied the packets that are there.",),
         ),
+    ]
+
+
+def _change_over(release: Release, shards: int, tier: str, chart: str) -> list[Step]:
+    """From the old servers to the new ones, and the end of the old ones."""
+    where = f"--namespace {release.namespace}"
+    back = _asking("", 0) if release.has_own_tier else _asking(release.tier, release.shards)
+    end = f"helm uninstall {release.tier} {where}"
+    return [
         Step(
             f"Let the middlewares of {release.name} ask them",
             (
@@ -148,25 +154,11 @@ def _blue_and_green(release: Release, shards: int, checkpoint: str, tier: str, c
             (f"kubectl {where} exec deployment/{release.name}-middleware -- persia-launcher health 127.0.0.1:8887",),
             ("persia_forward_errors_total does not rise, and persia_lookups_total rises at the new servers alone.",),
         ),
-        Step(
-            "The way back, for as long as the old shards run",
-            (
-                _upgrade(
-                    release, chart, {"embeddingTier.release": back, "embeddingTier.shards": str(release.shards if back else 0)}
-                ),
-            ),
-        ),
+        Step("The way back, for as long as the old shards run", (_upgrade(release, chart, back),)),
         Step(
             f"When no way back is wanted any more, end the old shards of {release.tier}",
-            (
-                _upgrade(release, chart, {"shards.count": "0"})
-                if release.has_own_tier
-                else f"helm uninstall {release.tier} {where}",
-            ),
-            (
-                "Keep the old checkpoint for as long as somebody may want it.",
-                *_about_journals(release),
-            ),
+            (_upgrade(release, chart, {"shards.count": "0"}) if release.has_own_tier else end,),
+            ("Keep the old checkpoint for as long as somebody may want it.", *_about_journals(release)),
         ),
     ]
 

@@ -196,7 +196,7 @@ def test_the_launcher_knows_what_pods_are_told_to_run() -> None:
         command: click.Command = main
         words = shlex.split(line.replace("EPOCH", "3"))
         while isinstance(command, click.Group):
-            found = command.get_command(click.Context(command), words.pop(0))
-            assert found is not None, line
-            command = found
+            next_one = command.get_command(click.Context(command), words.pop(0))
+            assert next_one is not None, line
+            command = next_one
         command.make_context(line, words)
