@@ -26,6 +26,7 @@ from persia.planning.simulation import (
     newest_common,
 )
 from persia.routing.lookup import RouterOptions
+from tests.support.examples import examples
 from tests.support.places import ROOT
 
 QUIET = Troubles(stalls_per_second=0, slow_share=0)
@@ -48,7 +49,7 @@ def test_shards_without_a_usable_server_have_no_say() -> None:
 
 
 @given(st.lists(st.one_of(st.none(), st.floats(0, 3)), max_size=300))
-@settings(max_examples=50)
+@settings(max_examples=examples(50))
 def test_budgets_are_the_routers(steps: list[float | None]) -> None:
     """None: a call is asked for the first time; else so much later, one is asked again, several times."""
     ours, theirs, now = Budgets(2), _core.net.RetryBudget(), 100.0
