@@ -11,7 +11,8 @@ from prometheus_client import CollectorRegistry
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
 from prometheus_client.registry import Collector
 
-from persia.serving.metrics import FeatureMetrics, buckets_of, checkpoint_metrics, errors_of
+from persia import _core
+from persia.serving.metrics import FeatureMetrics, SpanMetrics, buckets_of, checkpoint_metrics, errors_of
 from persia.serving.old_metric_names import OldName
 from persia.v1 import embedding_pb2 as pb
 
@@ -44,11 +45,14 @@ OLD_NAMES = {
 class Metrics:
     """Has a registry of its own, so that two shards in one process do not meet."""
 
-    def __init__(self, shard: ShardServer) -> None:
+    def __init__(self, shard: ShardServer, spans: _core.tracing.SpanRing | None = None) -> None:
+        """spans: None: nobody wants them."""
         labels = {"replica_index": str(shard.options.index)}
         self.registry = CollectorRegistry()
         self.registry.register(_Totals(shard, labels))
         self.registry.register(FeatureMetrics(shard.lookups.features.totals, labels, cuts=False))
+        if spans is not None:
+            self.registry.register(SpanMetrics(spans, labels))
 
 
 class _Totals(Collector):

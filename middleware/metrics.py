@@ -10,7 +10,7 @@ from prometheus_client.registry import Collector
 
 from persia import _core
 from persia.routing.router import Router
-from persia.serving.metrics import FeatureMetrics, buckets_of, checkpoint_metrics, errors_of
+from persia.serving.metrics import FeatureMetrics, SpanMetrics, buckets_of, checkpoint_metrics, errors_of
 from persia.serving.old_metric_names import OldName
 
 from .service import SECONDS
@@ -33,12 +33,14 @@ OLD_NAMES = {
 class Metrics:
     """Has a registry of its own, so that two middlewares in one process do not meet."""
 
-    def __init__(self, router: Router, counts: _core.net.ForwardCounts) -> None:
-        """counts: with the bounds SECONDS."""
+    def __init__(self, router: Router, counts: _core.net.ForwardCounts, spans: _core.tracing.SpanRing | None = None) -> None:
+        """counts: with the bounds SECONDS. spans: None: nobody wants them."""
         self.registry = CollectorRegistry()
         self.registry.register(_Lookups(counts))
         self.registry.register(_Shards(router))
         self.registry.register(FeatureMetrics(lambda: router.native.feature_counts.totals(), {}, cuts=True))
+        if spans is not None:
+            self.registry.register(SpanMetrics(spans, {}))
 
 
 class _Lookups(Collector):

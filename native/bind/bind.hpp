@@ -28,6 +28,7 @@ void routers(nanobind::module_& module);
 void row_scan(nanobind::module_& module);
 void certificates(nanobind::module_& module);
 void security(nanobind::module_& module);
+void tracing(nanobind::module_& module);
 void inference_models(nanobind::module_& module);
 void inference_answers_and_keys(nanobind::module_& module);
 void worker_channel(nanobind::module_& module);

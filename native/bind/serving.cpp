@@ -32,13 +32,15 @@ using serving::LookupMethod;
 using serving::ReadableEpochs;
 
 // A method under its base, which a server takes.
-std::shared_ptr<grpc::Method> lookup_method(std::shared_ptr<LookupContext> context) {
-    return std::make_shared<LookupMethod>(std::move(context));
+std::shared_ptr<grpc::Method> lookup_method(std::shared_ptr<LookupContext> context, std::shared_ptr<tracing::SpanRing> spans) {
+    return std::make_shared<LookupMethod>(std::move(context), std::move(spans));
 }
 
 std::shared_ptr<grpc::Method> forward_method(std::shared_ptr<routing::Router> router, std::uint64_t embedding_config_id,
-                                             double seconds, std::shared_ptr<ForwardCounts> counts) {
-    return std::make_shared<ForwardMethod>(std::move(router), embedding_config_id, seconds, std::move(counts));
+                                             double seconds, std::shared_ptr<ForwardCounts> counts,
+                                             std::shared_ptr<tracing::SpanRing> spans) {
+    return std::make_shared<ForwardMethod>(std::move(router), embedding_config_id, seconds, std::move(counts),
+                                           std::move(spans));
 }
 
 // An epoch, a model and its version; whom rows are for; a variant, its name, and its own versions of models; an epoch, and all
@@ -116,9 +118,9 @@ void serving_methods(nb::module_& module) {
              nb::arg("bounds"))
         .def("totals", &ForwardCounts::totals)
         .def("call_totals", [](ForwardCounts& self) { return self.calls().totals(); });
-    module.def("lookup_method", lookup_method, nb::arg("context"));
+    module.def("lookup_method", lookup_method, nb::arg("context"), nb::arg("spans").none() = nb::none());
     module.def("forward_method", forward_method, nb::arg("router"), nb::arg("embedding_config_id"), nb::arg("seconds"),
-               nb::arg("counts"));
+               nb::arg("counts"), nb::arg("spans").none() = nb::none());
 }
 
 }  // namespace persia::bind

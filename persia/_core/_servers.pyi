@@ -7,6 +7,7 @@ from typing_extensions import Buffer
 from persia._core import FeatureCounts, Table
 from persia._core.net import Router
 from persia._core.security import Guard, TlsContext
+from persia._core.tracing import SpanRing
 
 class Method:
     """Answers calls in the native core."""
@@ -227,8 +228,10 @@ class ForwardCounts:
     def totals(self) -> ForwardTotals: ...
     def call_totals(self) -> CallTotals: ...
 
-def lookup_method(context: LookupContext) -> Method:
-    """EmbeddingServer.Lookup."""
+def lookup_method(context: LookupContext, spans: SpanRing | None = None) -> Method:
+    """EmbeddingServer.Lookup. spans: where those of sampled callers go; None: nobody wants them."""
 
-def forward_method(router: Router, embedding_config_id: int, seconds: float, counts: ForwardCounts) -> Method:
-    """Middleware.Forward. seconds: of a lookup whose caller says nothing."""
+def forward_method(
+    router: Router, embedding_config_id: int, seconds: float, counts: ForwardCounts, spans: SpanRing | None = None
+) -> Method:
+    """Middleware.Forward. seconds: of a lookup whose caller says nothing. spans: as for lookup_method."""

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from persia import _core
 from persia.config import EmbeddingConfig
+from persia.core_spans import caller_here, core_spans
 from persia.misses import MissReporter
 from persia.routing.checkpoint_choice import CheckpointChoice
 from persia.routing.lookup import Lookup, OnBuffers, RouterOptions, RowsKey, naming
@@ -56,6 +57,7 @@ class Router:
         self.reporter = MissReporter(lambda: self.native.feature_counts.totals(), dims)
         self._next_report = 0.0
         self._config_id = config.fingerprint_id
+        self._wants_spans = core_spans() is not None
 
     @property
     def shards(self) -> list[Service]:
@@ -83,7 +85,8 @@ class Router:
         """Does what Lookups.lookup says."""
         began = time.monotonic()
         seconds = self.options.timeout if timeout is None else timeout
-        lookup = self.native.begin(batch, seconds, min_epoch, variant_key(variant))
+        caller = caller_here() if self._wants_spans else None
+        lookup = self.native.begin(batch, seconds, min_epoch, variant_key(variant), caller)
         numbers, shapes = lookup.numbers, lookup.shapes
         if on_buffers is not None:
             on_buffers(numbers, shapes)
