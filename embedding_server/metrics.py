@@ -88,6 +88,11 @@ class _Totals(Collector):
             "persia_packets_set_aside", "Update packets that are broken and wait to be mended.", len(status.set_aside)
         )
         yield self._gauge("persia_update_problems", "What hinders the server from following packets.", len(status.problems))
+        yield self._counter(
+            "persia_unknown_variant_lookups",
+            "Lookups that named a variant which the newest epoch did not have.",
+            status.unknown_variant_lookups,
+        )
         yield from self._epochs(status)
         yield from self._storage()
         if status.checkpoint_id:
@@ -111,6 +116,12 @@ class _Totals(Collector):
         yield self._by_variant("persia_variant_rows", "Rows and deletions that a variant has of its own.", rows)
         sizes = [(one.name, one.bytes) for one in status.variants]
         yield self._by_variant("persia_variant_bytes", "Memory of what a variant has of its own.", sizes)
+        lookups = CounterMetricFamily(
+            "persia_variant_lookups", "Lookups that were answered, by variant.", labels=["variant", *self._labels]
+        )
+        for one in status.variants:
+            lookups.add_metric([one.name, *self._labels.values()], one.lookups)
+        yield lookups
 
     def _by_variant(self, name: str, text: str, values: Iterable[tuple[str, float]]) -> Metric:
         family = GaugeMetricFamily(name, text, labels=["variant", *self._labels])

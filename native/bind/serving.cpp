@@ -107,6 +107,8 @@ void serving_methods(nb::module_& module) {
         .def_prop_ro("state", &LookupContext::state)
         .def("totals", &LookupContext::totals)
         .def("call_totals", [](LookupContext& self) { return self.calls().totals(); })
+        .def("variant_totals", [](LookupContext& self) { return self.variants().totals().answered; })
+        .def("unknown_variants", [](LookupContext& self) { return self.variants().totals().unknown; })
         .def_prop_ro("features", &LookupContext::features, nb::rv_policy::reference_internal);
     nb::class_<ForwardCounts::Totals>(module, "ForwardTotals")
         .def_ro("asking", &ForwardCounts::Totals::asking)
@@ -117,7 +119,8 @@ void serving_methods(nb::module_& module) {
         .def(nb::new_([](const std::vector<double>& bounds) { return std::make_shared<ForwardCounts>(bounds); }),
              nb::arg("bounds"))
         .def("totals", &ForwardCounts::totals)
-        .def("call_totals", [](ForwardCounts& self) { return self.calls().totals(); });
+        .def("call_totals", [](ForwardCounts& self) { return self.calls().totals(); })
+        .def("variant_totals", [](ForwardCounts& self) { return self.variants().totals().answered; });
     module.def("lookup_method", lookup_method, nb::arg("context"), nb::arg("spans").none() = nb::none());
     module.def("forward_method", forward_method, nb::arg("router"), nb::arg("embedding_config_id"), nb::arg("seconds"),
                nb::arg("counts"), nb::arg("spans").none() = nb::none());

@@ -40,6 +40,7 @@ Batch decode(const wire::ForwardRequest& request) {
 }  // namespace
 
 void ForwardCounts::add(const routing::LookupResult& result) {
+    variants_.add(result.variant);
     asking_.add(result.asking_seconds);
     if (result.misses.absent != 0) absent_.fetch_add(result.misses.absent, kRelaxed);
     if (result.misses.wrong_dim != 0) wrong_dim_.fetch_add(result.misses.wrong_dim, kRelaxed);

@@ -9,6 +9,7 @@
 #include "grpc/server_call.hpp"
 #include "routing/router.hpp"
 #include "serving/call_counts.hpp"
+#include "serving/variant_counts.hpp"
 #include "tracing/span.hpp"
 #include "wire/forward.hpp"
 
@@ -29,9 +30,11 @@ class ForwardCounts {
     };
     Totals totals() const;
     CallCounts& calls() { return calls_; }
+    VariantCounts& variants() { return variants_; }
 
   private:
     CallCounts calls_;
+    VariantCounts variants_;
     Histogram asking_;
     std::atomic<std::uint64_t> absent_{0}, wrong_dim_{0}, without_shard_{0};
 };

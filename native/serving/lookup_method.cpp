@@ -37,8 +37,7 @@ void expect_place(const wire::ShardPlace& expected, const wire::ShardPlace& got)
 }
 
 // Nobody who asks for a variant gets the rows of another one, or of none.
-void expect_variant(const ReadableEpochs& readable, std::uint64_t variant) {
-    if (readable.has_variant(variant)) return;
+[[noreturn]] void refuse_variant(const ReadableEpochs& readable) {
     throw grpc::CallFailed(
         {Code::not_found, "expected a variant of the newest epoch (" + readable.variant_names() + "), got another one"});
 }
@@ -107,6 +106,7 @@ grpc::OutgoingMessage LookupMethod::answer(grpc::ServerCall& call, const grpc::R
         describe(*span, facts, columns.signs.size());
     }
     context_->count(columns.parts, facts.misses, by_part);
+    context_->variants().add(facts.variant);
     grpc::OutgoingMessage reply =
         wire::encode_lookup_response(facts, by_part, std::as_bytes(std::span(numbers->values.get(), size)), numbers);
     if (by_part.capacity() > kKeptMisses) by_part = {};
@@ -122,7 +122,10 @@ Table::Pinned LookupMethod::pin(const Table& table, const wire::LookupRequest& r
     facts.epoch_high = pinned.epoch_high;
     if (!rows_for.is_said()) return pinned;
     const auto readable = context_->readable();  // after the epochs, for it is said before them
-    expect_variant(*readable, rows_for.variant);
+    if (!readable->has_variant(rows_for.variant)) {
+        context_->variants().add_unknown();
+        refuse_variant(*readable);
+    }
     if (pinned.epoch_high == 0) return pinned;
     facts.run = readable->newest_run(rows_for, pinned.epoch_low, pinned.epoch_high);
     if (request.epoch() != 0) {

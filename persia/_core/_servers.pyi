@@ -203,6 +203,10 @@ class LookupContext:
     def state(self) -> str: ...
     def totals(self) -> LookupTotals: ...
     def call_totals(self) -> CallTotals: ...
+    def variant_totals(self) -> dict[int, int]:
+        """Lookups that were answered, by the key of their variant; 0: of variants beyond those that are told apart."""
+    def unknown_variants(self) -> int:
+        """Lookups that named a variant which the newest epoch did not have."""
     @property
     def features(self) -> FeatureCounts: ...
 
@@ -227,6 +231,8 @@ class ForwardCounts:
         """bounds: seconds, ascending, of its histograms."""
     def totals(self) -> ForwardTotals: ...
     def call_totals(self) -> CallTotals: ...
+    def variant_totals(self) -> dict[int, int]:
+        """As LookupContext.variant_totals."""
 
 def lookup_method(context: LookupContext, spans: SpanRing | None = None) -> Method:
     """EmbeddingServer.Lookup. spans: where those of sampled callers go; None: nobody wants them."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 
 from persia import _core
@@ -21,6 +21,7 @@ from persia.variant import variant_key
 __all__ = ["Router"]
 
 _REPORT_SECONDS = 1.0  # from one look at misses to the next
+_MOST_NAMES = 1024  # of variants, also of those that have ended
 
 
 @dataclass(frozen=True)
@@ -58,6 +59,7 @@ class Router:
         self._next_report = 0.0
         self._config_id = config.fingerprint_id
         self._wants_spans = core_spans() is not None
+        self.variant_names: dict[int, str] = {}  # by their keys, as servers have said them
 
     @property
     def shards(self) -> list[Service]:
@@ -124,6 +126,12 @@ class Router:
         """A server has said which epochs may be read for one of them."""
         if self._native is not None:
             self._native.note_readable(rows_for, first, last)
+
+    def note_variants(self, names: Iterable[str]) -> None:
+        """A server has variants of these names, which lookups know by their keys."""
+        for name in names:
+            if len(self.variant_names) < _MOST_NAMES:
+                self.variant_names.setdefault(variant_key(name), name)
 
     def why_not_ready(self) -> str:
         """What is missing before a lookup can be answered; empty: nothing. One shard will do where others may be zeros."""
