@@ -22,6 +22,7 @@ space := $(subst ,, )
 BIN := $(abspath $(VENV))/bin
 PY := $(BIN)/python
 INSTALL := $(PY) -m pip install --quiet --constraint constraints.txt
+TESTS := $(PY) -m pytest -n $(JOBS) --dist loadfile --no-loadscope-reorder
 
 LEAVES := client embedding_server handlers middleware model_server
 TYPED := tests $(sort $(shell find .ci base benchmarks deploy examples -name '*.py' 2>/dev/null))
@@ -34,7 +35,7 @@ CONCURRENT := $(basename $(notdir $(wildcard native/tests/*concurrent*_test.cpp)
 UNRANDOMISED = $(shell [ "$$(cat /proc/sys/vm/mmap_rnd_bits 2>/dev/null || echo 0)" -gt 28 ] && \
 	setarch -R true 2>/dev/null && echo setarch -R)
 
-.PHONY: help setup build real-model torchrec node clients seaweedfs helm storage-test peers test test-unit coverage demo crash-test history replay-test swap-test console-test drift-soak soak homes-test lint format docs native-test fuzz bench wheel proto lock clean
+.PHONY: help setup build real-model torchrec node clients seaweedfs helm storage-test peers test test-all test-unit coverage demo crash-test history replay-test swap-test console-test drift-soak soak homes-test lint format docs native-test fuzz bench wheel proto lock clean
 
 help:  ## list the verbs
 	@sed -nE 's/^([a-z-]+):.*## (.*)/  make \1	\2/p' $(firstword $(MAKEFILE_LIST)) | expand -t 22
@@ -103,14 +104,17 @@ peers: setup  ## install mosec and LitServe into build/peers, for benchmarks/ben
 	$(PY) examples/homes/share_packages.py build/peers
 	build/peers/bin/python -m pip install --quiet --requirement benchmarks/peers/requirements.txt
 
-test: build build/torchserve.jsa  ## run the Python tests; ARGS=... goes to pytest
-	$(PY) -m pytest -n $(JOBS) --dist loadfile --no-loadscope-reorder $(ARGS)
+test: build build/torchserve.jsa  ## run the Python tests but those of whole ways, in under six minutes; ARGS=... goes to pytest
+	$(TESTS) --without-whole-ways --hypothesis-profile commit $(ARGS)
+
+test-all: build build/torchserve.jsa  ## run all Python tests, as CI does; ARGS=... goes to pytest
+	$(TESTS) $(ARGS)
 
 build/torchserve.jsa: $(BIN)/.setup tests/support/shared_classes.py | build
 	$(PY) -m tests.support.shared_classes
 
-test-unit: build  ## run those of them that start no process, and take less than a minute
-	$(PY) -m pytest -n $(JOBS) --dist worksteal tests/unit $(ARGS)
+test-unit: build  ## run those of them that start no process, in little more than a minute
+	$(PY) -m pytest -n $(JOBS) --dist worksteal --hypothesis-profile commit tests/unit $(ARGS)
 
 # Of tests without processes alone: what their tests run in others would have to be measured in all of these.
 coverage: build  ## run the tests that start no process, and say which share of the Python lines they reach

@@ -77,8 +77,15 @@ def _command(format: str) -> click.Command:
         click.Option(["--shards"], type=click.IntRange(1, 65_535), help="How many embedding servers the checkpoint is for."),
         click.Option(["--files"], type=click.IntRange(1, 65_535), default=8, show_default=True, help="Files per shard."),
         click.Option(["--overwrite"], is_flag=True, help="Replace a finished checkpoint in OUT."),
+        click.Option(["--restart"], is_flag=True, help="Drop an import that was stopped in OUT, rather than going on with it."),
         click.Option(["--allow-non-finite"], is_flag=True, help="Import rows with NaN or infinite numbers, too."),
-        click.Option(["--workers"], type=click.IntRange(1, 1024), default=4, show_default=True, help="Files at a time."),
+        click.Option(
+            ["--workers"],
+            type=click.IntRange(1, 1024),
+            default=4,
+            show_default=True,
+            help="How many files the proof reads at a time.",
+        ),
         click.Option(
             ["--propose", "proposing"], is_flag=True, help=f"Only write a {MAP} and an {CONFIG} to begin with into OUT."
         ),
@@ -112,6 +119,7 @@ def _import(format: str, origin: Path, source: Source, out: Path, options: dict[
             shards=options["shards"],
             files_per_shard=options["files"],
             overwrite=options["overwrite"],
+            restart=options["restart"],
             allow_non_finite=options["allow_non_finite"],
             workers=options["workers"],
             progress=progress,
@@ -135,7 +143,7 @@ def _print(report: ImportReport, checkpoint: Path, as_json: bool, proved: str) -
 
 @contextmanager
 def _progress() -> Iterator[Progress]:
-    """A bar for each step: rows that are read, and rows that are read again."""
+    """A bar for each step: rows of an import that was stopped, rows that are read, and rows that are read again."""
     with ExitStack() as bars:
         steps: dict[str, Callable[[int], None]] = {}
 

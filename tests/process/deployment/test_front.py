@@ -22,6 +22,8 @@ from tests.support.servers import PATIENCE, wait_until
 from tests.support.stacks import MIX, Up
 from tests.support.torchserves import make_archive
 
+pytestmark = pytest.mark.whole_way
+
 BATCH = (MIX / "golden" / "batch16_0.bin").read_bytes()
 ANY_PORTS = """\
 inference_address=http://127.0.0.1:0

@@ -12,6 +12,7 @@ from persia.planning.model import CostModel
 from persia.planning.planner import MOST_ROWS_OF_SHARD, Layout, Plan, Planner, with_other
 from persia.planning.points import load_points
 from persia.planning.workload import GIB, Machines, Workload
+from tests.support.examples import examples
 
 MODEL = CostModel(load_points())
 WORKLOAD = Workload(rows=2 * 10**9, dim=16, qps=3000, batch=128, ids=4)
@@ -51,7 +52,7 @@ def plan_of(planner: Planner) -> Plan:
     return plan
 
 
-@settings(max_examples=30)
+@settings(max_examples=examples(30))
 @given(workloads, machines_of)
 def test_a_plan_keeps_all_limits(workload: Workload, machines: Machines) -> None:
     planner = Planner(MODEL, workload, machines)
@@ -71,7 +72,7 @@ def test_a_plan_keeps_all_limits(workload: Workload, machines: Machines) -> None
     assert (plan.middlewares == 0) == bool(workload.handlers)
 
 
-@settings(max_examples=30)
+@settings(max_examples=examples(30))
 @given(workloads, machines_of, st.floats(1, 4))
 def test_more_rows_or_more_lookups_want_no_fewer_machines(workload: Workload, machines: Machines, factor: float) -> None:
     here = needed(Planner(MODEL, workload, machines))
@@ -80,7 +81,7 @@ def test_more_rows_or_more_lookups_want_no_fewer_machines(workload: Workload, ma
 
 
 @given(workloads, machines_of, st.integers(0, 30))
-@settings(max_examples=20)
+@settings(max_examples=examples(20))
 def test_more_or_larger_machines_never_make_a_plan_impossible(workload: Workload, machines: Machines, more: int) -> None:
     here = needed(Planner(MODEL, workload, machines))
     assert needed(Planner(MODEL, workload, replace(machines, count=machines.count + more))) <= here
