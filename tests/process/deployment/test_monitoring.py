@@ -129,7 +129,9 @@ class Watched:
         """Of some rows, as `b`. Returns its epoch."""
         with IncrementalDumper(self.packets, variant="b") as dumper:
             dumper.commit(np.arange(10, dtype=np.uint64) + np.uint64(1 << 56), np.ones((10, DIM), np.float32))
-            return VariantCommitter(self.packets, "b").commit([dumper.flush()])
+            packet = dumper.flush()
+        assert packet is not None
+        return VariantCommitter(self.packets, "b").commit([packet])
 
     def write_packet(self, number: int, value: float, seconds_ago: float = 0.0, spoilt: bool = False) -> None:
         """With a row of each shard's, of a training that wrote it so long ago. spoilt: no file of rows at all."""
