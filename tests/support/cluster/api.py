@@ -60,11 +60,20 @@ def items(path: str) -> list[Item]:
 
 def pods(selector: str = "") -> list[Item]:
     """Those in the default namespace that a selector chooses, without those that are ending."""
+    return [pod for pod in _pods(selector) if "deletionTimestamp" not in pod["metadata"]]
+
+
+def ending_pods(selector: str) -> list[Item]:
+    """Those that still answer what they were asked, but are of no account any more."""
+    return [pod for pod in _pods(selector) if "deletionTimestamp" in pod["metadata"]]
+
+
+def _pods(selector: str) -> list[Item]:
     found = items(f"/api/v1/namespaces/default/pods?labelSelector={quote(selector)}")
-    return [pod for pod in found if "deletionTimestamp" not in pod["metadata"] and pod["status"]["phase"] not in ENDED]
+    return [pod for pod in found if pod["status"]["phase"] not in _ENDED]
 
 
-ENDED = ("Succeeded", "Failed")
+_ENDED = ("Succeeded", "Failed")
 
 
 def is_true(item: Item, condition: str) -> bool:

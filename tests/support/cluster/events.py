@@ -20,6 +20,7 @@ SECONDS = 600.0  # until anything is seen
 REFUSED_AFTER = 45  # seconds that an upgrade with a wrong image is given
 SECRET = "persia-tls"
 SHARDS = "app.kubernetes.io/component=shard"
+MODELS = "app.kubernetes.io/component=models"
 MIDDLEWARES = "app.kubernetes.io/component=middleware"
 
 
@@ -90,6 +91,7 @@ class Deployment:
         assert said.exit_code == 0, said.output
         self.release.upgrade({"models": {"archives": [archive_of(number)]}})
         self.release.wait_until_ready()
+        api.wait_for(lambda: not api.ending_pods(MODELS), "no pod serves the version before", SECONDS)
 
     def renew_certificate(self, number: int) -> None:
         """Until every pod has it: the kubelet brings changes of a Secret to its pods when it next looks."""
