@@ -1,11 +1,11 @@
 """Measures what `persia-launcher plan` reckons with: memory of rows and of earlier epochs, and what lookups take of processors.
 
-usage: PYTHONPATH=.:tests python benchmarks/measure_plan_points.py [--output points.json] [--seconds 0.5] [--machine TEXT]
+usage: PYTHONPATH=.:tests python benchmarks/measure_plan_points.py [--output points.json] [--seconds 0.25] [--machine TEXT]
 
 Embedding servers and a middleware are real processes on this machine, for 1, 2, 4 and 8 shards. For each kind of lookup one
 caller asks, once through the middleware and once by a router of its own. Seconds of processors are those that the kernel has
 counted for all threads of a process (schedstat); other work on the machine makes them somewhat more, and the times from begin
-to end (p50, p99) much more: measure those on a quiet machine. Of the times, the best of three rounds counts.
+to end (p50, p99) much more: measure those on a quiet machine. Of the times, the best of eight rounds counts.
 
 Some points are held out: the model is not fitted to them. How far off it is there is printed at the end, and beside each plan.
 """
@@ -56,7 +56,7 @@ HELD_OUT = {
     4: [(64, 26, 1, 64), (8, 8, 2, 32)],
     8: [(128, 26, 1, 16), (32, 26, 8, 32)],
 }
-ROUNDS = 3
+ROUNDS = 8
 PROBES = 300
 TABLES = {"fit": ((8, 16, 64, 128), (200_000,)), "held out": ((32,), (150_000, 600_000))}
 STORAGES: tuple[Storage, ...] = ("f32", "f16", "int8")
@@ -126,7 +126,7 @@ class Side:
         for _ in range(ROUNDS):
             times.append([])
             end = time.perf_counter() + seconds
-            while (now := time.perf_counter()) < end or len(times[-1]) < 20:
+            while (now := time.perf_counter()) < end or len(times[-1]) < 30:
                 self.lookups.lookup(batches[count % BATCHES])
                 times[-1].append(time.perf_counter() - now)
                 count += 1
@@ -252,7 +252,7 @@ def measure(seconds: float, machine: str, say: Callable[[str], None]) -> Points:
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--output", default="points.json")
-    parser.add_argument("--seconds", type=float, default=0.5, help="of each round")
+    parser.add_argument("--seconds", type=float, default=0.25, help="of each round")
     parser.add_argument("--machine", default=f"{os.cpu_count()} cores, {platform.machine()}, {platform.system()}")
     options = parser.parse_args()
     keep_freed_memory()

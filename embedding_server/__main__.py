@@ -79,6 +79,7 @@ def _shard_options(startup: Startup, index: int, count: int) -> ShardOptions:
         incremental_dir=stores.incremental_dir,
         packets=stores.packets,
         packet_poll_seconds=server_config.storage_poll_ms / 1000,
+        packet_list_all_seconds=server_config.storage_list_all_seconds,
         buffer=stores.buffer,
         storage=server_config.row_storage,
         capacity=server_config.capacity or 0,

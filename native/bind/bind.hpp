@@ -26,6 +26,8 @@ void serving_methods(nanobind::module_& module);
 void replicas(nanobind::module_& module);
 void routers(nanobind::module_& module);
 void row_scan(nanobind::module_& module);
+void row_digest(nanobind::module_& module);
+void growing_files(nanobind::module_& module);
 void certificates(nanobind::module_& module);
 void security(nanobind::module_& module);
 void inference_models(nanobind::module_& module);

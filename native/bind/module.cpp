@@ -30,5 +30,7 @@ NB_MODULE(_core, module) {
     persia::bind::http_server(inference);
     persia::bind::infer_messages(inference);
     persia::bind::row_scan(module);
+    persia::bind::row_digest(module);
+    persia::bind::growing_files(module);
     persia::bind::json_lines(module);
 }

@@ -1,3 +1,4 @@
+#include <nanobind/stl/pair.h>
 #include <nanobind/stl/shared_ptr.h>
 #include <nanobind/stl/string.h>
 #include <nanobind/stl/vector.h>
@@ -9,7 +10,9 @@
 #include "bind.hpp"
 #include "grpc/call_failed.hpp"
 #include "release.hpp"
+#include "routing/epoch_choice.hpp"
 #include "routing/replica_set.hpp"
+#include "routing/retry_budget.hpp"
 #include "times.hpp"
 
 namespace nb = nanobind;
@@ -19,8 +22,13 @@ namespace persia::bind {
 namespace {
 
 using routing::Clock;
+using routing::EpochWindow;
 using routing::Replica;
 using routing::ReplicaSet;
+using routing::RetryBudget;
+
+// Of each replica of each shard, the oldest and the newest epoch that it has.
+using Windows = std::vector<std::vector<std::pair<std::uint64_t, std::uint64_t>>>;
 
 nb::object call_replica(Replica& self, const std::string& path, const nb::bytes& message, double seconds) {
     std::string bytes(message.c_str(), message.size());
@@ -116,6 +124,24 @@ void replicas(nb::module_& module) {
         .def_prop_ro("hanging", [](const ReplicaSet& self) { return self.hanging(Clock::now()); })
         .def("why_unusable", &ReplicaSet::why_unusable)
         .def("close", &ReplicaSet::close);
+    // Decisions of routers, for those who simulate them.
+    nb::class_<RetryBudget>(module, "RetryBudget")
+        .def(nb::init<>())
+        .def("earn", &RetryBudget::earn)
+        .def(
+            "spend", [](RetryBudget& self, double now) { return self.spend(Clock::time_point(duration_of(now))); },
+            nb::arg("now"));
+    module.def(
+        "newest_common",
+        [](const Windows& shards) {
+            std::vector<std::vector<EpochWindow::Range>> windows;
+            for (const auto& replicas : shards) {
+                auto& of_shard = windows.emplace_back();
+                for (const auto& [low, high] : replicas) of_shard.push_back({low, high});
+            }
+            return windows.empty() ? std::uint64_t{0} : routing::newest_common(windows);
+        },
+        nb::arg("shards"));
 }
 
 }  // namespace persia::bind

@@ -194,6 +194,25 @@ def write_emb(path: _Path, blocks: _Blocks) -> None:
     """Writes the file whole or not at all. blocks: signs (n) and contiguous rows (n, dim), least recently used first."""
 
 def write_inc(path: _Path, blocks: _Blocks, unix_seconds: int) -> None: ...
+
+class GrowingFiles:
+    """Checkpoint files that grow side by side. Not for use by two threads at a time."""
+
+    def __new__(cls, paths: Sequence[_Path], *, saved: list[list[int]] = ..., memory: int) -> GrowingFiles:
+        """Begins the files, or goes on with what save() told of them. `memory` bytes of rows wait to be written, at most."""
+    def add(self, signs: _U64, rows: npt.NDArray[np.float32]) -> None:
+        """signs (n), rows (n, dim): each row is appended to the file farmhash64(sign) % files."""
+    def save(self) -> list[list[int]]:
+        """Puts all on disk. The rows of each file, its bytes, and the byte of its last row."""
+    def finish(self) -> None:
+        """The files are whole, and on disk."""
+
+def digest_rows(signs: _U64, rows: npt.NDArray[np.float32]) -> tuple[int, int, int]:
+    """signs (n), rows (n, dim) -> n, and two sums of hashes of each sign with all bytes of its row, modulo 2^64."""
+
+def digest_emb(path: _Path, prefix_bits: int) -> tuple[_U64, dict[int, tuple[int, int, int]]]:
+    """All signs of a checkpoint file, in its order, and what digest_rows tells of the rows of each prefix."""
+
 def crc32c(data: Buffer, before: int = 0) -> int:
     """CRC-32C of the bytes, which follow others whose checksum is `before`."""
 

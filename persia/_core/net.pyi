@@ -233,6 +233,21 @@ class Router:
     @property
     def feature_counts(self) -> FeatureCounts: ...
 
+class RetryBudget:
+    """How many calls to the servers of a shard may be asked again, as a router decides it; for simulations."""
+
+    def __init__(self) -> None: ...
+    def earn(self) -> None:
+        """A call is asked for the first time."""
+    def spend(self, now: float) -> bool:
+        """False: no more may be asked again. now: seconds, by any clock that does not go back; above 0."""
+
+def newest_common(shards: list[list[tuple[int, int]]]) -> int:
+    """The newest epoch that a replica of each shard has, as a router chooses it; 0: there is none.
+
+    shards: of each replica of each shard, the oldest and the newest epoch that it has; zeros: it follows none.
+    """
+
 class IdSet:
     """Numbers that are good, more of which may become known. Any thread may use it."""
 

@@ -12,6 +12,7 @@ import click
 import msgspec
 
 from persia.cli.failures import ending_unwinds, one_line_failures
+from persia.cli.local_paths import LocalPath
 from persia.cli.progress import progress_bar
 from persia.config import load_embedding_config
 
@@ -27,7 +28,7 @@ from .verifying import Progress, verify_import
 __all__ = ["import_command"]
 
 _FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
-_DIRECTORY = click.Path(file_okay=False, path_type=Path)
+_DIRECTORY = LocalPath(file_okay=False, path_type=Path)
 MOST_UNITS = 1  # two systems may add up the rows of a bag in different orders
 
 _json = click.option("--json", "as_json", is_flag=True, help="Print the report as one JSON object.")
@@ -42,7 +43,7 @@ def import_command() -> None:
 
 
 @import_command.command("verify")
-@click.argument("checkpoint", type=click.Path(exists=True, file_okay=False, path_type=Path))
+@click.argument("checkpoint", type=LocalPath(exists=True, file_okay=False, path_type=Path))
 @click.option("--against", type=_FILE, help="An .npz file of vectors that the other system looked up; compares them, too.")
 @click.option("--embedding-config", type=_FILE, help="Of the servers, for --against.  [default: $PERSIA_EMBEDDING_CONFIG]")
 @_json
@@ -70,15 +71,22 @@ def _command(format: str) -> click.Command:
                 _import(format, source, opened, out, options)
 
     parameters: list[click.Parameter] = [
-        click.Argument(["source"], type=click.Path(exists=True, path_type=Path)),
+        click.Argument(["source"], type=LocalPath(exists=True, path_type=Path)),
         click.Argument(["out"], type=_DIRECTORY),
         click.Option(["--embedding-config"], type=_FILE, help="Of the servers.  [default: $PERSIA_EMBEDDING_CONFIG]"),
         click.Option(["--map", "table_map"], type=_FILE, help="tables.yml: which table has the rows of which slot."),
         click.Option(["--shards"], type=click.IntRange(1, 65_535), help="How many embedding servers the checkpoint is for."),
         click.Option(["--files"], type=click.IntRange(1, 65_535), default=8, show_default=True, help="Files per shard."),
         click.Option(["--overwrite"], is_flag=True, help="Replace a finished checkpoint in OUT."),
+        click.Option(["--restart"], is_flag=True, help="Drop an import that was stopped in OUT, rather than going on with it."),
         click.Option(["--allow-non-finite"], is_flag=True, help="Import rows with NaN or infinite numbers, too."),
-        click.Option(["--workers"], type=click.IntRange(1, 1024), default=4, show_default=True, help="Files at a time."),
+        click.Option(
+            ["--workers"],
+            type=click.IntRange(1, 1024),
+            default=4,
+            show_default=True,
+            help="How many files the proof reads at a time.",
+        ),
         click.Option(
             ["--propose", "proposing"], is_flag=True, help=f"Only write a {MAP} and an {CONFIG} to begin with into OUT."
         ),
@@ -112,6 +120,7 @@ def _import(format: str, origin: Path, source: Source, out: Path, options: dict[
             shards=options["shards"],
             files_per_shard=options["files"],
             overwrite=options["overwrite"],
+            restart=options["restart"],
             allow_non_finite=options["allow_non_finite"],
             workers=options["workers"],
             progress=progress,
@@ -135,7 +144,7 @@ def _print(report: ImportReport, checkpoint: Path, as_json: bool, proved: str) -
 
 @contextmanager
 def _progress() -> Iterator[Progress]:
-    """A bar for each step: rows that are read, and rows that are read again."""
+    """A bar for each step: rows of an import that was stopped, rows that are read, and rows that are read again."""
     with ExitStack() as bars:
         steps: dict[str, Callable[[int], None]] = {}
 

@@ -2,38 +2,30 @@
 
 from __future__ import annotations
 
-import numpy as np
-import numpy.typing as npt
-
-from persia._core import hash_utf8
-from persia.signs import farmhash64
+from persia._core import digest_rows
 
 from .source import F32, U64
 
-__all__ = ["RowDigest", "hash_rows"]
+__all__ = ["RowDigest"]
 
 _MASK = (1 << 64) - 1
-
-
-def hash_rows(signs: U64, dims: npt.NDArray[np.integer], values: F32) -> U64:
-    """(n) -> (n). A hash of each sign with all bytes of its row; `values` has the rows one after the other."""
-    ends = np.cumsum(dims, dtype=np.int64) * 4
-    hashed = hash_utf8(values.view(np.uint8).data, np.r_[np.int64(0), ends])  # of bytes of any kind, in truth
-    return farmhash64(hashed ^ farmhash64(signs))
 
 
 class RowDigest:
     """Two sums of hashes, 64 bits each. A row that is lost, doubled, changed or under another sign changes both."""
 
-    def __init__(self) -> None:
-        self.rows = 0
-        self._sums = [0, 0]
+    def __init__(self, rows: int = 0, sums: tuple[int, int] = (0, 0)) -> None:
+        self.rows = rows
+        self.sums = sums
 
-    def add(self, hashes: U64) -> None:
-        """Takes what hash_rows made of some rows."""
-        self.rows += len(hashes)
-        for i, terms in enumerate((hashes, farmhash64(hashes))):
-            self._sums[i] = (self._sums[i] + int(terms.sum(dtype=np.uint64))) & _MASK
+    def add(self, signs: U64, rows: F32) -> None:
+        """Takes signs (n) and rows (n, dim)."""
+        self.take(*digest_rows(signs, rows))
+
+    def take(self, rows: int, *sums: int) -> None:
+        """Takes what was found of other rows."""
+        self.rows += rows
+        self.sums = ((self.sums[0] + sums[0]) & _MASK, (self.sums[1] + sums[1]) & _MASK)
 
     def __str__(self) -> str:
-        return "".join(f"{part:016x}" for part in self._sums)
+        return "".join(f"{part:016x}" for part in self.sums)

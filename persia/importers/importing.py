@@ -2,25 +2,28 @@
 
 from __future__ import annotations
 
-import os
-import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from persia.config import EmbeddingConfig
-from persia.errors import CorruptFile, DuplicateSign, InvalidInput
-from persia.formats.layout import CHECKPOINT_MARKER
+from persia.errors import CorruptFile, InvalidInput
 from persia.formats.marker import Marker
 from persia.writers.buckets import MEMORY
-from persia.writers.checkpoint import CheckpointWriter
+from persia.writers.growing import check_counts
+from persia.writers.targets import DirectoryTarget
 
-from .plan import GroupImport, plan_import
-from .reading import GroupReader, refuse_same_sign
-from .report import REPORT, ImportedTable, ImportReport, SourceFile, write_report
+from .plan import plan_import
+from .report import ImportReport
 from .source import Source
+from .steps import Steps
 from .table_map import TableMap
-from .verifying import Progress, difference, digests_of_checkpoint
+from .unfinished import Identity, begun, empty, opened_work, stamps_of
+from .verifying import Progress
 
-__all__ = ["import_tables"]
+__all__ = ["SAVE_EVERY", "import_tables"]
+
+SAVE_EVERY = 1 << 30  # bytes of rows: what an import that is stopped has to do again, at most
 
 
 def import_tables(
@@ -34,77 +37,61 @@ def import_tables(
     shards: int,
     files_per_shard: int = 8,
     overwrite: bool = False,
+    restart: bool = False,
     allow_non_finite: bool = False,
     workers: int = 4,
     memory: int = MEMORY,
+    save_every: int = SAVE_EVERY,
     progress: Progress = lambda step, done, total: None,
 ) -> ImportReport:
-    """Writes the checkpoint `out`, reads it again, and leaves a report in it.
+    """Writes the checkpoint `out`, reads it again, and leaves a report in it. An import that was stopped there goes on.
 
     Args:
-        source: what open_source of a format made of `origin`.
-        out: made if need be; treated as by write_checkpoint, which has no marker until all rows are on disk.
-        format: the format's name, for the report.
-        origin: where the source lies, for the report.
+        source: what open_source of the format of that name made of `origin`.
+        out: made if need be. It has no marker until all rows are on disk and proved.
+        format: for the report, as is `origin`.
+        origin: where the source lies.
         config: the embedding config of the servers.
         table_map: which table has the rows of which slot.
         shards: how many embedding servers the checkpoint is for.
-        files_per_shard: a file's signs are sorted in memory, 8 bytes each.
-        overwrite: a finished checkpoint in `out` is removed, when all rows have been read.
+        files_per_shard: the signs of a file are sorted in memory for the proof, 8 bytes each.
+        overwrite: a finished checkpoint in `out` is removed, when all rows are proved, rather than being an error.
+        restart: an import that was stopped in `out` is dropped, also one of another source, rather than being gone on with.
         allow_non_finite: rows with NaN or infinite numbers are imported rather than being an error.
-        workers: how many files are written at a time.
-        memory: bytes for rows; what is beyond waits in a temporary file in `out`.
+        workers: how many files are read at a time for the proof.
+        memory: bytes of rows that wait to be written.
+        save_every: after how many bytes of rows all is put on disk, for another import to go on from there.
         progress: called with a step, and how many of its rows more are done, of how many.
 
     Raises:
         ConfigError, FeatureError, NotFound, NotRepresentable: the map fits neither the source nor the slots.
-        InvalidInput: two keys share a row, or `out` is a finished checkpoint.
+        InvalidInput: two keys share a row, `out` is a finished checkpoint, or an import of something else was stopped there.
         CorruptFile: a file of the source is broken or has changed meanwhile, or the checkpoint is not what was read.
+        Unavailable: another import is writing to `out`.
         OSError: the system refuses.
     """
     groups = plan_import(source, config, table_map)
-    marker = Marker(shards, files_per_shard, *divmod(time.time_ns(), 1_000_000_000))
-    with CheckpointWriter(out, marker, overwrite=overwrite, workers=workers, memory=memory) as writer:
-        tables = _read_all(source, groups, writer, allow_non_finite, progress)
-        try:
-            writer.finish()
-        except DuplicateSign as error:
-            refuse_same_sign(groups, error.sign)
-    report = ImportReport(
-        format=format,
-        source=str(origin),
-        files=tuple(SourceFile(path=str(path), bytes=path.stat().st_size) for path in source.files),
-        shards=shards,
-        prefix_bits=config.feature_index_prefix_bit,
-        tables=tuple(tables),
-    )
-    if problem := difference(report, digests_of_checkpoint(out, report, progress)):
-        (out / CHECKPOINT_MARKER).unlink()  # so that no server takes it for a checkpoint
-        raise CorruptFile(str(out), "the rows that were read", problem, 0)
-    write_report(out / REPORT, report)
-    return report
+    check_counts(Marker(shards, files_per_shard, 0, 0))
+    counts = shards, files_per_shard, config.feature_index_prefix_bit
+    stamps, tables = stamps_of(source.files, origin), tuple(group.facts for group in groups)
+    identity = Identity(format, stamps, tables, *counts, allow_non_finite)
+    with opened_work(out, identity, restart=restart) as (work, before):
+        target = DirectoryTarget(out)
+        if before is None or not before.cleared:
+            target.begin(shards, overwrite=overwrite)
+        steps = Steps(groups, work, before or begun(identity), progress)
+        if steps.state.report is None:
+            with _dropped_if_refused(work):
+                steps.read(memory, save_every)
+                steps.prove(source, origin, workers)
+        return steps.install(target)
 
 
-def _read_all(
-    source: Source, groups: list[GroupImport], writer: CheckpointWriter, allow_non_finite: bool, progress: Progress
-) -> list[ImportedTable]:
-    before = _stamps(source)
-    total = sum(group.table.rows for group in groups)
-    if not total:
-        raise InvalidInput("expected rows in the tables of the source, got none")
-    tables = []
-    for group in groups:
-        reader = GroupReader(group, allow_non_finite=allow_non_finite)
-        for signs, rows in reader.signed_blocks():
-            writer.add(signs, rows)
-            progress("read", len(signs), total)
-        tables.append(reader.report())
-    if changed := next((path for path, stamp in _stamps(source).items() if stamp != before[path]), None):
-        raise CorruptFile(str(changed), "a file that stays as it is while it is read", "one that has changed", 0)
-    return tables
-
-
-def _stamps(source: Source) -> dict[Path, tuple[int, int, int]]:
-    """What changes when a file does. Raises OSError."""
-    statuses = {path: os.stat(path) for path in source.files}
-    return {path: (status.st_ino, status.st_size, status.st_mtime_ns) for path, status in statuses.items()}
+@contextmanager
+def _dropped_if_refused(work: Path) -> Iterator[None]:
+    """With another source, or another map, there is nothing to go on with."""
+    try:
+        yield
+    except (InvalidInput, CorruptFile):
+        empty(work)
+        raise

@@ -8,8 +8,9 @@ from dataclasses import dataclass
 from persia.config import EmbeddingConfig, Slot
 from persia.errors import ConfigError, FeatureError, InvalidInput
 
-from .source import Block, Source, SourceTable
+from .source import F32, U64, Block, Source, SourceTable
 from .table_map import MappedSlot, TableMap, check_names, check_slot
+from .unfinished import TableFacts
 
 __all__ = ["GroupImport", "plan_import"]
 
@@ -23,15 +24,34 @@ class GroupImport:
     table: SourceTable
     padding: int | None
 
+    @property
+    def facts(self) -> TableFacts:
+        """What the rows of the group depend on, besides the files of the source."""
+        table = self.table
+        return TableFacts(
+            table=table.name,
+            slots=self.slots,
+            prefix=self.slot.prefix,
+            rows=table.rows,
+            dim=table.dim,
+            padding=self.padding,
+            conversion=table.conversion,
+        )
+
     def blocks(self) -> Iterator[Block]:
         """The rows of the table, without that of the padding. Raises InvalidInput if there are not as many as it said."""
+        for _, ids, rows in self.counted_blocks():
+            yield ids, rows
+
+    def counted_blocks(self) -> Iterator[tuple[int, U64, F32]]:
+        """As blocks(), and before each block how many rows the table has given up to its end."""
         seen = 0
         for ids, rows in self.table.blocks():
             seen += len(ids)
             if self.padding is not None and (ids == self.padding).any():
                 kept = ids != self.padding
                 ids, rows = ids[kept], rows[kept]
-            yield ids, rows
+            yield seen, ids, rows
         if seen != self.table.rows:
             raise InvalidInput(f"expected {self.table.rows} rows of table `{self.table.name}`, got {seen}: its files changed")
 
@@ -39,7 +59,8 @@ class GroupImport:
 def plan_import(source: Source, config: EmbeddingConfig, table_map: TableMap) -> list[GroupImport]:
     """A part for each group of slots, in the order of the embedding config.
 
-    Raises ConfigError, FeatureError, NotFound or NotRepresentable for a map that fits neither the source nor the slots.
+    Raises ConfigError, FeatureError, NotFound or NotRepresentable for a map that fits neither the source nor the slots, and
+    InvalidInput for tables without any row.
     """
     check_names(table_map, config)
     groups: dict[str, list[str]] = {}
@@ -47,7 +68,10 @@ def plan_import(source: Source, config: EmbeddingConfig, table_map: TableMap) ->
         if name in table_map.slots:
             check_slot(name, table_map.slots[name], slot)
             groups.setdefault(slot.group, []).append(name)
-    return [_of_group(source, config, names, table_map.slots) for names in groups.values()]
+    plan = [_of_group(source, config, names, table_map.slots) for names in groups.values()]
+    if not any(group.table.rows for group in plan):
+        raise InvalidInput("expected rows in the tables of the source, got none")
+    return plan
 
 
 def _of_group(source: Source, config: EmbeddingConfig, names: list[str], mapped: dict[str, MappedSlot]) -> GroupImport:

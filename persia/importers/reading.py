@@ -10,10 +10,11 @@ import numpy as np
 from persia.errors import FeatureError, InvalidInput
 from persia.signs import signs_of
 
-from .digest import RowDigest, hash_rows
+from .digest import RowDigest
 from .plan import GroupImport
 from .report import ImportedTable
 from .source import F32, U64, Block
+from .unfinished import Taken
 
 __all__ = ["GroupReader", "refuse_same_sign"]
 
@@ -21,22 +22,33 @@ HALF_MAX = float(np.finfo(np.float16).max)
 
 
 class GroupReader:
-    """Reads the rows of one group, once. `report` is complete when `signed_blocks` has ended."""
+    """Reads the rows of one group, once, from where it was left. `report` is complete when `signed_blocks` has ended."""
 
-    def __init__(self, group: GroupImport, *, allow_non_finite: bool) -> None:
+    def __init__(self, group: GroupImport, *, allow_non_finite: bool, taken: Taken) -> None:
         self._group = group
         self._allow_non_finite = allow_non_finite
         self._modulus = (1 << (64 - group.slot.prefix_bits)) - 1
-        self._digest = RowDigest()
-        self._folded = self._beyond_half = 0
+        self._digest = RowDigest(taken.rows, taken.sums)
+        self._seen, self._folded, self._beyond_half = taken.seen, taken.folded, taken.beyond_half
+
+    @property
+    def taken(self) -> Taken:
+        """Up to the end of the block that came last."""
+        return Taken(self._seen, self._digest.rows, self._digest.sums, self._folded, self._beyond_half)
 
     def signed_blocks(self) -> Iterator[Block]:
-        """Signs (n) and rows (n, dim). Raises FeatureError for rows that are not finite, and what the source raises."""
-        for ids, rows in self._group.blocks():
+        """Signs (n) and rows (n, dim). Raises FeatureError for rows that are not finite, and what the source raises.
+
+        What was taken before is read again, since checksums are of whole files, and nothing else is done with it.
+        """
+        for seen, ids, rows in self._group.counted_blocks():
+            if seen <= self._seen:
+                continue
             self._check_numbers(ids, rows)
             signs = signs_of(ids, self._group.slot)[0]
             self._folded += int(np.count_nonzero(ids >= self._modulus))
-            self._digest.add(hash_rows(signs, np.full(len(signs), rows.shape[1]), rows))
+            self._digest.add(signs, rows)
+            self._seen = seen
             yield signs, rows
 
     def report(self) -> ImportedTable:

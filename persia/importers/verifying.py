@@ -3,21 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-import numpy as np
-
-from persia._core import EmbReader
+from persia._core import digest_emb
 from persia.errors import CorruptFile
 from persia.formats.checkpoint import open_checkpoint
 from persia.formats.layout import emb_files, shard_directory
 from persia.signs import shard_of
+from persia.writers.checkpoint import check_each_once
 
-from .digest import RowDigest, hash_rows
+from .digest import RowDigest
 from .report import REPORT, ImportReport, read_report
-from .source import U64
 
-__all__ = ["Progress", "difference", "digests_of_checkpoint", "verify_import"]
+__all__ = ["Progress", "difference", "digests_of_checkpoint", "digests_of_files", "verify_import"]
 
 Progress = Callable[[str, int, int], None]  # a step, how many rows more are done, of how many
 Digests = dict[int, RowDigest]  # by the prefix of the group
@@ -39,23 +38,40 @@ def verify_import(checkpoint: Path, progress: Progress = lambda step, done, tota
 def digests_of_checkpoint(directory: Path, report: ImportReport, progress: Progress) -> Digests:
     """A digest of the rows of each group, found anew. Raises CorruptFile, also for a row in a wrong shard; OSError."""
     marker = open_checkpoint(directory).marker
-    shift = 64 - report.prefix_bits
+    files = [
+        (shard, path)
+        for shard in range(marker.num_shards)
+        for path in emb_files(shard_directory(directory, shard), shard, marker.num_internal_shards)
+    ]
     total = sum(table.rows for table in report.tables)
+    return digests_of_files(files, marker.num_shards, report.prefix_bits, lambda rows: progress("verify", rows, total))
+
+
+def digests_of_files(
+    files: list[tuple[int, Path]], shards: int, prefix_bits: int, progress: Callable[[int], None], workers: int = 1
+) -> Digests:
+    """Of all rows of files, each with the shard to which its rows belong. So many workers read a file each.
+
+    Raises CorruptFile, also for a row in a wrong shard; DuplicateSign for a sign that has two rows; OSError.
+    """
+
+    def read(file: tuple[int, Path]) -> tuple[int, dict[int, tuple[int, int, int]]]:
+        shard, path = file
+        signs, groups = digest_emb(path, prefix_bits)
+        if not (shard_of(signs, shards) == shard).all():
+            raise CorruptFile(str(path), f"rows of shard {shard}", "rows of another shard", 0)
+        if not (signs[1:] > signs[:-1]).all():  # those of row numbers come in their order
+            signs.sort()
+            check_each_once(signs, path)
+        return len(signs), groups
+
     digests: Digests = {}
-    for shard in range(marker.num_shards):
-        for path in emb_files(shard_directory(directory, shard), shard, marker.num_internal_shards):
-            reader = EmbReader(path)
-            for signs, dims, values, _ in reader:
-                if not (shard_of(signs, marker.num_shards) == shard).all():
-                    raise CorruptFile(str(path), f"rows of shard {shard}", "rows of another shard", 0)
-                _add(digests, signs >> np.uint64(shift) << np.uint64(shift), hash_rows(signs, dims, values))
-                progress("verify", len(signs), total)
+    with ThreadPoolExecutor(workers) as pool:
+        for rows, groups in pool.map(read, files):
+            for prefix, found in groups.items():
+                digests.setdefault(prefix, RowDigest()).take(*found)
+            progress(rows)
     return digests
-
-
-def _add(digests: Digests, prefixes: U64, hashes: U64) -> None:
-    for prefix in np.unique(prefixes):
-        digests.setdefault(int(prefix), RowDigest()).add(hashes[prefixes == prefix])
 
 
 def difference(report: ImportReport, found: Digests) -> str:

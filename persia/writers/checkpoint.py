@@ -162,7 +162,7 @@ class CheckpointWriter:
         if not self._ends:
             return {}
         signs, ends = (np.concatenate(column) for column in zip(*self._ends, strict=True))
-        _check_each_once(np.sort(signs), "the times to live")
+        check_each_once(np.sort(signs), "the times to live")
         files = farmhash64(signs) % np.uint64(self._files)
         order = np.argsort(files, kind="stable")
         numbers, starts = np.unique(files[order], return_index=True)
@@ -174,7 +174,7 @@ class CheckpointWriter:
         path = emb_file(shard_directory(self._directory, shard), shard, index)
         blocks = [block for age in range(self._ages) for block in self._buckets.blocks(file * self._ages + age)]
         signs = np.sort(np.concatenate([signs for signs, _ in blocks])) if blocks else np.empty(0, np.uint64)
-        _check_each_once(signs, path)
+        check_each_once(signs, path)
         if ends is not None:
             # Before the rows: a server that sees these alone, in a dump that did not finish, does not see a checkpoint.
             _check_have_rows(ends[0], signs, path)
@@ -190,7 +190,8 @@ def _check_have_rows(signs: U64, of_rows: U64, path: Path) -> None:
         raise InvalidInput(f"expected a row for each time to live, got none for sign {missing[0]}, for {path}")
 
 
-def _check_each_once(signs: U64, path: Path | str) -> None:
+def check_each_once(signs: U64, path: Path | str) -> None:
+    """REQUIRES: signs (n) in ascending order. Raises DuplicateSign."""
     twice = signs[1:][signs[1:] == signs[:-1]]
     if len(twice):
         # Which of its rows would count is up to the order in which a reader happens to load the files' rows.

@@ -5,7 +5,11 @@ from __future__ import annotations
 import random
 from pathlib import Path
 
+import pytest
+
 from tests.support import crash_loop
+
+pytestmark = pytest.mark.whole_way
 
 
 def test_killed_servers_end_in_the_rows_of_the_packets(tmp_path: Path) -> None:

@@ -22,6 +22,8 @@ from tests.support.epoch_rows import CONFIG
 from tests.support.middlewares import Middleware
 from tests.support.servers import wait_until
 
+pytestmark = pytest.mark.whole_way
+
 SWAPS = 6
 EARLIER = 2  # epochs that servers keep without being asked
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 import signal
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -22,8 +21,7 @@ from tests.support.persia_packets import CONFIG, MIX
 from tests.support.replicas import GOLDEN_BATCH, Replicas, assert_golden, golden_batch, load_of, router_of, stopped
 from tests.support.servers import PATIENCE, EmbeddingServer, free_port, wait_until
 
-# Seconds that a lookup may go beyond its time on a machine that is busy with tests. benchmarks/bench_failover.py measures it.
-LATE = 5.0
+pytestmark = pytest.mark.whole_way
 
 
 @pytest.fixture(scope="module")
@@ -39,12 +37,10 @@ def double(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Replicas]:
 
 
 def answer_or_error(router: Router) -> PersiaError | None:
-    """None for an answer, which must be right."""
-    began = time.monotonic()
+    """None for an answer, which must be right. How late the error is benchmarks/bench_failover.py measures."""
     try:
         lookup = router.lookup(golden_batch(), 0.5)
     except PersiaError as error:
-        assert time.monotonic() - began < 0.5 + LATE
         return error
     assert_golden(lookup)
     return None

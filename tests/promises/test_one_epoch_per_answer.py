@@ -25,6 +25,8 @@ from tests.support.histories import Judge, Recorder, numbers_of
 from tests.support.middlewares import Middleware
 from tests.support.servers import wait_until
 
+pytestmark = pytest.mark.whole_way
+
 PACKETS = 12
 
 

@@ -1,6 +1,6 @@
 """Writes TorchServe's classes into one file that a JVM maps into its memory: with it a TorchServe starts in half of the time.
 
-`make test` has it written once. Where it is missing, or was written by another Java or of another TorchServe, the JVM reads
+`make test-all` has it written once. Where it is missing, or was written by another Java or of another TorchServe, the JVM reads
 the classes one by one, as it does at users'.
 """
 

@@ -27,6 +27,8 @@ from tests.support.servers import PATIENCE, free_port, wait_until
 from tests.support.stacks import Up
 from tests.support.torchserves import TorchServeRun, make_archive
 
+pytestmark = pytest.mark.whole_way
+
 PAUSE_SECONDS = 0.02
 SERVING, NOT_SERVING = int(health_pb2.HealthCheckResponse.SERVING), int(health_pb2.HealthCheckResponse.NOT_SERVING)
 

@@ -20,6 +20,7 @@ from persia.formats.layout import record_path
 from persia.formats.verification import PacketInfo, verify_packet
 from persia.writers import EpochCommitter, write_checkpoint
 from tests.support.epoch_followers import EpochFollower
+from tests.support.examples import examples
 from tests.support.persia_packets import DIM, START, finish, write_file, write_packet, write_signs
 from tests.support.servers import wait_until
 
@@ -413,7 +414,7 @@ STEPS = st.lists(
 )
 
 
-@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=examples(40), deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(STEPS)
 def test_servers_that_saw_it_come_and_servers_that_start_have_the_same(
     tmp_path_factory: pytest.TempPathFactory, steps: list[tuple[str, int, list[int]]]

@@ -19,7 +19,7 @@ from tests.support.plain_models import COUNTRIES, DIM, LENGTH, USERS, Model
 from tests.support.signed_models import signature_of_archive
 from tests.support.written import read_checkpoint
 
-pytestmark = pytest.mark.filterwarnings("ignore:.torch.jit.script. is deprecated:DeprecationWarning")
+pytestmark = [pytest.mark.whole_way, pytest.mark.filterwarnings("ignore:.torch.jit.script. is deprecated:DeprecationWarning")]
 
 
 def partly_trained() -> Model:

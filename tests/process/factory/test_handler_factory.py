@@ -32,6 +32,8 @@ from tests.support.servers import PATIENCE
 from tests.support.signed_models import Answer, post
 from tests.support.torchserves import TorchServeRun
 
+pytestmark = pytest.mark.whole_way
+
 FORM = "application/x-www-form-urlencoded"
 SAMPLE = [0.1, -0.2, 0.3, 0.4, 0.5, -0.6]
 BATCH = 8

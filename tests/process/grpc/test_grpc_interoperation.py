@@ -14,6 +14,8 @@ from tests.support.echo_clients import Answer, Client, Failed, Request, payload
 from tests.support.echo_servers import SERVICE, EchoServer
 from tests.support.every_client import CLIENTS
 
+pytestmark = pytest.mark.whole_way
+
 ECHO, DESCRIBE, FAIL, HOLD, COUNT = (f"/{SERVICE}/{name}" for name in ("Echo", "Describe", "Fail", "Hold", "Count"))
 
 

@@ -23,7 +23,7 @@ from tests.support.torchserves import LAUNCHER, TorchServeRun
 
 EXAMPLE = ROOT / "examples" / "custom_handler.py"
 
-pytestmark = pytest.mark.filterwarnings("ignore:.torch.jit.:DeprecationWarning")
+pytestmark = [pytest.mark.whole_way, pytest.mark.filterwarnings("ignore:.torch.jit.:DeprecationWarning")]
 
 
 class Skeleton(BaseHandler):  # type: ignore[misc]  # TorchServe has no types

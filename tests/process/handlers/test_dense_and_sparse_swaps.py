@@ -8,6 +8,8 @@ import pytest
 
 from tests.support.dense_homes import HOMES, judge_swaps
 
+pytestmark = pytest.mark.whole_way
+
 SWAPS = 2
 
 

@@ -21,11 +21,14 @@ from tests.support.middlewares import Deployment
 from tests.support.servers import PATIENCE, EmbeddingServer, wait_until
 from tests.support.torchserves import MIX, PERSIA_HANDLER, TorchServeRun, assert_close, make_archive, scores_of_golden
 
+pytestmark = pytest.mark.whole_way
+
 BATCHES = [path for path in sorted((MIX / "golden").glob("*.npz")) if "out" in arrays_of(path)]
 BATCH = (MIX / "golden" / "batch16_0.bin").read_bytes()
 SCORES = scores_of_golden()
-# Of `pairs`, which has a request wait so long for company: an answer before that is one of two together.
-COMPANY_SECONDS = 30
+# Of `pairs`, which has a request wait so long for company. No caller here waits so long: whoever gets an answer got it together
+# with another one.
+COMPANY_SECONDS = 3 * PATIENCE
 
 
 @pytest.fixture(scope="module")
@@ -48,7 +51,7 @@ def served(tmp_path_factory: pytest.TempPathFactory, shard: tuple[EmbeddingServe
             handler=PERSIA_HANDLER,
             persia={"addresses": addresses, "timeout_ms": 4000},
             batchSize=2,
-            maxBatchDelay=COMPANY_SECONDS * 1000,
+            maxBatchDelay=round(COMPANY_SECONDS * 1000),
         ),
     ]
     with TorchServeRun(directory, store, ["--models", ",".join(models)]) as run:
@@ -81,12 +84,9 @@ class Calls:
 
     def together(self, *several: dict[str, bytes], meanwhile: Any = lambda: None) -> list[bytes | grpc.RpcError]:
         """Of `pairs`, at the same time."""
-        began = time.monotonic()
         futures = [self.pool.submit(self.answer, "pairs", inputs, PATIENCE) for inputs in several]
         meanwhile()
-        answers = [future.result() for future in futures]
-        assert time.monotonic() - began < COMPANY_SECONDS, "they were not put together"
-        return answers
+        return [future.result() for future in futures]
 
 
 @pytest.fixture
@@ -132,10 +132,8 @@ def test_requests_that_torchserve_puts_together_are_answered_each(served: TorchS
     paths = [path for path in BATCHES if path.stat().st_size < 100_000]
     paths = paths[: len(paths) // 2 * 2]
     assert len(paths) >= 4
-    began = time.monotonic()
     with served.client("pairs") as client, ThreadPoolExecutor(len(paths)) as pool:
         answers = list(pool.map(lambda path: client.predict(path.with_suffix(".bin").read_bytes()), paths))
-    assert time.monotonic() - began < COMPANY_SECONDS
     for path, scores in zip(paths, answers, strict=True):
         assert_close(scores, arrays_of(path)["out"])
 

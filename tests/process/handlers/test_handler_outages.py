@@ -19,6 +19,8 @@ from tests.support.middlewares import Deployment
 from tests.support.servers import wait_until
 from tests.support.torchserves import MIX, PERSIA_HANDLER, TorchServeRun, assert_close, make_archive, scores_of_golden
 
+pytestmark = pytest.mark.whole_way
+
 BATCH = (MIX / "golden" / "batch16_0.bin").read_bytes()
 SCORES = scores_of_golden()
 

@@ -19,7 +19,7 @@ from tests.support.in_process import LocalDeployment
 from tests.support.places import DATA
 from tests.support.torchserves import MIX, TorchServeRun, assert_close, make_archive
 
-pytestmark = pytest.mark.filterwarnings("ignore:.torch.jit.script. is deprecated:DeprecationWarning")
+pytestmark = [pytest.mark.whole_way, pytest.mark.filterwarnings("ignore:.torch.jit.script. is deprecated:DeprecationWarning")]
 
 # The inference guide, whose handler is of the first generation, and a handler of the last release. Named as text, or
 # tools would check them for style and types, and format even the guide's.

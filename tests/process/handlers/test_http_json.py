@@ -46,7 +46,7 @@ GOLDEN = arrays_of(MIX / "golden" / "batch16_0.npz")
 NAMES = ["user_id", "clicked", "query"]  # a pooled, a raw and a hash stack slot; 101, 7 and 9 may or may not have rows
 PAGE = (ROOT / "docs" / "http-json.md").read_text()
 
-pytestmark = pytest.mark.filterwarnings("ignore:.torch.jit.script. is deprecated:DeprecationWarning")
+pytestmark = [pytest.mark.whole_way, pytest.mark.filterwarnings("ignore:.torch.jit.script. is deprecated:DeprecationWarning")]
 
 FORM: dict[str, Any] = {
     "features": {"user_id": [101, -5], "clicked": [[7, 9, 7], []], "query": ["DE", "FR"]},

@@ -26,7 +26,7 @@ from tests.support.places import ROOT
 from tests.support.servers import PATIENCE
 from tests.support.torchserves import PERSIA_HANDLER, TorchServeRun, assert_close, make_archive
 
-pytestmark = pytest.mark.filterwarnings("ignore:.torch.jit.script. is deprecated:DeprecationWarning")
+pytestmark = [pytest.mark.whole_way, pytest.mark.filterwarnings("ignore:.torch.jit.script. is deprecated:DeprecationWarning")]
 
 SCORED = [path for path in golden("mix/golden/*.npz") if "out" in arrays_of(path)]
 GRPC_MIB = 4  # what gRPC takes unless it is told otherwise

@@ -12,7 +12,7 @@ from tests.support.replay_loop import answers_in, keep_answers, replay_all
 
 ANSWERS = 120
 
-pytestmark = pytest.mark.filterwarnings("ignore:.torch.jit:DeprecationWarning")
+pytestmark = [pytest.mark.whole_way, pytest.mark.filterwarnings("ignore:.torch.jit:DeprecationWarning")]
 
 
 @pytest.mark.parametrize("home", list(HOMES))

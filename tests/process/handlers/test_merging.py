@@ -19,6 +19,7 @@ from persia.batch import IDTypeFeature, NonIDTypeFeature, PersiaBatch
 from persia.handlers import merged_runs
 from persia.handlers.persia_handler import PersiaHandler
 from persia.torchserve.details import split_details
+from tests.support.examples import examples
 from tests.support.golden import arrays_of, golden
 from tests.support.middlewares import Deployment
 from tests.support.servers import PATIENCE
@@ -196,7 +197,9 @@ def requests(draw: st.DrawFn) -> dict[str, Any]:
 
 
 @given(st.lists(requests(), min_size=2, max_size=6))
-@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture])
+@settings(
+    max_examples=examples(40), deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture]
+)
 def test_each_gets_together_what_it_gets_alone(golden_run: Run, together: list[dict[str, Any]]) -> None:
     assert golden_run.ask(*together) == golden_run.alone(*together)
 

@@ -28,7 +28,7 @@ GUIDE = (ROOT / "docs" / "model-authors.md").read_text()
 BLOCKS = re.findall(r"^```python\n(.*?)^```", GUIDE, re.MULTILINE | re.DOTALL)
 MODEL, EXPORT, ASK, DETAILS, OTHER, CHANGED, ELSEWHERE, DELETED = BLOCKS
 
-pytestmark = pytest.mark.filterwarnings("ignore:.torch.jit.script. is deprecated:DeprecationWarning")
+pytestmark = [pytest.mark.whole_way, pytest.mark.filterwarnings("ignore:.torch.jit.script. is deprecated:DeprecationWarning")]
 
 
 def command_of(name: str) -> list[str]:

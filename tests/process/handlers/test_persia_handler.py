@@ -63,7 +63,7 @@ def served(tmp_path_factory: pytest.TempPathFactory, deployment: Deployment) -> 
     ]
     environment = {**os.environ, "EMBEDDING_WORKER_SERVICE": deployment.middleware.address}
     with TorchServeRun(directory, store, ["--models", ",".join(models), "--threads", "2"], environment) as run:
-        yield run.wait_ready()
+        yield run.wait_ready(3 * PATIENCE)
 
 
 @pytest.mark.parametrize("path", SCORED, ids=lambda path: path.stem)

@@ -30,7 +30,7 @@ SCORES = arrays_of(MIX / "golden" / "batch16_0.npz")["out"].reshape(-1)
 TOGETHER = 3
 COMPANY_SECONDS = 60  # that TorchServe waits for three requests, so that three which come are always put together
 
-pytestmark = pytest.mark.filterwarnings("ignore:.torch.jit.script. is deprecated:DeprecationWarning")
+pytestmark = [pytest.mark.whole_way, pytest.mark.filterwarnings("ignore:.torch.jit.script. is deprecated:DeprecationWarning")]
 
 
 class Counts(torch.nn.Module):

@@ -21,6 +21,8 @@ from tests.support.places import ROOT
 from tests.support.servers import EmbeddingServer, wait_until
 from tests.support.torchserves import TorchServeRun, make_archive
 
+pytestmark = pytest.mark.whole_way
+
 MIX = GOLDEN / "mix"
 CONFIG = MIX / "embedding_config.yml"
 HANDLER = ROOT / "handlers" / "persia_handler.py"

@@ -17,7 +17,7 @@ from tests.support.epoch_rows import BATCH, IDS, EpochOracle
 from tests.support.middlewares import Middleware
 from tests.support.servers import once_available
 
-pytestmark = pytest.mark.filterwarnings("ignore:.torch.jit:DeprecationWarning")
+pytestmark = [pytest.mark.whole_way, pytest.mark.filterwarnings("ignore:.torch.jit:DeprecationWarning")]
 
 
 def first_numbers(oracle: EpochOracle, epoch: int, variant: str) -> list[float]:

@@ -29,6 +29,7 @@ from tests.support.places import ROOT
 from tests.support.written import replay
 
 pytestmark = [
+    pytest.mark.whole_way,
     pytest.mark.skipif(
         importlib.util.find_spec("torchrec") is None, reason="TorchRec is not installed: `make torchrec` does it"
     ),

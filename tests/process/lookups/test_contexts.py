@@ -24,6 +24,8 @@ from tests.support.proxies import Forwarder
 from tests.support.replicas import GOLDEN_BATCH, Replicas, assert_golden, golden_batch, load_of, router_of
 from tests.support.servers import PATIENCE, wait_until
 
+pytestmark = pytest.mark.whole_way
+
 
 @pytest.fixture(scope="module")
 def servers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Replicas]:

@@ -22,6 +22,8 @@ from tests.support.proxies import Spoiler
 from tests.support.servers import PATIENCE, EmbeddingServer, free_port, wait_until
 from tests.support.two_checkpoints import BATCH, CONFIG, NEW, OLD, batch, config_file, source_of, write
 
+pytestmark = pytest.mark.whole_way
+
 DIFFERENT = "expected embedding servers with one checkpoint, {}, got different ones, whose rows must not be mixed: "
 
 

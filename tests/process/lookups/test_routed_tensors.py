@@ -19,6 +19,8 @@ from tests.support.in_process import LocalDeployment
 from tests.support.routing_reference import assert_within_one_ulp
 from tests.support.servers import PATIENCE
 
+pytestmark = pytest.mark.whole_way
+
 ANSWERS = {"ckpt": "golden", "ckpt_mid": "golden_mid"}
 SHARDS = (1, 2, 3, 7)
 CASES = [

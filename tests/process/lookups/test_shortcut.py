@@ -27,6 +27,8 @@ from tests.support.proxies import Forwarder
 from tests.support.replicas import GOLDEN_BATCH, Replicas, assert_golden
 from tests.support.servers import PATIENCE, EmbeddingServer, free_port, wait_until
 
+pytestmark = pytest.mark.whole_way
+
 # A name that the middleware finds its shards by, and the client what a test wants.
 NAME = "localhost"
 BATCH = GOLDEN_BATCH.read_bytes()

@@ -4,9 +4,13 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pytest
+
 from tests.support.model_servers import ModelServerRun
 from tests.support.open_inference import infer, tensor
 from tests.support.tensor_models import save_compiled
+
+pytestmark = pytest.mark.whole_way
 
 
 def test_a_model_of_aotinductor_answers_from_its_worker(tmp_path: Path) -> None:

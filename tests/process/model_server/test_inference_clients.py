@@ -19,6 +19,8 @@ from tests.support.places import ROOT
 from tests.support.servers import PATIENCE
 from tests.support.tensor_models import make_bare_mar, save_scripted
 
+pytestmark = pytest.mark.whole_way
+
 PAGE = (ROOT / "docs" / "open-inference.md").read_text()
 PYTHON = ROOT / "build" / "clients" / "bin" / "python"
 SCRIPTS = ROOT / "tests" / "support" / "inference_clients"

@@ -17,6 +17,8 @@ import pytest
 from tests.support.model_servers import ModelServerRun, ask, make_mar
 from tests.support.servers import wait_until
 
+pytestmark = pytest.mark.whole_way
+
 
 @pytest.fixture(scope="module")
 def store(tmp_path_factory: pytest.TempPathFactory) -> Path:

@@ -23,6 +23,8 @@ from tests.support.places import ROOT
 from tests.support.plain_torchserves import PlainTorchServe
 from tests.support.servers import PATIENCE, wait_until
 
+pytestmark = pytest.mark.whole_way
+
 TABLE = (ROOT / "docs" / "model-server.md").read_text().partition("## The peer's own cases\n")[2].partition("\n## ")[0]
 ROWS = re.findall(r"^\| (\d+) \| (REST|gRPC) \| (.*?) \| (.*?) \| (.+?) \|$", TABLE, re.MULTILINE)
 ALLOWED = {(int(number), wire): (torchserve, ours) for number, wire, torchserve, ours, _ in ROWS}

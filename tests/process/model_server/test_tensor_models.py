@@ -21,6 +21,8 @@ from tests.support.tensor_models import (
     save_scripted,
 )
 
+pytestmark = pytest.mark.whole_way
+
 DECLARED = """
 open_inference:
   inputs:

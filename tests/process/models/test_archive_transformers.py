@@ -21,6 +21,8 @@ from persia.torchserve.archive.text.formats import write_model
 from tests.support.text_models import copy_of, pack, random_distilbert, random_longformer, random_roberta, settings_of, unpacked
 from tests.support.text_serving import DENSE, SOURCES
 
+pytestmark = pytest.mark.whole_way
+
 SEQUENCE = SOURCES["sequence_classification"]
 LOGITS = json.loads((DENSE / "logits.json").read_text())["models"]
 

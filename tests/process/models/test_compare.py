@@ -15,6 +15,8 @@ from tests.support.golden import GOLDEN
 from tests.support.text_models import pack, random_distilbert
 from tests.support.text_serving import SOURCES
 
+pytestmark = pytest.mark.whole_way
+
 CTR = GOLDEN / "ctr"
 TEXTS = [
     "Bloomberg has decided to publish a new report",

@@ -20,7 +20,7 @@ from tests.support.middlewares import Deployment
 from tests.support.signed_models import signature_of_archive
 from tests.support.torchserves import MIX, TorchServeRun
 
-pytestmark = pytest.mark.filterwarnings("ignore:.torch.jit.script. is deprecated:DeprecationWarning")
+pytestmark = [pytest.mark.whole_way, pytest.mark.filterwarnings("ignore:.torch.jit.script. is deprecated:DeprecationWarning")]
 QUICK_FILES = [file for file in FILES if file != "compiled.pt2"]
 KINDS = dict(zip(FILES, (Kind.TORCHSCRIPT, Kind.EXPORTED, Kind.COMPILED, Kind.ONNX), strict=True))
 

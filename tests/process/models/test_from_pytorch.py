@@ -21,6 +21,8 @@ from persia.client.predict import Client
 from persia.export import Export
 from tests.support.places import ROOT
 
+pytestmark = pytest.mark.whole_way
+
 EXAMPLE = ROOT / "examples" / "from_pytorch"
 
 

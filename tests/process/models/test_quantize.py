@@ -30,6 +30,8 @@ from tests.support.golden import GOLDEN, arrays_of
 from tests.support.text_models import pack
 from tests.support.text_serving import DENSE, SOURCES
 
+pytestmark = pytest.mark.whole_way
+
 SEQUENCE = SOURCES["sequence_classification"]
 TEXTS = ["Bloomberg has decided to publish a new report", "herbal tea", "it is a nice day " * 9, "naïve café"]
 CTR = GOLDEN / "ctr"

@@ -18,6 +18,8 @@ from tests.support.text_models import pack
 from tests.support.text_serving import DENSE, SOURCES
 from tests.support.torchserves import TorchServeRun
 
+pytestmark = pytest.mark.whole_way
+
 CASES = json.loads((DENSE / "logits.json").read_text())["models"]["bert_seq"]
 TEXTS = ["Bloomberg has decided to publish a new report", "herbal tea", "it is a nice day " * 9, "naïve café"] * 2
 TOGETHER = ["--batch-size", "8", "--max-batch-delay", "300"]

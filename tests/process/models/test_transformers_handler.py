@@ -26,6 +26,8 @@ from tests.support.servers import PATIENCE
 from tests.support.text_serving import DENSE, GOLDEN, SEQUENCE_LABELS, SOURCES, model_directory
 from tests.support.torchserves import TorchServeRun
 
+pytestmark = pytest.mark.whole_way
+
 EXAMPLE = ROOT / "examples" / "transformers"
 # As the guide has them, with the blank after the comma; newer guides archive model.safetensors.
 PRETRAINED = (

@@ -32,6 +32,8 @@ from tests.support.servers import PATIENCE, free_port, wait_until
 from tests.support.stacks import MIX, Logged, Up
 from tests.support.torchserves import make_archive
 
+pytestmark = pytest.mark.whole_way
+
 
 def test_the_demo_changes_scores_and_stays_up_and_each_command_that_it_prints_works(tmp_path: Path) -> None:
     demo = Logged([sys.executable, str(ROOT / "examples" / "demo.py")], tmp_path / "demo.log")

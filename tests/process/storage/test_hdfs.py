@@ -15,6 +15,8 @@ from tests.support.servers import EmbeddingServer, wait_until
 from tests.support.stored import CONFIG, SIGNS
 from tests.support.written import block
 
+pytestmark = pytest.mark.whole_way
+
 
 @pytest.fixture(scope="module")
 def hadoop(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Hadoop]:

@@ -12,6 +12,8 @@ import pytest
 from tests.support.servers import PATIENCE
 from tests.support.torchserves import MIX, TorchServeRun, scores_of_golden
 
+pytestmark = pytest.mark.whole_way
+
 # What grpcio-tools makes of TorchServe's inference.proto, as far as the guide's client uses it: in protobuf's default pool.
 INFERENCE_PB2 = """
 from google.protobuf import descriptor_pb2, descriptor_pool, message_factory

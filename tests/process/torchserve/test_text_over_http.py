@@ -10,6 +10,8 @@ from persia.errors import InvalidInput, NotFound, Unavailable
 from tests.support.servers import PATIENCE
 from tests.support.torchserves import TorchServeRun
 
+pytestmark = pytest.mark.whole_way
+
 
 def test_a_text_model_over_http(open_torchserve: TorchServeRun) -> None:
     port = open_torchserve.said(r"inference over HTTP on port (\d+)")[1]

@@ -21,6 +21,8 @@ from persia.torchserve.management import Management
 from tests.support.servers import PATIENCE, wait_until
 from tests.support.torchserves import LAUNCHER, TorchServeRun, launch, make_archive
 
+pytestmark = pytest.mark.whole_way
+
 
 def alive(pid: int) -> bool:
     try:

@@ -18,6 +18,8 @@ from persia.torchserve.run.restoring import Planned
 from tests.support.servers import PATIENCE, wait_until
 from tests.support.torchserves import TorchServeRun, launch, make_archive
 
+pytestmark = pytest.mark.whole_way
+
 
 def readiness_of(run: TorchServeRun, batch: str) -> Readiness:
     """Of one that serves already, as if it had just been started."""

@@ -18,6 +18,7 @@ from hypothesis import strategies as st
 from persia._core import EmbReader, IncReader, summarize_emb, write_emb, write_inc
 from persia.errors import CorruptFile, InvalidInput
 from persia.signs import shard_of
+from tests.support.examples import examples
 from tests.support.golden import golden
 from tests.support.limits import memory_budget
 from tests.support.reference import Row, read_emb, read_inc
@@ -136,7 +137,7 @@ blocks = st.lists(
 )
 
 
-@settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=examples(100), deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(blocks=blocks, seconds=st.integers(0, 2**64 - 1))
 def test_round_trip(blocks: list[tuple[np.ndarray, np.ndarray]], seconds: int, tmp_path: Path) -> None:
     expected = [(int(sign), row.tobytes()) for signs, rows in blocks for sign, row in zip(signs, rows, strict=True)]

@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 
 from persia._core import Batch, BatchEncoder, decode_batch
 from persia.errors import DecodeError
+from tests.support.examples import examples
 from tests.support.golden import golden
 from tests.support.limits import memory_budget
 from tests.support.reference import DTYPES
@@ -162,7 +163,7 @@ def encoded(draw: st.DrawFn) -> tuple[BatchEncoder, dict[str, list[list[int]]], 
     return encoder, features, dense
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=examples(200), deadline=None)
 @given(encoded())
 def test_round_trip(case: tuple[BatchEncoder, dict[str, list[list[int]]], list[np.ndarray]]) -> None:
     encoder, features, dense = case

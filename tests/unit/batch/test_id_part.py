@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from persia._core import Batch, decode_batch, decode_ids
 from persia.batch import IDTypeFeature, PersiaBatch
 from persia.errors import DecodeError, InvalidInput, TooLarge
+from tests.support.examples import examples
 from tests.support.golden import golden
 from tests.support.limits import memory_budget
 from tests.support.routing_reference import encode
@@ -38,7 +39,7 @@ def test_golden_ids_come_back(path: Path) -> None:
     assert_same_ids(decode_ids(batch.encode_ids()), batch)
 
 
-@settings(max_examples=200)
+@settings(max_examples=examples(200))
 @given(
     st.dictionaries(
         st.text(max_size=5),

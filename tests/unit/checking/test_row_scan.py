@@ -17,12 +17,13 @@ from persia.formats.sign_files import write_sign_file
 from persia.torchserve.archive.contents import open_archive
 from tests.support.check_archives import add_archive
 from tests.support.checks import CONFIG, Files
+from tests.support.examples import examples
 
 SIGNS = st.one_of(st.integers(0, 2**64 - 1), st.integers(0, 20), st.integers(0, 9).map(lambda group: (group << 56) + 3))
 BLOCKS = st.lists(st.tuples(st.integers(1, 5), st.lists(SIGNS, unique=True, max_size=30)), max_size=4)
 
 
-@settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+@settings(max_examples=examples(60), suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
 @given(blocks=BLOCKS, bits=st.integers(1, 63), groups=st.integers(0, 12), packet=st.booleans(), data=st.data())
 def test_rows_are_counted_as_in_python(
     tmp_path: Path, blocks: list[tuple[int, list[int]]], bits: int, groups: int, packet: bool, data: st.DataObject
@@ -129,7 +130,7 @@ def archive(tmp_path_factory: pytest.TempPathFactory) -> bytes:
     return add_archive(Files(tmp_path_factory.mktemp("archive")), CONFIG).read_bytes()
 
 
-@settings(max_examples=150, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+@settings(max_examples=examples(150), suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
 @given(data=st.data())
 def test_an_archive_with_any_byte_changed_is_read_or_refused_by_name(
     tmp_path: Path, archive: bytes, data: st.DataObject

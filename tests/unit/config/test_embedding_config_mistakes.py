@@ -10,6 +10,7 @@ from persia.config import load_embedding_config, parse_embedding_config
 from persia.errors import ConfigError
 from tests.support.config_fuzz import config_or_error, mutants, trees
 from tests.support.embedding_configs import TEXTS, error_of
+from tests.support.examples import examples
 
 
 @pytest.mark.parametrize(
@@ -150,13 +151,13 @@ def test_mistakes_between_slots_name_the_file(tmp_path: Path) -> None:
 KEYS = sorted({part for text in TEXTS for part in re.findall(r"(\w+):", text)})
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=examples(300), deadline=None)
 @given(trees(KEYS))
 def test_any_tree_is_a_config_or_a_config_error(tree: object) -> None:
     config_or_error(parse_embedding_config, tree)
 
 
-@settings(max_examples=500, deadline=None)
+@settings(max_examples=examples(500), deadline=None)
 @given(mutants(TEXTS))
 def test_any_broken_text_is_a_config_or_a_config_error(text: bytes) -> None:
     config_or_error(parse_embedding_config, text)

@@ -9,6 +9,7 @@ from hypothesis import given, settings
 from persia.config import parse_global_config
 from persia.errors import ConfigError
 from tests.support.config_fuzz import config_or_error, mutants, trees
+from tests.support.examples import examples
 from tests.support.global_configs import CAMEL_CASE, GENERATIONS, error_of, parse, parse_old
 from tests.support.places import ROOT
 
@@ -249,13 +250,13 @@ def test_a_broken_replica_is_named() -> None:
 KEYS = sorted({part for line in (*GENERATIONS, "row_storage:") for part in re.findall(r"(\w+):", line)} | {"intent", "Infer"})
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=examples(300), deadline=None)
 @given(trees(KEYS))
 def test_any_tree_is_a_config_or_a_config_error(tree: object) -> None:
     config_or_error(parse_global_config, tree)
 
 
-@settings(max_examples=500, deadline=None)
+@settings(max_examples=examples(500), deadline=None)
 @given(mutants([*GENERATIONS, (ROOT / "global_config.yaml").read_text()]))
 def test_any_broken_text_is_a_config_or_a_config_error(text: bytes) -> None:
     config_or_error(parse_global_config, text)

@@ -20,6 +20,7 @@ from persia.formats.epoch import Draft
 from persia.formats.epoch_log import EpochLog
 from persia.writers import EpochCommitter, write_checkpoint
 from tests.support.epoch_followers import EpochFollower
+from tests.support.examples import examples
 from tests.support.persia_packets import DIM, START, finish, write_packet
 
 
@@ -312,7 +313,7 @@ STEPS = st.lists(
 )
 
 
-@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=examples(25), deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(STEPS)
 def test_whatever_comes_all_servers_have_the_same(
     tmp_path_factory: pytest.TempPathFactory, steps: list[tuple[str, int, list[int]]]

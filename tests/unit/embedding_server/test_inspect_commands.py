@@ -25,6 +25,7 @@ from persia.errors import CorruptFile
 from persia.formats.checkpoint import open_checkpoint
 from persia.signs import shard_of
 from persia.writers import IncrementalDumper, write_checkpoint
+from tests.support.examples import examples
 from tests.support.golden import GOLDEN
 from tests.support.reference import read_emb
 from tests.support.stepped_clock import SteppedClock
@@ -188,7 +189,7 @@ def test_the_order_of_use_survives_resharding(memory: int, tmp_path: Path) -> No
     assert ages == sorted(ages) and set(ages) == {0, 1, 2, 3}
 
 
-@settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=examples(15), deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(signs=st.sets(st.integers(0, 2**64 - 1), max_size=60), shards=st.integers(1, 4), again=st.integers(1, 4))
 def test_resharding_there_and_back(signs: set[int], shards: int, again: int, tmp_path_factory: pytest.TempPathFactory) -> None:
     directory = tmp_path_factory.mktemp("reshard")

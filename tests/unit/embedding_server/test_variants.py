@@ -17,6 +17,7 @@ from persia.formats.epoch_log import EpochLog
 from persia.variant import variant_key
 from persia.writers import EpochCommitter, IncrementalDumper, VariantCommitter
 from tests.support.epoch_followers import EpochFollower
+from tests.support.examples import examples
 from tests.support.persia_packets import DIM, finish, write_packet, write_signs
 
 SIGNS = list(range(1, 13))
@@ -214,7 +215,7 @@ STEPS = st.lists(
 )
 
 
-@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=examples(25), deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(STEPS)
 def test_servers_that_saw_it_come_and_servers_that_start_have_the_same_variants(
     tmp_path_factory: pytest.TempPathFactory, steps: list[tuple[str, str, list[int]]]

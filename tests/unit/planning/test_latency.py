@@ -10,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from persia.planning.latency import Pauses, Station, lookup_quantiles, slowest_of, waits_at_all
+from tests.support.examples import examples
 
 NO_PAUSES = Pauses(0.0, 1e-6)
 TIMES = np.linspace(0, 1, 2000) ** 2 * 20.0
@@ -64,7 +65,7 @@ def test_hedges_cut_the_longest_times_as_far_as_their_budget_goes() -> None:
     assert quantiles(hedge_after=0.01, share=0.5, calls=1)[1] > 0.8 * quantiles(share=0.5, calls=1)[1]
 
 
-@settings(max_examples=25)
+@settings(max_examples=examples(25))
 @given(st.floats(0.05, 0.9), st.floats(1, 500))
 def test_more_to_do_and_more_shards_take_no_less(busy: float, calls: float) -> None:
     here = quantiles(busy, calls)

@@ -16,6 +16,7 @@ from persia import _core
 from persia.config import parse_embedding_config
 from persia.errors import InvalidInput, TooLarge
 from persia.routing import make_slots
+from tests.support.examples import examples
 from tests.support.routing_reference import Samples, encode, load_shards
 
 MAX_NUMBERS = 50_000
@@ -73,7 +74,7 @@ def test_alignment_does_not_matter(snapshot: _core.Snapshot, request_: list[byte
     assert want[0].any() and want[1] and want[2]
 
 
-@settings(max_examples=300)
+@settings(max_examples=examples(300))
 @given(
     request_=st.sampled_from(REQUESTS),
     column=st.integers(0, 3),

@@ -16,6 +16,7 @@ from persia.batch import IDTypeFeature, IDTypeFeatureWithSingleID, NonIDTypeFeat
 from persia.config import EmbeddingConfig, parse_embedding_config
 from persia.errors import FeatureError
 from persia.routing import make_slots
+from tests.support.examples import examples
 from tests.support.reference import Batch as Reference
 from tests.support.routing_reference import Shards, ask, assemble, load_shards, signs_of_id
 
@@ -49,7 +50,7 @@ def looked_up(batch: _core.Batch, config: EmbeddingConfig, rows: dict[int, np.nd
     return assemble(plan, answers)[0].astype(np.float64)
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=examples(150), deadline=None)
 @given(
     samples=st.lists(st.lists(st.tuples(ID, WEIGHT), max_size=6), min_size=1, max_size=5),
     pooling=st.sampled_from(["sum", "mean", "sqrtn"]),

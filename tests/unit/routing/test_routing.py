@@ -15,6 +15,7 @@ from persia.config import EmbeddingConfig, parse_embedding_config
 from persia.errors import FeatureError, InvalidInput, TooLarge
 from persia.routing import make_slots
 from persia.signs import shard_of
+from tests.support.examples import examples
 from tests.support.routing_reference import (
     Samples,
     Shards,
@@ -81,7 +82,7 @@ def rows_for(features: dict[str, Samples], config: EmbeddingConfig, seed: int) -
     return rows
 
 
-@settings(max_examples=300, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=examples(300), suppress_health_check=[HealthCheck.too_slow])
 @given(data=st.data(), config=configs(), count=st.integers(1, 5), seed=st.integers(0, 2**32 - 1))
 def test_tensors_are_those_of_the_reference(data: st.DataObject, config: EmbeddingConfig, count: int, seed: int) -> None:
     features = data.draw(batches(config))

@@ -14,6 +14,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, ru
 
 from persia import _core
 from persia.errors import InvalidInput
+from tests.support.examples import examples
 from tests.support.table_oracle import DIMS, STORAGES, UNIVERSE, N, Oracle, row_values
 
 FOLD = 60.0  # seconds that no fold needs
@@ -171,7 +172,7 @@ class Epochs(RuleBasedStateMachine):
 
 TestEpochs = Epochs.TestCase
 TestEpochs.settings = settings(
-    max_examples=40, stateful_step_count=25, deadline=None, suppress_health_check=[HealthCheck.too_slow]
+    max_examples=examples(40), stateful_step_count=25, deadline=None, suppress_health_check=[HealthCheck.too_slow]
 )
 
 

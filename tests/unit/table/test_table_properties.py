@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
 from persia import _core
+from tests.support.examples import examples
 from tests.support.table_oracle import DIMS, STORAGES, UNIVERSE, N, Oracle, places_of, row_values
 
 FOLD = 60.0  # seconds that no fold needs
@@ -211,7 +212,7 @@ class Evictions(Tables):
 
 
 STEPS = settings(
-    max_examples=150, stateful_step_count=25, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large]
+    max_examples=examples(150), stateful_step_count=25, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large]
 )
 TestVersions = Versions.TestCase
 TestVersions.settings = STEPS

@@ -13,6 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from ts.utils.util import PredictionException
 
+from tests.support.examples import examples
 from tests.support.text_serving import QUESTION, TEXTS, Served, body, model_directory
 
 BAD: dict[str, tuple[Any, str]] = {
@@ -111,7 +112,7 @@ def test_what_cannot_be_explained_is_refused(mode: str, tmp_path: Path) -> None:
 WORDS = st.text("abjim it.,#é日", max_size=40)
 
 
-@settings(max_examples=30)
+@settings(max_examples=examples(30))
 @given(texts=st.lists(WORDS, min_size=1, max_size=6))
 def test_an_answer_never_depends_on_its_neighbours(
     sequence: Served, token: Served, embedding: Served, texts: list[str]

@@ -20,6 +20,7 @@ from persia.errors import CorruptFile, InvalidInput
 from persia.formats.marker import read_marker
 from persia.signs import shard_of
 from persia.writers import buckets, checkpoint, write_checkpoint
+from tests.support.examples import examples
 from tests.support.golden import GOLDEN, golden
 from tests.support.written import Block, block, read_checkpoint, read_rows, rows_of, temporaries_in
 
@@ -60,7 +61,7 @@ def test_a_broken_marker_is_named(text: str, tmp_path: Path) -> None:
 blocks = st.lists(st.tuples(st.integers(1, 3), st.sets(st.integers(0, 2**64 - 1), max_size=12), st.integers(0, 99)), max_size=6)
 
 
-@settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=examples(30), deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(blocks=blocks, shards=st.integers(1, 3), files=st.integers(1, 3), memory=st.sampled_from([0, 200, 1 << 20]))
 def test_round_trip(
     blocks: list[tuple[int, set[int], int]], shards: int, files: int, memory: int, tmp_path_factory: pytest.TempPathFactory

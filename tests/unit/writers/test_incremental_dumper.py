@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 from persia.errors import InvalidInput
 from persia.writers import IncrementalDumper, packet_files, verify_packet
 from persia.writers.row_buffer import Change, RowBuffer
+from tests.support.examples import examples
 from tests.support.stepped_clock import SteppedClock
 from tests.support.written import Block, block, packets_in, read_packet, replay, rows_of
 
@@ -241,7 +242,7 @@ commits = st.lists(
 )
 
 
-@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=examples(25), deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(commits=commits, buffer_size=st.integers(1, 40))
 def test_packets_in_order_are_the_commits_in_order(
     commits: list[tuple[list[int], int, int, bool]], buffer_size: int, tmp_path_factory: pytest.TempPathFactory
