@@ -27,6 +27,7 @@ PACKAGES = {
     "ip": "iproute2",
     "mmdebstrap": "mmdebstrap",
     "openssl": "openssl",
+    "podman": "podman",
     "runc": "runc",
     "unshare": "util-linux",
 }

@@ -1,27 +1,21 @@
 """The images of the cluster: that of the deployment, from deploy/Containerfile, and that of a pod's network.
 
-All is made before the cluster starts, which reaches no registry. The base is made of Debian's packages, and wheels come
-from pip: so no registry of images is asked at all.
+Both are made before the cluster starts, which reaches no registry.
 """
 
 from __future__ import annotations
 
 import hashlib
-import os
 import subprocess
-import sys
 from pathlib import Path
 
 from tests.support.cluster.pause import write_pause_image
 from tests.support.places import ROOT
 
-REPOSITORY = "localhost/persia-serve"
+REPOSITORY = "localhost/persia-serve"  # no registry: a machine that does not have it can only fail
 EXTRAS = "hdfs,s3,torchserve,traces"
-WHEELS = "build/container/wheels"  # the one folder below build that deploy/Containerfile sees
-_BASE = "localhost/persia-serve-base:1"
 _SOURCES = ("client", "embedding_server", "handlers", "middleware", "model_server", "native", "persia")
 _FILES = ("CMakeLists.txt", "constraints.txt", "deploy/Containerfile", "deploy/bill_of_materials.py", "pyproject.toml")
-_PACKAGES = "ca-certificates,libnghttp2-14,libssl3,python3,python3-venv,zlib1g"
 
 
 def make_images(directory: Path) -> tuple[str, list[Path]]:
@@ -34,7 +28,7 @@ def make_images(directory: Path) -> tuple[str, list[Path]]:
     if not archive.exists():
         for old in directory.glob("persia-serve-*.tar"):
             old.unlink()
-        _build(directory, archive, f"{REPOSITORY}:{tag}")
+        _build(archive, f"{REPOSITORY}:{tag}")
     return f"{REPOSITORY}:{tag}", [pause, archive]
 
 
@@ -49,32 +43,9 @@ def fingerprint() -> str:
     return digest.hexdigest()[:12]
 
 
-def _build(directory: Path, archive: Path, name: str) -> None:
-    base = directory / "base.tar"
-    if not base.exists():
-        _call("mmdebstrap", "--quiet", "--variant=minbase", f"--include={_PACKAGES}", "bookworm", str(base))
-    wheels = ROOT / WHEELS
-    for old in wheels.glob("persia_serve-*.whl"):
-        old.unlink()
-    wheel = (sys.executable, "-m", "pip", "wheel", "--quiet", "--wheel-dir", str(wheels))
-    _call(*wheel, "--no-build-isolation", "--no-deps", ".")
-    (own,) = wheels.glob("persia_serve-*.whl")
-    _call(*wheel, "--constraint", "constraints.txt", f"{own}[{EXTRAS}]")
-    # Whatever containers the machine has otherwise is of no account, nor is what its storage is.
-    buildah = ("buildah", "--root", str(directory / "storage"), "--runroot", str(directory / "storage-run"))
-    base_file = directory / "Containerfile.base"
-    base_file.write_text(f"FROM scratch\nADD {base.name} /\n")
-    _call(*buildah, "bud", "--quiet", "--file", str(base_file), "--tag", _BASE, str(directory))
-    settings = {"BASE": _BASE, "EXTRAS": EXTRAS, "WHEELS": WHEELS}
-    arguments = [f"--build-arg={key}={value}" for key, value in settings.items()]
-    _call(*buildah, "bud", "--quiet", *arguments, "--file", "deploy/Containerfile", "--tag", name, str(ROOT))
+def _build(archive: Path, name: str) -> None:
+    subprocess.run(["make", "image", f"IMAGE={name}", f"EXTRAS={EXTRAS}"], cwd=ROOT, check=True)
     partial = archive.with_suffix(".part")
     partial.unlink(missing_ok=True)
-    _call(*buildah, "push", "--quiet", name, f"docker-archive:{partial}:{name}")
+    subprocess.run(["buildah", "push", "--quiet", name, f"docker-archive:{partial}:{name}"], check=True)
     partial.rename(archive)
-
-
-def _call(*command: str) -> None:
-    # A build needs no containers of its own.
-    environment = {**os.environ, "BUILDAH_ISOLATION": "chroot"}
-    subprocess.run(command, cwd=ROOT, env=environment, check=True)
