@@ -35,7 +35,7 @@ CONCURRENT := $(basename $(notdir $(wildcard native/tests/*concurrent*_test.cpp)
 UNRANDOMISED = $(shell [ "$$(cat /proc/sys/vm/mmap_rnd_bits 2>/dev/null || echo 0)" -gt 28 ] && \
 	setarch -R true 2>/dev/null && echo setarch -R)
 
-.PHONY: help setup build real-model torchrec node clients seaweedfs helm storage-test peers test test-all test-unit coverage demo crash-test history replay-test swap-test console-test drift-soak soak homes-test lint format docs native-test fuzz bench wheel proto lock clean
+.PHONY: help setup build real-model torchrec node clients seaweedfs helm image container-test storage-test ceph-test peers test test-all test-unit coverage demo crash-test history replay-test swap-test console-test drift-soak soak homes-test lint format docs native-test fuzz bench wheel proto lock clean
 
 help:  ## list the verbs
 	@sed -nE 's/^([a-z-]+):.*## (.*)/  make \1	\2/p' $(firstword $(MAKEFILE_LIST)) | expand -t 22
@@ -95,9 +95,41 @@ helm: setup  ## install Helm and the schemas of Kubernetes into build/helm (250 
 	[ -e build/helm/python/kubernetes_validate ] || $(PY) -m pip install --quiet --target build/helm/python \
 		kubernetes-validate==1.37.0 'cyclonedx-python-lib[json-validation]==11.12.0'
 
+# Without BASE: a Debian made here, as wheels made here fit it. Docker's own: make image BASE=docker.io/library/debian:bookworm-slim
+BASE ?=
+IMAGE ?= localhost/persia-serve:test
+EXTRAS ?= hdfs,s3,traces
+SOURCE_DATE_EPOCH ?= $(shell git log -1 --format=%ct)
+image: setup  ## build the image IMAGE=localhost/persia-serve:test of deploy/Containerfile with buildah, from wheels that are made here
+	rm -f build/container/wheels/persia_serve-*.whl
+	$(PY) -m pip wheel --quiet --no-build-isolation --constraint constraints.txt --wheel-dir build/container/wheels '.[$(EXTRAS)]'
+ifeq ($(BASE),)
+	[ -e build/container/base.tar ] || mmdebstrap --quiet --variant=minbase \
+		--include=ca-certificates,libnghttp2-14,libssl3,python3,python3-venv,zlib1g bookworm build/container/base.tar
+	podman image exists localhost/persia-base:bookworm || podman import --quiet build/container/base.tar localhost/persia-base:bookworm
+endif
+	buildah build --isolation chroot --timestamp $(SOURCE_DATE_EPOCH) --file deploy/Containerfile --tag $(IMAGE) \
+		--build-arg BASE=$(or $(BASE),localhost/persia-base:bookworm) --build-arg WHEELS=build/container/wheels \
+		--build-arg EXTRAS=$(EXTRAS) .
+
+container-test: image helm  ## build the image, run it as the chart does, and ask it; wants root, podman, buildah, runc and mmdebstrap
+	PERSIA_IMAGE=$(IMAGE) $(PY) -m pytest tests/process/deployment/test_image.py $(ARGS)
+
 storage-test: build seaweedfs  ## install Hadoop's HDFS into build/hdfs (220 MB come), and run the tests of stores with it
 	[ -e build/hdfs/.installed ] || $(PY) -m tests.support.hadoops
 	$(PY) -m pytest tests/process/storage tests/unit/storage $(ARGS)
+
+# Without what nobody reads there, and only when it is whole.
+build/ceph:
+	@command -v mmdebstrap >/dev/null || { echo 'make ceph-test needs mmdebstrap: sudo apt-get install mmdebstrap' >&2; exit 1; }
+	rm -rf build/ceph.new && mkdir -p build
+	mmdebstrap --quiet --variant=minbase --include=ceph-mon,ceph-osd,radosgw,ceph-common \
+		--dpkgopt='path-exclude=/usr/share/doc/*' --dpkgopt='path-exclude=/usr/share/man/*' \
+		trixie build/ceph.new http://deb.debian.org/debian
+	mv build/ceph.new $@
+
+ceph-test: build build/ceph  ## install Ceph into build/ceph (540 MB, as root), and run the tests of object stores with its gateway
+	PERSIA_S3=ceph $(PY) -m pytest tests/process/storage --ignore=tests/process/storage/test_hdfs.py $(ARGS)
 
 peers: setup  ## install mosec and LitServe into build/peers, for benchmarks/bench_peers.py
 	[ -x build/peers/bin/python ] || $(PYTHON) -m venv build/peers
@@ -128,8 +160,9 @@ demo: build  ## write a small model, serve it, update it, swap it, and stay up u
 KILLS ?= 1000
 SEED ?=
 EPOCHS ?=
-crash-test: build  ## kill embedding servers KILLS=1000 times while packets arrive, and compare all rows; EPOCHS=1: of each epoch
-	$(PY) -m tests.support.crash_loop --kills $(KILLS) $(if $(SEED),--seed $(SEED)) $(if $(EPOCHS),--epochs)
+STORE ?=
+crash-test: build $(if $(STORE),$(if $(findstring ceph,$(PERSIA_S3)),build/ceph,seaweedfs))  ## kill embedding servers KILLS=1000 times while packets arrive, compare all rows; EPOCHS=1, STORE=s3
+	$(PY) -m tests.support.crash_loop --kills $(KILLS) $(if $(SEED),--seed $(SEED)) $(if $(EPOCHS),--epochs) $(if $(STORE),--store $(STORE))
 
 ANSWERS ?= 1000000
 WITHOUT_EPOCHS ?=

@@ -11,6 +11,7 @@ from typing import Any, TypeVar
 
 import click
 
+from persia.cli.local_paths import LocalPath
 from persia.drift.baseline import LEAST_SAMPLES, baseline_of_windows, write_baseline
 from persia.drift.overview import Asked, overview
 from persia.drift.report import html_report
@@ -31,7 +32,7 @@ __all__ = ["drift"]
 _FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
 _DIRECTORY = click.Path(exists=True, file_okay=False, path_type=Path)
 _PATH = click.Path(exists=True, path_type=Path)
-_OUT = click.Path(dir_okay=False, path_type=Path)
+_OUT = LocalPath(dir_okay=False, path_type=Path)
 _COUNT = click.IntRange(1)
 _ERROR, _DRIFT = 2, 1  # exit codes
 F = TypeVar("F", bound=Callable[..., Any])

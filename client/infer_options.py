@@ -7,6 +7,7 @@ from pathlib import Path
 
 import click
 
+from persia.cli.local_paths import LocalPath
 from persia.cli.option_groups import option_group
 from persia.errors import InvalidInput
 
@@ -185,7 +186,7 @@ score_options = option_group(
     Scores,
     "The scores",
     output={
-        "type": click.Path(dir_okay=False, path_type=Path),
+        "type": LocalPath(dir_okay=False, path_type=Path),
         "help": "Write all scores to this .npy, .csv, .jsonl or .parquet.",
     },
     show={"type": click.IntRange(0), "default": 10, "help": "How many scores to print."},

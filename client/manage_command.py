@@ -11,6 +11,7 @@ import click
 import msgspec
 
 from persia.cli.failures import CommandGroup, ending_unwinds
+from persia.cli.local_paths import LocalPath
 from persia.cli.security_options import SecurityOptions, security_options
 from persia.config import SecurityConfig
 from persia.errors import InvalidInput, NotFound, PersiaError, Unavailable
@@ -27,7 +28,7 @@ from .predict import Client
 from .swap import DRAIN_SECONDS, put_into_store, swap
 
 _FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
-_STORE = click.Path(exists=True, file_okay=False, path_type=Path)
+_STORE = LocalPath(exists=True, file_okay=False, path_type=Path)
 _SECONDS = Seconds()
 _PAUSE_SECONDS = 0.05
 _SECURITY = f"{__name__}.security"

@@ -57,7 +57,7 @@ def make_updates(
     epoch_log, finder = epoch_log_of(options), Finder(root)
     if options.packets is not None:
         store = options.packets.open(options.requests)
-        finder = MirroredFinder(Mirror(store, root, base.bounds, options.workers), root)
+        finder = MirroredFinder(Mirror(store, root, base.bounds, options.packet_list_all_seconds, options.workers), root)
     pruner = _make_pruner(root, options, epoch_log)
     follower: Follower
     if options.epochs:

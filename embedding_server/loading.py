@@ -6,8 +6,10 @@ import logging
 import sys
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor, as_completed
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
+from threading import Semaphore
 
 from persia import _core
 from persia.cli.progress import progress_bar
@@ -19,6 +21,9 @@ from .non_finite import NonFiniteTally
 __all__ = ["Estimate", "estimate", "load_checkpoint"]
 
 log = logging.getLogger(__name__)
+
+# Of a checkpoint in a store: half of the files that are at hand come, while the table takes the others.
+_FILES_PER_WORKER = 2
 
 
 @dataclass(frozen=True)
@@ -55,21 +60,26 @@ def load_checkpoint(
     workers: int,
     non_finite: NonFiniteTally | None = None,
 ) -> int:
-    """Loads the files, several at a time. Returns how many rows belong here. An error spoils the builder.
+    """Loads the files, `workers` at a time; as many more are fetched meanwhile if they are in a store.
+
+    Returns how many rows belong here. An error spoils the builder.
 
     Raises CorruptFile also for a checkpoint that was written anew meanwhile: its files may be of two.
     """
     tally = non_finite or NonFiniteTally()
-    kept = 0
+    kept, threads = 0, workers
+    turns: Semaphore | nullcontext[None] = nullcontext()
+    if checkpoint.tree is not None:
+        threads, turns = _FILES_PER_WORKER * workers, Semaphore(workers)
 
     def load(path: Path) -> int:
         found = tally.finder()
-        with checkpoint.at_hand(path) as here:
+        with checkpoint.at_hand(path) as here, turns:
             rows = builder.load_emb(here, shard_index, shard_count, found)
         tally.note(path, found)
         return rows
 
-    with ThreadPoolExecutor(workers, thread_name_prefix="load") as pool:
+    with ThreadPoolExecutor(threads, thread_name_prefix="load") as pool:
         futures = [pool.submit(load, path) for path in checkpoint.files]
         try:
             for future in reported(futures, builder):

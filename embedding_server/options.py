@@ -35,6 +35,7 @@ class ShardOptions:
     incremental_dir: Path | None = None
     packets: Place | None = None
     packet_poll_seconds: float = 0.5  # between two looks for new packets in a store
+    packet_list_all_seconds: float = 300.0  # between two listings of all packets in a store
     buffer: Path | None = None  # for what is fetched from stores; None: the system's temporary directory
     requests: Requests = field(default_factory=Requests)  # to stores
     storage: str = "f32"

@@ -19,12 +19,12 @@ from persia.errors import ConfigError, InvalidInput, Unavailable
 from persia.serving.process import DRAIN_SECONDS, set_up
 from persia.storage import Place
 from persia.storage.arguments import DIRECTORY
+from persia.storage.model_store import local_model_store
 from persia.system.signals import StopSignal
 
 from .background import Background, report, stop_server
 from .devices import count_gpus
 from .log_files import open_logs
-from .model_store import local_model_store
 from .running import ModelServer
 from .settings import Settings, config_file, read_settings
 from .startup import named_models, of_snapshot

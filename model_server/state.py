@@ -65,6 +65,9 @@ class KeptState(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     format: int = FORMAT
 
 
+_DECODER = msgspec.json.Decoder(KeptState)
+
+
 class StateDirectory:
     """One server at a time has it, and one thread at a time."""
 
@@ -82,7 +85,7 @@ class StateDirectory:
     def read(self) -> KeptState:
         """An empty one if there is no file yet. Raises ConfigError, OSError."""
         try:
-            state = msgspec.json.decode(self._file.read_bytes(), type=KeptState)
+            state = _DECODER.decode(self._file.read_bytes())
         except FileNotFoundError:
             return KeptState()
         except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:

@@ -112,9 +112,12 @@ class Signature(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
         return msgspec.json.format(msgspec.json.encode(self), indent=1) + b"\n"
 
 
+_DECODER = msgspec.json.Decoder(Signature)
+
+
 def read_signature(data: bytes, file: str = SIGNATURE_FILE) -> Signature:
     """The signature in the bytes of a file. Raises CorruptFile."""
     try:
-        return msgspec.json.decode(data, type=Signature)
+        return _DECODER.decode(data)
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise CorruptFile(file, "the signature of a dense model", str(error), 0) from None

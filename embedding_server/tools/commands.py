@@ -14,12 +14,11 @@ import msgspec
 from persia.cli.failures import one_line_failures
 from persia.cli.progress import progress_bars
 from persia.storage import Place
-from persia.storage.arguments import DIRECTORY
+from persia.storage.arguments import DIRECTORY, NEW_DIRECTORY
 
-from .inspection import CheckpointReport, PacketReport, inspect_checkpoint_at, inspect_packets
+from .inspection import CheckpointReport, PacketReport, inspect_checkpoint_at, inspect_packets_at
 from .resharding import reshard
 
-_DIRECTORY = click.Path(exists=True, file_okay=False, path_type=Path)
 _json = click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 _workers = click.option("--workers", type=click.IntRange(1, 1024), default=4, show_default=True, help="Files at a time.")
 
@@ -47,17 +46,17 @@ def inspect_checkpoint_command(directory: Place, as_json: bool, workers: int) ->
 
 
 @checkpoint.command("reshard")
-@click.argument("directory", type=_DIRECTORY)
-@click.argument("out", type=click.Path(file_okay=False, path_type=Path))
+@click.argument("directory", type=DIRECTORY)
+@click.argument("out", type=NEW_DIRECTORY)
 @click.option("--shards", type=click.IntRange(1, 65_535), required=True, help="How many embedding servers it is for.")
 @click.option("--files", type=click.IntRange(1, 65_535), help="Files per shard.  [default: as many as there are]")
 @click.option("--overwrite", is_flag=True, help="Replace a finished checkpoint in OUT.")
 @_workers
-def reshard_command(directory: Path, out: Path, shards: int, files: int | None, overwrite: bool, workers: int) -> None:
-    """Write the checkpoint in DIRECTORY to OUT, for another number of shards.
+def reshard_command(directory: Place, out: Place, shards: int, files: int | None, overwrite: bool, workers: int) -> None:
+    """Write the checkpoint in DIRECTORY to OUT, for another number of shards. Both are paths or URLs.
 
     Optimizer state is left out: training cannot go on from OUT. What does not fit into 256 MiB goes through a temporary
-    file in OUT, so its disk needs room for the rows twice.
+    file in OUT, or in the temporary directory if OUT is a URL: its disk needs room for the rows twice.
     """
     with one_line_failures(), progress_bars() as progress:
         done = reshard(
@@ -69,15 +68,15 @@ def reshard_command(directory: Path, out: Path, shards: int, files: int | None, 
 
 
 @packet.command("inspect")
-@click.argument("directory", type=_DIRECTORY)
+@click.argument("directory", type=DIRECTORY)
 @_json
-def inspect_packet_command(directory: Path, as_json: bool) -> None:
-    """Check every byte of a packet, or of all packets in an incremental_dir.
+def inspect_packet_command(directory: Place, as_json: bool) -> None:
+    """Check every byte of a packet, or of all packets in an incremental_dir, a path or a URL.
 
     Exits with 1 if one that has its marker is broken; one without may still be in the making.
     """
     with one_line_failures():
-        reports = inspect_packets(directory)
+        reports = inspect_packets_at(directory)
     _print(reports, as_json, _packet_lines)
     sys.exit(1 if any(report.complete and report.error for report in reports) else 0)
 

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, nullcontext
 from functools import partial
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import msgspec
 import numpy as np
@@ -29,7 +30,8 @@ from persia.formats.marker import Marker
 from persia.formats.sign_files import read_sign_file
 from persia.formats.verification import PacketInfo, verify_packet
 from persia.signs import shard_of
-from persia.storage import Place
+from persia.storage import Entry, Place, Store
+from persia.storage.fetching import fetch
 
 
 class FileReport(msgspec.Struct, frozen=True):
@@ -74,6 +76,10 @@ class PacketReport(msgspec.Struct, frozen=True):
 AtHand = Callable[[Path], AbstractContextManager[Path]]
 
 
+_CHECKPOINT_DECODER = msgspec.json.Decoder(CheckpointReport)
+_PACKET_DECODER = msgspec.json.Decoder(PacketReport)
+
+
 def inspect_checkpoint_at(place: Place, workers: int = 4) -> CheckpointReport:
     """As inspect_checkpoint(), also of one in a store: each of its files is fetched for as long as it is read."""
     if place.path is not None:
@@ -82,7 +88,7 @@ def inspect_checkpoint_at(place: Place, workers: int = 4) -> CheckpointReport:
         report = inspect_checkpoint(tree.root, workers, at_hand=tree.fetched)
         # Whatever names a file of the skeleton means the one in the store.
         text = msgspec.json.encode(report).decode().replace(str(tree.root), tree.store.url)
-        return msgspec.json.decode(text, type=CheckpointReport)
+        return _CHECKPOINT_DECODER.decode(text)
 
 
 def inspect_checkpoint(
@@ -123,6 +129,36 @@ def inspect_checkpoint(
     )
 
 
+def inspect_packets_at(place: Place) -> list[PacketReport]:
+    """As inspect_packets(), also of packets in a store: each is fetched for as long as it is read."""
+    if place.path is not None:
+        return inspect_packets(place.path)
+    store = place.open()
+    packets: dict[str, list[Entry]] = defaultdict(list)
+    for entry in store.list_files():
+        directory, _, name = entry.name.rpartition("/")
+        if _is_packet_file(name) and (not directory or PACKET_LIKE.fullmatch(directory.rpartition("/")[2])):
+            packets[directory].append(entry)
+    if not packets:
+        raise InvalidInput(f"expected a packet, or a directory with packets or with s0, s1, ..., got {store.url}")
+    return [_inspect_stored(store, directory, entries) for directory, entries in sorted(packets.items())]
+
+
+def _inspect_stored(store: Store, directory: str, entries: list[Entry]) -> PacketReport:
+    name = (directory or store.url).rpartition("/")[2]  # which its manifest has, too
+    with TemporaryDirectory(prefix="persia-inspected-") as scratch:
+        here = Path(scratch, name)
+        here.mkdir()
+        try:
+            for entry in entries:
+                fetch(store, entry, here / entry.name.rpartition("/")[2])
+        except OSError as error:
+            complete = any(entry.name.endswith(PACKET_MARKER) for entry in entries)
+            return PacketReport(store.url_of(directory), complete, None, str(error))
+        text = msgspec.json.encode(_inspect_packet(here)).decode().replace(str(here), store.url_of(directory))
+        return _PACKET_DECODER.decode(text)
+
+
 def inspect_packets(directory: Path) -> list[PacketReport]:
     """Of a packet's directory, of a training shard's, or of a whole incremental_dir: the packets, in the order of names.
 
@@ -142,7 +178,11 @@ def inspect_packets(directory: Path) -> list[PacketReport]:
 
 
 def _is_packet(directory: Path) -> bool:
-    return any(path.suffix in PACKET_FILES or path.name in (MANIFEST, PACKET_MARKER) for path in directory.iterdir())
+    return any(_is_packet_file(path.name) for path in directory.iterdir())
+
+
+def _is_packet_file(name: str) -> bool:
+    return name.endswith(PACKET_FILES) or name in (MANIFEST, PACKET_MARKER)
 
 
 def _inspect_packet(directory: Path) -> PacketReport:

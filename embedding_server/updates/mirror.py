@@ -22,10 +22,10 @@ from persia.formats.manifest import read_manifest
 from persia.formats.sign_files import SECONDS_AT
 from persia.storage import Entry, Store
 from persia.storage.fetching import fetch
+from persia.storage.problems import ChangedError
 
-__all__ = ["FULL_LISTING_SECONDS", "SHARDS_SECONDS", "Mirror"]
+__all__ = ["SHARDS_SECONDS", "Mirror"]
 
-FULL_LISTING_SECONDS = 300.0  # between two listings of all packets
 SHARDS_SECONDS = 5.0  # between two looks for new training shards
 
 _DRAFTS = ".fetching"
@@ -33,6 +33,7 @@ _ENTRIES = ".entries"  # in a packet's directory: what the store said of its fil
 _BOOT = ".boot"
 _BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 _LAST = "~"  # after all names of a packet's files
+_CHANGES = 5  # of a packet while it is fetched, until that is called a failure
 
 _Files = dict[str, Entry]  # of a packet, by their own names
 _Packets = dict[str, _Files]  # of a training shard, by the names of their directories
@@ -42,7 +43,13 @@ class Mirror:
     """`root` has the packets that are complete in the store and not in the checkpoint. For one thread."""
 
     def __init__(
-        self, store: Store, root: Path, bounds: Bounds, workers: int = 4, clock: Callable[[], float] = time.monotonic
+        self,
+        store: Store,
+        root: Path,
+        bounds: Bounds,
+        list_all_seconds: float,
+        workers: int = 4,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         """Keeps what an earlier run has left in `root`, where that is still what the store has.
 
@@ -50,13 +57,14 @@ class Mirror:
             store: a directory of packets.
             root: a directory of this process alone.
             bounds: which packets the checkpoint has. They are not fetched.
+            list_all_seconds: between two listings of all packets.
             workers: how many packets are fetched at a time.
             clock: seconds, by which it is time to list more.
 
         Raises OSError.
         """
         self._store, self._root, self._bounds, self._clock = store, root, bounds, clock
-        self._workers = workers
+        self._list_all_seconds, self._workers = list_all_seconds, workers
         self._shards: list[str] = []
         self._known: dict[str, _Packets] = defaultdict(dict)  # by training shard: what is in `root`, or need not be
         self._looked_for_shards = self._listed_all = float("-inf")
@@ -67,7 +75,7 @@ class Mirror:
     def refresh(self) -> None:
         """Fetches what has come to the store since. Raises the first OSError after all else is done."""
         now = self._clock()
-        everything = now - self._listed_all >= FULL_LISTING_SECONDS
+        everything = now - self._listed_all >= self._list_all_seconds
         if everything or now - self._looked_for_shards >= SHARDS_SECONDS:
             self._shards = [name for name in self._store.directories() if SHARD_LIKE.fullmatch(name)]
             self._looked_for_shards = now
@@ -92,6 +100,10 @@ class Mirror:
             with ThreadPoolExecutor(self._workers, thread_name_prefix="fetch") as pool:
                 done = pool.map(lambda name: self._bring(shard, name, again.get(name, {})), new)
             for name, error in zip(new, done, strict=True):
+                for _ in range(_CHANGES):
+                    if isinstance(error, ChangedError):  # its trainer has just written a file of it again
+                        again[name] = self._list(shard, after).get(name, {})
+                        error = self._bring(shard, name, again[name])
                 if isinstance(error, FileNotFoundError):
                     continue  # it was deleted just now
                 if error is not None:

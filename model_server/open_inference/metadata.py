@@ -17,9 +17,12 @@ def encode_metadata(metadata: ModelMetadata) -> bytes:
     return msgspec.json.encode(metadata)
 
 
+_DECODER = msgspec.json.Decoder(ModelMetadata)
+
+
 def decode_metadata(data: bytes) -> ModelMetadata:
     """Of a worker."""
-    return msgspec.json.decode(data, type=ModelMetadata)
+    return _DECODER.decode(data)
 
 
 def metadata_as_json(name: str, versions: Sequence[str], metadata: ModelMetadata) -> dict[str, Any]:

@@ -21,12 +21,15 @@ from persia.checking.subject import Subject, read_subject
 from persia.checking.tables import check_rows
 from persia.checking.torchserve_config import check_torchserve_config
 from persia.config import EMBEDDING_CONFIG_VARIABLE, GLOBAL_CONFIG_VARIABLE
+from persia.errors import PersiaError
 from persia.seconds import Seconds
+from persia.storage import Place
+from persia.storage.arguments import DIRECTORY
+from persia.storage.model_store import local_model_store
 
 __all__ = ["check"]
 
 _FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
-_DIRECTORY = click.Path(exists=True, file_okay=False, path_type=Path)
 _PORT = click.IntRange(0, 65_535)
 _EVER = 1e9  # seconds
 HOMES = {"torchserve": "TorchServe 0.12", "model-server": "the model server"}  # by the name of the command
@@ -36,9 +39,9 @@ TORCHSERVE_STATE = Path("ts", "models.json")  # as persia.torchserve.state has i
 @click.command(context_settings={"show_default": True})
 @click.option("--global-config", envvar=GLOBAL_CONFIG_VARIABLE, show_envvar=True, type=click.Path(path_type=Path))
 @click.option("--embedding-config", envvar=EMBEDDING_CONFIG_VARIABLE, show_envvar=True, type=click.Path(path_type=Path))
-@click.option("--checkpoint", type=click.Path(path_type=Path), help="In the place of the global config's.")
+@click.option("--checkpoint", help="In the place of the global config's: a directory, or a URL as s3://bucket/path.")
 @click.option("--shards", type=click.IntRange(1), default=1, help="How many embedding servers, if the config names none.")
-@click.option("--model-store", type=_DIRECTORY, help="TorchServe's.")
+@click.option("--model-store", type=DIRECTORY, help="TorchServe's: a directory, or a URL as s3://bucket/path.")
 @click.option("--models", default="all", help="Archives of the store, with commas between them.")
 @click.option("--archive", "archives", type=_FILE, multiple=True, help="One more archive; any number of times.")
 @click.option("--ts-config", type=_FILE, help="A config.properties of TorchServe's; alone, nothing else is looked at.")
@@ -59,9 +62,9 @@ TORCHSERVE_STATE = Path("ts", "models.json")  # as persia.torchserve.state has i
 def check(
     global_config: Path | None,
     embedding_config: Path | None,
-    checkpoint: Path | None,
+    checkpoint: str | None,
     shards: int,
-    model_store: Path | None,
+    model_store: Place | None,
     models: str,
     archives: tuple[Path, ...],
     ts_config: Path | None,
@@ -101,8 +104,9 @@ def check(
         check_capacity(report, subject, scanned)
         if asked is not None:
             check_sample(report, asked, scanned)
+    store = _archives(report, model_store)
     restored = state is not None and (state / TORCHSERVE_STATE).exists()
-    paths = find_archives(report, model_store, models, archives, restored)
+    paths = find_archives(report, store, models, archives, restored)
     opened = [check_archive(report, path, subject.embedding_config, asked, scanned) for path in paths]
     if asked is not None and not (opened and all(archive is not None and judges_dense(archive) for archive in opened)):
         check_numbers(report, asked)
@@ -115,6 +119,17 @@ def check(
     check_machine(report, state or Path(tempfile.gettempdir()), needs_java)
     click.echo(report.to_json() if as_json else "\n".join(report.lines(problems_only)))
     sys.exit(report.exit_code(strict))
+
+
+def _archives(report: Report, model_store: Place | None) -> Path | None:
+    """The directory in which they are, or have been fetched to."""
+    if model_store is None:
+        return None
+    try:
+        return local_model_store(model_store)
+    except (PersiaError, OSError) as error:
+        report.fail("archive", str(model_store), str(error), "put archives there, or name another --model-store")
+        return None
 
 
 def _home_addresses(front: str, values: Mapping[str, str], port: int, management_port: int) -> dict[str, str]:

@@ -50,7 +50,7 @@ class Subject:
 
 
 def read_subject(
-    report: Report, global_path: Path | None, embedding_path: Path | None, checkpoint: Path | None, shards: int
+    report: Report, global_path: Path | None, embedding_path: Path | None, checkpoint: str | None, shards: int
 ) -> Subject:
     """Reads the configs and opens the checkpoint, `checkpoint` or the config's. `shards` counts if this names no servers."""
     settings = _load(report, "global config", load_global_config, global_path)
@@ -98,13 +98,14 @@ def _load(report: Report, name: str, load: Callable[[Path | None], _Config], pat
     return config
 
 
-def _place(settings: GlobalConfig | None, checkpoint: Path | None) -> Place | Path | None:
+def _place(settings: GlobalConfig | None, checkpoint: str | None) -> Place | Path | None:
     """Of the checkpoint: the one that is named, or else the config's. A URL of no store stays a path, which is not there."""
-    if checkpoint is not None or settings is None:
-        return checkpoint
-    text = settings.common_config.infer_config.embedding_checkpoint
+    text = checkpoint
     try:
-        return place_of(text, settings.embedding_parameter_server_config.storage) if text else None
+        if text is None and settings is not None:
+            text = settings.common_config.infer_config.embedding_checkpoint
+            return place_of(text, settings.embedding_parameter_server_config.storage) if text else None
+        return place_of(text) if text else None
     except InvalidInput:
         return Path(text) if text else None
 

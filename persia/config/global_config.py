@@ -154,6 +154,17 @@ class EmbeddingParameterServerConfig(msgspec.Struct, frozen=True, kw_only=True, 
             extra={"unit": "ms"},
         ),
     ] = 500
+    storage_list_all_seconds: Annotated[
+        int,
+        Meta(
+            ge=1,
+            le=86_400,
+            description="How long a server waits between two listings of all packets in a store. They find what looks for new "
+            "packets do not: a packet that came late, was changed or was deleted. A listing is one request for each thousand "
+            "files.",
+            extra={"unit": "s"},
+        ),
+    ] = 300
     enable_epochs: Annotated[
         bool,
         Meta(

@@ -28,6 +28,9 @@ from persia.deployment.plan import DeploymentPlan, check_local
 from persia.errors import PersiaError, Unavailable
 from persia.security import ClientSecurity
 from persia.serving.process import set_up
+from persia.storage import Place
+from persia.storage.arguments import DIRECTORY
+from persia.storage.model_store import local_model_store
 from persia.system.address import free_ports
 from persia.system.lock import lock_file
 from persia.system.scratch import ScratchDirectory
@@ -50,8 +53,9 @@ _WATCH_SECONDS = 0.2
 @click.option("--middleware-port", type=click.IntRange(0, 65_535), default=8887, help="0: any free one.")
 @click.option(
     "--model-store",
-    type=click.Path(exists=True, file_okay=False, path_type=Path),
-    help="Of the front; without it no front is started.",
+    type=DIRECTORY,
+    help="Of the front: a directory, or a URL as s3://bucket/path, whose archives are fetched now. Without it no front is "
+    "started.",
 )
 @click.option(
     "--front",
@@ -83,7 +87,7 @@ def up(
     shards: int,
     checked: bool,
     middleware_port: int,
-    model_store: Path | None,
+    model_store: Place | None,
     front: str,
     models: str,
     state: Path | None,
@@ -115,7 +119,7 @@ def up(
             embedding_config=embedding_config.resolve(),
             servers=servers,
             middleware=f"127.0.0.1:{middleware_port or free_ports(1, range(25_000, 32_768))[0]}",
-            model_store=model_store and model_store.resolve(),
+            model_store=local_model_store(model_store).resolve() if model_store is not None else None,
             models=models.split(","),
             front=Front(front),
             front_arguments=front_arguments,

@@ -176,6 +176,9 @@ def checksum(record: bytes) -> str:
     return f"{zlib.crc32(record):08x}"
 
 
+_DECODER = msgspec.json.Decoder(EpochRecord)
+
+
 def parse_record(path: Path | str, data: bytes, epoch: int, parent_crc32: str) -> EpochRecord:
     """The record in the file `path`, which has these bytes and has to be that of `epoch` after that parent.
 
@@ -185,7 +188,7 @@ def parse_record(path: Path | str, data: bytes, epoch: int, parent_crc32: str) -
     if len(data) > _MAX_BYTES:
         raise CorruptFile(str(path), f"at most {_MAX_BYTES} bytes", f"{len(data)}", _MAX_BYTES)
     try:
-        record = msgspec.json.decode(data, type=EpochRecord)
+        record = _DECODER.decode(data)
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
         byte = re.search(r"\(byte (\d+)\)", str(error))
         raise CorruptFile(str(path), "the commit record of an epoch", str(error), int(byte[1]) if byte else 0) from None

@@ -53,6 +53,9 @@ class Manifest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         return msgspec.json.format(msgspec.json.encode(self), indent=1) + b"\n"
 
 
+_DECODER = msgspec.json.Decoder(Manifest)
+
+
 def read_manifest(path: Path) -> Manifest:
     """The manifest in a file.
 
@@ -65,7 +68,7 @@ def read_manifest(path: Path) -> Manifest:
     if len(data) > MAX_BYTES:
         raise CorruptFile(str(path), f"at most {MAX_BYTES} bytes", "more", MAX_BYTES)
     try:
-        manifest = msgspec.json.decode(data, type=Manifest)
+        manifest = _DECODER.decode(data)
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
         what = "other JSON" if isinstance(error, msgspec.ValidationError) else "no JSON"
         byte = re.search(r"\(byte (\d+)\)", str(error))

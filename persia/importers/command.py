@@ -12,6 +12,7 @@ import click
 import msgspec
 
 from persia.cli.failures import ending_unwinds, one_line_failures
+from persia.cli.local_paths import LocalPath
 from persia.cli.progress import progress_bar
 from persia.config import load_embedding_config
 
@@ -27,7 +28,7 @@ from .verifying import Progress, verify_import
 __all__ = ["import_command"]
 
 _FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
-_DIRECTORY = click.Path(file_okay=False, path_type=Path)
+_DIRECTORY = LocalPath(file_okay=False, path_type=Path)
 MOST_UNITS = 1  # two systems may add up the rows of a bag in different orders
 
 _json = click.option("--json", "as_json", is_flag=True, help="Print the report as one JSON object.")
@@ -42,7 +43,7 @@ def import_command() -> None:
 
 
 @import_command.command("verify")
-@click.argument("checkpoint", type=click.Path(exists=True, file_okay=False, path_type=Path))
+@click.argument("checkpoint", type=LocalPath(exists=True, file_okay=False, path_type=Path))
 @click.option("--against", type=_FILE, help="An .npz file of vectors that the other system looked up; compares them, too.")
 @click.option("--embedding-config", type=_FILE, help="Of the servers, for --against.  [default: $PERSIA_EMBEDDING_CONFIG]")
 @_json
@@ -70,7 +71,7 @@ def _command(format: str) -> click.Command:
                 _import(format, source, opened, out, options)
 
     parameters: list[click.Parameter] = [
-        click.Argument(["source"], type=click.Path(exists=True, path_type=Path)),
+        click.Argument(["source"], type=LocalPath(exists=True, path_type=Path)),
         click.Argument(["out"], type=_DIRECTORY),
         click.Option(["--embedding-config"], type=_FILE, help="Of the servers.  [default: $PERSIA_EMBEDDING_CONFIG]"),
         click.Option(["--map", "table_map"], type=_FILE, help="tables.yml: which table has the rows of which slot."),

@@ -53,9 +53,12 @@ def write_report(path: Path, report: ImportReport) -> None:
     write_file(path, msgspec.json.format(msgspec.json.encode(report), indent=2) + b"\n")
 
 
+_DECODER = msgspec.json.Decoder(ImportReport)
+
+
 def read_report(path: Path) -> ImportReport:
     """Raises CorruptFile, OSError."""
     try:
-        return msgspec.json.decode(path.read_bytes(), type=ImportReport)
+        return _DECODER.decode(path.read_bytes())
     except (msgspec.MsgspecError, UnicodeDecodeError) as error:
         raise CorruptFile(str(path), "the report of an import", str(error), 0) from error

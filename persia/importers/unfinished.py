@@ -130,10 +130,13 @@ def opened_work(out: Path, identity: Identity, *, restart: bool) -> Iterator[tup
         os.close(lock)
 
 
+_DECODER = msgspec.json.Decoder(Unfinished)
+
+
 def _read(work: Path, identity: Identity) -> Unfinished | None:
     path = work / _STATE
     try:
-        found = msgspec.json.decode(path.read_bytes(), type=Unfinished)
+        found = _DECODER.decode(path.read_bytes())
     except FileNotFoundError:
         return None
     except (msgspec.MsgspecError, UnicodeDecodeError) as error:

@@ -82,6 +82,9 @@ class RestRequest:
         return RestAnswer(headers, b"".join([written, *raws]))
 
 
+_REQUEST_DECODER = msgspec.json.Decoder(_Request)
+
+
 def read_request(body: bytes | bytearray | memoryview, json_length: str | None = None) -> RestRequest:
     """json_length: the header of that name. Raises InvalidInput."""
     view = memoryview(body)
@@ -93,7 +96,7 @@ def read_request(body: bytes | bytearray | memoryview, json_length: str | None =
             )
         view, binary = view[: int(json_length)], view[int(json_length) :]
     try:
-        read = msgspec.json.decode(view, type=_Request)
+        read = _REQUEST_DECODER.decode(view)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise InvalidInput(f"expected an inference request in JSON, with `inputs`: {error}") from None
     request = TensorRequest(
@@ -103,10 +106,13 @@ def read_request(body: bytes | bytearray | memoryview, json_length: str | None =
     return RestRequest(request, wishes, read.parameters.get(_ALL_BINARY) is True)
 
 
+_ANSWER_DECODER = msgspec.json.Decoder(_Answer)
+
+
 def read_answer(body: bytes | bytearray | memoryview) -> list[Tensor]:
     """The tensors of an answer without binary data. Raises InvalidInput."""
     try:
-        return _tensors(msgspec.json.decode(body, type=_Answer).outputs, memoryview(b""))
+        return _tensors(_ANSWER_DECODER.decode(body).outputs, memoryview(b""))
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise InvalidInput(f"expected an inference response in JSON, with `outputs`: {error}") from None
 

@@ -98,10 +98,13 @@ def held_out(points: Sequence[_Kind]) -> list[_Kind]:
     return [point for point in points if point.held_out]
 
 
+_DECODER = msgspec.json.Decoder(Points)
+
+
 def load_points(path: str | os.PathLike[str] = OURS) -> Points:
     """Raises ConfigError for a file that is not there, is no JSON, has other fields, or too few points of a kind."""
     try:
-        points = msgspec.json.decode(Path(path).read_bytes(), type=Points)
+        points = _DECODER.decode(Path(path).read_bytes())
     except OSError as error:
         raise ConfigError(f"expected a file of measured points, got none: {error.strerror}", file=str(path)) from error
     except msgspec.ValidationError as error:

@@ -127,10 +127,13 @@ def receipt_of(details: Details, batch: bytes, scores_format: str, scores: bytes
     )
 
 
+_DECODER = msgspec.json.Decoder(Receipt)
+
+
 def parse_receipt(data: bytes, place: str) -> Receipt:
     """place: of what file, for messages. Raises CorruptFile for anything that is not exactly a receipt."""
     try:
-        receipt = msgspec.json.decode(data, type=Receipt)
+        receipt = _DECODER.decode(data)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         byte = re.search(r"\(byte (\d+)\)", str(error))
         raise CorruptFile(place, "a receipt", str(error), int(byte[1]) if byte else 0) from None

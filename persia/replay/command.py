@@ -10,6 +10,7 @@ import click
 import msgspec
 
 from persia.cli.failures import one_line_failures
+from persia.cli.local_paths import LocalPath
 from persia.config import (
     EMBEDDING_CONFIG_VARIABLE,
     GLOBAL_CONFIG_VARIABLE,
@@ -23,12 +24,12 @@ from persia.variant import NO_VARIANT
 
 __all__ = ["replay"]
 
-_FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
-_DIRECTORY = click.Path(exists=True, file_okay=False, path_type=Path)
+_FILE = LocalPath(exists=True, dir_okay=False, path_type=Path)
+_DIRECTORY = LocalPath(exists=True, file_okay=False, path_type=Path)
 
 
 @click.command(context_settings={"show_default": True})
-@click.argument("answers", nargs=-1, required=True, type=click.Path(exists=True, path_type=Path))
+@click.argument("answers", nargs=-1, required=True, type=LocalPath(exists=True, path_type=Path))
 @click.option("--batch", type=_FILE, help="The request, if ANSWERS is a receipt in a file of its own.")
 @click.option("--global-config", envvar=GLOBAL_CONFIG_VARIABLE, show_envvar=True, type=_FILE)
 @click.option("--embedding-config", envvar=EMBEDDING_CONFIG_VARIABLE, show_envvar=True, type=_FILE, required=True)

@@ -37,9 +37,12 @@ def config_bytes(config: EmbeddingConfig) -> bytes:
     return msgspec.json.encode(config)
 
 
+_DECODER = msgspec.json.Decoder(EmbeddingConfig)
+
+
 def config_of(data: bytes) -> EmbeddingConfig:
     """Raises InvalidInput."""
     try:
-        return msgspec.json.decode(data, type=EmbeddingConfig)
+        return _DECODER.decode(data)
     except (msgspec.DecodeError, UnicodeDecodeError) as error:  # of a middleware that is newer or older
         raise InvalidInput(f"expected an embedding config as this release has it, got another one: {error}") from None

@@ -7,7 +7,8 @@ hdfs        Hadoop's file system, by hdfs-native
 problems    what a store refuses, as errors of the operating system
 fetching    a file of a store onto the local disk
 tree        a directory of a store as a skeleton on the local disk
-mirror      packets of a store as they come
+model_store archives of a store in a directory
+arguments   places as arguments of commands
 """
 
 from .place import Place, place_of

@@ -11,13 +11,16 @@ from persia.errors import InvalidInput
 
 from .place import Place, place_of
 
-__all__ = ["DIRECTORY", "DirectoryOrUrl"]
+__all__ = ["DIRECTORY", "NEW_DIRECTORY", "DirectoryOrUrl"]
 
 
 class DirectoryOrUrl(click.ParamType):  # type: ignore[type-arg]  # older versions take none
-    """A Place. A directory has to be there."""
+    """A Place. is_there: a directory has to be there; else nothing else may be in its place."""
 
     name = "directory"
+
+    def __init__(self, *, is_there: bool) -> None:
+        self._is_there = is_there
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Place:
         """See click.ParamType."""
@@ -26,8 +29,9 @@ class DirectoryOrUrl(click.ParamType):  # type: ignore[type-arg]  # older versio
         except InvalidInput as error:
             self.fail(str(error), param, ctx)
         if place.path is not None:
-            click.Path(exists=True, file_okay=False, path_type=Path).convert(place.path, param, ctx)
+            click.Path(exists=self._is_there, file_okay=False, path_type=Path).convert(place.path, param, ctx)
         return place
 
 
-DIRECTORY = DirectoryOrUrl()
+DIRECTORY = DirectoryOrUrl(is_there=True)
+NEW_DIRECTORY = DirectoryOrUrl(is_there=False)

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from .problems import ChangedError, StoreUnavailable
-from .store import PIECE, Entry, Store
+from .store import Entry, Store
 
 __all__ = ["fetch"]
 
@@ -28,7 +28,7 @@ def fetch(store: Store, entry: Entry, path: Path, pause: Callable[[float], None]
             before = got
             try:
                 # Where nothing has come of a large piece, whatever comes counts.
-                for piece in store.read(entry, got, piece=_SMALL if failed else PIECE):
+                for piece in store.read(entry, got, piece=_SMALL if failed else None):
                     file.write(piece)
                     got += len(piece)
                 problem = f"the store says that it has {entry.size} bytes, and sends {got}"

@@ -16,12 +16,12 @@ from persia.errors import InvalidInput
 from persia.system.durable import is_temporary
 
 from .problems import ChangedError, StoreUnavailable, refused, unavailable
-from .store import PIECE, Data, Entry, Requests, Store, Verb
+from .store import Data, Entry, Requests, Store, Verb
 
 __all__ = ["HdfsStore"]
 
 _T = TypeVar("_T")
-_LEAST = 64 << 10  # bytes of a request to a data node
+_PIECE, _LEAST = 4 << 20, 64 << 10  # bytes of a request to a data node: most of the time, and at least
 _PAUSES = (0.5,)  # seconds before a request is made again that the library has given up
 # Otherwise the library asks a name node that is away for minutes, and a server that is to end waits as long. The user's own
 # configuration of Hadoop says the rest.
@@ -78,7 +78,7 @@ class HdfsStore(Store):
             raise FileNotFoundError(2, "expected a file of the store, got a directory", self.url_of(name))
         return _entry_of(name, status)
 
-    def read(self, entry: Entry, begin: int = 0, end: int | None = None, piece: int = PIECE) -> Iterator[memoryview]:
+    def read(self, entry: Entry, begin: int = 0, end: int | None = None, piece: int | None = None) -> Iterator[memoryview]:
         """See Store."""
         last = entry.size if end is None else min(end, entry.size)
         reader = self._ask("read", entry.name, lambda: self._client.read(self._path(entry.name)))
@@ -86,7 +86,7 @@ class HdfsStore(Store):
             raise ChangedError(f"{self.url_of(entry.name)} was written again while it was read")
         while begin < last:
             try:
-                part = reader.read_range(begin, min(max(piece, _LEAST), last - begin))
+                part = reader.read_range(begin, min(max(piece or _PIECE, _LEAST), last - begin))
             except (OSError, RuntimeError) as error:
                 raise _as_os_error(error, self.url_of(entry.name)) from error
             if not part:
@@ -171,5 +171,5 @@ def _pieces(data: Data) -> Iterator[bytes]:
         yield data
         return
     with Path(data).open("rb") as file:
-        while piece := file.read(PIECE):
+        while piece := file.read(_PIECE):
             yield piece

@@ -16,7 +16,7 @@ from obstore.store import from_url
 from persia.errors import InvalidInput
 
 from .problems import ChangedError, refused, unavailable
-from .store import PIECE, Data, Entry, Requests, Store, Verb
+from .store import Data, Entry, Requests, Store, Verb
 
 __all__ = ["ObjectStore"]
 
@@ -26,6 +26,7 @@ _RETRIES = 4
 _RETRY_SECONDS = 20
 # Of one request, with its body. A file that takes longer goes on with another request where this one ended.
 _REQUEST_SECONDS = 30
+_PIECE = 256 << 10  # bytes; for a larger one the system hands out, and clears, new memory each time
 
 
 class ObjectStore(Store):
@@ -73,7 +74,7 @@ class ObjectStore(Store):
         """See Store."""
         return _entry_of(self._ask("stat", name, lambda: obstore.head(self._store, name)))
 
-    def read(self, entry: Entry, begin: int = 0, end: int | None = None, piece: int = PIECE) -> Iterator[memoryview]:
+    def read(self, entry: Entry, begin: int = 0, end: int | None = None, piece: int | None = None) -> Iterator[memoryview]:
         """See Store."""
         last = entry.size if end is None else min(end, entry.size)
         if begin >= last:
@@ -85,7 +86,7 @@ class ObjectStore(Store):
         if answer.meta["size"] != entry.size:
             raise ChangedError(f"{self.url_of(entry.name)} was written again while it was read")
         with _errors(self.url_of(entry.name)):
-            for part in answer.stream(min_chunk_size=piece):
+            for part in answer.stream(min_chunk_size=piece or _PIECE):
                 view = memoryview(part)
                 self.requests.add_bytes(len(view))
                 yield view

@@ -14,9 +14,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-__all__ = ["PIECE", "Data", "Entry", "Requests", "Store", "Verb"]
+__all__ = ["Data", "Entry", "Requests", "Store", "Verb"]
 
-PIECE = 4 << 20  # bytes
 Verb = Literal["list", "stat", "read", "put", "create", "remove"]
 Data = bytes | Path  # what is put: bytes, or a file on the local disk
 
@@ -88,10 +87,11 @@ class Store(ABC):
         """A file as it is now."""
 
     @abstractmethod
-    def read(self, entry: Entry, begin: int = 0, end: int | None = None, piece: int = PIECE) -> Iterator[memoryview]:
+    def read(self, entry: Entry, begin: int = 0, end: int | None = None, piece: int | None = None) -> Iterator[memoryview]:
         """The bytes of a file from `begin` up to `end`, piece by piece.
 
-        piece: as many bytes, or some more, come at a time. What had come of a piece when the connection broke is lost.
+        piece: as many bytes, or some more, come at a time; None: as suits the store. What had come of a piece when the
+        connection broke is lost.
 
         Raises ChangedError if the store can tell that the file is not that of the entry any more.
         """

@@ -72,6 +72,15 @@ def with_details(scores: bytes, details: Details, is_json: bool) -> bytes:
     return b"".join((_MAGIC, _LENGTH.pack(len(encoded)), encoded, scores))
 
 
+class _JsonAnswer(msgspec.Struct):
+    details: Details
+    scores: msgspec.Raw
+
+
+_JSON_ANSWER_DECODER = msgspec.json.Decoder(_JsonAnswer)
+_DETAILS_DECODER = msgspec.json.Decoder(Details)
+
+
 def split_details(answer: bytes) -> tuple[Details | None, bytes]:
     """The details, and the scores as they are without details. None: there are no details. Raises PersiaError."""
     try:
@@ -80,9 +89,9 @@ def split_details(answer: bytes) -> tuple[Details | None, bytes]:
             begin = len(_MAGIC) + _LENGTH.size
             if len(answer) < begin + size:
                 raise ValueError(f"it ends after {len(answer) - begin} of {size} bytes of details")
-            return msgspec.json.decode(answer[begin : begin + size], type=Details), answer[begin + size :]
+            return _DETAILS_DECODER.decode(answer[begin : begin + size]), answer[begin + size :]
         if answer.startswith(_JSON_BEGIN):
-            parts = msgspec.json.decode(answer, type=_JsonAnswer)
+            parts = _JSON_ANSWER_DECODER.decode(answer)
             return parts.details, bytes(parts.scores)
     except (ValueError, struct.error) as error:  # msgspec's errors are ValueErrors
         raise PersiaError(f"the handler's answer has details that cannot be read: {error}") from None
@@ -116,8 +125,3 @@ def detail_headers(details: Details) -> dict[str, str]:
     if details.missing_shards:
         headers["x-persia-missing-shards"] = ",".join(map(str, details.missing_shards))
     return headers
-
-
-class _JsonAnswer(msgspec.Struct):
-    details: Details
-    scores: msgspec.Raw

@@ -48,10 +48,13 @@ class Wanted(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     format: int = FORMAT
 
 
+_DECODER = msgspec.json.Decoder(Wanted)
+
+
 def read_wanted(path: Path) -> Wanted | None:
     """None if there is no such file. Raises ConfigError with what to do, OSError."""
     try:
-        wanted = msgspec.json.decode(path.read_bytes(), type=Wanted)
+        wanted = _DECODER.decode(path.read_bytes())
     except FileNotFoundError:
         return None
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:

@@ -1,8 +1,9 @@
 """Kills embedding servers with SIGKILL at random moments while packets arrive, and compares all rows with an oracle.
 
 `make crash-test KILLS=1000` runs it, SEED=... with the same choices again; the moments of the processes are their own. With
-EPOCHS=1 servers follow epochs, and the rows of every epoch that they can answer from are compared. On a difference the
-directory stays.
+EPOCHS=1 servers follow epochs, and the rows of every epoch that they can answer from are compared. With STORE=s3 checkpoint
+and packets are in a bucket of a real store, and now and then a server that was killed finds its local disk empty. On a
+difference the directory stays.
 """
 
 from __future__ import annotations
@@ -15,19 +16,22 @@ import sys
 import tempfile
 import time
 from collections import Counter
+from contextlib import nullcontext
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 
 from persia import _core
-from persia.formats.epoch_log import EpochLog
+from tests.support.crash_places import CrashDirectories, CrashPlaces, CrashStore
 from tests.support.crash_trainer import SIGNS, Trainer, Values
 from tests.support.persia_packets import CONFIG, DIM
+from tests.support.s3_servers import running_s3_server
 from tests.support.servers import PATIENCE, EmbeddingServer, wait_until
 
 KILLS_BETWEEN_CHECKS = 6
 PACKETS_PER_SECOND = 200
+LOST_DISKS = 0.1  # of the kills
 
 
 class DifferenceError(AssertionError):
@@ -35,9 +39,10 @@ class DifferenceError(AssertionError):
 
 
 class CrashLoop:
-    def __init__(self, directory: Path, seed: int, shards: int, epochs: bool) -> None:
+    def __init__(self, directory: Path, places: CrashPlaces, seed: int, shards: int, epochs: bool) -> None:
         self._rng = random.Random(seed)
-        self._trainer = Trainer(directory, random.Random(seed + 1))
+        self._places = places
+        self._trainer = Trainer(places, directory, random.Random(seed + 1))
         self._next_step = 0.0
         self._epochs = epochs
         self.epochs_compared = 0
@@ -46,11 +51,11 @@ class CrashLoop:
             EmbeddingServer(
                 directory,
                 CONFIG,
-                checkpoint=self._trainer.checkpoint,
-                incremental_dir=self._trainer.root,
+                checkpoint=places.checkpoint,
+                incremental_dir=places.packets,
                 index=index,
                 count=shards,
-                settings={"incremental_prune_before_checkpoint": True, "enable_epochs": epochs},
+                settings={**places.settings(index), "enable_epochs": epochs},
             )
             for index in range(shards)
         ]
@@ -101,6 +106,8 @@ class CrashLoop:
         log = server.log()
         doing = next((name for name in ("serving version", "packet", "loading", "listening on") if name in log), "starting")
         self.kills[{"packet": "catching up"}.get(doing, doing.split()[0])] += 1
+        if self._rng.random() < LOST_DISKS:
+            self._places.lose_disk(self._servers.index(server))
 
     def _check_while_serving(self) -> None:
         """The trainer rests; when the servers have seen all that it left, their rows are the oracle's."""
@@ -138,7 +145,7 @@ class CrashLoop:
         """Each epoch that a server can answer from has the rows that its record says."""
         if not self._epochs:
             return
-        log = EpochLog(self._trainer.root)
+        log = self._places.epoch_log()
         log.read()
         for index, server in enumerate(self._servers):
             status = server.status()
@@ -173,9 +180,13 @@ def _differences(expected: Values, got: Values) -> str:
     return "\n".join([f"{len(wrong)} of {len(SIGNS)} rows differ", *lines])
 
 
-def run(directory: Path, kills: int, seed: int, shards: int, *, epochs: bool = False) -> str:
-    """Returns a line that says what was done. Raises DifferenceError; the directory is left as it is."""
-    loop = CrashLoop(directory, seed, shards, epochs)
+def run(directory: Path, kills: int, seed: int, shards: int, *, epochs: bool = False, url: str = "") -> str:
+    """Returns a line that says what was done. Raises DifferenceError; the directory is left as it is.
+
+    url: of an empty directory of a store, in which checkpoint and packets are to be, instead of the local one.
+    """
+    places = CrashStore(directory, url) if url else CrashDirectories(directory)
+    loop = CrashLoop(directory, places, seed, shards, epochs)
     try:
         loop.run(kills)
     finally:
@@ -191,11 +202,14 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=random.randrange(1 << 32))
     parser.add_argument("--shards", type=int, default=2)
     parser.add_argument("--epochs", action="store_true")
+    parser.add_argument("--store", choices=["s3"])
     options = parser.parse_args()
     directory = Path(tempfile.mkdtemp(prefix="persia-crash-"))
     print(f"seed {options.seed}, directory {directory}", flush=True)
     try:
-        print(run(directory, options.kills, options.seed, options.shards, epochs=options.epochs))
+        with running_s3_server(directory / "store") if options.store else nullcontext() as server:
+            url = server.url("crash") if server else ""
+            print(run(directory, options.kills, options.seed, options.shards, epochs=options.epochs, url=url))
     except AssertionError as error:
         sys.exit(f"{error}\nseed {options.seed}; kept: {directory}")
     shutil.rmtree(directory)

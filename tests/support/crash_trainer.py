@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import json
 import random
-import shutil
 from collections.abc import Container
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -14,10 +14,11 @@ import numpy.typing as npt
 
 from persia import _core
 from persia.formats.epoch_history import Packets
-from persia.formats.manifest import read_manifest
+from persia.formats.layout import MANIFEST, PACKET_MARKER
 from persia.formats.sign_files import write_sign_file
 from persia.writers import IncrementalDumper, write_checkpoint
-from tests.support.persia_packets import DIM, START, finish
+from tests.support.crash_places import CrashPlaces
+from tests.support.persia_packets import DIM, START
 from tests.support.stepped_clock import SteppedClock
 
 SIGNS = np.arange(1, 3001, dtype=np.uint64) + np.uint64(1 << 56)
@@ -43,9 +44,9 @@ class LeftFile:
 
 @dataclass
 class Left:
-    """A packet that was left in the directory."""
+    """A packet that was left at `name`, below the directory of packets."""
 
-    directory: Path
+    name: Path
     shard: int
     files: dict[int, LeftFile] = field(default_factory=dict)
     complete: bool = False
@@ -54,14 +55,14 @@ class Left:
 
     @property
     def key(self) -> tuple[int, str, int]:
-        return max(file.seconds for file in self.files.values()), self.directory.name, self.shard
+        return max(file.seconds for file in self.files.values()), self.name.name, self.shard
 
     def path(self, number: int) -> Path:
-        return self.directory / f"{self.shard}_{number}{self.files[number].kind}"
+        return self.name / f"{self.shard}_{number}{self.files[number].kind}"
 
-    def mend(self) -> None:
+    def mend(self, places: CrashPlaces) -> None:
         for number in self.broken:
-            self.path(number).write_bytes(self.files[number].data)
+            places.write(self.path(number), self.files[number].data)
         self.broken.clear()
 
     def apply(self, values: Values, names: Container[str] | None = None) -> None:
@@ -84,13 +85,12 @@ class Trainer:
     A row is its packet's value in all numbers; no two files have the same.
     """
 
-    def __init__(self, directory: Path, rng: random.Random) -> None:
-        self.root, self.checkpoint = directory / "packets", directory / "checkpoint"
-        self.root.mkdir(parents=True)
-        self._scratch = directory / "scratch.inc"
+    def __init__(self, places: CrashPlaces, scratch: Path, rng: random.Random) -> None:
+        """scratch: a directory for files that are in the making."""
+        self._places, self._scratch = places, scratch / "scratch.inc"
         self._rng = rng
         self._clock = SteppedClock(float(START))
-        self._dumper = IncrementalDumper(self.root, shard_index=OF_THE_DUMPER, seconds=1e6, clock=self._clock)
+        self._dumper = IncrementalDumper(places.packets, shard_index=OF_THE_DUMPER, seconds=1e6, clock=self._clock)
         self._base = np.zeros(len(SIGNS), np.float32)
         self._packets: dict[Path, Left] = {}
         self._seconds = self._since = START
@@ -107,7 +107,7 @@ class Trainer:
         """Completes what a server could have seen in part. What it never saw whole may stay broken, and must not count."""
         for packet in self._packets.values():
             if packet.grown:
-                packet.mend()
+                packet.mend(self._places)
             if not packet.complete:
                 self._finish(packet)
 
@@ -123,7 +123,7 @@ class Trainer:
         """As rows(), of an epoch that has these packets. Of those that it does not know the checkpoint has the rows."""
         values = self._base.copy()
         for one in sorted(packets.values(), key=lambda one: one.key):
-            if (left := self._packets.get(self.root / one.packet)) is not None:
+            if (left := self._packets.get(Path(one.packet))) is not None:
                 grows = left.shard != OF_THE_DUMPER
                 left.apply(values, {file.name for file in one.files} if grows else None)
         return values
@@ -137,11 +137,11 @@ class Trainer:
         blocks = [(SIGNS[there], np.repeat(self._base[there], DIM).reshape(-1, DIM))]
         moment = datetime.fromtimestamp(self._since)
         write_checkpoint(
-            self.checkpoint, blocks, shards=self._rng.randint(1, 3), files_per_shard=2, datetime=moment, overwrite=True
+            self._places.checkpoint, blocks, shards=self._rng.randint(1, 3), files_per_shard=2, datetime=moment, overwrite=True
         )
-        for directory in self._packets:
+        for name in self._packets:
             if self._rng.random() < 0.7:
-                shutil.rmtree(directory)
+                self._places.remove(name)
         self._packets.clear()
 
     def close(self) -> None:
@@ -151,12 +151,11 @@ class Trainer:
         self._seconds += self._rng.randint(0, 1)
         seconds = max(self._since, self._seconds - self._rng.choice([0, 0, 0, 1, 2, 9]))
         shard = self._rng.randint(0, 2)
-        directory = self.root / f"s{shard}" / f"inc_{20270115000000 + seconds - START}"
-        if directory in self._packets:
-            self._grow(self._packets[directory], seconds)
+        name = Path(f"s{shard}", f"inc_{20270115000000 + seconds - START}")
+        if name in self._packets:
+            self._grow(self._packets[name], seconds)
             return
-        directory.mkdir(parents=True, exist_ok=True)
-        packet = self._packets[directory] = Left(directory, shard)
+        packet = self._packets[name] = Left(name, shard)
         for number in self._rng.sample(range(10), self._rng.randint(1, 3)):
             self._write(packet, number, seconds, broken=self._rng.random() < 0.04)
         if self._rng.random() < 0.7:
@@ -175,7 +174,6 @@ class Trainer:
             self._write(packet, self._rng.choice(free), seconds, broken=self._rng.random() < 0.2)
 
     def _write(self, packet: Left, number: int, seconds: int, *, broken: bool) -> None:
-        """In place and in two pieces, as Persia does."""
         self._value += 1
         places = np.array(self._rng.sample(range(len(SIGNS)), self._rng.choice([1, 30, 1000])), np.int64)
         kind = self._rng.choice([".inc"] * 5 + [".del", ".ttl"])
@@ -188,15 +186,12 @@ class Trainer:
             write_sign_file(scratch, SIGNS[places], seconds, past)
         data = scratch.read_bytes()
         packet.files[number] = LeftFile(kind, seconds, places, float(self._value), data)
-        with packet.path(number).open("wb", buffering=0) as file:
-            file.write(data[: len(data) // 2])
-            if not broken:
-                file.write(data[len(data) // 2 :])
+        self._places.write(packet.path(number), data, half=broken)
         if broken:
             packet.broken.add(number)
 
     def _finish(self, packet: Left) -> None:
-        finish(packet.directory)
+        self._places.write(packet.name / PACKET_MARKER, b"")
         packet.complete = True
 
     def _finish_one(self) -> None:
@@ -205,7 +200,7 @@ class Trainer:
 
     def _mend_one(self) -> None:
         if broken := [packet for packet in self._packets.values() if packet.broken]:
-            self._rng.choice(broken).mend()
+            self._rng.choice(broken).mend(self._places)
 
     def _dump(self) -> None:
         self._value += 1
@@ -216,8 +211,9 @@ class Trainer:
         deleted = np.array(self._rng.sample(range(len(SIGNS)), self._rng.choice([0, 20, 500])), np.int64)
         self._dumper.commit(SIGNS[places], rows, ttl=self._rng.choice([None, 1e8]))
         self._dumper.delete(SIGNS[deleted])
-        directory = self._dumper.flush()
-        assert directory is not None
-        seconds = read_manifest(directory / "manifest.json").unix_seconds
+        place = self._dumper.flush()
+        assert place is not None
+        name = Path(*place.parts[-2:])
+        seconds = json.loads(self._places.read(name / MANIFEST))["unix_seconds"]
         files = {0: LeftFile(".inc", seconds, places, float(self._value)), 1: LeftFile(".del", seconds, deleted, 0)}
-        self._packets[directory] = Left(directory, OF_THE_DUMPER, files, complete=True)
+        self._packets[name] = Left(name, OF_THE_DUMPER, files, complete=True)

@@ -7,6 +7,7 @@ from pathlib import Path
 import click
 
 from persia.cli.failures import one_line_failures
+from persia.cli.local_paths import LocalPath
 from persia.cli.option_groups import GroupedCommand, refuse_options
 from persia.errors import NotFound
 from persia.torchserve.archive.dense.packing import pack_dense_model
@@ -32,7 +33,7 @@ __all__ = ["archive"]
 @click.option("--model", type=FILE, help="A dense model: TorchScript, torch.export, AOTInductor or ONNX.")
 @click.option(
     "--transformers",
-    type=click.Path(exists=True, file_okay=False, path_type=Path),
+    type=LocalPath(exists=True, file_okay=False, path_type=Path),
     help="The folder of a text model, as save_pretrained writes it. Nothing is loaded from the hub.",
 )
 @click.option(

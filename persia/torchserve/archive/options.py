@@ -9,6 +9,7 @@ from typing import Any
 
 import click
 
+from persia.cli.local_paths import LocalPath
 from persia.cli.option_groups import option_group
 from persia.errors import InvalidInput
 from persia.signature import IdKind
@@ -144,7 +145,7 @@ place_options = option_group(
     name={"required": True, "help": "Under which requests ask for it."},
     version={"default": "1.0", "help": "A version cannot be replaced while it is registered: give a new one."},
     out={
-        "type": click.Path(file_okay=False, path_type=Path),
+        "type": LocalPath(file_okay=False, path_type=Path),
         "default": ".",
         "help": "A directory, such as the model store.",
     },

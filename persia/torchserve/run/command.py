@@ -15,6 +15,9 @@ from persia.cli.log_lines import log_format_option, log_to_stderr
 from persia.cli.option_groups import GroupedCommand
 from persia.errors import InvalidInput, NotFound, PersiaError
 from persia.seconds import Seconds
+from persia.storage import Place
+from persia.storage.arguments import DIRECTORY
+from persia.storage.model_store import local_model_store
 from persia.system.scratch import ScratchDirectory
 from persia.system.signals import events_of_signals
 from persia.torchserve.run.command_options import Capacity, Listeners, capacity_options, listener_options
@@ -55,7 +58,7 @@ def _take_over(context: click.Context, option: click.Parameter, path: Path | Non
     callback=_take_over,
     help="A config.properties of TorchServe's, in the place of defaults: what an option here says goes before it.",
 )
-@click.option("--model-store", type=click.Path(exists=True, file_okay=False, path_type=Path), required=True)
+@click.option("--model-store", type=DIRECTORY, required=True, help="A directory, or a URL as s3://bucket/path, fetched now.")
 @click.option(
     "--models",
     multiple=True,
@@ -83,7 +86,7 @@ def _take_over(context: click.Context, option: click.Parameter, path: Path | Non
 @log_format_option
 def torchserve(
     user_config: UserConfig,
-    model_store: Path,
+    model_store: Place,
     models: tuple[str, ...],
     listeners: Listeners,
     tokens: bool,
@@ -111,11 +114,12 @@ def torchserve(
         state = scratch.path / "ts"
     code = 2
     try:
+        store = local_model_store(model_store)
         left = None if forget_state else read_wanted(state / MODELS_FILE)
-        start = plan_start(model_store, models, capacity.workers, left)
+        start = plan_start(store, models, capacity.workers, left)
         batches = _batches(smoke, {planned.name for planned in start.models})
         options = Options(
-            model_store=model_store.absolute(),
+            model_store=store.absolute(),
             models=[(planned.name, planned.archive) for planned in start.models],
             host=listeners.host,
             port=listeners.port,

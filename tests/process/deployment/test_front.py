@@ -38,10 +38,11 @@ enable_model_api=true
 
 
 def test_up_starts_the_model_server_in_the_place_of_torchserve(tmp_path: Path) -> None:
+    """With an archive of a store, which a local directory is to the library of stores."""
     store, config = tmp_path / "store", tmp_path / "config.properties"
     make_archive(store, "mix", handler=PERSIA_HANDLER)
     config.write_text(ANY_PORTS)
-    arguments = ["--middleware-port", "0", "--shards", "2", "--model-store", str(store), "--ts-config", str(config)]
+    arguments = ["--middleware-port", "0", "--shards", "2", "--model-store", f"file://{store}", "--ts-config", str(config)]
     with Up(tmp_path, *arguments, "--front", "model-server", "--log-format", "json") as up:
         line = r"the model server is ready: inference on (\S+), management on (\S+), .*no tokens, .*models: mix 1\.0\n"
         inference, management = up.said(line).groups()

@@ -6,16 +6,17 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.support.seaweeds import Seaweed, needs_seaweed
+from tests.support.s3_servers import S3Server, s3_server
 
 
 @pytest.fixture(scope="session")
-def seaweed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Seaweed]:
-    needs_seaweed()
-    started = Seaweed(tmp_path_factory.mktemp("seaweed"))
+def s3(tmp_path_factory: pytest.TempPathFactory) -> Iterator[S3Server]:
+    server = s3_server(tmp_path_factory.mktemp("s3"))
     with pytest.MonkeyPatch.context() as patch:
-        for name, value in started.environment.items():
+        for name, value in server.environment.items():
             patch.setenv(name, value)
-        started.start()
-        yield started
-        started.stop()
+        try:
+            server.start()
+            yield server
+        finally:
+            server.stop()

@@ -13,23 +13,23 @@ from persia.storage.fetching import fetch
 from persia.storage.problems import StoreUnavailable
 from persia.writers import IncrementalDumper, write_checkpoint
 from tests.support.faulty_stores import FaultyStore, faulty_store
-from tests.support.seaweeds import Seaweed
+from tests.support.s3_servers import S3Server
 from tests.support.servers import PATIENCE, EmbeddingServer, wait_until
 from tests.support.stored import SIGNS, server_of
 from tests.support.written import block
 
 
 @pytest.fixture
-def proxy(seaweed: Seaweed, monkeypatch: pytest.MonkeyPatch) -> Iterator[FaultyStore]:
+def proxy(s3: S3Server, monkeypatch: pytest.MonkeyPatch) -> Iterator[FaultyStore]:
     """Servers that are started ask it. The tests ask the store itself."""
-    with faulty_store(seaweed.environment["AWS_ENDPOINT_URL"]) as started:
+    with faulty_store(s3.environment["AWS_ENDPOINT_URL"]) as started:
         yield started
 
 
-def started(directory: Path, seaweed: Seaweed, proxy: FaultyStore, name: str) -> EmbeddingServer:
+def started(directory: Path, s3: S3Server, proxy: FaultyStore, name: str) -> EmbeddingServer:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("AWS_ENDPOINT_URL", proxy.endpoint)
-        return server_of(directory, seaweed, name)
+        return server_of(directory, s3, name)
 
 
 FAULTS = {
@@ -40,13 +40,13 @@ FAULTS = {
 
 
 @pytest.mark.parametrize("fault", FAULTS)
-def test_a_fault_while_packets_come(tmp_path: Path, seaweed: Seaweed, proxy: FaultyStore, fault: str) -> None:
+def test_a_fault_while_packets_come(tmp_path: Path, s3: S3Server, proxy: FaultyStore, fault: str) -> None:
     """The server serves what it has, says what is wrong, and goes on where it was."""
     name = f"fault-{fault}"
-    write_checkpoint(seaweed.url(f"{name}/checkpoint"), [block(SIGNS)], shards=1)
+    write_checkpoint(s3.url(f"{name}/checkpoint"), [block(SIGNS)], shards=1)
     with (
-        IncrementalDumper(seaweed.url(f"{name}/packets")) as dumper,
-        started(tmp_path, seaweed, proxy, name) as server,
+        IncrementalDumper(s3.url(f"{name}/packets")) as dumper,
+        started(tmp_path, s3, proxy, name) as server,
     ):
         server.wait_ready()
         dumper.commit(*block(SIGNS[:3], 2.0))
@@ -68,12 +68,12 @@ def test_a_fault_while_packets_come(tmp_path: Path, seaweed: Seaweed, proxy: Fau
         assert server.status().packets_applied == 3 and not server.status().set_aside
 
 
-def test_a_store_that_is_slow_is_waited_for(tmp_path: Path, seaweed: Seaweed, proxy: FaultyStore) -> None:
+def test_a_store_that_is_slow_is_waited_for(tmp_path: Path, s3: S3Server, proxy: FaultyStore) -> None:
     """Lookups do not wait with it, and neither does the end of the server."""
-    write_checkpoint(seaweed.url("slow/checkpoint"), [block(SIGNS)], shards=1)
+    write_checkpoint(s3.url("slow/checkpoint"), [block(SIGNS)], shards=1)
     with (
-        IncrementalDumper(seaweed.url("slow/packets")) as dumper,
-        started(tmp_path, seaweed, proxy, "slow") as server,
+        IncrementalDumper(s3.url("slow/packets")) as dumper,
+        started(tmp_path, s3, proxy, "slow") as server,
     ):
         server.wait_ready()
         proxy.fault = "slow"
@@ -90,14 +90,14 @@ def test_a_store_that_is_slow_is_waited_for(tmp_path: Path, seaweed: Seaweed, pr
         assert server.rows(SIGNS[:1], 2)[0][0, 0] == 2.0
 
 
-def test_a_file_comes_through_answers_that_break_off(tmp_path: Path, seaweed: Seaweed, proxy: FaultyStore) -> None:
+def test_a_file_comes_through_answers_that_break_off(tmp_path: Path, s3: S3Server, proxy: FaultyStore) -> None:
     """Each answer is cut in half: the next request goes on there."""
     content = os.urandom(1 << 20)
-    store = seaweed.store("halves")
+    store = s3.store("halves")
     store.put("a", content)
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("AWS_ENDPOINT_URL", proxy.endpoint)
-        broken = place_of(seaweed.url("halves")).open()
+        broken = place_of(s3.url("halves")).open()
     entry = store.stat("a")
     proxy.fault = "truncated"
     fetch(broken, entry, tmp_path / "fetched", lambda seconds: None)
@@ -107,19 +107,19 @@ def test_a_file_comes_through_answers_that_break_off(tmp_path: Path, seaweed: Se
         fetch(broken, entry, tmp_path / "fetched", lambda seconds: None)
 
 
-def test_a_store_that_is_away_when_a_server_starts(tmp_path: Path, seaweed: Seaweed, proxy: FaultyStore) -> None:
-    write_checkpoint(seaweed.url("away/checkpoint"), [block(SIGNS)], shards=1)
+def test_a_store_that_is_away_when_a_server_starts(tmp_path: Path, s3: S3Server, proxy: FaultyStore) -> None:
+    write_checkpoint(s3.url("away/checkpoint"), [block(SIGNS)], shards=1)
     proxy.fault = "503"
-    server = started(tmp_path, seaweed, proxy, "away")
+    server = started(tmp_path, s3, proxy, "away")
     assert server.process.wait(PATIENCE) == 1
-    assert FAULTS["503"] in server.log() and seaweed.url("away/checkpoint") in server.log()
+    assert FAULTS["503"] in server.log() and s3.url("away/checkpoint") in server.log()
     assert "Traceback" not in server.log()
 
 
-def test_credentials_that_do_not_do(tmp_path: Path, seaweed: Seaweed, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_credentials_that_do_not_do(tmp_path: Path, s3: S3Server, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "another")
-    server = server_of(tmp_path, seaweed, "credentials")
+    server = server_of(tmp_path, s3, "credentials")
     assert server.process.wait(PATIENCE) == 1
     assert "the store refuses with SignatureDoesNotMatch: the secret key is not that of the access key" in server.log()
     with pytest.raises(PermissionError, match="credentials"):
-        place_of(seaweed.url("credentials")).open().stat("a")
+        place_of(s3.url("credentials")).open().stat("a")

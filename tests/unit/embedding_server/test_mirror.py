@@ -5,15 +5,17 @@ from __future__ import annotations
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
-from persia.embedding_server.updates.mirror import FULL_LISTING_SECONDS, SHARDS_SECONDS, Mirror
+from persia.embedding_server.updates.mirror import SHARDS_SECONDS, Mirror
 from persia.embedding_server.updates.mirror_directory import take_mirror_directory
 from persia.embedding_server.updates.mirrored_finder import MirroredFinder
 from persia.formats.bounds import Bounds
-from persia.storage import Store, place_of
+from persia.storage import Entry, Store, place_of
+from persia.storage.problems import ChangedError
 from persia.writers.packet_writer import PacketWriter
 from persia.writers.row_buffer import Change
 from tests.support.uploads import upload
@@ -21,6 +23,7 @@ from tests.support.uploads import upload
 pytest.importorskip("obstore")
 
 START = 1_700_000_000
+LIST_ALL_SECONDS = 300.0
 
 
 class Written:
@@ -51,7 +54,7 @@ def clock() -> Iterator[list[float]]:
 
 
 def mirror_of(written: Written, root: Path, clock: list[float], bounds: Bounds = Bounds()) -> Mirror:  # noqa: B008
-    return Mirror(written.store, root, bounds, clock=lambda: clock[0])
+    return Mirror(written.store, root, bounds, LIST_ALL_SECONDS, clock=lambda: clock[0])
 
 
 def packets_in(root: Path) -> list[str]:
@@ -100,9 +103,33 @@ def test_what_comes_late_is_found_by_the_listing_of_all(tmp_path: Path, written:
     upload(written.store, late, f"s0/{late.name}")
     mirror.refresh()
     assert packets_in(root) == [f"s0/{newest.name}"]
-    clock[0] += FULL_LISTING_SECONDS
+    clock[0] += LIST_ALL_SECONDS
     mirror.refresh()
     assert packets_in(root) == [f"s0/{late.name}", f"s0/{newest.name}"]
+
+
+def test_a_packet_that_is_written_again_while_it_is_fetched(
+    tmp_path: Path, written: Written, clock: list[float], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is fetched as it is then. A server that starts would end over it otherwise."""
+    mirror = mirror_of(written, tmp_path / "mirror", clock)
+    packet, read, left = written.write(), written.store.read, [3]
+    row_files = f"s0/{packet.name}/0_0.inc"
+
+    def read_what_changes(entry: Entry, *arguments: Any, **named: Any) -> Iterator[memoryview]:
+        if entry.name == row_files and left[0]:
+            left[0] -= 1
+            written.store.put(row_files, bytes(left[0] + 1))
+        return read(entry, *arguments, **named)
+
+    monkeypatch.setattr(written.store, "read", read_what_changes)
+    mirror.refresh()
+    assert (tmp_path / "mirror" / row_files).read_bytes() == b"\0"
+    left[0] = 100
+    written.write()
+    row_files = f"s0/{written.write().name}/0_0.inc"
+    with pytest.raises(ChangedError, match="was written again while it was read"):
+        mirror.refresh()
 
 
 def test_a_new_training_shard_is_found(tmp_path: Path, written: Written, clock: list[float]) -> None:
@@ -125,7 +152,7 @@ def test_packets_that_the_store_deletes_go(tmp_path: Path, written: Written, clo
     mirror.refresh()
     for entry in list(written.store.list_files(f"s0/{gone.name}")):
         written.store.remove(entry.name)
-    clock[0] += FULL_LISTING_SECONDS
+    clock[0] += LIST_ALL_SECONDS
     mirror.refresh()
     assert packets_in(root) == [f"s0/{kept.name}"]
 
@@ -150,7 +177,7 @@ def test_a_packet_that_gets_a_file_has_it_here_too(tmp_path: Path, written: Writ
     mirror.refresh()
     shutil.copy(packet / "0_0.inc", packet / "0_1.inc")
     written.store.put(f"s0/{packet.name}/0_1.inc", packet / "0_1.inc")
-    clock[0] += FULL_LISTING_SECONDS
+    clock[0] += LIST_ALL_SECONDS
     mirror.refresh()
     assert contents(root / "s0" / packet.name) == contents(packet)
 

@@ -95,7 +95,7 @@ class Broken(Store):
         self.content, self.pieces = content, pieces
         self.begins: list[int] = []
 
-    def read(self, entry: Entry, begin: int = 0, end: int | None = None, piece: int = 0):  # type: ignore[no-untyped-def]
+    def read(self, entry: Entry, begin: int = 0, end: int | None = None, piece: int | None = None):  # type: ignore[no-untyped-def]
         self.begins.append(begin)
         sent = self.pieces.pop(0) if self.pieces else len(self.content)
         if isinstance(sent, Exception):

@@ -1,12 +1,13 @@
-"""Where archives lie: a directory, or a store whose archives are fetched into one when the server starts."""
+"""Where archives lie: a directory, or a store whose archives are fetched into one when a process starts."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
-from persia.storage import Place
-from persia.storage.fetching import fetch
 from persia.system.scratch import ScratchDirectory
+
+from .fetching import fetch
+from .place import Place
 
 __all__ = ["local_model_store"]
 

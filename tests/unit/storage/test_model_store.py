@@ -7,9 +7,9 @@ from pathlib import Path
 import click
 import pytest
 
-from persia.model_server.model_store import local_model_store
 from persia.storage import place_of
 from persia.storage.arguments import DIRECTORY
+from persia.storage.model_store import local_model_store
 
 pytest.importorskip("obstore")
 
