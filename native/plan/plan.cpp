@@ -124,7 +124,7 @@ void keep_last(std::span<const std::uint32_t> ids_per_sample, const Slot& slot, 
 
 // What the answers are made use of with.
 PlannedFeature planned_of(const Batch& batch, const FeatureView& feature, const Slot& slot) {
-    PlannedFeature planned{slot, feature.batch_size};
+    PlannedFeature planned{slot, feature.batch_size, {}, {}, {}};
     const std::span<const std::uint32_t> ids_per_sample = batch.counts_of(feature);
     if (slot.weighted) {
         planned.factors = factors_of(batch, feature, slot);

@@ -128,6 +128,18 @@ def test_epochs_do_not_fall_when_a_machine_is_lost_that_alone_had_the_newest() -
     assert (np.diff(found.epochs) >= 0).all() and found.epochs[-1] > 3
 
 
+def test_a_caller_that_waits_meets_a_stall_once() -> None:
+    """While it waits, others would meet the same stall; after that the replica counts as slow."""
+    stalls = np.full((2, 1, 1, 2), -1e9)
+    stalls[:, 0, 0, 0] = 1.0, 1.4
+    late = []
+    for one_caller in (True, False):
+        simulation = Simulation(replace(FLEET, shards=1), QUIET, None, seconds=2, stalls=stalls)
+        outcome = simulation.run(at=np.arange(0.5, 2, 0.01), one_caller=one_caller)
+        late.append(int((outcome.latencies > 0.05).sum()))
+    assert late[0] == 1 < late[1] <= 6
+
+
 def test_a_small_lookup_asks_few_shards() -> None:
     found = outcome(replace(FLEET, asked=3))
     assert found.calls == 3 * found.lookups
