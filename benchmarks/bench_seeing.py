@@ -7,11 +7,16 @@ one caller can. Contenders take turns, in the same servers:
 
     alone      nobody watches
     watched    Prometheus' page of each server is fetched each second, and a console asks Status every two seconds
-    traced     the same, and each lookup is in a span, of which one in a hundred is sampled and exported
+    traced     the same, and one lookup in a hundred is of a caller that is sampled: it leaves a span here for the lookup, one
+               for each server that is asked, and one in each server; they are exported
+    spanned    the same, and each lookup is in a span of Python's, of which one in a hundred is sampled
 
-A handler has three spans for a request that takes it a millisecond; here is one for a lookup that takes a tenth of that.
+A handler has three spans of Python for a request that takes it a millisecond; the last contender has one for a lookup that
+takes a tenth of that.
 
-DIR is a checkpoint with two shards, dim 16, slots feature1 to feature26. Printed: medians over the rounds, and the difference.
+DIR is a checkpoint with two shards, dim 16, slots feature1 to feature26. Printed: what a lookup takes of processors, here and
+in the two servers together, in the mean of a round (what one lookup in a hundred costs is in no median), and how long it takes;
+medians over the rounds, and the difference of the first. The console's own processor is not counted.
 """
 
 from __future__ import annotations
@@ -29,15 +34,25 @@ import time
 import urllib.request
 from contextlib import ExitStack
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 from bench_server import write_configs
+from opentelemetry import trace
 
 from persia.batch import IDTypeFeature, PersiaBatch
 from persia.ctx import InferCtx
-from persia.tracing import NO_TRACES, VARIABLE, Traces, traces_of
+from persia.tracing import VARIABLE, Traces, traces_of
 
 SHARDS, FEATURES = 2, 26
+# A collector in a process of its own, which ends with its standard input.
+RECEIVER = """
+import sys
+from tests.support.otlp_receiver import OtlpReceiver
+with OtlpReceiver() as receiver:
+    print(receiver.url, flush=True)
+    sys.stdin.read()
+"""
 
 
 class Watchers:
@@ -79,28 +94,55 @@ class Watchers:
         self._console.stderr.close()
 
 
-def look_up(context: InferCtx, batches: list[bytes], traces: Traces, seconds: float) -> list[float]:
-    """Seconds of each."""
-    took, end = [], time.perf_counter() + seconds
+def caller(sampled: bool) -> trace.Span:
+    """A span of somebody else's."""
+    return trace.NonRecordingSpan(trace.SpanContext(0xABC, 0xDEF, True, trace.TraceFlags(int(sampled))))
+
+
+class Costs(NamedTuple):
+    """Of a lookup, in seconds."""
+
+    processors: float
+    time: float
+
+
+def processors_of(servers: list[int]) -> float:
+    """Seconds that this process and these have had so far."""
+    schedules = (path.read_text() for server in servers for path in Path(f"/proc/{server}/task").glob("*/schedstat"))
+    return time.process_time() + sum(int(text.split()[0]) for text in schedules) / 1e9
+
+
+def look_up(
+    context: InferCtx, servers: list[int], batches: list[bytes], contender: str, traces: Traces, seconds: float
+) -> Costs:
+    """In the mean."""
+    before, begin = processors_of(servers), time.perf_counter()
     number = 0
-    while (begin := time.perf_counter()) < end:
-        with traces.span("persia.lookup"):
-            context.get_embedding_from_bytes(batches[number % len(batches)])
-        took.append(time.perf_counter() - begin)
+    while (now := time.perf_counter()) < begin + seconds:
+        data = batches[number % len(batches)]
         number += 1
-    return took
+        if contender == "traced" and number % 100 == 0:
+            with trace.use_span(caller(sampled=True)):
+                context.get_embedding_from_bytes(data)
+        elif contender == "spanned":
+            with traces.span("persia.lookup"):
+                context.get_embedding_from_bytes(data)
+        else:
+            context.get_embedding_from_bytes(data)
+    return Costs((processors_of(servers) - before) / number, (now - begin) / number)
 
 
-def start_servers(checkpoint: Path, directory: Path, stack: ExitStack) -> tuple[list[str], list[str], Path]:
-    """Addresses, pages of metrics, and the embedding config."""
+def start_servers(checkpoint: Path, directory: Path, stack: ExitStack) -> tuple[list[str], list[str], Path, list[int]]:
+    """Addresses, pages of metrics, the embedding config, and the numbers of the processes."""
     embedding, config = write_configs(directory, checkpoint, None)
-    addresses, pages = [], []
+    addresses, pages, processes = [], [], []
     for index in range(SHARDS):
         command = [sys.executable, "-m", "persia.embedding_server", "--port", "0", "--metrics-port", "0"]
         command += ["--global-config", str(config), "--embedding-config", str(embedding)]
         log = directory / f"server_{index}.log"
         with log.open("w") as out:
             server = subprocess.Popen([*command, "--replica-index", str(index), "--replica-size", str(SHARDS)], stderr=out)
+        processes.append(server.pid)
         stack.callback(server.wait)
         stack.callback(server.terminate)
         while "serving version" not in log.read_text():
@@ -108,7 +150,7 @@ def start_servers(checkpoint: Path, directory: Path, stack: ExitStack) -> tuple[
             time.sleep(0.05)
         addresses.append(re.findall(r"listening on (\S+)", log.read_text())[0])
         pages.append(re.findall(r"metrics on (\S+)", log.read_text())[0])
-    return addresses, pages, embedding
+    return addresses, pages, embedding, processes
 
 
 def main() -> None:
@@ -118,10 +160,11 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=15)
     parser.add_argument("--seconds", type=float, default=1)
     options = parser.parse_args()
-    # Nobody listens there: to be sampled and sent is paid for all the same.
+    receiver = subprocess.Popen([sys.executable, "-c", RECEIVER], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    assert receiver.stdout is not None
     os.environ |= {
         VARIABLE: "1",
-        "OTEL_EXPORTER_OTLP_ENDPOINT": "http://127.0.0.1:9",
+        "OTEL_EXPORTER_OTLP_ENDPOINT": receiver.stdout.readline().strip(),
         "OTEL_TRACES_SAMPLER": "parentbased_traceidratio",
         "OTEL_TRACES_SAMPLER_ARG": "0.01",
     }
@@ -135,26 +178,29 @@ def main() -> None:
     ]
     with tempfile.TemporaryDirectory() as name, ExitStack() as stack:
         directory = Path(name)
-        addresses, pages, embedding = start_servers(options.checkpoint, directory, stack)
+        addresses, pages, embedding, servers = start_servers(options.checkpoint, directory, stack)
         context = stack.enter_context(InferCtx([[one] for one in addresses], embedding_config=embedding))
         context.wait_for_serving(60)
         watchers, traces = Watchers(pages, addresses, directory), traces_of("bench")
-        look_up(context, batches, NO_TRACES, 1.0)
+        look_up(context, servers, batches, "alone", traces, 1.0)
         stack.callback(watchers.close)
-        medians: dict[str, list[float]] = {"alone": [], "watched": [], "traced": []}
+        means: dict[str, list[Costs]] = {"alone": [], "watched": [], "traced": [], "spanned": []}
         for round_number in range(options.rounds):
-            for contender in list(medians)[:: 1 if round_number % 2 else -1]:
+            for contender in list(means)[:: 1 if round_number % 2 else -1]:
                 if contender != "alone":
                     watchers.start()
-                took = look_up(context, batches, traces if contender == "traced" else NO_TRACES, options.seconds)
+                took = look_up(context, servers, batches, contender, traces, options.seconds)
                 if contender != "alone":
                     watchers.stop()
-                medians[contender].append(statistics.median(took))
-    for contender, found in medians.items():
-        ratios = sorted(one / alone for one, alone in zip(found, medians["alone"], strict=True))
+                means[contender].append(took)
+    receiver.communicate()
+    for contender, found in means.items():
+        ratios = sorted(one.processors / alone.processors for one, alone in zip(found, means["alone"], strict=True))
         quarter = len(ratios) // 4
+        processors, took = (statistics.median(costs) * 1e6 for costs in zip(*found, strict=True))
         print(
-            f"{contender:8} {statistics.median(found) * 1e6:6.1f} us a lookup, {statistics.median(ratios):.3f} times alone "
+            f"{contender:8} {processors:6.1f} us of a processor for a lookup of {took:6.1f} us, "
+            f"{statistics.median(ratios):.3f} times alone "
             f"(half of the rounds: {ratios[quarter]:.3f} to {ratios[-1 - quarter]:.3f})"
         )
 

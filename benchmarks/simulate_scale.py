@@ -2,6 +2,7 @@
 
 usage: PYTHONPATH=. python benchmarks/simulate_scale.py [--shards 10 100] [--seconds 60] [--rate 40] [--seed 0] [--only TEXT]
        PYTHONPATH=. python benchmarks/simulate_scale.py --validate 4 16 [--seconds 10]
+       PYTHONPATH=. python benchmarks/simulate_scale.py --validate-stalls 4 [--seconds 30]
 
 The rules are those of the router (persia/planning/simulation.py): whom it asks, hedges and their budget, what it hears of
 epochs by answers and by probes, and which epoch it wants. Work of servers and of the router are those of the plan's points.
@@ -11,6 +12,9 @@ Lookups are of 128 samples with 26 features of one id, which ask every shard.
 notes its epoch and how long it took, and the servers' logs say when each had each epoch. The simulation gets these times and
 those of the lookups, and has to say which epoch each lookup was answered from. The work of the router and of the servers is
 compared with what the plan's model expects, which was fitted at up to eight shards.
+
+--validate-stalls starts two servers for each shard, and stops one of them for a while now and then (SIGSTOP). The simulation
+gets these times and those of the lookups, and has to say how many lookups wait until another replica is asked.
 """
 
 from __future__ import annotations
@@ -18,7 +22,9 @@ from __future__ import annotations
 import argparse
 import os
 import re
+import signal
 import tempfile
+import threading
 import time
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
@@ -44,6 +50,7 @@ EVERY = 0.5  # seconds between two packets of the validation
 PAUSE = 0.03  # and between two lookups
 WORKED = 400  # lookups whose work is measured
 IDLE = 4.0  # seconds without any
+STOP_EVERY, STOPPED = 1.0, 0.4  # seconds from one stop of a server to the next, about, and of each
 OPTIONS = RouterOptions(timeout=1.0)
 AN_HOUR = 3600.0
 
@@ -209,19 +216,69 @@ def compare_epochs(lookups: Lookups, first: int, began: float, commits: _Times, 
     print(f"  a lookup took {p50:.2f} ms (p50), {p99:.2f} ms (p99)")
 
 
+class Stops(threading.Thread):
+    """Stops one server after the other for a while; `spans` has begin, end and the server's number."""
+
+    def __init__(self, pids: list[int], end: float) -> None:
+        super().__init__()
+        self._pids, self._end = pids, end
+        self._random = np.random.default_rng(0)
+        self.spans: list[tuple[float, float, int]] = []
+
+    def run(self) -> None:
+        while time.time() < self._end:
+            time.sleep(self._random.uniform(0.5, 1.5) * STOP_EVERY)
+            number = int(self._random.integers(len(self._pids)))
+            os.kill(self._pids[number], signal.SIGSTOP)
+            begin = time.time()
+            time.sleep(STOPPED)
+            os.kill(self._pids[number], signal.SIGCONT)
+            self.spans.append((begin, time.time(), number))
+
+
+def validate_stalls(shards: int, seconds: float) -> None:
+    replicas = 2
+    with tempfile.TemporaryDirectory() as directory, ExitStack() as stack:
+        deployment = EpochDeployment(Path(directory), stack, replicas=(replicas,) * shards, settings={"enable_epochs": False})
+        (router,) = stack.enter_context(routers_of(deployment, 1))
+        batch, lookups, began = _core.decode_batch(BATCH), Lookups(), time.time()
+        stops = Stops([server.process.pid for server in deployment.servers], began + seconds)
+        stops.start()
+        while time.time() < began + seconds:
+            lookups.make(router, batch)
+            time.sleep(PAUSE / 2)
+        stops.join()
+    stalls = np.full((2, len(stops.spans), shards, replicas), -1e9)
+    for place, (begin, end, number) in enumerate(stops.spans):
+        stalls[:, place, number // replicas, number % replicas] = begin - began, end - began
+    at, took = np.array(lookups.begun) - began, np.array(lookups.took)
+    fleet = Fleet(shards, replicas, call_work=1e-4, router_work=1e-4, busy=0.0)
+    quiet = Troubles(stalls_per_second=0, slow_share=0)
+    outcome = Simulation(fleet, quiet, None, seconds=seconds, stalls=stalls).run(at=at, one_caller=True)
+    counts = f"{len(stops.spans)} stops of {STOPPED} s, {len(at)} lookups"
+    print(f"{shards} shards, 2 replicas, {counts}, load {os.getloadavg()[0]:.0f}")
+    for name, times in (("real", took), ("simulated", outcome.latencies)):
+        late = times[times > OPTIONS.hedge_after * 0.9]
+        longest = f"longest {times.max() * 1e3:.0f} ms"
+        print(f"  {name}: {len(late)} lookups waited for another replica, {np.median(late) * 1e3:.0f} ms (median), {longest}")
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--shards", type=int, nargs="*", default=[10, 30, 100, 300, 1000])
     parser.add_argument("--validate", type=int, nargs="*", default=[])
+    parser.add_argument("--validate-stalls", type=int, nargs="*", default=[])
     parser.add_argument("--seconds", type=float)
     parser.add_argument("--rate", type=float, default=40.0, help="lookups a second of the router")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--only", default="", help="scenarios whose names have this")
     options = parser.parse_args()
     model = CostModel(load_points())
-    if options.validate:
-        for shards in options.validate:
-            validate(model, shards, options.seconds or 10.0)
+    for shards in options.validate:
+        validate(model, shards, options.seconds or 10.0)
+    for shards in options.validate_stalls:
+        validate_stalls(shards, options.seconds or 30.0)
+    if options.validate or options.validate_stalls:
         return
     simulate(model, options.shards, options.seconds or 60.0, options.rate, options.seed, options.only)
     limits(model, options.shards)

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from persia import _core
 from persia.errors import PersiaError
 from persia.serving.process import server_options
 from persia.serving.runner import RunningServer, ServerArguments, Startup
@@ -39,8 +40,10 @@ def main(replica_index: int, replica_size: int, **arguments: Any) -> None:
     """
     startup = Startup(PROGRAM, log, ServerArguments(**arguments))
     shard = ShardServer(_shard_options(startup, replica_index, replica_size))
-    service = EmbeddingService(shard)
-    server = startup.listen(SERVICE, _make_registry(startup, shard))
+    spans = startup.start_spans()
+    ring = None if spans is None else spans.ring
+    service = EmbeddingService(shard, ring)
+    server = startup.listen(SERVICE, _make_registry(startup, shard, ring))
     loading = ThreadPoolExecutor(1, thread_name_prefix="load").submit(shard.load)
     # What packets need takes 0.1 s to import, numpy most of it: that is done while the files of the checkpoint are read.
     import_module(".following", __package__)
@@ -52,6 +55,8 @@ def main(replica_index: int, replica_size: int, **arguments: Any) -> None:
     server.wait(service)
     server.drain()
     shard.stop()
+    if spans is not None:
+        spans.stop()
 
 
 def _shard_options(startup: Startup, index: int, count: int) -> ShardOptions:
@@ -93,12 +98,12 @@ def _shard_options(startup: Startup, index: int, count: int) -> ShardOptions:
     )
 
 
-def _make_registry(startup: Startup, shard: ShardServer) -> CollectorRegistry | None:
+def _make_registry(startup: Startup, shard: ShardServer, ring: _core.tracing.SpanRing | None) -> CollectorRegistry | None:
     if not startup.wants_metrics:
         return None
     from .metrics import OLD_NAMES, Metrics  # only here, because Prometheus takes its time
 
-    return startup.with_old_names(Metrics(shard).registry, OLD_NAMES)
+    return startup.with_old_names(Metrics(shard, ring).registry, OLD_NAMES)
 
 
 def _wait_for(loading: Future[None], server: RunningServer) -> None:

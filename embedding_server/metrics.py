@@ -11,7 +11,8 @@ from prometheus_client import CollectorRegistry
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
 from prometheus_client.registry import Collector
 
-from persia.serving.metrics import FeatureMetrics, buckets_of, checkpoint_metrics, errors_of
+from persia import _core
+from persia.serving.metrics import FeatureMetrics, SpanMetrics, buckets_of, checkpoint_metrics, errors_of
 from persia.serving.old_metric_names import OldName
 from persia.v1 import embedding_pb2 as pb
 
@@ -44,11 +45,14 @@ OLD_NAMES = {
 class Metrics:
     """Has a registry of its own, so that two shards in one process do not meet."""
 
-    def __init__(self, shard: ShardServer) -> None:
+    def __init__(self, shard: ShardServer, spans: _core.tracing.SpanRing | None = None) -> None:
+        """spans: None: nobody wants them."""
         labels = {"replica_index": str(shard.options.index)}
         self.registry = CollectorRegistry()
         self.registry.register(_Totals(shard, labels))
         self.registry.register(FeatureMetrics(shard.lookups.features.totals, labels, cuts=False))
+        if spans is not None:
+            self.registry.register(SpanMetrics(spans, labels))
 
 
 class _Totals(Collector):
@@ -84,6 +88,11 @@ class _Totals(Collector):
             "persia_packets_set_aside", "Update packets that are broken and wait to be mended.", len(status.set_aside)
         )
         yield self._gauge("persia_update_problems", "What hinders the server from following packets.", len(status.problems))
+        yield self._counter(
+            "persia_unknown_variant_lookups",
+            "Lookups that named a variant which the newest epoch did not have.",
+            status.unknown_variant_lookups,
+        )
         yield from self._epochs(status)
         yield from self._storage()
         if status.checkpoint_id:
@@ -107,6 +116,12 @@ class _Totals(Collector):
         yield self._by_variant("persia_variant_rows", "Rows and deletions that a variant has of its own.", rows)
         sizes = [(one.name, one.bytes) for one in status.variants]
         yield self._by_variant("persia_variant_bytes", "Memory of what a variant has of its own.", sizes)
+        lookups = CounterMetricFamily(
+            "persia_variant_lookups", "Lookups that were answered, by variant.", labels=["variant", *self._labels]
+        )
+        for one in status.variants:
+            lookups.add_metric([one.name, *self._labels.values()], one.lookups)
+        yield lookups
 
     def _by_variant(self, name: str, text: str, values: Iterable[tuple[str, float]]) -> Metric:
         family = GaugeMetricFamily(name, text, labels=["variant", *self._labels])

@@ -19,13 +19,14 @@ SERVICE: str = pb.DESCRIPTOR.services_by_name["EmbeddingServer"].full_name
 class EmbeddingService:
     """Lookups are answered in the native core: they hold no lock, each pins the newest version. The status is said here."""
 
-    def __init__(self, shard: ShardServer) -> None:
-        self._shard = shard
+    def __init__(self, shard: ShardServer, spans: _core.tracing.SpanRing | None = None) -> None:
+        """spans: where those of lookups go whose callers are sampled; None: nobody wants them."""
+        self._shard, self._spans = shard, spans
         self.stopping = False
 
     def add_to(self, server: Server) -> None:
         """Before the server starts."""
-        server.add(LOOKUP, _core.net.lookup_method(self._shard.lookups))
+        server.add(LOOKUP, _core.net.lookup_method(self._shard.lookups, self._spans))
         server.add_unary(SHARD_STATUS, pb.StatusRequest, self.status)
 
     def status(self, request: pb.StatusRequest) -> pb.StatusResponse:

@@ -189,10 +189,11 @@ class ShardServer:
             response.bytes = now.base_bytes + now.layer_bytes + now.retained_bytes + now.variant_bytes
             response.epoch, response.epoch_low = now.epoch, now.epoch_low
             response.retained_bytes, response.epochs_given_up = now.retained_bytes, now.epochs_given_up
-            variants = self._variants()
+            variants, lookups = self._variants(), self.lookups.variant_totals()
             for key, own in now.variants.items():
                 if name := variants.get(key):
-                    response.variants.add(name=name, rows=own.rows, bytes=own.bytes)
+                    response.variants.add(name=name, rows=own.rows, bytes=own.bytes, lookups=lookups.get(key, 0))
+        response.unknown_variant_lookups = self.lookups.unknown_variants()
         response.non_finite_rows = self.non_finite.rows
         if self._expiring is not None:
             response.deleted_rows, response.expired_rows = self._expiring.deleted_rows, self._expiring.expired_rows

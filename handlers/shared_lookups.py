@@ -13,6 +13,7 @@ from persia.handlers.deadlines import caller_seconds, seconds_left
 from persia.handlers.request_lookups import Opened, RequestLookups
 from persia.handlers.variant_choice import variant_of
 from persia.torchserve.scores import BATCH
+from persia.tracing import within_here
 
 __all__ = ["features_together"]
 
@@ -70,7 +71,8 @@ def features_together(
             alone += group
         else:
             results.update(zip(group, features, strict=True))
-    results.update(zip(alone, threads.map(by_itself, alone) if len(alone) > 1 else map(by_itself, alone), strict=True))
+    each = threads.map(within_here(by_itself), alone) if len(alone) > 1 else map(by_itself, alone)
+    results.update(zip(alone, each, strict=True))
     return [results[i] for i in range(len(requests))]
 
 

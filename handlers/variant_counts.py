@@ -8,12 +8,11 @@ from typing import Any
 
 from ts.metrics.dimension import Dimension
 
-from persia.variant import NO_VARIANT
+from persia.variant import NO_VARIANT, OTHERS
 
-__all__ = ["OTHERS", "VariantCounts"]
+__all__ = ["VariantCounts"]
 
 REQUESTS, FAILURES, DIMENSION = "VariantRequests", "VariantFailures", "Variant"
-OTHERS = "(others)"  # no variant can have that name
 
 
 class VariantCounts:

@@ -41,8 +41,10 @@ def main(replica_index: int, replica_size: int, **arguments: Any) -> None:
     startup = Startup(PROGRAM, log, ServerArguments(**arguments))
     router = _make_router(startup)
     counts = _core.net.ForwardCounts(SECONDS)
-    service = MiddlewareService(router, counts, startup.embedding_config)
-    registry = startup.with_old_names(Metrics(router, counts).registry, OLD_NAMES) if startup.wants_metrics else None
+    spans = startup.start_spans()
+    ring = None if spans is None else spans.ring
+    service = MiddlewareService(router, counts, startup.embedding_config, ring)
+    registry = startup.with_old_names(Metrics(router, counts, ring).registry, OLD_NAMES) if startup.wants_metrics else None
     server = startup.listen(SERVICE, registry, workers=_TURNS * (os.cpu_count() or 1))
     where = server.start(service)
     watcher = MissWatcher(router.reporter)
@@ -58,6 +60,8 @@ def main(replica_index: int, replica_size: int, **arguments: Any) -> None:
     watcher.stop()
     server.drain()
     router.close()
+    if spans is not None:
+        spans.stop()
 
 
 def _make_router(startup: Startup) -> Router:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Iterator
 
 from prometheus_client import CollectorRegistry
@@ -10,8 +11,9 @@ from prometheus_client.registry import Collector
 
 from persia import _core
 from persia.routing.router import Router
-from persia.serving.metrics import FeatureMetrics, buckets_of, checkpoint_metrics, errors_of
+from persia.serving.metrics import FeatureMetrics, SpanMetrics, buckets_of, checkpoint_metrics, errors_of
 from persia.serving.old_metric_names import OldName
+from persia.variant import OTHERS
 
 from .service import SECONDS
 
@@ -33,19 +35,21 @@ OLD_NAMES = {
 class Metrics:
     """Has a registry of its own, so that two middlewares in one process do not meet."""
 
-    def __init__(self, router: Router, counts: _core.net.ForwardCounts) -> None:
-        """counts: with the bounds SECONDS."""
+    def __init__(self, router: Router, counts: _core.net.ForwardCounts, spans: _core.tracing.SpanRing | None = None) -> None:
+        """counts: with the bounds SECONDS. spans: None: nobody wants them."""
         self.registry = CollectorRegistry()
-        self.registry.register(_Lookups(counts))
+        self.registry.register(_Lookups(counts, router))
         self.registry.register(_Shards(router))
         self.registry.register(FeatureMetrics(lambda: router.native.feature_counts.totals(), {}, cuts=True))
+        if spans is not None:
+            self.registry.register(SpanMetrics(spans, {}))
 
 
 class _Lookups(Collector):
     """What the native core counts."""
 
-    def __init__(self, counts: _core.net.ForwardCounts) -> None:
-        self._counts = counts
+    def __init__(self, counts: _core.net.ForwardCounts, router: Router) -> None:
+        self._counts, self._router = counts, router
 
     def collect(self) -> Iterable[Metric]:
         totals, calls = self._counts.totals(), self._counts.call_totals()
@@ -64,6 +68,19 @@ class _Lookups(Collector):
         for name, count in errors_of(calls.by_code):
             errors.add_metric([name], count)
         yield errors
+        yield self._variants()
+
+    def _variants(self) -> Metric:
+        """By names that a server has said: what callers make up is in no label."""
+        lookups: Counter[str] = Counter()
+        for key, count in self._counts.variant_totals().items():
+            lookups[self._router.variant_names.get(key, OTHERS)] += count
+        family = CounterMetricFamily(
+            "persia_forward_variant_lookups", "Lookups that were answered, by variant.", labels=["variant"]
+        )
+        for name, count in sorted(lookups.items()):
+            family.add_metric([name], count)
+        return family
 
 
 def _histogram(name: str, text: str, totals: _core.net.HistogramTotals) -> Metric:

@@ -22,16 +22,23 @@ SERVICE: str = pb.DESCRIPTOR.services_by_name["Middleware"].full_name
 class MiddlewareService:
     """Holds no state of its own. Lookups are answered in the native core; the rest is said here."""
 
-    def __init__(self, router: Router, counts: _core.net.ForwardCounts, config: EmbeddingConfig) -> None:
-        """config: the router's."""
-        self._router, self._counts = router, counts
+    def __init__(
+        self,
+        router: Router,
+        counts: _core.net.ForwardCounts,
+        config: EmbeddingConfig,
+        spans: _core.tracing.SpanRing | None = None,
+    ) -> None:
+        """config: the router's. spans: where those of sampled callers go; None: nobody wants them."""
+        self._router, self._counts, self._spans = router, counts, spans
         self._config, self._config_id = config_bytes(config), config.fingerprint_id
         self.stopping = False
 
     def add_to(self, server: Server) -> None:
         """Before the server starts."""
         router = self._router
-        server.add(FORWARD, _core.net.forward_method(router.native, self._config_id, router.options.timeout, self._counts))
+        forward = _core.net.forward_method(router.native, self._config_id, router.options.timeout, self._counts, self._spans)
+        server.add(FORWARD, forward)
         server.add_unary(MIDDLEWARE_STATUS, pb.MiddlewareStatusRequest, self.status)
         server.add_unary(DIRECTIONS, pb.DirectionsRequest, lambda _request: topology_of(router, self._config))
 

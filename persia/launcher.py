@@ -29,6 +29,7 @@ COMMANDS = {
     "model-server": "persia.model_server.command:model_server",
     "drift": "persia.client.drift_command:drift",
     "plan": "persia.planning.command:plan",
+    "rollout": "persia.rollout.command:rollout",
     "replay": "persia.replay.command:replay",
     "import": "persia.importers.command:import_command",
     "infer": "persia.client.infer_command:infer",

@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, nullcontext
-from typing import Any, Protocol
+from contextvars import copy_context
+from typing import Any, Protocol, TypeVar
 
 from persia.errors import ConfigError
 
-__all__ = ["NO_TRACES", "VARIABLE", "Span", "Traces", "traces_of"]
+__all__ = ["NO_TRACES", "VARIABLE", "Span", "Traces", "are_wanted", "not_installed", "traces_of", "within_here"]
 
 VARIABLE = "PERSIA_TRACES"
+
+_Given = TypeVar("_Given")
+_Result = TypeVar("_Result")
 _ADVICE = "it needs OpenTelemetry: pip install 'persia-serve[traces]'"
 
 
@@ -90,19 +94,35 @@ class _OpenTelemetry:
         return carrier
 
 
+def are_wanted(environment: Mapping[str, str] = os.environ) -> bool:
+    """Whether this process was told to make traces."""
+    return environment.get(VARIABLE, "") not in ("", "0")
+
+
 def traces_of(service: str, environment: Mapping[str, str] = os.environ) -> Traces:
     """What this process makes of its requests. service: its name, where OTEL_SERVICE_NAME says none.
 
     A program that has set OpenTelemetry up keeps what it has set up. In others, spans go to the receiver that OTEL_... names.
     Raises ConfigError: OpenTelemetry is wanted and not installed.
     """
-    if environment.get(VARIABLE, "") in ("", "0"):
+    if not are_wanted(environment):
         return NO_TRACES
     try:
         _set_up(service)
         return _OpenTelemetry()
     except ImportError as error:
-        raise ConfigError(f"{VARIABLE} is set, but {error.name} is not there: {_ADVICE}", f"${VARIABLE}") from None
+        raise not_installed(error) from None
+
+
+def not_installed(error: ImportError) -> ConfigError:
+    """What is to be done where traces are wanted, and OpenTelemetry cannot be imported."""
+    return ConfigError(f"{VARIABLE} is set, but {error.name} is not there: {_ADVICE}", f"${VARIABLE}")
+
+
+def within_here(work: Callable[[_Given], _Result]) -> Callable[[_Given], _Result]:
+    """For other threads, whose spans are then children of the one that this thread is in."""
+    here = copy_context()
+    return lambda given: here.copy().run(work, given)
 
 
 def _set_up(service: str) -> None:

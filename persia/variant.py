@@ -10,9 +10,10 @@ from typing import NamedTuple
 from persia.dense_version import key_of
 from persia.errors import InvalidInput
 
-__all__ = ["NO_VARIANT", "VARIANT_NAME", "Variant", "VariantsChange", "keyed_variants", "variant_key"]
+__all__ = ["NO_VARIANT", "OTHERS", "VARIANT_NAME", "Variant", "VariantsChange", "keyed_variants", "variant_key"]
 
 NO_VARIANT = "none"  # the word for the rows that all share, where one has to be said
+OTHERS = "(others)"  # the word for variants that are not told apart: none can have that name
 VARIANT_NAME = rf"^(?!{NO_VARIANT}\Z)[0-9A-Za-z][-.0-9A-Z_a-z]{{0,63}}\Z"  # also of a directory, and the value of a header
 
 

@@ -176,6 +176,31 @@ ROWS: Mapping[str, tuple[Panel, ...]] = {
             "bytes",
         ),
     ),
+    "Variants": (
+        Panel(
+            "Lookups by variant",
+            (
+                Query("sum by (variant) (rate(persia_variant_lookups_total[$__rate_interval]))", "servers: {{variant}}"),
+                Query(
+                    "sum by (variant) (rate(persia_forward_variant_lookups_total[$__rate_interval]))", "middleware: {{variant}}"
+                ),
+            ),
+            "reqps",
+            text="Of servers: each lookup once for each shard that it asks.",
+        ),
+        Panel(
+            "Lookups of unknown variants",
+            (
+                Query(
+                    "sum by (replica_index) (rate(persia_unknown_variant_lookups_total[$__rate_interval]))",
+                    "shard {{replica_index}}",
+                ),
+            ),
+            "reqps",
+            bad_from=0.001,
+        ),
+        Panel("Memory of variants", (Query("sum by (variant) (persia_variant_bytes)", "{{variant}}"),), "bytes"),
+    ),
     "Features": (
         Panel(
             "Share of ids without a row",

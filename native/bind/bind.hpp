@@ -30,6 +30,7 @@ void row_digest(nanobind::module_& module);
 void growing_files(nanobind::module_& module);
 void certificates(nanobind::module_& module);
 void security(nanobind::module_& module);
+void tracing(nanobind::module_& module);
 void inference_models(nanobind::module_& module);
 void inference_answers_and_keys(nanobind::module_& module);
 void worker_channel(nanobind::module_& module);

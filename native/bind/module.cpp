@@ -16,6 +16,9 @@ NB_MODULE(_core, module) {
     nanobind::module_ security = module.def_submodule("security", "TLS and tokens. Use persia.security rather than this.");
     persia::bind::security(security);  // before those who are given what it makes
     persia::bind::certificates(security);
+    nanobind::module_ tracing =
+        module.def_submodule("tracing", "Spans of what the core does. Use persia.core_spans rather than this.");
+    persia::bind::tracing(tracing);
     nanobind::module_ net = module.def_submodule(
         "net", "gRPC, and those who are asked over it. Use persia.rpc and persia.routing rather than this.");
     persia::bind::grpc_server(net);

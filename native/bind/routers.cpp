@@ -87,13 +87,14 @@ routing::AskingTurns::Turn take_turn(routing::AskingTurns& turns, const Batch& b
 }
 
 std::unique_ptr<PyLookup> begin_lookup(Router& self, const DecodedBatch& batch, double seconds, std::uint64_t min_epoch,
-                                       std::uint64_t variant) {
+                                       std::uint64_t variant, const std::shared_ptr<tracing::Caller>& caller) {
     const Clock::time_point end = Clock::now() + duration_of(seconds);
     auto turn = take_turn(self.turns(), batch.batch, end);
     const ReleasedForWork released(batch.bytes);
     const double left = std::chrono::duration<double>(end - Clock::now()).count();
     const wire::RowsFor rows_for{.variant = variant};
-    return std::make_unique<PyLookup>(PyLookup{self.begin(batch.batch, left, nullptr, std::move(turn), min_epoch, rows_for)});
+    return std::make_unique<PyLookup>(
+        PyLookup{self.begin(batch.batch, left, nullptr, std::move(turn), min_epoch, rows_for, caller)});
 }
 
 LookupResult finish_lookup(PyLookup& self) {
@@ -136,7 +137,7 @@ void bind_routers(nb::module_& module) {
              nb::arg("slots"), nb::arg("shards"), nb::kw_only(), nb::arg("hedge_after"), nb::arg("wait_for_service"),
              nb::arg("spin_for"), nb::arg("zeros_for_missing_shards") = false, nb::arg("rows_for") = RowsKey())
         .def("begin", begin_lookup, nb::arg("batch"), nb::arg("seconds"), nb::arg("min_epoch") = 0, nb::arg("variant") = 0,
-             nb::keep_alive<0, 1>(), nb::keep_alive<0, 2>())
+             nb::arg("caller").none() = nb::none(), nb::keep_alive<0, 1>(), nb::keep_alive<0, 2>())
         .def(
             "settle",
             [](Router& self, std::uint64_t checkpoint_id, std::string problem,
@@ -195,7 +196,8 @@ std::uint32_t its_milliseconds(Clock::duration left) {
 
 std::shared_ptr<Forwarded> forward(const std::shared_ptr<ReplicaSet>& middleware, const DecodedBatch& batch, double seconds,
                                    double hedge_after, double wait_for_service, double spin_for,
-                                   const std::shared_ptr<IdSet>& config_ids, std::uint64_t min_epoch, const RowsKey& rows_for) {
+                                   const std::shared_ptr<IdSet>& config_ids, std::uint64_t min_epoch, const RowsKey& rows_for,
+                                   const std::shared_ptr<tracing::Caller>& caller) {
     const Clock::time_point end = Clock::now() + duration_of(seconds);
     const auto turn = take_turn(middleware->turns(), batch.batch, end);
     const Released released;
@@ -207,8 +209,9 @@ std::shared_ptr<Forwarded> forward(const std::shared_ptr<ReplicaSet>& middleware
     request.min_epoch = min_epoch;
     request.rows_for = rows_for_of(rows_for);
     std::vector<routing::Call> calls;
-    calls.emplace_back(middleware, kForward, wire::encode_forward_request(request, ids),
-                       [&](std::span<const std::byte> bytes) { return why_no_answer(bytes, config_ids); });
+    calls.emplace_back(
+        middleware, kForward, wire::encode_forward_request(request, ids),
+        [&](std::span<const std::byte> bytes) { return why_no_answer(bytes, config_ids); }, routing::AnswerMemory(), 0, caller);
     routing::Asking asking(std::move(calls), end, policy_of(hedge_after, wait_for_service, spin_for));
     asking.finish({.look = check_signals});
     routing::Call& call = asking.calls().front();
@@ -256,7 +259,7 @@ void bind_forwarding(nb::module_& module) {
         .def_prop_ro("variant", [](const Forwarded& self) { return self.response.facts().variant; });
     module.def("forward", forward, nb::arg("middleware"), nb::arg("batch"), nb::kw_only(), nb::arg("seconds"),
                nb::arg("hedge_after"), nb::arg("wait_for_service"), nb::arg("spin_for"), nb::arg("config_ids").none(),
-               nb::arg("min_epoch") = 0, nb::arg("rows_for") = RowsKey());
+               nb::arg("min_epoch") = 0, nb::arg("rows_for") = RowsKey(), nb::arg("caller").none() = nb::none());
 }
 
 }  // namespace

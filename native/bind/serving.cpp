@@ -32,13 +32,15 @@ using serving::LookupMethod;
 using serving::ReadableEpochs;
 
 // A method under its base, which a server takes.
-std::shared_ptr<grpc::Method> lookup_method(std::shared_ptr<LookupContext> context) {
-    return std::make_shared<LookupMethod>(std::move(context));
+std::shared_ptr<grpc::Method> lookup_method(std::shared_ptr<LookupContext> context, std::shared_ptr<tracing::SpanRing> spans) {
+    return std::make_shared<LookupMethod>(std::move(context), std::move(spans));
 }
 
 std::shared_ptr<grpc::Method> forward_method(std::shared_ptr<routing::Router> router, std::uint64_t embedding_config_id,
-                                             double seconds, std::shared_ptr<ForwardCounts> counts) {
-    return std::make_shared<ForwardMethod>(std::move(router), embedding_config_id, seconds, std::move(counts));
+                                             double seconds, std::shared_ptr<ForwardCounts> counts,
+                                             std::shared_ptr<tracing::SpanRing> spans) {
+    return std::make_shared<ForwardMethod>(std::move(router), embedding_config_id, seconds, std::move(counts),
+                                           std::move(spans));
 }
 
 // An epoch, a model and its version; whom rows are for; a variant, its name, and its own versions of models; an epoch, and all
@@ -105,6 +107,8 @@ void serving_methods(nb::module_& module) {
         .def_prop_ro("state", &LookupContext::state)
         .def("totals", &LookupContext::totals)
         .def("call_totals", [](LookupContext& self) { return self.calls().totals(); })
+        .def("variant_totals", [](LookupContext& self) { return self.variants().totals().answered; })
+        .def("unknown_variants", [](LookupContext& self) { return self.variants().totals().unknown; })
         .def_prop_ro("features", &LookupContext::features, nb::rv_policy::reference_internal);
     nb::class_<ForwardCounts::Totals>(module, "ForwardTotals")
         .def_ro("asking", &ForwardCounts::Totals::asking)
@@ -115,10 +119,11 @@ void serving_methods(nb::module_& module) {
         .def(nb::new_([](const std::vector<double>& bounds) { return std::make_shared<ForwardCounts>(bounds); }),
              nb::arg("bounds"))
         .def("totals", &ForwardCounts::totals)
-        .def("call_totals", [](ForwardCounts& self) { return self.calls().totals(); });
-    module.def("lookup_method", lookup_method, nb::arg("context"));
+        .def("call_totals", [](ForwardCounts& self) { return self.calls().totals(); })
+        .def("variant_totals", [](ForwardCounts& self) { return self.variants().totals().answered; });
+    module.def("lookup_method", lookup_method, nb::arg("context"), nb::arg("spans").none() = nb::none());
     module.def("forward_method", forward_method, nb::arg("router"), nb::arg("embedding_config_id"), nb::arg("seconds"),
-               nb::arg("counts"));
+               nb::arg("counts"), nb::arg("spans").none() = nb::none());
 }
 
 }  // namespace persia::bind

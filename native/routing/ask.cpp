@@ -8,10 +8,28 @@
 
 namespace persia::routing {
 
+namespace {
+
+void end_span(tracing::SpanPtr span, const grpc::Status& status) {
+    if (!span) return;
+    span->set("rpc.grpc.status_code", static_cast<std::int64_t>(status.code));
+    if (!status.ok()) span->fail(status.message);
+}
+
+// For the header of a call, which says whose child the other end's span is.
+grpc::Metadata headers_of(const tracing::Span& span) {
+    const tracing::TraceContext& context = span.caller()->context;
+    grpc::Metadata headers = {{tracing::kTraceParent, tracing::traceparent_of(context)}};
+    if (!context.state.empty()) headers.emplace_back(tracing::kTraceState, context.state);
+    return headers;
+}
+
+}  // namespace
+
 Call::Call(std::shared_ptr<ReplicaSet> service, std::string path, grpc::OutgoingMessage message, Check check,
-           AnswerMemory memory, std::uint64_t epoch)
+           AnswerMemory memory, std::uint64_t epoch, tracing::CallerPtr caller)
     : path_(std::move(path)), message_(std::move(message)), check_(std::move(check)), memory_(std::move(memory)),
-      attempts_(std::move(service), epoch) {}
+      attempts_(std::move(service), epoch), caller_(std::move(caller)) {}
 
 Call::~Call() { cancel(); }
 Call::Call(Call&&) noexcept = default;
@@ -42,16 +60,36 @@ void Call::ask(const std::shared_ptr<Replica>& replica, Clock::time_point now, C
         error_ = CallError{none.status, none.pushback};
         return;
     }
+    tracing::SpanPtr span = begin_attempt(*replica);
     attempts_.began(replica);
     Replica::Taken taken = replica->take_connection();
     if (!taken.connection) {
         grpc::Reply reply;
         reply.status = grpc::Status(grpc::Code::unavailable, std::move(taken.failure));
+        end_span(std::move(span), reply.status);
         return fail(replica, taken.generation, reply, now);
     }
     const std::string token = replica->token();
-    taken.connection->begin({.path = path_, .message = message_, .token = token, .deadline = end, .memory = std::move(memory)});
-    active_.push_back({replica, taken.generation, std::move(taken.connection)});
+    const grpc::Metadata headers = span ? headers_of(*span) : grpc::Metadata();
+    taken.connection->begin({.path = path_,
+                             .message = message_,
+                             .token = token,
+                             .deadline = end,
+                             .metadata = &headers,
+                             .memory = std::move(memory)});
+    active_.push_back({replica, taken.generation, std::move(taken.connection), std::move(span)});
+}
+
+// Null: the call is not sampled.
+tracing::SpanPtr Call::begin_attempt(const Replica& replica) {
+    const std::int64_t number = ++attempts_begun_;
+    tracing::SpanPtr span = tracing::begin_span(caller_, "persia.ask", tracing::SpanKind::client);
+    if (!span) return nullptr;
+    span->set("server.address", replica.address());
+    span->set("persia.service", service().name());
+    span->set("persia.attempt", number);
+    span->set("persia.reason", std::string(number == 1 ? "first" : active_.empty() ? "retry" : "hedge"));
+    return span;
 }
 
 bool Call::collect(Clock::time_point now) {
@@ -83,6 +121,7 @@ void Call::receive(Active active, Clock::time_point now) {
             active.connection.reset();
         }
     }
+    end_span(std::move(active.span), reply.status);
     if (active.connection) active.replica->give_back(active.generation, std::move(active.connection));
     if (!has_answer_) fail(active.replica, active.generation, reply, now);
 }
@@ -95,6 +134,7 @@ void Call::fail(const std::shared_ptr<Replica>& replica, std::uint64_t generatio
 void Call::cancel() noexcept {
     for (Active& active : active_) {
         active.connection->cancel();
+        if (active.span) active.span->set("persia.given_up", true);  // another one has answered, or nobody waits
         active.replica->give_back(active.generation, std::move(active.connection));
     }
     active_.clear();

@@ -16,6 +16,7 @@
 #include "routing/attempts.hpp"
 #include "routing/on_wait.hpp"
 #include "routing/replica_set.hpp"
+#include "tracing/span.hpp"
 
 namespace persia::routing {
 
@@ -34,9 +35,9 @@ class Call {
     using Check = std::function<std::string(std::span<const std::byte> message)>;
 
     // path: `/package.Service/Method`. message: may be sent more than once. epoch: only replicas that have it are asked; 0:
-    // whatever they have.
+    // whatever they have. caller: each attempt is a span of its own, of which the replica is told.
     Call(std::shared_ptr<ReplicaSet> service, std::string path, grpc::OutgoingMessage message, Check check,
-         AnswerMemory memory = {}, std::uint64_t epoch = 0);
+         AnswerMemory memory = {}, std::uint64_t epoch = 0, tracing::CallerPtr caller = nullptr);
     ~Call();
     Call(Call&&) noexcept;
     Call& operator=(Call&&) noexcept;
@@ -67,8 +68,10 @@ class Call {
         std::shared_ptr<Replica> replica;
         std::uint64_t generation;
         std::unique_ptr<grpc::ClientConnection> connection;
+        tracing::SpanPtr span;
     };
 
+    tracing::SpanPtr begin_attempt(const Replica& replica);
     void ask(const std::shared_ptr<Replica>& replica, Clock::time_point now, Clock::time_point end);
     void receive(Active active, Clock::time_point now);
     void fail(const std::shared_ptr<Replica>& replica, std::uint64_t generation, const grpc::Reply& reply,
@@ -79,6 +82,8 @@ class Call {
     Check check_;
     AnswerMemory memory_;
     Attempts attempts_;
+    tracing::CallerPtr caller_;
+    std::int64_t attempts_begun_ = 0;
     std::vector<Active> active_;
     grpc::ReceivedMessage answer_;
     std::shared_ptr<Replica> answered_by_;

@@ -16,6 +16,7 @@
 #include "routing/asking_turns.hpp"
 #include "routing/epoch_choices.hpp"
 #include "table/feature_counts.hpp"
+#include "tracing/span.hpp"
 #include "wire/lookup.hpp"
 
 namespace persia::routing {
@@ -84,10 +85,14 @@ class Lookup {
     };
 
     Lookup(std::shared_ptr<const Router> router, AskingTurns::Turn turn, Plan plan, Clock::time_point end,
-           std::shared_ptr<grpc::MemoryBudget> budget, std::uint64_t min_epoch, const wire::RowsFor& rows_for);
+           std::shared_ptr<grpc::MemoryBudget> budget, std::uint64_t min_epoch, const wire::RowsFor& rows_for,
+           tracing::SpanPtr span);
 
+    void begin();
     void make_room();
     void ask();
+    int ask_until_of_one_epoch(const OnWait& on_wait);
+    LookupResult take_result(const OnWait& on_wait);
     bool take_answers(bool may_ask_again);
     bool are_of_one_checkpoint() const;
     bool are_of_one_epoch();
@@ -96,6 +101,7 @@ class Lookup {
     LookupResult assemble();
 
     const std::shared_ptr<const Router> router_;
+    tracing::SpanPtr span_;   // ends with the result
     AskingTurns::Turn turn_;  // ends with the last answer
     const std::shared_ptr<const Plan> plan_;
     const Clock::time_point end_;
@@ -124,11 +130,12 @@ class Router : public std::enable_shared_from_this<Router> {
     // Plans the lookup, and sends the requests. seconds: how long it may take. budget: holds the memory of the tensors and of
     // the shards' answers; null: there is no budget. turn: ends with the last answer.
     // min_epoch: the rows are to be of that epoch or a later one. rows_for: and of one that may be read for these; where it
-    // names no dense model, for the router's own. Throws InvalidInput, FeatureError and TooLarge for a batch that does not fit
-    // the slots or a limit, and grpc::CallFailed if the tensors do not fit the budget.
+    // names no dense model, for the router's own. caller: the lookup is a span, and so is each time that a server is asked.
+    // Throws InvalidInput, FeatureError and TooLarge for a batch that does not fit the slots or a limit, and grpc::CallFailed
+    // if the tensors do not fit the budget.
     std::unique_ptr<Lookup> begin(const Batch& batch, double seconds, std::shared_ptr<grpc::MemoryBudget> budget = nullptr,
-                                  AskingTurns::Turn turn = {}, std::uint64_t min_epoch = 0,
-                                  const wire::RowsFor& rows_for = {}) const;
+                                  AskingTurns::Turn turn = {}, std::uint64_t min_epoch = 0, const wire::RowsFor& rows_for = {},
+                                  const tracing::CallerPtr& caller = nullptr) const;
 
     // Of all for whom lookups ask here.
     EpochChoices& epochs() { return epochs_; }

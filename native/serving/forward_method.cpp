@@ -8,6 +8,7 @@
 #include "base/error.hpp"
 #include "batch/id_part.hpp"
 #include "grpc/call_failed.hpp"
+#include "serving/call_span.hpp"
 #include "serving/failure.hpp"
 #include "serving/reserve.hpp"
 
@@ -39,6 +40,7 @@ Batch decode(const wire::ForwardRequest& request) {
 }  // namespace
 
 void ForwardCounts::add(const routing::LookupResult& result) {
+    variants_.add(result.variant);
     asking_.add(result.asking_seconds);
     if (result.misses.absent != 0) absent_.fetch_add(result.misses.absent, kRelaxed);
     if (result.misses.wrong_dim != 0) wrong_dim_.fetch_add(result.misses.wrong_dim, kRelaxed);
@@ -50,24 +52,29 @@ ForwardCounts::Totals ForwardCounts::totals() const {
 }
 
 ForwardMethod::ForwardMethod(std::shared_ptr<const routing::Router> router, std::uint64_t embedding_config_id, double seconds,
-                             std::shared_ptr<ForwardCounts> counts)
-    : router_(std::move(router)), embedding_config_id_(embedding_config_id), seconds_(seconds), counts_(std::move(counts)) {}
+                             std::shared_ptr<ForwardCounts> counts, std::shared_ptr<tracing::SpanRing> spans)
+    : router_(std::move(router)), embedding_config_id_(embedding_config_id), seconds_(seconds), counts_(std::move(counts)),
+      spans_(std::move(spans)) {}
 
 void ForwardMethod::on_message(const grpc::ServerCallPtr& call, grpc::ReceivedMessage message) {
     if (call->has_ended()) return counts_->calls().add_dropped();
     const grpc::Clock::time_point began = grpc::Clock::now();
+    const tracing::SpanPtr span = begin_call_span(spans_, call->info(), "persia.forward");
     try {
-        grpc::OutgoingMessage reply = answer(*call, message);
+        grpc::OutgoingMessage reply = answer(*call, message, span);
         counts_->calls().add(Code::ok, began);
+        set_status(span, {});
         call->reply(std::move(reply));
     } catch (...) {
         Failure failure = current_failure();
+        set_status(span, failure.status);
         counts_->calls().add(failure.status.code, began);
         call->finish(std::move(failure.status), std::move(failure.trailers));
     }
 }
 
-grpc::OutgoingMessage ForwardMethod::answer(grpc::ServerCall& call, const grpc::ReceivedMessage& message) {
+grpc::OutgoingMessage ForwardMethod::answer(grpc::ServerCall& call, const grpc::ReceivedMessage& message,
+                                            const tracing::SpanPtr& span) {
     const wire::ForwardRequest request = wire::decode_forward_request(message.bytes());
     double seconds = request.timeout_ms != 0 ? request.timeout_ms / 1e3 : seconds_;
     if (const auto& deadline = call.info().deadline) {
@@ -77,7 +84,8 @@ grpc::OutgoingMessage ForwardMethod::answer(grpc::ServerCall& call, const grpc::
     grpc::Reservation planning;
     reserve(call, planning, kPlanFactor * message.size());
     const Batch batch = decode(request);
-    const auto lookup = router_->begin(batch, seconds, planning.budget(), {}, request.min_epoch, request.rows_for);
+    const auto lookup = router_->begin(batch, seconds, planning.budget(), {}, request.min_epoch, request.rows_for,
+                                       span ? span->caller() : nullptr);
     const auto stop_for_nobody = [&] {
         if (call.has_ended()) throw grpc::CallFailed({Code::cancelled, "nobody waits for the answer any more"});
     };

@@ -9,6 +9,8 @@
 #include "grpc/server_call.hpp"
 #include "routing/router.hpp"
 #include "serving/call_counts.hpp"
+#include "serving/variant_counts.hpp"
+#include "tracing/span.hpp"
 #include "wire/forward.hpp"
 
 namespace persia::serving {
@@ -28,9 +30,11 @@ class ForwardCounts {
     };
     Totals totals() const;
     CallCounts& calls() { return calls_; }
+    VariantCounts& variants() { return variants_; }
 
   private:
     CallCounts calls_;
+    VariantCounts variants_;
     Histogram asking_;
     std::atomic<std::uint64_t> absent_{0}, wrong_dim_{0}, without_shard_{0};
 };
@@ -38,21 +42,22 @@ class ForwardCounts {
 // Thread safety: any thread may call all of it.
 class ForwardMethod final : public grpc::Method {
   public:
-    // seconds: for a lookup whose caller says nothing.
+    // seconds: for a lookup whose caller says nothing. spans: of those whose callers are sampled; null: nobody wants them.
     ForwardMethod(std::shared_ptr<const routing::Router> router, std::uint64_t embedding_config_id, double seconds,
-                  std::shared_ptr<ForwardCounts> counts);
+                  std::shared_ptr<ForwardCounts> counts, std::shared_ptr<tracing::SpanRing> spans = nullptr);
 
     // Returns when the shards have answered: it must not be called by a thread that others wait for.
     void on_message(const grpc::ServerCallPtr& call, grpc::ReceivedMessage message) override;
     std::size_t work_of(const grpc::ReceivedMessage& message) const override;
 
   private:
-    grpc::OutgoingMessage answer(grpc::ServerCall& call, const grpc::ReceivedMessage& message);
+    grpc::OutgoingMessage answer(grpc::ServerCall& call, const grpc::ReceivedMessage& message, const tracing::SpanPtr& span);
 
     const std::shared_ptr<const routing::Router> router_;
     const std::uint64_t embedding_config_id_;
     const double seconds_;
     const std::shared_ptr<ForwardCounts> counts_;
+    const std::shared_ptr<tracing::SpanRing> spans_;
 };
 
 }  // namespace persia::serving

@@ -12,6 +12,7 @@
 
 #include "serving/call_counts.hpp"
 #include "serving/readable_epochs.hpp"
+#include "serving/variant_counts.hpp"
 #include "table/feature_counts.hpp"
 #include "table/shard_request.hpp"
 #include "table/table.hpp"
@@ -68,6 +69,7 @@ class LookupContext {
     };
     Totals totals() const;
     CallCounts& calls() { return calls_; }
+    VariantCounts& variants() { return variants_; }
     const FeatureCounts& features() const { return features_; }
 
   private:
@@ -85,6 +87,7 @@ class LookupContext {
     std::atomic<bool> has_changed_{false};  // since the table was opened
     std::atomic<std::uint64_t> lookups_{0}, signs_{0}, absent_{0}, wrong_dim_{0};
     CallCounts calls_;
+    VariantCounts variants_;
     FeatureCounts features_;
     mutable std::mutex mutex_;
     std::vector<Change> checkpoints_;  // ascending

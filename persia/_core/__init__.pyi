@@ -10,6 +10,7 @@ from typing_extensions import Buffer
 
 from persia._core import net as net
 from persia._core import security as security
+from persia._core import tracing as tracing
 from persia._core._table import CheckpointDiff as CheckpointDiff
 from persia._core._table import Expiry as Expiry
 from persia._core._table import Layer as Layer

@@ -7,6 +7,7 @@ from typing_extensions import Buffer
 from persia._core import FeatureCounts, Table
 from persia._core.net import Router
 from persia._core.security import Guard, TlsContext
+from persia._core.tracing import SpanRing
 
 class Method:
     """Answers calls in the native core."""
@@ -202,6 +203,10 @@ class LookupContext:
     def state(self) -> str: ...
     def totals(self) -> LookupTotals: ...
     def call_totals(self) -> CallTotals: ...
+    def variant_totals(self) -> dict[int, int]:
+        """Lookups that were answered, by the key of their variant; 0: of variants beyond those that are told apart."""
+    def unknown_variants(self) -> int:
+        """Lookups that named a variant which the newest epoch did not have."""
     @property
     def features(self) -> FeatureCounts: ...
 
@@ -226,9 +231,13 @@ class ForwardCounts:
         """bounds: seconds, ascending, of its histograms."""
     def totals(self) -> ForwardTotals: ...
     def call_totals(self) -> CallTotals: ...
+    def variant_totals(self) -> dict[int, int]:
+        """As LookupContext.variant_totals."""
 
-def lookup_method(context: LookupContext) -> Method:
-    """EmbeddingServer.Lookup."""
+def lookup_method(context: LookupContext, spans: SpanRing | None = None) -> Method:
+    """EmbeddingServer.Lookup. spans: where those of sampled callers go; None: nobody wants them."""
 
-def forward_method(router: Router, embedding_config_id: int, seconds: float, counts: ForwardCounts) -> Method:
-    """Middleware.Forward. seconds: of a lookup whose caller says nothing."""
+def forward_method(
+    router: Router, embedding_config_id: int, seconds: float, counts: ForwardCounts, spans: SpanRing | None = None
+) -> Method:
+    """Middleware.Forward. seconds: of a lookup whose caller says nothing. spans: as for lookup_method."""

@@ -24,6 +24,7 @@ from persia._core._servers import constant_method as constant_method
 from persia._core._servers import forward_method as forward_method
 from persia._core._servers import lookup_method as lookup_method
 from persia._core.security import TlsContext, TokenSource
+from persia._core.tracing import Caller
 
 class ReplicaHealth:
     """What a server says of itself; as persia.rpc.prober.Health."""
@@ -210,10 +211,11 @@ class Router:
 
         rows_for: the keys of a dense model and of its version, and of a variant; zeros: of none. A router has no variant.
         """
-    def begin(self, batch: Batch, seconds: float, min_epoch: int = 0, variant: int = 0) -> Lookup:
+    def begin(self, batch: Batch, seconds: float, min_epoch: int = 0, variant: int = 0, caller: Caller | None = None) -> Lookup:
         """Waits for its turn, and sends what is to be asked. InvalidInput, TooLarge, Overloaded.
 
         min_epoch: the answer is to be of that epoch or of a later one. variant: the key of one, whose rows go first; 0: none.
+        caller: for whom spans are recorded, of the lookup and of each time that a server is asked.
         """
     def settle(self, checkpoint_id: int, problem: str, known_starts: list[int] | None) -> None:
         """Which answers count from now on.
@@ -292,6 +294,7 @@ def forward(
     config_ids: IdSet | None,
     min_epoch: int = 0,
     rows_for: tuple[int, int, int] = (0, 0, 0),
+    caller: Caller | None = None,
 ) -> Forwarded:
     """Has a middleware look up a batch, and waits for its answer.
 
@@ -305,6 +308,7 @@ def forward(
         config_ids: Embedding configs by which answers may be; None: any.
         min_epoch: The answer is to be of it or of a later one.
         rows_for: As for a Router, and with a variant.
+        caller: For whom each time that a middleware is asked is recorded as a span.
 
     Raises:
         Unavailable: No middleware answers.

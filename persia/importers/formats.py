@@ -25,6 +25,7 @@ FORMATS = {
         "hugectr_files", "A directory of HugeCTR: sparse models of HPS, collections, or SparseOperationKit's dump."
     ),
     "keras": Format("keras_files", "A .keras file, or weights of Keras in HDF5 (.weights.h5, .h5)."),
+    "monolith": Format("monolith_files", "A directory of Monolith's hash tables, NAME-0000I-of-0000N."),
     "numpy": Format("numpy_files", "A directory with rows.npy and perhaps ids.npy, or with one such directory for each table."),
     "parquet": Format("parquet_files", "A file of ids and vectors, a directory of them, or such a directory for each table."),
     "safetensors": Format("safetensors_files", "A file of safetensors, or a directory of them."),

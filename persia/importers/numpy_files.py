@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from tokenize import TokenError
 
 import numpy as np
 
@@ -50,7 +51,7 @@ def read_header(path: Path) -> StoredArray:
             version = np.lib.format.read_magic(file)
             read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
             shape, fortran, dtype = read(file)
-        except (ValueError, EOFError, SyntaxError, TypeError) as error:  # numpy evaluates the header as a literal of Python
+        except (ValueError, EOFError, SyntaxError, TypeError, TokenError) as error:  # numpy reads the header as Python's text
             raise CorruptFile(str(path), "an .npy file, as numpy.save writes it", str(error), 0) from error
         array = StoredArray(path, file.tell(), dtype.name, shape)
     if dtype.name not in {**FLOATS, **INTEGERS} or dtype.byteorder == ">" or (fortran and len(shape) > 1):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -73,13 +74,19 @@ def _table(name: str, files: list[Path]) -> SourceTable:
 
 
 def _open(path: Path) -> Any:
-    pyarrow = _pyarrow()
+    with _refusing(path, "a file of parquet"):
+        return _pyarrow().parquet.ParquetFile(path)
+
+
+@contextmanager
+def _refusing(path: Path, expected: str) -> Iterator[None]:
+    """What pyarrow does not take is a CorruptFile. It says nothing of the byte."""
     try:
-        return pyarrow.parquet.ParquetFile(path)
-    except (pyarrow.ArrowException, OSError) as error:
+        yield
+    except (_pyarrow().ArrowException, OSError, UnicodeDecodeError) as error:
         if isinstance(error, OSError) and error.errno is not None:
             raise
-        raise CorruptFile(str(path), "a file of parquet", str(error).splitlines()[0], 0) from error
+        raise CorruptFile(str(path), expected, (str(error) or type(error).__name__).splitlines()[0], 0) from error
 
 
 def _columns(path: Path, parquet: Any) -> _Columns:
@@ -114,17 +121,16 @@ def _dim_of_first(path: Path, parquet: Any, name: str) -> int:
     kind = parquet.schema_arrow.field(name).type
     if _pyarrow().types.is_fixed_size_list(kind):
         return int(kind.list_size)
-    batch = next(parquet.iter_batches(1, columns=[name]), None)
+    with _refusing(path, "rows of parquet"):
+        batch = next(parquet.iter_batches(1, columns=[name]), None)
     if batch is None or not batch.num_rows or not batch.column(0).is_valid()[0].as_py() or not len(batch.column(0)[0]):
         raise InvalidInput(f"{path}: expected a vector in the first row of the column {name}, got none")
     return len(batch.column(0)[0])
 
 
 def _blocks(path: Path, columns: _Columns) -> Iterator[Block]:
-    pyarrow = _pyarrow()
     row = 0
-    parquet = _open(path)
-    try:
+    with _refusing(path, "rows of parquet"), closing(_open(path)) as parquet:
         for batch in parquet.iter_batches(rows_of_block(4 * columns.dim), columns=[columns.ids, *columns.vectors]):
             for column, name in zip(batch.columns, batch.schema.names, strict=True):
                 if column.null_count:
@@ -132,12 +138,6 @@ def _blocks(path: Path, columns: _Columns) -> Iterator[Block]:
             ids = ids_of_integers(batch.column(columns.ids).to_numpy(zero_copy_only=False))
             yield ids, _vectors(path, batch, columns, row)
             row += batch.num_rows
-    except (pyarrow.ArrowException, OSError) as error:
-        if isinstance(error, OSError) and error.errno is not None:
-            raise
-        raise CorruptFile(str(path), "rows of parquet", str(error).splitlines()[0], 0) from error
-    finally:
-        parquet.close()
 
 
 def _vectors(path: Path, batch: Any, columns: _Columns, row: int) -> F32:

@@ -50,9 +50,9 @@ class View:
             ],
             "middlewares": middlewares,
             "features": _features(whole),
-            "variants": _variants(seen),
+            "variants": _variants(seen, whole),
             "set_aside": _set_aside(seen)[:_MOST_TEXTS],
-            "problems": _problems(seen),
+            "problems": [*_unknown_variants(seen), *_problems(seen)],
             "models": [dict(model) for model in models],
             "drift": [dict(one) for one in drift],
             "history": {key: [old.get(key) for old in self._points] for key in point},
@@ -69,6 +69,7 @@ class View:
             failed=status.lookups.failed,
             delays=tuple(status.update_delays.within),
             features=_counts(status.features),
+            variants={"": (status.unknown_variant_lookups,), **{one.name: (one.lookups,) for one in status.variants}},
         )
         return self._windows.setdefault(("server", answer.address), Window()).add(counters)
 
@@ -192,8 +193,21 @@ def _features(whole: Rise) -> list[dict[str, Any]]:
     return sorted(found, key=lambda one: -(one["misses"] or 0.0))
 
 
-def _variants(seen: Iterable[_Seen]) -> list[dict[str, Any]]:
-    """What variants have of their own, in all servers together, and how many servers have them."""
+def _unknown_variants(seen: Iterable[_Seen]) -> list[dict[str, str]]:
+    """Servers that of late were asked for a variant which they have not."""
+    return [
+        {
+            "where": f"shard {one.shard}, {one.answer.address}",
+            "problem": f"{count} lookups of late named a variant that the newest epoch has not",
+        }
+        for one in seen
+        for count in one.rise.variants.get("", ())
+        if count
+    ]
+
+
+def _variants(seen: Sequence[_Seen], whole: Rise) -> list[dict[str, Any]]:
+    """What variants have of their own, in all servers together, how many servers have them, and lookups of all servers."""
     ready = [one.answer.status for one in seen if one.answer.status is not None and one.answer.status.ready]
     found: dict[str, list[pb.VariantStatus]] = {}
     for status in ready:
@@ -206,6 +220,7 @@ def _variants(seen: Iterable[_Seen]) -> list[dict[str, Any]]:
             "of": sum(1 for status in ready if status.newest_epoch),
             "rows": sum(variant.rows for variant in variants),
             "bytes": sum(variant.bytes for variant in variants),
+            "lookups": sum(whole.variants.get(name, ())) / whole.seconds if whole.seconds else 0.0,
         }
         for name, variants in sorted(found.items())
     ]

@@ -15,7 +15,10 @@ WINDOW_SECONDS = 30.0
 
 @dataclass(frozen=True)
 class Counters:
-    """What a server has counted since its start, at a moment. `features`: ids, new ids, of another dim, cut, by name."""
+    """What a server has counted since its start, at a moment.
+
+    `features`: ids, new ids, of another dim, cut, by name. `variants`: lookups by name; an empty one: of unknown variants.
+    """
 
     when: float
     start: int  # tells this start of the server from others
@@ -23,6 +26,7 @@ class Counters:
     failed: int = 0
     delays: Counts = ()
     features: Mapping[str, Counts] = field(default_factory=dict)
+    variants: Mapping[str, Counts] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -34,6 +38,7 @@ class Rise:
     failed: int = 0
     delays: Counts = ()
     features: Mapping[str, Counts] = field(default_factory=dict)
+    variants: Mapping[str, Counts] = field(default_factory=dict)
 
     @property
     def rate(self) -> float:
@@ -61,20 +66,21 @@ class Window:
             lookups=_less(now.lookups, before.lookups),
             failed=max(0, now.failed - before.failed),
             delays=_less(now.delays, before.delays),
-            features={name: _less(counts, before.features.get(name, ())) for name, counts in now.features.items()},
+            features=_each_less(now.features, before.features),
+            variants=_each_less(now.variants, before.variants),
         )
 
 
 def together(rises: Iterable[Rise]) -> Rise:
     """Of several servers: all of their calls, as if one server had had them."""
     found = list(rises)
-    names = {name: None for rise in found for name in rise.features}
     return Rise(
         seconds=max((rise.seconds for rise in found), default=0.0),
         lookups=_sum(rise.lookups for rise in found),
         failed=sum(rise.failed for rise in found),
         delays=_sum(rise.delays for rise in found),
-        features={name: _sum(rise.features.get(name, ()) for rise in found) for name in names},
+        features=_each_sum([rise.features for rise in found]),
+        variants=_each_sum([rise.variants for rise in found]),
     )
 
 
@@ -96,6 +102,15 @@ def _less(now: Counts, before: Counts) -> Counts:
     if len(before) != len(now):
         before = (0,) * len(now)
     return tuple(max(0, one - other) for one, other in zip(now, before, strict=True))
+
+
+def _each_less(now: Mapping[str, Counts], before: Mapping[str, Counts]) -> dict[str, Counts]:
+    return {name: _less(counts, before.get(name, ())) for name, counts in now.items()}
+
+
+def _each_sum(parts: Sequence[Mapping[str, Counts]]) -> dict[str, Counts]:
+    names = {name: None for part in parts for name in part}
+    return {name: _sum(part.get(name, ()) for part in parts) for name in names}
 
 
 def _sum(parts: Iterable[Counts]) -> Counts:

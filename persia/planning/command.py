@@ -16,7 +16,9 @@ from persia.planning.model import CostModel
 from persia.planning.planner import MOST_MACHINES, Planner
 from persia.planning.points import OURS, load_points
 from persia.planning.report import as_json, as_text
+from persia.planning.trial import try_plan
 from persia.planning.workload import BYTES_OF_NUMBER, GIB, Machines, Workload
+from persia.routing.lookup import RouterOptions
 
 __all__ = ["plan"]
 
@@ -129,8 +131,20 @@ _MACHINES = option_group(
 @_WORKLOAD
 @_MACHINES
 @click.option("--points", "points_file", default=str(OURS), show_default="ours", help="Measured points of your own machine.")
+@click.option(
+    "--hedge-after",
+    default=RouterOptions().hedge_after * 1e3,
+    type=_Number(0, 1e6, above=True),
+    help="Milliseconds, as hedge_after_ms.",
+)
+@click.option(
+    "--simulate",
+    default=0.0,
+    type=_Number(0, 3600),
+    help="Seconds for which the plan is simulated, with stalls, slow machines and losses; 0: it is not.",
+)
 @click.option("--json", "is_json", is_flag=True, help="Prints the plan as JSON.")
-def plan(workload: Workload, machines: Machines, points_file: str, is_json: bool) -> None:
+def plan(workload: Workload, machines: Machines, points_file: str, hedge_after: float, simulate: float, is_json: bool) -> None:
     """Says how many shards, replicas and machines a workload needs, and what to expect of them.
 
     The figures come from a model that is fitted to measured points; how far off it is at points that it was not fitted to is
@@ -139,7 +153,9 @@ def plan(workload: Workload, machines: Machines, points_file: str, is_json: bool
     if workload.changed and not workload.epochs:
         raise click.UsageError("--changed says how many rows an epoch changes: give --epochs, too")
     with one_line_failures():
-        planner = Planner(CostModel(load_points(points_file)), workload, machines)
+        options = RouterOptions(hedge_after=hedge_after / 1e3)
+        planner = Planner(CostModel(load_points(points_file)), workload, machines, options)
     found = planner.plan()
-    click.echo(json.dumps(as_json(planner, found), indent=2) if is_json else as_text(planner, found))
+    trial = try_plan(planner, found, simulate) if simulate and found is not None else None
+    click.echo(json.dumps(as_json(planner, found, trial), indent=2) if is_json else as_text(planner, found, trial))
     sys.exit(0 if found is not None else 1)

@@ -21,6 +21,8 @@ MOST_MACHINES = 10_000
 MOST_ROWS_OF_SHARD = 2**32
 # Bytes that Ethernet, IP and TCP put round a packet's 1448 of ours, and HTTP/2 round its frames of 16 KiB.
 _ON_THE_WIRE = 1 + 78 / 1448 + 9 / 16384
+# The share of what a machine may have to do up to which more middlewares are no gain.
+_EASY = 0.5
 
 
 @dataclass(frozen=True)
@@ -68,6 +70,7 @@ class Plan:
     network_bits: float  # a second, of the busiest machine, in the direction of more
     lookup_bytes: float  # between who asks and the servers
     asked: float  # shards of a lookup
+    ways: float  # seconds of a lookup in which nothing works: messages under way, and waking up
     latency: dict[str, float]  # seconds
 
 
@@ -76,7 +79,7 @@ class Planner:
 
     def __init__(self, model: CostModel, workload: Workload, machines: Machines, options: RouterOptions | None = None) -> None:
         self.model, self.workload, self.machines = model, workload, machines
-        self._options = options or RouterOptions()
+        self.options = options or RouterOptions()
         self._through: Through = "handlers" if workload.handlers else "middleware"
         self._costs: dict[int, tuple[Shape, float, float]] = {}
 
@@ -128,13 +131,12 @@ class Planner:
 
     def _smallest(self, most: int) -> Layout | None:
         best: Layout | None = None
-        least = self.least_shards
         replicas = self.machines.replicas
-        while replicas * least <= (most if best is None else best.machines - 1):
-            end = (most if best is None else best.machines - 1) // replicas
-            for shards in range(least, end + 1):
+        while replicas * self.least_shards <= most:
+            for shards in range(self.least_shards, most // replicas + 1):
                 if self._fits(Layout(shards, replicas)):
                     best = Layout(shards, replicas)
+                    most = best.machines  # one that has as many machines and fewer shards is better
                     break
             replicas += 1
         return best
@@ -169,19 +171,35 @@ class Planner:
         low, high = min(2 if layout.replicas > 1 else 1, layout.machines), layout.machines
         while low < high:
             middle = (low + high) // 2
-            here, next_one = (self._demand(layout, count) for count in (middle, middle + 1))
-            if max(here.cores, here.network) <= max(next_one.cores, next_one.network):
+            if self._moved(layout, middle) <= self._moved(layout, middle + 1):
                 high = middle
             else:
                 low = middle + 1
         return low
+
+    def _fewest_middlewares(self, layout: Layout) -> int:
+        """With which no machine has more to do than half of what it may, or than it has to."""
+        low, high = min(2 if layout.replicas > 1 else 1, layout.machines), self._middlewares(layout)
+        enough = max(_EASY, self._moved(layout, high))
+        while low < high:
+            middle = (low + high) // 2
+            if self._moved(layout, middle) <= enough:
+                high = middle
+            else:
+                low = middle + 1
+        return high
+
+    def _moved(self, layout: Layout, middlewares: int) -> float:
+        """What depends on their number."""
+        demand = self._demand(layout, middlewares)
+        return max(demand.cores, demand.network)
 
     def _busy(self, layout: Layout, middlewares: int, with_a_loss: bool) -> float:
         """The share of the busiest machine's cores."""
         _, server, router = self._cost(layout.shards)
         points, workload = self.model.points, self.workload
         lost = 1 if with_a_loss else 0
-        probes = 1 / (self._options.watch.epochs if workload.epochs else self._options.watch.well)
+        probes = 1 / (self.options.watch.epochs if workload.epochs else self.options.watch.well)
         load = workload.qps * server * workload.skew / (layout.shards * max(1, layout.replicas - lost))
         load += (middlewares or workload.handlers) * probes * points.probe_server_seconds
         if middlewares:
@@ -201,11 +219,11 @@ class Planner:
 
     def _describe(self, layout: Layout) -> Plan:
         shape, server, router = self._cost(layout.shards)
-        middlewares = self._middlewares(layout)
+        middlewares = self._fewest_middlewares(layout)
         busy = self._busy(layout, middlewares, with_a_loss=False)
         return Plan(
             layout=layout,
-            demand=self.demand(layout),
+            demand=self._demand(layout, middlewares),
             middlewares=middlewares,
             server_bytes=self.server_bytes(layout.shards),
             cores_busy=busy,
@@ -215,23 +233,27 @@ class Planner:
             network_bits=self._bits(layout, middlewares, with_a_loss=False),
             lookup_bytes=shape.request_bytes + shape.answer_bytes,
             asked=shape.asked,
+            ways=self._ways(shape),
             latency=self._latency(layout, busy),
         )
 
+    def _ways(self, shape: Shape) -> float:
+        ids, tensors = (0.0, 0.0) if self.workload.handlers else shape.forward_bytes
+        moved = (shape.answer_bytes + shape.request_bytes + ids + tensors) * 8 * _ON_THE_WIRE / self.machines.network
+        trips = 1 if self.workload.handlers else 2
+        return self.model.hop_seconds[self._through] + moved + self.machines.round_trip * trips
+
     def _latency(self, layout: Layout, busy: float) -> dict[str, float]:
         shape, server, router = self._cost(layout.shards)
-        machines, hops = self.machines, self.model.hop_seconds[self._through]
-        cores = max(1.0, machines.cores)
-        ids, tensors = (0.0, 0.0) if self.workload.handlers else shape.forward_bytes
-        moved = (shape.answer_bytes + shape.request_bytes + ids + tensors) * 8 * _ON_THE_WIRE / machines.network
+        cores = max(1.0, self.machines.cores)
         shares = {"p50": 0.5, "p99": 0.99, "p999": 0.999}
         found = lookup_quantiles(
             Station(cores, busy, server * self.workload.skew / shape.asked),
             Station(cores, 0.0 if self.workload.handlers else busy, router),
             shape.asked,
             self.model.pauses,
-            ways=hops + moved + machines.round_trip * (1 if self.workload.handlers else 2),
-            hedge_after=self._options.hedge_after if layout.replicas > 1 else None,
+            ways=self._ways(shape),
+            hedge_after=self.options.hedge_after if layout.replicas > 1 else None,
             shares=list(shares.values()),
         )
         return dict(zip(shares, found, strict=True))
@@ -243,4 +265,5 @@ def with_other(planner: Planner, *, machines: dict[str, float] | None = None, **
         planner.model,
         replace(planner.workload, **workload),  # type: ignore[arg-type]
         replace(planner.machines, **(machines or {})),  # type: ignore[arg-type]
+        planner.options,
     )

@@ -6,6 +6,7 @@ from dataclasses import asdict
 from typing import Any
 
 from persia.planning.planner import MOST_MACHINES, Demand, Layout, Plan, Planner, with_other
+from persia.planning.trial import TROUBLES, Trial
 from persia.planning.workload import GIB
 
 __all__ = ["as_json", "as_text", "helps"]
@@ -18,7 +19,7 @@ _WHAT = {
 }
 
 
-def as_json(planner: Planner, plan: Plan | None) -> dict[str, Any]:
+def as_json(planner: Planner, plan: Plan | None, trial: Trial | None = None) -> dict[str, Any]:
     """Of a plan, or of what stands in its way."""
     points = planner.model.points
     common = {
@@ -36,13 +37,14 @@ def as_json(planner: Planner, plan: Plan | None) -> dict[str, Any]:
             "helps": helps(planner),
         }
     figures = asdict(plan) | {"machines": plan.layout.machines}
-    return common | {"plan": figures}
+    return common | {"plan": figures} | ({} if trial is None else {"simulation": trial.as_json()})
 
 
-def as_text(planner: Planner, plan: Plan | None) -> str:
+def as_text(planner: Planner, plan: Plan | None, trial: Trial | None = None) -> str:
     """Several lines."""
     lines = [_workload_line(planner)]
     lines += _plan_lines(planner, plan) if plan is not None else _impossible_lines(planner)
+    lines += [] if trial is None else _trial_lines(trial)
     return "\n".join([*lines, *_error_lines(planner)])
 
 
@@ -110,6 +112,17 @@ def _plan_lines(planner: Planner, plan: Plan) -> list[str]:
         ("latency", latency, f"({misfits['p50'].median:.0%} and {misfits['p99'].median:.0%} off)"),
     ]
     return [f"{name:12} {words} {off}".rstrip() for name, words, off in table] + _notes(planner, plan)
+
+
+def _trial_lines(trial: Trial) -> list[str]:
+    latency = ", ".join(f"{name} {seconds * 1e3:.2g} ms" for name, seconds in trial.latency.items())
+    met = f"{trial.lookups:,} lookups, {trial.failed:,} failed, {trial.asked_again:,} calls made again"
+    lag = f"; 99 % of the answers lag by at most {trial.lag_p99:.2g} s" if trial.lag_p99 else ""
+    stalls, slow = f"{1 / TROUBLES.stalls_per_second:g} s", f"{TROUBLES.slow_share:.0%}"
+    lost = f"each lost once in {1 / TROUBLES.losses_per_second:,.0f} s"
+    with_ = f"a stall of {TROUBLES.stall_seconds * 1e3:g} ms on each machine every {stalls}, {slow} slow, {lost}"
+    table = [("simulated", latency), ("", f"{met}{lag}"), ("", f"with {with_}")]
+    return [f"{name:12} {words}" for name, words in table]
 
 
 def _off(planner: Planner, name: str) -> str:

@@ -146,33 +146,46 @@ class Simulation:
         seed: int = 0,
         options: RouterOptions | None = None,
         ready: tuple[_Numbers, _Numbers] | None = None,
+        stalls: _Numbers | None = None,
     ) -> None:
-        """epochs: None: servers follow none. ready: of commits, and of servers, as measured instead of drawn."""
+        """epochs: None: servers follow none.
+
+        ready: when records were committed, and when servers had their epochs, as measured instead of drawn. stalls: begins and
+        ends, by number, shard and replica, likewise.
+        """
         self.fleet, self.troubles, self.epochs, self.seconds = fleet, troubles, epochs, seconds
         self.options = options or RouterOptions()
         self._random = np.random.default_rng(seed)
         self._drawn = self._draw(ready)
+        if stalls is not None:
+            self._drawn.stalls = stalls
         self._budgets = Budgets(fleet.shards)
         self._slow = np.zeros((2, fleet.shards, fleet.replicas))  # since when, and until when
         self._turns = np.zeros(fleet.shards, np.int64)
         self._last_epoch = 0
 
-    def run(self, rate: float | None = None, at: _Numbers | None = None) -> Outcome:
-        """rate: lookups a second. at: or their times, in order. REQUIRES: it is called once."""
+    def run(self, rate: float | None = None, at: _Numbers | None = None, *, one_caller: bool = False) -> Outcome:
+        """What lookups meet. REQUIRES: it is called once.
+
+        rate: lookups a second. at: or their times, in order. one_caller: none begins before the one before it has ended.
+        """
         if at is None:
             assert rate is not None
             at = np.sort(self._random.uniform(0, self.seconds, self._random.poisson(rate * self.seconds)))
         latencies, lags, epochs = [], [], []
         failed = waited = calls = hedges = 0
-        for now in at:
-            epoch, wait, took, asked, again = self._lookup(float(now))
+        ended = 0.0
+        for time in at:
+            now = max(float(time), ended) if one_caller else float(time)
+            epoch, wait, took, asked, again = self._lookup(now)
+            ended = now + min(took, self.options.timeout)
             calls, hedges, waited = calls + asked + again, hedges + again, waited + (wait > 0)
             if took > self.options.timeout or math.isinf(wait):
                 failed += 1
                 continue
             latencies.append(took)
             epochs.append(epoch)
-            lags.append(self.lag(epoch, float(now)))
+            lags.append(self.lag(epoch, now))
         return Outcome(np.array(latencies), np.array(lags), failed, waited, calls, hedges, len(at), np.array(epochs, np.int64))
 
     def _draw(self, ready: tuple[_Numbers, _Numbers] | None) -> _Drawn:

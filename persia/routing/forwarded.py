@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 
 from persia import _core
 from persia.config.slots_match import SlotLike
+from persia.core_spans import caller_here, core_spans
 from persia.errors import ConfigError, InvalidInput, PersiaError, Unavailable
 from persia.routing.expected_slots import PATH, ExpectedSlots
 from persia.routing.lookup import Lookup, OnBuffers, RouterOptions, naming
@@ -41,6 +42,7 @@ class MiddlewareClient:
         self.options = options
         self._expected_slots = ExpectedSlots(expects) if expects is not None else None
         probe, security, times = self._make_probe(on_probe), options.security, options.watch
+        self._wants_spans = core_spans() is not None
         self._service = PerProcess(lambda: Service("the middleware", probe, addresses, security, times=times))
 
     @property
@@ -64,6 +66,7 @@ class MiddlewareClient:
         native = self.service.native
         self._raise_if_refused()
         rows_for = self.options.rows_key(variant)
+        caller = caller_here() if self._wants_spans else None
         try:
             with naming(variant):
                 forwarded = _core.net.forward(
@@ -76,6 +79,7 @@ class MiddlewareClient:
                     config_ids=None if self._expected_slots is None else self._expected_slots.met,
                     min_epoch=min_epoch,
                     rows_for=rows_for,
+                    caller=caller,
                 )
         except PersiaError:
             self._raise_if_refused()

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 
 from persia import _core
 from persia.config import EmbeddingConfig
+from persia.core_spans import caller_here, core_spans
 from persia.misses import MissReporter
 from persia.routing.checkpoint_choice import CheckpointChoice
 from persia.routing.lookup import Lookup, OnBuffers, RouterOptions, RowsKey, naming
@@ -20,6 +21,7 @@ from persia.variant import variant_key
 __all__ = ["Router"]
 
 _REPORT_SECONDS = 1.0  # from one look at misses to the next
+_MOST_NAMES = 1024  # of variants, also of those that have ended
 
 
 @dataclass(frozen=True)
@@ -56,6 +58,8 @@ class Router:
         self.reporter = MissReporter(lambda: self.native.feature_counts.totals(), dims)
         self._next_report = 0.0
         self._config_id = config.fingerprint_id
+        self._wants_spans = core_spans() is not None
+        self.variant_names: dict[int, str] = {}  # by their keys, as servers have said them
 
     @property
     def shards(self) -> list[Service]:
@@ -83,7 +87,8 @@ class Router:
         """Does what Lookups.lookup says."""
         began = time.monotonic()
         seconds = self.options.timeout if timeout is None else timeout
-        lookup = self.native.begin(batch, seconds, min_epoch, variant_key(variant))
+        caller = caller_here() if self._wants_spans else None
+        lookup = self.native.begin(batch, seconds, min_epoch, variant_key(variant), caller)
         numbers, shapes = lookup.numbers, lookup.shapes
         if on_buffers is not None:
             on_buffers(numbers, shapes)
@@ -121,6 +126,12 @@ class Router:
         """A server has said which epochs may be read for one of them."""
         if self._native is not None:
             self._native.note_readable(rows_for, first, last)
+
+    def note_variants(self, names: Iterable[str]) -> None:
+        """A server has variants of these names, which lookups know by their keys."""
+        for name in names:
+            if len(self.variant_names) < _MOST_NAMES:
+                self.variant_names.setdefault(variant_key(name), name)
 
     def why_not_ready(self) -> str:
         """What is missing before a lookup can be answered; empty: nothing. One shard will do where others may be zeros."""

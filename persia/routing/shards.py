@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Protocol
 
 from persia import _core
@@ -26,6 +26,9 @@ class ReadableWatch(Protocol):
 
     def note_readable(self, rows_for: RowsKey, first: int, last: int) -> None:
         """The epochs that may be read for one of them, as a server has said; zeros: it has none."""
+
+    def note_variants(self, names: Iterable[str]) -> None:
+        """The variants that a server has."""
 
 
 def shard_services(
@@ -65,6 +68,7 @@ def _probe(index: int, count: int, is_known_start: IsKnownStart | None, readable
         if is_known_start is not None and not is_known_start(start):
             return Health(False, "it is not, or not yet, a server that the middleware asks", server_start=start)
         if readable is not None:
+            readable.note_variants(one.name for one in status.variants)
             for key, epochs in zip(watched, status.readable, strict=False):  # an older server says none
                 readable.note_readable(key, epochs.first, epochs.last)
         return Health(

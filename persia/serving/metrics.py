@@ -13,7 +13,7 @@ from persia.checkpoint_id import checkpoint_name
 from persia.feature_lookup import UNKNOWN, CoreTotals, FeatureLookup, feature_label
 from persia.rpc.status import CODE_NAMES
 
-__all__ = ["FeatureMetrics", "buckets_of", "checkpoint_metrics", "errors_of"]
+__all__ = ["FeatureMetrics", "SpanMetrics", "buckets_of", "checkpoint_metrics", "errors_of"]
 
 
 def buckets_of(bounds: Sequence[float], totals: _core.net.HistogramTotals) -> list[tuple[str, float]]:
@@ -53,6 +53,20 @@ class FeatureMetrics(Collector):
             cut.add_metric(labels, one.cut)
             ratio.add_metric(labels, one.new_ids / max(one.ids, 1))
         return [ids, new, wrong, ratio, *([cut] if self._cuts else [])]
+
+
+class SpanMetrics(Collector):
+    """What becomes of spans, where traces are wanted."""
+
+    def __init__(self, spans: _core.tracing.SpanRing, labels: Mapping[str, str]) -> None:
+        self._spans, self._labels = spans, labels
+
+    def collect(self) -> Iterable[Metric]:
+        dropped = CounterMetricFamily(
+            "persia_spans_dropped", "Spans that came faster than they could be handed over.", labels=[*self._labels]
+        )
+        dropped.add_metric([*self._labels.values()], self._spans.dropped)
+        yield dropped
 
 
 def checkpoint_metrics(found: Iterable[tuple[Mapping[str, str], int, int]]) -> Iterable[Metric]:

@@ -9,10 +9,12 @@ from typing import TYPE_CHECKING, NoReturn, Protocol
 
 from persia.cli.failures import give_up
 from persia.config import EmbeddingConfig, GlobalConfig, load_embedding_config, load_global_config
+from persia.core_spans import CoreSpans, core_spans
 from persia.errors import ConfigError, PersiaError
 from persia.serving.process import DRAIN_SECONDS, Listeners, set_up
 from persia.serving.server import Server
 from persia.system.signals import StopSignal
+from persia.tracing import traces_of
 
 if TYPE_CHECKING:
     from prometheus_client import CollectorRegistry
@@ -75,6 +77,18 @@ class Startup:
         from persia.serving.old_metric_names import with_old_names  # Prometheus takes its time
 
         return with_old_names(registry, config.job_name, old_names)
+
+    def start_spans(self) -> CoreSpans | None:
+        """Those of the lookups whose callers are sampled, from now on; None: no traces are wanted."""
+        try:
+            traces_of(f"persia-{self._program}")
+        except ConfigError as error:
+            self.give_up(str(error))
+        spans = core_spans()
+        if spans is not None:
+            spans.start()
+            self._log.info("lookups whose callers are sampled are traced")
+        return spans
 
     def listen(self, name: str, registry: CollectorRegistry | None = None, workers: int = 0) -> RunningServer:
         """Takes the places where the service of that full name is going to answer, and where its metrics are fetched."""

@@ -1,4 +1,4 @@
-"""Dumps of HugeCTR, SparseOperationKit, dynamicemb and TFRA, written by docs/formats/other-systems.md with numpy."""
+"""Dumps of HugeCTR, SparseOperationKit, dynamicemb, TFRA and Monolith, by docs/formats/other-systems.md."""
 
 from __future__ import annotations
 
@@ -6,6 +6,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+
+from persia._core import crc32c
 
 KEYS = np.array([11, -5, 2**62 + 1, 0, 7], np.int64)
 ROWS = np.arange(15, dtype=np.float32).reshape(5, 3) / 4
@@ -79,3 +81,24 @@ def write_tfra(directory: Path, table: str, parts: int = 2, ranks: int = 1, keys
             (directory / f"{stem}-keys").write_bytes(keys[mine].tobytes())
             (directory / f"{stem}-values").write_bytes(rows[mine].tobytes())
     return directory
+
+
+def write_monolith(path: Path, entries: list[list[tuple[int, list[float]]]], name: str = "table") -> Path:
+    """Ids with their rows, a list for each file. Every second one has what an optimizer knows, and a time."""
+    path.mkdir(parents=True, exist_ok=True)
+    for part, of_file in enumerate(entries):
+        data = bytearray()
+        for i, (id, row) in enumerate(of_file):
+            record = b"\x09" + (id % 2**64).to_bytes(8, "little")
+            record += b"".join(b"\x15" + np.float32(number).tobytes() for number in row)
+            if i % 2:
+                record += b"\x1a\x07\x0a\x05\x15" + np.float32(0.1).tobytes() + b"\x20\x96\x01"
+            head = len(record).to_bytes(8, "little")
+            data += head + _masked(head) + record + _masked(record)
+        (path / f"{name}-{part:05}-of-{len(entries):05}").write_bytes(data)
+    return path
+
+
+def _masked(data: bytes) -> bytes:
+    checksum = crc32c(data)
+    return (((checksum >> 15 | checksum << 17) + 0xA282EAD8) & 0xFFFFFFFF).to_bytes(4, "little")

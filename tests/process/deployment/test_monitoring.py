@@ -28,7 +28,8 @@ from persia.drift.metrics import DriftMetrics
 from persia.drift.overview import Asked
 from persia.v1 import embedding_pb2 as pb
 from persia.v1 import middleware_pb2
-from persia.writers import write_checkpoint
+from persia.variant import variant_key
+from persia.writers import IncrementalDumper, VariantCommitter, write_checkpoint
 from tests.support.middlewares import Middleware
 from tests.support.model_servers import ModelServerRun, ask, make_mar
 from tests.support.persia_packets import DIM, finish, write_file
@@ -112,7 +113,7 @@ class Watched:
         }
         self.prometheus = stack.enter_context(Prometheus(directory / "prometheus", jobs, FOLDER / "rules.yml"))
 
-    def look_up(self, feature: str = "found") -> None:
+    def look_up(self, feature: str = "found", variant: str = "") -> None:
         """By a plain call, for a context asks no middleware that is not ready. Raises grpc.RpcError."""
         batch = PersiaBatch(
             [
@@ -121,7 +122,16 @@ class Watched:
             ],
             requires_grad=False,
         )
-        self.middleware.stub.Forward(middleware_pb2.ForwardRequest(batch=batch.to_bytes()), timeout=PATIENCE)
+        request = middleware_pb2.ForwardRequest(batch=batch.to_bytes(), variant=variant_key(variant))
+        self.middleware.stub.Forward(request, timeout=PATIENCE)
+
+    def commit_variant(self) -> int:
+        """Of some rows, as `b`. Returns its epoch."""
+        with IncrementalDumper(self.packets, variant="b") as dumper:
+            dumper.commit(np.arange(10, dtype=np.uint64) + np.uint64(1 << 56), np.ones((10, DIM), np.float32))
+            packet = dumper.flush()
+        assert packet is not None
+        return VariantCommitter(self.packets, "b").commit([packet])
 
     def write_packet(self, number: int, value: float, seconds_ago: float = 0.0, spoilt: bool = False) -> None:
         """With a row of each shard's, of a training that wrote it so long ago. spoilt: no file of rows at all."""
@@ -153,9 +163,12 @@ def watched(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Watched]:
 def test_all_is_well(watched: Watched) -> None:
     watched.write_packet(1, 2.0)
     wait_until(lambda: all(shard.status().epoch >= 1 for shard in watched.shards), "the packet is served")
+    epoch = watched.commit_variant()
+    wait_until(lambda: all(shard.status().epoch >= epoch for shard in watched.shards), "the variant is served")
 
     def is_seen() -> bool:
         watched.look_up()
+        watched.look_up(variant="b")
         watched.models.predict("probe", do="echo")
         return len(watched.prometheus.query("rate(persia_lookups_total[5m]) > 0")) == 2
 
@@ -188,10 +201,11 @@ def test_the_console_shows_them(watched: Watched, tmp_path: Path) -> None:
 
 
 def test_alerts_fire_when_something_is_wrong(watched: Watched) -> None:
+    epoch = max(shard.status().epoch for shard in watched.shards)
     watched.write_packet(2, 3.0, seconds_ago=200)
-    wait_until(lambda: all(shard.status().epoch >= 2 for shard in watched.shards), "the late packet is served")
+    wait_until(lambda: all(shard.status().epoch > epoch for shard in watched.shards), "the late packet is served")
     watched.write_packet(3, math.nan)
-    wait_until(lambda: all(shard.status().epoch >= 3 for shard in watched.shards), "the packet with NaN is served")
+    wait_until(lambda: all(shard.status().epoch > epoch + 1 for shard in watched.shards), "the packet with NaN is served")
     wait_for_alerts(watched, {"PersiaRowsOld", "PersiaRowsNotFinite"})
     watched.write_packet(4, 0.0, spoilt=True)
     wait_until(lambda: watched.shards[0].status().set_aside, "the broken packet is set aside")
@@ -204,6 +218,8 @@ def test_alerts_fire_when_something_is_wrong(watched: Watched) -> None:
     def stir() -> None:
         watched.look_up("never")
         _ask_too_much(watched.shards[0])
+        with suppress(grpc.RpcError):
+            watched.look_up(variant="misspelt")
         with suppress(grpc.RpcError):
             watched.models.predict("probe", do="echo")
 

@@ -100,6 +100,21 @@ def test_the_status_tells_of_variants(deployment: EpochDeployment) -> None:
     assert sum(one.rows for one in own) >= IDS and all(one.bytes > 0 for one in own)
 
 
+def test_lookups_are_counted_by_variant(deployment: EpochDeployment, middleware: MiddlewareClient) -> None:
+    epoch, batch = commit(deployment, "counted"), _core.decode_batch(BATCH)
+    with routers_of(deployment, 1) as (router,):
+        for lookups in (router, middleware, middleware):
+            lookups.lookup(batch, 30.0, None, epoch, "counted")
+        before = [server.status().unknown_variant_lookups for server in deployment.servers]
+        with pytest.raises(NotFound):
+            router.lookup(batch, 30.0, None, 0, "misspelt")
+    for server, unknown in zip(deployment.servers, before, strict=True):
+        status = server.status()
+        assert {one.name: one.lookups for one in status.variants}["counted"] == 3
+        assert status.unknown_variant_lookups in (unknown, unknown + 1)  # one refusal is enough for a lookup
+    assert sum(server.status().unknown_variant_lookups for server in deployment.servers) > sum(before)
+
+
 def test_a_variant_that_ends_is_not_found(deployment: EpochDeployment) -> None:
     batch = _core.decode_batch(BATCH)
     with routers_of(deployment, 1) as (router,):

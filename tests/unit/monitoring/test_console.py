@@ -186,8 +186,25 @@ def test_variants_are_put_together_with_how_many_servers_have_them() -> None:
     fails.ready = False
     values = View().add(round_of(status_of(0, variants=own, **follows), late, fails), [], [])
     assert values["variants"] == [
-        {"name": "a", "servers": 1, "of": 2, "rows": 1, "bytes": 100},
-        {"name": "b", "servers": 2, "of": 2, "rows": 6, "bytes": 600},
+        {"name": "a", "servers": 1, "of": 2, "rows": 1, "bytes": 100, "lookups": 0.0},
+        {"name": "b", "servers": 2, "of": 2, "rows": 6, "bytes": 600, "lookups": 0.0},
+    ]
+
+
+def test_lookups_of_variants_are_shown_and_those_of_unknown_ones_are_a_problem() -> None:
+    view = View()
+
+    def said(lookups: int, unknown: int, when: float) -> dict[str, Any]:
+        own = [pb.VariantStatus(name="b", lookups=lookups)]
+        asked = [status_of(shard, variants=own, unknown_variant_lookups=unknown, newest_epoch=4) for shard in range(2)]
+        return view.add(round_of(*asked, when=when), [], [])
+
+    assert said(10, 5, 0.0)["problems"] == []  # of the time before anybody looked
+    values = said(40, 8, 10.0)
+    assert [one["lookups"] for one in values["variants"]] == [6.0]
+    assert values["problems"] == [
+        {"where": f"shard {shard}, h:{shard}", "problem": "3 lookups of late named a variant that the newest epoch has not"}
+        for shard in range(2)
     ]
 
 

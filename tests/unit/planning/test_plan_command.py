@@ -36,7 +36,17 @@ class PlanJson(msgspec.Struct, forbid_unknown_fields=True):
     network_bits: float
     lookup_bytes: float
     asked: float
+    ways: float
     latency: dict[str, float]
+
+
+class TrialJson(msgspec.Struct, forbid_unknown_fields=True):
+    lookups: int
+    failed: int
+    asked_again: int
+    latency: dict[str, float]
+    lag_p99: float
+    troubles: dict[str, float]
 
 
 class Answer(msgspec.Struct, forbid_unknown_fields=True):
@@ -48,6 +58,7 @@ class Answer(msgspec.Struct, forbid_unknown_fields=True):
     points: dict[str, str]
     errors: dict[str, Misfit]
     plan: PlanJson | None = None
+    simulation: TrialJson | None = None
     binds: list[str] = []
     nearest: dict[str, dict[str, float]] | None = None
     helps: list[str] = []
@@ -108,6 +119,22 @@ def test_each_help_helps() -> None:
     assert run(f"{short} --memory {memory.split()[2]}")[0] == 0
 
 
+def test_a_plan_can_be_simulated() -> None:
+    code, said = run(f"{FITS} --epochs 4 --simulate 20")
+    assert code == 0 and "simulated" in said and "calls made again" in said and "lag by at most" in said
+    trial = answer(f"{FITS} --epochs 4 --simulate 20").simulation
+    assert trial is not None and 0 < trial.lag_p99 < 1 and trial.lookups > 500 > trial.failed
+    assert 0 < trial.latency["p50"] <= trial.latency["p99"] <= trial.latency["p999"]
+    assert answer(FITS).simulation is None and answer(f"{DOES_NOT} --simulate 5").simulation is None
+
+
+def test_earlier_hedges_shorten_the_longest_times_of_many_shards() -> None:
+    many = "--rows 80G --dim 16 --qps 1000 --batch 128 --machines 400 --memory 64 --network 25"
+    late, early = (answer(f"{many} --simulate 20 --hedge-after {after}").simulation for after in (100, 15))
+    assert late is not None and early is not None
+    assert early.latency["p99"] < 0.5 * late.latency["p99"]
+
+
 def test_fewer_machines_than_replicas() -> None:
     code, said = run("--rows 1M --dim 16 --qps 10 --batch 1 --machines 1")
     assert code == 1 and "binds: 2 replicas of a shard want 2 machines, there is 1" in said
@@ -135,6 +162,8 @@ def test_epochs_that_take_much_memory_name_the_setting() -> None:
         (f"{FITS} --most-busy 1.5", ["--most-busy", "0 to 1"]),
         (f"{FITS} --storage f8", ["--storage", "f16"]),
         (f"{FITS} --skew 0.5", ["--skew"]),
+        (f"{FITS} --hedge-after 0", ["--hedge-after"]),
+        (f"{FITS} --simulate 1e9", ["--simulate", "3600"]),
         (f"{FITS} --changed 1M", ["--changed", "--epochs"]),
     ],
 )

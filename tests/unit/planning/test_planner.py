@@ -109,7 +109,7 @@ def test_earlier_epochs_want_memory() -> None:
 def test_a_shard_has_no_more_rows_than_it_can_address() -> None:
     huge = replace(MACHINES, memory=1e6 * GIB, count=100)
     planner = Planner(MODEL, replace(WORKLOAD, rows=50 * 10**9), huge)
-    assert plan_of(planner).layout.shards == 12
+    assert plan_of(planner).layout.shards == planner.least_shards == 12
 
 
 def test_a_lost_machine_leaves_its_work_to_the_other_replicas() -> None:
@@ -128,6 +128,20 @@ def test_a_tenth_of_the_cores_is_named_as_what_binds() -> None:
     assert more is not None and more > 2
     assert plan_of(with_other(slow, machines={"count": more})).layout.machines == more
     assert with_other(slow, machines={"count": more - 1}).plan() is None
+
+
+def test_of_layouts_with_as_many_machines_the_one_of_fewer_shards_is_taken() -> None:
+    """Two shards with three replicas, or one with six, answer as much; but fewer shards are asked."""
+    ties = 0
+    for qps in range(5000, 50_000, 2500):
+        workload = replace(WORKLOAD, rows=10**6, qps=float(qps), ids=1.0)
+        planner = Planner(MODEL, workload, replace(MACHINES, cores=4.0, network=10e9))
+        layout = plan_of(planner).layout
+        others = [Layout(shards, layout.machines // shards) for shards in range(1, layout.machines // 2 + 1)]
+        fitting = [one for one in others if one.machines == layout.machines and not planner.demand(one).binding]
+        assert layout.shards == min(one.shards for one in fitting)
+        ties += len(fitting) > 1
+    assert ties
 
 
 def test_fewer_machines_than_replicas_have_no_layout() -> None:

@@ -109,8 +109,8 @@ def test_hedges_cut_stalls_where_there_is_another_replica() -> None:
 
 
 def test_a_lost_machine_costs_lookups_only_where_it_was_the_only_replica() -> None:
-    losses = Troubles(stalls_per_second=0, slow_share=0, losses_per_second=0.01, loss_seconds=2.0)
-    alone, three = (outcome(replace(FLEET, replicas=replicas), losses, seconds=20) for replicas in (1, 3))
+    losses = Troubles(stalls_per_second=0, slow_share=0, losses_per_second=0.02, loss_seconds=2.0)
+    alone, three = (outcome(replace(FLEET, replicas=replicas), losses, seconds=8) for replicas in (1, 3))
     assert alone.failed > 0 == three.failed
     assert three.quantile(1.0) == pytest.approx(ONE_SECOND.hedge_after + 2e-3 + FLEET.ways, rel=0.1)
 
@@ -120,6 +120,24 @@ def test_epochs_never_fall_and_answers_lag_by_the_slowest_shard() -> None:
     for found in (few, many):
         assert (np.diff(found.epochs) >= 0).all() and found.epochs[-1] > 10 and (found.lags >= 0).all()
     assert np.mean(few.lags) < np.mean(many.lags) < 1.0
+
+
+def test_epochs_do_not_fall_when_a_machine_is_lost_that_alone_had_the_newest() -> None:
+    losses = replace(QUIET, losses_per_second=0.05, loss_seconds=5.0)
+    found = outcome(replace(FLEET, shards=4), losses, Epochs(every=0.2, build_median=0.5, build_p99=20.0), seconds=20)
+    assert (np.diff(found.epochs) >= 0).all() and found.epochs[-1] > 3
+
+
+def test_a_caller_that_waits_meets_a_stall_once() -> None:
+    """While it waits, others would meet the same stall; after that the replica counts as slow."""
+    stalls = np.full((2, 1, 1, 2), -1e9)
+    stalls[:, 0, 0, 0] = 1.0, 1.4
+    late = []
+    for one_caller in (True, False):
+        simulation = Simulation(replace(FLEET, shards=1), QUIET, None, seconds=2, stalls=stalls)
+        outcome = simulation.run(at=np.arange(0.5, 2, 0.01), one_caller=one_caller)
+        late.append(int((outcome.latencies > 0.05).sum()))
+    assert late[0] == 1 < late[1] <= 6
 
 
 def test_a_small_lookup_asks_few_shards() -> None:

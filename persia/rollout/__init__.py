@@ -1,0 +1,1 @@
+"""`persia-launcher rollout plan`: prints the steps by which a release of the Helm chart changes while it serves."""
