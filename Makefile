@@ -35,7 +35,7 @@ CONCURRENT := $(basename $(notdir $(wildcard native/tests/*concurrent*_test.cpp)
 UNRANDOMISED = $(shell [ "$$(cat /proc/sys/vm/mmap_rnd_bits 2>/dev/null || echo 0)" -gt 28 ] && \
 	setarch -R true 2>/dev/null && echo setarch -R)
 
-.PHONY: help setup build real-model torchrec node clients seaweedfs helm image container-test storage-test ceph-test peers test test-all test-unit coverage demo crash-test history replay-test swap-test console-test drift-soak soak homes-test lint format docs native-test fuzz bench wheel proto lock clean
+.PHONY: help setup build real-model torchrec node clients seaweedfs helm image container-test storage-test ceph-test peers test test-all test-unit coverage demo crash-test history replay-test swap-test kubernetes cluster-test console-test drift-soak soak homes-test lint format docs native-test fuzz bench wheel proto lock clean
 
 help:  ## list the verbs
 	@sed -nE 's/^([a-z-]+):.*## (.*)/  make \1	\2/p' $(firstword $(MAKEFILE_LIST)) | expand -t 22
@@ -176,6 +176,14 @@ replay-test: build  ## keep RECEIPTS=10000 answers while packets come, and make 
 SWAPS ?= 100
 swap-test: build  ## swap a dense model and its rows SWAPS=100 times under load, on TorchServe and on the model server
 	$(PY) -m tests.support.swap_loop --swaps $(SWAPS)
+
+kubernetes: build  ## build Kubernetes' own programs from Debian's sources into build/kubernetes (ten minutes), for cluster-test
+	$(PY) -m tests.support.cluster --build-kubernetes
+
+EVENTS ?= 1
+ONLY ?=
+cluster-test: build helm  ## install the chart on a real cluster, and let EVENTS=1 of each kind happen to it; KUBERNETES_BIN=folder, ONLY=kind
+	$(PY) -m tests.support.cluster --events $(EVENTS) $(if $(SEED),--seed $(SEED)) $(if $(ONLY),--only "$(ONLY)")
 
 MINUTES ?= 60
 soak: build  ## load a model server for MINUTES=60 with swaps, scalings and kills, and check that nothing grows or is lost

@@ -131,6 +131,12 @@ class BatchEncoder:
     def set_batch_id(self, batch_id: int) -> None: ...
     def to_bytes(self) -> bytes: ...
 
+def set_problem_lines(json: bool) -> None:
+    """Whether what the core writes to stderr by itself, of what should not happen, is an object of JSON in each line."""
+
+def problem_line(text: str) -> str:
+    """Such a line, as it is written from now on."""
+
 def json_lines(numbers: list[float]) -> bytes | None:
     """What json.dumps(numbers, indent=2) gives; None unless there are numbers, and all of them are floats and finite."""
 

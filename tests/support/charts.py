@@ -37,7 +37,7 @@ def needs_helm() -> None:
 
 def run_helm(*arguments: str) -> subprocess.CompletedProcess[str]:
     """Without the settings of whoever runs the tests, and without a cluster."""
-    environment = {"HOME": "/nowhere", "KUBECONFIG": "/nowhere"}
+    environment = {"HOME": "/nowhere"}
     return subprocess.run(
         [str(HELM), *arguments], capture_output=True, text=True, timeout=PATIENCE, env=environment, check=False
     )

@@ -41,7 +41,8 @@ class Failure:
 class Recorder:
     """Threads that look the batch up, each with a router of its own, until stop()."""
 
-    def __init__(self, routers: Sequence[Lookups], threads_each: int = 1, timeout: float = 60.0) -> None:
+    def __init__(self, routers: Sequence[Lookups], threads_each: int = 1, timeout: float = 60.0, pause: float = 0.0) -> None:
+        """timeout: of a lookup. pause: seconds before each lookup of a thread."""
         self.failures: list[Failure] = []
         self._answers: list[Answer] = []
         self._variants = [""]
@@ -50,7 +51,7 @@ class Recorder:
         self._asked = [0.0 for _ in routers]  # when the last lookup began that they have answered
         self._lock = threading.Lock()
         self._done = threading.Event()
-        self._timeout = timeout
+        self._timeout, self._pause = timeout, pause
         self._threads = [
             threading.Thread(target=self._run, args=(number, router))
             for number, router in enumerate(routers)
@@ -61,7 +62,7 @@ class Recorder:
 
     def _run(self, number: int, router: Lookups) -> None:
         batch, asked_for = _core.decode_batch(BATCH), 0
-        while not self._done.is_set():
+        while not self._done.wait(self._pause):
             asked_for += 1
             variant = self._variants[asked_for % len(self._variants)]
             known, at_least = self._newest_of.get((number, variant), 0), 0

@@ -248,8 +248,12 @@ def test_rules_are_those_of_deploy_monitoring() -> None:
 
 
 def test_pods_of_another_release_may_ask_and_strangers_may_not() -> None:
-    for policy in of_kind(render("all"), "NetworkPolicy").values():
+    services = of_kind(render("all"), "Service")
+    for name, policy in of_kind(render("all"), "NetworkPolicy").items():
         calls, metrics = policy["spec"]["ingress"]
+        ports = {port["name"]: port["port"] for port in services[name.replace("shard", "shard-0")]["spec"]["ports"]}
+        assert [port["port"] for port in metrics["ports"]] == [ports.pop("metrics")]
+        assert [port["port"] for port in calls["ports"]] == list(ports.values())
         assert {"podSelector": {"matchLabels": {"app.kubernetes.io/name": "persia-serve"}}} in calls["from"]
         assert len(calls["from"]) == 2 and len(metrics["from"]) == 1
     assert of_kind(render("all", "networkPolicy.enabled=false"), "NetworkPolicy") == {}

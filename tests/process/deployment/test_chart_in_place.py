@@ -1,0 +1,92 @@
+"""What an upgrade may not change in place. Helm looks at the release that is there; a server here shows it one."""
+
+from __future__ import annotations
+
+import json
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
+
+import pytest
+
+from tests.support.charts import CHART, needs_helm, of_kind, render, run_helm, values_of
+
+RESOURCES = [{"name": "configmaps", "singularName": "configmap", "namespaced": True, "kind": "ConfigMap", "verbs": ["get"]}]
+KINDS = {
+    "/version": {"major": "1", "minor": "35", "gitVersion": "v1.35.0"},
+    "/api": {"kind": "APIVersions", "versions": ["v1"]},
+    "/apis": {"kind": "APIGroupList", "apiVersion": "v1", "groups": []},
+    "/api/v1": {"kind": "APIResourceList", "groupVersion": "v1", "resources": RESOURCES},
+}
+MISSING = {"kind": "Status", "apiVersion": "v1", "status": "Failure", "reason": "NotFound", "code": 404}
+
+
+@contextmanager
+def cluster_with(config_map: dict[str, Any] | None) -> Iterator[str]:
+    """The URL of what answers for a cluster with this ConfigMap alone."""
+    there = KINDS | ({"/api/v1/namespaces/serving/configmaps/ctr-shards": config_map} if config_map else {})
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            found = there.get(self.path.partition("?")[0])
+            body = json.dumps(found or MISSING).encode()
+            self.send_response(200 if found else 404)
+            self.send_header("Content-Type", "application/json")
+            self.send_header("Content-Length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body)
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    try:
+        yield f"http://127.0.0.1:{server.server_port}"
+    finally:
+        server.shutdown()
+        server.server_close()
+
+
+def upgrade(url: str, *settings: str) -> str:
+    """What a template says, or nothing when all are rendered: then Helm misses the kinds that the server does not have."""
+    words = ["template", "ctr", str(CHART), "--namespace", "serving", "-f", values_of("plain"), "--dry-run=server"]
+    words += ["--kube-apiserver", url, "--disable-openapi-validation"]
+    said = run_helm(*words, *(word for setting in settings for word in ("--set-json", setting))).stderr
+    if "unable to build kubernetes objects" in said:
+        return ""
+    assert "execution error" in said
+    return said
+
+
+SHARDS, CHECKPOINT = "shards.count=3", 'checkpoint="/data/other"'
+TIER = 'embeddingTier={"release": "ctr-green", "shards": 3}'
+
+
+@pytest.mark.parametrize(
+    ("settings", "words"),
+    [
+        ([SHARDS], "the release has 2 shards, and shards.count is 3"),
+        ([CHECKPOINT], "the release has loaded the checkpoint /data/checkpoint, and checkpoint is /data/other"),
+        ([SHARDS, TIER], "persia-launcher rollout plan"),
+        ([SHARDS, CHECKPOINT, "mayPause=true"], ""),
+        ([CHECKPOINT, "epochs=true"], ""),
+        (["shards.count=0", TIER], ""),
+        (["shards.replicas=3"], ""),
+    ],
+)
+def test_an_upgrade_that_would_stop_lookups_is_refused(settings: list[str], words: str) -> None:
+    needs_helm()
+    with cluster_with(of_kind(render("plain"), "ConfigMap")["ctr-shards"]) as url:
+        said = upgrade(url, *settings)
+    assert words in said if words else said == ""
+
+
+def test_a_new_release_and_a_single_shard_have_nothing_to_wait_for() -> None:
+    needs_helm()
+    with cluster_with(None) as url:
+        assert upgrade(url, SHARDS) == ""
+    with cluster_with(of_kind(render("plain", "shards.count=1"), "ConfigMap")["ctr-shards"]) as url:
+        assert upgrade(url, "shards.count=1", CHECKPOINT) == ""
