@@ -240,6 +240,11 @@ class Slot:
         hash_stack_rounds: int = 0,
         hash_stack_size: int = 0,
         prefix: int = 0,
+        f32: bool = False,
+        modulo: int = 0,
+        ids_are_signs: bool = False,
+        default_value: float | None = None,
+        default_id: int | None = None,
     ) -> None:
         """What the planner needs to know of a slot of an embedding config. Slots looks whether it can be one."""
 
@@ -252,8 +257,8 @@ class ShardRequest:
 
     @property
     def parts(self) -> npt.NDArray[np.uint32]:
-        """(k, 6): feature, answer kind (0 rows, 1 sums, 2 halves), dim, samples, signs, positions. The feature is the lower
-        half of the fingerprint of its name.
+        """(k, 6): feature, answer kind (0 rows, 1 sums, 2 halves, 3 rows and marks), dim, samples, signs, positions. The
+        feature is the lower half of the fingerprint of its name.
         """
     @property
     def part_count(self) -> int: ...
