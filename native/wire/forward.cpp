@@ -38,6 +38,13 @@ enum Field : std::uint32_t {
 };
 }
 
+bool has_floats(std::span<const std::uint32_t> shapes) {
+    for (std::size_t i = kShapeNumbers - 1; i < shapes.size(); i += kShapeNumbers) {
+        if ((shapes[i] & kOfFloats) != 0) return true;
+    }
+    return false;
+}
+
 }  // namespace
 
 grpc::OutgoingMessage encode_forward_request(const ForwardRequest& values, std::shared_ptr<const void> owner) {
@@ -101,7 +108,7 @@ grpc::OutgoingMessage encode_forward_response(const ForwardFacts& facts, std::sp
     message.fixed64(response::variant, facts.variant);
     message.column(response::shapes, shapes);
     message.copied_column(response::features, counts);
-    message.lend(response::tensors, std::as_bytes(tensors), alignof(float));
+    message.lend(response::tensors, std::as_bytes(tensors), has_floats(shapes) ? alignof(float) : alignof(std::uint16_t));
     return message.take();
 }
 
