@@ -12,7 +12,7 @@ import msgspec
 from msgspec import Meta
 
 from persia.config import Slot
-from persia.config.embedding_config import Pooling
+from persia.config.embedding_config import Output, Pooling
 from persia.errors import CorruptFile
 
 __all__ = [
@@ -31,7 +31,8 @@ FORMAT = 1
 IdKind = Literal["text", "integer"]
 
 
-class FeatureSignature(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+# Defaults are left out: so an older release reads the signature of a model that needs nothing newer.
+class FeatureSignature(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
     """An id feature, and the rule by which its ids become signs.
 
     Of a raw feature only: `length` is how many ids of a sample it has room for, and `keep` which of more ids it keeps.
@@ -51,6 +52,11 @@ class FeatureSignature(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown
     hash_stack_size: int = 0
     single: bool = False
     ids: IdKind | None = None
+    output: Output = "f16"
+    modulo: int = 0
+    ids_are_signs: bool = False
+    default_value: float | None = None
+    default_id: int | None = None
 
     @classmethod
     def of(cls, slot: Slot) -> FeatureSignature:
@@ -67,6 +73,11 @@ class FeatureSignature(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown
             prefix_bits=slot.prefix_bits,
             hash_stack_rounds=slot.hash_stack_rounds,
             hash_stack_size=slot.hash_stack_size,
+            output=slot.output,
+            modulo=slot.modulo,
+            ids_are_signs=slot.ids_are_signs,
+            default_value=slot.default_value,
+            default_id=slot.default_id,
         )
 
     @property

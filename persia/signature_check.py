@@ -26,6 +26,7 @@ _MOST_PLACINGS = 64
 _MOST_SHAPES = 256
 _ALL = np.logical_and.reduce  # without the Python of numpy's all()
 _SHAPE_NUMBERS = 3  # of each tensor of a lookup: samples, ids or 0, numbers
+_OF_FLOATS = 1 << 31  # is in the last of them where the tensor is of float32
 
 
 @dataclass(frozen=True)
@@ -100,11 +101,14 @@ class SignatureCheck:
     def _check_shapes(self, placing: Placing, shapes: npt.NDArray[np.uint32]) -> None:
         for name, (_, ids, numbers) in zip(placing.names, shapes.tolist(), strict=True):
             feature = self._by_name.get(name)
+            output = "f32" if numbers & _OF_FLOATS else "f16"
+            numbers &= ~_OF_FLOATS
             got = (ids, numbers) if ids else (numbers,)
-            if feature is not None and got != feature.tensor_shape:
+            if feature is not None and (got, output) != (feature.tensor_shape, feature.output):
                 raise ConfigError(
-                    f"the model was packed with {_told(feature.tensor_shape)} for the feature {name!r}, the embedding servers' "
-                    f"config gives {_told(got)}: serve the model with the embedding config that it was packed with",
+                    f"the model was packed with {_told(feature.tensor_shape, feature.output)} for the feature {name!r}, the "
+                    f"embedding servers' config gives {_told(got, output)}: serve the model with the embedding config that it "
+                    "was packed with",
                     "$.slots_config",
                 )
 
@@ -145,5 +149,6 @@ def _some(names: Sequence[str], most: int = 12) -> str:
     return shown if len(names) <= most else f"{shown} and {len(names) - most} more"
 
 
-def _told(shape: tuple[int, ...]) -> str:
-    return f"tensors of (batch{''.join(f', {size}' for size in shape)})"
+def _told(shape: tuple[int, ...], output: str) -> str:
+    kind = "" if output == "f16" else f" {output}"
+    return f"{kind} tensors of (batch{''.join(f', {size}' for size in shape)})".lstrip()

@@ -1,7 +1,7 @@
 """From id to sign to shard, one step per function: the readable reference of what the native router does in one pass.
 
-An id of a feature becomes `rounds` ids if the slot has a hash stack; each is moved into the range of the slot's group, and
-is then a sign, the key of a row; a hash of the sign says which shard has the row.
+An id of a feature is taken modulo a number if the slot says so, and becomes `rounds` ids if the slot has a hash stack; each is
+moved into the range of the slot's group, and is then a sign, the key of a row; a hash of the sign says which shard has the row.
 """
 
 from __future__ import annotations
@@ -15,7 +15,17 @@ from persia import _core
 from persia.errors import FeatureError, InvalidInput
 from persia.ids import hash_strings, ids_of
 
-__all__ = ["SignRule", "add_prefix", "farmhash64", "hash_stack", "hash_string", "hash_strings", "shard_of", "signs_of"]
+__all__ = [
+    "SignRule",
+    "add_prefix",
+    "farmhash64",
+    "hash_stack",
+    "hash_string",
+    "hash_strings",
+    "shard_of",
+    "signs_of",
+    "take_modulo",
+]
 
 _U64 = npt.NDArray[np.uint64]
 
@@ -31,6 +41,10 @@ class SignRule(Protocol):
     def prefix(self) -> int: ...
     @property
     def prefix_bits(self) -> int: ...
+    @property
+    def modulo(self) -> int: ...
+    @property
+    def ids_are_signs(self) -> bool: ...
 
 
 def farmhash64(ids: Any) -> _U64:
@@ -71,9 +85,20 @@ def add_prefix(ids: Any, prefix: int, prefix_bits: int) -> _U64:
     return _as_ids(ids) % np.uint64((1 << (64 - prefix_bits)) - 1) + np.uint64(prefix)
 
 
+def take_modulo(ids: _U64, modulo: int) -> _U64:
+    """As Python and torch have it: never negative. Ids from 2^63 on are the negative numbers of the same bits."""
+    if not 1 <= modulo < 1 << 63:
+        raise InvalidInput(f"expected a modulo from 1 to 2^63 - 1, got {modulo}")
+    return (ids.view(np.int64) % np.int64(modulo)).view(np.uint64)
+
+
 def signs_of(ids: Any, slot: SignRule) -> _U64:
     """(n) -> (max(rounds, 1), n): `[r, i]` is the sign of the id i in round r of the hash stack; one row without one."""
     stacked = _as_ids(ids)[np.newaxis]
+    if slot.modulo:
+        stacked = take_modulo(stacked, slot.modulo)
+    if slot.ids_are_signs:
+        return stacked
     if slot.hash_stack_rounds:
         stacked = hash_stack(ids, slot.hash_stack_rounds, slot.hash_stack_size)
     return add_prefix(stacked.reshape(-1), slot.prefix, slot.prefix_bits).reshape(stacked.shape)

@@ -4,16 +4,15 @@ from __future__ import annotations
 
 import functools
 import itertools
-import math
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 import torch
 
 from persia.errors import InvalidInput
-from persia.routing.lookup import Lookup, tensor_shapes
+from persia.routing.lookup import Lookup, floats_of, placed_tensors
 from persia.routing.merged import joined_shapes
 
 __all__ = ["LookupTensors", "Tensor", "device_of", "gpus", "split_tensors", "to_tensors"]
@@ -75,25 +74,35 @@ def split_tensors(numbers: npt.NDArray[Any], shapes: npt.NDArray[np.uint32], dev
     if device.type == "cpu":
         # From numpy, one by one: the views that torch makes go through much more code, and take twice as long with cold caches.
         array = _writable(numbers)
-        for begin, end, count, shape in _runs(shapes.tobytes()):
-            tensors.extend(map(torch.from_numpy, array[begin:end].reshape(count, *shape)))
+        for run in _runs(shapes.tobytes()):
+            part = floats_of(array[run.begin : run.end]) if run.is_f32 else array[run.begin : run.end]
+            tensors.extend(map(torch.from_numpy, part.reshape(run.tensors, *run.shape)))
         return tensors
     (flat,) = to_tensors([numbers], device)  # in one transfer
-    for begin, end, count, shape in _runs(shapes.tobytes()):
-        tensors.extend(flat[begin:end].view(count, *shape).unbind())
+    for run in _runs(shapes.tobytes()):
+        halves = flat[run.begin : run.end]
+        tensors.extend((halves.view(torch.float32) if run.is_f32 else halves).view(run.tensors, *run.shape).unbind())
     return tensors
 
 
+class _Run(NamedTuple):
+    """Tensors of one shape that lie one after the other. begin and end: in halves."""
+
+    begin: int
+    end: int
+    tensors: int
+    shape: tuple[int, ...]
+    is_f32: bool
+
+
 @functools.lru_cache(maxsize=32)  # a model's batches have few shapes, and of thousands of features each is large
-def _runs(shapes: bytes) -> Sequence[tuple[int, int, int, tuple[int, ...]]]:
-    """Neighbours have mostly the same shape, and one call makes views for all of them: (begin, end, count, shape)."""
-    runs: list[tuple[int, int, int, tuple[int, ...]]] = []
-    begin = 0
-    for shape, run in itertools.groupby(tensor_shapes(np.frombuffer(shapes, np.uint32))):
-        count = sum(1 for _ in run)
-        end = begin + count * math.prod(shape)
-        runs.append((begin, end, count, shape))
-        begin = end
+def _runs(shapes: bytes) -> Sequence[_Run]:
+    """Neighbours have mostly the same shape, and one call makes views for all of them."""
+    runs: list[_Run] = []
+    placed = placed_tensors(np.frombuffer(shapes, np.uint32))
+    for (shape, is_f32), run in itertools.groupby(placed, key=lambda tensor: (tensor.shape, tensor.is_f32)):
+        tensors = list(run)
+        runs.append(_Run(tensors[0].begin, tensors[-1].end, len(tensors), shape, is_f32))
     return tuple(runs)
 
 

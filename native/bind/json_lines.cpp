@@ -1,10 +1,12 @@
 // JSON of numbers, of which Python's own writer takes most of the time of an answer.
 #include <nanobind/nanobind.h>
+#include <nanobind/stl/string.h>
 
 #include <cmath>
 #include <string>
 
 #include "base/number_text.hpp"
+#include "base/problem_lines.hpp"
 #include "bind.hpp"
 
 namespace nb = nanobind;
@@ -30,6 +32,10 @@ nb::object lines_of(const nb::list& numbers) {
 
 }  // namespace
 
-void json_lines(nb::module_& module) { module.def("json_lines", lines_of, nb::arg("numbers")); }
+void json_lines(nb::module_& module) {
+    module.def("json_lines", lines_of, nb::arg("numbers"));
+    module.def("set_problem_lines", set_problem_lines, nb::arg("json"));
+    module.def("problem_line", [](const std::string& text) { return problem_line(text); }, nb::arg("text"));
+}
 
 }  // namespace persia::bind

@@ -104,12 +104,12 @@ LookupResult finish_lookup(PyLookup& self) {
 
 nb::ndarray<nb::numpy> numbers_of(const PyLookup& self) {
     const auto& room = self.lookup->room();
-    return shared_halves(room->numbers.get(), room->size, room);
+    return shared_halves(room->numbers.get(), room->tensors.size, room);
 }
 
 auto shapes_of(const PyLookup& self) {
     const auto& room = self.lookup->room();
-    return shared(room->shapes.data(), room->shapes.size(), room);
+    return shared(room->tensors.shapes.data(), room->tensors.shapes.size(), room);
 }
 
 void bind_routers(nb::module_& module) {
@@ -208,6 +208,7 @@ std::shared_ptr<Forwarded> forward(const std::shared_ptr<ReplicaSet>& middleware
     request.timeout_ms = its_milliseconds(end - Clock::now());
     request.min_epoch = min_epoch;
     request.rows_for = rows_for_of(rows_for);
+    request.takes_floats = true;
     std::vector<routing::Call> calls;
     calls.emplace_back(
         middleware, kForward, wire::encode_forward_request(request, ids),

@@ -41,31 +41,19 @@ nb::ndarray<nb::numpy, const std::uint32_t, nb::ndim<2>> parts_of(const PyReques
 using Answer = In1<float>;
 
 // Memory for the tensors of all features in one piece: one allocation, and torch may share it. And their shapes as
-// ForwardResponse has them: (samples, ids or 0, numbers).
-nb::tuple room_of(const Plan& self) {
-    std::vector<std::uint32_t> shapes;
-    shapes.reserve(3 * self.features.size());
-    std::size_t total = 0;
-    for (const PlannedFeature& feature : self.features) {
-        const TensorShape shape = tensor_shape(feature);
-        total += shape.size();
-        shapes.insert(shapes.end(), {shape.samples, shape.ids, shape.numbers});
-    }
-    const NewArray<std::uint16_t> numbers(total);
-    const nb::ndarray<nb::numpy> halves(numbers.data, {total}, numbers.owner, {}, kHalf);
-    return nb::make_tuple(halves, owned(std::move(shapes)));
+// ForwardResponse has them.
+nb::tuple new_room(const Plan& self) {
+    TensorRoom room = room_of(self);
+    const NewArray<std::uint16_t> numbers(room.size);
+    const nb::ndarray<nb::numpy> halves(numbers.data, {room.size}, numbers.owner, {}, kHalf);
+    return nb::make_tuple(halves, owned(std::move(room.shapes)));
 }
 
 using Room = nb::ndarray<nb::ndim<1>, nb::c_contig, nb::device::cpu>;
 
 void assemble_into(const Plan& plan, const std::vector<std::optional<Answer>>& answers, const Room& room) {
-    std::vector<std::uint16_t*> outs;
-    auto* out = static_cast<std::uint16_t*>(room.data());
-    std::size_t total = 0;
-    for (const PlannedFeature& feature : plan.features) {
-        outs.push_back(out + total);
-        total += tensor_shape(feature).size();
-    }
+    const TensorRoom tensors = room_of(plan);
+    const std::size_t total = tensors.size;
     if (room.dtype() != kHalf || room.shape(0) != total) {
         throw InvalidInput("expected room for " + std::to_string(total) + " numbers in f16, got " +
                            std::to_string(room.shape(0)) + " of " + std::to_string(room.dtype().bits) + " bits");
@@ -84,7 +72,7 @@ void assemble_into(const Plan& plan, const std::vector<std::optional<Answer>>& a
         bytes += columns.back().size_bytes();
     }
     const ReleasedForWork released(bytes);
-    assemble(plan, columns, outs);
+    assemble(plan, columns, tensors.tensors_in(static_cast<std::uint16_t*>(room.data())));
 }
 
 // Whether no thread can write to a buffer: it belongs to bytes, maybe through a memoryview.
@@ -205,7 +193,7 @@ void routing(nb::module_& module) {
                          return cut;
                      })
         .def_prop_ro("requests", requests_of)
-        .def("room", room_of)
+        .def("room", new_room)
         .def("count", count, nb::arg("misses"), nb::arg("counts"))
         .def("assemble", assemble_into, nb::arg("answers").noconvert(), nb::arg("room").noconvert());
     module.def(

@@ -1,10 +1,11 @@
 #include "grpc/dispatcher.hpp"
 
-#include <cstdio>
 #include <exception>
 #include <memory>
 #include <new>
 #include <utility>
+
+#include "base/problem_lines.hpp"
 
 namespace persia::grpc {
 
@@ -26,10 +27,10 @@ void guarded(const std::shared_ptr<ConnectedCall>& call, Work work) {
     } catch (const std::bad_alloc&) {
         call->finish({Code::resource_exhausted, "the system has no memory for the call"}, {});
     } catch (const std::exception& error) {
-        std::fprintf(stderr, "internal error of %s: %s\n", call->info().path.c_str(), error.what());
+        write_problem("internal error of " + call->info().path + ": " + error.what());
         call->finish({Code::internal, "internal error: see the server's log"}, {});
     } catch (...) {
-        std::fprintf(stderr, "internal error of %s: something that is no std::exception\n", call->info().path.c_str());
+        write_problem("internal error of " + call->info().path + ": something that is no std::exception");
         call->finish({Code::internal, "internal error: see the server's log"}, {});
     }
 }

@@ -7,11 +7,11 @@
 
 #include <algorithm>
 #include <cerrno>
-#include <cstdio>
 #include <cstring>
 #include <thread>
 #include <utility>
 
+#include "base/problem_lines.hpp"
 #include "grpc/connections.hpp"
 #include "grpc/deadlines.hpp"
 #include "grpc/descriptors.hpp"
@@ -148,7 +148,7 @@ class Server::Core final : public ServerShared {
             try {
                 handle(about);
             } catch (const std::exception& error) {  // there is no memory; the connection that asked for it ends
-                std::fprintf(stderr, "a thread of the server goes on after: %s\n", error.what());
+                write_problem(std::string("a thread of the server goes on after: ") + error.what());
             }
         }
         events_.give_up_lead();

@@ -24,7 +24,7 @@ void check_columns(const Batch& batch, const FeatureView& feature) {
     for (std::size_t p = batch.position_offsets[feature.ids_begin]; p < batch.position_offsets[feature.ids_end]; ++p) {
         const Position& position = batch.positions[p];
         if (position.column < counts[position.sample]) continue;
-        throw FeatureError(std::string(feature.name), "expected ids with weights in columns below " +
+        throw FeatureError(std::string(feature.name), "expected ids in columns below " +
                                                           std::to_string(counts[position.sample]) + ", how many the sample " +
                                                           std::to_string(position.sample) + " has, got column " +
                                                           std::to_string(position.column));
@@ -32,6 +32,14 @@ void check_columns(const Batch& batch, const FeatureView& feature) {
 }
 
 }  // namespace
+
+std::vector<std::uint32_t> places_of(const Batch& batch, const FeatureView& feature) {
+    check_columns(batch, feature);
+    std::vector<std::uint32_t> begins{0};
+    begins.reserve(feature.batch_size + std::size_t{1});
+    for (const std::uint32_t count : batch.counts_of(feature)) begins.push_back(begins.back() + count);
+    return begins;
+}
 
 Factors factors_of(const Batch& batch, const FeatureView& feature, const Slot& slot) {
     if (!feature.weights) {

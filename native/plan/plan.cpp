@@ -4,20 +4,11 @@
 #include <utility>
 
 #include "base/error.hpp"
+#include "plan/columns.hpp"
 
 namespace persia {
 
 namespace {
-
-// How many places a feature's ids may stand at, each counted once per round of its hash stack.
-constexpr std::size_t kMaxStackedPositions = std::size_t{1} << 30;
-
-// One feature's distinct signs with all places where each stands.
-struct Column {
-    std::span<const std::uint64_t> signs;    // (n)
-    std::span<const std::uint32_t> offsets;  // (n + 1) into positions
-    std::span<const Position> positions;
-};
 
 // Where the next sign of a shard's request is written.
 struct Cursor {
@@ -29,91 +20,17 @@ struct Cursor {
 
 // Memory that one feature after the other uses again.
 struct Scratch {
-    std::vector<std::uint64_t> signs;
-    std::vector<std::uint32_t> offsets;
-    std::vector<Position> positions;
-    std::vector<std::uint32_t> shards;    // of each sign
-    std::vector<std::uint64_t> counts;    // of each shard, as kOneSign says
-    std::vector<Cursor> cursors;          // of each shard
-    std::vector<std::uint32_t> distinct;  // sign of (id, round): its place in `signs`
-    std::vector<std::uint32_t> table;     // place in `signs` + 1, open addressing
-    std::vector<char> seen;               // samples
+    SignScratch signs;
+    std::vector<std::uint32_t> shards;  // of each sign
+    std::vector<std::uint64_t> counts;  // of each shard, as kOneSign says
+    std::vector<Cursor> cursors;        // of each shard
+    std::vector<char> seen;             // samples
 };
-
-void plain_signs(const Batch& batch, const FeatureView& feature, const Slot& slot, const Slots& slots, Scratch& scratch) {
-    const auto ids = std::span(batch.ids).subspan(feature.ids_begin, feature.ids_end - feature.ids_begin);
-    scratch.signs.resize(ids.size());
-    std::ranges::transform(ids, scratch.signs.begin(), [&](std::uint64_t id) { return slots.sign_of(id, slot.prefix); });
-}
-
-// The place of `sign` in scratch.signs, where it is put if it is new. The table is a power of two, at most half full.
-std::uint32_t place_of(std::uint64_t sign, Scratch& scratch) {
-    const std::size_t mask = scratch.table.size() - 1;
-    std::size_t at = table_hash(sign) & mask;
-    for (; scratch.table[at] != 0; at = (at + 1) & mask) {
-        if (scratch.signs[scratch.table[at] - 1] == sign) return scratch.table[at] - 1;
-    }
-    scratch.signs.push_back(sign);
-    scratch.table[at] = static_cast<std::uint32_t>(scratch.signs.size());
-    return scratch.table[at] - 1;
-}
-
-// Every id becomes one sign per round; ids that meet in a sign share it.
-Column hash_stacked(const Batch& batch, const FeatureView& feature, const Slot& slot, const Slots& slots, Scratch& scratch) {
-    const std::size_t ids = feature.ids_end - feature.ids_begin;
-    const std::uint32_t rounds = slot.hash_stack_rounds;
-    const std::size_t positions = batch.position_offsets[feature.ids_end] - batch.position_offsets[feature.ids_begin];
-    // Every id has a position at least, so this bounds the signs too, and no count below leaves its 32 bits.
-    if (positions > kMaxStackedPositions / rounds) {
-        throw FeatureError(std::string(feature.name), "expected at most " + std::to_string(kMaxStackedPositions / rounds) +
-                                                          " places of ids with " + std::to_string(rounds) +
-                                                          " hash stack rounds, got " + std::to_string(positions));
-    }
-    std::size_t size = 4;
-    while (size < 2 * ids * rounds) size *= 2;
-    scratch.table.assign(size, 0);
-    scratch.signs.clear();
-    scratch.distinct.clear();
-    scratch.offsets.assign(1, 0);
-    for (std::size_t i = feature.ids_begin; i < feature.ids_end; ++i) {
-        const std::uint32_t count = batch.position_offsets[i + 1] - batch.position_offsets[i];
-        std::uint64_t hash = batch.ids[i];
-        for (std::uint32_t round = 0; round < rounds; ++round) {
-            hash = farmhash64(hash);
-            const std::uint64_t id = hash % slot.hash_stack_size + round * slot.hash_stack_size;
-            const std::uint32_t place = place_of(slots.sign_of(id, slot.prefix), scratch);
-            scratch.distinct.push_back(place);
-            if (place + 1 == scratch.offsets.size()) scratch.offsets.push_back(0);
-            scratch.offsets[place + 1] += count;
-        }
-    }
-    for (std::size_t i = 1; i < scratch.offsets.size(); ++i) scratch.offsets[i] += scratch.offsets[i - 1];
-    scratch.positions.resize(scratch.offsets.back());
-    // offsets[place] runs ahead while the positions are filled in, and is then set back.
-    std::size_t k = 0;
-    for (std::size_t i = feature.ids_begin; i < feature.ids_end; ++i) {
-        for (std::uint32_t round = 0; round < rounds; ++round, ++k) {
-            for (std::uint32_t p = batch.position_offsets[i]; p < batch.position_offsets[i + 1]; ++p) {
-                scratch.positions[scratch.offsets[scratch.distinct[k]]++] = batch.positions[p];
-            }
-        }
-    }
-    for (std::size_t i = scratch.offsets.size() - 1; i > 0; --i) scratch.offsets[i] = scratch.offsets[i - 1];
-    scratch.offsets[0] = 0;
-    return {scratch.signs, scratch.offsets, scratch.positions};
-}
-
-Column column_of(const Batch& batch, const FeatureView& feature, const Slot& slot, const Slots& slots, Scratch& scratch) {
-    if (slot.hash_stack_rounds > 0) return hash_stacked(batch, feature, slot, slots, scratch);
-    plain_signs(batch, feature, slot, slots, scratch);
-    const std::size_t n = feature.ids_end - feature.ids_begin;
-    return {scratch.signs, std::span(batch.position_offsets).subspan(feature.ids_begin, n + 1), batch.positions};
-}
 
 // Whether every number of the feature's tensor comes from one row, so that it may be made f16 by the shard. Where the ids stand
 // decides, not how many each sample is said to have.
 bool takes_single_rows(const Batch& batch, const FeatureView& feature, const Slot& slot, Scratch& scratch) {
-    if (slot.signs_per_id() != 1 || slot.weighted) return false;
+    if (slot.signs_per_id() != 1 || slot.weighted || slot.f32 || slot.has_default()) return false;
     if (!slot.summation) return true;
     const std::uint32_t begin = batch.position_offsets[feature.ids_begin];
     const std::uint32_t end = batch.position_offsets[feature.ids_end];
@@ -123,9 +40,13 @@ bool takes_single_rows(const Batch& batch, const FeatureView& feature, const Slo
                                [&](const Position& position) { return std::exchange(scratch.seen[position.sample], 1) == 0; });
 }
 
-// The smaller thing is moved: all rows once, or from each shard that has some a sum per sample and to it the positions.
-AnswerKind smaller_answer(const Slot& slot, const Column& column, std::size_t batch_size, std::size_t shards_asked) {
-    if (!slot.summation || slot.weighted) return AnswerKind::rows;
+// Where rows or sums will do, the smaller thing is moved: all rows once, or from each shard that has some a sum per sample and
+// to it the positions.
+AnswerKind answer_kind(const Slot& slot, const SignColumn& column, bool single_rows, std::size_t batch_size,
+                       std::size_t shards_asked) {
+    if (single_rows) return AnswerKind::halves;
+    if (slot.has_default()) return AnswerKind::marked;
+    if (!slot.summation || slot.weighted || slot.is_summed_in_order()) return AnswerKind::rows;
     const std::size_t positions = column.offsets.back() - column.offsets.front();
     const std::size_t rows = column.signs.size() * slot.dim * sizeof(float);
     const std::size_t sums = shards_asked * batch_size * slot.dim * sizeof(float) + positions * sizeof(std::uint16_t) +
@@ -151,8 +72,8 @@ Cursor make_room(PlannedRequest& request, AnswerKind kind, bool columns, std::si
 constexpr std::uint64_t kOneSign = std::uint64_t{1} << 32;
 
 // Hands the column's signs to the shards that they live on.
-void distribute(const Column& column, const ShardOf& shard_of_sign, bool single_rows, std::uint32_t feature, const Slot& slot,
-                std::uint32_t batch_size, Scratch& scratch, std::vector<PlannedRequest>& requests) {
+void distribute(const SignColumn& column, const ShardOf& shard_of_sign, bool single_rows, std::uint32_t feature,
+                const Slot& slot, std::uint32_t batch_size, Scratch& scratch, std::vector<PlannedRequest>& requests) {
     const auto shards = static_cast<std::uint32_t>(requests.size());
     const std::size_t n = column.signs.size();
     scratch.counts.assign(shards, 0);
@@ -163,7 +84,7 @@ void distribute(const Column& column, const ShardOf& shard_of_sign, bool single_
         scratch.counts[shard] += kOneSign + (column.offsets[i + 1] - column.offsets[i]);
     }
     const auto asked = static_cast<std::size_t>(std::ranges::count_if(scratch.counts, [](auto count) { return count != 0; }));
-    const AnswerKind kind = single_rows ? AnswerKind::halves : smaller_answer(slot, column, batch_size, asked);
+    const AnswerKind kind = answer_kind(slot, column, single_rows, batch_size, asked);
     scratch.cursors.assign(shards, {});
     for (std::uint32_t s = 0; s < shards; ++s) {
         const auto signs = static_cast<std::uint32_t>(scratch.counts[s] / kOneSign);
@@ -171,7 +92,7 @@ void distribute(const Column& column, const ShardOf& shard_of_sign, bool single_
         if (signs == 0) continue;
         requests[s].parts.push_back({slot.feature, kind, slot.dim, batch_size, signs, positions});
         requests[s].features.push_back(feature);
-        scratch.cursors[s] = make_room(requests[s], kind, !slot.summation || slot.weighted, signs, positions);
+        scratch.cursors[s] = make_room(requests[s], kind, slot.has_columns(), signs, positions);
     }
     for (std::size_t i = 0; i < n; ++i) {
         Cursor& to = scratch.cursors[scratch.shards[i]];
@@ -203,7 +124,7 @@ void keep_last(std::span<const std::uint32_t> ids_per_sample, const Slot& slot, 
 
 // What the answers are made use of with.
 PlannedFeature planned_of(const Batch& batch, const FeatureView& feature, const Slot& slot) {
-    PlannedFeature planned{slot, feature.batch_size, {}, {}};
+    PlannedFeature planned{slot, feature.batch_size, {}, {}, {}};
     const std::span<const std::uint32_t> ids_per_sample = batch.counts_of(feature);
     if (slot.weighted) {
         planned.factors = factors_of(batch, feature, slot);
@@ -216,6 +137,7 @@ PlannedFeature planned_of(const Batch& batch, const FeatureView& feature, const 
             planned.cut_ids += ids > slot.sample_fixed_size ? ids - slot.sample_fixed_size : 0;
         }
     }
+    if (slot.is_summed_in_order()) planned.begins = places_of(batch, feature);
     return planned;
 }
 
@@ -256,15 +178,16 @@ Plan make_plan(const Batch& batch, const Slots& slots, std::uint32_t shards, std
                                                               std::to_string(feature.batch_size));
         }
         PlannedFeature planned = planned_of(batch, feature, *slot);
-        const std::size_t size = tensor_shape(planned).size();
+        const std::size_t size = tensor_shape(planned).size() * (slot->f32 ? 2 : 1);  // in halves
         if (size > max_numbers - numbers) {
             throw TooLarge("expected at most " + std::to_string(max_numbers) +
                            " numbers in all tensors of a batch, got more at '" + slot->name + "'");
         }
         numbers += size;
-        distribute(column_of(batch, feature, *slot, slots, scratch), shard_of_sign,
+        distribute(column_of(batch, feature, *slot, slots, scratch.signs), shard_of_sign,
                    takes_single_rows(batch, feature, *slot, scratch), static_cast<std::uint32_t>(plan.features.size()), *slot,
                    feature.batch_size, scratch, plan.shards);
+        if (slot->default_id && !scratch.shards.empty()) planned.default_shard = scratch.shards.back();
         if (slot->keep_last && planned.cut_ids != 0) {
             keep_last(batch.counts_of(feature), *slot, scratch, plan.shards);
         }

@@ -40,9 +40,11 @@ struct PlannedFeature {
     std::uint32_t batch_size = 0;
     std::vector<std::uint32_t> ids_per_sample;  // where mean or sqrt scaling needs it; hash stack rounds counted
     Factors factors;                            // of a weighted one
+    std::vector<std::uint32_t> begins;          // (batch + 1), of one that is summed in order: where each sample's ids begin
     std::uint64_t cut_ids = 0;                  // of a raw one: ids beyond its columns
+    std::uint32_t default_shard = kNoShard;     // whose part of the feature ends with the sign of the default row
 
-    bool has_columns() const { return !slot.summation || slot.weighted; }
+    static constexpr std::uint32_t kNoShard = ~0U;
 };
 
 struct Plan {
@@ -50,8 +52,8 @@ struct Plan {
     std::vector<PlannedRequest> shards;
 };
 
-// What the tensors of one batch may hold together. Empty samples cost the sender four bytes and us a whole tensor row each, so
-// the size of a batch bounds nothing. 2^29 halves are a gigabyte.
+// What the tensors of one batch may hold together, in f16; one of f32 counts twice. Empty samples cost the sender four bytes
+// and us a whole tensor row each, so the size of a batch bounds nothing. 2^29 halves are a gigabyte.
 constexpr std::size_t kMaxTensorNumbers = std::size_t{1} << 29;
 constexpr std::uint32_t kMaxShards = 65'535;
 
@@ -71,5 +73,19 @@ struct TensorShape {
 
 // Of the feature's tensor: (batch, dim), or (batch, sample_fixed_size, dim + 1) for a raw one.
 TensorShape tensor_shape(const PlannedFeature& feature);
+
+// How the tensors of a batch lie in one piece of memory: those of f32 first, so that each is aligned, then those of f16.
+struct TensorRoom {
+    std::size_t size = 0;               // in halves
+    std::vector<std::uint32_t> shapes;  // of each tensor three: samples, ids or 0, and numbers, plus kOfFloats if it is of f32
+    std::vector<std::size_t> begins;    // of each tensor, in halves
+
+    bool has_floats() const;
+    // Where each tensor begins in such memory.
+    std::vector<std::uint16_t*> tensors_in(std::uint16_t* memory) const;
+};
+constexpr std::uint32_t kOfFloats = std::uint32_t{1} << 31;  // no tensor has so many numbers
+
+TensorRoom room_of(const Plan& plan);
 
 }  // namespace persia

@@ -4,6 +4,7 @@
 #pragma once
 
 #include <cstdint>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <unordered_map>
@@ -27,13 +28,27 @@ struct Slot {
     std::uint64_t prefix = 0;             // of the slot's group, in the high bits
     std::uint32_t feature = 0;            // feature_id() of the name; Slots fills it in
 
+    bool f32 = false;            // the numbers of the tensor; else f16
+    std::uint64_t modulo = 0;    // that ids are taken by, as i64 with a remainder that is not negative; 0: they are not
+    bool ids_are_signs = false;  // without a prefix
+    // What an id without a row counts as, if not zeros: a row of one value, or that of another id.
+    std::optional<float> default_value = std::nullopt;
+    std::optional<std::uint64_t> default_id = std::nullopt;
+
     // How many signs stand for one id.
     std::uint32_t signs_per_id() const { return hash_stack_rounds == 0 ? 1 : hash_stack_rounds; }
+
+    bool has_default() const { return default_value || default_id; }
+    // Sums of f32 do not depend on the number of shards or on what else is in the batch: rows are added as the ids were sent.
+    bool is_summed_in_order() const { return f32 && summation && signs_per_id() == 1; }
+    // Whether it matters which of the ids of its sample an id is.
+    bool has_columns() const { return !summation || weighted || is_summed_in_order(); }
 };
 
 class Slots {
   public:
-    // Throws InvalidInput for a prefix_bits outside 1..63, a dim or fixed size of 0, a name twice, an empty hash stack.
+    // Throws InvalidInput for a prefix_bits outside 1..63, a dim or fixed size of 0, a name twice, an empty hash stack, and for
+    // what a slot cannot be at once.
     Slots(std::vector<Slot> slots, unsigned prefix_bits);
 
     // Null if there is none of this name.
@@ -46,6 +61,10 @@ class Slots {
     std::uint64_t sign_of(std::uint64_t id, std::uint64_t prefix) const {
         return (id < modulus_ ? id : id % modulus_) + prefix;
     }
+
+    // By the slot's own rule, for one without a hash stack. Throws FeatureError for an id of a slot with ids_are_signs that
+    // would be a sign of a group.
+    std::uint64_t sign_of(std::uint64_t id, const Slot& slot) const;
 
     const std::vector<Slot>& all() const { return slots_; }
 
@@ -61,6 +80,8 @@ class Slots {
     std::vector<Slot> slots_;
     std::unordered_map<std::string, std::size_t, NameHash, std::equal_to<>> by_name_;
     std::uint64_t modulus_;
+    unsigned shift_;                // of the prefixes
+    std::uint64_t last_group_ = 0;  // the highest prefix, shifted down; 0: no slot has one
     std::uint32_t most_signs_per_id_ = 1;
 };
 

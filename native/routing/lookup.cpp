@@ -50,16 +50,11 @@ void Lookup::begin() {
 
 void Lookup::make_room() {
     auto room = std::make_shared<Room>();
-    room->shapes.reserve(3 * plan_->features.size());
-    for (const PlannedFeature& feature : plan_->features) {
-        const TensorShape shape = tensor_shape(feature);
-        room->size += shape.size();
-        room->shapes.insert(room->shapes.end(), {shape.samples, shape.ids, shape.numbers});
-    }
+    room->tensors = room_of(*plan_);
     room->memory = grpc::Reservation(budget_);
-    const std::size_t bytes = room->size * sizeof(std::uint16_t);
+    const std::size_t bytes = room->tensors.size * sizeof(std::uint16_t);
     if (!room->memory.grow_to(bytes)) throw grpc::no_memory_for_answer(bytes);
-    room->numbers = std::make_unique_for_overwrite<std::uint16_t[]>(room->size);
+    room->numbers = std::make_unique_for_overwrite<std::uint16_t[]>(room->tensors.size);
     room_ = std::move(room);
 }
 
@@ -227,13 +222,7 @@ LookupResult Lookup::assemble() {
         result.misses.wrong_dim += facts.misses.wrong_dim;
         result.checkpoint_id = facts.checkpoint_id;
     }
-    std::vector<std::uint16_t*> outs;
-    std::uint16_t* out = room_->numbers.get();
-    for (const PlannedFeature& feature : plan_->features) {
-        outs.push_back(out);
-        out += tensor_shape(feature).size();
-    }
-    persia::assemble(*plan_, answers, outs);
+    persia::assemble(*plan_, answers, room_->tensors.tensors_in(room_->numbers.get()));
     result.counts = count_features(*plan_, misses, router_->counts_);
     return result;
 }

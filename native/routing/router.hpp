@@ -36,12 +36,11 @@ struct Settled {
 
 // Memory for the tensors of a batch.
 struct Room {
-    std::unique_ptr<std::uint16_t[]> numbers;  // f16, one tensor after the other; there when the lookup is finished
-    std::size_t size = 0;                      // of the numbers
-    std::vector<std::uint32_t> shapes;         // of each tensor three, as ForwardResponse has them
+    std::unique_ptr<std::uint16_t[]> numbers;  // of all tensors; there when the lookup is finished
+    TensorRoom tensors;                        // where they lie in it
     grpc::Reservation memory;                  // of the numbers
 
-    std::span<const std::uint16_t> all() const { return {numbers.get(), size}; }
+    std::span<const std::uint16_t> all() const { return {numbers.get(), tensors.size}; }
 };
 
 // What a lookup tells about a batch's tensors.

@@ -1,11 +1,11 @@
 #include "serving/failure.hpp"
 
-#include <cstdio>
 #include <exception>
 #include <new>
 #include <string>
 
 #include "base/error.hpp"
+#include "base/problem_lines.hpp"
 #include "grpc/call_failed.hpp"
 
 namespace persia::serving {
@@ -15,7 +15,7 @@ namespace {
 using grpc::Code;
 
 Failure internal(const char* what) {
-    std::fprintf(stderr, "internal error of a call: %s\n", what);
+    write_problem("internal error of a call: " + std::string(what));
     return {{Code::internal, "internal error: see the server's log"}, {}};
 }
 

@@ -86,12 +86,17 @@ grpc::OutgoingMessage ForwardMethod::answer(grpc::ServerCall& call, const grpc::
     const Batch batch = decode(request);
     const auto lookup = router_->begin(batch, seconds, planning.budget(), {}, request.min_epoch, request.rows_for,
                                        span ? span->caller() : nullptr);
+    const auto& room = lookup->room();
+    if (room->tensors.has_floats() && !request.takes_floats) {
+        throw InvalidInput(
+            "slots of the embedding config have `output: f32`, whose tensors this client is too old to take: "
+            "update the client");
+    }
     const auto stop_for_nobody = [&] {
         if (call.has_ended()) throw grpc::CallFailed({Code::cancelled, "nobody waits for the answer any more"});
     };
     routing::LookupResult result = lookup->finish({.look = stop_for_nobody, .every = kLook});
     counts_->add(result);
-    const auto& room = lookup->room();
     const wire::ForwardFacts facts{std::move(result.versions),
                                    result.misses,
                                    {result.missing_shards.begin(), result.missing_shards.end()},
@@ -99,7 +104,7 @@ grpc::OutgoingMessage ForwardMethod::answer(grpc::ServerCall& call, const grpc::
                                    result.checkpoint_id,
                                    result.epoch,
                                    result.variant};
-    return wire::encode_forward_response(facts, result.counts, room->all(), room->shapes, room);
+    return wire::encode_forward_response(facts, result.counts, room->all(), room->tensors.shapes, room);
 }
 
 std::size_t ForwardMethod::work_of(const grpc::ReceivedMessage& message) const {

@@ -4,6 +4,7 @@
 #include <bit>
 #include <cmath>
 #include <cstring>
+#include <limits>
 #include <string>
 
 #include "base/error.hpp"
@@ -15,7 +16,7 @@ static_assert(std::endian::native == std::endian::little, "rows are copied from 
 
 namespace {
 
-constexpr float kInt8Steps = 127.0F;
+constexpr float kInt8Steps = 127.0F, kUint8Steps = 255.0F;
 constexpr std::uint32_t kPiece = 64;  // numbers that are converted at a time, on the stack
 
 float value_at(const std::byte* values, std::uint32_t i) {
@@ -51,13 +52,73 @@ void store_int8(const std::byte* values, std::uint32_t dim, std::byte* row) {
     }
 }
 
+// A row in uint8: each number is scale * code + bias.
+struct Affine {
+    float scale, bias;
+
+    float at(std::uint8_t code) const { return scale * static_cast<float>(code) + bias; }
+    std::uint8_t code_of(float value) const {
+        if (std::isnan(value)) value = 0;
+        const float code = scale > 0 ? std::nearbyint((value - bias) / scale) : 0.0F;
+        return static_cast<std::uint8_t>(std::clamp(code, 0.0F, kUint8Steps));
+    }
+};
+
+bool is_exact(const std::byte* values, std::uint32_t dim, Affine affine) {
+    for (std::uint32_t i = 0; i < dim; ++i) {
+        const float value = value_at(values, i);
+        if (affine.at(affine.code_of(value)) != value) return false;
+    }
+    return true;
+}
+
+// FBGEMM keeps scales in f16, so that one is found again from numbers that were made with it, in spite of their rounding.
+// steps: how many a row of its 8 or 4 bits has.
+bool find_exact(const std::byte* values, std::uint32_t dim, float range, float steps, Affine& affine) {
+    const float guess = range / steps;
+    std::uint16_t nearest;
+    to_half(&guess, &nearest, 1);
+    for (const int by : {0, 1, -1}) {
+        const auto half = static_cast<std::uint16_t>(nearest + by);
+        from_half(&half, &affine.scale, 1);
+        if (affine.scale > 0 && std::isfinite(affine.scale) && is_exact(values, dim, affine)) return true;
+    }
+    return false;
+}
+
+Affine affine_of(const std::byte* values, std::uint32_t dim) {
+    constexpr float kUint4Steps = 15.0F;
+    float smallest = std::numeric_limits<float>::infinity(), largest = -smallest;
+    for (std::uint32_t i = 0; i < dim; ++i) {
+        const float value = value_at(values, i);
+        if (!std::isfinite(value)) continue;
+        smallest = std::min(smallest, value);
+        largest = std::max(largest, value);
+    }
+    if (!(smallest < largest)) return {0.0F, std::isfinite(smallest) ? smallest : 0.0F};
+    Affine affine{0, smallest};
+    const float range = largest - smallest;
+    if (find_exact(values, dim, range, kUint8Steps, affine) || find_exact(values, dim, range, kUint4Steps, affine)) {
+        return affine;
+    }
+    affine.scale = static_cast<float>((double{largest} - double{smallest}) / double{kUint8Steps});
+    return affine;
+}
+
+void store_uint8(const std::byte* values, std::uint32_t dim, std::byte* row) {
+    const Affine affine = affine_of(values, dim);
+    std::memcpy(row, &affine, sizeof(affine));
+    for (std::uint32_t i = 0; i < dim; ++i) row[sizeof(affine) + i] = std::byte{affine.code_of(value_at(values, i))};
+}
+
 }  // namespace
 
 RowStorage row_storage_named(std::string_view name) {
     if (name == "f32") return RowStorage::f32;
     if (name == "f16") return RowStorage::f16;
     if (name == "int8") return RowStorage::int8;
-    throw InvalidInput("expected a row storage of f32, f16 or int8, got " + std::string(name));
+    if (name == "uint8") return RowStorage::uint8;
+    throw InvalidInput("expected a row storage of f32, f16, int8 or uint8, got " + std::string(name));
 }
 
 void store_row(RowStorage storage, const std::byte* values, std::uint32_t dim, std::byte* row) {
@@ -70,6 +131,9 @@ void store_row(RowStorage storage, const std::byte* values, std::uint32_t dim, s
             return;
         case RowStorage::int8:
             store_int8(values, dim, row);
+            return;
+        case RowStorage::uint8:
+            store_uint8(values, dim, row);
             return;
     }
 }
@@ -98,6 +162,13 @@ void add_row(RowStorage storage, const std::byte* row, std::uint32_t dim, float*
             std::memcpy(&scale, row, sizeof(scale));
             const auto* steps = reinterpret_cast<const std::int8_t*>(row + sizeof(scale));
             for (std::uint32_t i = 0; i < dim; ++i) sum[i] += scale * static_cast<float>(steps[i]);
+            return;
+        }
+        case RowStorage::uint8: {
+            Affine affine;
+            std::memcpy(&affine, row, sizeof(affine));
+            const auto* codes = reinterpret_cast<const std::uint8_t*>(row + sizeof(affine));
+            for (std::uint32_t i = 0; i < dim; ++i) sum[i] += affine.at(codes[i]);
             return;
         }
     }

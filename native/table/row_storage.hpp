@@ -10,12 +10,13 @@
 namespace persia {
 
 enum class RowStorage : std::uint8_t {
-    f32,   // 4 bytes a number
-    f16,   // 2 bytes a number, saturating
-    int8,  // 1 byte a number, and one f32 scale a row: the row's largest magnitude / 127
+    f32,    // 4 bytes a number
+    f16,    // 2 bytes a number, saturating
+    int8,   // 1 byte a number, and one f32 scale a row: the row's largest magnitude / 127
+    uint8,  // 1 byte a number, and a f32 scale and bias a row, as FBGEMM quantises rows; those that it has quantised exactly
 };
 
-RowStorage row_storage_named(std::string_view name);  // "f32", "f16" or "int8"; else InvalidInput
+RowStorage row_storage_named(std::string_view name);  // "f32", "f16", "int8" or "uint8"; else InvalidInput
 
 constexpr std::size_t row_bytes(RowStorage storage, std::uint32_t dim) {
     switch (storage) {
@@ -23,12 +24,15 @@ constexpr std::size_t row_bytes(RowStorage storage, std::uint32_t dim) {
             return std::size_t{dim} * 2;
         case RowStorage::int8:
             return std::size_t{dim} + sizeof(float);
+        case RowStorage::uint8:
+            return std::size_t{dim} + 2 * sizeof(float);
         default:
             return std::size_t{dim} * 4;
     }
 }
 
-// values: dim little-endian f32 at any alignment -> row: row_bytes(storage, dim). In int8, NaN becomes 0.
+// values: dim little-endian f32 at any alignment -> row: row_bytes(storage, dim). In int8, NaN becomes 0; in uint8
+// the number of the row that is next to 0.
 void store_row(RowStorage storage, const std::byte* values, std::uint32_t dim, std::byte* row);
 
 // row -> out (dim)

@@ -1,6 +1,7 @@
 #include "table/shard_request.hpp"
 
 #include <algorithm>
+#include <cstring>
 #include <string>
 #include <vector>
 
@@ -48,6 +49,10 @@ class Answer final : public RowUser {
             case AnswerKind::sums:
                 samples_ = add_rows(storage_, part.dim, rows, counts_, samples_, out_);
                 counts_ += rows.size();
+                return;
+            case AnswerKind::marked:
+                copy_rows(storage_, part.dim, rows, out_ + at);
+                mark(rows, out_ + std::size_t{part.signs} * part.dim + first);
         }
     }
 
@@ -61,6 +66,13 @@ class Answer final : public RowUser {
     }
 
   private:
+    static void mark(FoundRows rows, float* out) {
+        for (std::size_t i = 0; i < rows.size(); ++i) {
+            const std::uint32_t is_there = rows[i] != nullptr ? 1 : 0;
+            std::memcpy(out + i, &is_there, sizeof(is_there));
+        }
+    }
+
     // Writes what no row does.
     void begin() {
         if (part_ == parts_.size()) return;
@@ -93,8 +105,8 @@ std::size_t RequestView::answer_size() const {
 void check_request(const RequestView& request, std::size_t max_numbers) {
     std::uint64_t signs = 0, sum_signs = 0, positions = 0, numbers = 0;
     for (const RequestPart& part : request.parts) {
-        if (part.kind > AnswerKind::halves) {
-            throw InvalidInput("expected an answer kind of 0 to 2, got " +
+        if (part.kind > AnswerKind::marked) {
+            throw InvalidInput("expected an answer kind of 0 to 3, got " +
                                std::to_string(static_cast<std::uint32_t>(part.kind)));
         }
         if (part.dim == 0 || part.dim > kMaxDim) {

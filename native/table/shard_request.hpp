@@ -16,6 +16,7 @@ enum class AnswerKind : std::uint32_t {
     rows = 0,    // the row of each sign
     sums = 1,    // for each sample the sum of its signs' rows
     halves = 2,  // the row of each sign in f16, as the sum of this row alone would be: so -0.0 is 0.0
+    marked = 3,  // the row of each sign, and after all of these a u32 of each sign: 1 if there is such a row, 0 if not
 };
 
 // One feature's share of a request. On the wire as it is: six u32.
@@ -27,9 +28,11 @@ struct RequestPart {
     std::uint32_t signs = 0;      // how many of the request's signs are this part's
     std::uint32_t positions = 0;  // where they stand: how many of sum_samples, or of the rows kept by the asker
 
-    // Numbers of four bytes in the answer: f32, or two halves each, the last of which may be a zero that means nothing.
+    // Numbers of four bytes in the answer: f32, u32 marks, or two halves each, the last of which may be a zero that means
+    // nothing.
     std::size_t answer_size() const {
         const std::size_t numbers = std::size_t{kind == AnswerKind::sums ? samples : signs} * dim;
+        if (kind == AnswerKind::marked) return numbers + signs;
         return kind == AnswerKind::halves ? numbers / 2 + numbers % 2 : numbers;
     }
 };

@@ -61,8 +61,8 @@ TEST(a_shard_that_is_not_ready_says_what_it_does) {
 TEST(wrong_columns_are_refused) {
     OneShard shard;
     const auto with = [](AnswerKind kind, std::uint32_t dim) { return plain_message(request_for(kind, dim, {1, 2})); };
-    CHECK(refusal(shard, with(static_cast<AnswerKind>(3), 4), Code::invalid_argument) ==
-          "expected an answer kind of 0 to 2, got 3");
+    CHECK(refusal(shard, with(static_cast<AnswerKind>(4), 4), Code::invalid_argument) ==
+          "expected an answer kind of 0 to 3, got 4");
     CHECK(refusal(shard, with(AnswerKind::rows, 0), Code::invalid_argument) == "expected a dim of 1 to 65535, got 0");
     Wire columns = request_for(AnswerKind::rows, 4, {1, 2});
     columns.columns[1].resize(8);

@@ -189,7 +189,7 @@ TEST(a_lookup_may_be_given_up_and_its_room_kept) {
         const auto lookup = router->begin(decode_batch(batch), kLong);
         room = lookup->room();
     }
-    CHECK(room->size == 3 * 4 + 3 * 10 * 6 && (room->shapes == std::vector<std::uint32_t>{3, 0, 4, 3, 10, 6}));
+    CHECK(room->tensors.size == 3 * 4 + 3 * 10 * 6 && (room->tensors.shapes == std::vector<std::uint32_t>{3, 0, 4, 3, 10, 6}));
 }
 
 TEST(what_is_thrown_while_it_waits_ends_a_lookup) {

@@ -17,7 +17,8 @@ enum Field : std::uint32_t {
     min_epoch = 4,
     dense_model = 5,
     dense_version = 6,
-    variant = 7
+    variant = 7,
+    takes_floats = 8
 };
 }
 
@@ -46,6 +47,7 @@ grpc::OutgoingMessage encode_forward_request(const ForwardRequest& values, std::
     message.fixed64(request::dense_model, values.rows_for.model);
     message.fixed64(request::dense_version, values.rows_for.version);
     message.fixed64(request::variant, values.rows_for.variant);
+    message.varint(request::takes_floats, values.takes_floats ? 1 : 0);
     message.lend(request::batch, values.batch, 1);
     message.lend(request::ids, values.ids, 1);
     return message.take();
@@ -77,6 +79,9 @@ ForwardRequest decode_forward_request(std::span<const std::byte> message) {
             case tag_of(request::variant, WireType::fixed64):
                 values.rows_for.variant = fields.fixed64();
                 break;
+            case tag_of(request::takes_floats, WireType::varint):
+                values.takes_floats = fields.varint() != 0;
+                break;
         }
     }
     return values;
@@ -96,7 +101,7 @@ grpc::OutgoingMessage encode_forward_response(const ForwardFacts& facts, std::sp
     message.fixed64(response::variant, facts.variant);
     message.column(response::shapes, shapes);
     message.copied_column(response::features, counts);
-    message.column(response::tensors, tensors);
+    message.lend(response::tensors, std::as_bytes(tensors), alignof(float));
     return message.take();
 }
 
@@ -150,14 +155,15 @@ std::string ForwardResponse::problem() {
     const std::size_t features = shapes.size() / kShapeNumbers;
     std::size_t numbers = 0;
     for (std::size_t i = 0; i < shapes.size(); i += kShapeNumbers) {
-        const TensorShape shape{shapes[i], shapes[i + 1], shapes[i + 2]};
+        const TensorShape shape{shapes[i], shapes[i + 1], shapes[i + 2] & ~kOfFloats};
+        const std::size_t halves = (shapes[i + 2] & kOfFloats) != 0 ? 2 : 1;  // of a number
         // Three of 32 bits each may be more than 64 bits hold, and all together too.
         const std::size_t rows = std::size_t{shape.samples} * std::max(shape.ids, 1U);
         if (rows > kMaxTensorNumbers || shape.numbers > kMaxTensorNumbers ||
-            rows * shape.numbers > kMaxTensorNumbers - numbers) {
+            halves * rows * shape.numbers > kMaxTensorNumbers - numbers) {
             return "expected shapes of at most " + std::to_string(kMaxTensorNumbers) + " numbers, got more";
         }
-        numbers += rows * shape.numbers;
+        numbers += halves * rows * shape.numbers;
     }
     if (const std::size_t expected = sizeof(std::uint16_t) * numbers; tensors_.size_bytes() != expected) {
         return "expected " + std::to_string(expected) + " bytes for its shapes, got " + std::to_string(tensors_.size_bytes());

@@ -26,6 +26,7 @@ struct ForwardRequest {
     std::uint32_t timeout_ms = 0;           // 0: not said
     std::uint64_t min_epoch = 0;            // 0: any
     RowsFor rows_for = {};                  // 0: not said, each
+    bool takes_floats = false;              // knows answers with tensors of f32; older clients do not say it
 };
 
 // Lends the ids. owner: of them.

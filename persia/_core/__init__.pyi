@@ -131,6 +131,12 @@ class BatchEncoder:
     def set_batch_id(self, batch_id: int) -> None: ...
     def to_bytes(self) -> bytes: ...
 
+def set_problem_lines(json: bool) -> None:
+    """Whether what the core writes to stderr by itself, of what should not happen, is an object of JSON in each line."""
+
+def problem_line(text: str) -> str:
+    """Such a line, as it is written from now on."""
+
 def json_lines(numbers: list[float]) -> bytes | None:
     """What json.dumps(numbers, indent=2) gives; None unless there are numbers, and all of them are floats and finite."""
 
@@ -234,6 +240,11 @@ class Slot:
         hash_stack_rounds: int = 0,
         hash_stack_size: int = 0,
         prefix: int = 0,
+        f32: bool = False,
+        modulo: int = 0,
+        ids_are_signs: bool = False,
+        default_value: float | None = None,
+        default_id: int | None = None,
     ) -> None:
         """What the planner needs to know of a slot of an embedding config. Slots looks whether it can be one."""
 
@@ -246,8 +257,8 @@ class ShardRequest:
 
     @property
     def parts(self) -> npt.NDArray[np.uint32]:
-        """(k, 6): feature, answer kind (0 rows, 1 sums, 2 halves), dim, samples, signs, positions. The feature is the lower
-        half of the fingerprint of its name.
+        """(k, 6): feature, answer kind (0 rows, 1 sums, 2 halves, 3 rows and marks), dim, samples, signs, positions. The
+        feature is the lower half of the fingerprint of its name.
         """
     @property
     def part_count(self) -> int: ...

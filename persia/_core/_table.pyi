@@ -31,7 +31,7 @@ class NonFiniteRows:
         """Where its row begins."""
 
 class TableBuilder:
-    """Fills a table before it serves. storage: f32, f16 or int8. capacity: rows, 0 for no limit.
+    """Fills a table before it serves. storage: f32, f16, int8 or uint8. capacity: rows, 0 for no limit.
 
     retained_epochs: how many before the current one the table keeps readable. retained_share: which part of the table's memory
     they may take, if that is more than 64 MiB.

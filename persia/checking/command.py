@@ -145,7 +145,7 @@ def _scan(subject: Subject, sample: Sample | None, seconds: float) -> Scan | Non
     config = subject.embedding_config
     if config is None or (subject.checkpoint is None and not subject.packets):
         return None
-    groups = len({slot.group for slot in config.slots.values()})
+    groups = len({slot.group for slot in config.slots.values() if not slot.ids_are_signs})
     wanted = sample.wanted if sample is not None else np.zeros(0, np.uint64)
     files = (*subject.checkpoint.files, *subject.checkpoint.ends) if subject.checkpoint is not None else ()
     bits = config.feature_index_prefix_bit

@@ -94,6 +94,8 @@ def _of_other_groups(slot: Slot, config: EmbeddingConfig, probes: _U64) -> Itera
             "the embedding config since training?"
         )
         yield Guess(f"as ids of {other.name}", advice, signs_of(probes, _rule(other, slot)))
+    if slot.ids_are_signs:
+        return
     beyond = SimpleNamespace(prefix=(len(_groups(config)) + 1) << (64 - slot.prefix_bits))
     if beyond.prefix >> 64 == 0:
         advice = "use the embedding config of the training: this one lacks a group, or has others"
@@ -101,7 +103,7 @@ def _of_other_groups(slot: Slot, config: EmbeddingConfig, probes: _U64) -> Itera
 
 
 def _of_other_bits(slot: Slot, probes: _U64) -> Iterator[Guess]:
-    for bits in (8, 12, 16, 10, 4, 6, 14, 20, 24, 32):
+    for bits in () if slot.ids_are_signs else (8, 12, 16, 10, 4, 6, 14, 20, 24, 32):
         prefix = (slot.group_number + 1) << (64 - bits)
         if bits != slot.prefix_bits and prefix >> 64 == 0:
             rule = SimpleNamespace(prefix=prefix, prefix_bits=bits)
@@ -146,10 +148,10 @@ def _altered(slot: Slot, probes: _U64) -> Iterator[Guess]:
 
 def _rule(changed: object, slot: Slot) -> SignRule:
     """The rule of a slot, but with some other facts."""
-    names = ("hash_stack_rounds", "hash_stack_size", "prefix", "prefix_bits")
+    names = ("hash_stack_rounds", "hash_stack_size", "prefix", "prefix_bits", "modulo", "ids_are_signs")
     rule: SignRule = SimpleNamespace(**{name: getattr(changed, name, getattr(slot, name)) for name in names})
     return rule
 
 
 def _groups(config: EmbeddingConfig) -> set[str]:
-    return {slot.group for slot in config.slots.values()}
+    return {slot.group for slot in config.slots.values() if not slot.ids_are_signs}

@@ -66,7 +66,7 @@ def judge_memory(report: Report, need: int, room: Room | None, parts: str) -> No
     text = f"about {_gib(need)} needed ({parts}), {_gib(room.bytes)} available ({room.limited_by})"
     figures = {"needed": need, "available": room.bytes}
     if need > room.bytes:
-        advice = "take row_storage f16 or int8, a capacity, more machines, or a larger limit: processes would be killed"
+        advice = "take row_storage f16, int8 or uint8, a capacity, more machines, or a larger limit: processes would be killed"
         report.fail("machine", "memory", text, advice, **figures)
     elif need > room.bytes * _TIGHT:
         advice = "more than 80 % would be in use, and packets and requests need some, too: row_storage f16 halves the tables"

@@ -20,10 +20,15 @@ def check_rows(report: Report, config: EmbeddingConfig, scan: Scan) -> None:
         report.fail("checkpoint", "files", problem, advice)
     groups: dict[int, _Slots] = defaultdict(list)
     for slot in config.slots.values():
-        groups[slot.group_number + 1].append(slot)
+        if not slot.ids_are_signs:
+            groups[slot.group_number + 1].append(slot)
     for number, slots in sorted(groups.items()):
         _check_group(report, scan, number, slots)
-    _check_strays(report, config, scan)
+    if signs := [slot for slot in config.slots.values() if slot.ids_are_signs]:
+        _check_signs(report, scan, signs)
+        groups[0] = signs
+    else:
+        _check_strays(report, config, scan)
     _check_packets(report, scan, groups)
     if bad := sum(count.non_finite for counts in (scan.counts, scan.packet_counts) for count in counts.values()):
         names = sorted({slot.name for group, _ in _not_finite(scan) for slot in groups.get(group, [])})
@@ -91,6 +96,26 @@ def _check_stack(report: Report, scan: Scan, slots: _Slots, by_dim: dict[int, Co
         report.fail("rows", f"hash stack of {subject}", text, advice, largest=largest)
 
 
+def _check_signs(report: Report, scan: Scan, slots: _Slots) -> None:
+    """Slots whose ids are signs share all rows without the prefix of a group."""
+    subject = _listed([slot.name for slot in slots])
+    rows: dict[int, int] = defaultdict(int)
+    for (group, dim), count in scan.counts.items():
+        if group == 0 or group > scan.groups:
+            rows[dim] += count.rows
+    wanted = sorted({slot.dim for slot in slots})
+    figures = {"rows": sum(rows.values()), "exact": scan.exact, **{f"rows_of_dim_{dim}": rows[dim] for dim in sorted(rows)}}
+    if wrong := sorted(dim for dim in rows if dim not in wanted):
+        got = f"rows of dim {_numbers(wrong)} whose signs are of no group: lookups of these rows give zeros"
+        advice = f"set the dim of {subject} to that of the rows, or load the checkpoint that was made for this config"
+        report.fail("rows", subject, f"expected rows of dim {_numbers(wanted)}, got {got}", advice, **figures)
+    elif rows or not scan.whole:
+        report.ok("rows", subject, f"about {sum(rows.values()):,} rows, whose signs are ids", **figures)
+    else:
+        advice = "look whether the rows were written with ids as signs, as `ids_are_signs: true` says"
+        report.warn("rows", subject, "the checkpoint has no rows: its embeddings are zeros", advice, **figures)
+
+
 def _check_strays(report: Report, config: EmbeddingConfig, scan: Scan) -> None:
     """Rows whose signs are in no group: no lookup asks for them."""
     bare = sum(count.rows for (group, _), count in scan.counts.items() if group == 0)
@@ -126,7 +151,7 @@ def _check_packets(report: Report, scan: Scan, groups: dict[int, _Slots]) -> Non
     rows = sum(count.rows for count in scan.packet_counts.values())
     wrong = []
     for (number, dim), count in sorted(scan.packet_counts.items()):
-        slots = groups.get(number, [])
+        slots = groups.get(number if number <= scan.groups else 0, [])
         if not slots:
             wrong.append(f"{count.rows:,} rows of no feature")
         elif all(slot.dim != dim for slot in slots):

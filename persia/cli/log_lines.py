@@ -10,6 +10,8 @@ from typing import Any
 import click
 import msgspec
 
+from persia import _core
+
 __all__ = ["FORMAT_VARIABLE", "JsonLines", "log_format_option", "log_to_stderr"]
 
 FORMAT_VARIABLE = "LOG_FORMAT"
@@ -46,7 +48,8 @@ class JsonLines(logging.Formatter):
 
 
 def log_to_stderr(level: str, form: str) -> None:
-    """From now on. form: one of FORMATS."""
+    """From now on, also what the core writes by itself. form: one of FORMATS."""
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(JsonLines() if form == "json" else logging.Formatter(_TEXT))
+    _core.set_problem_lines(form == "json")
     logging.basicConfig(level=level.upper(), handlers=[handler])

@@ -12,11 +12,12 @@ import msgspec
 from msgspec import Meta
 
 from persia.config.nodes import child_path
-from persia.config.slots_match import facts_of
+from persia.config.slots_match import facts_of, hashed_facts
 from persia.errors import ConfigError
 
 Pooling = Literal["sum", "mean", "sqrtn", "raw"]
 Keep = Literal["first", "last"]
+Output = Literal["f16", "f32"]
 
 
 class HashStackConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -28,6 +29,16 @@ class HashStackConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_
     embedding_size: Annotated[
         int, Meta(ge=0, le=2**63 - 1, description="How many rows each round has.", extra={"unit": "rows"})
     ] = 0
+
+
+class DefaultRowConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
+    """What an id without a row counts as, instead of zeros. One of the two."""
+
+    value: Annotated[float | None, Meta(description="Each number of the row.", extra={"default": "none"})] = None
+    id: Annotated[
+        int | None,
+        Meta(description="An id of the slot whose row it is, from -2^63 to 2^64 - 1.", extra={"default": "none"}),
+    ] = None
 
 
 # Defaults are left out where a config is sent: so a client of an older release understands one without newer keys.
@@ -66,11 +77,36 @@ class SlotConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
         ),
     ] = None
     hash_stack_config: HashStackConfig = HashStackConfig()
+    output: Annotated[
+        Output,
+        Meta(
+            description="The numbers of the embeddings. `f32` is not rounded, and its rows are added in the order in which a "
+            "sample has their ids, whatever the number of servers."
+        ),
+    ] = "f16"
+    modulo: Annotated[
+        int,
+        Meta(
+            ge=0,
+            le=2**63 - 1,
+            description="By which number ids are taken before they are looked up: `id % modulo` as in Python and torch, which "
+            "is never negative. 0 leaves ids as they are.",
+        ),
+    ] = 0
+    ids_are_signs: Annotated[
+        bool,
+        Meta(
+            description="Whether ids are the signs of rows, without a prefix: for keys of 64 bits that another system made. "
+            "All slots with `ids_are_signs: true` share the rows of equal ids."
+        ),
+    ] = False
+    default_row: DefaultRowConfig = DefaultRowConfig()
 
 
 class Slot(msgspec.Struct, frozen=True, kw_only=True):
     """A slot with everything a lookup needs to know. `group_number` counts from 0; `prefix` is added to ids.
 
+    A slot with `ids_are_signs` is a group of its own, without a number (-1) and a prefix (0).
     `embedding_summation` and `sqrt_scaling` follow from `pooling`; but a raw slot may have `sqrt_scaling`, too.
     """
 
@@ -88,6 +124,15 @@ class Slot(msgspec.Struct, frozen=True, kw_only=True):
     group_number: int
     prefix: int
     prefix_bits: int
+    output: Output = "f16"
+    modulo: int = 0
+    ids_are_signs: bool = False
+    default_value: float | None = None
+    default_id: int | None = None
+
+
+_USUAL = SlotConfig(dim=1)
+_F32_MAX = 3.4028234663852886e38
 
 
 class EmbeddingConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, dict=True):
@@ -135,10 +180,13 @@ class EmbeddingConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_
             raise ConfigError(f"{problem}: at least {len(numbers).bit_length()} bits are needed", "$.feature_index_prefix_bit")
         slots = {}
         for name, config in self.slots_config.items():
-            group = group_of.get(name, name)
+            group, number = group_of.get(name, name), -1
+            if not config.ids_are_signs:
+                number = numbers[group]
             stack = config.hash_stack_config
             place = child_path("$.slots_config", name)
             _check_hash_stack(stack, f"{place}.hash_stack_config.embedding_size")
+            _check_id_rule(config, place)
             pooling = _pooling(config, place)
             slots[name] = Slot(
                 name=name,
@@ -152,9 +200,14 @@ class EmbeddingConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_
                 hash_stack_rounds=stack.hash_stack_rounds,
                 hash_stack_size=stack.embedding_size if stack.hash_stack_rounds else 0,
                 group=group,
-                group_number=numbers[group],
-                prefix=(numbers[group] + 1) << (64 - bits),
+                group_number=number,
+                prefix=(number + 1) << (64 - bits),
                 prefix_bits=bits,
+                output=config.output,
+                modulo=config.modulo,
+                ids_are_signs=config.ids_are_signs,
+                default_value=config.default_row.value,
+                default_id=None if config.default_row.id is None else config.default_row.id % (1 << 64),
             )
         return slots
 
@@ -166,7 +219,7 @@ class EmbeddingConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_
         """
         facts = [facts_of(slot) for slot in self.slots.values()]
         facts = sorted(slot._replace(keep=slot.keep or "first") for slot in facts)  # what is not said is the default
-        return hashlib.sha256(json.dumps(facts).encode()).hexdigest()[:32]
+        return hashlib.sha256(json.dumps([hashed_facts(slot) for slot in facts]).encode()).hexdigest()[:32]
 
     @cached_property
     def fingerprint_id(self) -> int:
@@ -182,6 +235,10 @@ def _groups(config: EmbeddingConfig) -> dict[str, str]:
             place = child_path(child_path("$.feature_groups", group), i)
             if name not in config.slots_config:
                 raise ConfigError(f"`{name}` is not a slot", place)
+            if config.slots_config[name].ids_are_signs:
+                raise ConfigError(
+                    f"`{name}` has `ids_are_signs: true`, and such slots are in no group: they share all rows", place
+                )
             if name in group_of:
                 raise ConfigError(f"the slot `{name}` is in a group already, `{group_of[name]}`", place)
             group_of[name] = group
@@ -194,7 +251,7 @@ def _ungrouped(config: EmbeddingConfig, group_of: dict[str, str]) -> list[str]:
         if name in config.feature_groups:
             problem = "a group cannot have the name of a slot that is in no group"
             raise ConfigError(problem, child_path("$.feature_groups", name))
-    return names
+    return [name for name in names if not config.slots_config[name].ids_are_signs]
 
 
 def _pooling(config: SlotConfig, place: str) -> Pooling:
@@ -217,6 +274,20 @@ def _pooling(config: SlotConfig, place: str) -> Pooling:
 
 def _contradiction(key: str, value: bool, pooling: Pooling, place: str) -> ConfigError:
     return ConfigError(f"`{key}: {str(value).lower()}` contradicts `pooling: {pooling}`: leave `{key}` out", f"{place}.pooling")
+
+
+def _check_id_rule(config: SlotConfig, place: str) -> None:
+    default = config.default_row
+    if default.value is not None and default.id is not None:
+        raise ConfigError("expected a value or an id, got both", f"{place}.default_row")
+    if default.value is not None and not abs(default.value) <= _F32_MAX:  # nor NaN
+        raise ConfigError(f"expected a number that float32 holds, got {default.value}", f"{place}.default_row.value")
+    if default.id is not None and not -(1 << 63) <= default.id < 1 << 64:
+        raise ConfigError(f"expected an id from -2^63 to 2^64 - 1, got {default.id}", f"{place}.default_row.id")
+    if config.hash_stack_config.hash_stack_rounds:
+        for key in ("modulo", "ids_are_signs", "default_row"):
+            if getattr(config, key) != getattr(_USUAL, key):
+                raise ConfigError(f"`{key}` is for slots without a hash stack: leave one of the two out", f"{place}.{key}")
 
 
 def _check_hash_stack(stack: HashStackConfig, place: str) -> None:

@@ -104,10 +104,11 @@ class EmbeddingParameterServerConfig(msgspec.Struct, frozen=True, kw_only=True, 
         ),
     ] = None
     row_storage: Annotated[
-        Literal["f32", "f16", "int8"],
+        Literal["f32", "f16", "int8", "uint8"],
         Meta(
             description="How rows are kept in memory: `f32` as trained, `f16` in half of the memory, `int8` (with a scale) in "
-            "a quarter."
+            "a quarter. `uint8` (with a scale and a bias) takes four bytes a row more, and keeps rows exactly that FBGEMM has "
+            "quantised."
         ),
     ] = "f32"
     non_finite_rows: Annotated[

@@ -138,5 +138,6 @@ table follows from the order of groups and slots. An example is [embedding_confi
 
 Groups are numbered from 0, in the order of the file. Then every slot outside of all groups becomes a group of its own, in the
 order of the slots.
-The sign of an id is `id % (2^(64 - bits) - 1) + ((group + 1) << (64 - bits))`, with `bits` = `feature_index_prefix_bit`.
+The sign of an id is `id % (2^(64 - bits) - 1) + ((group + 1) << (64 - bits))`, with `bits` = `feature_index_prefix_bit`. A slot
+with `ids_are_signs: true` is in no group, has no number, and leaves the numbers of the others as they are.
 """

@@ -19,6 +19,7 @@ from persia.config.nodes import List, Map, Node, Scalar, describe
 T = TypeVar("T", bound=msgspec.Struct)
 
 _INTEGER = re.compile(r"[-+]?(0|[1-9][0-9_]*|0x[0-9A-Fa-f]+|0o[0-7]+)")
+_NUMBER = re.compile(r"[-+]?([0-9]+(\.[0-9]*)?|\.[0-9]+)([eE][-+]?[0-9]+)?")
 _BOOLEANS = {"true": True, "True": True, "TRUE": True, "false": False, "False": False, "FALSE": False}
 
 
@@ -84,6 +85,8 @@ def _read_scalar(node: Scalar, kind: types.Type) -> Any:
         return None
     if isinstance(kind, types.BoolType):
         return _BOOLEANS.get(node.text)
+    if isinstance(kind, types.FloatType):
+        return float(node.text) if len(node.text) <= 64 and _NUMBER.fullmatch(node.text) else None
     assert isinstance(kind, types.IntType), kind
     if len(node.text) > 64 or not _INTEGER.fullmatch(node.text):
         return None
@@ -102,6 +105,8 @@ def expectation(kind: types.Type) -> str:
         if kind.ge is not None and kind.le is not None:
             return f"an integer from {kind.ge} to {kind.le}"
         return "an integer" if kind.ge is None else f"an integer >= {kind.ge}"
+    if isinstance(kind, types.FloatType):
+        return "a number"
     if isinstance(kind, types.BoolType):
         return "true or false"
     if isinstance(kind, types.LiteralType):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any, NamedTuple, Protocol
 
-__all__ = ["SlotFacts", "SlotLike", "facts_of", "problems_text", "slot_problems"]
+__all__ = ["SlotFacts", "SlotLike", "facts_of", "hashed_facts", "problems_text", "slot_problems"]
 
 _SHOWN_PROBLEMS = 5
 
@@ -34,6 +34,16 @@ class SlotLike(Protocol):
     def hash_stack_rounds(self) -> int: ...
     @property
     def hash_stack_size(self) -> int: ...
+    @property
+    def output(self) -> str: ...
+    @property
+    def modulo(self) -> int: ...
+    @property
+    def ids_are_signs(self) -> bool: ...
+    @property
+    def default_value(self) -> float | None: ...
+    @property
+    def default_id(self) -> int | None: ...
 
 
 class SlotFacts(NamedTuple):
@@ -49,6 +59,21 @@ class SlotFacts(NamedTuple):
     prefix_bits: int
     hash_stack_rounds: int
     hash_stack_size: int
+    output: str = "f16"
+    modulo: int = 0
+    ids_are_signs: bool = False
+    default_value: float | None = None
+    default_id: int | None = None
+
+
+# What a release before these facts knows of a slot.
+_FIRST_FACTS = SlotFacts._fields.index("output")
+
+
+def hashed_facts(facts: SlotFacts) -> tuple[Any, ...]:
+    """What a fingerprint is made of: of a slot that an older release can have, what that release makes it of."""
+    usual = tuple(SlotFacts._field_defaults.values())
+    return tuple(facts[:_FIRST_FACTS]) if tuple(facts[_FIRST_FACTS:]) == usual else tuple(facts)
 
 
 def facts_of(slot: SlotLike) -> SlotFacts:
@@ -67,6 +92,11 @@ def facts_of(slot: SlotLike) -> SlotFacts:
         slot.prefix_bits,
         slot.hash_stack_rounds,
         slot.hash_stack_size if slot.hash_stack_rounds else 0,
+        slot.output,
+        slot.modulo,
+        slot.ids_are_signs,
+        slot.default_value,
+        slot.default_id,
     )
 
 
@@ -82,7 +112,7 @@ def slot_problems(expected: Iterable[SlotLike], have: Mapping[str, SlotLike]) ->
         ours, its = facts_of(slot), facts_of(got)
         differences = _differences(ours, its)
         numbers = [facts.prefix >> (64 - facts.prefix_bits) for facts in (ours, its)]
-        if numbers[0] != numbers[1]:
+        if numbers[0] != numbers[1] and ours.ids_are_signs == its.ids_are_signs:
             text = f"expected the prefix of group {numbers[0]}, got that of group {numbers[1]}"
             if not differences and not moved:  # said once, for it is so for all slots after that place
                 text += " (a group was inserted, removed or moved before it, so other rows would be found)"
@@ -112,9 +142,19 @@ def _differences(expected: SlotFacts, got: SlotFacts) -> list[str]:
             ("prefix_bits", expected.prefix_bits, got.prefix_bits),
             ("hash_stack_rounds", expected.hash_stack_rounds, got.hash_stack_rounds),
             ("hash_stack_size", expected.hash_stack_size, got.hash_stack_size),
+            ("output", expected.output, got.output),
+            ("modulo", expected.modulo, got.modulo),
+            ("ids_are_signs", _yes(expected.ids_are_signs), _yes(got.ids_are_signs)),
+            ("default_row", _default_row(expected), _default_row(got)),
         )
         if ours != its and None not in (ours, its)
     ]
+
+
+def _default_row(facts: SlotFacts) -> str:
+    if facts.default_id is not None:
+        return f"of id {facts.default_id}"
+    return "of zeros" if facts.default_value is None else f"of {facts.default_value:g}"
 
 
 def _yes(value: bool) -> str:

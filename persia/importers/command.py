@@ -54,7 +54,7 @@ def verify(checkpoint: Path, against: Path | None, embedding_config: Path | None
         report = verify_import(checkpoint, progress)
     _print(report, checkpoint, as_json, "are those that were imported")
     for slot in compared:
-        facts = f"{slot.different} of {slot.numbers} numbers differ, by {slot.units} units of float16 at most"
+        facts = f"{slot.different} of {slot.numbers} numbers differ, by {slot.units} units of {slot.type} at most"
         click.echo(f"{slot.slot}: {facts}", err=as_json)
     sys.exit(1 if any(slot.units > MOST_UNITS for slot in compared) else 0)
 

@@ -27,5 +27,9 @@ class RowDigest:
         self.rows += rows
         self.sums = ((self.sums[0] + sums[0]) & _MASK, (self.sums[1] + sums[1]) & _MASK)
 
+    def add_digest(self, rows: int, digest: str) -> None:
+        """Takes the rows of which another one was made, by its text."""
+        self.take(rows, int(digest[:16], 16), int(digest[16:], 16))
+
     def __str__(self) -> str:
         return "".join(f"{part:016x}" for part in self.sums)

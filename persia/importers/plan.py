@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+
+import numpy as np
 
 from persia.config import EmbeddingConfig, Slot
 from persia.errors import ConfigError, FeatureError, InvalidInput
 
 from .source import F32, U64, Block, Source, SourceTable
-from .table_map import MappedSlot, TableMap, check_names, check_slot
+from .table_map import MappedSlot, TableMap, check_names, check_slot, default_row_of
 from .unfinished import TableFacts
 
 __all__ = ["GroupImport", "plan_import"]
@@ -17,12 +19,23 @@ __all__ = ["GroupImport", "plan_import"]
 
 @dataclass(frozen=True, eq=False)
 class GroupImport:
-    """The slots of a group share their rows, so one table has them. `slot` is any of them: all have the same signs."""
+    """The slots of a group share their rows, so one table has them. `slot` is any of them: all have the same signs.
+
+    `defaults` are rows that have no key, by the id under which they are imported. `groups` is how many groups of the embedding
+    config have a prefix.
+    """
 
     slot: Slot
     slots: tuple[str, ...]
     table: SourceTable
     padding: int | None
+    defaults: Mapping[int, int]
+    groups: int
+
+    @property
+    def rows(self) -> int:
+        """How many there are, with that of the padding."""
+        return self.table.rows + len(self.defaults)
 
     @property
     def facts(self) -> TableFacts:
@@ -36,10 +49,12 @@ class GroupImport:
             dim=table.dim,
             padding=self.padding,
             conversion=table.conversion,
+            modulo=self.slot.modulo,
+            defaults=tuple(sorted(self.defaults.items())),
         )
 
     def blocks(self) -> Iterator[Block]:
-        """The rows of the table, without that of the padding. Raises InvalidInput if there are not as many as it said."""
+        """The rows of the table, without that of the padding. Raises InvalidInput if they are not what the table said."""
         for _, ids, rows in self.counted_blocks():
             yield ids, rows
 
@@ -54,6 +69,18 @@ class GroupImport:
             yield seen, ids, rows
         if seen != self.table.rows:
             raise InvalidInput(f"expected {self.table.rows} rows of table `{self.table.name}`, got {seen}: its files changed")
+        for ids, rows in self._default_rows():
+            seen += len(ids)
+            yield seen, ids, rows
+
+    def _default_rows(self) -> Iterator[Block]:
+        left = dict(self.defaults)
+        for numbers, rows in self.table.numbered() if left and self.table.numbered is not None else ():
+            for id, row in [(id, row) for id, row in left.items() if (numbers == row).any()]:
+                yield np.array([id], np.uint64), rows[numbers == row]
+                del left[id]
+        if left:
+            raise InvalidInput(f"table `{self.table.name}` has no row {min(left.values())}, which is to be the default row")
 
 
 def plan_import(source: Source, config: EmbeddingConfig, table_map: TableMap) -> list[GroupImport]:
@@ -63,11 +90,12 @@ def plan_import(source: Source, config: EmbeddingConfig, table_map: TableMap) ->
     InvalidInput for tables without any row.
     """
     check_names(table_map, config)
-    groups: dict[str, list[str]] = {}
+    groups: dict[tuple[bool, str], list[str]] = {}
     for name, slot in config.slots.items():
         if name in table_map.slots:
             check_slot(name, table_map.slots[name], slot)
-            groups.setdefault(slot.group, []).append(name)
+            shared = table_map.slots[name].table if slot.ids_are_signs else slot.group
+            groups.setdefault((slot.ids_are_signs, shared), []).append(name)
     plan = [_of_group(source, config, names, table_map.slots) for names in groups.values()]
     if not any(group.table.rows for group in plan):
         raise InvalidInput("expected rows in the tables of the source, got none")
@@ -92,7 +120,26 @@ def _of_group(source: Source, config: EmbeddingConfig, names: list[str], mapped:
                 f"expected a table of dim {config.slots[name].dim}, as in the embedding config, got dim {table.dim} in "
                 f"`{table.name}`",
             )
-    return GroupImport(config.slots[first], tuple(names), table, mapped[first].padding)
+    defaults = _defaults(table, [(config.slots[name], mapped[name]) for name in names])
+    groups = max(slot.group_number + 1 for slot in config.slots.values())
+    return GroupImport(config.slots[first], tuple(names), table, mapped[first].padding, defaults, groups)
+
+
+def _defaults(table: SourceTable, slots: list[tuple[Slot, MappedSlot]]) -> dict[int, int]:
+    """Of default rows that have no key, the row by the id. Raises ConfigError for an id that is not that of its row."""
+    defaults: dict[int, int] = {}
+    for slot, mapped in slots:
+        row, id = default_row_of(mapped), slot.default_id
+        if row is None or id is None:
+            continue
+        if defaults.setdefault(id, row) != row or (table.numbered is None and id != row):
+            other = defaults[id] if table.numbered is not None else id
+            raise ConfigError(
+                f"the default row of the source is `row {row}`, and `default_row: {{id: {id}}}` of the embedding config is row "
+                f"{other} of table `{table.name}`",
+                f"$.slots.{slot.name}.default",
+            )
+    return defaults if table.numbered is not None else {}
 
 
 def _table_of(source: Source, mapped: MappedSlot, dim: int) -> SourceTable:

@@ -46,7 +46,10 @@ class GroupReader:
                 continue
             self._check_numbers(ids, rows)
             signs = signs_of(ids, self._group.slot)[0]
-            self._folded += int(np.count_nonzero(ids >= self._modulus))
+            if self._group.slot.ids_are_signs:
+                self._check_signs(signs)
+            elif not self._group.slot.modulo:
+                self._folded += int(np.count_nonzero(ids >= self._modulus))
             self._digest.add(signs, rows)
             self._seen = seen
             yield signs, rows
@@ -61,11 +64,23 @@ class GroupReader:
             dim=table.dim,
             ids=table.ids,
             digest=str(self._digest),
-            left_out=table.rows - self._digest.rows,
+            left_out=self._group.rows - self._digest.rows,
             folded=self._folded,
             beyond_half=self._beyond_half,
             conversion=table.conversion,
         )
+
+    def _check_signs(self, signs: U64) -> None:
+        """Keys that are signs may not be those of a group, where another table has its rows."""
+        groups = signs >> np.uint64(64 - self._group.slot.prefix_bits)
+        taken = (groups >= 1) & (groups <= self._group.groups)
+        if taken.any():
+            key, group = int(signs[taken][0]), int(groups[taken][0]) - 1
+            raise FeatureError(
+                self._group.slots[0],
+                f"the key {key} of table `{self._group.table.name}` would be a sign of group {group} of the embedding config: "
+                "give all slots `ids_are_signs: true`, or this one a prefix",
+            )
 
     def _check_numbers(self, ids: U64, rows: F32) -> None:
         if not len(rows):
@@ -87,10 +102,24 @@ class GroupReader:
 def refuse_same_sign(groups: list[GroupImport], sign: int) -> NoReturn:
     """Reads the source again, to name the keys of that sign rather than the sign. Raises InvalidInput."""
     shift = 64 - groups[0].slot.prefix_bits
-    group = next(group for group in groups if group.slot.prefix >> shift == sign >> shift)
-    found = (int(id) for ids, _ in group.blocks() for id in ids[signs_of(ids, group.slot)[0] == sign])
-    one, other = next(found), next(found)
+    found = (
+        (group, int(id))
+        for group in groups
+        if group.slot.ids_are_signs or group.slot.prefix >> shift == sign >> shift
+        for ids, _ in group.blocks()
+        for id in ids[signs_of(ids, group.slot)[0] == sign]
+    )
+    (group, one), (second, other) = next(found), next(found)
     name = group.table.name
+    if group is not second:
+        raise InvalidInput(
+            f"the tables `{name}` and `{second.table.name}` both have the key {one}, which is one sign by "
+            "`ids_are_signs: true`. Such tables share all rows of equal keys, so give one of the slots a prefix"
+        )
+    if group.slot.modulo and one != other:
+        raise InvalidInput(f"table `{name}`: the keys {one} and {other} would share a row by `modulo: {group.slot.modulo}`")
+    if one == other and one in group.defaults:
+        raise InvalidInput(f"table `{name}` has the key {one}, which is that of the default row: choose another `default_row`")
     if one == other:
         raise InvalidInput(
             f"table `{name}` has two rows for the key {one}: which of them counts, its own system would have to say"

@@ -23,15 +23,16 @@ __all__ = ["Comparison", "compare_recorded"]
 
 @dataclass(frozen=True)
 class Comparison:
-    """How many numbers of a slot were compared, as float16, in which embeddings are served; and how many of them differ.
+    """How many numbers of a slot were compared, in the type in which it serves embeddings; and how many of them differ.
 
-    `units` is the largest difference, in units of the last place of float16.
+    `units` is the largest difference, in units of the last place of this type.
     """
 
     slot: str
     numbers: int
     different: int
     units: int
+    type: str = "float16"
 
 
 @dataclass(frozen=True)
@@ -79,7 +80,8 @@ def _recorded(name: str, arrays: dict[str, npt.NDArray[np.generic]], config: Emb
 
 def _find_rows(checkpoint: Path, wanted: list[_Recorded]) -> dict[int, F32]:
     """The rows of the signs that are wanted, by sign. Raises CorruptFile, OSError."""
-    signs = np.unique(np.concatenate([item.signs for item in wanted]))
+    defaults = [_default_sign(item.slot) for item in wanted if item.slot.default_id is not None]
+    signs = np.unique(np.concatenate([*(item.signs for item in wanted), np.array(defaults, np.uint64)]))
     rows: dict[int, F32] = {}
     for path in open_checkpoint(checkpoint).files:
         for found, dims, values, _ in EmbReader(path):
@@ -91,18 +93,26 @@ def _find_rows(checkpoint: Path, wanted: list[_Recorded]) -> dict[int, F32]:
 
 def _compare(item: _Recorded, rows: dict[int, F32]) -> Comparison:
     slot = item.slot
-    zeros = np.zeros(slot.dim, np.float32)
+    default = np.full(slot.dim, slot.default_value or 0, np.float32)
+    if slot.default_id is not None:
+        default = rows.get(_default_sign(slot), default)
     got = np.zeros_like(item.vectors)
     place = 0
     for bag, length in enumerate(item.lengths.tolist()):
         for sign in item.signs[place : place + length].tolist():
-            got[bag] += rows.get(sign, zeros)
+            got[bag] += rows.get(sign, default)
         place += length
     divisors = np.maximum(item.lengths, 1).astype(np.float32)[:, None]
     if slot.pooling in ("mean", "sqrtn"):
         got /= divisors if slot.pooling == "mean" else np.sqrt(divisors)
-    units = np.abs(_places(got) - _places(item.vectors))
-    return Comparison(slot.name, units.size, int(np.count_nonzero(units)), int(units.max(initial=0)))
+    places = _places_f32 if slot.output == "f32" else _places
+    units = np.abs(places(got) - places(item.vectors))
+    kind = "float32" if slot.output == "f32" else "float16"
+    return Comparison(slot.name, units.size, int(np.count_nonzero(units)), int(units.max(initial=0)), kind)
+
+
+def _default_sign(slot: Slot) -> int:
+    return int(signs_of(np.array([slot.default_id], np.uint64), slot)[0, 0])
 
 
 def _places(vectors: F32) -> npt.NDArray[np.int64]:
@@ -110,3 +120,9 @@ def _places(vectors: F32) -> npt.NDArray[np.int64]:
     with np.errstate(over="ignore"):
         bits = vectors.astype(np.float16).view(np.uint16).astype(np.int64)
     return np.where(bits & 0x8000, -(bits & 0x7FFF), bits)
+
+
+def _places_f32(vectors: F32) -> npt.NDArray[np.int64]:
+    """The same among all of float32."""
+    bits = vectors.view(np.uint32).astype(np.int64)
+    return np.where(bits & 0x80000000, -(bits & 0x7FFFFFFF), bits)

@@ -38,6 +38,7 @@ class SourceTable:
     blocks: Callable[[], Iterator[Block]]
     conversion: str = ""
     guess: bool = True  # whether it looks like an embedding table, to `--propose`
+    numbered: Callable[[], Iterator[Block]] | None = None  # with keys for some rows only: all of its rows, by their numbers
 
 
 @dataclass(frozen=True, eq=False)

@@ -31,7 +31,7 @@ class Steps:
         self._groups = groups
         self._work = work
         self._progress = progress
-        self._total = sum(group.table.rows for group in groups)
+        self._total = sum(group.rows for group in groups)
         identity = state.identity
         self._marker = Marker(identity.shards, identity.files_per_shard, state.seconds, state.nanos)
 

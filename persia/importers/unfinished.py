@@ -45,6 +45,8 @@ class TableFacts(msgspec.Struct, frozen=True, kw_only=True):
     dim: int
     padding: int | None
     conversion: str
+    modulo: int = 0
+    defaults: tuple[tuple[int, int], ...] = ()  # rows without a key, by their ids
 
 
 class Taken(msgspec.Struct, frozen=True):

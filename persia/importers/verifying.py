@@ -74,13 +74,28 @@ def digests_of_files(
     return digests
 
 
+def _without_prefix(found: Digests, known: set[int]) -> Digests:
+    """Where keys are signs, their tables have the prefix 0 in the report, and their rows whatever prefix no other table has."""
+    if 0 not in known:
+        return found
+    joined: Digests = {}
+    for prefix, digest in found.items():
+        joined.setdefault(prefix if prefix in known else 0, RowDigest()).take(digest.rows, *digest.sums)
+    return joined
+
+
 def difference(report: ImportReport, found: Digests) -> str:
     """In which table the checkpoint is not what was read, in words; empty if it is."""
-    for table in report.tables:
-        digest = found.get(table.prefix, RowDigest())
-        if (digest.rows, str(digest)) != (table.rows, table.digest):
-            found_ones = f"{digest.rows} rows of table `{table.table}` with the digest {digest}"
-            return f"{found_ones}, where {table.rows} with {table.digest} were read"
+    found = _without_prefix(found, {table.prefix for table in report.tables})
+    for prefix in dict.fromkeys(table.prefix for table in report.tables):
+        tables = [table for table in report.tables if table.prefix == prefix]  # several, where keys are signs
+        digest, expected = found.get(prefix, RowDigest()), RowDigest()
+        for table in tables:
+            expected.add_digest(table.rows, table.digest)
+        if (digest.rows, str(digest)) != (expected.rows, str(expected)):
+            names = ", ".join(f"`{table.table}`" for table in tables)
+            found_ones = f"{digest.rows} rows of table {names} with the digest {digest}"
+            return f"{found_ones}, where {expected.rows} with {expected} were read"
     if extra := found.keys() - {table.prefix for table in report.tables}:
         return f"{found[min(extra)].rows} rows with the prefix {min(extra):#x}, which no table has"
     return ""

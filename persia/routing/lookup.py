@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Protocol
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -27,11 +27,13 @@ __all__ = [
     "Lookup",
     "Lookups",
     "OnBuffers",
+    "Placed",
     "RouterOptions",
     "RowsKey",
+    "floats_of",
     "naming",
+    "placed_tensors",
     "split",
-    "tensor_shapes",
 ]
 
 # Whom rows are for: the keys of a dense model, of its version, and of a variant.
@@ -39,6 +41,7 @@ RowsKey = tuple[int, int, int]
 
 SHAPE_NUMBERS = 3
 FEATURE_NUMBERS = 4
+_OF_FLOATS = 1 << 31  # in the last number of a shape: the tensor is of float32
 
 
 @dataclass(frozen=True)
@@ -81,7 +84,7 @@ class RouterOptions:
 class Lookup:
     """The tensors of a batch, and what is to be said of them."""
 
-    numbers: npt.NDArray[np.float16]  # of all tensors, one after the other
+    numbers: npt.NDArray[np.float16]  # of all tensors: those of float32 first, each number in the place of two, then the others
     shapes: npt.NDArray[np.uint32]  # of each tensor three, as ForwardResponse has them
     versions: list[int]  # of each shard; 0 for one that was not asked
     absent: int  # signs without a row: zeros
@@ -105,25 +108,52 @@ class Lookup:
         return [FeatureLookup(name, *row) for name, row in zip(names, rows, strict=True)]
 
     @cached_property
-    def tensors(self) -> list[npt.NDArray[np.float16]]:
-        """Per feature (batch, dim), or (batch, sample_fixed_size, dim + 1)."""
+    def tensors(self) -> list[npt.NDArray[np.floating[Any]]]:
+        """Per feature (batch, dim), or (batch, sample_fixed_size, dim + 1); of float16, or of float32 as its slot says."""
         return split(self.numbers, self.shapes)
 
 
-def tensor_shapes(shapes: npt.NDArray[np.uint32]) -> list[tuple[int, ...]]:
-    """From a Lookup's: of each tensor its own."""
+class Placed(NamedTuple):
+    """Where a tensor lies in a Lookup's numbers, counted in halves."""
+
+    begin: int
+    end: int
+    shape: tuple[int, ...]
+    is_f32: bool
+
+
+def placed_tensors(shapes: npt.NDArray[np.uint32]) -> list[Placed]:
+    """From a Lookup's shapes: of each tensor its own."""
+    found: list[Placed] = []
     rows = shapes.reshape(-1, SHAPE_NUMBERS).tolist()
-    return [(samples, ids, numbers) if ids else (samples, numbers) for samples, ids, numbers in rows]
+    floats, halves = 0, 0  # where the next one begins; halves follow on all floats
+    for samples, ids, numbers in rows:
+        is_f32 = bool(numbers & _OF_FLOATS)
+        width = numbers & ~_OF_FLOATS
+        shape = (samples, ids, width) if ids else (samples, width)
+        begin = floats if is_f32 else halves
+        end = begin + math.prod(shape) * (2 if is_f32 else 1)
+        if is_f32:
+            floats = end
+        else:
+            halves = end
+        found.append(Placed(begin, end, shape, is_f32))
+    if not floats:
+        return found
+    return [one if one.is_f32 else one._replace(begin=one.begin + floats, end=one.end + floats) for one in found]
 
 
-def split(numbers: npt.NDArray[np.float16], shapes: npt.NDArray[np.uint32]) -> list[npt.NDArray[np.float16]]:
+def floats_of(halves: npt.NDArray[np.float16]) -> npt.NDArray[np.float32]:
+    """The numbers of float32 that lie in the places of two each. Copied where they would not be aligned."""
+    return (halves.copy() if halves.ctypes.data % 4 else halves).view(np.float32)
+
+
+def split(numbers: npt.NDArray[np.float16], shapes: npt.NDArray[np.uint32]) -> list[npt.NDArray[np.floating[Any]]]:
     """A Lookup's numbers as one tensor after the other, which share their memory."""
-    tensors, begin = [], 0
-    for shape in tensor_shapes(shapes):
-        end = begin + math.prod(shape)
-        tensors.append(numbers[begin:end].reshape(shape))
-        begin = end
-    return tensors
+    return [
+        (floats_of(numbers[begin:end]) if is_f32 else numbers[begin:end]).reshape(shape)
+        for begin, end, shape, is_f32 in placed_tensors(shapes)
+    ]
 
 
 @contextmanager

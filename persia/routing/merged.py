@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from persia import _core
-from persia.routing.lookup import FEATURE_NUMBERS, SHAPE_NUMBERS, Lookup
+from persia.routing.lookup import FEATURE_NUMBERS, SHAPE_NUMBERS, Lookup, placed_tensors
 
 __all__ = ["joined_shapes", "part_of", "shapes_of"]
 
@@ -34,11 +34,9 @@ def shapes_of(shapes: npt.NDArray[np.uint32], requests: int, request: int) -> np
 def part_of(lookup: Lookup, batches: Sequence[_core.Batch], request: int) -> Lookup:
     """What a lookup of one batch alone would have given. batches: that were merged for this lookup."""
     requests = len(batches)
-    samples, ids, numbers_each = lookup.shapes.reshape(-1, SHAPE_NUMBERS).astype(np.int64).T
-    sizes = samples * np.maximum(ids, 1) * numbers_each
-    ends = sizes.cumsum()
-    mine = slice(request, None, requests)
-    numbers = [lookup.numbers[end - size : end] for end, size in zip(ends[mine], sizes[mine], strict=True)]
+    mine = placed_tensors(lookup.shapes)[request::requests]
+    mine.sort(key=lambda tensor: tensor.begin)  # those of float32 come first
+    numbers = [lookup.numbers[tensor.begin : tensor.end] for tensor in mine]
     counts = lookup.counts.reshape(-1, requests, FEATURE_NUMBERS)[:, request]
     return Lookup(
         numbers=np.concatenate(numbers),

@@ -23,6 +23,11 @@ def make_slots(config: EmbeddingConfig) -> Slots:
             hash_stack_rounds=slot.hash_stack_rounds,
             hash_stack_size=slot.hash_stack_size,
             prefix=slot.prefix,
+            f32=slot.output == "f32",
+            modulo=slot.modulo,
+            ids_are_signs=slot.ids_are_signs,
+            default_value=slot.default_value,
+            default_id=slot.default_id,
         )
         for slot in config.slots.values()
     ]

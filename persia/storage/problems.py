@@ -53,6 +53,6 @@ def _code_of(text: str) -> str:
 
 
 def _first_line(text: str) -> str:
-    """What a library says, without its debugging output and without the query of a URL, which may be a signature."""
-    first = text.strip().partition("\n")[0]
+    """What a library says, without its debugging output, the store's XML, and the query of a URL, which may be a signature."""
+    first = text.strip().partition("\n")[0].partition(": <?xml")[0]
     return re.sub(r"\?\S+", "", first)[:300] or "no reason was given"

@@ -15,7 +15,7 @@ _sym_db = _symbol_database.Default()
 from persia.v1 import embedding_pb2 as persia_dot_v1_dot_embedding__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1apersia/v1/middleware.proto\x12\tpersia.v1\x1a\x19persia/v1/embedding.proto\"\xa1\x01\n\x0e\x46orwardRequest\x12\r\n\x05\x62\x61tch\x18\x01 \x01(\x0c\x12\x0b\n\x03ids\x18\x02 \x01(\x0c\x12\x12\n\ntimeout_ms\x18\x03 \x01(\r\x12\x11\n\tmin_epoch\x18\x04 \x01(\x04\x12\x13\n\x0b\x64\x65nse_model\x18\x05 \x01(\x06\x12\x15\n\rdense_version\x18\x06 \x01(\x06\x12\x0f\n\x07variant\x18\x07 \x01(\x06\x12\x0f\n\x07padding\x18\x0f \x01(\x0c\"\xfc\x01\n\x0f\x46orwardResponse\x12\x0f\n\x07tensors\x18\x01 \x01(\x0c\x12\x0e\n\x06shapes\x18\x02 \x01(\x0c\x12\x10\n\x08versions\x18\x03 \x03(\x04\x12\x0e\n\x06\x61\x62sent\x18\x04 \x01(\x04\x12\x11\n\twrong_dim\x18\x05 \x01(\x04\x12\x16\n\x0emissing_shards\x18\x06 \x03(\r\x12\x10\n\x08\x66\x65\x61tures\x18\x08 \x01(\x0c\x12\x1b\n\x13\x65mbedding_config_id\x18\t \x01(\x06\x12\x15\n\rcheckpoint_id\x18\n \x01(\x06\x12\r\n\x05\x65poch\x18\x0b \x01(\x04\x12\x0f\n\x07variant\x18\x0c \x01(\x06\x12\x0f\n\x07padding\x18\x0f \x01(\x0cJ\x04\x08\x07\x10\x08\"P\n\x17MiddlewareStatusRequest\x12$\n\x08rows_for\x18\x01 \x01(\x0b\x32\x12.persia.v1.RowsFor\x12\x0f\n\x07\x66igures\x18\x02 \x01(\x08\"\xf5\x01\n\x18MiddlewareStatusResponse\x12\r\n\x05ready\x18\x01 \x01(\x08\x12\r\n\x05state\x18\x02 \x01(\t\x12&\n\x06shards\x18\x03 \x03(\x0b\x32\x16.persia.v1.ShardStatus\x12\x18\n\x10\x65mbedding_config\x18\x05 \x01(\x0c\x12\x1b\n\x13\x65mbedding_config_id\x18\x06 \x01(\x06\x12*\n\x08\x66\x65\x61tures\x18\x07 \x03(\x0b\x32\x18.persia.v1.FeatureTotals\x12*\n\x08\x66orwards\x18( \x01(\x0b\x32\x18.persia.v1.LookupFiguresJ\x04\x08\x04\x10\x05\"N\n\x0bShardStatus\x12\x13\n\x0bshard_index\x18\x01 \x01(\r\x12*\n\x08replicas\x18\x02 \x03(\x0b\x32\x18.persia.v1.ReplicaStatus\"\xb7\x01\n\rReplicaStatus\x12\x0f\n\x07\x61\x64\x64ress\x18\x01 \x01(\t\x12\r\n\x05ready\x18\x02 \x01(\x08\x12\r\n\x05state\x18\x03 \x01(\t\x12\x0f\n\x07version\x18\x04 \x01(\x04\x12\x0c\n\x04rows\x18\x05 \x01(\x04\x12\x15\n\rcheckpoint_id\x18\x06 \x01(\x06\x12\x1a\n\x12\x63heckpoint_seconds\x18\x07 \x01(\x04\x12\x11\n\tepoch_low\x18\x08 \x01(\x04\x12\x12\n\nepoch_high\x18\t \x01(\x04\"\x13\n\x11\x44irectionsRequest\"\xa4\x01\n\x12\x44irectionsResponse\x12*\n\x06shards\x18\x01 \x03(\x0b\x32\x1a.persia.v1.ShardDirections\x12\x18\n\x10\x65mbedding_config\x18\x02 \x01(\x0c\x12\x15\n\rserver_starts\x18\x03 \x03(\x06\x12\x16\n\x0ehedge_after_ms\x18\x04 \x01(\r\x12\x19\n\x11mixed_checkpoints\x18\x05 \x01(\t\"$\n\x0fShardDirections\x12\x11\n\taddresses\x18\x01 \x03(\t2\xec\x01\n\nMiddleware\x12@\n\x07\x46orward\x12\x19.persia.v1.ForwardRequest\x1a\x1a.persia.v1.ForwardResponse\x12Q\n\x06Status\x12\".persia.v1.MiddlewareStatusRequest\x1a#.persia.v1.MiddlewareStatusResponse\x12I\n\nDirections\x12\x1c.persia.v1.DirectionsRequest\x1a\x1d.persia.v1.DirectionsResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1apersia/v1/middleware.proto\x12\tpersia.v1\x1a\x19persia/v1/embedding.proto\"\xb7\x01\n\x0e\x46orwardRequest\x12\r\n\x05\x62\x61tch\x18\x01 \x01(\x0c\x12\x0b\n\x03ids\x18\x02 \x01(\x0c\x12\x12\n\ntimeout_ms\x18\x03 \x01(\r\x12\x11\n\tmin_epoch\x18\x04 \x01(\x04\x12\x13\n\x0b\x64\x65nse_model\x18\x05 \x01(\x06\x12\x15\n\rdense_version\x18\x06 \x01(\x06\x12\x0f\n\x07variant\x18\x07 \x01(\x06\x12\x14\n\x0ctakes_floats\x18\x08 \x01(\x08\x12\x0f\n\x07padding\x18\x0f \x01(\x0c\"\xfc\x01\n\x0f\x46orwardResponse\x12\x0f\n\x07tensors\x18\x01 \x01(\x0c\x12\x0e\n\x06shapes\x18\x02 \x01(\x0c\x12\x10\n\x08versions\x18\x03 \x03(\x04\x12\x0e\n\x06\x61\x62sent\x18\x04 \x01(\x04\x12\x11\n\twrong_dim\x18\x05 \x01(\x04\x12\x16\n\x0emissing_shards\x18\x06 \x03(\r\x12\x10\n\x08\x66\x65\x61tures\x18\x08 \x01(\x0c\x12\x1b\n\x13\x65mbedding_config_id\x18\t \x01(\x06\x12\x15\n\rcheckpoint_id\x18\n \x01(\x06\x12\r\n\x05\x65poch\x18\x0b \x01(\x04\x12\x0f\n\x07variant\x18\x0c \x01(\x06\x12\x0f\n\x07padding\x18\x0f \x01(\x0cJ\x04\x08\x07\x10\x08\"P\n\x17MiddlewareStatusRequest\x12$\n\x08rows_for\x18\x01 \x01(\x0b\x32\x12.persia.v1.RowsFor\x12\x0f\n\x07\x66igures\x18\x02 \x01(\x08\"\xf5\x01\n\x18MiddlewareStatusResponse\x12\r\n\x05ready\x18\x01 \x01(\x08\x12\r\n\x05state\x18\x02 \x01(\t\x12&\n\x06shards\x18\x03 \x03(\x0b\x32\x16.persia.v1.ShardStatus\x12\x18\n\x10\x65mbedding_config\x18\x05 \x01(\x0c\x12\x1b\n\x13\x65mbedding_config_id\x18\x06 \x01(\x06\x12*\n\x08\x66\x65\x61tures\x18\x07 \x03(\x0b\x32\x18.persia.v1.FeatureTotals\x12*\n\x08\x66orwards\x18( \x01(\x0b\x32\x18.persia.v1.LookupFiguresJ\x04\x08\x04\x10\x05\"N\n\x0bShardStatus\x12\x13\n\x0bshard_index\x18\x01 \x01(\r\x12*\n\x08replicas\x18\x02 \x03(\x0b\x32\x18.persia.v1.ReplicaStatus\"\xb7\x01\n\rReplicaStatus\x12\x0f\n\x07\x61\x64\x64ress\x18\x01 \x01(\t\x12\r\n\x05ready\x18\x02 \x01(\x08\x12\r\n\x05state\x18\x03 \x01(\t\x12\x0f\n\x07version\x18\x04 \x01(\x04\x12\x0c\n\x04rows\x18\x05 \x01(\x04\x12\x15\n\rcheckpoint_id\x18\x06 \x01(\x06\x12\x1a\n\x12\x63heckpoint_seconds\x18\x07 \x01(\x04\x12\x11\n\tepoch_low\x18\x08 \x01(\x04\x12\x12\n\nepoch_high\x18\t \x01(\x04\"\x13\n\x11\x44irectionsRequest\"\xa4\x01\n\x12\x44irectionsResponse\x12*\n\x06shards\x18\x01 \x03(\x0b\x32\x1a.persia.v1.ShardDirections\x12\x18\n\x10\x65mbedding_config\x18\x02 \x01(\x0c\x12\x15\n\rserver_starts\x18\x03 \x03(\x06\x12\x16\n\x0ehedge_after_ms\x18\x04 \x01(\r\x12\x19\n\x11mixed_checkpoints\x18\x05 \x01(\t\"$\n\x0fShardDirections\x12\x11\n\taddresses\x18\x01 \x03(\t2\xec\x01\n\nMiddleware\x12@\n\x07\x46orward\x12\x19.persia.v1.ForwardRequest\x1a\x1a.persia.v1.ForwardResponse\x12Q\n\x06Status\x12\".persia.v1.MiddlewareStatusRequest\x1a#.persia.v1.MiddlewareStatusResponse\x12I\n\nDirections\x12\x1c.persia.v1.DirectionsRequest\x1a\x1d.persia.v1.DirectionsResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -23,23 +23,23 @@ _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'persia.v1.middleware_pb2', 
 if _descriptor._USE_C_DESCRIPTORS == False:
   DESCRIPTOR._options = None
   _globals['_FORWARDREQUEST']._serialized_start=69
-  _globals['_FORWARDREQUEST']._serialized_end=230
-  _globals['_FORWARDRESPONSE']._serialized_start=233
-  _globals['_FORWARDRESPONSE']._serialized_end=485
-  _globals['_MIDDLEWARESTATUSREQUEST']._serialized_start=487
-  _globals['_MIDDLEWARESTATUSREQUEST']._serialized_end=567
-  _globals['_MIDDLEWARESTATUSRESPONSE']._serialized_start=570
-  _globals['_MIDDLEWARESTATUSRESPONSE']._serialized_end=815
-  _globals['_SHARDSTATUS']._serialized_start=817
-  _globals['_SHARDSTATUS']._serialized_end=895
-  _globals['_REPLICASTATUS']._serialized_start=898
-  _globals['_REPLICASTATUS']._serialized_end=1081
-  _globals['_DIRECTIONSREQUEST']._serialized_start=1083
-  _globals['_DIRECTIONSREQUEST']._serialized_end=1102
-  _globals['_DIRECTIONSRESPONSE']._serialized_start=1105
-  _globals['_DIRECTIONSRESPONSE']._serialized_end=1269
-  _globals['_SHARDDIRECTIONS']._serialized_start=1271
-  _globals['_SHARDDIRECTIONS']._serialized_end=1307
-  _globals['_MIDDLEWARE']._serialized_start=1310
-  _globals['_MIDDLEWARE']._serialized_end=1546
+  _globals['_FORWARDREQUEST']._serialized_end=252
+  _globals['_FORWARDRESPONSE']._serialized_start=255
+  _globals['_FORWARDRESPONSE']._serialized_end=507
+  _globals['_MIDDLEWARESTATUSREQUEST']._serialized_start=509
+  _globals['_MIDDLEWARESTATUSREQUEST']._serialized_end=589
+  _globals['_MIDDLEWARESTATUSRESPONSE']._serialized_start=592
+  _globals['_MIDDLEWARESTATUSRESPONSE']._serialized_end=837
+  _globals['_SHARDSTATUS']._serialized_start=839
+  _globals['_SHARDSTATUS']._serialized_end=917
+  _globals['_REPLICASTATUS']._serialized_start=920
+  _globals['_REPLICASTATUS']._serialized_end=1103
+  _globals['_DIRECTIONSREQUEST']._serialized_start=1105
+  _globals['_DIRECTIONSREQUEST']._serialized_end=1124
+  _globals['_DIRECTIONSRESPONSE']._serialized_start=1127
+  _globals['_DIRECTIONSRESPONSE']._serialized_end=1291
+  _globals['_SHARDDIRECTIONS']._serialized_start=1293
+  _globals['_SHARDDIRECTIONS']._serialized_end=1329
+  _globals['_MIDDLEWARE']._serialized_start=1332
+  _globals['_MIDDLEWARE']._serialized_end=1568
 # @@protoc_insertion_point(module_scope)

@@ -7,7 +7,7 @@ from typing import ClassVar as _ClassVar, Iterable as _Iterable, Mapping as _Map
 DESCRIPTOR: _descriptor.FileDescriptor
 
 class ForwardRequest(_message.Message):
-    __slots__ = ("batch", "ids", "timeout_ms", "min_epoch", "dense_model", "dense_version", "variant", "padding")
+    __slots__ = ("batch", "ids", "timeout_ms", "min_epoch", "dense_model", "dense_version", "variant", "takes_floats", "padding")
     BATCH_FIELD_NUMBER: _ClassVar[int]
     IDS_FIELD_NUMBER: _ClassVar[int]
     TIMEOUT_MS_FIELD_NUMBER: _ClassVar[int]
@@ -15,6 +15,7 @@ class ForwardRequest(_message.Message):
     DENSE_MODEL_FIELD_NUMBER: _ClassVar[int]
     DENSE_VERSION_FIELD_NUMBER: _ClassVar[int]
     VARIANT_FIELD_NUMBER: _ClassVar[int]
+    TAKES_FLOATS_FIELD_NUMBER: _ClassVar[int]
     PADDING_FIELD_NUMBER: _ClassVar[int]
     batch: bytes
     ids: bytes
@@ -23,8 +24,9 @@ class ForwardRequest(_message.Message):
     dense_model: int
     dense_version: int
     variant: int
+    takes_floats: bool
     padding: bytes
-    def __init__(self, batch: _Optional[bytes] = ..., ids: _Optional[bytes] = ..., timeout_ms: _Optional[int] = ..., min_epoch: _Optional[int] = ..., dense_model: _Optional[int] = ..., dense_version: _Optional[int] = ..., variant: _Optional[int] = ..., padding: _Optional[bytes] = ...) -> None: ...
+    def __init__(self, batch: _Optional[bytes] = ..., ids: _Optional[bytes] = ..., timeout_ms: _Optional[int] = ..., min_epoch: _Optional[int] = ..., dense_model: _Optional[int] = ..., dense_version: _Optional[int] = ..., variant: _Optional[int] = ..., takes_floats: bool = ..., padding: _Optional[bytes] = ...) -> None: ...
 
 class ForwardResponse(_message.Message):
     __slots__ = ("tensors", "shapes", "versions", "absent", "wrong_dim", "missing_shards", "features", "embedding_config_id", "checkpoint_id", "epoch", "variant", "padding")

@@ -12,7 +12,7 @@ from persia.errors import PersiaError, Unavailable
 from persia.v1 import embedding_pb2 as pb
 from tests.support.proxies import FRAME_HEADER_BYTES, Garbler, Spoiler
 from tests.support.replicas import Replicas, assert_golden, golden_batch, router_of
-from tests.support.servers import EmbeddingServer, wait_until
+from tests.support.servers import PATIENCE, EmbeddingServer, wait_until
 
 
 @pytest.fixture(scope="module")
@@ -62,12 +62,13 @@ ANSWERS: dict[str, tuple[Callable[[bytes], bytes | None], str]] = {
 @pytest.mark.parametrize("kind", ANSWERS)
 def test_a_spoiled_answer_is_no_answer(spoiler: Spoiler, kind: str) -> None:
     spoil, message = ANSWERS[kind]
+    seconds = 0.3 if kind == "nothing" else PATIENCE  # what is spoiled is refused long before
     with router_of([[spoiler.address]], wait_for_shard=0.1) as router:
         assert_golden(router.lookup(golden_batch()))
         spoiler.spoil = spoil
         for _ in range(3):
             with pytest.raises((Unavailable, TimeoutError), match=message) as caught:
-                router.lookup(golden_batch(), 0.3)
+                router.lookup(golden_batch(), seconds)
             assert "shard 0 of 1" in str(caught.value) and spoiler.address in str(caught.value)
         spoiler.spoil = bytes
         wait_until(lambda: not router.why_not_ready(), "it is well again")

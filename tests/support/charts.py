@@ -21,6 +21,8 @@ HELM = ROOT / "build" / "helm" / "helm"
 PACKAGES = ROOT / "build" / "helm" / "python"
 CASES = sorted(path.stem for path in (DATA / "chart").glob("*.yaml"))
 NEWEST = "1.37"
+# Of Helm and kubectl, which keep notes in their home.
+ENVIRONMENT = {"HOME": str(HELM.with_name("home"))}
 
 Document = dict[str, Any]
 
@@ -37,9 +39,8 @@ def needs_helm() -> None:
 
 def run_helm(*arguments: str) -> subprocess.CompletedProcess[str]:
     """Without the settings of whoever runs the tests, and without a cluster."""
-    environment = {"HOME": "/nowhere"}
     return subprocess.run(
-        [str(HELM), *arguments], capture_output=True, text=True, timeout=PATIENCE, env=environment, check=False
+        [str(HELM), *arguments], capture_output=True, text=True, timeout=PATIENCE, env=ENVIRONMENT, check=False
     )
 
 

@@ -54,17 +54,30 @@ def signs_of_id(id: int, slot: Slot) -> list[int]:
 
 
 def row_of_id(id: int, slot: Slot, rows: Rows, shards: Shards) -> np.ndarray:
-    """The sum over the rounds; zeros for what there is not."""
+    """The sum over the rounds; for what there is not the default row, and zeros for what a missing shard may have."""
     total = np.zeros(slot.dim, np.float32)
     for sign in signs_of_id(id, slot):
+        if shards.answers(sign):
+            row = rows.get(sign)
+            total += row if row is not None and len(row) == slot.dim else default_row(slot, rows, shards)
+    return total
+
+
+def default_row(slot: Slot, rows: Rows, shards: Shards) -> np.ndarray:
+    if slot.default_id is not None:
+        (sign,) = signs_of_id(slot.default_id, slot)
         row = rows.get(sign)
         if row is not None and len(row) == slot.dim and shards.answers(sign):
-            total += row
-    return total
+            return row
+    return np.full(slot.dim, slot.default_value or 0, np.float32)
 
 
 def to_half(values: np.ndarray) -> np.ndarray:
     return np.asarray(np.clip(values, -LARGEST, LARGEST), np.float16)
+
+
+def to_output(values: np.ndarray, slot: Slot) -> np.ndarray:
+    return values if slot.output == "f32" else to_half(values)
 
 
 def pooled(samples: Samples, slot: Slot, rows: Rows, shards: Shards) -> np.ndarray:
@@ -76,8 +89,8 @@ def pooled(samples: Samples, slot: Slot, rows: Rows, shards: Shards) -> np.ndarr
         if slot.pooling == "sqrtn":
             out[i] *= np.float32(1) / np.sqrt(summands)
         elif slot.pooling == "mean":
-            out[i] *= np.float32(1) / summands
-    return to_half(out)
+            out[i] = out[i] / summands if slot.output == "f32" else out[i] * (np.float32(1) / summands)
+    return to_output(out, slot)
 
 
 def raw(samples: Samples, slot: Slot, rows: Rows, shards: Shards) -> np.ndarray:
@@ -89,7 +102,7 @@ def raw(samples: Samples, slot: Slot, rows: Rows, shards: Shards) -> np.ndarray:
             if slot.sqrt_scaling and slot.hash_stack_rounds > 1:
                 out[i, k, :-1] *= np.float32(1) / np.sqrt(np.float32(slot.hash_stack_rounds))
             out[i, k, -1] = 1
-    return to_half(out)
+    return to_output(out, slot)
 
 
 def expected(features: Mapping[str, Samples], config: EmbeddingConfig, rows: Rows, shards: Shards) -> Expected:
@@ -144,14 +157,20 @@ def ask_for_misses(
 
 
 def assert_within_one_ulp(got: np.ndarray, want: np.ndarray) -> None:
-    """f16 arrays; halves in the order of their values are consecutive integers, once the sign is taken care of."""
+    """f16 arrays; halves in the order of their values are consecutive integers, once the sign is taken care of.
+
+    f32 arrays are equal: what is not rounded does not depend on the order of exact sums.
+    """
 
     def ordinal(halves: np.ndarray) -> np.ndarray:
         bits = halves.view(np.int16).astype(np.int32)
         return np.where(bits < 0, -(bits & 0x7FFF), bits)
 
-    assert got.dtype == want.dtype == np.float16
+    assert got.dtype == want.dtype
     assert got.shape == want.shape
+    if want.dtype == np.float32:
+        return np.testing.assert_array_equal(got, want)
+    assert got.dtype == np.float16
     assert np.isfinite(got).all()
     assert np.abs(ordinal(got) - ordinal(want)).max(initial=0) <= 1
 

@@ -7,7 +7,7 @@ import numpy as np
 from persia import _core
 
 DIMS = (3, 4, 16)  # one of a size that the native code has no special case for
-STORAGES = ("f32", "f16", "int8")
+STORAGES = ("f32", "f16", "int8", "uint8")
 
 # Small signs, signs of several groups, both ends of 64 bits; in no order, so that a slice is a mixture of all.
 UNIVERSE = np.random.default_rng(1).permutation(
@@ -23,11 +23,14 @@ def row_values(signs: np.ndarray, stamp: np.ndarray | int, dim: int) -> np.ndarr
 
 
 def assert_close(got: np.ndarray, want: np.ndarray, storage: str) -> None:
-    """Equal but for what the storage costs: half an ulp of f16, or half a step of int8."""
+    """Equal but for what the storage costs: half an ulp of f16, or half a step of int8 or uint8."""
     if storage == "f32":
         np.testing.assert_array_equal(got, want)
         return
-    slack = np.abs(want) / 2048 if storage == "f16" else np.abs(want).max(axis=1, keepdims=True, initial=0) / 254
+    if storage == "uint8":
+        slack = (want.max(axis=1, keepdims=True, initial=-1e9) - want.min(axis=1, keepdims=True, initial=1e9)) / 510 + 1e-4
+    else:
+        slack = np.abs(want) / 2048 if storage == "f16" else np.abs(want).max(axis=1, keepdims=True, initial=0) / 254
     assert (np.abs(got - want) <= slack * 1.0001).all()
 
 

@@ -19,7 +19,7 @@ from persia.errors import PersiaError
 from persia.rollout.release import read_release
 from persia.rollout.steps import Target, plan_rollout
 from persia.writers import write_checkpoint
-from tests.support.charts import HELM, Document, needs_helm, of_kind, run_helm, values_of
+from tests.support.charts import ENVIRONMENT, HELM, Document, needs_helm, of_kind, run_helm, values_of
 from tests.support.middlewares import Middleware
 from tests.support.places import ROOT
 from tests.support.servers import PATIENCE, EmbeddingServer, free_port, wait_until
@@ -70,11 +70,10 @@ def test_kubectl_knows_the_options_that_are_planned() -> None:
     planned = commands_of("plain", Target(shards=8)) + commands_of("all", Target(checkpoint="s3://models/ctr/new"))
     asked = [words for words in planned if words[0] == "kubectl"]
     assert {words[3] for words in asked} == {"wait", "rollout", "exec"}
-    environment = {"HOME": "/nowhere", "KUBECONFIG": "/nowhere"}
     for verb in ("wait", "rollout", "exec"):
         words = next(words for words in asked if words[3] == verb)
         command = [str(HELM.with_name("kubectl")), "--server", "http://127.0.0.1:1", *words[1:]]
-        done = subprocess.run(command, capture_output=True, text=True, env=environment, timeout=PATIENCE, check=False)
+        done = subprocess.run(command, capture_output=True, text=True, env=ENVIRONMENT, timeout=PATIENCE, check=False)
         assert done.returncode != 0 and "refused" in done.stderr, done.stderr
 
 

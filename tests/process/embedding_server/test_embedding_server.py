@@ -141,7 +141,7 @@ def test_rows_and_what_is_said_of_them(two_rows: EmbeddingServer) -> None:
 def test_lookups_are_counted_those_that_fail_too(two_rows: EmbeddingServer) -> None:
     for _ in range(3):
         two_rows.stub.Lookup(request_of((0, 0, DIM, 1, 3, 0), (1, 0, 3, 1, 1, 0), signs=[2, 3, 1, 1]))
-        with pytest.raises(grpc.RpcError, match="expected an answer kind of 0 to 2, got 7"):
+        with pytest.raises(grpc.RpcError, match="expected an answer kind of 0 to 3, got 7"):
             two_rows.stub.Lookup(request_of((0, 7, DIM, 1, 1, 0), signs=[2]))
     figures = dict(two_rows.metrics(r"(\w+)\{[^}]*\} (\S+)"))
     counted = ("lookups_total", "lookup_ids_total", "lookup_absent_total", "lookup_wrong_dim_total", "lookup_seconds_count")

@@ -31,17 +31,18 @@ def test_a_restored_deployment_has_the_rows_and_the_epochs_of_the_backup(tmp_pat
         deployment = EpochDeployment(data, stack, replicas=(1,))
         (server,) = deployment.servers
         configs = shutil.copytree(data, tmp_path / "configs", ignore=shutil.ignore_patterns("packets", "checkpoint"))
-        for epoch in range(1, 4):
+        for epoch in range(2, 5):  # the first one is of the checkpoint alone
+            deployment.wait_for_epoch(epoch - 1)
             deployment.trainer.leave(np.arange(20 * epoch, 20 * epoch + 30))
-            deployment.wait_for_epoch(epoch)
+        deployment.wait_for_epoch(4)
         records, packets = BACKUP.splitlines()[:2], BACKUP.splitlines()[2:]
         run("\n".join(records), data, backup, configs)
         deployment.trainer.leave(np.arange(200, 230))  # which no record of the backup names
-        deployment.wait_for_epoch(4)
+        deployment.wait_for_epoch(5)
         run("\n".join(packets), data, backup, configs)
         expected, _ = server.rows(SIGNS, DIM)
         deployment.trainer.leave(np.arange(0, 100))  # after the backup, and so lost
-        deployment.wait_for_epoch(5)
+        deployment.wait_for_epoch(6)
         server.kill()
         assert not (backup / "packets" / ".applied").exists()
         shutil.rmtree(data / "packets")
@@ -50,9 +51,9 @@ def test_a_restored_deployment_has_the_rows_and_the_epochs_of_the_backup(tmp_pat
         run(RESTORE, data, backup, configs)
         server.start()
         server.wait_ready()
-        deployment.wait_for_epoch(4)
+        deployment.wait_for_epoch(5)
         found, answer = server.rows(SIGNS, DIM)
         assert np.array_equal(found, expected)
         assert answer.absent == 0
         deployment.trainer.leave(np.arange(0, 100))
-        deployment.wait_for_epoch(5)
+        deployment.wait_for_epoch(6)

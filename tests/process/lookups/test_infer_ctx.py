@@ -162,7 +162,7 @@ def test_waiting_says_what_for(caplog: pytest.LogCaptureFixture) -> None:
         ({"addresses": ["127.0.0.1:1"], "device_id": 99}, InvalidInput, "GPUs that there are, from 0, got 99"),
         ({"addresses": ["127.0.0.1:1"], "timeout": -1.0}, InvalidInput, "expected a timeout over 0 seconds"),
         ({"addresses": [["127.0.0.1:1"]]}, ConfigError, "PERSIA_EMBEDDING_CONFIG"),
-        ({"addresses": ["127.0.0.1:1"], "global_config": "/nowhere"}, FileNotFoundError, "/nowhere"),
+        ({"addresses": ["127.0.0.1:1"], "global_config": "/nowhere/global.yaml"}, FileNotFoundError, "/nowhere/global.yaml"),
     ],
 )
 def test_wrong_arguments(arguments: dict[str, object], error: type[Exception], message: str) -> None:

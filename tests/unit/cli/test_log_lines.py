@@ -7,10 +7,12 @@ import logging
 from datetime import datetime, timezone
 from typing import Any
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from persia.cli.log_lines import JsonLines
+from persia import _core
+from persia.cli.log_lines import JsonLines, log_to_stderr
 
 
 def line_of(message: str, *arguments: Any, **others: Any) -> str:
@@ -25,6 +27,28 @@ def test_a_line_says_when_how_bad_where_and_what() -> None:
     when = datetime.fromisoformat(line.pop("time"))
     assert abs((datetime.now(timezone.utc) - when).total_seconds()) < 60
     assert line == {"level": "WARNING", "logger": "rows", "message": "3 rows of s0"}
+
+
+def test_what_the_core_says_by_itself_is_of_the_same_form() -> None:
+    text = 'internal error of /a/B: "x"\n\x01'
+    assert _core.problem_line(text) == f"{text}\n"
+    _core.set_problem_lines(True)
+    try:
+        written = _core.problem_line(text)
+    finally:
+        _core.set_problem_lines(False)
+    line, usual = json.loads(written), json.loads(line_of("x"))
+    assert written.endswith("}\n") and written.count("\n") == 1
+    assert abs((datetime.now(timezone.utc) - datetime.fromisoformat(line.pop("time"))).total_seconds()) < 60
+    assert line == {"level": "ERROR", "logger": "core", "message": text} and line.keys() <= usual.keys()
+
+
+def test_the_form_of_the_log_is_that_of_the_core(monkeypatch: pytest.MonkeyPatch) -> None:
+    forms: list[bool] = []
+    monkeypatch.setattr(_core, "set_problem_lines", forms.append)
+    for form in ("json", "text"):
+        log_to_stderr("info", form)
+    assert forms == [True, False]
 
 
 def test_fields_stand_beside_the_message() -> None:

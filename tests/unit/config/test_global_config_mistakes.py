@@ -81,7 +81,8 @@ def test_errors_in_old_sections_name_the_place_in_the_file() -> None:
         ),
         (
             "embedding_parameter_server_config: {row_storage: f61}",
-            "line 1: expected `f16` or `f32` or `int8`, got `f61` - at `$.embedding_parameter_server_config.row_storage`",
+            "line 1: expected `f16` or `f32` or `int8` or `uint8`, got `f61`"
+            " - at `$.embedding_parameter_server_config.row_storage`",
         ),
         ("common_config: 5", "line 1: expected a mapping, got `5` - at `$.common_config`"),
         ("common_config:\n  # below\n  - 5\n", "line 1: expected a mapping, got a list - at `$.common_config`"),

@@ -147,11 +147,19 @@ def test_rows_that_float16_does_not_hold_are_counted(tmp_path: Path) -> None:
         (MappedSlot(table="tt"), NotFound, "no table `tt`: did you mean `t`"),
         (MappedSlot(table="t", pooling="mean"), ConfigError, r"pools by `mean`.*has `pooling: sum` - at `\$.slots.user`"),
         (MappedSlot(table="t", pooling="max"), ConfigError, "which is `pooling: raw`.*the dense half does the rest"),
-        (MappedSlot(table="t", default="row 3"), NotRepresentable, "answers `row 3` for an id without a row"),
-        (MappedSlot(table="t", modulo=100), NotRepresentable, "send `ids % 100`"),
+        (
+            MappedSlot(table="t", default="row 3"),
+            ConfigError,
+            r"`row 3` for an id .*, which is `default_row: \{id: ...\}",
+        ),
+        (MappedSlot(table="t", default="0.5"), ConfigError, r"which is `default_row: \{value: 0.5\}` in the embedding config"),
+        (MappedSlot(table="t", default="something"), ConfigError, "expected `zeros`, a number or `row N`, got `something`"),
+        (MappedSlot(table="t", modulo=100), ConfigError, "which is `modulo: 100` in the embedding config; it has `modulo: 0`"),
     ],
 )
-def test_what_the_source_does_and_no_slot_can(mapped: MappedSlot, error: type[Exception], message: str, tmp_path: Path) -> None:
+def test_what_the_source_does_and_not_the_slot(
+    mapped: MappedSlot, error: type[Exception], message: str, tmp_path: Path
+) -> None:
     numpy_table(tmp_path / "t", floats(2, 2))
     with pytest.raises(error, match=message):
         import_into(

@@ -90,7 +90,7 @@ def test_rows_with_managed_collisions_belong_to_raw_ids() -> None:
     np.testing.assert_array_equal(ids[order], ids_of_integers(LOOKED_UP["managed.ids"]))
     np.testing.assert_array_equal(rows[order], LOOKED_UP["managed.rows"])
     assert table.ids == "keys" and table.rows == len(ids) < 20
-    assert table.conversion == "ids that TorchRec has not seen have zeros here, and there its row 19"
+    assert table.conversion == "ids that TorchRec has not seen have its row 19 there, which `default: row 19` takes over"
 
 
 def test_a_sharded_table_with_managed_collisions_is_not_taken_for_one_by_row_numbers() -> None:

@@ -10,6 +10,7 @@ import pytest
 from click.testing import CliRunner
 
 from persia.config import EmbeddingConfig, SlotConfig
+from persia.config.embedding_config import DefaultRowConfig
 from persia.errors import FeatureError, InvalidInput
 from persia.importers.command import import_command
 from persia.importers.recorded import Comparison, compare_recorded
@@ -39,6 +40,24 @@ def test_bags_of_torchrec_are_equal(checkpoint: Path) -> None:
     assert compared == [Comparison(name, 8000, 0, 0) for name in sorted(TABLES)]
 
 
+def test_sums_and_means_that_are_not_rounded_are_torchrecs_to_the_bit(checkpoint: Path) -> None:
+    config = EmbeddingConfig(
+        slots_config={name: SlotConfig(dim=8, pooling="mean" if name == "item" else "sum", output="f32") for name in TABLES}
+    )
+    compared = compare_recorded(checkpoint, config, TORCHREC / "bags.npz")
+    assert compared == [Comparison(name, 8000, 0, 0, "float32") for name in sorted(TABLES)]
+
+
+def test_ids_without_a_row_have_the_default_row(checkpoint: Path, tmp_path: Path) -> None:
+    ids = np.array([10_000, 10_001])
+    for default, want in ((DefaultRowConfig(value=0.5), np.full(8, 0.5)), (DefaultRowConfig(id=10_002), np.zeros(8))):
+        config = EmbeddingConfig(
+            slots_config={name: SlotConfig(dim=8, default_row=default) for name in TABLES},
+        )
+        write(tmp_path / "unseen.npz", {"user.ids": ids, "user.vectors": np.tile(want, (2, 1)).astype(np.float32)})
+        assert compare_recorded(checkpoint, config, tmp_path / "unseen.npz") == [Comparison("user", 16, 0, 0)]
+
+
 def test_another_pooling_is_found(checkpoint: Path) -> None:
     config = config_of(dict.fromkeys(TABLES, 8))
     (item,) = [slot for slot in compare_recorded(checkpoint, config, TORCHREC / "bags.npz") if slot.slot == "item"]
@@ -56,6 +75,9 @@ def test_bags_of_tensorflow_are_within_a_unit(pooling: Any, tmp_path: Path) -> N
     config = EmbeddingConfig(slots_config={"user": SlotConfig(dim=8, pooling=pooling)})
     (compared,) = compare_recorded(tmp_path / "out", config, tmp_path / "bags.npz")
     assert compared.numbers == 8000 and compared.units <= 1 and compared.different < 8
+    config = EmbeddingConfig(slots_config={"user": SlotConfig(dim=8, pooling=pooling, output="f32")})
+    (compared,) = compare_recorded(tmp_path / "out", config, tmp_path / "bags.npz")
+    assert compared.numbers == 8000 and compared.units <= (0 if pooling == "sum" else 1)
 
 
 def test_rows_one_by_one_and_ids_without_a_row(checkpoint: Path, tmp_path: Path) -> None:

@@ -18,7 +18,7 @@ from tests.support.imported import TORCHREC, import_into
 def test_a_map_with_all_of_its_keys(tmp_path: Path) -> None:
     (tmp_path / "tables.yml").write_text("slots:\n  user: {table: t, pooling: mean, default: zeros, modulo: 9, padding: 0}\n")
     table_map = load_table_map(tmp_path / "tables.yml")
-    assert table_map.slots == {"user": MappedSlot(table="t", pooling="mean", modulo=9, padding=0)}
+    assert table_map.slots == {"user": MappedSlot(table="t", pooling="mean", default="zeros", modulo=9, padding=0)}
 
 
 @pytest.mark.parametrize(

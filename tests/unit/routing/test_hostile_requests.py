@@ -138,7 +138,7 @@ GOOD = (part(), ONE_SIGN, np.array([2], np.uint32).tobytes(), TWO_PLACES)
         ({"parts": b""}, "expected 0 signs, got 1"),
         ({"signs": b""}, "expected 1 signs, got 0"),
         ({"parts": part(kind=0)}, "expected 0 counts, got 1"),
-        ({"parts": part(kind=3)}, "an answer kind of 0 to 2, got 3"),
+        ({"parts": part(kind=4)}, "an answer kind of 0 to 3, got 4"),
         ({"parts": part(dim=0)}, "a dim of 1 to 65535, got 0"),
         ({"parts": part(dim=65_536)}, "a dim of 1 to 65535, got 65536"),
         ({"parts": part(samples=2)}, "expected samples below 2, got 2"),

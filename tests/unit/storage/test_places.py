@@ -9,6 +9,7 @@ import pytest
 
 from persia.errors import InvalidInput
 from persia.storage import place_of
+from persia.storage.problems import unavailable
 
 
 @pytest.mark.parametrize("text", ["/model/checkpoint", "model", "s3:/half", "C:\\model"])
@@ -49,3 +50,12 @@ def test_a_library_that_is_not_installed(monkeypatch: pytest.MonkeyPatch, url: s
     monkeypatch.setitem(sys.modules, module, None)
     with pytest.raises(InvalidInput, match=rf"^{url} needs .* pip install 'persia-serve\[{extra}\]'$"):
         place_of(url).open()
+
+
+def test_what_a_store_says_stands_in_a_line() -> None:
+    said = "Error performing PUT http://host/b/a?X-Amz-Signature=1 in 1.2s, after 4 retries - status code: 500"
+    said += ': <?xml version="1.0"?>\n<Error>'
+    assert str(unavailable("s3://b/a", said)) == (
+        "[Errno 5] the store did not do it, although it was asked again: Error performing PUT http://host/b/a in 1.2s, after 4 "
+        "retries - status code: 500; it is tried again later: 's3://b/a'"
+    )

@@ -198,7 +198,7 @@ def test_a_layer_of_another_storage(storage: str) -> None:
     assert layer.size == N  # still its owner's
     assert table.status().version == 0
     assert (table.pin().rows(SIGNS, DIM)[0] == 1).all()
-    with pytest.raises(InvalidInput, match="f32, f16 or int8, got f64"):
+    with pytest.raises(InvalidInput, match="f32, f16, int8 or uint8, got f64"):
         _core.Layer("f64")
 
 
