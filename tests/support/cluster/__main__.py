@@ -10,6 +10,7 @@ import argparse
 import os
 import random
 import shutil
+import signal
 import subprocess
 import sys
 
@@ -32,7 +33,8 @@ PACKAGES = {
     "unshare": "util-linux",
 }
 NETWORK_PLUGIN = "/usr/lib/cni/bridge"
-ENTERING = ("unshare", "--net", "--mount", "--pid", "--fork", "--kill-child", "--mount-proc")
+# The run is killed if this process is, and ends by itself after a Ctrl-C.
+ENTERING = ("setpriv", "--pdeathsig", "KILL", "unshare", "--net", "--mount", "--pid", "--fork", "--kill-child", "--mount-proc")
 
 
 def missing() -> str:
@@ -72,6 +74,7 @@ def main() -> None:
     arguments += [f"--events={options.events}", f"--seed={options.seed}", *(f"--only={name}" for name in options.only)]
     print(f"seed {options.seed}; files and logs are in {BUILD / 'run'}", flush=True)
     module = (sys.executable, "-u", "-m", "tests.support.cluster.run")
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     run = subprocess.Popen([*ENTERING, *module, *arguments], cwd=ROOT)
     while True:
         try:

@@ -122,7 +122,8 @@ def main() -> None:
     parser.add_argument("--only", action="append", choices=list(EVENTS))
     options = parser.parse_args()
     # The first process of a namespace ends by no signal that it does not handle.
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit("ended by a signal"))
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda *_: sys.exit("ended by a signal"))
     rows: dict[str, Row] = {}
     try:
         with running_cluster(options.kubernetes, options.directory, options.archive, options.templates) as cluster:
