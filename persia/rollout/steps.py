@@ -161,8 +161,9 @@ def _change_over(release: Release, shards: int, tier: str, chart: str) -> list[S
             f"When no way back is wanted any more, end the old shards of {release.tier}",
             (_upgrade(release, chart, {"shards.count": "0"}) if release.has_own_tier else end,),
             (
-                f"Write embeddingTier{' and shards.count: 0' if release.has_own_tier else ''} into the file of values that you keep. "
-                "After an upgrade with an older file the middlewares would ask shards that are not there, or that still load.",
+                f"Write embeddingTier{' and shards.count: 0' if release.has_own_tier else ''} into the file of values that you "
+                "keep. With an older file the middlewares would ask shards that are not there, which `helm upgrade` refuses "
+                "and `helm template` cannot.",
                 "Keep the old checkpoint for as long as somebody may want it.",
                 *_about_journals(release),
             ),
