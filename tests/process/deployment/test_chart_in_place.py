@@ -15,7 +15,7 @@ import yaml
 from tests.support.charts import CHART, Document, needs_helm, of_kind, render, run_helm, values_of
 
 RESOURCES = [{"name": "configmaps", "singularName": "configmap", "namespaced": True, "kind": "ConfigMap", "verbs": ["get"]}]
-KINDS = {
+KINDS: dict[str, Any] = {
     "/version": {"major": "1", "minor": "35", "gitVersion": "v1.35.0"},
     "/api": {"kind": "APIVersions", "versions": ["v1"]},
     "/apis": {"kind": "APIGroupList", "apiVersion": "v1", "groups": []},
