@@ -46,6 +46,7 @@ class TableFacts(msgspec.Struct, frozen=True, kw_only=True):
     padding: int | None
     conversion: str
     modulo: int = 0
+    keeps_padding: bool = False
     defaults: tuple[tuple[int, int], ...] = ()  # rows without a key, by their ids
 
 
