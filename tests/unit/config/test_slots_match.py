@@ -40,6 +40,12 @@ def test_more_slots_than_expected_are_no_problem() -> None:
     assert slot_problems([SLOTS["bought"]], SLOTS) == []
 
 
+def test_default_rows_are_compared_to_their_last_digit() -> None:
+    ours = msgspec.structs.replace(SLOTS["bought"], default_value=0.12345671)
+    its = msgspec.structs.replace(ours, default_value=0.12345672)
+    assert slot_problems([ours], {"bought": its}) == ["feature 'bought': expected default_row of 0.12345671, got of 0.12345672"]
+
+
 def test_a_missing_slot_is_named() -> None:
     have = {name: slot for name, slot in SLOTS.items() if name != "bought"}
     assert slot_problems(SLOTS.values(), have) == [
