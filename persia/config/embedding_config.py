@@ -208,7 +208,7 @@ class EmbeddingConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_
                 output=config.output,
                 modulo=config.modulo,
                 ids_are_signs=config.ids_are_signs,
-                default_value=config.default_row.value,
+                default_value=None if config.default_row.value is None else float(config.default_row.value),
                 default_id=None if config.default_row.id is None else config.default_row.id % (1 << 64),
             )
         return slots
