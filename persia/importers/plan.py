@@ -58,6 +58,7 @@ class GroupImport:
             modulo=self.modulo,
             keeps_padding=self.keeps_padding,
             defaults=tuple(sorted(self.defaults.items())),
+            default_keys=tuple(sorted(self.default_keys)),
         )
 
     def blocks(self) -> Iterator[Block]:
