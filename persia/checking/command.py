@@ -12,6 +12,7 @@ import click
 import numpy as np
 
 from persia.checking.archives import check_archive, find_archives, judges_dense
+from persia.checking.default_rows import default_signs
 from persia.checking.machine import check_machine, check_ports
 from persia.checking.memory import check_capacity, check_memory
 from persia.checking.report import Report
@@ -146,7 +147,8 @@ def _scan(subject: Subject, sample: Sample | None, seconds: float) -> Scan | Non
     if config is None or (subject.checkpoint is None and not subject.packets):
         return None
     groups = len({slot.group for slot in config.slots.values() if not slot.ids_are_signs})
-    wanted = sample.wanted if sample is not None else np.zeros(0, np.uint64)
+    defaults = np.array(list(default_signs(config).values()), np.uint64)
+    wanted = np.union1d(defaults, sample.wanted) if sample is not None else np.unique(defaults)
     files = (*subject.checkpoint.files, *subject.checkpoint.ends) if subject.checkpoint is not None else ()
     bits = config.feature_index_prefix_bit
     at_hand = subject.checkpoint.at_hand if subject.checkpoint is not None else nullcontext

@@ -48,7 +48,7 @@ class GroupReader:
             signs = signs_of(ids, self._group.slot)[0]
             if self._group.slot.ids_are_signs:
                 self._check_signs(signs)
-            elif not self._group.slot.modulo:
+            else:
                 self._folded += int(np.count_nonzero(ids >= self._modulus))
             self._digest.add(signs, rows)
             self._seen = seen
@@ -116,8 +116,6 @@ def refuse_same_sign(groups: list[GroupImport], sign: int) -> NoReturn:
             f"the tables `{name}` and `{second.table.name}` both have the key {one}, which is one sign by "
             "`ids_are_signs: true`. Such tables share all rows of equal keys, so give one of the slots a prefix"
         )
-    if group.slot.modulo and one != other:
-        raise InvalidInput(f"table `{name}`: the keys {one} and {other} would share a row by `modulo: {group.slot.modulo}`")
     if one == other and one in group.defaults:
         raise InvalidInput(f"table `{name}` has the key {one}, which is that of the default row: choose another `default_row`")
     if one == other:

@@ -10,6 +10,8 @@ from typing import Any
 import numpy as np
 import pytest
 
+from persia.config import EmbeddingConfig, SlotConfig
+from persia.config.embedding_config import DefaultRowConfig
 from persia.errors import CorruptFile, InvalidInput, Unavailable
 from persia.importers import ImportReport, MappedSlot, Source, SourceTable, TableMap, import_tables, verify_import
 from persia.importers.source import Block
@@ -128,8 +130,37 @@ def test_other_settings_are_refused(settings: dict[str, Any], tmp_path: Path, fi
 def test_another_map_is_refused(tmp_path: Path, file: Path) -> None:
     stop(tmp_path / "out", file)
     table_map = TableMap(slots={"user": MappedSlot(table="b"), "item": MappedSlot(table="a")})
-    with pytest.raises(InvalidInput, match="its tables were"):
+    with pytest.raises(InvalidInput, match="the `table` of its table `a` was a, and is b now: give it what it had"):
         import_source(tmp_path / "out", source_of(file), file, table_map=table_map)
+    with pytest.raises(InvalidInput, match="its tables were 2, and are 1 now"):
+        import_source(tmp_path / "out", source_of(file, tables=("a",)), file)
+
+
+@pytest.mark.parametrize(
+    ("slot", "mapped", "problem"),
+    [
+        (SlotConfig(dim=2, modulo=900), {}, "the `modulo` of its table `a` was 0, and is 900 now"),
+        (
+            SlotConfig(dim=2, default_row=DefaultRowConfig(value=1)),
+            {},
+            "the `keeps_padding` of its table `a` was False, and is True",
+        ),
+        (
+            SlotConfig(dim=2, default_row=DefaultRowConfig(id=7)),
+            {"default": "row 7"},
+            "the `keeps_padding` of its table `a` was False",
+        ),
+    ],
+)
+def test_other_options_of_a_slot_are_refused(
+    slot: SlotConfig, mapped: dict[str, Any], problem: str, tmp_path: Path, file: Path
+) -> None:
+    """A table that was read to its end is not read again, so what is new would not be done with it."""
+    stop(tmp_path / "out", file)
+    config = EmbeddingConfig(slots_config={"user": slot, "item": SlotConfig(dim=2)})
+    table_map = TableMap(slots={"user": MappedSlot(table="a", **mapped), "item": MappedSlot(table="b")})
+    with pytest.raises(InvalidInput, match=problem):
+        import_source(tmp_path / "out", source_of(file), file, config=config, table_map=table_map)
 
 
 def test_a_refused_source_leaves_nothing_to_go_on_with(tmp_path: Path, file: Path) -> None:

@@ -197,6 +197,9 @@ class TestIds:
         ({"default_row": {"value": 1e39}}, "expected a number that float32 holds, got 1e"),
         ({"default_row": {"value": "much"}}, "expected a number, got `much`"),
         ({"default_row": {"id": 2**64}}, "expected an id from -2^63 to 2^64 - 1"),
+        ({"default_row": {"value": 65_520}}, "expected a number that float16 holds, or `output: f32`, got 65520"),
+        ({"default_row": {"id": 7}, "modulo": 7}, "expected an id from 0 to 6, for ids are taken modulo 7, got 7"),
+        ({"default_row": {"id": -1}, "modulo": 7}, "expected an id from 0 to 6, for ids are taken modulo 7, got -1"),
         ({"modulo": 5, "hash_stack_config": {"hash_stack_rounds": 1, "embedding_size": 9}}, "without a hash stack"),
         ({"ids_are_signs": True, "hash_stack_config": {"hash_stack_rounds": 1, "embedding_size": 9}}, "without a hash stack"),
     ],
@@ -205,6 +208,15 @@ def test_what_a_slot_cannot_be(slot: dict[str, Any], message: str) -> None:
     with pytest.raises(ConfigError) as raised:
         config_of(f=slot)
     assert message in str(raised.value)
+
+
+def test_a_default_row_is_no_sign_of_a_group() -> None:
+    keyed = {"ids_are_signs": True, "default_row": {"id": 1 << 56}}
+    with pytest.raises(ConfigError, match="would be a sign of group 0"):
+        config_of(f=keyed, h={})
+    assert config_of(f=keyed).slots["f"].default_id == 1 << 56
+    slots = config_of(f={"default_row": {"value": 65_519}}, g={"default_row": {"value": 1e38}, "output": "f32"}).slots
+    assert [slot.default_value for slot in slots.values()] == [65_519, 1e38]
 
 
 def test_slots_whose_ids_are_signs_are_in_no_group() -> None:
