@@ -16,7 +16,7 @@ from persia import _core
 from persia.batch import IDTypeFeature, PersiaBatch
 from persia.config import parse_embedding_config
 from persia.core_spans import CoreSpans, core_spans
-from persia.errors import Unavailable
+from persia.errors import FeatureError, Unavailable
 from persia.routing import make_slots
 from persia.tracing import VARIABLE
 from tests.support.servers import wait_until
@@ -41,11 +41,11 @@ def spans() -> Iterator[CoreSpans]:
     made.stop()
 
 
-def look_up_in_vain(caller: _core.tracing.Caller | None) -> None:
+def look_up_in_vain(caller: _core.tracing.Caller | None, name: str = "user") -> None:
     slots = make_slots(parse_embedding_config("slots_config: {user: {dim: 8}}"))
     router = _core.net.Router(slots, [_core.net.ReplicaSet("shard 0 of 1", [])], hedge_after=1, wait_for_service=0, spin_for=0)
-    data = PersiaBatch([IDTypeFeature("user", [np.array([7], np.uint64)])], requires_grad=False).to_bytes()
-    with pytest.raises(Unavailable):
+    data = PersiaBatch([IDTypeFeature(name, [np.array([7], np.uint64)])], requires_grad=False).to_bytes()
+    with pytest.raises((Unavailable, FeatureError)):
         router.begin(_core.decode_batch(data), 1, caller=caller).finish()
 
 
@@ -67,6 +67,14 @@ def test_a_span_is_handed_over_as_the_core_has_it(spans: CoreSpans, exported: In
     assert not span.status.is_ok and str(span.status.description).startswith("expected an answer of shard 0 of 1, got none")
     assert span.start_time and span.end_time and span.start_time <= span.end_time
     assert span.resource.attributes["telemetry.sdk.name"] == "opentelemetry"
+
+
+def test_of_a_text_that_a_caller_has_sent_little_is_kept(spans: CoreSpans, exported: InMemorySpanExporter) -> None:
+    look_up_in_vain(spans.ring.caller("00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"), "\xe4" * 100_000)
+    spans.start()
+    spans.stop()
+    (span,) = exported.get_finished_spans()
+    assert "\xe4" in str(span.status.description) and len(str(span.status.description).encode()) <= 1024
 
 
 def test_what_is_there_at_the_end_is_handed_over(spans: CoreSpans, exported: InMemorySpanExporter) -> None:
