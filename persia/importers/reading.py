@@ -49,8 +49,8 @@ class GroupReader:
                 continue
             if skipped < left_at:
                 raise InvalidInput(
-                    f"the import of table `{self._group.table.name}` was stopped after {left_at} rows, where no block of it ends "
-                    "now, as by another release: what it had done is dropped, and the next import begins anew"
+                    f"the import of table `{self._group.table.name}` was stopped after {left_at} rows, where no block of it "
+                    "ends now, as by another release: what it had done is dropped, and the next import begins anew"
                 )
             skipped = left_at
             self._check_numbers(ids, rows)
