@@ -152,7 +152,8 @@ def _impossible_lines(planner: Planner) -> list[str]:
         lines.append(f"binds: {want}, there {_are(machines.count)}")
     else:
         layout, demand = nearest
-        lines.append(f"The nearest has {layout.shards:,} shards with {layout.replicas} replicas.")
+        shards = f"{layout.shards:,} {'shard' if layout.shards == 1 else 'shards'}"
+        lines.append(f"The nearest has {shards} with {layout.replicas} replicas.")
         for name in demand.binding:
             lines.append(f"binds: {_WHAT[name]}, of which it wants {vars(demand)[name]:.3g} times what it may have")
     return [*lines, *(f"helps: {help_}" for help_ in helps(planner))]

@@ -12,11 +12,12 @@ import yaml
 
 from persia.errors import InvalidInput
 
-__all__ = ["DEFAULT_SHARDS", "MOST_SHARDS", "Release", "check_name", "merged", "read_release", "read_values"]
+__all__ = ["DEFAULT_SHARDS", "MOST_SHARDS", "Release", "check_name", "is_place", "merged", "read_release", "read_values"]
 
 DEFAULT_SHARDS = 2  # as in the chart's values.yaml
 MOST_SHARDS = 4096
 _NAME = re.compile(r"[a-z0-9]([-a-z0-9]{0,51}[a-z0-9])?")  # as Helm wants it
+_PLACE = re.compile(r"/|[a-z0-9]+://")  # as the chart wants it
 
 
 class Release(msgspec.Struct, frozen=True, kw_only=True):
@@ -42,6 +43,11 @@ def check_name(name: str, what: str) -> str:
     if not _NAME.fullmatch(name):
         raise InvalidInput(f"expected {what} of small letters, digits and -, at most 53 of them, got {name!r:.100}")
     return name
+
+
+def is_place(text: str) -> bool:
+    """Whether pods find files there: an absolute path or a URL."""
+    return text.isprintable() and _PLACE.match(text) is not None
 
 
 def read_values(paths: Sequence[Path]) -> dict[str, Any]:
@@ -96,6 +102,11 @@ def read_release(values: Mapping[str, Any], tier_values: Mapping[str, Any] | Non
     shards = _number(own, "shards", "count", default=DEFAULT_SHARDS)
     if not 1 <= shards <= MOST_SHARDS:
         raise InvalidInput(f"expected shards.count from 1 to {MOST_SHARDS} in the values of {tier or name}, got {shards}")
+    if not (_text(own, "checkpoint") or _text(own, "packets")):
+        raise InvalidInput(
+            f"the values of {tier or name} have neither checkpoint nor packets, without which no release is: give what "
+            f"`helm get values {tier or name} --namespace {namespace} --output yaml` prints"
+        )
     settings = _section(_section(own, "settings"), "embedding_parameter_server_config")
     return Release(
         name=name,

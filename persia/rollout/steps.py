@@ -6,7 +6,7 @@ import shlex
 from typing import NamedTuple
 
 from persia.errors import InvalidInput
-from persia.rollout.release import MOST_SHARDS, Release, check_name
+from persia.rollout.release import MOST_SHARDS, Release, check_name, is_place
 
 __all__ = ["Step", "Target", "plan_rollout"]
 
@@ -33,6 +33,8 @@ def plan_rollout(release: Release, target: Target) -> list[Step]:
     shards = release.shards if target.shards is None else target.shards
     if not 1 <= shards <= MOST_SHARDS:
         raise InvalidInput(f"expected from 1 to {MOST_SHARDS} shards, got {shards}")
+    if target.checkpoint and not is_place(target.checkpoint):
+        raise InvalidInput(f"expected an absolute path or a URL as the new checkpoint, got {target.checkpoint!r:.100}")
     checkpoint = target.checkpoint or release.checkpoint
     is_new = checkpoint != release.checkpoint
     if shards == release.shards and not is_new:
@@ -158,7 +160,13 @@ def _change_over(release: Release, shards: int, tier: str, chart: str) -> list[S
         Step(
             f"When no way back is wanted any more, end the old shards of {release.tier}",
             (_upgrade(release, chart, {"shards.count": "0"}) if release.has_own_tier else end,),
-            ("Keep the old checkpoint for as long as somebody may want it.", *_about_journals(release)),
+            (
+                f"Write embeddingTier{' and shards.count: 0' if release.has_own_tier else ''} into the file of values that you "
+                "keep. With an older file the middlewares would ask shards that are not there, which `helm upgrade` refuses "
+                "and `helm template` cannot.",
+                "Keep the old checkpoint for as long as somebody may want it.",
+                *_about_journals(release),
+            ),
         ),
     ]
 

@@ -201,6 +201,74 @@ def test_large_numbers_stay_whole(tmp_path: Path) -> None:
     assert config.embedding_parameter_server_config.capacity == 2**53 - 1
 
 
+DIGEST = f"sha256:{'0' * 64}"
+
+
+@pytest.mark.parametrize(
+    ("own", "image"),
+    [
+        ({}, f"registry/persia@{DIGEST}"),
+        ({"tag": "2"}, "registry/persia:2"),
+        ({"repository": "registry/models"}, "registry/models:1"),
+        ({"repository": "registry/models", "tag": "2"}, "registry/models:2"),
+        ({"tag": "2", "digest": f"sha256:{'1' * 64}"}, f"registry/persia@sha256:{'1' * 64}"),
+    ],
+)
+def test_a_digest_is_that_of_its_own_image(own: dict[str, str], image: str) -> None:
+    """A tier with another tag would go on with the old image, and models would have the image of the servers."""
+    common = {"repository": "registry/persia", "tag": "1", "digest": DIGEST}
+    pods = pods_of(render("plain", f"image={json.dumps(common)}", f"shards.image={json.dumps(own)}"))
+    assert container_of(pods["ctr-shard-0"])["image"] == image
+    assert container_of(pods["ctr-middleware"])["image"] == f"registry/persia@{DIGEST}"
+
+
+def test_variables_have_the_numbers_that_the_values_have() -> None:
+    pod = pods_of(render("plain", "environment.LIMIT=100000000", "environment.CHECKS=true"))["ctr-middleware"]
+    variables = {one["name"]: one["value"] for one in container_of(pod)["env"]}
+    assert (variables["LIMIT"], variables["CHECKS"]) == ("100000000", "true")
+
+
+def test_names_that_yaml_takes_for_something_else_stay_texts() -> None:
+    documents = render("plain", 'models.store="/data/archives"', 'models.archives=["1.0", "no"]', release="true")
+    assert container_of(pods_of(documents)["true-models"])["args"][-2:] == ["1.0", "no"]
+    for pod in pods_of(documents).values():
+        assert pod["metadata"]["labels"]["app.kubernetes.io/instance"] == "true"
+
+
+@pytest.mark.parametrize(("release", "words"), [("8-shards", "begins with a letter"), (f"c{'t' * 52}", "at most 52")])
+def test_a_release_whose_services_could_have_no_name_is_refused(release: str, words: str) -> None:
+    with pytest.raises(ChartRefused, match=words):
+        render("plain", release=release)
+    assert max(len(name) for name in of_kind(render("plain", release=f"c{'t' * 51}"), "Service")) == 63
+
+
+@pytest.mark.parametrize(
+    ("requests", "limits", "fits"),
+    [
+        ({"memory": "24Gi"}, {"memory": "2Gi"}, False),
+        ({"memory": "2049Mi"}, {"memory": "2Gi"}, False),
+        ({"memory": 2147483649}, {"memory": "2Gi"}, False),
+        ({"memory": "2G"}, {"memory": "2Gi"}, True),
+        ({"memory": "0.5Ti"}, {"memory": "512Gi"}, True),
+        ({"cpu": "1"}, {"cpu": "500m"}, False),
+        ({"cpu": "500m"}, {"cpu": 1}, True),
+    ],
+)
+def test_a_request_that_is_more_than_its_limit_is_refused(requests: Document, limits: Document, fits: bool) -> None:
+    resources = {"requests": requests, "limits": limits}
+    for tier in ("shards", "middleware"):
+        if fits:
+            assert container_of(pods_of(render("plain", f"{tier}.resources={json.dumps(resources)}"))["ctr-middleware"])
+            continue
+        with pytest.raises(ChartRefused, match=rf"{tier}\.resources\.requests\.\w+ is .*limits"):
+            render("plain", f"{tier}.resources={json.dumps(resources)}")
+
+
+def test_a_middleware_may_wait_for_shards_that_load() -> None:
+    deployments = of_kind(render("plain", "shards.startSeconds=7200"), "Deployment")
+    assert {one["spec"]["progressDeadlineSeconds"] for one in deployments.values()} == {7800}
+
+
 CONFIG = "feature_index_prefix_bit: 8\nslots_config: {user: {dim: 8}}\n"
 
 
@@ -279,6 +347,8 @@ def test_pods_of_another_release_may_ask_and_strangers_may_not() -> None:
         ("tier", 'checkpoint=""', "write where the rows come from"),
         ("front", "embeddingTier.shards=0", "write how many shards the release ctr-4 has"),
         ("front", 'security.tokens.secret="t"', "leave one of them out"),
+        ("all", 'monitoring.serviceMonitor.tokenSecret.name=""', "write monitoring.serviceMonitor.tokenSecret.name"),
+        ("all", "models.autoscaling.minReplicas=50", "models.autoscaling.minReplicas is 50, and maxReplicas is"),
         ("torchserve", "models.withoutKeys=false", "keys differ in each pod"),
         ("torchserve", 'models.store="s3://a/b"', "torchserve reads a path"),
         ("torchserve", 'models.keysSecret="keys"', "makes its keys itself"),

@@ -24,9 +24,9 @@ MISSING = {"kind": "Status", "apiVersion": "v1", "status": "Failure", "reason": 
 
 
 @contextmanager
-def cluster_with(config_map: dict[str, Any] | None) -> Iterator[str]:
-    """The URL of what answers for a cluster with this ConfigMap alone."""
-    there = KINDS | ({"/api/v1/namespaces/serving/configmaps/ctr-shards": config_map} if config_map else {})
+def cluster_with(*config_maps: dict[str, Any]) -> Iterator[str]:
+    """The URL of what answers for a cluster with these ConfigMaps alone."""
+    there = KINDS | {f"/api/v1/namespaces/serving/configmaps/{one['metadata']['name']}": one for one in config_maps}
 
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
@@ -86,7 +86,23 @@ def test_an_upgrade_that_would_stop_lookups_is_refused(settings: list[str], word
 
 def test_a_new_release_and_a_single_shard_have_nothing_to_wait_for() -> None:
     needs_helm()
-    with cluster_with(None) as url:
+    with cluster_with() as url:
         assert upgrade(url, SHARDS) == ""
     with cluster_with(of_kind(render("plain", "shards.count=1"), "ConfigMap")["ctr-shards"]) as url:
         assert upgrade(url, "shards.count=1", CHECKPOINT) == ""
+
+
+def test_the_shards_that_are_asked_are_there_and_as_many_as_that() -> None:
+    """After a rollout, when the servers are those of `ctr-green` and the release `ctr` has none."""
+    needs_helm()
+    green = of_kind(render("plain", SHARDS, "middleware.replicas=0", release="ctr-green"), "ConfigMap")["ctr-green-shards"]
+    asking = of_kind(render("plain", "shards.count=0", TIER), "ConfigMap")["ctr-middleware"]
+    with cluster_with(green, asking) as url:
+        assert upgrade(url, "shards.count=0", TIER) == ""
+        fewer = upgrade(url, "shards.count=0", 'embeddingTier={"release": "ctr-green", "shards": 2}')
+        assert "the release ctr-green has 3 shards, and embeddingTier.shards is 2" in fewer
+        assert "the middlewares ask ctr-green-shard-0" in upgrade(url, "middleware.replicas=3")
+        assert upgrade(url, "middleware.replicas=3", "mayPause=true") == ""
+        assert upgrade(url, TIER) == ""  # the own shards are started again, and nobody asks them yet
+    with cluster_with(of_kind(render("plain"), "ConfigMap")["ctr-middleware"]) as url:
+        assert upgrade(url) == ""

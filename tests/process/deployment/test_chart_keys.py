@@ -53,8 +53,10 @@ OTHER |= {f"{tier}.tolerations": [{"operator": "Exists"}] for tier in ("shards",
 def another(path: tuple[str, ...], value: Any) -> Any:
     if (name := ".".join(path)) in OTHER:
         return OTHER[name]
-    if path[-1] == "scratch" or {"requests", "limits"} & set(path):
+    if path[-1] == "scratch" or "limits" in path:
         return "3Gi"
+    if "requests" in path:
+        return "500Mi"  # which no limit is less than
     if isinstance(value, bool):
         return not value
     if isinstance(value, int):

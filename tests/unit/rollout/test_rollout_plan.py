@@ -44,6 +44,7 @@ def test_more_shards_are_a_second_release_beside_the_first() -> None:
     assert "deployment/ctr-middleware" in rolled and "deployment/ctr-middleware" in looked
     assert back.endswith("--set-string embeddingTier.release= --set embeddingTier.shards=0")
     assert ended.endswith("--reuse-values --set shards.count=0")
+    assert "Write embeddingTier and shards.count: 0 into the file of values that you keep." in " ".join(steps[-1].notes)
     # The new servers are there before anybody asks them, and the old ones until nobody does.
     order = [
         next(n for n, step in enumerate(steps) if command in step.commands) for command in (started, waited, switched, ended)
@@ -112,6 +113,8 @@ def test_what_means_something_to_a_shell_or_to_helm_is_quoted() -> None:
         ({}, Target(shards=0), "from 1 to 4096 shards, got 0"),
         ({}, Target(shards=8, tier="ctr"), "the release ctr is there already"),
         ({}, Target(shards=8, tier="Ctr_8"), "small letters"),
+        ({}, Target(checkpoint="ctr/b"), "expected an absolute path or a URL as the new checkpoint, got 'ctr/b'"),
+        ({"checkpoint": "", "packets": ""}, Target(shards=8), "neither checkpoint nor packets"),
         ({"shards": 3}, Target(shards=8), "expected a section with keys in shards, got 3"),
         ({"shards": {"count": "4"}}, Target(shards=8), "expected a whole number in shards.count, got '4'"),
         ({"shards": {"count": True}}, Target(shards=8), "expected a whole number in shards.count, got True"),
@@ -151,7 +154,7 @@ _TREES = st.recursive(
 @given(st.dictionaries(_KEYS, _TREES, max_size=6), st.none() | st.dictionaries(_KEYS, _TREES, max_size=6))
 def test_values_of_any_kind_are_a_release_or_refused(values: dict[Any, Any], tier: dict[Any, Any] | None) -> None:
     try:
-        found = read_release(values, tier, "ctr", "serving")
+        found = read_release({"packets": "/data/packets"} | values, tier, "ctr", "serving")
         steps = plan_rollout(found, Target(shards=found.shards % 7 + 1, checkpoint="s3://new/one"))
     except InvalidInput:
         return

@@ -1,6 +1,6 @@
 {{/* global_config.yaml of a tier: each has what it reads, so that no pod begins anew for what it does not read. */}}
 
-{{/* Numbers of values are floats to Helm, which writes 100000000 as 1e+08. */}}
+{{/* A section of the config. Its numbers are floats to Helm, as those of `persia.text`. */}}
 {{- define "persia.section" -}}
 {{- $section := dict }}
 {{- range $key, $value := . }}
@@ -80,7 +80,7 @@ token_file=/etc/persia/keys/key_file.json
 disable_token_authorization=true
 {{- end }}
 {{- range $key, $value := .Values.models.properties }}
-{{ $key }}={{ kindIs "float64" $value | ternary (int64 $value) $value }}
+{{ $key }}={{ include "persia.text" $value }}
 {{- end }}
 {{- end }}
 

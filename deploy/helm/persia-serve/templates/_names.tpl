@@ -7,7 +7,7 @@
 {{/* Labels of a selector: they never change. */}}
 {{- define "persia.selector" -}}
 app.kubernetes.io/name: persia-serve
-app.kubernetes.io/instance: {{ .root.Release.Name }}
+app.kubernetes.io/instance: {{ .root.Release.Name | quote }}
 app.kubernetes.io/component: {{ .tier }}
 {{- if hasKey . "shard" }}
 persia-serve/shard: {{ .shard | quote }}
@@ -35,9 +35,24 @@ helm.sh/chart: {{ printf "%s-%s" .root.Chart.Name .root.Chart.Version | replace 
 {{ if .Values.embeddingTier.release }}{{ .Values.embeddingTier.shards }}{{ else }}{{ .Values.shards.count }}{{ end }}
 {{- end }}
 
+{{/* A digest belongs to its repository and tag: whoever names others for a tier does not mean that image. */}}
 {{- define "persia.image" -}}
-{{- $image := mergeOverwrite (deepCopy .root.Values.image) .own.image -}}
+{{- $common := deepCopy .root.Values.image }}
+{{- if or .own.image.repository .own.image.tag }}{{ $_ := unset $common "digest" }}{{ end }}
+{{- $image := mergeOverwrite $common .own.image -}}
 {{ $image.repository }}{{ if $image.digest }}@{{ $image.digest }}{{ else }}:{{ $image.tag | default .root.Chart.AppVersion }}{{ end }}
+{{- end }}
+
+{{/* A number or a text of values, as a text. Numbers are floats to Helm, which writes 100000000 as 1e+08. */}}
+{{- define "persia.text" -}}
+{{ kindIs "float64" . | ternary (int64 .) . }}
+{{- end }}
+
+{{/* A quantity of Kubernetes as a number, which can be compared. */}}
+{{- define "persia.quantity" -}}
+{{- $unit := regexFind "[A-Za-z]+$" (toString .) }}
+{{- $factors := dict "" 1.0 "m" 1e-3 "k" 1e3 "M" 1e6 "G" 1e9 "T" 1e12 "Ki" 1024.0 "Mi" 1048576.0 "Gi" 1073741824.0 "Ti" 1099511627776.0 }}
+{{- mulf (trimSuffix $unit (toString .) | float64) (get $factors $unit) }}
 {{- end }}
 
 {{- define "persia.podDisruptionBudgetVersion" -}}

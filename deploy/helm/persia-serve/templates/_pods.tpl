@@ -95,7 +95,7 @@ env:
   - {name: LOG_FORMAT, value: {{ $values.logFormat }}}
   {{- range $name, $value := $values.environment }}
   - name: {{ $name }}
-    value: {{ $value | quote }}
+    value: {{ include "persia.text" $value | quote }}
   {{- end }}
 {{- with $values.environmentSecrets }}
 envFrom:
