@@ -7,6 +7,7 @@ import tempfile
 from collections.abc import Mapping
 from contextlib import nullcontext
 from pathlib import Path
+from typing import NoReturn
 
 import click
 import numpy as np
@@ -95,8 +96,7 @@ def check(
         values = check_torchserve_config(report, ts_config, HOMES[front])
         if not any((global_config, embedding_config, checkpoint, model_store, archives, sample)):
             report.praise = f"nothing wrong in {ts_config.name}"
-            click.echo(report.to_json() if as_json else "\n".join(report.lines(problems_only)))
-            sys.exit(report.exit_code(strict))
+            _end(report, strict=strict, problems_only=problems_only, as_json=as_json)
     subject = read_subject(report, global_config, embedding_config, checkpoint, shards)
     asked = read_sample(report, sample, subject.embedding_config) if sample and subject.embedding_config else None
     scanned = _scan(subject, asked, _EVER if full else time_limit)
@@ -118,6 +118,10 @@ def check(
     check_ports(report, subject, others, ports_must_be_free)
     needs_java = front == "torchserve" and bool(model_store or archives)
     check_machine(report, state or Path(tempfile.gettempdir()), needs_java)
+    _end(report, strict=strict, problems_only=problems_only, as_json=as_json)
+
+
+def _end(report: Report, *, strict: bool, problems_only: bool, as_json: bool) -> NoReturn:
     click.echo(report.to_json() if as_json else "\n".join(report.lines(problems_only)))
     sys.exit(report.exit_code(strict))
 

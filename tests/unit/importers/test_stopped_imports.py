@@ -27,15 +27,15 @@ class Stopped(OSError):
     """As the system refuses something."""
 
 
-def source_of(file: Path, stop_at: int | None = None, tables: tuple[str, ...] = ("a", "b")) -> Source:
-    """Two tables that name the file; the second one stops at that row."""
+def source_of(file: Path, stop_at: int | None = None, tables: tuple[str, ...] = ("a", "b"), step: int = STEP) -> Source:
+    """Two tables that name the file, in blocks of so many rows; the second one stops at that row."""
 
     def blocks_of(name: str) -> Any:
         def blocks() -> Iterator[Block]:
-            for begin in range(0, len(ROWS), STEP):
+            for begin in range(0, len(ROWS), step):
                 if name == tables[-1] and begin == stop_at:
                     raise Stopped("no more")
-                yield np.arange(begin, begin + STEP, dtype=np.uint64), ROWS[begin : begin + STEP] + np.float32(name == "b")
+                yield np.arange(begin, begin + step, dtype=np.uint64), ROWS[begin : begin + step] + np.float32(name == "b")
 
         return blocks
 
@@ -93,6 +93,16 @@ def test_it_goes_on_and_ends_in_the_same_files(at: int, tmp_path: Path, file: Pa
 def test_what_was_written_after_the_last_save_is_cut_off(tmp_path: Path, file: Path) -> None:
     stop(tmp_path / "out", file, 250, memory=1)  # all rows go to the files at once
     import_source(tmp_path / "out", source_of(file), file)
+    import_source(tmp_path / "straight", source_of(file), file)
+    assert files_of(tmp_path / "out") == files_of(tmp_path / "straight")
+
+
+def test_where_blocks_have_other_ends_it_is_refused_and_then_begins_anew(tmp_path: Path, file: Path) -> None:
+    """As in another release."""
+    stop(tmp_path / "out", file, 250)  # 200 rows of the second table are kept
+    with pytest.raises(InvalidInput, match=r"`b` was stopped after 200 rows, where no block of it ends now.*begins anew"):
+        import_source(tmp_path / "out", source_of(file, step=125), file)
+    import_source(tmp_path / "out", source_of(file, step=125), file)
     import_source(tmp_path / "straight", source_of(file), file)
     assert files_of(tmp_path / "out") == files_of(tmp_path / "straight")
 

@@ -14,7 +14,7 @@ from persia.batch import IDTypeFeature, PersiaBatch
 from persia.config import EmbeddingConfig, parse_embedding_config
 from persia.errors import ConfigError, FeatureError, InvalidInput
 from persia.routing import make_slots
-from persia.routing.lookup import Lookup
+from persia.routing.lookup import Lookup, Placed, placed_tensors
 from persia.routing.merged import part_of
 from persia.signs import signs_of
 from persia.tensors import split_tensors
@@ -104,7 +104,7 @@ class TestFloats:
             np.testing.assert_array_equal(got[1].numpy(), ROWS[1:4])
             np.testing.assert_array_equal(got[2][:, 0, :DIM].numpy(), ROWS[1:4])
 
-    def test_of_a_merged_batch_each_request_gets_its_own(self) -> None:
+    def test_of_a_merged_batch_each_request_gets_its_own(self, monkeypatch: pytest.MonkeyPatch) -> None:
         config = config_of(f={"output": "f32"}, g={})
         rows = {**stored(config, "f"), **stored(config, "g")}
         batches = [batch_of(g=[[1]], f=[[2]]), batch_of(g=[[3], [4]], f=[[5], [6]])]
@@ -117,8 +117,18 @@ class TestFloats:
             numbers=numbers, shapes=shapes, versions=[0], absent=absent, wrong_dim=wrong_dim, missing_shards=[], rpc_seconds=0,
             batch=merged, counts=plan.count([misses], _core.FeatureCounts(["f", "g"])),
         )  # fmt: skip
-        for request, batch in enumerate(batches):
-            for got, want in zip(part_of(whole, batches, request).tensors, look_up(batch, config, rows, 1), strict=True):
+        sizes: list[int] = []  # of the shapes that were read: once for all requests
+
+        def read(shapes: np.ndarray) -> list[Placed]:
+            sizes.append(len(shapes))
+            return placed_tensors(shapes)
+
+        with monkeypatch.context() as patch:
+            patch.setattr("persia.routing.lookup.placed_tensors", read)
+            parts = [part_of(whole, batches, request) for request in range(len(batches))]
+        assert sizes == [shapes.size]
+        for part, batch in zip(parts, batches, strict=True):
+            for got, want in zip(part.tensors, look_up(batch, config, rows, 1), strict=True):
                 assert got.dtype == want.dtype
                 np.testing.assert_array_equal(got, want)
 
