@@ -27,8 +27,7 @@ std::string time_text() {
 }
 
 void put_escaped(std::string& line, std::string_view text) {
-    const bool is_text = is_utf8(text);
-    for (const char c : text) {
+    for (const char c : as_utf8(text, text.size())) {
         const auto byte = static_cast<unsigned char>(c);
         if (c == '"' || c == '\\') {
             line += '\\';
@@ -38,7 +37,7 @@ void put_escaped(std::string& line, std::string_view text) {
             std::snprintf(escaped, sizeof(escaped), "\\u%04x", static_cast<unsigned>(byte));
             line += escaped;
         } else {
-            line += byte < 0x80 || is_text ? c : '?';
+            line += c;
         }
     }
 }

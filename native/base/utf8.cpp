@@ -1,5 +1,7 @@
 #include "base/utf8.hpp"
 
+#include <algorithm>
+
 namespace persia {
 
 bool is_utf8(std::string_view text) {
@@ -33,6 +35,19 @@ bool is_utf8(std::string_view text) {
         i += more + 1;
     }
     return true;
+}
+
+std::string as_utf8(std::string_view text, std::size_t most) {
+    const auto begins = [text](std::size_t i) { return (static_cast<unsigned char>(text[i]) & 0xC0) != 0x80; };
+    std::size_t size = std::min(text.size(), most);
+    if (size < text.size()) {  // not in the middle of a letter, which has four bytes at most
+        for (std::size_t back = 0; back < 4 && size > 0 && !begins(size); ++back) --size;
+    }
+    std::string told(text.substr(0, size));
+    if (!is_utf8(told)) {
+        std::ranges::replace_if(told, [](char c) { return static_cast<unsigned char>(c) >= 0x80; }, '?');
+    }
+    return told;
 }
 
 }  // namespace persia

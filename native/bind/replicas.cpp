@@ -69,6 +69,27 @@ std::string set_health(Replica& self, std::uint64_t generation, bool ready, std:
     return {};
 }
 
+// Of routers, for those who simulate them.
+void decisions(nb::module_& module) {
+    nb::class_<RetryBudget>(module, "RetryBudget")
+        .def(nb::init<>())
+        .def("earn", &RetryBudget::earn)
+        .def(
+            "spend", [](RetryBudget& self, double now) { return self.spend(Clock::time_point(duration_of(now))); },
+            nb::arg("now"));
+    module.def(
+        "newest_common",
+        [](const Windows& shards) {
+            std::vector<std::vector<EpochWindow::Range>> windows;
+            for (const auto& replicas : shards) {
+                auto& of_shard = windows.emplace_back();
+                for (const auto& [low, high] : replicas) of_shard.push_back({low, high});
+            }
+            return windows.empty() ? std::uint64_t{0} : routing::newest_common(windows);
+        },
+        nb::arg("shards"));
+}
+
 }  // namespace
 
 void replicas(nb::module_& module) {
@@ -124,24 +145,7 @@ void replicas(nb::module_& module) {
         .def_prop_ro("hanging", [](const ReplicaSet& self) { return self.hanging(Clock::now()); })
         .def("why_unusable", &ReplicaSet::why_unusable)
         .def("close", &ReplicaSet::close);
-    // Decisions of routers, for those who simulate them.
-    nb::class_<RetryBudget>(module, "RetryBudget")
-        .def(nb::init<>())
-        .def("earn", &RetryBudget::earn)
-        .def(
-            "spend", [](RetryBudget& self, double now) { return self.spend(Clock::time_point(duration_of(now))); },
-            nb::arg("now"));
-    module.def(
-        "newest_common",
-        [](const Windows& shards) {
-            std::vector<std::vector<EpochWindow::Range>> windows;
-            for (const auto& replicas : shards) {
-                auto& of_shard = windows.emplace_back();
-                for (const auto& [low, high] : replicas) of_shard.push_back({low, high});
-            }
-            return windows.empty() ? std::uint64_t{0} : routing::newest_common(windows);
-        },
-        nb::arg("shards"));
+    decisions(module);
 }
 
 }  // namespace persia::bind

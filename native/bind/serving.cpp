@@ -62,9 +62,7 @@ ReadableEpochs readable_epochs(const std::vector<DenseChange>& dense, const std:
     return ReadableEpochs(of_models, std::move(of_variants));
 }
 
-}  // namespace
-
-void serving_methods(nb::module_& module) {
+void call_totals(nb::module_& module) {
     nb::class_<Histogram::Totals>(module, "HistogramTotals")
         .def_prop_ro("seconds", [](const Histogram::Totals& self) { return static_cast<double>(self.nanoseconds) * 1e-9; })
         .def_ro("within", &Histogram::Totals::within)
@@ -73,6 +71,12 @@ void serving_methods(nb::module_& module) {
         .def_ro("seconds", &CallCounts::Totals::seconds)
         .def_ro("by_code", &CallCounts::Totals::by_code)
         .def_ro("dropped", &CallCounts::Totals::dropped);
+}
+
+}  // namespace
+
+void serving_methods(nb::module_& module) {
+    call_totals(module);
     nb::class_<LookupContext::Totals>(module, "LookupTotals")
         .def_ro("lookups", &LookupContext::Totals::lookups)
         .def_ro("signs", &LookupContext::Totals::signs)

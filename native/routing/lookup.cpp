@@ -27,6 +27,18 @@ constexpr char kNoEpochToRead[] =
 // How often a lookup looks whether there is an epoch by now.
 constexpr std::chrono::milliseconds kLook{5};
 
+// Ends a span also where an error leaves: in Python the error may keep the lookup for as long as somebody keeps the error.
+class EndOf {
+  public:
+    explicit EndOf(tracing::SpanPtr& span) : span_(span) {}
+    ~EndOf() { span_.reset(); }
+    EndOf(const EndOf&) = delete;
+    EndOf& operator=(const EndOf&) = delete;
+
+  private:
+    tracing::SpanPtr& span_;
+};
+
 }  // namespace
 
 Lookup::Lookup(std::shared_ptr<const Router> router, AskingTurns::Turn turn, Plan plan, Clock::time_point end,
@@ -87,9 +99,8 @@ void Lookup::ask() {
 }
 
 LookupResult Lookup::finish(const OnWait& on_wait) {
-    LookupResult result = tracing::within(span_, [&] { return take_result(on_wait); });
-    span_.reset();
-    return result;
+    const EndOf end(span_);
+    return tracing::within(span_, [&] { return take_result(on_wait); });
 }
 
 LookupResult Lookup::take_result(const OnWait& on_wait) {

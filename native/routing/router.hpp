@@ -100,7 +100,7 @@ class Lookup {
     LookupResult assemble();
 
     const std::shared_ptr<const Router> router_;
-    tracing::SpanPtr span_;   // ends with the result
+    tracing::SpanPtr span_;   // ends with the result, or with the error
     AskingTurns::Turn turn_;  // ends with the last answer
     const std::shared_ptr<const Plan> plan_;
     const Clock::time_point end_;

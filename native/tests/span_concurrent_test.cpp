@@ -58,6 +58,16 @@ TEST(what_work_throws_is_why_its_span_failed) {
     CHECK(spans.size() == 1 && spans[0].failed && spans[0].problem == "why");
 }
 
+TEST(of_what_others_send_as_a_problem_little_is_kept_and_that_as_text) {
+    const auto ring = std::make_shared<SpanRing>(10);
+    const CallerPtr caller = some_caller(ring);
+    const std::string letters(Span::kMostProblem - 1, 'x');
+    begin_span(caller, "x", SpanKind::internal)->fail("a\xff\xc3z");
+    begin_span(caller, "x", SpanKind::internal)->fail(letters + "\xe2\x82\xac" + letters);  // a euro sign over the end
+    const auto spans = ring->take(0s);
+    CHECK(spans.size() == 2 && spans[0].problem == "a??z" && spans[1].problem == letters);
+}
+
 TEST(what_is_beyond_the_room_is_dropped_and_counted) {
     SpanRing ring(3);
     for (int i = 0; i < 5; ++i) ring.add({.name = std::to_string(i)});

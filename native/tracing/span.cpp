@@ -3,6 +3,8 @@
 #include <new>
 #include <utility>
 
+#include "base/utf8.hpp"
+
 namespace persia::tracing {
 
 namespace {
@@ -40,9 +42,12 @@ void Span::set(const char* key, Value value) noexcept {
     }
 }
 
-void Span::fail(std::string problem) noexcept {
+void Span::fail(std::string_view problem) noexcept {
     span_.failed = true;
-    span_.problem = std::move(problem);
+    try {
+        span_.problem = as_utf8(problem, kMostProblem);
+    } catch (const std::bad_alloc&) {
+    }
 }
 
 }  // namespace persia::tracing

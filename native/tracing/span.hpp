@@ -2,9 +2,10 @@
 #pragma once
 
 #include <chrono>
+#include <cstddef>
 #include <exception>
 #include <memory>
-#include <string>
+#include <string_view>
 
 #include "tracing/span_ring.hpp"
 
@@ -29,9 +30,11 @@ class Span {
     Span(const Span&) = delete;
     Span& operator=(const Span&) = delete;
 
-    // Both leave it as it is where there is no memory.
+    // Both leave it as it is where there is no memory. problem: may be whatever a caller or another server has sent; so no
+    // more of it is kept than kMostProblem bytes, and those as UTF-8.
     void set(const char* key, Value value) noexcept;
-    void fail(std::string problem) noexcept;
+    void fail(std::string_view problem) noexcept;
+    static constexpr std::size_t kMostProblem = 1024;
 
     // For what is done within it.
     const CallerPtr& caller() const { return caller_; }

@@ -7,11 +7,13 @@ import tempfile
 from collections.abc import Mapping
 from contextlib import nullcontext
 from pathlib import Path
+from typing import NoReturn
 
 import click
 import numpy as np
 
 from persia.checking.archives import check_archive, find_archives, judges_dense
+from persia.checking.default_rows import default_signs
 from persia.checking.machine import check_machine, check_ports
 from persia.checking.memory import check_capacity, check_memory
 from persia.checking.report import Report
@@ -94,8 +96,7 @@ def check(
         values = check_torchserve_config(report, ts_config, HOMES[front])
         if not any((global_config, embedding_config, checkpoint, model_store, archives, sample)):
             report.praise = f"nothing wrong in {ts_config.name}"
-            click.echo(report.to_json() if as_json else "\n".join(report.lines(problems_only)))
-            sys.exit(report.exit_code(strict))
+            _end(report, strict=strict, problems_only=problems_only, as_json=as_json)
     subject = read_subject(report, global_config, embedding_config, checkpoint, shards)
     asked = read_sample(report, sample, subject.embedding_config) if sample and subject.embedding_config else None
     scanned = _scan(subject, asked, _EVER if full else time_limit)
@@ -117,6 +118,10 @@ def check(
     check_ports(report, subject, others, ports_must_be_free)
     needs_java = front == "torchserve" and bool(model_store or archives)
     check_machine(report, state or Path(tempfile.gettempdir()), needs_java)
+    _end(report, strict=strict, problems_only=problems_only, as_json=as_json)
+
+
+def _end(report: Report, *, strict: bool, problems_only: bool, as_json: bool) -> NoReturn:
     click.echo(report.to_json() if as_json else "\n".join(report.lines(problems_only)))
     sys.exit(report.exit_code(strict))
 
@@ -146,7 +151,8 @@ def _scan(subject: Subject, sample: Sample | None, seconds: float) -> Scan | Non
     if config is None or (subject.checkpoint is None and not subject.packets):
         return None
     groups = len({slot.group for slot in config.slots.values() if not slot.ids_are_signs})
-    wanted = sample.wanted if sample is not None else np.zeros(0, np.uint64)
+    defaults = np.array(list(default_signs(config).values()), np.uint64)
+    wanted = np.union1d(defaults, sample.wanted) if sample is not None else np.unique(defaults)
     files = (*subject.checkpoint.files, *subject.checkpoint.ends) if subject.checkpoint is not None else ()
     bits = config.feature_index_prefix_bit
     at_hand = subject.checkpoint.at_hand if subject.checkpoint is not None else nullcontext

@@ -158,7 +158,17 @@ def _check_feature(report: Report, asked: AskedFeature, scan: Scan) -> None:
         report.warn("sample", name, text, advice, **figures)
     else:
         report.ok("sample", name, text, **figures)
+    _check_hashes_modulo(report, asked)
     _check_length(report, asked)
+
+
+def _check_hashes_modulo(report: Report, asked: AskedFeature) -> None:
+    """Of hashes from 2^63 on, remainders with and without a sign are different ones, and both have rows."""
+    modulo = asked.slot.modulo
+    if modulo & (modulo - 1) and guesses.looks_like_hashes(asked.ids):
+        text = f"its ids look like hashes, of which `modulo: {modulo}` takes those from 2^63 on as negative numbers, as torch"
+        advice = f"if training took them without a sign, as TensorFlow's hash buckets do, send hash % {modulo} in their place"
+        report.warn("sample", asked.slot.name, text, advice)
 
 
 def _carry_the_prefix(asked: AskedFeature) -> bool:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 
+from persia.checking.default_rows import check_default_rows
 from persia.checking.report import Report
 from persia.checking.scan import Count, Scan
 from persia.config import EmbeddingConfig, Slot
@@ -14,7 +15,7 @@ _Slots = list[Slot]
 
 
 def check_rows(report: Report, config: EmbeddingConfig, scan: Scan) -> None:
-    """A line for each group, for rows that no feature asks for, and for rows that are not numbers."""
+    """A line for each group, for rows that no feature asks for, missing default rows, and rows that are not numbers."""
     for problem in scan.problems:
         advice = "write or copy the file again: a server refuses a checkpoint with it, and sets a packet with it aside"
         report.fail("checkpoint", "files", problem, advice)
@@ -30,6 +31,7 @@ def check_rows(report: Report, config: EmbeddingConfig, scan: Scan) -> None:
     else:
         _check_strays(report, config, scan)
     _check_packets(report, scan, groups)
+    check_default_rows(report, config, scan)
     if bad := sum(count.non_finite for counts in (scan.counts, scan.packet_counts) for count in counts.values()):
         names = sorted({slot.name for group, _ in _not_finite(scan) for slot in groups.get(group, [])})
         advice = "find out what the trainer did, and write these rows again: scores that use them are NaN"

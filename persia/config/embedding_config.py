@@ -90,7 +90,7 @@ class SlotConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
             ge=0,
             le=2**63 - 1,
             description="By which number ids are taken before they are looked up: `id % modulo` as in Python and torch, which "
-            "is never negative. 0 leaves ids as they are.",
+            "is never negative; ids from 2^63 on, and so half of all hashes, are negative numbers. 0 leaves ids as they are.",
         ),
     ] = 0
     ids_are_signs: Annotated[
@@ -133,6 +133,7 @@ class Slot(msgspec.Struct, frozen=True, kw_only=True):
 
 _USUAL = SlotConfig(dim=1)
 _F32_MAX = 3.4028234663852886e38
+_F16_END = 65_520.0  # what is nearer to zero rounds to a number of float16
 
 
 class EmbeddingConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, dict=True):
@@ -187,6 +188,7 @@ class EmbeddingConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_
             place = child_path("$.slots_config", name)
             _check_hash_stack(stack, f"{place}.hash_stack_config.embedding_size")
             _check_id_rule(config, place)
+            _check_default_sign(config, bits, len(numbers), f"{place}.default_row.id")
             pooling = _pooling(config, place)
             slots[name] = Slot(
                 name=name,
@@ -206,7 +208,7 @@ class EmbeddingConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_
                 output=config.output,
                 modulo=config.modulo,
                 ids_are_signs=config.ids_are_signs,
-                default_value=config.default_row.value,
+                default_value=None if config.default_row.value is None else float(config.default_row.value),
                 default_id=None if config.default_row.id is None else config.default_row.id % (1 << 64),
             )
         return slots
@@ -284,10 +286,26 @@ def _check_id_rule(config: SlotConfig, place: str) -> None:
         raise ConfigError(f"expected a number that float32 holds, got {default.value}", f"{place}.default_row.value")
     if default.id is not None and not -(1 << 63) <= default.id < 1 << 64:
         raise ConfigError(f"expected an id from -2^63 to 2^64 - 1, got {default.id}", f"{place}.default_row.id")
+    if config.output == "f16" and default.value is not None and not abs(default.value) < _F16_END:
+        raise ConfigError(
+            f"expected a number that float16 holds, or `output: f32`, got {default.value}", f"{place}.default_row.value"
+        )
+    if config.modulo and default.id is not None and not 0 <= default.id < config.modulo:
+        raise ConfigError(
+            f"expected an id from 0 to {config.modulo - 1}, for ids are taken modulo {config.modulo}, got {default.id}",
+            f"{place}.default_row.id",
+        )
     if config.hash_stack_config.hash_stack_rounds:
         for key in ("modulo", "ids_are_signs", "default_row"):
             if getattr(config, key) != getattr(_USUAL, key):
                 raise ConfigError(f"`{key}` is for slots without a hash stack: leave one of the two out", f"{place}.{key}")
+
+
+def _check_default_sign(config: SlotConfig, bits: int, groups: int, place: str) -> None:
+    """A default row whose id is a sign may not be a row of a group: each lookup would be refused."""
+    id = config.default_row.id
+    if config.ids_are_signs and id is not None and 1 <= (group := id % (1 << 64) >> (64 - bits)) <= groups:
+        raise ConfigError(f"the id {id} would be a sign of group {group - 1}, because `ids_are_signs` is true", place)
 
 
 def _check_hash_stack(stack: HashStackConfig, place: str) -> None:

@@ -154,7 +154,7 @@ def _differences(expected: SlotFacts, got: SlotFacts) -> list[str]:
 def _default_row(facts: SlotFacts) -> str:
     if facts.default_id is not None:
         return f"of id {facts.default_id}"
-    return "of zeros" if facts.default_value is None else f"of {facts.default_value:g}"
+    return "of zeros" if facts.default_value is None else f"of {facts.default_value}"
 
 
 def _yes(value: bool) -> str:

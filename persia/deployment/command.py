@@ -133,14 +133,19 @@ def up(
             (plan.front_state / MODELS_FILE).unlink(missing_ok=True)
     except (PersiaError, OSError) as error:
         give_up(PROGRAM, str(error))
-    if checked and not passes_check(plan):
-        click.echo(f"{PROGRAM}: the check failed, so nothing was started: mend what it names, or say --no-check", err=True)
-        sys.exit(1)
+    if checked:
+        _check(plan)
     try:
         _run(plan)
     finally:
         if scratch is not None:
             scratch.keep()  # its logs
+
+
+def _check(plan: DeploymentPlan) -> None:
+    if not passes_check(plan):
+        click.echo(f"{PROGRAM}: the check failed, so nothing was started: mend what it names, or say --no-check", err=True)
+        sys.exit(1)
 
 
 def _state_directory(given: Path | None) -> tuple[Path, ScratchDirectory | None]:

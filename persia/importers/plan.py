@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
+import msgspec
 import numpy as np
 
 from persia.config import EmbeddingConfig, Slot
@@ -19,17 +20,22 @@ __all__ = ["GroupImport", "plan_import"]
 
 @dataclass(frozen=True, eq=False)
 class GroupImport:
-    """The slots of a group share their rows, so one table has them. `slot` is any of them: all have the same signs.
+    """The slots of a group share their rows, so one table has them. `slot` is any of them, without its modulo.
 
-    `defaults` are rows that have no key, by the id under which they are imported. `groups` is how many groups of the embedding
-    config have a prefix.
+    `modulo` is the largest of the slots, of whose lookups none asks for a key from there on; 0: one of them asks for any key.
+    `keeps_padding`: a slot has a default row, which an id without a row would get, so the row of the padding is zeros.
+    `defaults` are rows that have no key, by the id under which they are imported; `default_keys` are keys of rows that a slot's
+    default row is. `groups` is how many groups of the embedding config have a prefix.
     """
 
     slot: Slot
     slots: tuple[str, ...]
     table: SourceTable
     padding: int | None
+    modulo: int
+    keeps_padding: bool
     defaults: Mapping[int, int]
+    default_keys: frozenset[int]
     groups: int
 
     @property
@@ -49,29 +55,59 @@ class GroupImport:
             dim=table.dim,
             padding=self.padding,
             conversion=table.conversion,
-            modulo=self.slot.modulo,
+            modulo=self.modulo,
+            keeps_padding=self.keeps_padding,
             defaults=tuple(sorted(self.defaults.items())),
+            default_keys=tuple(sorted(self.default_keys)),
         )
 
     def blocks(self) -> Iterator[Block]:
-        """The rows of the table, without that of the padding. Raises InvalidInput if they are not what the table said."""
+        """The rows of the table, and what of the padding's is kept. Raises InvalidInput if they are not what was said."""
         for _, ids, rows in self.counted_blocks():
             yield ids, rows
 
     def counted_blocks(self) -> Iterator[tuple[int, U64, F32]]:
         """As blocks(), and before each block how many rows the table has given up to its end."""
         seen = 0
+        awaited = set(self.default_keys)
+        if self.keeps_padding and self.padding is not None:
+            awaited.add(self.padding)
         for ids, rows in self.table.blocks():
             seen += len(ids)
-            if self.padding is not None and (ids == self.padding).any():
-                kept = ids != self.padding
-                ids, rows = ids[kept], rows[kept]
-            yield seen, ids, rows
+            self._check_keys(ids)
+            if awaited:
+                awaited.difference_update([id for id in awaited if (ids == id).any()])
+            yield seen, *self._padded(ids, rows)
         if seen != self.table.rows:
             raise InvalidInput(f"expected {self.table.rows} rows of table `{self.table.name}`, got {seen}: its files changed")
+        self._check_found(awaited)
         for ids, rows in self._default_rows():
             seen += len(ids)
             yield seen, ids, rows
+
+    def _padded(self, ids: U64, rows: F32) -> Block:
+        """The block with zeros in the row of the padding, or without that row."""
+        if self.padding is None or not (padding := ids == self.padding).any():
+            return ids, rows
+        return (ids, np.where(padding[:, None], np.float32(0), rows)) if self.keeps_padding else (ids[~padding], rows[~padding])
+
+    def _check_keys(self, ids: U64) -> None:
+        """Raises InvalidInput for a key that no lookup asks for: most often the modulo is not that of the source."""
+        if self.modulo and len(beyond := ids[ids >= self.modulo]):
+            raise InvalidInput(
+                f"table `{self.table.name}` has the key {beyond[0]}, and lookups ask for keys below `modulo: {self.modulo}` "
+                "alone: give the slot the modulo of the source"
+            )
+
+    def _check_found(self, awaited: set[int]) -> None:
+        """Raises InvalidInput for keys without a row that are wanted for ids without a row."""
+        if missing := awaited & self.default_keys:
+            raise InvalidInput(f"table `{self.table.name}` has no row {min(missing)}, which is to be the default row")
+        if awaited:
+            raise InvalidInput(
+                f"table `{self.table.name}` has no row {self.padding} for its `padding`, so that id would get the default row: "
+                "leave `padding` out, and have clients leave out the id"
+            )
 
     def _default_rows(self) -> Iterator[Block]:
         left = dict(self.defaults)
@@ -120,13 +156,23 @@ def _of_group(source: Source, config: EmbeddingConfig, names: list[str], mapped:
                 f"expected a table of dim {config.slots[name].dim}, as in the embedding config, got dim {table.dim} in "
                 f"`{table.name}`",
             )
+    slots = [config.slots[name] for name in names]
     defaults = _defaults(table, [(config.slots[name], mapped[name]) for name in names])
-    groups = max(slot.group_number + 1 for slot in config.slots.values())
-    return GroupImport(config.slots[first], tuple(names), table, mapped[first].padding, defaults, groups)
+    return GroupImport(
+        msgspec.structs.replace(slots[0], modulo=0),
+        tuple(names),
+        table,
+        padding=mapped[first].padding,
+        modulo=max(slot.modulo for slot in slots) if all(slot.modulo for slot in slots) else 0,
+        keeps_padding=any(slot.default_id is not None or slot.default_value is not None for slot in slots),
+        defaults=defaults if table.numbered is not None else {},
+        default_keys=frozenset(() if table.numbered is not None else defaults),
+        groups=max(slot.group_number + 1 for slot in config.slots.values()),
+    )
 
 
 def _defaults(table: SourceTable, slots: list[tuple[Slot, MappedSlot]]) -> dict[int, int]:
-    """Of default rows that have no key, the row by the id. Raises ConfigError for an id that is not that of its row."""
+    """By the ids of default rows, the rows that the map names. Raises ConfigError for an id that is not that of its row."""
     defaults: dict[int, int] = {}
     for slot, mapped in slots:
         row, id = default_row_of(mapped), slot.default_id
@@ -139,7 +185,21 @@ def _defaults(table: SourceTable, slots: list[tuple[Slot, MappedSlot]]) -> dict[
                 f"{other} of table `{table.name}`",
                 f"$.slots.{slot.name}.default",
             )
-    return defaults if table.numbered is not None else {}
+        if table.numbered is not None:
+            _check_free_id(slot, id)
+    return defaults
+
+
+def _check_free_id(slot: Slot, id: int) -> None:
+    """Raises ConfigError for an id of a row without a key whose sign is that of a smaller one, which may be a key some day."""
+    modulus = (1 << (64 - slot.prefix_bits)) - 1
+    if id >= modulus and not slot.ids_are_signs:
+        raise ConfigError(
+            f"`default_row: {{id: {id}}}` has the sign of the id {id % modulus}, because an id counts modulo {modulus}: a "
+            f"packet with a row for that id would replace the default row. Take {modulus - 1}, or another id below "
+            f"{modulus} that no key is",
+            f"$.slots.{slot.name}.default",
+        )
 
 
 def _table_of(source: Source, mapped: MappedSlot, dim: int) -> SourceTable:

@@ -32,7 +32,8 @@ def propose(source: Source, directory: Path) -> list[str]:
 
     Raises InvalidInput if a file is there already, or the source has no table; OSError.
     """
-    slots = _slots([table for table in source.tables.values() if table.guess])
+    # Where none looks like a table, a file without a slot would help nobody.
+    slots = _slots([table for table in source.tables.values() if table.guess] or list(source.tables.values()))
     if not source.tables:
         raise InvalidInput("expected tables of embeddings in the source, got none")
     directory.mkdir(parents=True, exist_ok=True)

@@ -39,16 +39,25 @@ class GroupReader:
     def signed_blocks(self) -> Iterator[Block]:
         """Signs (n) and rows (n, dim). Raises FeatureError for rows that are not finite, and what the source raises.
 
-        What was taken before is read again, since checksums are of whole files, and nothing else is done with it.
+        What was taken before is read again, since checksums are of whole files, and nothing else is done with it. Raises
+        InvalidInput if it ends within a block: the rest of the block could not be told from it.
         """
+        skipped, left_at = 0, self._seen
         for seen, ids, rows in self._group.counted_blocks():
             if seen <= self._seen:
+                skipped = seen
                 continue
+            if skipped < left_at:
+                raise InvalidInput(
+                    f"the import of table `{self._group.table.name}` was stopped after {left_at} rows, where no block of it "
+                    "ends now, as by another release: what it had done is dropped, and the next import begins anew"
+                )
+            skipped = left_at
             self._check_numbers(ids, rows)
             signs = signs_of(ids, self._group.slot)[0]
             if self._group.slot.ids_are_signs:
                 self._check_signs(signs)
-            elif not self._group.slot.modulo:
+            else:
                 self._folded += int(np.count_nonzero(ids >= self._modulus))
             self._digest.add(signs, rows)
             self._seen = seen
@@ -116,8 +125,6 @@ def refuse_same_sign(groups: list[GroupImport], sign: int) -> NoReturn:
             f"the tables `{name}` and `{second.table.name}` both have the key {one}, which is one sign by "
             "`ids_are_signs: true`. Such tables share all rows of equal keys, so give one of the slots a prefix"
         )
-    if group.slot.modulo and one != other:
-        raise InvalidInput(f"table `{name}`: the keys {one} and {other} would share a row by `modulo: {group.slot.modulo}`")
     if one == other and one in group.defaults:
         raise InvalidInput(f"table `{name}` has the key {one}, which is that of the default row: choose another `default_row`")
     if one == other:

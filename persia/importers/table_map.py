@@ -35,7 +35,7 @@ class MappedSlot(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
         Meta(description="What the source answers for an id without a row: `zeros`, a number, or `row N`."),
     ] = None
     modulo: Annotated[int, Meta(ge=1, description="The source takes ids modulo this number.")] | None = None
-    padding: Annotated[int, Meta(ge=0, description="An id whose row counts as no row; it is left out.")] | None = None
+    padding: Annotated[int, Meta(ge=0, description="An id whose row counts as no row; it is left out, or zeros.")] | None = None
 
 
 class TableMap(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

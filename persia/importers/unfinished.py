@@ -46,7 +46,9 @@ class TableFacts(msgspec.Struct, frozen=True, kw_only=True):
     padding: int | None
     conversion: str
     modulo: int = 0
+    keeps_padding: bool = False
     defaults: tuple[tuple[int, int], ...] = ()  # rows without a key, by their ids
+    default_keys: tuple[int, ...] = ()  # keys that have to have rows, for they are default rows
 
 
 class Taken(msgspec.Struct, frozen=True):
@@ -159,6 +161,12 @@ def _difference(before: Identity, now: Identity) -> str | None:
             return f"the file {file.path} of its source has {'come' if was is None else 'changed'} since"
     if stamps:
         return f"the file {min(stamps)} of its source is gone"
+    for had, has in zip(before.tables, now.tables, strict=False):
+        for name in TableFacts.__struct_fields__:
+            if (was := getattr(had, name)) != (is_now := getattr(has, name)):
+                return f"the `{name}` of its table `{had.table}` was {was}, and is {is_now} now"
+    if len(before.tables) != len(now.tables):
+        return f"its tables were {len(before.tables)}, and are {len(now.tables)} now"
     for name in Identity.__struct_fields__:
         if (was := getattr(before, name)) != (is_now := getattr(now, name)):
             return f"its {name.replace('_', ' ')} were {was}, and are {is_now} now"

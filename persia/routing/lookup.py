@@ -112,6 +112,11 @@ class Lookup:
         """Per feature (batch, dim), or (batch, sample_fixed_size, dim + 1); of float16, or of float32 as its slot says."""
         return split(self.numbers, self.shapes)
 
+    @cached_property
+    def placed(self) -> list[Placed]:
+        """Where each tensor lies. Kept, since each of the requests that share a lookup asks for it."""
+        return placed_tensors(self.shapes)
+
 
 class Placed(NamedTuple):
     """Where a tensor lies in a Lookup's numbers, counted in halves."""

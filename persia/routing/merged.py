@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from persia import _core
-from persia.routing.lookup import FEATURE_NUMBERS, SHAPE_NUMBERS, Lookup, placed_tensors
+from persia.routing.lookup import FEATURE_NUMBERS, SHAPE_NUMBERS, Lookup
 
 __all__ = ["joined_shapes", "part_of", "shapes_of"]
 
@@ -34,7 +34,7 @@ def shapes_of(shapes: npt.NDArray[np.uint32], requests: int, request: int) -> np
 def part_of(lookup: Lookup, batches: Sequence[_core.Batch], request: int) -> Lookup:
     """What a lookup of one batch alone would have given. batches: that were merged for this lookup."""
     requests = len(batches)
-    mine = placed_tensors(lookup.shapes)[request::requests]
+    mine = lookup.placed[request::requests]
     mine.sort(key=lambda tensor: tensor.begin)  # those of float32 come first
     numbers = [lookup.numbers[tensor.begin : tensor.end] for tensor in mine]
     counts = lookup.counts.reshape(-1, requests, FEATURE_NUMBERS)[:, request]

@@ -201,7 +201,7 @@ def _check_same_ids(collection: Collection, asked: Any, kjt: Any) -> None:
         if not same or not torch.equal(sent[feature].lengths(), taken[feature].lengths()):
             raise ExportError(
                 f"the model changes the ids of `{feature}` before it looks them up. Take that out of the model, and have "
-                "clients send the ids as they are looked up"
+                "clients send the ids as they are looked up; `modulo` of a slot stands for ids % N"
             )
 
 

@@ -47,15 +47,14 @@ class SignMaker:
         """
         slot = self._slot(feature)
         numbers = as_ids(ids)
-        signs, rows = check_block(signs_of(ids, slot)[0], rows, allow_non_finite=self._allow_non_finite)
+        signs, rows = check_block(self._signs(slot, ids), rows, allow_non_finite=self._allow_non_finite)
         if rows.shape[1] != slot.dim:
             raise FeatureError(feature, f"expected rows of dim {slot.dim}, as in the embedding config, got {rows.shape[1]}")
         return _one_row_a_sign(feature, numbers, signs, rows)
 
     def named_signs(self, feature: str, ids: Any) -> U64:
         """The signs (n) of ids of a feature. Raises as named_block."""
-        signs: U64 = signs_of(ids, self._slot(feature))[0]
-        return signs
+        return self._signs(self._slot(feature), ids)
 
     def block(self, signs: Any, rows: Any) -> tuple[U64, F32]:
         """The arrays of someone who has made the signs already.
@@ -70,12 +69,15 @@ class SignMaker:
     def check_signs(self, signs: U64) -> None:
         """Signs have the number of their slot's group in their upper bits; an id most often has zeros there.
 
-        With an embedding config, a block without any prefix is refused; without one it is named in the log, once.
+        Where a slot has `ids_are_signs: true`, any number may be a sign. With another embedding config, a block without any
+        prefix is refused; without a config it is named in the log, once.
 
         Raises:
             InvalidInput: no sign has the prefix of a group.
         """
         bits = 8 if self._config is None else self._config.feature_index_prefix_bit
+        if self._config is not None and any(slot.ids_are_signs for slot in self._config.slots.values()):
+            return
         if not len(signs) or int(signs.max()) >> (64 - bits):
             return
         problem = f"got {len(signs)} signs of which none has the prefix of a group in its upper {bits} bits, such as {signs[0]}"
@@ -87,6 +89,21 @@ class SignMaker:
             _log.warning(
                 "%s: if these are ids, no lookup will find their rows; give `embedding_config` and the feature's name", problem
             )
+
+    def _signs(self, slot: Slot, ids: Any) -> U64:
+        """Raises FeatureError for an id of a slot with `ids_are_signs` that would be a sign of a group: of another's row."""
+        signs: U64 = signs_of(ids, slot)[0]
+        if slot.ids_are_signs and self._config is not None:
+            groups = signs >> np.uint64(64 - slot.prefix_bits)
+            last = max(other.group_number for other in self._config.slots.values()) + 1
+            if len(wrong := np.flatnonzero((groups >= 1) & (groups <= last))):
+                id, group = signs[wrong[0]], int(groups[wrong[0]]) - 1
+                raise FeatureError(
+                    slot.name,
+                    f"the id {id} would be a sign of group {group} of the embedding config, because the slot has "
+                    "`ids_are_signs: true`: its row would replace one of that group",
+                )
+        return signs
 
     def _slot(self, feature: str) -> Slot:
         if self._config is None:

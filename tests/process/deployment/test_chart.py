@@ -388,8 +388,11 @@ def test_the_schema_has_the_keys_of_the_values_and_those_of_the_config() -> None
         assert path in open_ended or path[:-1] in whole, path
     own = {"enable_incremental_update", "incremental_dir", "enable_epochs", "local_buffer_dir"}
     for section in ("checkpointing_config", "embedding_parameter_server_config", "embedding_worker_config"):
-        named = {key.path.rpartition(".")[2] for key in config_keys() if section in key.path.split(".")} - own
-        assert set(schema()["properties"]["settings"]["properties"][section]["properties"]) == named
+        named = {key.path.rpartition(".")[2]: key.type for key in config_keys() if section in key.path.split(".")}
+        known = schema()["properties"]["settings"]["properties"][section]["properties"]
+        assert set(known) == named.keys() - own
+        words = {key: set(facts["enum"]) for key, facts in known.items() if "enum" in facts}
+        assert words == {key: set(re.findall("`(.+?)`", named[key])) for key in words}
 
 
 def _value(values: Document, path: tuple[str, ...]) -> Any:

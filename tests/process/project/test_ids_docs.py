@@ -22,9 +22,9 @@ def blocks(language: str) -> list[str]:
     return re.findall(rf"^```{language}\n(.*?)^```", PAGE, re.MULTILINE | re.DOTALL)
 
 
-@pytest.mark.parametrize("number", range(3))
+@pytest.mark.parametrize("number", range(4))
 def test_the_examples_run(tmp_path: Path, number: int) -> None:
-    assert len(blocks("python")) == 3
+    assert len(blocks("python")) == 4
     subprocess.run([sys.executable, "-W", "error", "-c", blocks("python")[number]], cwd=tmp_path, check=True)
 
 

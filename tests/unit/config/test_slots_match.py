@@ -7,7 +7,8 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from persia.config import Slot
+from persia.config import EmbeddingConfig, Slot, SlotConfig
+from persia.config.embedding_config import DefaultRowConfig
 from persia.config.slots_match import facts_of, problems_text, slot_problems
 from persia.signature import FeatureSignature
 from tests.support.embedding_configs import MIXED, parse
@@ -38,6 +39,20 @@ def test_the_same_slots_match_however_they_are_written() -> None:
 
 def test_more_slots_than_expected_are_no_problem() -> None:
     assert slot_problems([SLOTS["bought"]], SLOTS) == []
+
+
+def test_default_rows_are_compared_to_their_last_digit() -> None:
+    ours = msgspec.structs.replace(SLOTS["bought"], default_value=0.12345671)
+    its = msgspec.structs.replace(ours, default_value=0.12345672)
+    assert slot_problems([ours], {"bought": its}) == ["feature 'bought': expected default_row of 0.12345671, got of 0.12345672"]
+
+
+@pytest.mark.parametrize("value", [1, 1.0])
+def test_a_default_row_of_a_whole_number_is_one_of_a_float(value: float) -> None:
+    slots = {"f": SlotConfig(dim=2, default_row=DefaultRowConfig(value=value))}
+    written = parse("slots_config: {f: {dim: 2, default_row: {value: 1}}}")
+    assert EmbeddingConfig(slots_config=slots).fingerprint == written.fingerprint
+    assert slot_problems(EmbeddingConfig(slots_config=slots).slots.values(), written.slots) == []
 
 
 def test_a_missing_slot_is_named() -> None:

@@ -18,7 +18,7 @@ from tests.support.golden import arrays_of
 from tests.support.imported import TORCHREC, all_rows, import_into, read_checkpoint
 
 MANAGED = "_embedding_module.embedding_bags.t_user.weight"
-FREE = 2**63 - 1  # what TorchRec has in the place of a raw id where there is none
+FREE = 2**56 - 2  # the largest id that stays as it is with 8 prefix bits
 
 
 def tables_of(directory: Path, **tables: tuple[Any, Any]) -> Path:
@@ -97,8 +97,44 @@ def test_a_table_of_ids_modulo_its_rows_is_imported(tmp_path: Path) -> None:
     rows = read_checkpoint(tmp_path / "out")
     (sign,) = signs_of([-1], config.slots["user"])[0].tolist()
     assert rows[sign] == np.array([4, 5], np.float32).tobytes()
-    with pytest.raises(InvalidInput, match="the keys 1 and 4 would share a row by `modulo: 3`"):
+    with pytest.raises(InvalidInput, match="table `keyed` has the key 4, and lookups ask for keys below `modulo: 3` alone"):
         import_numpy(tmp_path / "other", source, config, user=MappedSlot(table="keyed", modulo=3))
+
+
+def test_slots_of_one_group_may_take_other_modulos(tmp_path: Path) -> None:
+    """Rows lie under their keys: a slot without a modulo finds those beyond the modulo of another one."""
+    source = tables_of(tmp_path / "source", t=([1, 150], [[1, 1], [2, 2]]))
+    slots = {"hashed": SlotConfig(dim=2, modulo=100), "whole": SlotConfig(dim=2)}
+    config = EmbeddingConfig(slots_config=slots, feature_groups={"both": ("hashed", "whole")})
+    import_numpy(tmp_path / "out", source, config, hashed=MappedSlot(table="t"), whole=MappedSlot(table="t"))
+    rows = read_checkpoint(tmp_path / "out")
+    assert {signs_of([id], config.slots["whole"])[0, 0] for id in (1, 150)} == rows.keys()
+
+
+@pytest.mark.parametrize("default", [DefaultRowConfig(value=0.5), DefaultRowConfig(id=1)])
+def test_the_row_of_a_padding_is_zeros_where_ids_without_a_row_have_another(default: DefaultRowConfig, tmp_path: Path) -> None:
+    source = tables_of(tmp_path / "source", t=(None, np.ones((3, 2))), keyed=([1, 2], np.ones((2, 2))))
+    config = EmbeddingConfig(slots_config={"user": SlotConfig(dim=2, default_row=default)})
+    report = import_numpy(tmp_path / "out", source, config, user=MappedSlot(table="t", padding=0))
+    (sign,) = signs_of([0], config.slots["user"])[0].tolist()
+    assert read_checkpoint(tmp_path / "out")[sign] == bytes(8)
+    assert (report.tables[0].rows, report.tables[0].left_out) == (3, 0)
+    with pytest.raises(InvalidInput, match="has no row 0 for its `padding`, so that id would get the default row"):
+        import_numpy(tmp_path / "other", source, config, user=MappedSlot(table="keyed", padding=0))
+
+
+@pytest.mark.parametrize(("table", "id"), [("t", 9), ("keyed", 7)])
+def test_a_default_row_that_the_source_has_not_is_refused(table: str, id: int, tmp_path: Path) -> None:
+    source = tables_of(tmp_path / "source", t=(None, np.ones((3, 2))), keyed=([1, 2], np.ones((2, 2))))
+    config = EmbeddingConfig(slots_config={"user": SlotConfig(dim=2, default_row=DefaultRowConfig(id=id))})
+    with pytest.raises(InvalidInput, match=f"table `{table}` has no row {id}, which is to be the default row"):
+        import_numpy(tmp_path / "out", source, config, user=MappedSlot(table=table, default=f"row {id}"))
+
+
+def test_a_default_row_without_a_key_needs_an_id_that_is_not_folded(tmp_path: Path) -> None:
+    """2^63 - 1 has the sign of the id 127, whose rows in packets would be the default row."""
+    with pytest.raises(ConfigError, match=f"has the sign of the id 127, .* Take {FREE}, or another id below"):
+        managed(tmp_path / "out", 2**63 - 1)
 
 
 KEYS = np.array([2**64 - 1, 2**63, 7], np.uint64)

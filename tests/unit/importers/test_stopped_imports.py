@@ -10,6 +10,8 @@ from typing import Any
 import numpy as np
 import pytest
 
+from persia.config import EmbeddingConfig, SlotConfig
+from persia.config.embedding_config import DefaultRowConfig
 from persia.errors import CorruptFile, InvalidInput, Unavailable
 from persia.importers import ImportReport, MappedSlot, Source, SourceTable, TableMap, import_tables, verify_import
 from persia.importers.source import Block
@@ -25,15 +27,15 @@ class Stopped(OSError):
     """As the system refuses something."""
 
 
-def source_of(file: Path, stop_at: int | None = None, tables: tuple[str, ...] = ("a", "b")) -> Source:
-    """Two tables that name the file; the second one stops at that row."""
+def source_of(file: Path, stop_at: int | None = None, tables: tuple[str, ...] = ("a", "b"), step: int = STEP) -> Source:
+    """Two tables that name the file, in blocks of so many rows; the second one stops at that row."""
 
     def blocks_of(name: str) -> Any:
         def blocks() -> Iterator[Block]:
-            for begin in range(0, len(ROWS), STEP):
+            for begin in range(0, len(ROWS), step):
                 if name == tables[-1] and begin == stop_at:
                     raise Stopped("no more")
-                yield np.arange(begin, begin + STEP, dtype=np.uint64), ROWS[begin : begin + STEP] + np.float32(name == "b")
+                yield np.arange(begin, begin + step, dtype=np.uint64), ROWS[begin : begin + step] + np.float32(name == "b")
 
         return blocks
 
@@ -95,6 +97,16 @@ def test_what_was_written_after_the_last_save_is_cut_off(tmp_path: Path, file: P
     assert files_of(tmp_path / "out") == files_of(tmp_path / "straight")
 
 
+def test_where_blocks_have_other_ends_it_is_refused_and_then_begins_anew(tmp_path: Path, file: Path) -> None:
+    """As in another release."""
+    stop(tmp_path / "out", file, 250)  # 200 rows of the second table are kept
+    with pytest.raises(InvalidInput, match=r"`b` was stopped after 200 rows, where no block of it ends now.*begins anew"):
+        import_source(tmp_path / "out", source_of(file, step=125), file)
+    import_source(tmp_path / "out", source_of(file, step=125), file)
+    import_source(tmp_path / "straight", source_of(file), file)
+    assert files_of(tmp_path / "out") == files_of(tmp_path / "straight")
+
+
 @pytest.mark.parametrize("what", ["changed", "touched", "gone", "come"])
 def test_a_changed_source_is_refused(what: str, tmp_path: Path, file: Path) -> None:
     stop(tmp_path / "out", file)
@@ -128,8 +140,37 @@ def test_other_settings_are_refused(settings: dict[str, Any], tmp_path: Path, fi
 def test_another_map_is_refused(tmp_path: Path, file: Path) -> None:
     stop(tmp_path / "out", file)
     table_map = TableMap(slots={"user": MappedSlot(table="b"), "item": MappedSlot(table="a")})
-    with pytest.raises(InvalidInput, match="its tables were"):
+    with pytest.raises(InvalidInput, match="the `table` of its table `a` was a, and is b now: give it what it had"):
         import_source(tmp_path / "out", source_of(file), file, table_map=table_map)
+    with pytest.raises(InvalidInput, match="its tables were 2, and are 1 now"):
+        import_source(tmp_path / "out", source_of(file, tables=("a",)), file)
+
+
+@pytest.mark.parametrize(
+    ("slot", "mapped", "problem"),
+    [
+        (SlotConfig(dim=2, modulo=900), {}, "the `modulo` of its table `a` was 0, and is 900 now"),
+        (
+            SlotConfig(dim=2, default_row=DefaultRowConfig(value=1)),
+            {},
+            "the `keeps_padding` of its table `a` was False, and is True",
+        ),
+        (
+            SlotConfig(dim=2, default_row=DefaultRowConfig(id=7)),
+            {"default": "row 7"},
+            "the `keeps_padding` of its table `a` was False",
+        ),
+    ],
+)
+def test_other_options_of_a_slot_are_refused(
+    slot: SlotConfig, mapped: dict[str, Any], problem: str, tmp_path: Path, file: Path
+) -> None:
+    """A table that was read to its end is not read again, so what is new would not be done with it."""
+    stop(tmp_path / "out", file)
+    config = EmbeddingConfig(slots_config={"user": slot, "item": SlotConfig(dim=2)})
+    table_map = TableMap(slots={"user": MappedSlot(table="a", **mapped), "item": MappedSlot(table="b")})
+    with pytest.raises(InvalidInput, match=problem):
+        import_source(tmp_path / "out", source_of(file), file, config=config, table_map=table_map)
 
 
 def test_a_refused_source_leaves_nothing_to_go_on_with(tmp_path: Path, file: Path) -> None:

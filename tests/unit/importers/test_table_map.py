@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
+import h5py  # noqa: F401 - it starts a process where it is imported first, to ask for the processor
 import numpy as np
 import pytest
 
@@ -58,6 +60,14 @@ def test_a_proposal_leaves_as_many_bits_as_it_can_to_keys(tmp_path: Path) -> Non
     config = load_embedding_config(tmp_path / "embedding_config.yml")
     assert config.feature_index_prefix_bit == 3 and list(config.slots) == [f"table {i}" for i in range(5)]
     assert load_table_map(tmp_path / "tables.yml").slots["table 4"].table == "table 4"
+
+
+def test_a_proposal_of_tables_that_might_be_weights_of_layers_has_them_all(tmp_path: Path) -> None:
+    """An embedding config without a slot is none."""
+    source = open_source("torch", TORCHREC / "state.pt")
+    weights = {name: table for name, table in source.tables.items() if not table.guess}
+    assert propose(replace(source, tables=weights), tmp_path) == list(weights)
+    assert len(load_embedding_config(tmp_path / "embedding_config.yml").slots) == len(weights) > 0
 
 
 def test_a_proposal_replaces_nothing(tmp_path: Path) -> None:

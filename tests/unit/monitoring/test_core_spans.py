@@ -16,12 +16,13 @@ from persia import _core
 from persia.batch import IDTypeFeature, PersiaBatch
 from persia.config import parse_embedding_config
 from persia.core_spans import CoreSpans, core_spans
-from persia.errors import Unavailable
+from persia.errors import FeatureError, Unavailable
 from persia.routing import make_slots
 from persia.tracing import VARIABLE
 from tests.support.servers import wait_until
 
 SAMPLED = trace.SpanContext(0xABC, 0xDEF, True, trace.TraceFlags(1), trace.TraceState([("vendor", "1")]))
+PARENT = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
 NOT_SAMPLED = trace.SpanContext(0xABC, 0xDEF, True, trace.TraceFlags(0))
 
 
@@ -41,12 +42,16 @@ def spans() -> Iterator[CoreSpans]:
     made.stop()
 
 
-def look_up_in_vain(caller: _core.tracing.Caller | None) -> None:
+def begin_in_vain(caller: _core.tracing.Caller | None, name: str = "user") -> _core.net.Lookup:
     slots = make_slots(parse_embedding_config("slots_config: {user: {dim: 8}}"))
     router = _core.net.Router(slots, [_core.net.ReplicaSet("shard 0 of 1", [])], hedge_after=1, wait_for_service=0, spin_for=0)
-    data = PersiaBatch([IDTypeFeature("user", [np.array([7], np.uint64)])], requires_grad=False).to_bytes()
+    data = PersiaBatch([IDTypeFeature(name, [np.array([7], np.uint64)])], requires_grad=False).to_bytes()
+    return router.begin(_core.decode_batch(data), 1, caller=caller)
+
+
+def look_up_in_vain(caller: _core.tracing.Caller | None) -> None:
     with pytest.raises(Unavailable):
-        router.begin(_core.decode_batch(data), 1, caller=caller).finish()
+        begin_in_vain(caller).finish()
 
 
 def look_up_within(context: trace.SpanContext, spans: CoreSpans) -> None:
@@ -69,6 +74,28 @@ def test_a_span_is_handed_over_as_the_core_has_it(spans: CoreSpans, exported: In
     assert span.resource.attributes["telemetry.sdk.name"] == "opentelemetry"
 
 
+def test_of_a_text_that_a_caller_has_sent_little_is_kept(spans: CoreSpans, exported: InMemorySpanExporter) -> None:
+    with pytest.raises(FeatureError):
+        begin_in_vain(spans.ring.caller(PARENT), "\xe4" * 100_000)
+    spans.start()
+    spans.stop()
+    (span,) = exported.get_finished_spans()
+    assert "\xe4" in str(span.status.description) and len(str(span.status.description).encode()) <= 1024
+
+
+def test_a_span_ends_with_the_error_of_its_lookup(spans: CoreSpans, exported: InMemorySpanExporter) -> None:
+    """Whoever keeps the error keeps the lookup, too."""
+    lookup = begin_in_vain(spans.ring.caller(PARENT))
+    with pytest.raises(Unavailable):
+        lookup.finish()
+    spans.start()
+    spans.stop()
+    (span,) = exported.get_finished_spans()
+    assert span.name == "persia.route" and not span.status.is_ok
+    del lookup
+    assert not spans.ring.take(0)
+
+
 def test_what_is_there_at_the_end_is_handed_over(spans: CoreSpans, exported: InMemorySpanExporter) -> None:
     look_up_within(SAMPLED, spans)
     spans.stop()
@@ -80,7 +107,7 @@ def test_what_is_there_at_the_end_is_handed_over(spans: CoreSpans, exported: InM
 def test_spans_that_are_dropped_are_said(
     spans: CoreSpans, exported: InMemorySpanExporter, caplog: pytest.LogCaptureFixture
 ) -> None:
-    caller = spans.ring.caller("00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01")
+    caller = spans.ring.caller(PARENT)
     assert caller is not None and spans.dropped == 0
     for _ in range(7):
         look_up_in_vain(caller)
@@ -103,9 +130,8 @@ def test_a_processor_that_fails_costs_its_spans_alone(
 
 
 def test_only_headers_that_are_well_and_sampled_make_a_caller(spans: CoreSpans) -> None:
-    well = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
-    assert spans.ring.caller(well, "a=1") is not None
-    assert [spans.ring.caller(text) for text in ("", well[:-1], f"{well[:-2]}00", well.upper())] == [None] * 4
+    assert spans.ring.caller(PARENT, "a=1") is not None
+    assert [spans.ring.caller(text) for text in ("", PARENT[:-1], f"{PARENT[:-2]}00", PARENT.upper())] == [None] * 4
 
 
 def test_a_process_that_was_not_told_to_has_none() -> None:

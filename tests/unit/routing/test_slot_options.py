@@ -14,7 +14,7 @@ from persia.batch import IDTypeFeature, PersiaBatch
 from persia.config import EmbeddingConfig, parse_embedding_config
 from persia.errors import ConfigError, FeatureError, InvalidInput
 from persia.routing import make_slots
-from persia.routing.lookup import Lookup
+from persia.routing.lookup import Lookup, Placed, placed_tensors
 from persia.routing.merged import part_of
 from persia.signs import signs_of
 from persia.tensors import split_tensors
@@ -104,7 +104,7 @@ class TestFloats:
             np.testing.assert_array_equal(got[1].numpy(), ROWS[1:4])
             np.testing.assert_array_equal(got[2][:, 0, :DIM].numpy(), ROWS[1:4])
 
-    def test_of_a_merged_batch_each_request_gets_its_own(self) -> None:
+    def test_of_a_merged_batch_each_request_gets_its_own(self, monkeypatch: pytest.MonkeyPatch) -> None:
         config = config_of(f={"output": "f32"}, g={})
         rows = {**stored(config, "f"), **stored(config, "g")}
         batches = [batch_of(g=[[1]], f=[[2]]), batch_of(g=[[3], [4]], f=[[5], [6]])]
@@ -117,8 +117,18 @@ class TestFloats:
             numbers=numbers, shapes=shapes, versions=[0], absent=absent, wrong_dim=wrong_dim, missing_shards=[], rpc_seconds=0,
             batch=merged, counts=plan.count([misses], _core.FeatureCounts(["f", "g"])),
         )  # fmt: skip
-        for request, batch in enumerate(batches):
-            for got, want in zip(part_of(whole, batches, request).tensors, look_up(batch, config, rows, 1), strict=True):
+        sizes: list[int] = []  # of the shapes that were read: once for all requests
+
+        def read(shapes: np.ndarray) -> list[Placed]:
+            sizes.append(len(shapes))
+            return placed_tensors(shapes)
+
+        with monkeypatch.context() as patch:
+            patch.setattr("persia.routing.lookup.placed_tensors", read)
+            parts = [part_of(whole, batches, request) for request in range(len(batches))]
+        assert sizes == [shapes.size]
+        for part, batch in zip(parts, batches, strict=True):
+            for got, want in zip(part.tensors, look_up(batch, config, rows, 1), strict=True):
                 assert got.dtype == want.dtype
                 np.testing.assert_array_equal(got, want)
 
@@ -197,6 +207,9 @@ class TestIds:
         ({"default_row": {"value": 1e39}}, "expected a number that float32 holds, got 1e"),
         ({"default_row": {"value": "much"}}, "expected a number, got `much`"),
         ({"default_row": {"id": 2**64}}, "expected an id from -2^63 to 2^64 - 1"),
+        ({"default_row": {"value": 65_520}}, "expected a number that float16 holds, or `output: f32`, got 65520"),
+        ({"default_row": {"id": 7}, "modulo": 7}, "expected an id from 0 to 6, for ids are taken modulo 7, got 7"),
+        ({"default_row": {"id": -1}, "modulo": 7}, "expected an id from 0 to 6, for ids are taken modulo 7, got -1"),
         ({"modulo": 5, "hash_stack_config": {"hash_stack_rounds": 1, "embedding_size": 9}}, "without a hash stack"),
         ({"ids_are_signs": True, "hash_stack_config": {"hash_stack_rounds": 1, "embedding_size": 9}}, "without a hash stack"),
     ],
@@ -205,6 +218,15 @@ def test_what_a_slot_cannot_be(slot: dict[str, Any], message: str) -> None:
     with pytest.raises(ConfigError) as raised:
         config_of(f=slot)
     assert message in str(raised.value)
+
+
+def test_a_default_row_is_no_sign_of_a_group() -> None:
+    keyed = {"ids_are_signs": True, "default_row": {"id": 1 << 56}}
+    with pytest.raises(ConfigError, match="would be a sign of group 0"):
+        config_of(f=keyed, h={})
+    assert config_of(f=keyed).slots["f"].default_id == 1 << 56
+    slots = config_of(f={"default_row": {"value": 65_519}}, g={"default_row": {"value": 1e38}, "output": "f32"}).slots
+    assert [slot.default_value for slot in slots.values()] == [65_519, 1e38]
 
 
 def test_slots_whose_ids_are_signs_are_in_no_group() -> None:
