@@ -47,7 +47,7 @@ Request request_of(std::mt19937_64& random, std::size_t parts, std::size_t most_
     Request request;
     for (std::size_t p = 0; p < parts; ++p) {
         RequestPart part{
-            .kind = static_cast<AnswerKind>(below(3)), .dim = kDims[below(std::size(kDims))], .samples = 1 + below(4)};
+            .kind = static_cast<AnswerKind>(below(4)), .dim = kDims[below(std::size(kDims))], .samples = 1 + below(4)};
         part.signs = below(most_signs + 1);
         for (std::uint32_t i = 0; i < part.signs; ++i) {
             // Mostly of the dim, so that there is something to be found.

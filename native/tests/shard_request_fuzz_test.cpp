@@ -19,7 +19,7 @@ TEST(spoiled_requests_end_in_the_right_answer_or_a_typed_error) {
 
     const std::size_t mutants = fuzz_mutants(120'000);
     Mutator mutator;
-    std::size_t answered = 0, invalid = 0, too_large = 0, found = 0, of_kind[3] = {};
+    std::size_t answered = 0, invalid = 0, too_large = 0, found = 0, of_kind[4] = {};
     for (std::size_t i = 0; i < mutants; ++i) {
         const Wire wire = mutator.next();
         try {

@@ -46,10 +46,11 @@ inline std::vector<Wire> valid_requests() {
                        {.name = "raw", .dim = 5, .summation = false},
                        {.name = "rows", .dim = 5, .summation = false, .hash_stack_rounds = 2, .hash_stack_size = 40},
                        {.name = "stack", .dim = 8, .hash_stack_rounds = 2, .hash_stack_size = 20},
-                       {.name = "single", .dim = 1}},
+                       {.name = "single", .dim = 1},
+                       {.name = "known", .dim = 4, .default_value = 0.5F}},
                       8);
     const std::vector<std::pair<std::string, Samples>> batches[] = {
-        {{"sums", {range(0, 40), range(20, 50), {}}}, {"raw", {{1, 2, 3}, {}, {3, 200}}}},
+        {{"sums", {range(0, 40), range(20, 50), {}}}, {"raw", {{1, 2, 3}, {}, {3, 200}}}, {"known", {range(0, 30), {4}, {}}}},
         {{"stack", {range(0, 30), range(5, 9)}}, {"single", {{1}, {2}}}, {"rows", {{1, 2, 3}, {4, 5}}}},
         {{"single", {range(0, 90)}}, {"sums", {{}}}, {"stack", {{7, 7, 7}}}},
     };
@@ -140,13 +141,15 @@ inline Bytes naive_answer(const Snapshot& snapshot, const RequestView& request, 
     for (const RequestPart& part : request.parts) {
         RunMisses& of_part = by_part.emplace_back();
         std::vector<float> sums(part.kind == AnswerKind::sums ? std::size_t{part.samples} * part.dim : 0), row(part.dim);
+        std::vector<std::uint32_t> marks;
         for (std::size_t i = 0; i < part.signs; ++i, ++sign) {
             const Misses one = snapshot.rows(request.signs.subspan(sign, 1), part.dim, row.data());
             misses.absent += one.absent;
             misses.wrong_dim += one.wrong_dim;
             of_part.absent += static_cast<std::uint32_t>(one.absent);
             of_part.wrong_dim += static_cast<std::uint32_t>(one.wrong_dim);
-            if (part.kind == AnswerKind::rows) append(row);
+            if (part.kind == AnswerKind::rows || part.kind == AnswerKind::marked) append(row);
+            if (part.kind == AnswerKind::marked) marks.push_back(one.absent + one.wrong_dim == 0);
             if (part.kind == AnswerKind::halves) {
                 std::vector<std::uint16_t> halves(part.dim);
                 for (float& number : row) number += 0.0F;
@@ -159,6 +162,7 @@ inline Bytes naive_answer(const Snapshot& snapshot, const RequestView& request, 
             }
         }
         append(sums);
+        append(marks);
         out.resize((out.size() + 3) / 4 * 4);  // an odd half
     }
     if (misses.absent + misses.wrong_dim == 0) by_part.clear();
