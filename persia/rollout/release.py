@@ -12,9 +12,20 @@ import yaml
 
 from persia.errors import InvalidInput
 
-__all__ = ["DEFAULT_SHARDS", "MOST_SHARDS", "Release", "check_name", "is_place", "merged", "read_release", "read_values"]
+__all__ = [
+    "DEFAULT_SHARDS",
+    "DEFAULT_START_SECONDS",
+    "MOST_SHARDS",
+    "Release",
+    "check_name",
+    "is_place",
+    "merged",
+    "read_release",
+    "read_values",
+]
 
 DEFAULT_SHARDS = 2  # as in the chart's values.yaml
+DEFAULT_START_SECONDS = 3600
 MOST_SHARDS = 4096
 _NAME = re.compile(r"[a-z0-9]([-a-z0-9]{0,51}[a-z0-9])?")  # as Helm wants it
 _PLACE = re.compile(r"/|[a-z0-9]+://")  # as the chart wants it
@@ -31,6 +42,7 @@ class Release(msgspec.Struct, frozen=True, kw_only=True):
     packets: str
     epochs: bool
     prunes: bool
+    start_seconds: int
 
     @property
     def has_own_tier(self) -> bool:
@@ -116,6 +128,7 @@ def read_release(values: Mapping[str, Any], tier_values: Mapping[str, Any] | Non
         checkpoint=_text(own, "checkpoint"),
         packets=_text(own, "packets"),
         epochs=_flag(own, "epochs"),
+        start_seconds=_number(own, "shards", "startSeconds", default=DEFAULT_START_SECONDS),
         prunes=any(key.startswith("incremental_prune_") and bool(value) for key, value in settings.items()),
     )
 

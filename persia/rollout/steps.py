@@ -127,7 +127,7 @@ def _beside(release: Release, shards: int, checkpoint: str, tier: str, chart: st
             "Wait until all of them serve",
             (
                 f"kubectl {where} wait deployment --selector app.kubernetes.io/instance={tier} --for=condition=Available "
-                "--timeout=3600s",
+                f"--timeout={release.start_seconds}s",
             ),
             ("A server is ready when it has loaded its rows and applied the packets that are there.",),
         ),

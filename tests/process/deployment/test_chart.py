@@ -264,6 +264,13 @@ def test_a_request_that_is_more_than_its_limit_is_refused(requests: Document, li
             render("plain", f"{tier}.resources={json.dumps(resources)}")
 
 
+def test_a_section_without_keys_is_one_that_has_none() -> None:
+    """As in a file in which all of its keys are comments."""
+    settings = [f"settings.{one}_config=null" for one in ("checkpointing", "embedding_parameter_server", "embedding_worker")]
+    for nothing in (*settings, "shards.resources=null", "shards.resources.requests=null", "shards.resources.limits=null"):
+        assert container_of(pods_of(render("plain", nothing))["ctr-shard-0"])["args"]
+
+
 def test_a_middleware_may_wait_for_shards_that_load() -> None:
     deployments = of_kind(render("plain", "shards.startSeconds=7200"), "Deployment")
     assert {one["spec"]["progressDeadlineSeconds"] for one in deployments.values()} == {7800}
@@ -349,6 +356,10 @@ def test_pods_of_another_release_may_ask_and_strangers_may_not() -> None:
         ("front", 'security.tokens.secret="t"', "leave one of them out"),
         ("all", 'monitoring.serviceMonitor.tokenSecret.name=""', "write monitoring.serviceMonitor.tokenSecret.name"),
         ("all", "models.autoscaling.minReplicas=50", "models.autoscaling.minReplicas is 50, and maxReplicas is"),
+        ("plain", 'volumes=[{"name": "data", "mountPath": "/data"}]', "at '/volumes/0': missing property 'source'"),
+        ("plain", 'volumes=[{"name": "data", "mountPath": "/tmp/", "source": {"emptyDir": {}}}]', "at '/volumes/0/mountPath'"),
+        ("plain", "shards=null", "at '': missing property 'shards'"),
+        ("plain", "models.autoscaling=null", "at '/models': missing property 'autoscaling'"),
         ("torchserve", "models.withoutKeys=false", "keys differ in each pod"),
         ("torchserve", 'models.store="s3://a/b"', "torchserve reads a path"),
         ("torchserve", 'models.keysSecret="keys"', "makes its keys itself"),

@@ -10,11 +10,12 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
 import pytest
+import yaml
 
-from tests.support.charts import CHART, needs_helm, of_kind, render, run_helm, values_of
+from tests.support.charts import CHART, Document, needs_helm, of_kind, render, run_helm, values_of
 
 RESOURCES = [{"name": "configmaps", "singularName": "configmap", "namespaced": True, "kind": "ConfigMap", "verbs": ["get"]}]
-KINDS = {
+KINDS: dict[str, Any] = {
     "/version": {"major": "1", "minor": "35", "gitVersion": "v1.35.0"},
     "/api": {"kind": "APIVersions", "versions": ["v1"]},
     "/apis": {"kind": "APIGroupList", "apiVersion": "v1", "groups": []},
@@ -24,9 +25,10 @@ MISSING = {"kind": "Status", "apiVersion": "v1", "status": "Failure", "reason": 
 
 
 @contextmanager
-def cluster_with(*config_maps: dict[str, Any]) -> Iterator[str]:
-    """The URL of what answers for a cluster with these ConfigMaps alone."""
+def cluster_with(*config_maps: Document, others: dict[str, Any] | None = None) -> Iterator[str]:
+    """The URL of what answers for a cluster with these ConfigMaps alone, and with what is at other paths."""
     there = KINDS | {f"/api/v1/namespaces/serving/configmaps/{one['metadata']['name']}": one for one in config_maps}
+    there |= others or {}
 
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
@@ -48,6 +50,24 @@ def cluster_with(*config_maps: dict[str, Any]) -> Iterator[str]:
     finally:
         server.shutdown()
         server.server_close()
+
+
+def kinds_of(documents: list[Document]) -> dict[str, Any]:
+    """What a cluster says that knows the kinds of these, so that Helm prints them."""
+    answers: dict[str, Any] = {"/apis": {"kind": "APIGroupList", "apiVersion": "v1", "groups": []}}
+    for version in {one["apiVersion"] for one in documents}:
+        kinds = {one["kind"] for one in documents if one["apiVersion"] == version}
+        names = {kind: f"{kind.lower()}s".replace("ys", "ies") for kind in kinds}
+        listed = [RESOURCES[0] | {"name": name, "singularName": kind.lower(), "kind": kind} for kind, name in names.items()]
+        answers[f"/apis/{version}" if "/" in version else f"/api/{version}"] = KINDS["/api/v1"] | {
+            "groupVersion": version,
+            "resources": listed,
+        }
+        if "/" in version:
+            served = {"groupVersion": version, "version": version.partition("/")[2]}
+            group = {"name": version.partition("/")[0], "versions": [served], "preferredVersion": served}
+            answers["/apis"]["groups"].append(group)
+    return answers
 
 
 def upgrade(url: str, *settings: str) -> str:
@@ -106,3 +126,20 @@ def test_the_shards_that_are_asked_are_there_and_as_many_as_that() -> None:
         assert upgrade(url, TIER) == ""  # the own shards are started again, and nobody asks them yet
     with cluster_with(of_kind(render("plain"), "ConfigMap")["ctr-middleware"]) as url:
         assert upgrade(url) == ""
+
+
+def test_models_that_are_to_be_scaled_go_on_with_the_pods_they_have() -> None:
+    """A Deployment that names no replicas any more gets one, until the autoscaler has looked."""
+    needs_helm()
+    settings = ['models.store="/data/archives"', "models.autoscaling.enabled=true"]
+    documents = render("plain", *settings)
+    assert "replicas" not in of_kind(documents, "Deployment")["ctr-models"]["spec"]
+    path = "/apis/apps/v1/namespaces/serving/deployments/ctr-models"
+    running = {"apiVersion": "apps/v1", "kind": "Deployment", "metadata": {"name": "ctr-models"}, "spec": {"replicas": 7}}
+    with cluster_with(others=kinds_of(documents) | {path: running}) as url:
+        words = ["template", "ctr", str(CHART), "--namespace", "serving", "-f", values_of("plain"), "--is-upgrade"]
+        words += ["--dry-run=server", "--kube-apiserver", url, "--disable-openapi-validation"]
+        done = run_helm(*words, *(word for setting in settings for word in ("--set-json", setting)))
+    assert done.returncode == 0, done.stderr
+    rendered = [one for one in yaml.safe_load_all(done.stdout) if one]
+    assert of_kind(rendered, "Deployment")["ctr-models"]["spec"]["replicas"] == 7

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from persia.errors import InvalidInput
 from persia.launcher import main
 from persia.rollout.command import as_text
-from persia.rollout.release import DEFAULT_SHARDS, Release, merged, read_release, read_values
+from persia.rollout.release import DEFAULT_SHARDS, DEFAULT_START_SECONDS, Release, merged, read_release, read_values
 from persia.rollout.steps import Step, Target, plan_rollout
 from tests.support.places import ROOT
 
@@ -39,7 +39,9 @@ def test_more_shards_are_a_second_release_beside_the_first() -> None:
     assert {"shards.count=8", "middleware.replicas=0", "models.store=", "checkpoint=s3://models/ctr/a"} <= set(
         shlex.split(started)
     )
-    assert "app.kubernetes.io/instance=ctr-green" in waited
+    assert "app.kubernetes.io/instance=ctr-green" in waited and waited.endswith("--timeout=3600s")
+    slow = release(shards={"count": 4, "startSeconds": 7200})
+    assert commands(plan_rollout(slow, Target(shards=8)))[2].endswith("--timeout=7200s")
     assert switched.endswith("--reuse-values --set-string embeddingTier.release=ctr-green --set embeddingTier.shards=8")
     assert "deployment/ctr-middleware" in rolled and "deployment/ctr-middleware" in looked
     assert back.endswith("--set-string embeddingTier.release= --set embeddingTier.shards=0")
@@ -175,7 +177,7 @@ def test_what_is_merged_has_the_later_values(one: Any, other: Any) -> None:
 
 def test_the_default_is_that_of_the_chart() -> None:
     chart = yaml.safe_load((ROOT / "deploy" / "helm" / "persia-serve" / "values.yaml").read_text())
-    assert chart["shards"]["count"] == DEFAULT_SHARDS
+    assert (chart["shards"]["count"], chart["shards"]["startSeconds"]) == (DEFAULT_SHARDS, DEFAULT_START_SECONDS)
     assert (ROOT / Target().chart).is_dir()
 
 

@@ -32,7 +32,7 @@ common_config:
 embedding_parameter_server_config:
   {{- $own := dict "local_buffer_dir" "/tmp" "enable_incremental_update" (ne $values.packets "") "enable_epochs" $values.epochs }}
   {{- with $values.packets }}{{ $_ := set $own "incremental_dir" . }}{{ end }}
-  {{- include "persia.section" (merge $own $values.settings.embedding_parameter_server_config) | nindent 2 }}
+  {{- include "persia.section" (merge $own ($values.settings.embedding_parameter_server_config | default dict)) | nindent 2 }}
 {{- else }}
 embedding_worker_config:
   {{- include "persia.section" $values.settings.embedding_worker_config | nindent 2 }}
