@@ -166,8 +166,9 @@ def test_a_registration_that_failed_at_other_hands_is_taken_over(management: Man
 
 
 def test_a_registration_that_takes_too_long_is_taken_back(management: Management, store: Path) -> None:
+    archive = make_archive(store, "slow", handler="never_loads", persia={"note": str(store / "slow")})
     with pytest.raises((DeadlineExceeded, PersiaError)):
-        management.register(make_archive(store, "slow"), timeout=0.1)
+        management.register(archive, timeout=0.1)
     assert versions(management, "slow") == []
 
 

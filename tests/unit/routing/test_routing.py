@@ -67,6 +67,10 @@ def configs(draw: st.DrawFn) -> EmbeddingConfig:
     bits = draw(PREFIX_BITS)
     if any("ids_are_signs" in slot for slot in slots.values()):
         bits = min(bits, 12)  # else ids would be signs of groups
+    for slot in slots.values():
+        default = slot.get("default_row", {})
+        if slot.get("modulo") and "id" in default:
+            slot["default_row"] = {"id": default["id"] % slot["modulo"]}
     return config_of(slots, bits, {"shared": shared} if shared else {})
 
 
