@@ -31,13 +31,19 @@ class ReadinessTeller:
     def __init__(self, readiness: Readiness, tell: Callable[[bool], None]) -> None:
         self._readiness = readiness
         self._tell = tell
+        self._telling = threading.Lock()  # so that an earlier look does not speak last
         self._closed = threading.Event()
         self._thread = threading.Thread(target=self._run, name="readiness", daemon=True)
 
     def start(self) -> None:
         """Tells from now on."""
-        self._tell(self._readiness.is_ready())
+        self.tell()
         self._thread.start()
+
+    def tell(self) -> None:
+        """Looks and tells at once. For any thread."""
+        with self._telling:
+            self._tell(self._readiness.is_ready())
 
     def close(self) -> None:
         """On return nothing is told any more."""
@@ -46,4 +52,4 @@ class ReadinessTeller:
 
     def _run(self) -> None:
         while not self._closed.wait(_LOOK_SECONDS):
-            self._tell(self._readiness.is_ready())
+            self.tell()

@@ -67,11 +67,8 @@ class ModelServer:
         self._management = Management(self.registry, readiness, settings.api_enabled, keep)
         self._listeners = Listeners(settings, self._protection, self._reactor, models, answers)
         inference, management = self._listeners.grpc["grpc_inference"], self._listeners.grpc["grpc_management"]
-        self._watching = (
-            Refreshing(self._protection),
-            RefusedClients(self._listeners.refused_clients),
-            ReadinessTeller(readiness, inference.set_serving),
-        )
+        self._health = ReadinessTeller(readiness, inference.set_serving)
+        self._watching = (Refreshing(self._protection), RefusedClients(self._listeners.refused_clients), self._health)
         add_inference(inference, models, self._management)
         add_open_inference(inference, models, ServedModels(self.registry, readiness))
         add_management(management, self._management)
@@ -92,7 +89,11 @@ class ModelServer:
             watch.start()
 
     def ready_line(self, logs: Path | None) -> ReadyLine:
-        """As TorchServe's launcher says it, so that whoever waits for one of them can wait for the other. REQUIRES: it is."""
+        """As TorchServe's launcher says it, so that whoever waits for one of them can wait for the other. REQUIRES: it is.
+
+        Health checks say so, too, before the line is read.
+        """
+        self._health.tell()
         versions = self.registry.default_versions()
         return ReadyLine.of(
             self.addresses["grpc_inference"],
