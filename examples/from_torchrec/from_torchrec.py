@@ -8,19 +8,12 @@ Needs TorchRec: docs/coming-from-torchrec.md says how it is installed.
 from __future__ import annotations
 
 import os
-import signal
-import subprocess
 import sys
 import tempfile
-import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
-import numpy as np
 import torch
 import torch.distributed as distributed
-import yaml
 from fbgemm_gpu.split_embedding_configs import EmbOptimType
 from torch import Tensor, nn
 from torch.distributed.checkpoint.state_dict_saver import save
@@ -31,16 +24,15 @@ from torchrec.distributed.sharding_plan import construct_module_sharding_plan, r
 from torchrec.distributed.types import ShardingPlan, ShardingType
 from torchrec.models.dlrm import DLRM
 
+sys.path.append(str(Path(__file__).parents[1]))
+from deployment import launch, served, wait_for_scores, write_global_config
+
 from persia.client.predict import Client
-from persia.system.address import free_ports
 from persia.torchrec import DeltaDumper, Split, split
 from persia.writers import IncrementalDumper
 
-# Scores are served from embeddings in f16.
-CLOSE = 2e-3
 ROWS, DIM, NUMBERS, FEATURES = 1000, 16, 13, ("user", "item", "tag")
 COLLECTION = "sparse_arch.embedding_bag_collection"
-PATIENCE = 60.0
 
 
 def new_model() -> DLRM:
@@ -106,14 +98,6 @@ def own_scores(model: DistributedModelParallel, dense: Tensor, kjt: KeyedJaggedT
     return scores
 
 
-def launch(*arguments: str | Path) -> None:
-    """`persia-launcher` with these arguments. Raises SystemExit with what it said if it fails."""
-    command = [sys.executable, "-m", "persia.launcher", *map(str, arguments)]
-    run = subprocess.run(command, capture_output=True, text=True)
-    if run.returncode:
-        raise SystemExit(f"persia-launcher {arguments[0]} ended with {run.returncode}:\n{run.stdout}{run.stderr}")
-
-
 def pack(model: DistributedModelParallel, halves: Split, out: Path) -> None:
     """The checkpoint of the tables, and the archive of the dense half."""
     dense_half = halves.write(out)
@@ -121,56 +105,13 @@ def pack(model: DistributedModelParallel, halves: Split, out: Path) -> None:
     config = ("--embedding-config", out / "embedding_config.yml")
     launch("import", "torch-dcp", out / "dcp", out / "checkpoint", *config, "--map", out / "tables.yml", "--shards", "1")
     launch("archive", "--model", dense_half, "--name", "dlrm", "--out", out / "store", "--sample", out / "sample.bin", *config)
-    section = {"embedding_checkpoint": str(out / "checkpoint")}
-    updates = {"enable_incremental_update": True, "incremental_dir": str(out / "packets")}
-    content = {"common_config": {"infer_config": section}, "embedding_parameter_server_config": updates}
-    (out / "global_config.yaml").write_text(yaml.safe_dump(content))
-
-
-@contextmanager
-def served(out: Path) -> Iterator[Client]:
-    """`persia-launcher up`, until the `with` ends."""
-    middleware, port, *others = free_ports(5)
-    listeners = dict(zip(("inference_address", "management_address", "grpc_management_port"), others, strict=True))
-    lines = [f"{key}={'' if key.startswith('grpc') else 'http://127.0.0.1:'}{value}" for key, value in listeners.items()]
-    (out / "config.properties").write_text("\n".join([f"grpc_inference_port={port}", "enable_metrics_api=false", *lines]))
-    command = [sys.executable, "-m", "persia.launcher", "up", "--front", "model-server", "--state", str(out / "state")]
-    command += ["--global-config", str(out / "global_config.yaml"), "--embedding-config", str(out / "embedding_config.yml")]
-    command += ["--model-store", str(out / "store"), "--middleware-port", str(middleware)]
-    command += ["--ts-config", str(out / "config.properties")]
-    log = out / "up.log"
-    with log.open("wb") as file:
-        process = subprocess.Popen(command, stdout=file, stderr=file)
-    try:
-        wait_until(lambda: "Ctrl-C stops all" in log.read_text() or process.poll() is not None)
-        if process.poll() is not None:
-            raise SystemExit(f"persia-launcher up ended with {process.returncode}:\n{log.read_text()}")
-        with Client("dlrm", f"127.0.0.1:{port}", token_file=out / "state" / "model-server" / "key_file.json") as client:
-            yield client
-    finally:
-        process.send_signal(signal.SIGINT)
-        process.wait()
+    write_global_config(out)
 
 
 def serve_equal(client: Client, model: DistributedModelParallel, halves: Split) -> float:
     """Waits until the scores that are served are the model's own; returns how far they are apart."""
     dense, kjt = samples(200, 99)
-    batch, own = halves.batch(kjt, dense), own_scores(model, dense, kjt).numpy()
-
-    def apart() -> float:
-        return float(np.abs(np.reshape(client.predict(batch), -1) - np.reshape(own, -1)).max())
-
-    wait_until(lambda: apart() < CLOSE)
-    return apart()
-
-
-def wait_until(condition: Callable[[], object]) -> None:
-    """Asks again and again until it is so. Raises SystemExit after a minute."""
-    end = time.monotonic() + PATIENCE
-    while not condition():
-        if time.monotonic() > end:
-            raise SystemExit(f"waited {PATIENCE:.0f} s in vain")
-        time.sleep(0.02)
+    return wait_for_scores(client, halves.batch(kjt, dense), own_scores(model, dense, kjt).numpy())
 
 
 def main() -> None:
@@ -188,7 +129,7 @@ def main() -> None:
     pack(model, halves, out)
     show(f"its tables are imported to {out / 'checkpoint'}, and its dense half is in {out / 'store'}", "")
 
-    with served(out) as client:
+    with served(out, "dlrm") as client:
         show("it is served, with the model's own scores", f"largest difference {serve_equal(client, model, halves):.1e}")
 
         dense, kjt = samples(200, 99)
