@@ -53,8 +53,8 @@ class SlotConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     keep: Annotated[
         Keep,
         Meta(
-            description="Which ids of a sample a raw slot keeps when there are more than it has room for. `all` refuses a request "
-            "with such a sample."
+            description="Which ids of a sample a raw slot keeps when there are more than it has room for. `all` refuses a "
+            "request with such a sample."
         ),
     ] = "first"
     pooling: Annotated[

@@ -39,6 +39,7 @@ class SourceTable:
     conversion: str = ""
     guess: bool = True  # whether it looks like an embedding table, to `--propose`
     numbered: Callable[[], Iterator[Block]] | None = None  # with keys for some rows only: all of its rows, by their numbers
+    default: int | None = None  # with `numbered`: the number of the row that the source answers for an id without a key
 
 
 @dataclass(frozen=True, eq=False)

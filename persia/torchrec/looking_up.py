@@ -100,7 +100,7 @@ def _with_rule(slot: TableSlot, is_managed: bool, sent: dict[str, list[Tensor]],
     if torch.equal(found, torch.remainder(ids, slot.rows)):
         return replace(slot, modulo=slot.rows)
     if bool((found == found[0]).all()):
-        return replace(slot, default_id=int(found[0]))
+        return replace(slot, default_id=int(found[0]), default=f"row {int(found[0])}")
     raise _other_ids(slot, f"for the id {int(ids[0])} it asks for {int(found[0])}, and the table has {slot.rows} rows")
 
 

@@ -21,9 +21,9 @@ from persia.torch_modes import evaluating
 
 from .batches import batch_from_kjt
 from .collections import TableSlot, config_of, find_collections, table_map_of
-from .dense_half import WAYS, WithoutTables
+from .dense_half import WAYS, Inputs, WithoutTables
 from .looking_up import embeddings_of, with_id_rules
-from .proving import apart, check_whole, proofs_of, prove, scores_of, tensors_of
+from .proving import Proof, apart, check_whole, proofs_of, prove, scores_of, tensors_of
 
 __all__ = ["Split", "split"]
 
@@ -145,17 +145,25 @@ def split(
     served = (dense, exact if embeddings == "f32" else rounded)
     expected = check_whole(whole, (dense, exact), served, own, kjt)
     proofs = proofs_of(whole, served, expected, slots)
+    name, half, why_not = _first_way(model, whole, served, proofs, list(WAYS) if way is None else [way])
+    batch = _batch(slots, kjt, dict(zip(names, dense, strict=True)))
+    difference = apart(scores_of(whole, (dense, rounded)), own)
+    return Split(name, half, slots, names, embeddings, difference, batch, why_not)
+
+
+def _first_way(
+    model: nn.Module, whole: WithoutTables, served: Inputs, proofs: Sequence[Proof], ways: Sequence[str]
+) -> tuple[str, Any, dict[str, str]]:
+    """The first way whose dense half has the scores of the model; it, and why not those before. Raises ExportError: none has."""
     why_not: dict[str, str] = {}
-    for name, make in WAYS.items() if way is None else [(way, WAYS[way])]:
+    for name in ways:
         try:
-            half = make(model, whole, served)
+            half = WAYS[name](model, whole, served)
             prove(half.module() if name == "exported" else half, proofs)
         except Exception as error:  # whatever TorchScript, the model and torch.export raise
             why_not[name] = _reason(error)
-            continue
-        batch = _batch(slots, kjt, dict(zip(names, dense, strict=True)))
-        difference = apart(scores_of(whole, (dense, rounded)), own)
-        return Split(name, half, slots, names, embeddings, difference, batch, why_not)
+        else:
+            return name, half, why_not
     reasons = "; ".join(f"{name}: {reason}" for name, reason in why_not.items())
     raise ExportError(f"no way leads to the dense half of {type(model).__name__}: {reasons}")
 

@@ -26,8 +26,12 @@ from torchrec.distributed.embedding import EmbeddingCollectionSharder
 from torchrec.distributed.embeddingbag import EmbeddingBagCollectionSharder
 from torchrec.distributed.sharding_plan import column_wise, construct_module_sharding_plan, row_wise, table_wise
 from torchrec.distributed.types import ShardingPlan, ShardingType
+from torchrec.inference.modules import quantize_embeddings
 from torchrec.models.dlrm import DLRM, DLRM_DCN, DLRM_Projection
+from torchrec.modules.mc_embedding_modules import ManagedCollisionEmbeddingBagCollection
+from torchrec.modules.mc_modules import DistanceLFU_EvictionPolicy, ManagedCollisionCollection, MCHManagedCollisionModule
 from torchrec.modules.regroup import KTRegroupAsDict
+from torchrec.quant.embedding_modules import EmbeddingCollection as QuantizedSequences
 
 from persia.errors import NotRepresentable
 from persia.torchrec import DeltaDumper, batch_from_kjt, split
@@ -376,3 +380,71 @@ def shard_rows(model: Rows) -> DistributedModelParallel:
                 collection, how, sharder=sharder, local_size=1, world_size=1, device_type="cpu"
             )
     return DistributedModelParallel(model, device=torch.device("cpu"), sharders=[sharder], plan=ShardingPlan(plan))
+
+
+RAW_IDS = 2**40
+
+
+class Managed(nn.Module):
+    """Users in a table with managed collisions, which has seen some of them; items are pooled as ever."""
+
+    def __init__(self, **settings: Any) -> None:
+        super().__init__()
+        torch.manual_seed(10)
+        users = collection(table("t_user", ["user"], rows=20, dim=4))
+        manager = MCHManagedCollisionModule(
+            zch_size=20,
+            device=torch.device("cpu"),
+            input_hash_size=RAW_IDS,
+            eviction_interval=1,
+            eviction_policy=DistanceLFU_EvictionPolicy(),
+            **settings,
+        )
+        managers = ManagedCollisionCollection({"t_user": manager}, users.embedding_bag_configs())
+        self.users = ManagedCollisionEmbeddingBagCollection(users, managers)
+        self.items = collection(table("t_item", ["item"], dim=4))
+        self.layer = nn.Linear(8, 1)
+        for seed in range(3):
+            self(self.ids(4, seed))  # in training, so that the users have places
+
+    def ids(self, batch: int, seed: int) -> KeyedJaggedTensor:
+        """Users of whom all have been seen for the seeds 0 to 2, and items."""
+        generator = torch.Generator().manual_seed(seed)
+        users = torch.randint(0, RAW_IDS, (batch,), generator=generator)
+        items = torch.randint(0, ROWS, (batch,), generator=generator)
+        lengths = torch.ones(2 * batch, dtype=torch.int64)
+        return KeyedJaggedTensor(keys=["user", "item"], values=torch.cat([users, items]), lengths=lengths)
+
+    def forward(self, kjt: Any) -> Tensor:
+        users, _ = self.users(kjt)
+        scores: Tensor = self.layer(torch.cat([users["user"], self.items(kjt)["item"]], 1)).squeeze(1)
+        return scores
+
+
+class Mixed(nn.Module):
+    """Pooled features and sequences, small enough to be quantised."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        torch.manual_seed(3)
+        self.pooled = collection(table("t_user", ["user"], dim=12), table("t_tag", ["tag"], dim=8))
+        self.rows = sequences(("t_item", ["item"]))
+        self.layer = nn.Linear(28, 1)
+
+    def forward(self, kjt: Any) -> Tensor:
+        items = self.rows(kjt)["item"].to_padded_dense(3).sum(1)
+        scores: Tensor = self.layer(torch.cat([self.pooled(kjt).values(), items], 1)).squeeze(1)
+        return scores
+
+
+def quantized(model: nn.Module, kind: str) -> nn.Module:
+    """By TorchRec, pooled features and sequences."""
+    dtype = {"int8": torch.qint8, "int4": torch.quint4x2, "float16": torch.float16}[kind]
+    found: nn.Module = quantize_embeddings(
+        model,
+        dtype,
+        inplace=False,
+        additional_qconfig_spec_keys=[EmbeddingCollection],
+        additional_mapping={EmbeddingCollection: QuantizedSequences},
+    )
+    return found

@@ -115,6 +115,38 @@ def test_a_sequence_that_is_too_long_is_not_cut(rec: Any, served_histories: Any)
         context.get_embedding_from_bytes(batch.to_bytes())
 
 
+def check_served(rec: Any, model: Any, halves: Any, out: Path, kjt: Any, *, close: float = 1e-6) -> None:
+    import_tables(halves, model, out)
+    with LocalDeployment(out, 2) as deployment:
+        found = scores_of(deployment.direct(), halves.dense_half, halves.batch(kjt))
+    with torch.no_grad():
+        own = model.eval()(kjt)
+    assert float((found - own).abs().max()) < close
+
+
+def test_managed_collisions_are_served_with_ids_that_nobody_has_seen(rec: Any, tmp_path: Path) -> None:
+    model = rec.Managed()
+    halves = rec.split(model, (model.ids(4, 0),))
+    slot = halves.embedding_config["slots_config"]["user"]
+    assert slot == {"dim": 4, "pooling": "sum", "default_row": {"id": 2**56 - 2}, "output": "f32"}
+    table = "users._embedding_module.embedding_bags.t_user.weight"
+    assert halves.table_map["slots"]["user"] == {"table": table, "pooling": "sum", "default": "row 19"}
+    seen, unseen = (model.ids(4, seed).to_dict() for seed in (1, 77))
+    users = torch.cat([seen["user"].values(), unseen["user"].values()])
+    items = torch.cat([seen["item"].values(), unseen["item"].values()])
+    lengths = torch.ones(16, dtype=torch.int64)
+    kjt = rec.KeyedJaggedTensor(keys=["user", "item"], values=torch.cat([users, items]), lengths=lengths)
+    check_served(rec, model, halves, tmp_path, kjt)
+
+
+@pytest.mark.parametrize("kind", ["int8", "int4", "float16"])
+def test_quantised_tables_are_served(rec: Any, kind: str, tmp_path: Path) -> None:
+    model = rec.quantized(rec.Mixed().eval(), kind)
+    halves = rec.split(model, (rec.ids(6, 1),), max_length=3)
+    assert halves.table_map["slots"]["item"]["quantized"] == kind
+    check_served(rec, model, halves, tmp_path, rec.ids(20, 2), close=1e-5 if kind == "float16" else 1e-6)
+
+
 @pytest.mark.parametrize("way", ["scripted", "traced", "exported"])
 def test_each_way_leads_to_the_same_scores_from_a_file(rec: Any, way: str, tmp_path: Path) -> None:
     model, dense, kjt = rec.make("DLRM").eval(), rec.numbers(6, 3), rec.ids(6, 3)
@@ -260,9 +292,7 @@ def test_tables_that_torchrec_tracks_by_mistake_are_refused(rec: Any, tmp_path: 
     rec.split(rec.Rows(), (rec.numbers(7, 1), rec.history_ids(7, 1)), max_length=rec.LONGEST).write(tmp_path)
     config = tmp_path / "embedding_config.yml"
     with rec.process_group(tmp_path), IncrementalDumper(tmp_path / "packets", embedding_config=config) as dumper:
-        with pytest.raises(
-            NotRepresentable, match="both have the feature `history`, and TorchRec tracks its ids for"
-        ):
+        with pytest.raises(NotRepresentable, match="both have the feature `history`, and TorchRec tracks its ids for"):
             rec.DeltaDumper(rec.shard_rows(rec.Rows("t_other")), dumper)
         with pytest.raises(NotRepresentable, match="several collections have a table of the same name"):
             rec.DeltaDumper(rec.shard_rows(rec.Rows("t_item")), dumper)

@@ -12,6 +12,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
+from tests.support.examples import examples
+
 pytestmark = [
     pytest.mark.skipif(
         importlib.util.find_spec("torchrec") is None, reason="TorchRec is not installed: `make torchrec` does it"
@@ -45,7 +47,7 @@ def offsets_of(lengths: list[int], dtype: torch.dtype) -> Tensor:
     return torch.tensor([0, *torch.tensor(lengths).cumsum(0).tolist()], dtype=dtype)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=examples(60), deadline=None)
 @given(
     lengths=LENGTHS,
     most=st.integers(1, 7),
@@ -71,7 +73,7 @@ def test_sequences_are_padded_and_cut_as_by_fbgemm(
         check(ours, name, *arguments)
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=examples(30), deadline=None)
 @given(dims=st.lists(st.integers(1, 4), min_size=1, max_size=5), data=st.data())
 def test_columns_are_put_into_another_order_as_by_fbgemm(ours: Any, dims: list[int], data: st.DataObject) -> None:
     order = data.draw(st.permutations(range(len(dims))))
