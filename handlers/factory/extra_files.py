@@ -113,7 +113,7 @@ def _write(file: PackedFile, directory: Path) -> None:
     if target.exists():
         return
     target.parent.mkdir(parents=True, exist_ok=True)
-    partial = target.with_name(f".{os.getpid()}.partial")  # a file at a time
+    partial = temporary_beside(target)
     try:
         with file.open() as source, partial.open("wb") as copy:
             _copy(source, copy)

@@ -1,6 +1,6 @@
 """The sample store: some answers of each window, put aside so that people can say which of them were right.
 
-A fair sample of all, and those of which the model was least sure. STATE/MODEL/VERSION/samples-MILLISECONDS-PROCESS-NUMBER.jsonl
+A fair sample of all, and those of which the model was least sure. STATE/MODEL/VERSION/samples-MILLISECONDS-PROCESS-RANDOM.jsonl
 has an object for each: `request`, `sample` (its place in the request), `time`, `version`, `why` (random or unsure), `outputs`
 (numbers by the name of the output) or `label`, `confidence`; and only if settings say so, what was asked.
 """
@@ -23,7 +23,7 @@ import numpy.typing as npt
 
 from persia._core import Batch
 from persia.errors import CorruptFile
-from persia.system.durable import write_file
+from persia.system.durable import unique_name, write_file
 
 from .sketching import SCORE, Texts, score_columns
 
@@ -32,7 +32,6 @@ __all__ = ["RANDOM", "UNSURE", "Keeping", "SampleStore", "confidence_of", "read_
 RANDOM, UNSURE = "random", "unsure"
 _PATTERN = "samples-*.jsonl"
 _DAY = 86_400
-_numbers = itertools.count()
 
 _Entry = dict[str, Any]
 
@@ -98,7 +97,7 @@ class SampleStore:
         for _, _, entry in kept[UNSURE]:
             chosen.setdefault(id(entry), {**entry, "why": UNSURE})
         if chosen:
-            name = f"samples-{round(self._now() * 1000):015d}-{os.getpid()}-{next(_numbers):06d}.jsonl"
+            name = f"samples-{round(self._now() * 1000):015d}-{unique_name()}.jsonl"
             self._directory.mkdir(parents=True, exist_ok=True)
             write_file(self._directory / name, b"".join(_line(entry) for entry in chosen.values()))
         self._prune()
