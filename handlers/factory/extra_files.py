@@ -20,6 +20,7 @@ import yaml
 
 from persia.cli.failures import one_line_failures
 from persia.errors import ConfigError, InvalidInput
+from persia.system.durable import temporary_beside
 
 from .packed_files import MAX_UNPACKED, PackedFile, check_all, files_of_tar, files_of_zip
 

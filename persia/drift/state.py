@@ -1,4 +1,4 @@
-"""The directory in which workers leave their windows: STATE/MODEL/VERSION/window-MILLISECONDS-PROCESS-RANDOM.drift.
+"""The directory in which workers leave their windows: STATE/MODEL/VERSION/window-MILLISECONDS-NUMBER-PROCESS-RANDOM.drift.
 
 A worker writes a file when its window is over, whole or not at all, and never again: so workers need not know of each other,
 a restart loses nothing that was written, and one that is killed loses its last window. Readers put the files of one time
@@ -7,6 +7,7 @@ together. The oldest files go when all of them are larger than was allowed.
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -24,6 +25,7 @@ __all__ = ["BASELINE_FILE", "Piece", "Pieces", "StateDirectory", "models_of", "w
 BASELINE_FILE = "baseline.drift"
 _KIND = "window"
 _PATTERN = "window-*.drift"
+_numbers = itertools.count()
 
 
 @dataclass(frozen=True)
@@ -64,7 +66,7 @@ class StateDirectory:
     def write(self, piece: Piece) -> Path:
         """Raises OSError."""
         self.path.mkdir(parents=True, exist_ok=True)
-        name = f"window-{round(piece.window.end * 1000):015d}-{unique_name()}.drift"
+        name = f"window-{round(piece.window.end * 1000):015d}-{next(_numbers):06d}-{unique_name()}.drift"
         write_file(self.path / name, packed(_KIND, [piece.seconds, piece.samples, piece.window.parts()]))
         return self.path / name
 

@@ -1,7 +1,7 @@
 """Files that are there whole or not at all, and directories that are on disk.
 
-Several processes may write the same file, on several machines that share a file system or in containers, where each is process 1.
-So a name that is to be one process' own is drawn, and not made of its number.
+Several processes may write the same file, on machines that share a file system or in containers, where each is process 1. So a
+name that is to be one process' own is drawn, and not made of its number.
 """
 
 from __future__ import annotations
