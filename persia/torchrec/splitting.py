@@ -154,7 +154,7 @@ def split(
 def _first_way(
     model: nn.Module, whole: WithoutTables, served: Inputs, proofs: Sequence[Proof], ways: Sequence[str]
 ) -> tuple[str, Any, dict[str, str]]:
-    """The first way whose dense half has the scores of the model; it, and why not those before. Raises ExportError: none has."""
+    """The first way whose dense half has the scores of the model; the half, and why not the ways before. Raises ExportError."""
     why_not: dict[str, str] = {}
     for name in ways:
         try:

@@ -237,7 +237,8 @@ class Attention(Histories):
         padded = history.to_padded_dense(LONGEST) + self.places
         there = torch.arange(LONGEST) < history.lengths().unsqueeze(1)
         weights = (item.unsqueeze(1) * padded).sum(2).masked_fill(~there, -1e9).softmax(1)
-        return ((weights * there).unsqueeze(2) * padded).sum(1)
+        pooled: Tensor = ((weights * there).unsqueeze(2) * padded).sum(1)
+        return pooled
 
 
 class PaddedMean(Histories):
@@ -279,7 +280,7 @@ class ByLengthsOfIds(Histories):
         return scores
 
     def history(self, history: Any, item: Any) -> Tensor:
-        return item
+        return torch.zeros_like(item)
 
 
 class Regrouped(nn.Module):

@@ -248,6 +248,7 @@ def test_the_planner_refuses_such_slots_too(options: dict[str, Any]) -> None:
     with pytest.raises((FeatureError, InvalidInput)):
         _core.Slots([_core.Slot("f", 1, **options)], 8)
 
+
 class TestRoom:
     def test_a_slot_that_keeps_all_ids_refuses_what_it_has_no_room_for(self) -> None:
         config = config_of(f={"pooling": "raw", "sample_fixed_size": 2, "keep": "all"})

@@ -152,7 +152,7 @@ def test_what_a_model_does_with_ids_beyond_its_table_becomes_an_option(rec: Any,
     change, options = RULES[rule]
     halves = rec.split(rec.Changed(change), (rec.ids(5, 1, ["user"]),))
     assert halves.embedding_config["slots_config"]["user"] == {"dim": 16, "pooling": "sum", "output": "f32"} | options
-    expected = {"table": "tables.embedding_bags.a.weight", "pooling": "sum"}
+    expected: dict[str, Any] = {"table": "tables.embedding_bags.a.weight", "pooling": "sum"}
     expected |= {"modulo": 100} if "modulo" in options else {}
     expected |= {"default": "row 7"} if "default_row" in options else {}
     assert halves.table_map["slots"]["user"] == expected
