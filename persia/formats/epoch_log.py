@@ -82,8 +82,15 @@ class EpochLog:
         return record
 
     def commit_after(self, parent: int, draft: Draft, by: Author, why: str = "") -> EpochRecord:
-        """As commit(), but raises Superseded if the epochs since `parent` are not of variants alone."""
-        while self.read() >= parent and all(one.is_of_variants_alone for one in self.history.records[parent:]):
+        """As commit(), but raises Superseded if an epoch since `parent` is of account.
+
+        One of variants alone is not; and what an operator wants holds also for packets that servers have committed meanwhile.
+        """
+
+        def is_of_account(one: EpochRecord) -> bool:
+            return not one.is_of_variants_alone and (by, one.by) != ("operator", "server")
+
+        while self.read() >= parent and not any(map(is_of_account, self.history.records[parent:])):
             if record := self.commit(draft, by, why):
                 return record
         last = self.history.records[-1:]
