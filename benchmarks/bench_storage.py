@@ -1,12 +1,15 @@
 """A checkpoint in a store beside what its library alone reads, and packets from a store until they are in answers.
 
-usage: python benchmarks/bench_storage.py [--store seaweedfs|ceph|hdfs] [--megabytes 1000] [--rounds 3] [--packets 5000]
-                                          [--fresh 60]
+usage: python benchmarks/bench_storage.py [--store seaweedfs|ceph|hdfs] [--megabytes 1000] [--dim 16] [--rounds 3]
+                                          [--packets 5000] [--fresh 60] [--small-pages]
 
     library   the library of the store alone, streaming all files by four threads and keeping nothing
     kept      the same, but what it reads is copied into memory that the system has to give
     local     a table loaded from a copy of the checkpoint in a local directory
     store     a table loaded from the store
+
+--small-pages: no memory comes in huge pages. Some virtual machines give free memory of that size back to their host, and wait
+for it, a huge page 15 ms, when it is asked for again.
 
 The store is on the same machine, so all figures are of both. Beside the seconds stand the seconds of the processor, of this
 process and of the store: on a busy machine only these say much. Then `--packets` packets are put into the store, and a server
@@ -17,6 +20,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import ctypes
 import mmap
 import os
 import resource
@@ -42,11 +46,12 @@ from tests.support.persia_packets import CONFIG, DIM
 from tests.support.servers import EmbeddingServer, wait_until
 from tests.support.uploads import upload
 
-ROW_BYTES = 93  # of dim 16, in a file
+ROW_BYTES = 29  # in a file, beside the values
 FILES = 36
 WORKERS = 4
 START = 1_700_000_000
 START_SECONDS = 600.0
+_PR_SET_THP_DISABLE = 41
 
 
 @contextlib.contextmanager
@@ -75,11 +80,11 @@ def processor_seconds(pids: list[int]) -> float:
     return sum(int(one[11]) + int(one[12]) for one in fields) / os.sysconf("SC_CLK_TCK")
 
 
-def blocks(rows: int) -> Iterator[tuple[Any, Any]]:
+def blocks(rows: int, dim: int) -> Iterator[tuple[Any, Any]]:
     generator = np.random.default_rng(0)
     for begin in range(0, rows, 500_000):
         count = min(500_000, rows - begin)
-        yield generator.integers(1, 1 << 63, count, np.uint64), generator.random((count, 16), np.float32)
+        yield generator.integers(1, 1 << 63, count, np.uint64), generator.random((count, dim), np.float32)
 
 
 def each_file(entries: list[Entry], read: Callable[[Entry], Any]) -> list[Any]:
@@ -105,8 +110,9 @@ def load(place: Place | Path, buffer: Path) -> int:
     return load_checkpoint(checkpoint, builder, 0, 1, WORKERS)
 
 
-def bench_loading(url: str, pids: Callable[[], list[int]], directory: Path, megabytes: int, rounds: int) -> None:
-    write_checkpoint(directory / "checkpoint", blocks(megabytes * 1_000_000 // ROW_BYTES), shards=1, files_per_shard=FILES)
+def bench_loading(url: str, pids: Callable[[], list[int]], directory: Path, megabytes: int, dim: int, rounds: int) -> None:
+    rows = megabytes * 1_000_000 // (ROW_BYTES + 4 * dim)
+    write_checkpoint(directory / "checkpoint", blocks(rows, dim), shards=1, files_per_shard=FILES)
     place = place_of(f"{url}/checkpoint")
     store = place.open()
     upload(store, directory / "checkpoint")
@@ -182,16 +188,20 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--store", choices=["seaweedfs", "ceph", "hdfs"], default="seaweedfs")
     parser.add_argument("--megabytes", type=int, default=1000)
+    parser.add_argument("--dim", type=int, default=16)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--packets", type=int, default=5000)
     parser.add_argument("--fresh", type=int, default=60)
+    parser.add_argument("--small-pages", action="store_true")
     options = parser.parse_args()
+    if options.small_pages:
+        ctypes.CDLL(None).prctl(_PR_SET_THP_DISABLE, 1, 0, 0, 0)
     with (
         tempfile.TemporaryDirectory(prefix="bench-storage-") as directory,
         running(options.store, Path(directory)) as (url, pids),
     ):
         if options.megabytes:
-            bench_loading(url, pids, Path(directory), options.megabytes, options.rounds)
+            bench_loading(url, pids, Path(directory), options.megabytes, options.dim, options.rounds)
         if options.packets:
             bench_packets(url, Path(directory), options.packets, options.fresh)
     sys.stdout.flush()

@@ -30,7 +30,7 @@ from persia.batch import IDTypeFeature, PersiaBatch
 from persia.config import EmbeddingConfig, SlotConfig
 from persia.planning.model import CostModel
 from persia.planning.points import EpochPoint, LookupPoint, MemoryPoint, Points, Through
-from persia.planning.workload import Storage
+from persia.planning.workload import STORAGES, Storage
 from persia.routing.forwarded import MiddlewareClient
 from persia.routing.lookup import Lookups, RouterOptions
 from persia.routing.router import Router
@@ -59,7 +59,6 @@ HELD_OUT = {
 ROUNDS = 8
 PROBES = 300
 TABLES = {"fit": ((8, 16, 64, 128), (200_000,)), "held out": ((32,), (150_000, 600_000))}
-STORAGES: tuple[Storage, ...] = ("f32", "f16", "int8")
 
 
 def slot_name(feature: int, dim: int) -> str:

@@ -20,6 +20,7 @@ import yaml
 
 from persia.cli.failures import one_line_failures
 from persia.errors import ConfigError, InvalidInput
+from persia.system.durable import temporary_beside
 
 from .packed_files import MAX_UNPACKED, PackedFile, check_all, files_of_tar, files_of_zip
 
@@ -113,7 +114,7 @@ def _write(file: PackedFile, directory: Path) -> None:
     if target.exists():
         return
     target.parent.mkdir(parents=True, exist_ok=True)
-    partial = target.with_name(f".{os.getpid()}.partial")  # a file at a time
+    partial = temporary_beside(target)
     try:
         with file.open() as source, partial.open("wb") as copy:
             _copy(source, copy)

@@ -124,7 +124,7 @@ void keep_last(std::span<const std::uint32_t> ids_per_sample, const Slot& slot, 
 
 // What the answers are made use of with.
 PlannedFeature planned_of(const Batch& batch, const FeatureView& feature, const Slot& slot) {
-    PlannedFeature planned{slot, feature.batch_size, {}, {}, {}};
+    PlannedFeature planned{&slot, feature.batch_size, {}, {}, {}};
     const std::span<const std::uint32_t> ids_per_sample = batch.counts_of(feature);
     if (slot.weighted) {
         planned.factors = factors_of(batch, feature, slot);
@@ -197,7 +197,7 @@ Plan make_plan(const Batch& batch, const Slots& slots, std::uint32_t shards, std
 }
 
 TensorShape tensor_shape(const PlannedFeature& feature) {
-    const Slot& slot = feature.slot;
+    const Slot& slot = *feature.slot;
     if (slot.summation) return {feature.batch_size, 0, slot.dim};
     return {feature.batch_size, slot.sample_fixed_size, slot.dim + 1};
 }

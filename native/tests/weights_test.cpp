@@ -166,7 +166,8 @@ TEST(the_last_ids_stand_from_the_first_column) {
     const auto bytes = encoded({{"f", samples}});
     const auto columns = [&](bool last) {
         slot.keep_last = last;
-        const Plan plan = make_plan(decode_batch(bytes), Slots({slot}, 8), 1);
+        const Slots slots({slot}, 8);
+        const Plan plan = make_plan(decode_batch(bytes), slots, 1);
         CHECK(plan.features[0].cut_ids == 3);
         return plan.shards[0].row_columns;
     };

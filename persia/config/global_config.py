@@ -225,7 +225,8 @@ class EmbeddingWorkerConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_un
         _Milliseconds,
         Meta(
             description="How long a replica may take to answer before the same request goes to another replica of the shard, "
-            "too.",
+            "too. It does not go to one that is slow itself, so where all replicas of a shard are slow a request waits for the "
+            "first one.",
             extra={"unit": "ms"},
         ),
     ] = 100
@@ -268,7 +269,8 @@ class EmbeddingWorkerConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_un
         bool,
         Meta(
             description="Whether clients such as handlers ask the embedding servers directly where they can reach them, which "
-            "saves a hop. A client asks the middleware for everything else, and always with `missing_shard: zeros`."
+            "saves a hop. A client asks the middleware for everything else, and always with `missing_shard: zeros`. With "
+            "more than a hundred shards write `false`: each process that asks them has a thread for each server."
         ),
     ] = True
 

@@ -1,8 +1,8 @@
 """The sample store: some answers of each window, put aside so that people can say which of them were right.
 
-A fair sample of all, and those of which the model was least sure. STATE/MODEL/VERSION/samples-MILLISECONDS-PROCESS-NUMBER.jsonl
-has an object for each: `request`, `sample` (its place in the request), `time`, `version`, `why` (random or unsure), `outputs`
-(numbers by the name of the output) or `label`, `confidence`; and only if settings say so, what was asked.
+A fair sample of all, and those of which the model was least sure. Files are STATE/MODEL/VERSION/samples-MILLISECONDS-NUMBER-
+PROCESS-RANDOM.jsonl, with an object for each: `request`, `sample` (its place in the request), `time`, `version`, `why` (random
+or unsure), `outputs` (numbers by the name of the output) or `label`, `confidence`; and only if settings say so, what was asked.
 """
 
 from __future__ import annotations
@@ -10,7 +10,6 @@ from __future__ import annotations
 import heapq
 import itertools
 import json
-import os
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
@@ -23,7 +22,7 @@ import numpy.typing as npt
 
 from persia._core import Batch
 from persia.errors import CorruptFile
-from persia.system.durable import write_file
+from persia.system.durable import unique_name, write_file
 
 from .sketching import SCORE, Texts, score_columns
 
@@ -31,8 +30,8 @@ __all__ = ["RANDOM", "UNSURE", "Keeping", "SampleStore", "confidence_of", "read_
 
 RANDOM, UNSURE = "random", "unsure"
 _PATTERN = "samples-*.jsonl"
-_DAY = 86_400
 _numbers = itertools.count()
+_DAY = 86_400
 
 _Entry = dict[str, Any]
 
@@ -98,7 +97,7 @@ class SampleStore:
         for _, _, entry in kept[UNSURE]:
             chosen.setdefault(id(entry), {**entry, "why": UNSURE})
         if chosen:
-            name = f"samples-{round(self._now() * 1000):015d}-{os.getpid()}-{next(_numbers):06d}.jsonl"
+            name = f"samples-{round(self._now() * 1000):015d}-{next(_numbers):06d}-{unique_name()}.jsonl"
             self._directory.mkdir(parents=True, exist_ok=True)
             write_file(self._directory / name, b"".join(_line(entry) for entry in chosen.values()))
         self._prune()

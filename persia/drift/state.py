@@ -1,4 +1,4 @@
-"""The directory in which workers leave their windows: STATE/MODEL/VERSION/window-MILLISECONDS-PROCESS-NUMBER.drift.
+"""The directory in which workers leave their windows: STATE/MODEL/VERSION/window-MILLISECONDS-NUMBER-PROCESS-RANDOM.drift.
 
 A worker writes a file when its window is over, whole or not at all, and never again: so workers need not know of each other,
 a restart loses nothing that was written, and one that is killed loses its last window. Readers put the files of one time
@@ -8,7 +8,6 @@ together. The oldest files go when all of them are larger than was allowed.
 from __future__ import annotations
 
 import itertools
-import os
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -16,7 +15,7 @@ from pathlib import Path
 from urllib.parse import quote, unquote
 
 from persia.errors import CorruptFile, NotFound
-from persia.system.durable import is_temporary, write_file
+from persia.system.durable import is_temporary, unique_name, write_file
 
 from .baseline import Baseline, read_baseline
 from .window import Window, packed, unpacked
@@ -67,7 +66,7 @@ class StateDirectory:
     def write(self, piece: Piece) -> Path:
         """Raises OSError."""
         self.path.mkdir(parents=True, exist_ok=True)
-        name = f"window-{round(piece.window.end * 1000):015d}-{os.getpid()}-{next(_numbers):06d}.drift"
+        name = f"window-{round(piece.window.end * 1000):015d}-{next(_numbers):06d}-{unique_name()}.drift"
         write_file(self.path / name, packed(_KIND, [piece.seconds, piece.samples, piece.window.parts()]))
         return self.path / name
 

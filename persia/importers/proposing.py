@@ -35,12 +35,22 @@ def propose(source: Source, directory: Path) -> list[str]:
     # Where none looks like a table, a file without a slot would help nobody.
     slots = _slots([table for table in source.tables.values() if table.guess] or list(source.tables.values()))
     if not source.tables:
-        raise InvalidInput("expected tables of embeddings in the source, got none")
+        raise InvalidInput(f"expected tables of embeddings in the source, got none: {_why_none(source)}")
     directory.mkdir(parents=True, exist_ok=True)
     for name, text in ((CONFIG, _config(slots)), (MAP, _map(slots, source))):
         if not write_new_file(directory / name, text.encode()):
             raise InvalidInput(f"expected no {directory / name}, which is not replaced; there is one")
     return [table.name for table in slots.values()]
+
+
+def _why_none(source: Source) -> str:
+    if not source.packed:
+        return source.why_no_table()
+    names = ", ".join(f"`{name}`" for name in sorted(source.packed)[:20])
+    return (
+        f"the rows of {names} are bytes, as quantised tables of FBGEMM have them, and the file does not say of which kind and "
+        "dim: write the embedding config and the table map by hand, with `quantized: int8`, `int4` or `float16` beside tables"
+    )
 
 
 def _slots(tables: list[SourceTable]) -> dict[str, SourceTable]:

@@ -17,7 +17,7 @@ from persia.planning.planner import MOST_MACHINES, Planner
 from persia.planning.points import OURS, load_points
 from persia.planning.report import as_json, as_text
 from persia.planning.trial import try_plan
-from persia.planning.workload import BYTES_OF_NUMBER, GIB, Machines, Workload
+from persia.planning.workload import GIB, STORAGES, Machines, Workload
 from persia.routing.lookup import RouterOptions
 
 __all__ = ["plan"]
@@ -81,7 +81,7 @@ _WORKLOAD = option_group(
         "type": _Number(0, 1, above=True),
         "help": "Which share of a feature's ids in a lookup are different ones.",
     },
-    storage={"default": "f32", "type": click.Choice(list(BYTES_OF_NUMBER)), "help": "As row_storage."},
+    storage={"default": "f32", "type": click.Choice(STORAGES), "help": "As row_storage."},
     growth={"default": 0.0, "type": _Number(0, 1e6), "help": "Rows that may come, as a share of those there are."},
     epochs={"default": 0, "type": _Count(0, 1000), "help": "As retained_epochs; 0: servers follow no epochs."},
     changed={"default": 0, "type": _Count(0, 10**15), "help": "Rows that an epoch changes, of all tables together."},

@@ -10,11 +10,12 @@ from typing import TypeVar
 import numpy as np
 import numpy.typing as npt
 
+from persia._core import bytes_per_row
 from persia.planning.fit import Misfit, fit_prices, misfit_of
 from persia.planning.latency import Pauses
 from persia.planning.points import EpochPoint, LookupPoint, MemoryPoint, Points, Through, fitted, held_out
 from persia.planning.shape import Shape
-from persia.planning.workload import BYTES_OF_NUMBER, Storage
+from persia.planning.workload import Storage
 
 __all__ = ["CostModel"]
 
@@ -25,7 +26,7 @@ _PAUSED = 0.02
 
 
 def _row_counts(storage: Storage, dim: int) -> list[float]:
-    return [1.0, float(dim * BYTES_OF_NUMBER[storage])]
+    return [1.0, bytes_per_row(storage, dim)]
 
 
 def _shard_counts(shape: Shape) -> list[float]:

@@ -18,6 +18,9 @@ _WHAT = {
     "network": "the network of a machine",
 }
 
+# Of which each router has a thread. From here on they are a burden in each process of a handler.
+_MANY_SERVERS = 200
+
 
 def as_json(planner: Planner, plan: Plan | None, trial: Trial | None = None) -> dict[str, Any]:
     """Of a plan, or of what stands in its way."""
@@ -56,7 +59,7 @@ def helps(planner: Planner) -> list[str]:
         found.append(f"{needed:,} machines like these")
     else:
         found.append(f"larger machines: {MOST_MACHINES:,} like these do not do")
-    smaller = {"f32": ("f16", "int8"), "f16": ("int8",), "int8": ()}[workload.storage]
+    smaller = {"f32": ("f16", "int8"), "f16": ("int8",), "uint8": ("int8",), "int8": ()}[workload.storage]
     for storage in smaller:
         if with_other(planner, storage=storage).plan() is not None:
             found.append(f"rows in {storage} (row_storage)")
@@ -134,6 +137,10 @@ def _notes(planner: Planner, plan: Plan) -> list[str]:
     workload, notes = planner.workload, []
     if planner.machines.replicas == 1:
         notes.append("With one replica, lookups fail while a machine is lost.")
+    servers = plan.layout.shards * plan.layout.replicas
+    if workload.handlers and servers > _MANY_SERVERS:
+        notes.append(f"Each process of a handler has a thread for each of the {servers:,} servers, which asks how it is. With")
+        notes.append("clients_ask_shards: false middlewares ask instead: plan that without --handlers.")
     if workload.epochs and workload.changed:
         model = planner.model
         row = model.row_bytes(workload.storage, workload.dim) * workload.rows_later

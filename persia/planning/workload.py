@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, get_args
 
-__all__ = ["BYTES_OF_NUMBER", "GIB", "Machines", "Storage", "Workload"]
+__all__ = ["GIB", "STORAGES", "Machines", "Storage", "Workload"]
 
-Storage = Literal["f32", "f16", "int8"]
+Storage = Literal["f32", "f16", "int8", "uint8"]  # from the most bytes to the fewest, but for the bias of uint8
 
-BYTES_OF_NUMBER: dict[str, int] = {"f32": 4, "f16": 2, "int8": 1}
+STORAGES: tuple[Storage, ...] = get_args(Storage)
 GIB = 2**30
 
 

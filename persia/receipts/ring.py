@@ -1,15 +1,15 @@
 """A share of a handler's answers in files that take a bounded room. Nothing that answers waits for it.
 
-Each worker writes files of its own, `{unix_ms}-{process}-{number}.kept`, one after the other. When all files of the directory
+Each worker writes files of its own, `{unix_ms}-{worker}-{number}.kept`, one after the other. When all files of the directory
 take more than their room, the oldest go.
 """
 
 from __future__ import annotations
 
 import logging
-import os
 import random
 import re
+import secrets
 import threading
 import time
 from collections import deque
@@ -32,7 +32,7 @@ _WAITING_BYTES = 16 << 20  # of answers that are not written yet; what comes bey
 _MS = 1000
 
 
-_NAME = re.compile(rf"(\d{{13}})-(\d+)-(\d+)\{KEPT}")
+_NAME = re.compile(rf"(\d{{13}})-(\w+)-(\d+)\{KEPT}")
 
 
 class _Waiting(NamedTuple):
@@ -54,6 +54,7 @@ class Ring:
         self, directory: Path, share: float, room: int, *, seed: int | None = None, waiting: int = _WAITING_BYTES
     ) -> None:
         """room: bytes that the files of all workers may take. waiting: bytes of answers that may wait to be written."""
+        self._worker = secrets.token_hex(8)  # in the names of its files; numbers of processes are alike in containers
         self.dropped = 0  # answers that were to be kept, since the start
         self._directory, self._share, self._room, self._most_waiting = directory, share, room, waiting
         self._random = random.Random(seed)
@@ -131,7 +132,7 @@ class Ring:
             self._file.close()
         self._directory.mkdir(parents=True, exist_ok=True)
         self._make_room()
-        path = self._directory / f"{round(time.time() * _MS):013}-{os.getpid()}-{number}{KEPT}"
+        path = self._directory / f"{round(time.time() * _MS):013}-{self._worker}-{number}{KEPT}"
         self._file = path.open("xb", buffering=1 << 16)
         self._file.write(MAGIC)
 
@@ -154,7 +155,7 @@ def _size_of(path: Path) -> int | None:
 
 
 def may_be_torn(path: Path) -> bool:
-    """Whether a file of a ring is the last one of the process that wrote it, which may have been killed as it wrote."""
+    """Whether a file of a ring is the last one of the worker that wrote it, which may have been killed as it wrote."""
     said = _NAME.fullmatch(path.name)
     if said is None:
         return False

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -17,12 +18,12 @@ _PAUSES = (0.05, 0.2, 0.5, 1.0)  # seconds before the next one
 
 
 def fetch(store: Store, entry: Entry, path: Path, pause: Callable[[float], None] = time.sleep) -> None:
-    """Writes the file of the entry to `path`. It is not synced: what is fetched can be fetched again.
+    """Writes the file of the entry to `path`, over what is there. It is not synced: what is fetched can be fetched again.
 
     Raises OSError: the store refuses, the file is another one now (ChangedError), or nothing more comes. Then `path` may hold
     a part of it.
     """
-    with path.open("wb", buffering=0) as file:
+    with open(os.open(path, os.O_WRONLY | os.O_CREAT, 0o666), "wb", buffering=0) as file:
         got = failed = 0
         while got < entry.size:
             before = got
@@ -37,8 +38,9 @@ def fetch(store: Store, entry: Entry, path: Path, pause: Callable[[float], None]
             if got > entry.size:
                 raise ChangedError(f"{store.url_of(entry.name)} was written again while it was read")
             if got == entry.size:
-                return
+                break
             failed = failed + 1 if got == before else 0
             if failed == _TRIES:
                 raise StoreUnavailable(5, f"broke off after {got} of {entry.size} bytes: {problem}", store.url_of(entry.name))
             pause(_PAUSES[min(failed, len(_PAUSES) - 1)])
+        file.truncate(entry.size)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
-import os
 import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
@@ -13,7 +11,7 @@ from typing import Any, TypeVar
 import hdfs_native
 
 from persia.errors import InvalidInput
-from persia.system.durable import is_temporary
+from persia.system.durable import is_temporary, temporary_beside
 
 from .problems import ChangedError, StoreUnavailable, refused, unavailable
 from .store import Data, Entry, Requests, Store, Verb
@@ -30,7 +28,6 @@ _SETTINGS = {
     "dfs.client.failover.sleep.base.millis": "100",
     "dfs.client.failover.sleep.max.millis": "1000",
 }
-_counter = itertools.count()
 
 
 class HdfsStore(Store):
@@ -115,7 +112,7 @@ class HdfsStore(Store):
     def _write(self, name: str, data: Data, *, overwrite: bool) -> None:
         path = self._path(name)
         parent, _, last = path.rpartition("/")
-        temporary = f"{parent}/.{last}.{os.getpid()}-{time.time_ns():x}p{next(_counter)}.tmp"
+        temporary = f"{parent}/{temporary_beside(Path(last)).name}"
         options = hdfs_native.WriteOptions(overwrite=True, create_parent=True)
         try:
             with self._client.create(temporary, options) as file:

@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
+from threading import Lock
 
 from persia.errors import CorruptFile
 from persia.system.scratch import ScratchDirectory
@@ -45,6 +46,9 @@ class Tree:
         buffer.mkdir(parents=True, exist_ok=True)
         self._scratch = ScratchDirectory("persia-fetched-", buffer)
         self.root = self._scratch.path / "tree"
+        self._lock = Lock()
+        self._readers = 0
+        self._free_copies: list[Path] = []
         try:
             with ThreadPoolExecutor(workers, thread_name_prefix="fetch") as pool:
                 list(pool.map(lambda entry: self._place(entry, is_small(entry.name)), self._entries.values()))
@@ -73,15 +77,33 @@ class Tree:
         What the block finds to be corrupt in it is named by its place in the store. Raises OSError.
         """
         name = self._name_of(path)
-        descriptor, copy = tempfile.mkstemp(prefix="fetched-", suffix=path.suffix, dir=self._scratch.path)
-        os.close(descriptor)
+        copy = self._take_copy(path.suffix)
         try:
-            fetch(self.store, self._entries[name], Path(copy))
-            yield Path(copy)
+            fetch(self.store, self._entries[name], copy)
+            yield copy
         except CorruptFile as error:
             raise CorruptFile(self.store.url_of(name), error.expected, error.got, error.byte) from None
         finally:
-            os.unlink(copy)
+            self._give_back(copy)
+
+    def _take_copy(self, suffix: str) -> Path:
+        """A file that is nobody else's now. What another file was in before has its memory already."""
+        with self._lock:
+            self._readers += 1
+            if self._free_copies:
+                return self._free_copies.pop()
+        descriptor, copy = tempfile.mkstemp(prefix="fetched-", suffix=suffix, dir=self._scratch.path)
+        os.close(descriptor)
+        return Path(copy)
+
+    def _give_back(self, copy: Path) -> None:
+        """For the next file; when nobody reads any more, nothing stays on the disk."""
+        with self._lock:
+            self._free_copies.append(copy)
+            self._readers -= 1
+            unused = [] if self._readers else [self._free_copies.pop() for _ in range(len(self._free_copies))]
+        for one in unused:
+            one.unlink()
 
     @contextmanager
     def by_url(self) -> Iterator[None]:

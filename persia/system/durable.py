@@ -1,20 +1,25 @@
-"""Files that are there whole or not at all, and directories that are on disk."""
+"""Files that are there whole or not at all, and directories that are on disk.
+
+Several processes may write the same file, on machines that share a file system or in containers, where each is process 1. So a
+name that is to be one process' own is drawn, and not made of its number.
+"""
 
 from __future__ import annotations
 
 import errno
-import itertools
 import os
 import re
+import secrets
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-__all__ = ["is_temporary", "replacing", "sync_directory", "write_file", "write_new_file"]
+__all__ = ["is_temporary", "replacing", "sync_directory", "temporary_beside", "unique_name", "write_file", "write_new_file"]
 
-_counter = itertools.count()
 # As the native writers name theirs: hidden, and without the ending that readers look for.
 _TEMPORARY = re.compile(r"\..+\.\d+-\w+\.tmp")
+
+_HAS_NO_LINKS = (errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS)
 
 
 def write_file(path: Path, data: bytes) -> None:
@@ -24,14 +29,17 @@ def write_file(path: Path, data: bytes) -> None:
 
 
 def write_new_file(path: Path, data: bytes) -> bool:
-    """As write_file, unless there is such a file already (False): it stays as it is. Of several writers one wins."""
-    temporary = _temporary_beside(path)
+    """As write_file, unless there is such a file already (False): it stays as it is. Of several writers one wins.
+
+    Raises OSError.
+    """
+    temporary = temporary_beside(path)
     try:
         with temporary.open("xb") as file:
             file.write(data)
             file.flush()
             os.fsync(file.fileno())
-        os.link(temporary, path)
+        _link(temporary, path)
     except FileExistsError:
         return False
     finally:
@@ -47,7 +55,7 @@ def replacing(path: Path) -> Iterator[Path]:
     The path is hidden, and there is no such file yet: the block makes it, with what mode it likes. If the block fails, the file
     is removed, and `path` stays as it was.
     """
-    temporary = _temporary_beside(path)
+    temporary = temporary_beside(path)
     try:
         yield temporary
         _sync(temporary, os.O_RDONLY)
@@ -73,9 +81,24 @@ def is_temporary(name: str) -> bool:
     return _TEMPORARY.fullmatch(name) is not None
 
 
-def _temporary_beside(path: Path) -> Path:
-    """Hidden, and without a file as yet."""
-    return path.with_name(f".{path.name}.{os.getpid()}-p{next(_counter)}.tmp")
+def unique_name() -> str:
+    """Part of a file's name that no other file has, whichever process of whichever machine asks: `PROCESS-RANDOM`."""
+    return f"{os.getpid()}-{secrets.token_hex(8)}"
+
+
+def temporary_beside(path: Path) -> Path:
+    """Hidden, nobody else's, and without a file as yet."""
+    return path.with_name(f".{path.name}.{unique_name()}.tmp")
+
+
+def _link(source: Path, path: Path) -> None:
+    try:
+        os.link(source, path)
+    except OSError as error:
+        if error.errno not in _HAS_NO_LINKS:
+            raise
+        what = "the file system has no hard links, by which one of several writers wins; give a bucket by its URL, not mounted"
+        raise OSError(error.errno, what, str(path)) from None
 
 
 def _sync(path: Path, flags: int) -> None:

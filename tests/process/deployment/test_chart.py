@@ -20,6 +20,7 @@ from persia.writers import write_checkpoint
 from tests.support.charts import (
     CASES,
     CHART,
+    NEWEST,
     ChartRefused,
     Document,
     container_of,
@@ -124,7 +125,8 @@ def test_pods_can_do_little_and_are_spread(case: str) -> None:
 @pytest.mark.parametrize("case", CASES)
 def test_the_launcher_knows_what_pods_start_and_ask(case: str, tmp_path: Path) -> None:
     for version in ("1.20", "1.37"):
-        for pod in pods_of(render(case, version=version)).values():
+        documents = render(case, version=version)
+        for pod in pods_of(documents).values():
             container = container_of(pod)
             commands = [container["args"]]
             for probe in ("startupProbe", "livenessProbe", "readinessProbe"):
@@ -135,7 +137,11 @@ def test_the_launcher_knows_what_pods_start_and_ask(case: str, tmp_path: Path) -
             for name, *arguments in commands:
                 command = main.get_command(click.Context(main), name)
                 assert command is not None
-                there = [str(tmp_path) if argument == "/data/archives" else argument for argument in arguments]
+                places = {"/data/archives": str(tmp_path)}
+                if name == "torchserve":
+                    properties = write_files(documents, "ctr-models", tmp_path / version) / "config.properties"
+                    places["/etc/persia/config/config.properties"] = str(properties)
+                there = [places.get(argument, argument) for argument in arguments]
                 command.make_context(name, there)  # which reads the command line
 
 
@@ -176,7 +182,8 @@ def test_our_own_check_accepts_every_config(case: str, tmp_path: Path) -> None:
             assert result.exit_code == 0, result.output
         load_global_config(config)
         if (directory / "config.properties").exists():
-            arguments = ["check", "--ts-config", str(directory / "config.properties"), "--front", "model-server"]
+            home = "torchserve" if case == "torchserve" else "model-server"
+            arguments = ["check", "--ts-config", str(directory / "config.properties"), "--front", home]
             result = CliRunner().invoke(main, arguments)
             assert result.exit_code == 0, result.output
 
@@ -201,6 +208,7 @@ def test_large_numbers_stay_whole(tmp_path: Path) -> None:
     assert config.embedding_parameter_server_config.capacity == 2**53 - 1
 
 
+NODES = {"matchExpressions": [{"key": "disk", "operator": "In", "values": ["fast"]}]}
 DIGEST = f"sha256:{'0' * 64}"
 
 
@@ -226,6 +234,43 @@ def test_variables_have_the_numbers_that_the_values_have() -> None:
     pod = pods_of(render("plain", "environment.LIMIT=100000000", "environment.CHECKS=true"))["ctr-middleware"]
     variables = {one["name"]: one["value"] for one in container_of(pod)["env"]}
     assert (variables["LIMIT"], variables["CHECKS"]) == ("100000000", "true")
+
+
+def test_a_variable_can_be_a_key_of_a_secret() -> None:
+    given = {"AWS_SECRET_ACCESS_KEY": {"secret": "s3", "key": "secret-key"}, "AWS_WEB_IDENTITY_TOKEN_FILE": "/data/token"}
+    for pod in pods_of(render("plain", f"environment={json.dumps(given)}")).values():
+        variables = {one["name"]: one for one in container_of(pod)["env"]}
+        reference = {"secretKeyRef": {"name": "s3", "key": "secret-key"}}
+        assert variables["AWS_SECRET_ACCESS_KEY"] == {"name": "AWS_SECRET_ACCESS_KEY", "valueFrom": reference}
+        assert variables["AWS_WEB_IDENTITY_TOKEN_FILE"]["value"] == "/data/token"
+
+
+@pytest.mark.parametrize("tier", ["shards", "middleware", "models"])
+def test_pods_and_services_have_what_a_cluster_wants_of_them(tier: str) -> None:
+    """Labels, annotations and an affinity of one's own, and what the chart finds its pods by is as before."""
+    own: dict[str, Any] = {
+        "podLabels": {"team": "ads", "version": "1.0"},
+        "podAnnotations": {"example.com/scrape": "true"},
+        "serviceAnnotations": {"service.kubernetes.io/topology-mode": "Auto"},
+        "affinity": {"nodeAffinity": {"requiredDuringSchedulingIgnoredDuringExecution": {"nodeSelectorTerms": [NODES]}}},
+    }
+    documents = render("all", *(f"{tier}.{key}={json.dumps(value)}" for key, value in own.items()))
+    for document in documents:
+        if document["kind"] in ("Deployment", "Service"):
+            validate(document, NEWEST)
+    before = of_kind(render("all"), "Deployment")
+    for name, deployment in of_kind(documents, "Deployment").items():
+        if tier.rstrip("s") not in name:
+            assert deployment == before[name]
+            continue
+        assert deployment["spec"]["selector"] == before[name]["spec"]["selector"]
+        pod, old = deployment["spec"]["template"], before[name]["spec"]["template"]
+        assert pod["metadata"]["labels"] == old["metadata"]["labels"] | own["podLabels"]
+        assert pod["metadata"]["annotations"] == old["metadata"]["annotations"] | own["podAnnotations"]
+        assert pod["spec"]["affinity"] == own["affinity"]
+        service = of_kind(documents, "Service")[name]
+        assert service["metadata"]["annotations"] == own["serviceAnnotations"]
+        assert not service["spec"]["selector"].keys() & own["podLabels"].keys()
 
 
 def test_names_that_yaml_takes_for_something_else_stay_texts() -> None:
@@ -358,10 +403,16 @@ def test_pods_of_another_release_may_ask_and_strangers_may_not() -> None:
         ("all", "models.autoscaling.minReplicas=50", "models.autoscaling.minReplicas is 50, and maxReplicas is"),
         ("plain", 'volumes=[{"name": "data", "mountPath": "/data"}]', "at '/volumes/0': missing property 'source'"),
         ("plain", 'volumes=[{"name": "data", "mountPath": "/tmp/", "source": {"emptyDir": {}}}]', "at '/volumes/0/mountPath'"),
+        ("plain", 'shards.affinity={"nodeAfinity": {}}', "additional properties 'nodeAfinity' not allowed"),
+        ("plain", 'shards.podLabels={"persia-serve/shard": "1"}', "invalid propertyName 'persia-serve/shard'"),
+        ("plain", 'models.podLabels={"team": "a b"}', "at '/models/podLabels/team': 'a b' does not match pattern"),
+        ("plain", 'shards.podAnnotations={"checksum/config": "0"}', "invalid propertyName 'checksum/config'"),
+        ("plain", 'environment.A={"secret": "s"}', "at '/environment/A': missing property 'key'"),
+        ("plain", 'environment.AWS_SECRET_ACCESS_KEY="x"', "write environment.AWS_SECRET_ACCESS_KEY={secret: NAME, key: KEY}"),
+        ("plain", 'environment.DB_PASSWORD="x"', "everybody who sees the release or a pod could read it"),
         ("plain", "shards=null", "at '': missing property 'shards'"),
         ("plain", "models.autoscaling=null", "at '/models': missing property 'autoscaling'"),
         ("torchserve", "models.withoutKeys=false", "keys differ in each pod"),
-        ("torchserve", 'models.store="s3://a/b"', "torchserve reads a path"),
         ("torchserve", 'models.keysSecret="keys"', "makes its keys itself"),
     ],
 )

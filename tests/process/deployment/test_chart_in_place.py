@@ -82,6 +82,7 @@ def upgrade(url: str, *settings: str) -> str:
 
 
 SHARDS, CHECKPOINT = "shards.count=3", 'checkpoint="/data/other"'
+TLS = 'security={"tls": {"secret": "persia-tls"}, "tokens": {}}'
 TIER = 'embeddingTier={"release": "ctr-green", "shards": 3}'
 
 
@@ -95,6 +96,9 @@ TIER = 'embeddingTier={"release": "ctr-green", "shards": 3}'
         ([CHECKPOINT, "epochs=true"], ""),
         (["shards.count=0", TIER], ""),
         (["shards.replicas=3"], ""),
+        ([TLS], "speak plain text without tokens, and by `security` new ones would speak TLS with certificates of clients"),
+        (['security={"tokens": {"secret": "t"}, "tls": {}}'], "would speak plain text with tokens"),
+        ([TLS, "mayPause=true"], ""),
     ],
 )
 def test_an_upgrade_that_would_stop_lookups_is_refused(settings: list[str], words: str) -> None:
@@ -110,6 +114,20 @@ def test_a_new_release_and_a_single_shard_have_nothing_to_wait_for() -> None:
         assert upgrade(url, SHARDS) == ""
     with cluster_with(of_kind(render("plain", "shards.count=1"), "ConfigMap")["ctr-shards"]) as url:
         assert upgrade(url, "shards.count=1", CHECKPOINT) == ""
+
+
+def test_middlewares_and_the_shards_of_another_release_speak_alike() -> None:
+    """TLS comes to a release by a second one, so for a while there are shards of both kinds."""
+    needs_helm()
+    own = ("shards.count=0", TIER)
+    asking = of_kind(render("plain", *own), "ConfigMap")["ctr-middleware"]
+    green = of_kind(render("plain", SHARDS, TLS, "middleware.replicas=0", release="ctr-green"), "ConfigMap")["ctr-green-shards"]
+    with cluster_with(green) as url:
+        assert "the release ctr-green speak TLS with certificates of clients without tokens, and by" in upgrade(url, *own)
+        assert upgrade(url, *own, TLS) == ""
+        assert "clients without tokens, and by" in upgrade(url, *own, TLS.replace('"tls": {', '"tls": {"mutual": false, '))
+    with cluster_with(green, asking) as url:
+        assert "the pods of the release speak plain text without tokens" in upgrade(url, *own, TLS)
 
 
 def test_the_shards_that_are_asked_are_there_and_as_many_as_that() -> None:

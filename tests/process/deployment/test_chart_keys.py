@@ -47,6 +47,7 @@ OTHER: dict[str, Any] = {
     "models.store": "s3://other/archives",
 }
 OTHER |= {f"{tier}.image": {"tag": "own"} for tier in ("shards", "middleware", "models")}
+OTHER |= {f"{tier}.affinity": {"podAffinity": {}} for tier in ("shards", "middleware", "models")}
 OTHER |= {f"{tier}.tolerations": [{"operator": "Exists"}] for tier in ("shards", "middleware", "models")}
 
 

@@ -119,6 +119,13 @@ def test_each_help_helps() -> None:
     assert run(f"{short} --memory {memory.split()[2]}")[0] == 0
 
 
+def test_many_servers_are_not_for_each_handler_to_ask() -> None:
+    many = "--rows 40G --dim 16 --qps 500 --batch 16 --machines 500 --memory 16"
+    note = "has a thread for each of the"
+    assert "clients_ask_shards: false" in run(f"{many} --handlers 50")[1] and note in run(f"{many} --handlers 50")[1]
+    assert note not in run(many)[1] and note not in run(f"{FITS} --handlers 50")[1]
+
+
 def test_a_plan_can_be_simulated() -> None:
     code, said = run(f"{FITS} --epochs 4 --simulate 20")
     assert code == 0 and "simulated" in said and "calls made again" in said and "lag by at most" in said

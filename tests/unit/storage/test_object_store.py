@@ -159,6 +159,19 @@ def test_a_tree_has_the_names_sizes_times_and_ends(store: Store, tmp_path: Path)
     assert list((tmp_path / "buffer").iterdir()) == []
 
 
+def test_a_file_of_a_tree_that_is_fetched_over_a_longer_one_is_whole(store: Store, tmp_path: Path) -> None:
+    contents = {"a.emb": b"a" * 5000, "b.emb": b"b" * 3000, "c.emb": b"c" * 4000}
+    for name, content in contents.items():
+        store.put(name, content)
+    with Tree(store, tmp_path / "buffer", lambda name: False) as tree, tree.fetched(tree.root / "a.emb") as first:
+        with tree.fetched(tree.root / "a.emb") as second:
+            assert second != first and second.read_bytes() == contents["a.emb"]
+        for name in ("b.emb", "c.emb"):
+            with tree.fetched(tree.root / name) as here:
+                assert here == second and here.read_bytes() == contents[name]
+        assert first.read_bytes() == contents["a.emb"]
+
+
 def test_what_is_corrupt_in_a_tree_is_named_by_its_url(store: Store, tmp_path: Path) -> None:
     store.put("s0/a.emb", bytes(1000))
     with Tree(store, tmp_path / "buffer", lambda name: False) as tree:

@@ -65,8 +65,9 @@ token: /etc/persia/tokens/{{ $security.tokens.key }}
 {{ .Values.security.tls.serverName | default (printf "persia-serve.%s.svc" .Release.Namespace) }}
 {{- end }}
 
-{{/* config.properties of the model server. Management is for `kubectl exec` alone. */}}
+{{/* config.properties. Of TorchServe what the values say: its launcher says the rest. Management is for `kubectl exec` alone. */}}
 {{- define "persia.modelProperties" -}}
+{{- if eq .Values.models.home "model-server" -}}
 inference_address=http://0.0.0.0:8080
 management_address=http://127.0.0.1:8081
 metrics_address=http://0.0.0.0:8082
@@ -78,6 +79,7 @@ grpc_management_port=7071
 token_file=/etc/persia/keys/key_file.json
 {{- else if not .Values.security.tokens.secret }}
 disable_token_authorization=true
+{{- end }}
 {{- end }}
 {{- range $key, $value := .Values.models.properties }}
 {{ $key }}={{ include "persia.text" $value }}
@@ -99,8 +101,8 @@ global_config.yaml: |
 {{- if ne .tier "models" }}
 embedding_config.yml: |
   {{- .root.Values.embeddingConfig | nindent 2 }}
-{{- else if eq .root.Values.models.home "model-server" }}
+{{- else }}
 config.properties: |
-  {{- include "persia.modelProperties" .root | nindent 2 }}
+  {{- include "persia.modelProperties" .root | trim | nindent 2 }}
 {{- end }}
 {{- end }}

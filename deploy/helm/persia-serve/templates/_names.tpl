@@ -55,6 +55,11 @@ helm.sh/chart: {{ printf "%s-%s" .root.Chart.Name .root.Chart.Version | replace 
 {{- mulf (trimSuffix $unit (toString .) | float64) (get $factors $unit) }}
 {{- end }}
 
+{{/* How pods with a section `security` speak: those that differ in it do not understand each other. */}}
+{{- define "persia.speech" -}}
+{{ if .certificate }}TLS{{ if .client_ca }} with certificates of clients{{ end }}{{ else }}plain text{{ end }} {{ if .tokens }}with{{ else }}without{{ end }} tokens
+{{- end }}
+
 {{- define "persia.podDisruptionBudgetVersion" -}}
 {{ semverCompare ">=1.21-0" .Capabilities.KubeVersion.Version | ternary "policy/v1" "policy/v1beta1" }}
 {{- end }}

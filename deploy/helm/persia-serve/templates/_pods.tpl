@@ -27,6 +27,10 @@ securityContext:
 nodeSelector:
   {{- toYaml . | nindent 2 }}
 {{- end }}
+{{- with .own.affinity }}
+affinity:
+  {{- toYaml . | nindent 2 }}
+{{- end }}
 tolerations:
 {{- range list "not-ready" "unreachable" }}
   - key: node.kubernetes.io/{{ . }}
@@ -95,7 +99,11 @@ env:
   - {name: LOG_FORMAT, value: {{ $values.logFormat }}}
   {{- range $name, $value := $values.environment }}
   - name: {{ $name }}
+    {{- if kindIs "map" $value }}
+    valueFrom: {secretKeyRef: {name: {{ $value.secret }}, key: {{ $value.key }}}}
+    {{- else }}
     value: {{ include "persia.text" $value | quote }}
+    {{- end }}
   {{- end }}
 {{- with $values.environmentSecrets }}
 envFrom:
@@ -123,6 +131,13 @@ volumeMounts:
 {{- end }}
 {{- range $values.volumes }}
   - {name: {{ .name }}, mountPath: {{ .mountPath }}, readOnly: {{ .readOnly | default false }}}
+{{- end }}
+{{- end }}
+
+{{- define "persia.podLabels" -}}
+{{ include "persia.selector" . }}
+{{- with .own.podLabels }}
+{{ toYaml . }}
 {{- end }}
 {{- end }}
 
