@@ -53,12 +53,13 @@ class WithoutFbgemm(TorchFunctionMode):
 @contextmanager
 def _untraced() -> Iterator[None]:
     """What runs until the `with` ends gives constants to a trace. A proof with other embeddings finds where they are used."""
-    state = torch._C._get_tracing_state()
-    torch._C._set_tracing_state(None)
+    trace: Any = torch._C  # whose stubs lack the setter
+    state = trace._get_tracing_state()
+    trace._set_tracing_state(None)
     try:
         yield
     finally:
-        torch._C._set_tracing_state(state)
+        trace._set_tracing_state(state)
 
 
 _OF_IDS = {
