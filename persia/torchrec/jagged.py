@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -36,11 +37,36 @@ def raw_of(sequences: JaggedTensor, room: int) -> Tensor:
 
 
 class WithoutFbgemm(TorchFunctionMode):
-    """While it is entered, operators of FBGEMM that have a twin in plain torch here are that; others stay what they are."""
+    """While it is entered, operators of FBGEMM that have a twin in plain torch here are that; others stay what they are.
+
+    Those that put features of a KeyedJaggedTensor into another order leave no trace, because a dense half has no ids.
+    """
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        twin = _TWINS.get(str(func).removesuffix(".default"))
-        return (func if twin is None else twin)(*args, **(kwargs or {}))
+        name = str(func).removesuffix(".default")
+        if name in _OF_IDS:
+            with _untraced():
+                return func(*args, **(kwargs or {}))
+        return _TWINS.get(name, func)(*args, **(kwargs or {}))
+
+
+@contextmanager
+def _untraced() -> Iterator[None]:
+    """What runs until the `with` ends gives constants to a trace. A proof with other embeddings finds where they are used."""
+    trace: Any = torch._C  # whose stubs lack the setter
+    state = trace._get_tracing_state()
+    trace._set_tracing_state(None)
+    try:
+        yield
+    finally:
+        trace._set_tracing_state(state)
+
+
+_OF_IDS = {
+    "fbgemm.permute_1D_sparse_data",
+    "fbgemm.permute_2D_sparse_data",
+    "fbgemm.permute_2D_sparse_data_input1D",
+}
 
 
 def _complete_cumsum(t_in: Tensor) -> Tensor:
