@@ -11,5 +11,5 @@ import sys
 from persia.importers import command, import_tables
 
 if __name__ == "__main__":
-    command.import_tables = functools.partial(import_tables, save_every=1 << 16)
+    vars(command)["import_tables"] = functools.partial(import_tables, save_every=1 << 16)
     command.import_command(sys.argv[1:], prog_name="persia-launcher import")
