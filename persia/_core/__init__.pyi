@@ -248,6 +248,7 @@ class Slot:
         ids_are_signs: bool = False,
         default_value: float | None = None,
         default_id: int | None = None,
+        keep_all: bool = False,
     ) -> None:
         """What the planner needs to know of a slot of an embedding config. Slots looks whether it can be one."""
 

@@ -66,10 +66,10 @@ def _keyed(table: SourceTable, raw: Integers, places: Integers, parts: int) -> S
             taken = ids != _FREE
             yield ids[taken].view(np.uint64), rows[taken]
 
-    last = f"row {len(raw) - 1}"
-    default = f"ids that TorchRec has not seen have its {last} there, which `default: {last}` takes over"
-    if parts > 1:
+    last = None if parts > 1 else len(raw) - 1
+    default = f"ids that TorchRec has not seen have its row {last} there, which `default: row {last}` takes over"
+    if last is None:
         default = f"ids that TorchRec has not seen have the last row of one of {parts} parts there, and no row here"
     conversion = f"{table.conversion}; {default}" if table.conversion else default
     count = int((id_of_row != _FREE).sum())
-    return replace(table, rows=count, ids="keys", blocks=blocks, conversion=conversion, numbered=table.blocks)
+    return replace(table, rows=count, ids="keys", blocks=blocks, conversion=conversion, numbered=table.blocks, default=last)

@@ -42,6 +42,7 @@ class SourceTable:
     guess: bool = True  # whether it looks like an embedding table, to `--propose`
     is_quantized: bool = False  # whether its rows had few bits a number
     numbered: Callable[[], Iterator[Block]] | None = None  # with keys for some rows only: all of its rows, by their numbers
+    default: int | None = None  # with `numbered`: the number of the row that the source answers for an id without a key
 
 
 @dataclass(frozen=True, eq=False)
