@@ -198,7 +198,7 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=2.0)
     options = parser.parse_args()
     rng, model = np.random.default_rng(1), dlrm(options.rows).eval()
-    halves = split(model, request("4x1", options.rows, rng), output=nn.Sigmoid())
+    halves = split(model, request("4x1", options.rows, rng), output=nn.Sigmoid(), embeddings="f16")
     with tempfile.TemporaryDirectory(prefix="torchrec-") as scratch:
         state = Path(scratch) / "state.pt"
         torch.save(model.state_dict(), state)

@@ -22,7 +22,7 @@ from persia.system.regular import open_regular
 from .downloads import fetch, is_url
 from .open_inference.plain_models import TENSOR_HANDLER, is_plain_model, lay_out
 from .refusals import ArchiveUnreadable, BadRequest, NotFound
-from .registration import is_text
+from .registration import Registration, is_text
 from .unpacking import UnpackLimits, unpack
 
 __all__ = ["Archive", "ArchiveFile", "find_archive", "open_archive", "remove_unpacked"]
@@ -57,7 +57,8 @@ class ArchiveFile(NamedTuple):
 def find_archive(url: str, store: Path | None, allowed: Sequence[re.Pattern[str]] = ()) -> ArchiveFile:
     """The file or directory that a registration names: in the model store, or fetched into it. Raises Refusal.
 
-    url: a name, a path whose last part is a name of the store, or a URL that one of `allowed` matches.
+    url: a name, a path whose last part is a name of the store, the absolute path of a directory below the store, or a URL that
+    one of `allowed` matches.
     """
     if store is None:
         raise NotFound("Model store has not been configured.")
@@ -67,7 +68,7 @@ def find_archive(url: str, store: Path | None, allowed: Sequence[re.Pattern[str]
         raise NotFound(f"Relative path is not allowed in url: {url}")
     if is_url(url):
         return ArchiveFile(fetch(url, store, allowed), is_fetched=True)
-    path = store / PurePosixPath(url).name
+    path = _directory_below(store, url) or store / PurePosixPath(url).name
     try:
         is_there = path.exists()
     except OSError as error:
@@ -77,8 +78,11 @@ def find_archive(url: str, store: Path | None, allowed: Sequence[re.Pattern[str]
     return ArchiveFile(path)
 
 
-def open_archive(path: Path, url: str, into: Path, limits: UnpackLimits, default_handler: str | None = None) -> Archive:
-    """Unpacks an archive into a directory of its own below `into`. Raises ArchiveUnreadable, NoDiskSpace."""
+def open_archive(path: Path, wanted: Registration, into: Path, limits: UnpackLimits, default_handler: str | None) -> Archive:
+    """Unpacks an archive into a directory of its own below `into`. Raises ArchiveUnreadable, NoDiskSpace.
+
+    wanted: its name and handler count where the manifest, or an archive without one, does not say them.
+    """
     directory = into / uuid.uuid4().hex
     try:
         if path.is_dir():
@@ -89,7 +93,7 @@ def open_archive(path: Path, url: str, into: Path, limits: UnpackLimits, default
                 _lay_out(path, directory)
             else:
                 unpack(path, directory, limits)
-        return _read(directory, path, url, default_handler)
+        return _read(directory, path, wanted, wanted.handler or default_handler)
     except BaseException:
         remove_unpacked(directory)
         raise
@@ -103,6 +107,18 @@ def remove_unpacked(directory: Path) -> None:
         shutil.rmtree(directory, ignore_errors=True)
 
 
+def _directory_below(store: Path, url: str) -> Path | None:
+    """The directory of that absolute path, however deep it lies in the store; None: it is none of the store's."""
+    if not url.startswith("/"):
+        return None
+    path = Path(url)
+    try:
+        resolved, root = path.resolve(), store.resolve()
+        return path if root in resolved.parents and path.is_dir() else None
+    except (OSError, RuntimeError, ValueError):  # a name that no file can have, links without an end
+        return None
+
+
 def _lay_out(path: Path, directory: Path) -> None:
     try:
         lay_out(path, directory)
@@ -110,20 +126,20 @@ def _lay_out(path: Path, directory: Path) -> None:
         raise ArchiveUnreadable(f"{path.name} is no model that can be served: {error}") from error
 
 
-def _read(directory: Path, path: Path, url: str, default_handler: str | None) -> Archive:
+def _read(directory: Path, path: Path, wanted: Registration, default_handler: str | None) -> Archive:
     manifest_path = directory / _MANIFEST
     if not manifest_path.is_file():
         # An archiver that packed a directory put one around everything.
         inner = [entry for entry in directory.iterdir() if (entry / _MANIFEST).is_file()]
         if len(inner) == 1 and not path.is_dir():
-            return _read(inner[0], path, url, default_handler)
+            return _read(inner[0], path, wanted, default_handler)
         if default_handler is None:
             raise ArchiveUnreadable(f"Missing manifest file in model archive: expected {_MANIFEST} in {path.name}")
-        manifest: Any = {"model": {"modelName": path.name.split(".")[0], "handler": default_handler}}
+        manifest: Any = {"model": {"modelName": path.name.split(".")[0]}}
     else:
         manifest = _json(manifest_path, path)
     model = manifest.get("model") if isinstance(manifest, dict) else None
-    if not isinstance(model, dict) or not model.get("modelName"):
+    if not isinstance(model, dict) or not (model.get("modelName") or wanted.model_name):
         raise ArchiveUnreadable(f"Model name is not defined: expected model.modelName in {_MANIFEST} of {path.name}")
     _check_texts(model, path)
     _check_files(model, directory, path)
@@ -133,8 +149,8 @@ def _read(directory: Path, path: Path, url: str, default_handler: str | None) ->
     requirements = model.get("requirementsFile")
     return Archive(
         directory=directory,
-        url=url,
-        model_name=str(model["modelName"]),
+        url=wanted.url,
+        model_name=str(model.get("modelName") or wanted.model_name),
         version=str(model.get("modelVersion") or "1.0"),
         handler=str(handler),
         runtime=str(manifest.get("runtime") or "python").lower(),

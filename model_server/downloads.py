@@ -83,7 +83,9 @@ def _check(url: str, allowed: Sequence[re.Pattern[str]]) -> None:
         scheme = urlsplit(url).scheme.lower()
     except ValueError as error:
         raise BadRequest(f"expected a URL, got {url!r}: {error}") from error
-    if scheme not in _SCHEMES or not any(pattern.fullmatch(url) for pattern in allowed):
+    if scheme not in _SCHEMES:
+        raise NotFound(f"Model not found at: {url}")
+    if not any(pattern.fullmatch(url) for pattern in allowed):
         raise NotFound(f"Given URL {url} does not match any allowed URL(s)")
 
 

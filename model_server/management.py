@@ -13,6 +13,7 @@ from contextlib import contextmanager
 from typing import Any, NamedTuple
 
 from .descriptions import described
+from .java_order import java_order
 from .model_settings import check_workers
 from .readiness import Readiness
 from .refusals import (
@@ -177,7 +178,8 @@ class Management:
     def described(self, name: str, version: str | None) -> list[dict[str, Any]]:
         """One version, the default one, or with "all" every one. Raises Refusal."""
         if version == ALL_VERSIONS:
-            return [described(one) for one in self.registry.versions(name)]
+            versions = {one.facts.archive.version: one for one in self.registry.versions(name)}
+            return [described(versions[number]) for number in java_order(versions)]
         return [described(self.registry.find(name, version))]
 
     def customized(self, name: str, version: str | None, headers: Sequence[tuple[str, str]]) -> list[dict[str, Any]]:

@@ -7,14 +7,14 @@ from __future__ import annotations
 
 import socket
 import threading
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Collection, Iterable, Mapping
 from typing import Any
 
 from persia._core.inference import AnswerObserver, Models, ModelVersion
 
 from .handler_metrics import HandlerMetrics
 from .metrics_settings import MetricsSettings
-from .prometheus_text import Family, Sample, histogram_samples, text_of
+from .prometheus_text import Family, Sample, histogram_samples, text_of, torchserve_family
 from .system_metrics import SystemMetrics
 
 __all__ = ["Metrics", "Served"]
@@ -41,29 +41,36 @@ class Metrics:
         self,
         models: Models,
         served: Callable[[], Iterable[Served]],
+        load_seconds: Callable[[], Mapping[str, float]],
         answers: AnswerObserver,
         handlers: HandlerMetrics,
         settings: MetricsSettings,
     ) -> None:
-        """settings: whether the machine and TorchServe's metrics are shown as well."""
+        """load_seconds: of workers, by the names that TorchServe has for them. settings: what is shown."""
         self._hostname = socket.gethostname()
         self._models = models
         self._served = served
+        self._load_seconds = load_seconds
         self._answers = answers
         self._handlers = handlers
         self._system = SystemMetrics(self._hostname) if settings.of_system else None
-        self._torchserve_names = settings.torchserve_names
+        self._mode = settings.mode
         self._lock = threading.Lock()
 
     def text(self, names: Collection[str]) -> str:
         """names: of the metrics that are wanted; empty: all of them."""
         with self._lock:
             served = [(name, version, native, native.latencies()) for name, version, native in self._served()]
-            families = [self._by_class(), *self._own(served), *self._counts(served), *self._handlers.families()]
+            families = [self._by_class(), *self._own(served), *self._counts(served)]
+            shows_all = self._mode == "prometheus"
+            if self._mode != "legacy":
+                families += [family._replace(of_torchserve=shows_all) for family in self._handlers.families()]
             if self._system is not None:
-                families += self._system.families(self._torchserve_names)
-            if self._torchserve_names:
-                families += [*self._of_answers(), *self._asked(), *self._last_times(served)]
+                families += self._system.families(shows_all)
+            if shows_all:
+                families += [*self._of_answers(), *self._last_times(served), self._load_times()]
+            if self._mode != "log":
+                families += self._asked()
         return text_of(families, names)
 
     def _by_class(self) -> Family:
@@ -73,7 +80,7 @@ class Metrics:
     def _of_answers(self) -> list[Family]:
         labels = {"Level": "Host", "Hostname": self._hostname}
         return [
-            _torchserve(f"Requests{kind}", "counter", "Count", [Sample(labels, count)])
+            torchserve_family(f"Requests{kind}", "counter", "Count", [Sample(labels, count)])
             for kind, count in self._answers.counts().items()
         ]
 
@@ -85,18 +92,25 @@ class Metrics:
                 Sample({"model_name": name, "model_version": version or "default", "hostname": self._hostname}, totals[number])
                 for name, version, *totals in asked
             ]
-            families.append(_torchserve(metric, "counter", unit, samples))
+            families.append(torchserve_family(metric, "counter", unit, samples))
         return families
 
     def _last_times(self, served: list[Any]) -> list[Family]:
         labels = {"Level": "Host", "Hostname": self._hostname}
         figures = [figures for *_, figures in served]
         return [
-            _torchserve(
+            torchserve_family(
                 name, "gauge", "Milliseconds", [Sample(labels, max(one[key] for one in figures) * 1000)] if figures else []
             )
             for name, key in (("QueueTime", "last_queue_seconds"), ("WorkerThreadTime", "last_worker_seconds"))
         ]
+
+    def _load_times(self) -> Family:
+        labels = {"Level": "Host", "Hostname": self._hostname}
+        samples = [
+            Sample({"WorkerName": name, **labels}, round(1000 * seconds)) for name, seconds in self._load_seconds().items()
+        ]
+        return torchserve_family("WorkerLoadTime", "gauge", "Milliseconds", samples)
 
     def _own(self, served: list[Any]) -> list[Family]:
         bounds = ModelVersion.bounds()
@@ -128,7 +142,3 @@ class Metrics:
             Family(name, words, kind, [Sample(labels, count[key]) for labels, count in counts])
             for key, name, kind, words in wanted
         ]
-
-
-def _torchserve(name: str, kind: str, unit: str, samples: list[Sample]) -> Family:
-    return Family(name, f"Torchserve prometheus {kind} metric with unit: {unit}", kind, samples)

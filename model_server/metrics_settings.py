@@ -9,8 +9,7 @@ from .properties import Properties
 
 __all__ = ["MetricsSettings", "read_metrics"]
 
-# In TorchServe's other mode, its default, nothing is shown.
-_SHOWING_MODES = frozenset(["prometheus", "legacy"])
+MODES = ("log", "prometheus", "legacy")
 
 
 @dataclass(frozen=True)
@@ -22,7 +21,7 @@ class MetricsSettings:
     config: Path | None = None  # a metrics.yaml, with the metrics of handlers
     detects: bool = False  # whether those of handlers are shown that no file names
     of_system: bool = True
-    torchserve_names: bool = False  # whether TorchServe's own are shown as well
+    mode: str = "log"  # of MODES: TorchServe shows none of its own, all of them, or three and none of handlers
 
 
 def read_metrics(properties: Properties) -> MetricsSettings:
@@ -32,11 +31,12 @@ def read_metrics(properties: Properties) -> MetricsSettings:
     if config and not Path(config).is_file():
         raise properties.wrong("metrics_config", "the name of a file")
     mode = (properties.text("metrics_mode") or "").lower()
+    mode = mode if mode in MODES else default.mode  # as TorchServe takes it
     return MetricsSettings(
         address=properties.address("metrics_address", default.address),
         offered=properties.flag("enable_metrics_api", True),
         config=Path(config) if config else None,
         detects=properties.flag("model_metrics_auto_detect"),
         of_system=not properties.flag("disable_system_metrics"),
-        torchserve_names=mode in _SHOWING_MODES,
+        mode=mode,
     )

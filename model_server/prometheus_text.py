@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Mapping
 from typing import NamedTuple
 
-__all__ = ["CONTENT_TYPE", "Family", "Sample", "histogram_samples", "text_of"]
+__all__ = ["CONTENT_TYPE", "Family", "Sample", "histogram_samples", "text_of", "torchserve_family"]
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 
@@ -19,12 +19,16 @@ class Sample(NamedTuple):
 
 
 class Family(NamedTuple):
-    """A metric. `kind`: counter, gauge or histogram."""
+    """A metric. `kind`: counter, gauge or histogram.
+
+    `of_torchserve`: it is written as TorchServe's Java writes it: with a comma behind the last label, and also without samples.
+    """
 
     name: str
     help: str
     kind: str
     samples: list[Sample]
+    of_torchserve: bool = False
 
 
 def histogram_samples(labels: Mapping[str, str], bounds: Iterable[float], counts: Iterable[int], total: float) -> list[Sample]:
@@ -42,19 +46,25 @@ def text_of(families: Iterable[Family], names: Collection[str] = ()) -> str:
     lines: list[str] = []
     for family in families:
         samples = [sample for sample in family.samples if not names or family.name + sample.suffix in names]
-        if not samples:
+        if not samples and not (family.of_torchserve and (not names or family.name in names)):
             continue
         lines.append(f"# HELP {family.name} {_escaped(family.help)}")
         lines.append(f"# TYPE {family.name} {family.kind}")
-        lines += [f"{family.name}{sample.suffix}{_labels(sample.labels)} {_number(sample.value)}" for sample in samples]
+        end = "," if family.of_torchserve else ""
+        lines += [f"{family.name}{sample.suffix}{_labels(sample.labels, end)} {_number(sample.value)}" for sample in samples]
     return "".join(f"{line}\n" for line in lines)
 
 
-def _labels(labels: Mapping[str, str]) -> str:
+def torchserve_family(name: str, kind: str, unit: str, samples: list[Sample]) -> Family:
+    """As TorchServe describes its metrics."""
+    return Family(name, f"Torchserve prometheus {kind} metric with unit: {unit}", kind, samples, of_torchserve=True)
+
+
+def _labels(labels: Mapping[str, str], end: str) -> str:
     if not labels:
         return ""
     inner = ",".join(f'{name}="{_quoted(value)}"' for name, value in labels.items())
-    return f"{{{inner}}}"
+    return f"{{{inner}{end}}}"
 
 
 def _escaped(text: str) -> str:

@@ -58,7 +58,7 @@ class Registry:
         try:
             defaults = self._defaults
             archive = open_archive(
-                archive_file.path, wanted.url, self._unpacked.path, defaults.unpack_limits, defaults.default_handler
+                archive_file.path, wanted, self._unpacked.path, defaults.unpack_limits, defaults.default_handler
             )
             try:
                 version = self._hiring.version_of(archive, wanted, archive_file.path if archive_file.is_fetched else None)
@@ -158,6 +158,16 @@ class Registry:
     def served(self) -> list[tuple[str, str, ModelVersion]]:
         """Names, versions, and what the native core has of each."""
         return [(name, number, one.native) for name, kept in self.kept().items() for number, one in kept.versions.items()]
+
+    def load_seconds(self) -> dict[str, float]:
+        """Of the workers that have loaded their model, by the names that TorchServe has for them."""
+        return {
+            f"W-{worker.id}-{name}_{number}": worker.load_seconds
+            for name, kept in self.kept().items()
+            for number, version in kept.versions.items()
+            for worker in version.workers
+            if worker.is_ready and worker.load_seconds > 0
+        }
 
     def close(self, seconds: float) -> None:
         """Ends all workers, after what they work on, and removes what was unpacked. No model comes any more."""

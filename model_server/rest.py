@@ -26,11 +26,6 @@ log = logging.getLogger(__name__)
 
 _THREADS = 4
 _JSON = ("content-type", "application/json")
-_STANDING = [
-    ("Pragma", "no-cache"),
-    ("Cache-Control", "no-cache; no-store, must-revalidate, private"),
-    ("Expires", "Thu, 01 Jan 1970 00:00:00 UTC"),
-]
 _NO_SUCH_PATH = "Requested resource is not found, please refer to API document."
 
 
@@ -53,7 +48,8 @@ class RestManagement:
         self._open_inference = ServedModels(management.registry, management.readiness)
         self._manages = "management" in roles
         self._keys = keys if self._manages else None
-        self._threads = ExchangeThreads("rest", line, self._take, MANAGEMENT_THREADS if self._manages else _THREADS)
+        threads = MANAGEMENT_THREADS if self._manages else _THREADS if "inference" in roles else 1
+        self._threads = ExchangeThreads("rest", line, self._take, threads)
 
     def close(self, seconds: float) -> None:
         """Takes no more, and waits for so long for what is being answered."""
@@ -70,7 +66,7 @@ class RestManagement:
             log.exception("internal error of %s %s", exchange.method, exchange.path)
             status, answer = 500, {"code": 500, "type": "InternalServerException", "message": "see the server's log"}
         text = "" if answer is None else json.dumps(answer, indent=2, ensure_ascii=False)
-        exchange.respond(status, [_JSON, *_STANDING], f"{text}\n".encode(errors="backslashreplace"), close=status >= 400)
+        exchange.respond(status, [_JSON], f"{text}\n".encode(errors="backslashreplace"), close=status >= 400)
 
     def _answer(self, exchange: Exchange) -> tuple[int, Any]:
         """The status, and what is sent as JSON; None: an empty line. Raises Refusal."""
@@ -86,10 +82,16 @@ class RestManagement:
                 return 200 if health["status"] == "Healthy" else 500, health
             case _, []:
                 raise NoSuchMethod(NO_SUCH_METHOD)
+            case _ if self._roles == ("metrics",):
+                raise NoSuchPath(_NO_SUCH_PATH)
             case "GET", ["workflows"] if self._manages:
                 return 200, {"workflows": []}
-            case _, ["workflows", *_] if self._manages:
+            case "POST", ["workflows"] if self._manages:
                 raise BadRequest("Registering new workflows is disabled.")
+            case ("GET" | "DELETE", ["workflows", name]) if self._manages:
+                raise WorkflowNotFound(name)
+            case _, ["workflows", *_] if self._manages:
+                raise NoSuchMethod(NO_SUCH_METHOD)
             case _, ["wfpredict", name, *_]:
                 raise WorkflowNotFound(name)
             case method, ["v2", *rest]:

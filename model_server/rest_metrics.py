@@ -21,10 +21,7 @@ class RestMetrics:
         self._metrics = metrics
 
     def answer(self, exchange: Exchange) -> None:
-        """The page, or that there is another one; raises nothing."""
-        if exchange.segments != ["metrics"]:
-            exchange.respond(404, [("content-type", "text/plain")], b"expected /metrics\n", close=True)
-            return
+        """The page; raises nothing."""
         try:
             text = self._metrics.text([value for name, value in exchange.query if name == "name[]"])
         except Exception:

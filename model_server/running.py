@@ -15,7 +15,6 @@ from persia.system.address import host_and_port
 from persia.torchserve.ready_line import ReadyLine
 from persia.torchserve.version_order import version_key
 
-from .exchanges import ExchangeThreads
 from .handler_metrics import OWN_NAMES, HandlerMetrics, read_names
 from .keeper import Keeper
 from .listeners import Listeners
@@ -60,7 +59,7 @@ class ModelServer:
         self._reactor = Reactor(THREADS)
         self._output = WorkerOutput(handlers)
         self.registry = Registry(models, self._reactor, _defaults(settings, state, self._output))
-        self._metrics = Metrics(models, self.registry.served, answers, handlers, settings.metrics)
+        self._metrics = Metrics(models, self.registry.served, self.registry.load_seconds, answers, handlers, settings.metrics)
         readiness = Readiness(self.registry)
         self._keeper = Keeper(state, self.registry, readiness.missing) if state is not None else None
         keep = self._keeper.keep if self._keeper is not None else lambda: None
@@ -78,10 +77,8 @@ class ModelServer:
     def start(self) -> None:
         """Answers from now on."""
         page = RestMetrics(self._metrics)
-        self._rest: list[RestManagement | ExchangeThreads] = [
-            ExchangeThreads("metrics", line, page.answer, 1)
-            if roles == ("metrics",)
-            else RestManagement(self._management, line, roles, page, self._protection.keys)
+        self._rest = [
+            RestManagement(self._management, line, roles, page, self._protection.keys)
             for roles, line in self._listeners.lines.items()
         ]
         self._listeners.start()
@@ -157,7 +154,7 @@ def _names_of(settings: Settings) -> frozenset[str] | None:
     metrics = settings.metrics
     if metrics.detects:
         return None
-    own = OWN_NAMES if metrics.torchserve_names else frozenset[str]()
+    own = OWN_NAMES if metrics.mode != "log" else frozenset[str]()
     return own if metrics.config is None else own | read_names(metrics.config)
 
 

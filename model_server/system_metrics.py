@@ -5,12 +5,13 @@ from __future__ import annotations
 import shutil
 from pathlib import Path
 
-from .prometheus_text import Family, Sample
+from .prometheus_text import Family, Sample, torchserve_family
 
 __all__ = ["SystemMetrics"]
 
 _MEGABYTE = 1 << 20
 _GIGABYTE = 1 << 30
+_OF_GPUS = (("GPUMemoryUtilization", "Percent"), ("GPUMemoryUsed", "Megabytes"), ("GPUUtilization", "Percent"))
 
 
 class SystemMetrics:
@@ -43,9 +44,10 @@ class SystemMetrics:
             ("DiskUtilization", "Percent", 100 * disk.used / disk.total),
             ("DiskAvailable", "Gigabytes", disk.free / _GIGABYTE),
         )
-        return families + [
-            Family(name, f"Torchserve prometheus gauge metric with unit: {unit}", "gauge", [Sample(self._labels, value)])
-            for name, unit, value in figures
+        return [
+            *families,
+            *(torchserve_family(name, "gauge", unit, [Sample(self._labels, value)]) for name, unit, value in figures),
+            *(torchserve_family(name, "gauge", unit, []) for name, unit in _OF_GPUS),  # none is measured
         ]
 
     def _processors(self) -> float:

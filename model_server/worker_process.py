@@ -9,13 +9,14 @@ import socket
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Callable, Mapping
 from concurrent.futures import Future
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import datetime, timezone
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from persia._core.inference import ModelVersion, WorkerLink
 
@@ -53,6 +54,13 @@ class WorkerPlan:
     output: WorkerOutput | None = None  # where it writes; None: where the server does
 
 
+class FirstStart(NamedTuple):
+    """What the model says of its tensors, and how long it took to load it."""
+
+    metadata: bytes = b""
+    seconds: float = 0.0
+
+
 class WorkerProcess:
     """Thread safety: any thread may use it. A thread of its own watches the process."""
 
@@ -76,7 +84,7 @@ class WorkerProcess:
         self._process: subprocess.Popen[bytes] | None = None
         self._link: WorkerLink | None = None
         self._stopping = threading.Event()
-        self._first_start: Future[bytes] = Future()
+        self._first_start: Future[FirstStart] = Future()
         self._thread = threading.Thread(target=self._run, args=(is_patient,), name=f"worker-{number}", daemon=True)
 
     def __repr__(self) -> str:
@@ -104,8 +112,17 @@ class WorkerProcess:
     @property
     def metadata(self) -> bytes:
         """What the model says of its tensors, since it was loaded for the first time; empty: nothing yet."""
+        return self._first.metadata
+
+    @property
+    def load_seconds(self) -> float:
+        """That its first start took, until the model was loaded."""
+        return self._first.seconds
+
+    @property
+    def _first(self) -> FirstStart:
         start = self._first_start
-        return start.result() if start.done() and start.exception() is None else b""
+        return start.result() if start.done() and start.exception() is None else FirstStart()
 
     def stop(self, drain: bool = True) -> None:
         """Lets it finish what it works on, or not. Returns at once; join() waits."""
@@ -125,6 +142,7 @@ class WorkerProcess:
     def _run(self, is_patient: bool) -> None:
         starts = WorkerStarts(self._plan.retry_seconds)
         while not self._stopping.is_set():
+            began = time.monotonic()
             try:
                 link, metadata = self._start()
             except Exception as error:
@@ -135,7 +153,7 @@ class WorkerProcess:
                 self._end_process()
             else:
                 if not self._first_start.done():
-                    self._first_start.set_result(metadata)
+                    self._first_start.set_result(FirstStart(metadata, time.monotonic() - began))
                 starts.load()
                 ending = self._wait(link, starts)
                 if ending == "retired":
@@ -150,7 +168,7 @@ class WorkerProcess:
                 log.info("worker %s of %s starts again in %d s", self.id, self._plan.model_name, seconds)
             self._stopping.wait(seconds)
         if not self._first_start.done():
-            self._first_start.set_result(b"")
+            self._first_start.set_result(FirstStart())
         self._end_process()
 
     def _start(self) -> tuple[WorkerLink, bytes]:

@@ -45,7 +45,7 @@ class FeatureSignature(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown
     pooling: Pooling = "sum"
     weighted: bool = False
     length: int | None = None
-    keep: Literal["first", "last"] | None = None
+    keep: Literal["first", "last", "all"] | None = None
     prefix: int
     prefix_bits: int
     hash_stack_rounds: int = 0

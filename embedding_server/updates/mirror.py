@@ -14,6 +14,7 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import astuple
 from pathlib import Path
+from threading import Semaphore
 
 from persia.errors import CorruptFile
 from persia.formats.bounds import Bounds
@@ -33,6 +34,8 @@ _ENTRIES = ".entries"  # in a packet's directory: what the store said of its fil
 _BOOT = ".boot"
 _BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 _LAST = "~"  # after all names of a packet's files
+# Packets that are looked at, at a time: for so little of a file one waits for the store's answer, and for nothing else.
+_LOOKS = 32
 _CHANGES = 5  # of a packet while it is fetched, until that is called a failure
 
 _Files = dict[str, Entry]  # of a packet, by their own names
@@ -64,7 +67,7 @@ class Mirror:
         Raises OSError.
         """
         self._store, self._root, self._bounds, self._clock = store, root, bounds, clock
-        self._list_all_seconds, self._workers = list_all_seconds, workers
+        self._list_all_seconds, self._workers, self._fetches = list_all_seconds, workers, Semaphore(workers)
         self._shards: list[str] = []
         self._known: dict[str, _Packets] = defaultdict(dict)  # by training shard: what is in `root`, or need not be
         self._looked_for_shards = self._listed_all = float("-inf")
@@ -97,7 +100,7 @@ class Mirror:
         if new := [name for name in sorted(listed) if PACKET_MARKER in listed[name] and known.get(name) != listed[name]]:
             # Now that there are their markers: a listing that was begun before may lack files that came before them.
             again = self._list(shard, after)
-            with ThreadPoolExecutor(self._workers, thread_name_prefix="fetch") as pool:
+            with ThreadPoolExecutor(max(_LOOKS, self._workers), thread_name_prefix="fetch") as pool:
                 done = pool.map(lambda name: self._bring(shard, name, again.get(name, {})), new)
             for name, error in zip(new, done, strict=True):
                 for _ in range(_CHANGES):
@@ -130,8 +133,9 @@ class Mirror:
             draft.mkdir(parents=True, exist_ok=True)
             if self._is_in_checkpoint(int(shard[1:]), files, draft):
                 return None
-            for name, entry in files.items():
-                fetch(self._store, entry, draft / name)
+            with self._fetches:
+                for name, entry in files.items():
+                    fetch(self._store, entry, draft / name)
             (draft / _ENTRIES).write_text(json.dumps([astuple(entry) for entry in files.values()]))
             place.parent.mkdir(exist_ok=True)
             if place.exists():

@@ -122,7 +122,7 @@ def main() -> None:
     torch.manual_seed(1)
     plain = new_model()
     halves = split(plain, samples(16, 1), output=nn.Sigmoid())
-    show("the model is split", f"its dense half is {halves.way}; float16 moves scores by up to {halves.difference:.1e}")
+    show("the model is split", f"its dense half is {halves.way}; float16 would move scores by up to {halves.difference:.1e}")
 
     model = shard(plain)
     train_tables(model, steps=30, seed=1000)

@@ -183,7 +183,7 @@ void routing(nb::module_& module) {
         .def_prop_ro("feature_names",
                      [](const Plan& self) {
                          std::vector<std::string> names;
-                         for (const PlannedFeature& feature : self.features) names.push_back(feature.slot.name);
+                         for (const PlannedFeature& feature : self.features) names.push_back(feature.slot->name);
                          return names;
                      })
         .def_prop_ro("cut_ids",
@@ -202,7 +202,8 @@ void routing(nb::module_& module) {
             const ReleasedForWork released(batch.bytes * slots.most_signs_per_id());
             return std::make_unique<Plan>(make_plan(batch.batch, slots, shards, max_numbers));
         },
-        nb::arg("batch"), nb::arg("slots"), nb::arg("shards"), nb::arg("max_numbers") = kMaxTensorNumbers);
+        nb::arg("batch"), nb::arg("slots"), nb::arg("shards"), nb::arg("max_numbers") = kMaxTensorNumbers,
+        nb::keep_alive<0, 2>());
     module.def("answer", answer_columns, nb::arg("snapshot"), nb::arg("parts"), nb::arg("signs"), nb::arg("sum_counts"),
                nb::arg("sum_samples"), nb::arg("max_numbers"));
 }

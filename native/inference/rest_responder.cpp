@@ -9,11 +9,8 @@ namespace persia::inference {
 
 namespace {
 
-Headers with_standing(Headers headers, const std::string& request_id) {
+Headers with_id(Headers headers, const std::string& request_id) {
     headers.emplace_back("x-request-id", request_id);
-    headers.emplace_back("Pragma", "no-cache");
-    headers.emplace_back("Cache-Control", "no-cache; no-store, must-revalidate, private");
-    headers.emplace_back("Expires", "Thu, 01 Jan 1970 00:00:00 UTC");
     return headers;
 }
 
@@ -31,7 +28,7 @@ void RestResponder::on_prediction(Prediction prediction, bool more) {
     if (first) {
         http::Response response{prediction.status,
                                 prediction.reason,
-                                with_standing(std::move(prediction.headers), request_id_),
+                                with_id(std::move(prediction.headers), request_id_),
                                 {},
                                 manners_.errors_close && prediction.status >= 400};
         if (!more) {
@@ -51,7 +48,7 @@ void RestResponder::on_failure(const Failure& failure) {
         const auto seconds = std::chrono::ceil<std::chrono::seconds>(failure.retry_after).count();
         response.headers.emplace_back("Retry-After", std::to_string(seconds));
     }
-    response.headers = with_standing(std::move(response.headers), request_id_);
+    response.headers = with_id(std::move(response.headers), request_id_);
     exchange_->respond(std::move(response));
 }
 

@@ -1,5 +1,7 @@
 #include "inference/rest_service.hpp"
 
+#include <algorithm>
+#include <array>
 #include <optional>
 #include <string_view>
 #include <utility>
@@ -23,7 +25,7 @@ using http::Response;
 struct Route {
     std::string model, version, url_path;
     bool explain = false;
-    bool query_is_input = false;  // SageMaker's
+    bool query_is_input = false;  // SageMaker's, and the oldest
     bool has_url_path = true;
 };
 
@@ -43,6 +45,29 @@ std::optional<Route> kserve_route(const std::string& segment) {
     return std::nullopt;
 }
 
+std::string content_type_of(const http::Request& request) {
+    const std::string* header = http::find(request.head.headers, "content-type");
+    return header == nullptr ? "" : http::mime_type(*header);
+}
+
+bool is_form(const std::string& type) { return type == "multipart/form-data" || type == "application/x-www-form-urlencoded"; }
+
+// `/v2/models/m/infer` and `explain` with a form, which are no tensors: TorchServe's handlers get its fields.
+std::optional<Route> form_route(const http::Request& request) {
+    const auto& segments = request.target.segments;
+    if (segments.size() != 4 || segments[0] != "v2" || segments[1] != "models") return std::nullopt;
+    const bool explains = segments[3] == "explain";
+    if ((!explains && segments[3] != "infer") || !is_form(content_type_of(request))) return std::nullopt;
+    return Route{segments[2], {}, {}, explains, false, false};
+}
+
+// `/m/predict`, as the server before TorchServe had it. Names that begin other paths are no models' there.
+bool is_oldest_form(const std::vector<std::string>& segments) {
+    constexpr std::array<std::string_view, 8> kOthers{"models",    "v1",   "v2",    "workflows",
+                                                      "wfpredict", "ping", "token", "metrics"};
+    return segments.size() == 2 && segments[1] == "predict" && std::ranges::find(kOthers, segments[0]) == kOthers.end();
+}
+
 // nullopt: it asks for no prediction. OPTIONS asks what may be asked of a model.
 std::optional<Route> route_of(const http::Request& request) {
     const http::Target& target = request.target;
@@ -58,11 +83,12 @@ std::optional<Route> route_of(const http::Request& request) {
         return route;
     }
     if (segments.size() == 3 && segments[0] == "v1" && segments[1] == "models") return kserve_route(segments[2]);
-    if (is_invocation(segments)) {
+    const bool is_oldest = is_oldest_form(segments);
+    if (is_oldest || is_invocation(segments)) {
         Route route;
         const std::string* name = target.parameter("model_name");
         if (segments.size() > 1) {
-            route.model = segments[1];
+            route.model = segments[is_oldest ? 0 : 1];
         } else if (name != nullptr) {
             route.model = *name;
         }
@@ -70,7 +96,7 @@ std::optional<Route> route_of(const http::Request& request) {
         route.has_url_path = false;
         return route;
     }
-    return std::nullopt;
+    return form_route(request);
 }
 
 // What a handler gets: a field of a form each, or the whole body.
@@ -82,14 +108,14 @@ std::variant<std::vector<Input>, http::Refusal> inputs_of(const http::Request& r
     if (route.query_is_input) {
         for (const auto& [name, value] : request.target.query) put(name, "", value);
     }
-    const std::string* header = http::find(request.head.headers, "content-type");
-    const std::string type = header == nullptr ? "" : http::mime_type(*header);
-    if (type != "multipart/form-data" && type != "application/x-www-form-urlencoded") {
+    const std::string type = content_type_of(request);
+    if (!is_form(type)) {
         put("body", type, request.text());
         return inputs;
     }
-    auto parsed =
-        type == "multipart/form-data" ? http::parse_multipart(*header, request.text()) : http::parse_urlencoded(request.text());
+    auto parsed = type == "multipart/form-data"
+                      ? http::parse_multipart(*http::find(request.head.headers, "content-type"), request.text())
+                      : http::parse_urlencoded(request.text());
     if (auto* refusal = std::get_if<http::Refusal>(&parsed)) return std::move(*refusal);
     for (http::Field& field : std::get<http::Fields>(parsed)) {
         // What was decoded has no other owner than the input itself.
@@ -102,6 +128,15 @@ std::variant<std::vector<Input>, http::Refusal> inputs_of(const http::Request& r
         inputs.push_back({std::move(field.name), http::mime_type(field.content_type), bytes, std::move(owner)});
     }
     return inputs;
+}
+
+// What stands in every answer of TorchServe, unless a handler has said otherwise.
+void put_standing(Response& response) {
+    for (const auto& [name, value] : {std::pair{"Pragma", "no-cache"},
+                                      {"Cache-Control", "no-cache; no-store, must-revalidate, private"},
+                                      {"Expires", "Thu, 01 Jan 1970 00:00:00 UTC"}}) {
+        if (http::find(response.headers, name) == nullptr) response.headers.emplace_back(name, value);
+    }
 }
 
 const char* type_of(Failure::Kind kind) {
@@ -142,7 +177,7 @@ void predict(const Models& models, const ExchangePtr& exchange, Route route, net
             if (input.name == "model_name") route.model = text_of(input.bytes);
         }
     }
-    if (route.model.empty()) return exchange->respond(bad_request("Parameter model_name is required."));
+    if (route.model.empty() && route.query_is_input) return exchange->respond(bad_request("Parameter model_name is required."));
     Asked asked{std::move(route.model), std::move(route.version), {}};
     if (route.has_url_path) asked.headers.emplace_back("url_path", std::move(route.url_path));
     asked.headers.emplace_back("explain", route.explain ? "True" : "False");
@@ -174,6 +209,7 @@ void RestService::complete(const http::Answered& answered, Response& response) c
     if (http::find(response.headers, kRequestId) == nullptr) {
         response.headers.emplace_back(kRequestId, request_id_of(http::find(answered.head.headers, kRequestId)));
     }
+    put_standing(response);
     parts_.access.put_cors(response);
     if (parts_.answers) parts_.answers->on_answer(answered, response);
 }

@@ -37,15 +37,15 @@ float scale_of(const Slot& slot, std::uint32_t ids) {
 
 // Of a sample by sample, where the slot scales sums and does not weigh rows.
 void scale(const PlannedFeature& feature, std::vector<float>& sums) {
-    const std::size_t dim = feature.slot.dim;
+    const std::size_t dim = feature.slot->dim;
     for (std::size_t sample = 0; sample < feature.ids_per_sample.size(); ++sample) {
         float* sum = sums.data() + sample * dim;
-        if (feature.slot.f32 && feature.slot.mean) {  // as torch does it, to the last bit
+        if (feature.slot->f32 && feature.slot->mean) {  // as torch does it, to the last bit
             const auto ids = static_cast<float>(std::max(feature.ids_per_sample[sample], 1U));
             for (std::size_t i = 0; i < dim; ++i) sum[i] /= ids;
             continue;
         }
-        const float scale = scale_of(feature.slot, feature.ids_per_sample[sample]);
+        const float scale = scale_of(*feature.slot, feature.ids_per_sample[sample]);
         for (std::size_t i = 0; i < dim; ++i) sum[i] *= scale;
     }
 }
@@ -61,7 +61,7 @@ void emit(const Slot& slot, const std::vector<float>& sums, std::uint16_t* out) 
 
 void assemble_pooled(const PlannedFeature& feature, std::span<const PartAnswer> answers, std::vector<float>& sums,
                      std::uint16_t* out) {
-    const std::size_t dim = feature.slot.dim;
+    const std::size_t dim = feature.slot->dim;
     sums.assign(feature.batch_size * dim, 0.0F);
     for (const PartAnswer& answer : answers) {
         if (answer.values == nullptr) continue;
@@ -74,13 +74,13 @@ void assemble_pooled(const PlannedFeature& feature, std::span<const PartAnswer> 
         });
     }
     scale(feature, sums);
-    emit(feature.slot, sums, out);
+    emit(*feature.slot, sums, out);
 }
 
 // Each sample's rows are added in the order in which its ids were sent.
 void assemble_in_order(const PlannedFeature& feature, std::span<const PartAnswer> answers, std::vector<float>& sums,
                        std::uint16_t* out) {
-    const std::size_t dim = feature.slot.dim;
+    const std::size_t dim = feature.slot->dim;
     std::vector<const float*> rows(feature.begins.back());  // of each id; null: of a missing shard
     for (const PartAnswer& answer : answers) {
         for_each_position<float>(answer, [&](const float* row, std::size_t position) {
@@ -92,7 +92,7 @@ void assemble_in_order(const PlannedFeature& feature, std::span<const PartAnswer
         float* sum = sums.data() + sample * dim;
         for (std::size_t k = feature.begins[sample]; k < feature.begins[sample + 1]; ++k) {
             if (rows[k] == nullptr) continue;
-            if (feature.slot.weighted) {
+            if (feature.slot->weighted) {
                 add_weighted(rows[k], feature.factors.values[k], sum, dim);
             } else {
                 add(rows[k], sum, dim);
@@ -100,12 +100,12 @@ void assemble_in_order(const PlannedFeature& feature, std::span<const PartAnswer
         }
     }
     scale(feature, sums);
-    emit(feature.slot, sums, out);
+    emit(*feature.slot, sums, out);
 }
 
 void assemble_weighted(const PlannedFeature& feature, std::span<const PartAnswer> answers, std::vector<float>& sums,
                        std::uint16_t* out) {
-    const std::size_t dim = feature.slot.dim;
+    const std::size_t dim = feature.slot->dim;
     const Factors& factors = feature.factors;
     sums.assign(feature.batch_size * dim, 0.0F);
     for (const PartAnswer& answer : answers) {
@@ -116,12 +116,12 @@ void assemble_weighted(const PlannedFeature& feature, std::span<const PartAnswer
             add_weighted(row, factor, sums.data() + sample * dim, dim);
         });
     }
-    emit(feature.slot, sums, out);
+    emit(*feature.slot, sums, out);
 }
 
 // Samples of one id at most: each has its row.
 void assemble_single(const PlannedFeature& feature, std::span<const PartAnswer> answers, std::uint16_t* out) {
-    const std::size_t dim = feature.slot.dim;
+    const std::size_t dim = feature.slot->dim;
     std::size_t rows = 0;
     for (const PartAnswer& answer : answers) rows += answer.values == nullptr ? 0 : answer.part->positions;
     if (rows != feature.batch_size) std::fill_n(out, feature.batch_size * dim, std::uint16_t{0});
@@ -135,8 +135,8 @@ void assemble_single(const PlannedFeature& feature, std::span<const PartAnswer> 
 
 // A raw feature with one sign per id: its rows go straight to their places.
 void assemble_raw(const PlannedFeature& feature, std::span<const PartAnswer> answers, std::uint16_t* out) {
-    const std::size_t dim = feature.slot.dim;
-    const std::size_t columns = feature.slot.sample_fixed_size;
+    const std::size_t dim = feature.slot->dim;
+    const std::size_t columns = feature.slot->sample_fixed_size;
     std::fill_n(out, feature.batch_size * columns * (dim + 1), std::uint16_t{0});
     for (const PartAnswer& answer : answers) {
         for_each_position<std::uint16_t>(answer, [&](const std::uint16_t* row, std::size_t position) {
@@ -165,7 +165,7 @@ void emit_place(const Slot& slot, const float* row, bool is_there, std::size_t p
 // A raw feature whose rows come in f32. With a hash stack the row of an id is the sum of its rounds' rows.
 void assemble_raw_sums(const PlannedFeature& feature, std::span<const PartAnswer> answers, std::vector<float>& sums,
                        std::uint16_t* out) {
-    const Slot& slot = feature.slot;
+    const Slot& slot = *feature.slot;
     const std::size_t dim = slot.dim;
     const std::size_t columns = slot.sample_fixed_size;
     const std::size_t places = feature.batch_size * columns;
@@ -200,17 +200,17 @@ void assemble(const Plan& plan, std::span<const std::span<const float>> answers,
         for (std::size_t shard = 0; shard < cursors.size(); ++shard) {
             if (!cursors[shard].at(i)) continue;
             if (shard == feature.default_shard) default_part = parts.size();
-            parts.push_back(cursors[shard].take(feature.slot.has_columns()));
+            parts.push_back(cursors[shard].take(feature.slot->has_columns()));
         }
-        const bool halves = parts.empty() ? !feature.slot.f32 : parts.front().part->kind == AnswerKind::halves;
-        if (feature.slot.has_default()) put_default_rows(feature.slot, default_part, parts, rows);
-        if (feature.slot.is_summed_in_order()) {
+        const bool halves = parts.empty() ? !feature.slot->f32 : parts.front().part->kind == AnswerKind::halves;
+        if (feature.slot->has_default()) put_default_rows(*feature.slot, default_part, parts, rows);
+        if (feature.slot->is_summed_in_order()) {
             assemble_in_order(feature, parts, sums, outs[i]);
-        } else if (feature.slot.weighted) {
+        } else if (feature.slot->weighted) {
             assemble_weighted(feature, parts, sums, outs[i]);
-        } else if (feature.slot.summation && halves) {
+        } else if (feature.slot->summation && halves) {
             assemble_single(feature, parts, outs[i]);
-        } else if (feature.slot.summation) {
+        } else if (feature.slot->summation) {
             assemble_pooled(feature, parts, sums, outs[i]);
         } else if (halves) {
             assemble_raw(feature, parts, outs[i]);

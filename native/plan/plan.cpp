@@ -122,9 +122,20 @@ void keep_last(std::span<const std::uint32_t> ids_per_sample, const Slot& slot, 
     }
 }
 
+// Of a slot that keeps all ids. Throws FeatureError, which names the first sample with more ids than there is room for.
+void check_room(std::span<const std::uint32_t> ids_per_sample, const Slot& slot) {
+    for (std::size_t sample = 0; sample < ids_per_sample.size(); ++sample) {
+        if (ids_per_sample[sample] <= slot.sample_fixed_size) continue;
+        throw FeatureError(slot.name, "sample " + std::to_string(sample) + " has " + std::to_string(ids_per_sample[sample]) +
+                                          " ids, and the slot has room for " + std::to_string(slot.sample_fixed_size) +
+                                          " (`sample_fixed_size`) and keeps all (`keep: all`): send fewer, those that "
+                                          "training would take");
+    }
+}
+
 // What the answers are made use of with.
 PlannedFeature planned_of(const Batch& batch, const FeatureView& feature, const Slot& slot) {
-    PlannedFeature planned{slot, feature.batch_size, {}, {}, {}};
+    PlannedFeature planned{&slot, feature.batch_size, {}, {}, {}};
     const std::span<const std::uint32_t> ids_per_sample = batch.counts_of(feature);
     if (slot.weighted) {
         planned.factors = factors_of(batch, feature, slot);
@@ -133,6 +144,7 @@ PlannedFeature planned_of(const Batch& batch, const FeatureView& feature, const 
     } else if (slot.summation && (slot.sqrt_scaling || slot.mean)) {
         for (const std::uint32_t ids : ids_per_sample) planned.ids_per_sample.push_back(ids * slot.signs_per_id());
     } else if (!slot.summation) {
+        if (slot.keep_all) check_room(ids_per_sample, slot);
         for (const std::uint32_t ids : ids_per_sample) {
             planned.cut_ids += ids > slot.sample_fixed_size ? ids - slot.sample_fixed_size : 0;
         }
@@ -197,7 +209,7 @@ Plan make_plan(const Batch& batch, const Slots& slots, std::uint32_t shards, std
 }
 
 TensorShape tensor_shape(const PlannedFeature& feature) {
-    const Slot& slot = feature.slot;
+    const Slot& slot = *feature.slot;
     if (slot.summation) return {feature.batch_size, 0, slot.dim};
     return {feature.batch_size, slot.sample_fixed_size, slot.dim + 1};
 }

@@ -36,7 +36,7 @@ struct PlannedRequest {
 };
 
 struct PlannedFeature {
-    Slot slot;
+    const Slot* slot;  // never null
     std::uint32_t batch_size = 0;
     std::vector<std::uint32_t> ids_per_sample;  // where mean or sqrt scaling needs it; hash stack rounds counted
     Factors factors;                            // of a weighted one
@@ -47,6 +47,7 @@ struct PlannedFeature {
     static constexpr std::uint32_t kNoShard = ~0U;
 };
 
+// It lives no longer than the slots that it was made with.
 struct Plan {
     std::vector<PlannedFeature> features;  // in the order of the batch
     std::vector<PlannedRequest> shards;
@@ -61,6 +62,7 @@ constexpr std::uint32_t kMaxShards = 65'535;
 // one without weights and for weights of any other, and as factors_of; InvalidInput
 // for a shard count outside 1..kMaxShards; TooLarge if all tensors together had more than max_numbers.
 Plan make_plan(const Batch& batch, const Slots& slots, std::uint32_t shards, std::size_t max_numbers = kMaxTensorNumbers);
+Plan make_plan(const Batch& batch, Slots&& slots, std::uint32_t shards, std::size_t max_numbers = 0) = delete;
 
 // (samples, numbers), or (samples, ids, numbers) for a raw feature.
 struct TensorShape {
@@ -80,7 +82,6 @@ struct TensorRoom {
     std::vector<std::uint32_t> shapes;  // of each tensor three: samples, ids or 0, and numbers, plus kOfFloats if it is of f32
     std::vector<std::size_t> begins;    // of each tensor, in halves
 
-    bool has_floats() const;
     // Where each tensor begins in such memory.
     std::vector<std::uint16_t*> tensors_in(std::uint16_t* memory) const;
 };

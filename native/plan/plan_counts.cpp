@@ -45,7 +45,7 @@ std::vector<std::uint32_t> count_features(const Plan& plan, std::span<const std:
         std::uint32_t* of_feature = numbers.data() + kNumbers * i;
         of_feature[kAbsent] = std::min(of_feature[kAbsent], of_feature[kIds]);    // the default row may be missing itself
         of_feature[kCut] = static_cast<std::uint32_t>(plan.features[i].cut_ids);  // a batch has less than 4 GiB of ids
-        counts.add(plan.features[i].slot.feature, of_feature[kIds], {of_feature[kAbsent], of_feature[kWrongDim]},
+        counts.add(plan.features[i].slot->feature, of_feature[kIds], {of_feature[kAbsent], of_feature[kWrongDim]},
                    of_feature[kCut]);
     }
     return numbers;

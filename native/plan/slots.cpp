@@ -76,7 +76,10 @@ Slots::Slots(std::vector<Slot> slots, unsigned prefix_bits) : slots_(std::move(s
         if (slot.weighted && !slot.summation) throw FeatureError(slot.name, "expected weights of pooled rows only");
         check_rule(slot);
         if (!slot.ids_are_signs) last_group_ = std::max(last_group_, slot.prefix >> shift_);
-        if (slot.keep_last && slot.summation) throw FeatureError(slot.name, "expected to keep the last ids of raw rows only");
+        if ((slot.keep_last || slot.keep_all) && slot.summation) {
+            throw FeatureError(slot.name, "expected to keep the last ids, or all of them, of raw rows only");
+        }
+        if (slot.keep_last && slot.keep_all) throw FeatureError(slot.name, "expected to keep the last ids or all, got both");
         most_signs_per_id_ = std::max(most_signs_per_id_, slot.signs_per_id());
         if (!by_name_.emplace(slot.name, i).second) throw FeatureError(slot.name, "the embedding config has this slot twice");
     }

@@ -34,6 +34,7 @@ struct Slot {
     // What an id without a row counts as, if not zeros: a row of one value, or that of another id.
     std::optional<float> default_value = std::nullopt;
     std::optional<std::uint64_t> default_id = std::nullopt;
+    bool keep_all = false;  // raw only: too many ids of a sample are an error of the request
 
     // How many signs stand for one id.
     std::uint32_t signs_per_id() const { return hash_stack_rounds == 0 ? 1 : hash_stack_rounds; }

@@ -145,6 +145,7 @@ class Router : public std::enable_shared_from_this<Router> {
     void settle(Settled settled);
     std::shared_ptr<const Settled> settled() const;
 
+    const Slots& slots() const { return *slots_; }
     const std::vector<std::shared_ptr<ReplicaSet>>& shards() const { return shards_; }
     const RouterOptions& options() const { return options_; }
     // The counts of all lookups, by the names of the slots.

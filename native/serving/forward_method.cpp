@@ -37,6 +37,18 @@ Batch decode(const wire::ForwardRequest& request) {
     return batch;
 }
 
+// Whoever does not say that it takes numbers of f32 would take them for f16.
+void check_takes_tensors(const wire::ForwardRequest& request, const Batch& batch, const Slots& slots) {
+    if (request.takes_floats) return;
+    for (const FeatureView& feature : batch.features) {
+        if (const Slot* slot = slots.find(feature.name); slot != nullptr && slot->f32) {
+            throw FeatureError(slot->name,
+                               "the embedding config has `output: f32`, whose tensors this client is too old to take: "
+                               "update the client");
+        }
+    }
+}
+
 }  // namespace
 
 void ForwardCounts::add(const routing::LookupResult& result) {
@@ -84,14 +96,10 @@ grpc::OutgoingMessage ForwardMethod::answer(grpc::ServerCall& call, const grpc::
     grpc::Reservation planning;
     reserve(call, planning, kPlanFactor * message.size());
     const Batch batch = decode(request);
+    check_takes_tensors(request, batch, router_->slots());
     const auto lookup = router_->begin(batch, seconds, planning.budget(), {}, request.min_epoch, request.rows_for,
                                        span ? span->caller() : nullptr);
     const auto& room = lookup->room();
-    if (room->tensors.has_floats() && !request.takes_floats) {
-        throw InvalidInput(
-            "slots of the embedding config have `output: f32`, whose tensors this client is too old to take: "
-            "update the client");
-    }
     const auto stop_for_nobody = [&] {
         if (call.has_ended()) throw grpc::CallFailed({Code::cancelled, "nobody waits for the answer any more"});
     };

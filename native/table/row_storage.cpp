@@ -6,6 +6,7 @@
 #include <cstring>
 #include <limits>
 #include <string>
+#include <vector>
 
 #include "base/error.hpp"
 #include "base/half.hpp"
@@ -16,8 +17,9 @@ static_assert(std::endian::native == std::endian::little, "rows are copied from 
 
 namespace {
 
-constexpr float kInt8Steps = 127.0F, kUint8Steps = 255.0F;
-constexpr std::uint32_t kPiece = 64;  // numbers that are converted at a time, on the stack
+constexpr float kInt8Steps = 127.0F, kUint8Steps = 255.0F, kUint4Steps = 15.0F;
+constexpr float kLargestOfWide = 0x1p126F;  // of numbers whose range f32 does not hold
+constexpr std::uint32_t kPiece = 64;        // numbers that are converted at a time, on the stack
 
 float value_at(const std::byte* values, std::uint32_t i) {
     float value;
@@ -42,7 +44,8 @@ void store_int8(const std::byte* values, std::uint32_t dim, std::byte* row) {
         const float magnitude = std::fabs(value_at(values, i));
         if (std::isfinite(magnitude)) largest = std::max(largest, magnitude);
     }
-    const float scale = largest / kInt8Steps;
+    float scale = largest / kInt8Steps;
+    if (!std::isfinite(scale * kInt8Steps)) scale = std::nextafter(scale, 0.0F);
     std::memcpy(row, &scale, sizeof(scale));
     auto* steps = reinterpret_cast<std::int8_t*>(row + sizeof(scale));
     for (std::uint32_t i = 0; i < dim; ++i) {
@@ -86,8 +89,27 @@ bool find_exact(const std::byte* values, std::uint32_t dim, float range, float s
     return false;
 }
 
+// With 4 bits, FBGEMM rounds the bias to f16 before it chooses codes. Where numbers differ by little from each other, it may so
+// come to lie some steps below the smallest one. No other row has so small a range.
+constexpr float kMinPerRange = 60.0F;
+
+bool find_exact_above_bias(const std::byte* values, std::uint32_t dim, float smallest, float range, Affine& affine) {
+    for (float lowest = 1; lowest < kUint4Steps; ++lowest) {
+        for (float steps = kUint4Steps - lowest; steps >= 1; --steps) {
+            const float guess = smallest - lowest * range / steps;
+            std::uint16_t half;
+            to_half(&guess, &half, 1);
+            from_half(&half, &affine.bias, 1);
+            // Rounded numbers move the guess by less than that, and few others are so near to one of f16.
+            if (std::fabs(guess - affine.bias) > std::fabs(guess) * 0x1p-18F) continue;
+            if (find_exact(values, dim, range, steps, affine)) return true;
+        }
+    }
+    affine.bias = smallest;
+    return false;
+}
+
 Affine affine_of(const std::byte* values, std::uint32_t dim) {
-    constexpr float kUint4Steps = 15.0F;
     float smallest = std::numeric_limits<float>::infinity(), largest = -smallest;
     for (std::uint32_t i = 0; i < dim; ++i) {
         const float value = value_at(values, i);
@@ -96,9 +118,18 @@ Affine affine_of(const std::byte* values, std::uint32_t dim) {
         largest = std::max(largest, value);
     }
     if (!(smallest < largest)) return {0.0F, std::isfinite(smallest) ? smallest : 0.0F};
+    float range = largest - smallest;
+    if (!std::isfinite(range)) {
+        smallest = std::max(smallest, -kLargestOfWide);
+        largest = std::min(largest, kLargestOfWide);
+        range = largest - smallest;
+    }
     Affine affine{0, smallest};
-    const float range = largest - smallest;
     if (find_exact(values, dim, range, kUint8Steps, affine) || find_exact(values, dim, range, kUint4Steps, affine)) {
+        return affine;
+    }
+    if (range * kMinPerRange < std::max(std::fabs(smallest), std::fabs(largest)) &&
+        find_exact_above_bias(values, dim, smallest, range, affine)) {
         return affine;
     }
     affine.scale = static_cast<float>((double{largest} - double{smallest}) / double{kUint8Steps});
@@ -119,6 +150,24 @@ RowStorage row_storage_named(std::string_view name) {
     if (name == "int8") return RowStorage::int8;
     if (name == "uint8") return RowStorage::uint8;
     throw InvalidInput("expected a row storage of f32, f16, int8 or uint8, got " + std::string(name));
+}
+
+std::size_t count_inexact(RowStorage storage, const std::byte* values, std::size_t rows, std::uint32_t dim) {
+    std::vector<std::byte> row(row_bytes(storage, dim));
+    std::vector<float> numbers(dim);
+    std::size_t inexact = 0;
+    for (std::size_t i = 0; i < rows; ++i) {
+        const std::byte* own = values + i * dim * sizeof(float);
+        store_row(storage, own, dim, row.data());
+        load_row(storage, row.data(), dim, numbers.data());
+        for (std::uint32_t j = 0; j < dim; ++j) {
+            if (numbers[j] != value_at(own, j)) {
+                ++inexact;
+                break;
+            }
+        }
+    }
+    return inexact;
 }
 
 void store_row(RowStorage storage, const std::byte* values, std::uint32_t dim, std::byte* row) {

@@ -32,11 +32,15 @@ constexpr std::size_t row_bytes(RowStorage storage, std::uint32_t dim) {
 }
 
 // values: dim little-endian f32 at any alignment -> row: row_bytes(storage, dim). In int8, NaN becomes 0; in uint8
-// the number of the row that is next to 0.
+// the number of the row that is next to 0. Where the numbers of a row are so far apart that f32 does not hold their
+// difference, those beyond 2^126 become 2^126 in uint8, and those below -2^126 become that.
 void store_row(RowStorage storage, const std::byte* values, std::uint32_t dim, std::byte* row);
 
 // row -> out (dim)
 void load_row(RowStorage storage, const std::byte* row, std::uint32_t dim, float* out);
+
+// Of rows (rows, dim): in how many a number comes out as another one.
+std::size_t count_inexact(RowStorage storage, const std::byte* values, std::size_t rows, std::uint32_t dim);
 
 // sum (dim) += row. For any dim; row_use.cpp has faster ways for f32 rows of the common dims.
 void add_row(RowStorage storage, const std::byte* row, std::uint32_t dim, float* sum);

@@ -95,6 +95,19 @@ TEST(requests_that_are_wrong_are_refused) {
     CHECK(middleware.counts->calls().totals().by_code[static_cast<std::size_t>(Code::invalid_argument)] == 6);
 }
 
+TEST(a_client_that_takes_no_floats_is_refused_before_any_shard_is_asked) {
+    const Shards shards(1);
+    const auto slots = std::make_shared<const Slots>(
+        std::vector<Slot>{{.name = "exact", .dim = 4, .f32 = true}, {.name = "plain", .dim = 4}}, 8);
+    const auto counts = std::make_shared<serving::ForwardCounts>(std::vector<double>{0.001, 10.0});
+    serving::ForwardMethod method(shards.router(false, slots), kConfig, kLong, counts);
+    const auto call = call_with(method, request_of(encoded({{"plain", {{1}}}, {"exact", {{1}}}})));
+    CHECK(call->status.code == Code::invalid_argument);
+    CHECK(call->status.message.starts_with("'exact': the embedding config has `output: f32`"));
+    CHECK(shards.servers[0]->server().counts().accepted == 0);
+    CHECK(call_with(method, request_of(encoded({{"plain", {{1}}}})))->status.ok());  // it asks for no floats
+}
+
 TEST(a_lookup_takes_no_longer_than_its_caller_waits) {
     Middleware middleware;
     const Served silent(kLookupPath, std::make_shared<Silent>());

@@ -70,7 +70,7 @@ TEST(each_batch_is_planned_as_it_is_alone) {
         }
         for (std::size_t feature = 0; feature < 3; ++feature) {
             const PlannedFeature &one = together.features[3 * feature + i], &other = alone.features[feature];
-            CHECK(one.slot.name == other.slot.name && one.cut_ids == other.cut_ids);
+            CHECK(one.slot == other.slot && one.cut_ids == other.cut_ids);
             CHECK(tensor_shape(one).size() == tensor_shape(other).size());
             CHECK(one.ids_per_sample == other.ids_per_sample);
         }
@@ -99,7 +99,8 @@ TEST(weights_stay_with_their_ids) {
     }
     for (const auto& one : bytes) decoded.push_back(decode_batch(one));
     const Batch merged = merge_batches(std::array<const Batch*, 2>{&decoded[0], &decoded[1]});
-    const Plan plan = make_plan(merged, slots(), kShards);
+    const Slots all = slots();
+    const Plan plan = make_plan(merged, all, kShards);
     CHECK((plan.features[0].factors.values == std::vector<float>{1, 2, 3}));
     CHECK((plan.features[1].factors.values == std::vector<float>{5, 6, 7}));
 }
@@ -119,5 +120,6 @@ TEST(one_that_has_features_of_several_sizes_is_refused_as_it_is_alone) {
     const auto bytes = encoded({{"sum", kSamples[0]}, {"raw", kSamples[1]}, {"stacked", kSamples[0]}});
     const Batch wrong = decode_batch(bytes);
     const std::vector<const Batch*> both{&right.batch, &wrong};
-    CHECK_THROWS(make_plan(merge_batches(both), slots(), kShards), FeatureError);
+    const Slots all = slots();
+    CHECK_THROWS(make_plan(merge_batches(both), all, kShards), FeatureError);
 }

@@ -132,7 +132,8 @@ TEST(rows_and_sums_give_the_same_tensor) {
 TEST(the_rows_of_a_missing_shard_are_zeros_and_its_mask_stays) {
     const Batch batch = batch_of({{3, {{0, 0}}}}, 1);
     for (const bool summation : {true, false}) {
-        const Plan plan = make_plan(batch, slots_of({.name = "f", .sample_fixed_size = 1, .summation = summation}), 2);
+        const Slots slots = slots_of({.name = "f", .sample_fixed_size = 1, .summation = summation});
+        const Plan plan = make_plan(batch, slots, 2);
         const std::vector<float> tensor = tensor_of(plan, tables_of(2, 10), shard_of(3, 2));
         for (std::size_t k = 0; k < kDim; ++k) CHECK(tensor[k] == 0.0F);
         if (!summation) CHECK(tensor[kDim] == 1.0F);

@@ -117,7 +117,8 @@ TEST(a_shard_that_is_gone_is_an_error_or_zeros) {
     CHECK(numbers == expected_of(batch, *slots_of_tests(), shards, 1).numbers);
     CHECK(result.checkpoint_id == kCheckpoint);
     // Ids count where they were looked up.
-    const Plan plan = make_plan(decode_batch(batch), *slots_of_tests(), 2);
+    const auto slots = slots_of_tests();
+    const Plan plan = make_plan(decode_batch(batch), *slots, 2);
     CHECK(result.counts[0] + result.counts[4] == plan.shards[0].signs.size());
 }
 

@@ -27,7 +27,8 @@ using Rows = std::map<std::uint64_t, std::vector<float>>;
 std::vector<float> tensor_of(const Slot& slot, const Samples& samples, const Rows& rows, std::uint32_t shards = 1,
                              std::uint32_t missing = 99, Misses* misses = nullptr) {
     const auto bytes = encoded({{slot.name, samples}});
-    const Plan plan = make_plan(decode_batch(bytes), Slots({slot}, 8), shards);
+    const Slots slots({slot}, 8);
+    const Plan plan = make_plan(decode_batch(bytes), slots, shards);
     std::vector<std::vector<float>> answers(shards);
     for (std::uint32_t s = 0; s < shards; ++s) {
         if (s == missing) continue;
@@ -197,12 +198,14 @@ TEST(more_places_than_32_bits_count_are_refused) {
     Slot slot = pooled();
     slot.hash_stack_rounds = 65'535;
     slot.hash_stack_size = 1;
-    CHECK_THROWS(make_plan(batch, Slots({slot}, 8), 1), FeatureError);
+    const Slots slots({slot}, 8);
+    CHECK_THROWS(make_plan(batch, slots, 1), FeatureError);
 }
 
 TEST(requests_and_answers_that_do_not_fit_are_refused) {
     const auto bytes = encoded({{"a", {{1, 2}}}});
-    const Plan plan = make_plan(decode_batch(bytes), Slots({pooled()}, 8), 1);
+    const Slots slots({pooled()}, 8);
+    const Plan plan = make_plan(decode_batch(bytes), slots, 1);
     const std::vector<float> numbers(plan.shards[0].view().answer_size() + 1);
     std::vector<std::uint16_t> halves(2);
     std::uint16_t* out = halves.data();

@@ -26,13 +26,14 @@ Slot stacked(Slot slot) {
     return slot;
 }
 
-Plan plan_of(const Slot& slot, const Samples& samples, std::uint32_t shards) {
-    const auto bytes = encoded({{"a", samples}});
-    return make_plan(decode_batch(bytes), Slots({slot}, 8), shards);
+Plan plan_of(const Slots& slots, const Samples& samples, std::uint32_t shards) {
+    const auto bytes = encoded({{slots.all()[0].name, samples}});
+    return make_plan(decode_batch(bytes), slots, shards);
 }
 
 bool asks_for_halves(const Slot& slot, const Samples& samples, std::uint32_t shards = 3) {
-    const Plan plan = plan_of(slot, samples, shards);
+    const Slots slots({slot}, 8);
+    const Plan plan = plan_of(slots, samples, shards);
     std::size_t halves = 0, parts = 0;
     for (const PlannedRequest& request : plan.shards) {
         for (const RequestPart& part : request.parts) {
@@ -173,11 +174,12 @@ TEST(each_feature_of_a_batch_is_judged_by_its_own_samples) {
 }
 
 TEST(pooled_tensors_from_halves_are_those_from_rows_and_from_sums) {
+    const Slots slots({pooled()}, 8);
     for (const RowStorage storage : {RowStorage::f32, RowStorage::f16, RowStorage::int8}) {
         for (const std::uint32_t shards : {1U, 3U}) {
             for (const Samples& samples : {single_samples(), full_samples()}) {
                 const auto tables = tables_of(storage, shards);
-                const Plan plan = plan_of(pooled(), samples, shards);
+                const Plan plan = plan_of(slots, samples, shards);
                 const Plan rows = with_rows(plan), sums = with_sums(plan);
                 const Tensor tensor = tensor_of(plan, answers_of(plan, tables));
                 CHECK(tensor == tensor_of(rows, answers_of(rows, tables)));
@@ -202,12 +204,14 @@ TEST(features_of_all_kinds_in_one_batch_are_each_as_alone) {
         features.emplace_back(named.back().name, samples[i]);
     }
     const auto bytes = encoded(features);
+    const Slots together(named, 8);
     for (const std::uint32_t shards : {1U, 3U}) {
         const auto tables = tables_of(RowStorage::f32, shards);
-        const Plan plan = make_plan(decode_batch(bytes), Slots(named, 8), shards);
+        const Plan plan = make_plan(decode_batch(bytes), together, shards);
         const auto tensors = tensors_of(plan, answers_of(plan, tables));
         for (std::size_t i = 0; i < slots.size(); ++i) {
-            const Plan alone = plan_of(slots[i], samples[i], shards);
+            const Slots own({slots[i]}, 8);
+            const Plan alone = plan_of(own, samples[i], shards);
             CHECK(tensors[i] == tensor_of(alone, answers_of(alone, tables)));
         }
     }
@@ -215,8 +219,9 @@ TEST(features_of_all_kinds_in_one_batch_are_each_as_alone) {
 
 TEST(raw_tensors_from_halves_are_the_rows_in_f16) {
     const Samples samples{{1, 2}, {}, {79, 80, 3}, {9, 5}, {1, 1}};
+    const Slots slots({raw()}, 8);
     for (const std::uint32_t shards : {1U, 3U}) {
-        const Plan plan = plan_of(raw(), samples, shards);
+        const Plan plan = plan_of(slots, samples, shards);
         const Tensor tensor = tensor_of(plan, answers_of(plan, tables_of(RowStorage::f32, shards)));
         Tensor want(samples.size() * 2 * (kDim + 1));
         for (std::size_t i = 0; i < samples.size(); ++i) {

@@ -166,12 +166,22 @@ TEST(the_last_ids_stand_from_the_first_column) {
     const auto bytes = encoded({{"f", samples}});
     const auto columns = [&](bool last) {
         slot.keep_last = last;
-        const Plan plan = make_plan(decode_batch(bytes), Slots({slot}, 8), 1);
+        const Slots slots({slot}, 8);
+        const Plan plan = make_plan(decode_batch(bytes), slots, 1);
         CHECK(plan.features[0].cut_ids == 3);
         return plan.shards[0].row_columns;
     };
     CHECK(columns(false) == (std::vector<std::uint16_t>{0, 1, 2, 3, 4, 0, 0, 1}));
     CHECK(columns(true) == (std::vector<std::uint16_t>{0xffff, 0xffff, 0xffff, 0, 1, 0, 0, 1}));
+}
+
+TEST(a_sample_without_room_for_all_ids_is_refused) {
+    const Slot slot{.name = "f", .dim = 2, .sample_fixed_size = 2, .summation = false, .keep_all = true};
+    const auto plan = [&](const Samples& samples) {
+        return make_plan(decode_batch(encoded({{"f", samples}})), Slots({slot}, 8), 1);
+    };
+    CHECK(plan({{1, 2}, {}, {3}}).features[0].cut_ids == 0);
+    CHECK_THROWS(plan({{1, 2}, {3, 4, 5}}), FeatureError);
 }
 
 TEST(slots_that_do_not_go_together) {
@@ -180,4 +190,6 @@ TEST(slots_that_do_not_go_together) {
     refused({.name = "f", .dim = 2, .summation = false, .mean = true});
     refused({.name = "f", .dim = 2, .summation = false, .weighted = true});
     refused({.name = "f", .dim = 2, .keep_last = true});
+    refused({.name = "f", .dim = 2, .keep_all = true});
+    refused({.name = "f", .dim = 2, .summation = false, .keep_last = true, .keep_all = true});
 }

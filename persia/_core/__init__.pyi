@@ -217,6 +217,9 @@ class GrowingFiles:
 def digest_rows(signs: _U64, rows: npt.NDArray[np.float32]) -> tuple[int, int, int]:
     """signs (n), rows (n, dim) -> n, and two sums of hashes of each sign with all bytes of its row, modulo 2^64."""
 
+def inexact_rows(storage: str, rows: npt.NDArray[np.float32]) -> int:
+    """rows (n, dim): how many of them a server with that row_storage would not give as they are."""
+
 def digest_emb(path: _Path, prefix_bits: int) -> tuple[_U64, dict[int, tuple[int, int, int]]]:
     """All signs of a checkpoint file, in its order, and what digest_rows tells of the rows of each prefix."""
 
@@ -245,6 +248,7 @@ class Slot:
         ids_are_signs: bool = False,
         default_value: float | None = None,
         default_id: int | None = None,
+        keep_all: bool = False,
     ) -> None:
         """What the planner needs to know of a slot of an embedding config. Slots looks whether it can be one."""
 

@@ -27,6 +27,7 @@ _U64 = npt.NDArray[np.uint64]
 _FEW_IDS = 5  # so few may be new by chance
 _LOW = 0.5  # a share of ids with rows below this is worth a warning
 _NEARLY_NONE = 0.1
+_SEND_FEWER = "send no more than the model was trained with"
 _CHANCE = 0.01  # a part of the table is enough if no hit at all were so seldom, though a share of _LOW had rows
 
 
@@ -191,8 +192,11 @@ def _check_length(report: Report, asked: AskedFeature) -> None:
         return
     samples, room = len(asked.ids_per_sample), slot.sample_fixed_size
     text = f"{cut} of {samples} samples have more than {room} ids (up to {longest}): "
+    if slot.keep == "all":
+        report.fail("sample", slot.name, f"{text}requests with such a sample are refused", _SEND_FEWER, cut=cut)
+        return
     text += f"the {slot.keep} {room} are kept, others are cut"
-    advice = "send no more than the model was trained with, or set `keep` to the end that counts: first or last"
+    advice = f"{_SEND_FEWER}, or set `keep` to the end that counts: first or last"
     report.warn("sample", slot.name, text, advice, cut=cut)
 
 

@@ -16,7 +16,7 @@ from persia.config.slots_match import facts_of, hashed_facts
 from persia.errors import ConfigError
 
 Pooling = Literal["sum", "mean", "sqrtn", "raw"]
-Keep = Literal["first", "last"]
+Keep = Literal["first", "last", "all"]
 Output = Literal["f16", "f32"]
 
 
@@ -51,7 +51,11 @@ class SlotConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
         Meta(ge=1, le=65_535, description="How many ids of a sample a raw slot has room for.", extra={"unit": "ids"}),
     ] = 10
     keep: Annotated[
-        Keep, Meta(description="Which ids of a sample a raw slot keeps when there are more than it has room for.")
+        Keep,
+        Meta(
+            description="Which ids of a sample a raw slot keeps when there are more than it has room for. `all` refuses a "
+            "request with such a sample."
+        ),
     ] = "first"
     pooling: Annotated[
         Pooling | None,

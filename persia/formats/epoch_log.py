@@ -53,7 +53,11 @@ class EpochLog:
         return self.newest
 
     def commit(self, draft: Draft, by: Author, why: str = "") -> EpochRecord | None:
-        """Puts the next record; None: somebody else has put it, and read() takes it over. Raises OSError."""
+        """Puts the next record; None: somebody else has put it, and read() takes it over.
+
+        Raises CorruptFile if the newest record is not the one any more that was read or put; OSError.
+        """
+        self._check_newest()
         record = EpochRecord(
             format=1,
             epoch=self.newest + 1,
@@ -78,8 +82,15 @@ class EpochLog:
         return record
 
     def commit_after(self, parent: int, draft: Draft, by: Author, why: str = "") -> EpochRecord:
-        """As commit(), but raises Superseded if the epochs since `parent` are not of variants alone."""
-        while self.read() >= parent and all(one.is_of_variants_alone for one in self.history.records[parent:]):
+        """As commit(), but raises Superseded if an epoch since `parent` is of account.
+
+        One of variants alone is not; and what an operator wants holds also for packets that servers have committed meanwhile.
+        """
+
+        def is_of_account(one: EpochRecord) -> bool:
+            return not one.is_of_variants_alone and (by, one.by) != ("operator", "server")
+
+        while self.read() >= parent and not any(map(is_of_account, self.history.records[parent:])):
             if record := self.commit(draft, by, why):
                 return record
         last = self.history.records[-1:]
@@ -105,6 +116,13 @@ class EpochLog:
     def _take(self, record: EpochRecord, data: bytes) -> None:
         self.history.append(record)
         self._crc32 = checksum(data)
+
+    def _check_newest(self) -> None:
+        """A record that follows on one which nobody else has would break the log for everybody."""
+        if self.newest and checksum(self.records.read(self.newest) or b"") != self._crc32:
+            expected = f"the record with the CRC-32 {self._crc32}, which was there before"
+            got = "another one, or none: whoever changes a log starts all servers and trainers anew"
+            raise CorruptFile(self.records.place(self.newest), expected, got, 0)
 
     def _look_for_gaps(self) -> None:
         names = self.records.names()

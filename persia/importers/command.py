@@ -135,6 +135,9 @@ def _print(report: ImportReport, checkpoint: Path, as_json: bool, proved: str) -
     for table in report.tables:
         facts = [f"{table.rows} rows of dim {table.dim}", f"for {', '.join(table.slots)}"]
         facts += [table.conversion] if table.conversion else []
+        if table.beyond_uint8 is not None:
+            rounded = f"{table.beyond_uint8} rows of which `row_storage: uint8` rounds"
+            facts += [rounded if table.beyond_uint8 else "all of which `row_storage: uint8` keeps as they are"]
         facts += [f"{table.left_out} rows left out"] if table.left_out else []
         facts += [f"{table.folded} keys folded, none met another"] if table.folded else []
         facts += [f"{table.beyond_half} rows beyond float16, in which they are served"] if table.beyond_half else []

@@ -63,8 +63,8 @@ def _keyed(table: SourceTable, raw: Integers, places: Integers) -> SourceTable:
             taken = ids != _FREE
             yield ids[taken].view(np.uint64), rows[taken]
 
-    last = f"row {len(raw) - 1}"
-    default = f"ids that TorchRec has not seen have its {last} there, which `default: {last}` takes over"
+    last = len(raw) - 1
+    default = f"ids that TorchRec has not seen have its row {last} there, which `default: row {last}` takes over"
     conversion = f"{table.conversion}; {default}" if table.conversion else default
     count = int((id_of_row != _FREE).sum())
-    return replace(table, rows=count, ids="keys", blocks=blocks, conversion=conversion, numbered=table.blocks)
+    return replace(table, rows=count, ids="keys", blocks=blocks, conversion=conversion, numbered=table.blocks, default=last)

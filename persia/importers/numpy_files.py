@@ -35,6 +35,7 @@ def _table(directory: Path) -> SourceTable:
     if len(rows.shape) != 2 or rows.dtype not in FLOATS or not rows.shape[1]:
         raise InvalidInput(f"{rows.path}: expected an array (n, dim) of floats, got {rows.shape} of {rows.dtype}")
     if not (directory / IDS).exists():
+        _check_no_other_ids(directory, rows.shape[0])
         return numbered_table(name, rows)
     ids = read_header(directory / IDS)
     if len(ids.shape) != 1 or ids.dtype not in INTEGERS:
@@ -42,6 +43,20 @@ def _table(directory: Path) -> SourceTable:
     if ids.shape[0] != rows.shape[0]:
         raise CorruptFile(str(ids.path), f"an id for each of the {rows.shape[0]} rows of {ROWS}", f"{ids.shape[0]} ids", 0)
     return keyed_table(name, [(ids, rows)])
+
+
+def _check_no_other_ids(directory: Path, rows: int) -> None:
+    """Raises InvalidInput for an array that looks like the ids of the rows, and has another name."""
+    for path in sorted(directory.glob("*.npy")):
+        try:
+            other = read_header(path)
+        except (CorruptFile, InvalidInput):  # it is not a file of ours
+            continue
+        if path.name != ROWS and other.shape == (rows,) and other.dtype in INTEGERS:
+            raise InvalidInput(
+                f"{path} has an integer for each row of {ROWS}: if these are the ids of the rows, name it {IDS}; if ids are "
+                "the numbers of the rows, move it elsewhere"
+            )
 
 
 def read_header(path: Path) -> StoredArray:

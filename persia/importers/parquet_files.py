@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
@@ -18,7 +19,7 @@ __all__ = ["open_source"]
 
 
 class _Columns(NamedTuple):
-    """`vectors` is one column of lists, or the columns of numbers, in the order of the file. `dtype` is the widest of them."""
+    """`vectors` is one column of lists, or the columns of numbers, in their order. `dtype` is the widest of them."""
 
     ids: str
     vectors: tuple[str, ...]
@@ -100,11 +101,19 @@ def _columns(path: Path, parquet: Any) -> _Columns:
         return _Columns(ids[0], (lists[0].name,), True, dim, _widest([lists[0].type.value_type]))
     if len(ids) == 1 and numbers and not lists:
         dtype = _widest([schema.field(name).type for name in numbers])
-        return _Columns(ids[0], tuple(numbers), False, len(numbers), dtype)
+        return _Columns(ids[0], _in_order(numbers), False, len(numbers), dtype)
     found = ", ".join(f"{field.name} ({field.type})" for field in schema)
     raise InvalidInput(
         f"{path}: expected one column of integers, and one column of lists of floats or a column for each number, got {found}"
     )
+
+
+def _in_order(names: list[str]) -> tuple[str, ...]:
+    """By the numbers in names that differ in these alone, such as `d2` and `d10`; else as they stand in the file."""
+    forms = [re.fullmatch(r"(.*?)(\d{1,9})", name, re.DOTALL) for name in names]
+    numbers = {int(form[2]): name for form, name in zip(forms, names, strict=True) if form}
+    alike = len({form[1] for form in forms if form}) == 1
+    return tuple(numbers[number] for number in sorted(numbers)) if alike and len(numbers) == len(names) else tuple(names)
 
 
 def _is_list(types: Any, kind: Any) -> bool:

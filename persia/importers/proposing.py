@@ -19,7 +19,9 @@ _CONFIG_HEAD = """\
 # A slot has the name of a feature in requests, which most sources do not tell: rename the slots, here and in tables.yml.
 # Features that share a table are slots of one feature group:
 #   feature_groups: {group: [first_feature, second_feature]}
-# Set `pooling` to what the model was trained with: sum, mean, sqrtn or raw.
+# Set `pooling` to what the model was trained with: sum, mean, sqrtn or raw. If the model takes ids modulo a number, give the
+# slot `modulo: NUMBER`. `output: f32` gives the numbers that the source computes with; without it embeddings are float16, of
+# which requests with many ids need less network.
 """
 _MAP_HEAD = """\
 # Proposed by `persia-launcher import --propose`. Each slot of the embedding config has the table with its rows.
@@ -35,12 +37,22 @@ def propose(source: Source, directory: Path) -> list[str]:
     # Where none looks like a table, a file without a slot would help nobody.
     slots = _slots([table for table in source.tables.values() if table.guess] or list(source.tables.values()))
     if not source.tables:
-        raise InvalidInput("expected tables of embeddings in the source, got none")
+        raise InvalidInput(f"expected tables of embeddings in the source, got none: {_why_none(source)}")
     directory.mkdir(parents=True, exist_ok=True)
     for name, text in ((CONFIG, _config(slots)), (MAP, _map(slots, source))):
         if not write_new_file(directory / name, text.encode()):
             raise InvalidInput(f"expected no {directory / name}, which is not replaced; there is one")
     return [table.name for table in slots.values()]
+
+
+def _why_none(source: Source) -> str:
+    if not source.packed:
+        return source.why_no_table()
+    names = ", ".join(f"`{name}`" for name in sorted(source.packed)[:20])
+    return (
+        f"the rows of {names} are bytes, as quantised tables of FBGEMM have them, and the file does not say of which kind and "
+        "dim: write the embedding config and the table map by hand, with `quantized: int8`, `int4` or `float16` beside tables"
+    )
 
 
 def _slots(tables: list[SourceTable]) -> dict[str, SourceTable]:
@@ -54,22 +66,31 @@ def _slots(tables: list[SourceTable]) -> dict[str, SourceTable]:
 
 
 def _config(slots: dict[str, SourceTable]) -> str:
-    lines = [_CONFIG_HEAD]
+    lines, bits = [_CONFIG_HEAD], 8
     if any(table.ids == "keys" for table in slots.values()):
         # The more bits are left to large keys, the less often two of them meet.
-        lines.append(f"feature_index_prefix_bit: {max(len(slots).bit_length(), 1)}\n")
+        bits = max(len(slots).bit_length(), 1)
+        lines.append(f"feature_index_prefix_bit: {bits}\n")
     lines.append("slots_config:\n")
-    lines += [f"  {_quoted(name)}: {{dim: {table.dim}, pooling: sum}}\n" for name, table in slots.items()]
+    for name, table in slots.items():
+        # The largest id that stays as it is; keys that are hashes are that number as seldom as any other.
+        default = "" if table.default is None else f", default_row: {{id: {(1 << (64 - bits)) - 2}}}"
+        lines.append(f"  {_quoted(name)}: {{dim: {table.dim}, pooling: sum, output: f32{default}}}\n")
     return "".join(lines)
 
 
 def _map(slots: dict[str, SourceTable], source: Source) -> str:
     lines = [_MAP_HEAD, "slots:\n"]
-    lines += [f"  {_quoted(name)}: {{table: {_quoted(table.name)}}}  # {_facts(table)}\n" for name, table in slots.items()]
+    for name, table in slots.items():
+        default = "" if table.default is None else f", default: row {table.default}"
+        lines.append(f"  {_quoted(name)}: {{table: {_quoted(table.name)}{default}}}  # {_facts(table)}\n")
     proposed = {table.name for table in slots.values()}
     if left := [table for table in source.tables.values() if table.name not in proposed]:
         lines.append("# These look like weights of layers, and not like tables:\n")
         lines += [f"#   {table.name}: {_facts(table)}\n" for table in left]
+    if source.packed:
+        lines.append("# These have rows of bytes. If they are quantised tables, write a slot for each, with `quantized`:\n")
+        lines += [f"#   {name}: {{table: {_quoted(name)}, quantized: int8}}\n" for name in source.packed]
     return "".join(lines)
 
 

@@ -7,6 +7,7 @@ from typing import NoReturn
 
 import numpy as np
 
+from persia._core import inexact_rows
 from persia.errors import FeatureError, InvalidInput
 from persia.signs import signs_of
 
@@ -29,12 +30,14 @@ class GroupReader:
         self._allow_non_finite = allow_non_finite
         self._modulus = (1 << (64 - group.slot.prefix_bits)) - 1
         self._digest = RowDigest(taken.rows, taken.sums)
-        self._seen, self._folded, self._beyond_half = taken.seen, taken.folded, taken.beyond_half
+        self._seen, self._folded = taken.seen, taken.folded
+        self._beyond_half, self._beyond_uint8 = taken.beyond_half, taken.beyond_uint8
 
     @property
     def taken(self) -> Taken:
         """Up to the end of the block that came last."""
-        return Taken(self._seen, self._digest.rows, self._digest.sums, self._folded, self._beyond_half)
+        digest = self._digest
+        return Taken(self._seen, digest.rows, digest.sums, self._folded, self._beyond_half, self._beyond_uint8)
 
     def signed_blocks(self) -> Iterator[Block]:
         """Signs (n) and rows (n, dim). Raises FeatureError for rows that are not finite, and what the source raises.
@@ -60,6 +63,8 @@ class GroupReader:
             else:
                 self._folded += int(np.count_nonzero(ids >= self._modulus))
             self._digest.add(signs, rows)
+            if self._group.table.is_quantized:
+                self._beyond_uint8 += inexact_rows("uint8", rows)
             self._seen = seen
             yield signs, rows
 
@@ -76,6 +81,7 @@ class GroupReader:
             left_out=self._group.rows - self._digest.rows,
             folded=self._folded,
             beyond_half=self._beyond_half,
+            beyond_uint8=self._beyond_uint8 if table.is_quantized else None,
             conversion=table.conversion,
         )
 

@@ -23,7 +23,8 @@ class ImportedTable(msgspec.Struct, frozen=True, kw_only=True):
     """`digest` is that of the rows as they were read, and as they stand in the checkpoint.
 
     `folded` keys are so large that their upper bits were taken together with the lower ones; none met another key.
-    `beyond_half` rows have numbers that float16, in which embeddings are served, does not hold.
+    `beyond_half` rows have numbers that float16, in which embeddings are served, does not hold. `beyond_uint8` rows of a
+    quantised table are not kept exactly by `row_storage: uint8`; None: the table was not quantised.
     """
 
     table: str
@@ -36,6 +37,7 @@ class ImportedTable(msgspec.Struct, frozen=True, kw_only=True):
     left_out: int = 0
     folded: int = 0
     beyond_half: int = 0
+    beyond_uint8: int | None = None
     conversion: str = ""
 
 

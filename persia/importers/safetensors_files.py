@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -9,8 +11,9 @@ import msgspec
 
 from persia.errors import CorruptFile, InvalidInput
 
-from .arrays import numbered_table
+from .keyed_tensors import ids_beside, reason_against, table_of
 from .numbers import is_float
+from .quantized import unpacked_table
 from .source import Source, SourceTable
 from .stored import StoredArray, read_exactly
 from .table_names import looks_like_a_table
@@ -47,12 +50,19 @@ def open_source(path: Path) -> Source:
     if path.is_dir() and (path / INDEX).exists():
         _check_index(path / INDEX, tensors, others)
     tables: dict[str, SourceTable] = {}
+    packed: dict[str, Callable[[Any, int], SourceTable]] = {}
     for name, tensor in tensors.items():
-        if len(tensor.shape) == 2 and is_float(tensor.dtype) and tensor.shape[1]:
-            tables[name] = numbered_table(name, tensor, guess=looks_like_a_table(name, tensors))
-        else:
+        if len(tensor.shape) == 2 and tensor.dtype == "uint8":
+            packed[name] = partial(unpacked_table, name, tensor)
+        elif len(tensor.shape) != 2 or not is_float(tensor.dtype) or not tensor.shape[1]:
             others[name] = f"it is {tensor.shape} of {tensor.dtype}, and a table is (rows, dim) of floats"
-    return Source(tuple(files), tables, others)
+        elif (ids := ids_beside(name, tensors)) is None:
+            tables[name] = table_of(name, tensor, None, guess=looks_like_a_table(name, tensors))
+        elif reason := reason_against(ids, tensors[ids].shape, tensors[ids].dtype, tensor.shape[0]):
+            others[name] = reason
+        else:
+            tables[name] = table_of(name, tensor, tensors[ids], guess=True)
+    return Source(tuple(files), tables, others, packed)
 
 
 def _read(path: Path, others: dict[str, str]) -> dict[str, StoredArray]:

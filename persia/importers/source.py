@@ -19,6 +19,8 @@ U64: TypeAlias = npt.NDArray[np.uint64]
 F32: TypeAlias = npt.NDArray[np.float32]
 Block: TypeAlias = tuple[U64, F32]  # ids (n), rows (n, dim)
 
+_MOST_NAMES = 20  # of a message
+
 BLOCK_ROWS = 1 << 16
 BLOCK_BYTES = 16 << 20
 
@@ -38,7 +40,9 @@ class SourceTable:
     blocks: Callable[[], Iterator[Block]]
     conversion: str = ""
     guess: bool = True  # whether it looks like an embedding table, to `--propose`
+    is_quantized: bool = False  # whether its rows had few bits a number
     numbered: Callable[[], Iterator[Block]] | None = None  # with keys for some rows only: all of its rows, by their numbers
+    default: int | None = None  # with `numbered`: the number of the row that the source answers for an id without a key
 
 
 @dataclass(frozen=True, eq=False)
@@ -64,9 +68,15 @@ class Source:
             )
         if name in self.others:
             raise NotFound(f"the source has `{name}`, but it is not a table: {self.others[name]}")
-        near = difflib.get_close_matches(name, self.tables, n=1)
-        known = f"did you mean `{near[0]}`?" if near else f"its tables are {', '.join(sorted(self.tables)[:20]) or 'none'}"
+        near = difflib.get_close_matches(name, [*self.tables, *self.packed], n=1)
+        names = ", ".join(sorted([*self.tables, *self.packed])[:_MOST_NAMES])
+        known = f"did you mean `{near[0]}`?" if near else f"its tables are {names}" if names else self.why_no_table()
         raise NotFound(f"the source has no table `{name}`: {known}")
+
+    def why_no_table(self) -> str:
+        """What a source without tables has, in words."""
+        reasons = "; ".join(f"`{name}`: {reason}" for name, reason in sorted(self.others.items())[:_MOST_NAMES])
+        return f"it has {reasons}" if reasons else "it is empty"
 
 
 def rows_of_block(row_bytes: int) -> int:

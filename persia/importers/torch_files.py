@@ -9,7 +9,7 @@ from typing import Any
 
 from persia.errors import InvalidInput
 
-from .arrays import numbered_table
+from .keyed_tensors import ids_beside, reason_against, table_of
 from .managed_collisions import with_raw_ids
 from .numbers import is_float
 from .quantized import unpacked_table
@@ -28,6 +28,11 @@ def open_source(path: Path) -> Source:
             f"expected a file of torch.save, got the directory {path}: for a distributed checkpoint, say `torch-dcp`"
         )
     archive = TorchArchive(path)
+    if isinstance(archive.content, Record):
+        raise InvalidInput(
+            f"{path} has an object of {archive.content.name}, whose class is not imported: save its tensors, as "
+            "torch.save(model.state_dict(), ...) does"
+        )
     found = {name: _bytes_of(value) for name, value in _flat(archive.content)}
     tensors = {name: value for name, value in found.items() if isinstance(value, TensorView)}
     tables: dict[str, SourceTable] = {}
@@ -42,8 +47,13 @@ def open_source(path: Path) -> Source:
             others[name] = f"it is {value.shape} of {value.storage.dtype}, and a table is (rows, dim) of floats"
         elif not in_order(value):
             others[name] = f"it is {OUT_OF_ORDER}"
+        elif (ids := ids_beside(name, tensors)) is None:
+            guess = looks_like_a_table(name, tensors)
+            tables[name] = table_of(name, archive.array(name, value), None, guess=guess)
+        elif reason := reason_against(ids, tensors[ids].shape, tensors[ids].storage.dtype, value.shape[0]):
+            others[name] = reason
         else:
-            tables[name] = numbered_table(name, archive.array(name, value), guess=looks_like_a_table(name, tensors))
+            tables[name] = table_of(name, archive.array(name, value), archive.array(ids, tensors[ids]), guess=True)
     keyed = with_raw_ids(tables, tensors, lambda name: archive.array(name, tensors[name]).whole())
     return Source((path,), keyed, others, packed)
 
@@ -58,15 +68,30 @@ def _bytes_of(value: Any) -> Any:
 
 
 def _flat(content: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
-    """All that is not a mapping, by the names of the mappings around it."""
-    if isinstance(content, Mapping):
+    """All that is not a mapping, or one of ids to rows, by the names of the mappings around it."""
+    if isinstance(content, Mapping) and not _has_rows_by_id(content):
         for name, value in content.items():
             yield from _flat(value, f"{prefix}.{name}" if prefix else str(name))
     else:
         yield prefix, content
 
 
+def _has_rows_by_id(content: Mapping[Any, Any]) -> bool:
+    return bool(content) and all(type(id) is int and isinstance(row, TensorView) for id, row in content.items())
+
+
+_SAVED_AS = {
+    "_rebuild_sparse_tensor": "a sparse tensor: save its to_dense()",
+    "_rebuild_qtensor": "a quantised tensor of torch: save its dequantize()",
+}
+
+
 def _reason(value: Any) -> str:
+    if isinstance(value, Mapping):
+        return (
+            f"it is a mapping of {len(value)} ids to tensors: save a mapping of two tensors in its place, "
+            "{'ids': torch.tensor(list(table)), 'rows': torch.stack(list(table.values()))}"
+        )
     if not isinstance(value, Record):
         return f"it is a {type(value).__name__}"
     if value.name.endswith(("ShardedTensor", "DTensor")) or "_rebuild_from_type" in value.name:
@@ -74,4 +99,4 @@ def _reason(value: Any) -> str:
             f"it is a {value.name}: a tensor of which each process has a part, and this file has the part of one process. Save "
             "all of it with torch.distributed.checkpoint, and import that as `torch-dcp`"
         )
-    return f"it is a {value.name}"
+    return f"it is {_SAVED_AS.get(value.name.rpartition('.')[2], f'a {value.name}')}"

@@ -138,7 +138,8 @@ def _tensor_of_bytes(
     *_rest: Any,
 ) -> TensorView:
     """Of a type that has no storage of its own, such as the wider unsigned integers."""
-    return _tensor(Storage(str(dtype), storage.key, storage.count), offset, shape, stride)
+    name = dtype if isinstance(dtype, str) else getattr(dtype, "name", str(dtype))
+    return _tensor(Storage(name, storage.key, storage.count), offset, shape, stride)
 
 
 def _parameter(data: Any, *_rest: Any) -> Any:

@@ -59,6 +59,7 @@ class Taken(msgspec.Struct, frozen=True):
     sums: tuple[int, int] = (0, 0)
     folded: int = 0
     beyond_half: int = 0
+    beyond_uint8: int = 0
 
 
 class Identity(msgspec.Struct, frozen=True):

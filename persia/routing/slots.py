@@ -28,6 +28,7 @@ def make_slots(config: EmbeddingConfig) -> Slots:
             ids_are_signs=slot.ids_are_signs,
             default_value=slot.default_value,
             default_id=slot.default_id,
+            keep_all=slot.keep == "all",
         )
         for slot in config.slots.values()
     ]

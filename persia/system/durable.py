@@ -19,6 +19,8 @@ __all__ = ["is_temporary", "replacing", "sync_directory", "temporary_beside", "u
 # As the native writers name theirs: hidden, and without the ending that readers look for.
 _TEMPORARY = re.compile(r"\..+\.\d+-\w+\.tmp")
 
+_HAS_NO_LINKS = (errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS)
+
 
 def write_file(path: Path, data: bytes) -> None:
     """Writes the file under another name and renames it. When this returns, the file and its name are on disk."""
@@ -27,14 +29,17 @@ def write_file(path: Path, data: bytes) -> None:
 
 
 def write_new_file(path: Path, data: bytes) -> bool:
-    """As write_file, unless there is such a file already (False): it stays as it is. Of several writers one wins."""
+    """As write_file, unless there is such a file already (False): it stays as it is. Of several writers one wins.
+
+    Raises OSError.
+    """
     temporary = temporary_beside(path)
     try:
         with temporary.open("xb") as file:
             file.write(data)
             file.flush()
             os.fsync(file.fileno())
-        os.link(temporary, path)
+        _link(temporary, path)
     except FileExistsError:
         return False
     finally:
@@ -84,6 +89,16 @@ def unique_name() -> str:
 def temporary_beside(path: Path) -> Path:
     """Hidden, nobody else's, and without a file as yet."""
     return path.with_name(f".{path.name}.{unique_name()}.tmp")
+
+
+def _link(source: Path, path: Path) -> None:
+    try:
+        os.link(source, path)
+    except OSError as error:
+        if error.errno not in _HAS_NO_LINKS:
+            raise
+        what = "the file system has no hard links, by which one of several writers wins; give a bucket by its URL, not mounted"
+        raise OSError(error.errno, what, str(path)) from None
 
 
 def _sync(path: Path, flags: int) -> None:

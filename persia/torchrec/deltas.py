@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections import Counter
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import torch
 from torch.distributed._shard.sharded_tensor.api import ShardedTensor
 from torch.distributed.tensor import DTensor
+from torchrec.distributed.mc_embedding_modules import BaseShardedManagedCollisionEmbeddingCollection
 from torchrec.distributed.model_tracker.model_delta_tracker import ModelDeltaTrackerTrec
 
 from persia.errors import InvalidInput, NotRepresentable
@@ -27,7 +28,7 @@ class DeltaDumper:
     """
 
     def __init__(self, model: Any, dumper: IncrementalDumper, *, tracker: Any = None) -> None:
-        """Raises InvalidInput if the model has no sharded table."""
+        """Raises InvalidInput if the model has no sharded table, NotRepresentable if the tracked ids do not say which rows."""
         self._model = model
         self._dumper = dumper
         self._tracker = ModelDeltaTrackerTrec(model) if tracker is None else tracker
@@ -36,11 +37,8 @@ class DeltaDumper:
             raise InvalidInput(
                 f"expected a DistributedModelParallel with sharded tables, got {type(model).__name__} without one"
             )
-        tables_of = Counter(feature for names in features.values() for feature in names)
-        self._slots = {
-            table: names[0] if tables_of[names[0]] == 1 else f"{names[0]}@{table.rpartition('.')[2]}"
-            for table, names in features.items()
-        }
+        _check_tracking(model, features, self._tracker.get_tracked_modules().values())
+        self._slots = {table: names[0] for table, names in features.items()}
         self._waiting: dict[str, torch.Tensor] = {}  # ids that were tracked, and have not been committed
 
     def commit(self) -> int:
@@ -57,13 +55,36 @@ class DeltaDumper:
         weights = self._model.state_dict()
         count = 0
         for table, ids in list(self._waiting.items()):
-            first, rows = _rows_here(table, weights[f"{table}.weight"])
+            # The tracker leaves this where DistributedModelParallel has no dense parameters to wrap.
+            name = table.removeprefix("_dmp_wrapped_module.")
+            first, rows = _rows_here(name, weights[f"{name}.weight"])
             ids = ids.to(rows.device)
             numbers = rows[ids].detach().float().cpu().numpy()
             self._dumper.commit_feature(self._slots[table], (ids + first).cpu().numpy(), numbers)
             del self._waiting[table]
             count += len(ids)
         return count
+
+
+def _check_tracking(model: Any, features: Mapping[str, list[str]], modules: Iterable[Any]) -> None:
+    """TorchRec's tracker knows a table by a feature of it and by its name; it warns where that is not enough, and goes on.
+
+    Raises NotRepresentable where ids would be those of another table, or not those that clients send.
+    """
+    for path, module in model.named_modules():
+        if isinstance(module, BaseShardedManagedCollisionEmbeddingCollection):
+            raise NotRepresentable(f"`{path}` has managed collisions, so that TorchRec tracks places of ids, and not the ids")
+    if len(features) < sum(len(module._table_name_to_config) for module in modules):
+        raise NotRepresentable("several collections have a table of the same name, of which TorchRec tracks one: rename one")
+    tables: dict[str, str] = {}
+    for table, names in features.items():
+        for name in names:
+            if name in tables:
+                raise NotRepresentable(
+                    f"`{tables[name]}` and `{table}` both have the feature `{name}`, and TorchRec tracks its ids for the first "
+                    "alone. Give one of them a feature of another name, with the same ids"
+                )
+            tables[name] = table
 
 
 def _rows_here(table: str, weight: Any) -> tuple[int, torch.Tensor]:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import copy
 import re
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any, no_type_check
 
 import torch
@@ -16,11 +17,14 @@ from torchrec.sparse.jagged_tensor import KeyedTensor
 from persia.torch_deprecations import torch_deprecations_ignored
 
 from .collections import Collection
+from .jagged import ServedSequences, WithoutFbgemm
 
 __all__ = ["WAYS", "Inputs", "WithoutTables"]
 
 Half = Callable[[list[Tensor], list[Tensor]], Any]  # (dense, embeddings) -> scores
 Inputs = tuple[list[Tensor], list[Tensor]]
+
+_NO_GRAPH = torch.fx.Graph()
 
 
 class _DlrmParts(nn.Module):
@@ -38,16 +42,25 @@ class _DlrmParts(nn.Module):
 
 
 class _LookedUp(nn.Module):
-    """Stands in the place of a collection, and gives what was looked up, whatever ids it is asked for."""
+    """Stands in the place of a collection, and gives what was looked up, whatever ids it is asked for.
 
-    def __init__(self, collection: Collection) -> None:
+    lengths: the dtype of the lengths of sequences, which is that of the ids' lengths.
+    """
+
+    def __init__(self, collection: Collection, lengths: torch.dtype) -> None:
         super().__init__()
-        self._names = [slot.name for slot in collection.slots]
+        self._names = [slot.embedding for slot in collection.slots]
         self._dims = [slot.dim for slot in collection.slots]
+        self._is_pooled, self._is_managed, self._lengths = collection.is_pooled, collection.is_managed, lengths
         self.embeddings: list[Tensor] = []
 
     def forward(self, features: Any) -> Any:
-        return KeyedTensor(self._names, self._dims, torch.cat([embedding.float() for embedding in self.embeddings], 1))
+        if self._is_pooled:
+            found: Any = KeyedTensor(self._names, self._dims, torch.cat([one.float() for one in self.embeddings], 1))
+        else:
+            sequences = [ServedSequences(raw, self._lengths) for raw in self.embeddings]
+            found = dict(zip(self._names, sequences, strict=True))
+        return (found, None) if self._is_managed else found
 
 
 class _WithoutDense(nn.Module):
@@ -79,8 +92,10 @@ class WithoutTables(nn.Module):
     def __init__(
         self, model: nn.Module, collections: Sequence[Collection], arguments: Sequence[Any], output: nn.Module
     ) -> None:
+        """arguments: of the model's forward, of which the KeyedJaggedTensor stays, as nothing of it may be used."""
         super().__init__()
-        self._collections = [_LookedUp(collection) for collection in collections]
+        (lengths,) = {one.lengths().dtype for one in arguments if not isinstance(one, Tensor)}
+        self._collections = [_LookedUp(collection, lengths) for collection in collections]
         self._counts = [len(collection.slots) for collection in collections]
         places = {id(one.module): given for one, given in zip(collections, self._collections, strict=True)}
         self.model = copy.deepcopy(model, places)  # which then copies no table
@@ -94,12 +109,25 @@ class WithoutTables(nn.Module):
             given.embeddings = embeddings[first : first + count]
             first += count
         tensors = iter(dense)
-        scores = self.model(*(next(tensors) if isinstance(one, Tensor) else one for one in self._arguments))
-        return self.output(scores)
+        with WithoutFbgemm():
+            scores = self.model(*(next(tensors) if isinstance(one, Tensor) else one for one in self._arguments))
+            return self.output(scores)
+
+    @contextmanager
+    def with_ids(self, kjt: Any) -> Iterator[None]:
+        """Until the `with` ends, the model gets another KeyedJaggedTensor beside the embeddings."""
+        before = self._arguments
+        self._arguments = [one if isinstance(one, Tensor) else kjt for one in before]
+        try:
+            yield
+        finally:
+            self._arguments = before
 
 
 def _scripted(model: nn.Module, whole: WithoutTables, _: Inputs) -> Half:
-    """Raises whatever TorchScript raises, and AttributeError if the model is no DLRM."""
+    """Raises whatever TorchScript raises, and ValueError if the model has not the parts of a DLRM."""
+    if not all(hasattr(model, part) for part in ("dense_arch", "inter_arch", "over_arch")):
+        raise ValueError("only DLRM and DLRM_Projection are scripted")
     with torch_deprecations_ignored():
         half: Half = torch.jit.script(copy.deepcopy(_DlrmParts(model, whole.output)).eval())
     return half
@@ -114,9 +142,7 @@ def _traced(model: nn.Module, whole: WithoutTables, inputs: Inputs) -> Half:
         else:
             alone = torch.jit.trace(_Embedded(whole), inputs[1:], check_trace=False, strict=False)
             half = torch.jit.script(_WithoutDense(alone))
-    foreign = {space for space in re.findall(r" = (\w+)::", str(half.inlined_graph)) if space not in ("aten", "prim")}
-    if foreign:
-        raise ValueError(f"it calls operators of {', '.join(sorted(foreign))}, which a server does not have")
+    _check_operators(re.findall(r" = (\w+::\w+)", str(half.inlined_graph)))
     result: Half = half
     return result
 
@@ -125,7 +151,17 @@ def _exported(model: nn.Module, whole: WithoutTables, inputs: Inputs) -> torch.e
     """Raises whatever torch.export raises."""
     batch = torch.export.Dim("batch")
     with torch.no_grad():
-        return torch.export.export(whole, inputs, dynamic_shapes=tuple([{0: batch}] * len(tensors) for tensors in inputs))
+        program = torch.export.export(whole, inputs, dynamic_shapes=tuple([{0: batch}] * len(tensors) for tensors in inputs))
+    targets = [node.target for module in program.graph_module.modules() for node in getattr(module, "graph", _NO_GRAPH).nodes]
+    _check_operators([target.name() for target in targets if isinstance(target, torch._ops.OpOverload)])
+    return program
+
+
+def _check_operators(names: Iterable[str]) -> None:
+    """Raises ValueError for those that no server has, by their whole names."""
+    foreign = sorted({name for name in names if name.partition("::")[0] not in ("aten", "prim", "prims")})
+    if foreign:
+        raise ValueError(f"it calls {', '.join(foreign)}, which a server does not have")
 
 
 WAYS: dict[str, Callable[[nn.Module, WithoutTables, Inputs], Any]] = {

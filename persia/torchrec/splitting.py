@@ -20,12 +20,12 @@ from persia.torch_deprecations import torch_deprecations_ignored
 from persia.torch_modes import evaluating
 
 from .batches import batch_from_kjt
-from .collections import Collection, TableSlot, config_of, find_collections, table_map_of
+from .collections import TableSlot, config_of, find_collections, table_map_of
 from .dense_half import WAYS, Inputs, WithoutTables
+from .looking_up import embeddings_of, with_id_rules
+from .proving import Proof, apart, check_whole, proofs_of, prove, scores_of, tensors_of
 
 __all__ = ["Split", "split"]
-
-_CLOSE = 1e-5  # absolute, and relative above 1: products of matrices of other sizes add in another order
 
 
 @dataclass(frozen=True)
@@ -37,7 +37,8 @@ class Split:
         dense_half: It: a ScriptModule, or an ExportedProgram if it was exported. It takes (dense, embeddings), two lists.
         slots: The features in the order of `embeddings`.
         dense: The names of the dense tensors, in their order.
-        difference: By how much the scores of the sample moved at most, when its embeddings were rounded to float16.
+        embeddings: The numbers of its embeddings, "f32" or "f16".
+        difference: By how much the scores of the sample move at most if its embeddings are rounded to float16.
         sample: The sample as a batch.
         why_not: Why the ways that were tried before were not taken, by way.
     """
@@ -46,6 +47,7 @@ class Split:
     dense_half: Any
     slots: tuple[TableSlot, ...]
     dense: tuple[str, ...]
+    embeddings: str
     difference: float
     sample: PersiaBatch
     why_not: Mapping[str, str]
@@ -53,12 +55,12 @@ class Split:
     @property
     def embedding_config(self) -> dict[str, Any]:
         """What stands in embedding_config.yml."""
-        return config_of(list(self.slots))
+        return config_of(self.slots, self.embeddings)
 
     @property
     def table_map(self) -> dict[str, Any]:
         """What stands in tables.yml, by which `persia-launcher import` finds the tables in a state_dict."""
-        return table_map_of(list(self.slots))
+        return table_map_of(self.slots)
 
     @property
     def features(self) -> dict[str, str]:
@@ -93,26 +95,35 @@ def split(
     *,
     output: nn.Module | None = None,
     dense_names: Sequence[str] | None = None,
+    max_length: int | Mapping[str, int] | None = None,
+    embeddings: str = "f32",
     way: str | None = None,
 ) -> Split:
     """The dense half of a model, with what the import of its tables and the servers want to know.
 
     The dense half is the model's own code without its tables. It is scripted if it can be, else traced, else exported, and the
-    first of these is taken whose scores are the model's own: of the sample, and of the sample twice.
+    first of these is taken whose scores are the model's own: of the sample, twice, backwards and one by one, and of sequences
+    that are empty and as long as they may be.
 
     Args:
-        model: As it is before DistributedModelParallel shards it, with one or several EmbeddingBagCollections.
+        model: As it is before DistributedModelParallel shards it, with EmbeddingBagCollections, EmbeddingCollections, or both;
+            also with managed collisions (ZCH), or quantised.
         sample: Arguments of its forward, in order: dense tensors (batch, ...), and one KeyedJaggedTensor.
         output: What is done to its answer, such as nn.Sigmoid() for logits; None: nothing.
         dense_names: Of the dense tensors in requests; None: those of the arguments.
+        max_length: How many ids a sample of a sequence (EmbeddingCollection) may have, of all sequences or by slot. Requests
+            with more are refused.
+        embeddings: The numbers of the embeddings that servers give: "f32", which are the model's own, or "f16", which are half
+            as long. Split.difference says how much that would move the scores.
         way: Only this way is tried: "scripted", "traced" or "exported".
 
     Raises ExportError if the model cannot be split, with the reason of each way.
     """
     if way is not None and way not in WAYS:
         raise ExportError(f"expected way to be {', '.join(WAYS)} or None, got {way!r}")
-    collections = find_collections(model)
-    slots = tuple(slot for collection in collections for slot in collection.slots)
+    if embeddings not in ("f32", "f16"):
+        raise ExportError(f"expected embeddings to be f32 or f16, got {embeddings!r}")
+    collections = find_collections(model, max_length)
     arguments = list(sample)
     dense = [one for one in arguments if isinstance(one, Tensor)]
     kjt = _ids_of(arguments)
@@ -120,33 +131,54 @@ def split(
     if len(names) != len(dense):
         raise ExportError(f"expected a name for each of {len(dense)} dense tensors, got {', '.join(names)}")
     activation = nn.Identity() if output is None else output
+
+    def forward(ids: Any) -> Any:
+        return model(*(one if isinstance(one, Tensor) else ids for one in arguments))
+
     with evaluating(model), torch.no_grad():
-        embeddings, own = _own_scores(model, collections, arguments, kjt, activation)
+        exact, answer = embeddings_of(forward, collections, kjt)
+        own = tensors_of(activation(answer))
+        collections = with_id_rules(forward, collections, kjt)
+    slots = tuple(slot for collection in collections for slot in collection.slots)
     whole = WithoutTables(model, collections, arguments, activation)
-    _compare(whole, (dense, embeddings), own, "its sample")
-    served = (dense, [embedding.half() for embedding in embeddings])
-    expected = _scores_of(whole, served)
-    try:
-        _prove(whole, served, expected)
-    except Exception as error:  # whatever the model raises
-        raise ExportError(f"the scores of a sample depend on what else is in its batch: {error}") from error
+    rounded = [tensor.half() for tensor in exact]
+    served = (dense, exact if embeddings == "f32" else rounded)
+    expected = check_whole(whole, (dense, exact), served, own, kjt)
+    proofs = proofs_of(whole, served, expected, slots)
+    name, half, why_not = _first_way(model, whole, served, proofs, list(WAYS) if way is None else [way])
+    batch = _batch(slots, kjt, dict(zip(names, dense, strict=True)))
+    difference = apart(scores_of(whole, (dense, rounded)), own)
+    return Split(name, half, slots, names, embeddings, difference, batch, why_not)
+
+
+def _first_way(
+    model: nn.Module, whole: WithoutTables, served: Inputs, proofs: Sequence[Proof], ways: Sequence[str]
+) -> tuple[str, Any, dict[str, str]]:
+    """The first way whose dense half has the scores of the model; the half, and why not the ways before. Raises ExportError."""
     why_not: dict[str, str] = {}
-    for name, make in WAYS.items() if way is None else [(way, WAYS[way])]:
+    for name in ways:
         try:
-            half = make(model, whole, served)
-            _prove(half.module() if name == "exported" else half, served, expected)
+            half = WAYS[name](model, whole, served)
+            prove(half.module() if name == "exported" else half, proofs)
         except Exception as error:  # whatever TorchScript, the model and torch.export raise
-            why_not[name] = (str(error).strip() or type(error).__name__).splitlines()[0]
-            continue
-        batch = _batch(slots, kjt, dict(zip(names, dense, strict=True)))
-        return Split(name, half, slots, names, _apart(expected, own), batch, why_not)
+            why_not[name] = _reason(error)
+        else:
+            return name, half, why_not
     reasons = "; ".join(f"{name}: {reason}" for name, reason in why_not.items())
     raise ExportError(f"no way leads to the dense half of {type(model).__name__}: {reasons}")
 
 
+def _reason(error: Exception) -> str:
+    """One line. What fails inside TorchScript says it in the last one, after a stack."""
+    lines = (str(error).strip() or type(error).__name__).splitlines()
+    return lines[-1 if "TorchScript interpreter" in lines[0] else 0]
+
+
 def _batch(slots: Sequence[TableSlot], kjt: Any, dense: Mapping[str, Tensor]) -> PersiaBatch:
     weighted = {slot.name for slot in slots if slot.weighted}
-    return batch_from_kjt(kjt, dense, features={slot.name: slot.feature for slot in slots}, weighted=weighted)
+    room = {slot.name: slot.room for slot in slots if slot.room is not None}
+    features = {slot.name: slot.feature for slot in slots}
+    return batch_from_kjt(kjt, dense, features=features, weighted=weighted, max_length=room)
 
 
 def _names_of(model: nn.Module, arguments: list[Any]) -> tuple[str, ...]:
@@ -161,86 +193,8 @@ def _ids_of(arguments: list[Any]) -> Any:
     others = [type(one).__name__ for one in arguments if not isinstance(one, (Tensor, KeyedJaggedTensor))]
     if len(found) != 1 or others:
         got = ", ".join(type(one).__name__ for one in arguments) or "nothing"
-        raise ExportError(f"expected a sample of tensors and one KeyedJaggedTensor, got {got}")
+        raise ExportError(
+            f"expected a sample of tensors and one KeyedJaggedTensor, got {got}: put the model into a module whose forward "
+            "takes these (KeyedJaggedTensor.concat makes one of several, and split takes it apart)"
+        )
     return found[0]
-
-
-def _own_scores(
-    model: nn.Module, collections: list[Collection], arguments: list[Any], kjt: Any, output: nn.Module
-) -> tuple[list[Tensor], list[Tensor]]:
-    """What the model looks up, and what it answers."""
-    looked_up: dict[str, Any] = {}
-
-    def keep(collection: Collection, asked: Any, found: Any) -> None:
-        if collection.path in looked_up:
-            raise ExportError(f"`{collection.path}` is asked twice in one forward; of a request it is asked once")
-        _check_same_ids(collection, asked, kjt)
-        looked_up[collection.path] = found.to_dict()
-
-    hooks = [
-        one.module.register_forward_hook(lambda _, asked, found, one=one: keep(one, asked[0], found)) for one in collections
-    ]
-    try:
-        own = _tensors_of(output(model(*arguments)))
-    finally:
-        for hook in hooks:
-            hook.remove()
-    for collection in collections:
-        if collection.path not in looked_up:
-            raise ExportError(f"the model's forward does not ask `{collection.path}`")
-    return [looked_up[one.path][slot.name] for one in collections for slot in one.slots], own
-
-
-def _check_same_ids(collection: Collection, asked: Any, kjt: Any) -> None:
-    """A model that hashes or shifts ids before it looks them up would get other rows by a request with the ids as they were."""
-    sent, taken = kjt.to_dict(), asked.to_dict()
-    for feature in dict.fromkeys(slot.feature for slot in collection.slots):
-        if feature not in sent:
-            raise ExportError(f"the model looks up `{feature}`, which it makes itself: the sample has no such key")
-        same = torch.equal(sent[feature].values(), taken[feature].values())
-        if not same or not torch.equal(sent[feature].lengths(), taken[feature].lengths()):
-            raise ExportError(
-                f"the model changes the ids of `{feature}` before it looks them up. Take that out of the model, and have "
-                "clients send the ids as they are looked up; `modulo` of a slot stands for ids % N"
-            )
-
-
-def _prove(half: Any, served: Inputs, expected: list[Tensor]) -> None:
-    """Raises ExportError unless the scores are those of the model without its tables, whatever the size of the batch."""
-    _compare(half, served, expected, "the sample")
-    dense, embeddings = ([torch.cat([tensor, tensor]) for tensor in tensors] for tensors in served)
-    _compare(half, (dense, embeddings), [torch.cat([scores, scores]) for scores in expected], "the sample twice")
-
-
-def _compare(half: Any, inputs: Inputs, expected: list[Tensor], what: str) -> None:
-    found = _scores_of(half, inputs)
-    if [one.shape for one in found] != [one.shape for one in expected]:
-        raise ExportError(f"its answer to {what} has other shapes than the model's")
-    for one, other in zip(found, expected, strict=True):
-        if not torch.allclose(one, other, atol=_CLOSE, rtol=_CLOSE, equal_nan=True):
-            raise ExportError(f"its scores of {what} are {_apart([one], [other]):.2g} away from the model's own")
-
-
-def _scores_of(half: Any, inputs: Inputs) -> list[Tensor]:
-    with torch.no_grad():
-        return _tensors_of(half(*inputs))
-
-
-def _apart(scores: list[Tensor], others: list[Tensor]) -> float:
-    return max(
-        float((one.double() - other.double()).abs().max()) if one.numel() else 0.0
-        for one, other in zip(scores, others, strict=True)
-    )
-
-
-def _tensors_of(scores: Any) -> list[Tensor]:
-    """Raises ExportError unless they are what a handler can answer: a tensor, or a mapping or sequence of tensors."""
-    if isinstance(scores, Tensor):
-        return [scores]
-    parts = [scores]
-    if isinstance(scores, (Mapping, tuple, list)):
-        parts = list(scores.values() if isinstance(scores, Mapping) else scores)
-    for part in parts:
-        if not isinstance(part, Tensor):
-            raise ExportError(f"expected the model to answer tensors, got {type(part).__name__}")
-    return parts

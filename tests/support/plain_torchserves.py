@@ -31,17 +31,18 @@ class PlainTorchServe:
         directory.mkdir(parents=True, exist_ok=True)
         # Its sockets lie there, and paths of sockets are short.
         self._temporary = Path(tempfile.mkdtemp(prefix="ts-"))
-        self.rest, self.management, self.grpc, self.grpc_management = (f"127.0.0.1:{free_port()}" for _ in range(4))
+        places = (f"127.0.0.1:{free_port()}" for _ in range(5))
+        self.rest, self.management, self.metrics, self.grpc, self.grpc_management = places
         config = directory / "config.properties"
-        places = {
+        addresses = {
             "inference_address": f"http://{self.rest}",
             "management_address": f"http://{self.management}",
-            "metrics_address": f"http://127.0.0.1:{free_port()}",
+            "metrics_address": f"http://{self.metrics}",
             "grpc_inference_port": self.grpc.rpartition(":")[2],
             "grpc_management_port": self.grpc_management.rpartition(":")[2],
             "disable_system_metrics": "true",
         }
-        config.write_text("".join(f"{key}={value}\n" for key, value in {**places, **properties}.items()))
+        config.write_text("".join(f"{key}={value}\n" for key, value in {**addresses, **properties}.items()))
         home = torchserve_home()
         command = [
             find_java(),

@@ -316,6 +316,28 @@ def test_a_log_that_is_damaged_ends_what_is_followed(packets: Path) -> None:
     assert other.scan() == 2 and not record_path(follower.log.directory, 4).exists()
 
 
+def test_a_damaged_log_goes_on_when_its_end_is_removed_and_servers_start_anew(packets: Path) -> None:
+    before = EpochFollower(packets).start()
+    for second in (1, 2, 3):
+        packet(packets, second, [1], float(second))
+        before.scan()
+    path = record_path(before.log.directory, 3)
+    path.write_bytes(path.read_bytes()[:-10])
+    for epoch in (3, 4):
+        record_path(before.log.directory, epoch).unlink()
+    after = EpochFollower(packets, name="other.jsonl").start()
+    after.scan()
+    assert (after.epoch, after.values(1), after.stalled) == (3, [3.0], "")
+    # It has epochs of the same numbers with other packets, and would put a record behind them that nobody else could read.
+    packet(packets, 4, [1], 4.0)
+    before.scan()
+    assert before.epoch == 4 and not record_path(before.log.directory, 4).exists()
+    assert str(record_path(before.log.directory, 4)) in before.stalled
+    assert "starts all servers and trainers anew" in before.stalled
+    after.scan()
+    assert (after.epoch, after.values(1), after.stalled) == (4, [4.0], "")
+
+
 def test_a_server_starts_although_a_damaged_record_comes_while_it_commits(
     packets: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -1,10 +1,11 @@
-"""The whole way from Keras and from HugeCTR, by examples/from_keras and examples/from_hugectr as they are called there.
+"""The whole way from Keras, HugeCTR and TorchRec, by the examples as they are called there.
 
 tests/data/dumps/keras_ctr is what examples/from_keras/train.py wrote, with the versions in its versions.txt.
 """
 
 from __future__ import annotations
 
+import importlib.util
 import re
 import subprocess
 import sys
@@ -40,3 +41,13 @@ def test_scores_are_equal_before_and_after_an_update(system: str, tmp_path: Path
     moved = re.search(r"scores moved by up to ([\d.]+)", said)
     assert len(numbers) == 2 and max(numbers) < CLOSE
     assert moved and float(moved[1]) > 10 * CLOSE  # or the update would show nothing
+
+
+@pytest.mark.skipif(importlib.util.find_spec("torchrec") is None, reason="TorchRec is not installed: `make torchrec` does it")
+def test_scores_of_torchrec_are_equal_before_and_after_an_update() -> None:
+    with tempfile.TemporaryDirectory(prefix="from-") as out:
+        said = run(EXAMPLES / "from_torchrec" / "from_torchrec.py", out)
+    first, second = (float(number) for number in re.findall(r"difference (\S+)", said))
+    moved = re.search(r"scores moved by up to ([\d.]+)", said)
+    assert max(first, second) < 1e-6
+    assert moved and float(moved[1]) > 10 * CLOSE

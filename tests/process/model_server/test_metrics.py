@@ -58,8 +58,8 @@ def _value(server: ModelServerRun, name: str) -> float:
 
 
 def test_requests_are_counted_under_torchserves_names(server: ModelServerRun) -> None:
-    default = f'{{model_name="probe",model_version="default",hostname="{HOST}"}}'
-    named = f'{{model_name="probe",model_version="1.0",hostname="{HOST}"}}'
+    default = f'{{model_name="probe",model_version="default",hostname="{HOST}",}}'
+    named = f'{{model_name="probe",model_version="1.0",hostname="{HOST}",}}'
     before = _values(server.metrics())
     server.predict("probe", do="sleep 0.05")
     server.predict("probe", version="1.0", do="echo")
@@ -76,7 +76,7 @@ def test_requests_are_counted_under_torchserves_names(server: ModelServerRun) ->
 
 
 def test_answers_of_both_protocols_are_counted_by_their_class(server: ModelServerRun) -> None:
-    labels = f'{{Level="Host",Hostname="{HOST}"}}'
+    labels = f'{{Level="Host",Hostname="{HOST}",}}'
     before = _values(server.metrics())
     server.predict("probe", do="echo")
     ask(server.inference("predictions/probe"), b"echo")
@@ -106,14 +106,14 @@ def test_time_is_split_by_model_and_version(server: ModelServerRun) -> None:
 
 
 def test_metrics_of_handlers(server: ModelServerRun) -> None:
-    labels = f'{{ModelName="measured",Level="Model",Hostname="{HOST}"}}'
+    labels = f'{{ModelName="measured",Level="Model",Hostname="{HOST}",}}'
     for size in ("3", "0.2"):
         server.predict("measured", size=size)
     wait_until(lambda: _value(server, f"Samples{labels}") == 2, "the worker has told of its metrics")
     values = _values(server.metrics())
     assert values[f"Depth{labels}"] == 0.2
     assert values[f"Size_sum{labels}"] == pytest.approx(3.2) and values[f"Size_count{labels}"] == 2
-    assert values[f'Size_bucket{{ModelName="measured",Level="Model",Hostname="{HOST}",le="0.25"}}'] == 1
+    assert values[f'Size_bucket{{ModelName="measured",Level="Model",Hostname="{HOST}",le="0.25",}}'] == 1
     assert values[f"PredictionTime{labels}"] >= 0
     assert not any(name.startswith("Unnamed") for name in values)
     assert "the metric Unnamed of the model measured is not shown" in server.log()
@@ -133,13 +133,27 @@ def test_the_machine_is_shown(server: ModelServerRun) -> None:
     assert values["MemoryUsed"] > 0 and values["DiskAvailable"] > 0
 
 
+def test_how_long_workers_took_to_load_their_model(server: ModelServerRun) -> None:
+    loads = {name: value for name, value in _values(server.metrics()).items() if name.startswith("WorkerLoadTime")}
+    assert sorted(re.findall(r'"(W-[^"]+)"', " ".join(loads))) == ["W-9000-measured_1.0", "W-9001-probe_1.0"]
+    assert all(value > 0 for value in loads.values())
+
+
 def test_the_page_is_prometheus_text(server: ModelServerRun) -> None:
     answer = ask(f"http://{server.places['metrics']}/metrics")
     assert answer.headers["content-type"] == "text/plain; version=0.0.4; charset=utf-8"
     families = list(text_string_to_metric_families(answer.body.decode()))
     assert len({family.name for family in families}) == len(families)
     assert re.search(r"^# TYPE Requests2XX counter$", answer.body.decode(), re.MULTILINE)
-    assert ask(f"http://{server.places['metrics']}/other").status == 404
+
+
+def test_the_listener_answers_others_as_torchserve_does(server: ModelServerRun) -> None:
+    place = f"http://{server.places['metrics']}"
+    for path in ("ping", "other", "v2", "v2/models/probe", "models"):
+        answer = ask(f"{place}/{path}")
+        assert (answer.status, answer.json["type"]) == (404, "ResourceNotFoundException"), path
+    assert ask(f"{place}/").status == 405
+    assert list(ask(f"{place}/", None, "OPTIONS").json["paths"]) == ["/", "/api-description", "/metrics"]
 
 
 def test_without_torchserves_names_the_page_is_as_promtool_wants_it(tmp_path: Path) -> None:

@@ -35,6 +35,16 @@ def main(directory: Path) -> None:
         "seen": torch.arange(3).to(torch.uint32),
     }
     torch.save({"state_dict": state, "epoch": 3, "arguments": argparse.Namespace(rate=0.1)}, directory / "nested.pt")
+    keyed = {
+        "user": {"ids": torch.tensor([7, -1, 40]), "rows": numbers(3, 2), "exp_avg": numbers(3, 2, start=9)},
+        "short": {"keys": torch.tensor([7, 8]), "rows": numbers(3, 2)},
+        "by_id": {7: numbers(1, 2)[0], 40: numbers(1, 2)[0]},
+        "sparse": numbers(3, 2).to_sparse(),
+        "quantised": torch.quantize_per_channel(numbers(3, 2), torch.ones(3), torch.zeros(3), 0, torch.quint8),
+        "small": numbers(3, 2).to(torch.float8_e4m3fn),
+    }
+    torch.save(keyed, directory / "keyed.pt")
+    torch.save(bag, directory / "whole.pt")
     torch.save(numbers(2, 3), directory / "old.pt", _use_new_zipfile_serialization=False)
     (directory / "versions.txt").write_text(f"torch {torch.__version__}\n")
 

@@ -28,11 +28,16 @@ def _large(rest: str, index: int, context: Any) -> bytes:
     return b"" if where else b"x" * int(size)
 
 
+def _load(name: str) -> None:
+    if "fails_to_load" in name:
+        raise RuntimeError("this model does not load")
+    if "out_of_memory" in name:
+        raise MemoryError("this model is too large")
+
+
 def handle(data: Any, context: Any) -> Any:
     if data is None:  # the model is loaded
-        if "fails_to_load" in context.model_name:
-            raise RuntimeError("this model does not load")
-        return None
+        return _load(context.model_name)
     answers: list[Any] = []
     for index, inputs in enumerate(data):
         word = inputs.get("do", inputs.get("body"))
@@ -63,8 +68,8 @@ def handle(data: Any, context: Any) -> Any:
             answers.append("touched")
         elif command == "refuse":
             raise _refusal(rest)
-        elif command == "raise":
-            raise ValueError("something is wrong")
+        elif command in ("raise", "memory"):
+            raise MemoryError("too large") if command == "memory" else ValueError("something is wrong")
         elif command == "die":
             os._exit(3)
         elif command == "exit":

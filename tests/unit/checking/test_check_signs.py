@@ -14,7 +14,7 @@ from persia.checking.samples import check_sample, read_sample
 from persia.checking.scan import Count, Rows, Scan
 from persia.checking.tables import check_rows
 from persia.config import EmbeddingConfig, SlotConfig
-from persia.config.embedding_config import DefaultRowConfig
+from persia.config.embedding_config import DefaultRowConfig, Keep
 
 CONFIG = EmbeddingConfig(
     slots_config={"keyed": SlotConfig(dim=4, ids_are_signs=True), "plain": SlotConfig(dim=4)},
@@ -75,3 +75,17 @@ def test_hashes_under_a_modulo_are_a_warning(modulo: int, warns: bool, tmp_path:
     check_sample(report, sample, Scan(1, found=rows_of([int(sign) for sign in sample.wanted])))
     told = [finding.text for finding in report.findings if finding.state == "warn"]
     assert [f"`modulo: {modulo}` takes those from 2^63 on as negative numbers" in text for text in told] == [True] * warns
+
+
+@pytest.mark.parametrize(("keep", "state"), [("first", "warn"), ("all", "fail")])
+def test_histories_without_room_are_cut_or_refused(keep: Keep, state: str, tmp_path: Path) -> None:
+    slot = SlotConfig(dim=4, pooling="raw", sample_fixed_size=2, keep=keep)
+    config = EmbeddingConfig(slots_config={"seen": slot})
+    path, report = tmp_path / "sample.bin", Report()
+    path.write_bytes(PersiaBatch.from_dict({"seen": [[1, 2, 3], [4]]}).to_bytes())
+    sample = read_sample(report, path, config)
+    assert sample is not None
+    check_sample(report, sample, Scan(1, found=rows_of([int(sign) for sign in sample.wanted])))
+    texts = [finding.text for finding in report.findings if finding.state == state]
+    end = "requests with such a sample are refused" if keep == "all" else "the first 2 are kept, others are cut"
+    assert any(f"1 of 2 samples have more than 2 ids (up to 3): {end}" in text for text in texts)

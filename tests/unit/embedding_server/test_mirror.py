@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
+from threading import Barrier, Lock
 from typing import Any
 
 import numpy as np
@@ -168,6 +169,37 @@ def test_packets_of_the_checkpoint_are_not_fetched(tmp_path: Path, written: Writ
     mirror = mirror_of(written, root, clock, Bounds(written.seconds, (written.seconds,)))
     mirror.refresh()
     assert packets_in(root) == [f"s0/{newest.name}"]
+
+
+def test_packets_are_looked_at_many_at_a_time_and_fetched_by_the_workers(
+    tmp_path: Path, written: Written, clock: list[float], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A store far away answers late. The barrier is passed only by so many looks at once."""
+    together, workers = 16, 2
+    for _ in range(together):
+        written.write()
+    read, met, now, most, lock = written.store.read, Barrier(together), [0], [0], Lock()
+
+    def read_from_far(entry: Entry, *arguments: Any, **named: Any) -> Iterator[memoryview]:
+        if entry.name.endswith("manifest.json") and len(looked) < together:
+            looked.append(entry.name)
+            met.wait(30)
+        elif entry.name.endswith(".inc"):
+            with lock:
+                now[0] += 1
+                most[0] = max(most[0], now[0])
+            yield from read(entry, *arguments, **named)
+            with lock:
+                now[0] -= 1
+            return
+        yield from read(entry, *arguments, **named)
+
+    looked: list[str] = []
+    monkeypatch.setattr(written.store, "read", read_from_far)
+    mirror = Mirror(written.store, tmp_path / "mirror", Bounds(START, (START,)), LIST_ALL_SECONDS, workers, lambda: clock[0])
+    mirror.refresh()
+    assert len(packets_in(tmp_path / "mirror")) == together
+    assert most[0] <= workers
 
 
 def test_a_packet_that_gets_a_file_has_it_here_too(tmp_path: Path, written: Written, clock: list[float]) -> None:

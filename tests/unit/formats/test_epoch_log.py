@@ -115,6 +115,22 @@ def test_epochs_of_variants_alone_are_in_nobodys_way(tmp_path: Path) -> None:
             trainer.commit_after(parent, Draft(), "trainer")
 
 
+def test_packets_that_servers_commit_are_in_no_operators_way(tmp_path: Path) -> None:
+    servers = log_with(tmp_path, 2)
+    operator = reread(tmp_path)
+    for number, draft in enumerate((Draft(dense={"ctr": "8.0"}), Draft(hold=True), Draft(revert_to=1)), 1):
+        parent = operator.newest
+        servers.read()
+        assert servers.commit(Draft(add=(committed(2 + number),)), "server")
+        assert operator.commit_after(parent, draft, "operator").epoch == parent + 2
+    servers.read()
+    assert servers.commit(Draft(add=(committed(9),)), "trainer")
+    with pytest.raises(Superseded, match="which a trainer has committed"):
+        operator.commit_after(operator.newest, Draft(hold=False), "operator")
+    with pytest.raises(Superseded, match="which a trainer has committed"):
+        servers.commit_after(2, Draft(), "trainer")
+
+
 def test_a_record_that_is_torn_at_any_byte_ends_what_is_read(tmp_path: Path) -> None:
     log = log_with(tmp_path, 2)
     path = record_path(log.directory, 2)

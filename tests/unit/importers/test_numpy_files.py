@@ -63,6 +63,19 @@ def test_arrays_that_are_no_table(rows: Any, ids: Any, error: type[Exception], m
         open_source("numpy", write(tmp_path, rows, ids))
 
 
+def test_ids_under_another_name_are_not_passed_by(tmp_path: Path) -> None:
+    np.save(tmp_path / "keys.npy", np.array([3, 9, 1, 4]))
+    with pytest.raises(InvalidInput, match=r"keys.npy has an integer for each row of rows.npy: .* name it ids.npy"):
+        open_source("numpy", write(tmp_path))
+
+
+def test_other_arrays_beside_the_rows_do_not_matter(tmp_path: Path) -> None:
+    np.save(tmp_path / "momentum.npy", np.asfortranarray(ROWS))
+    np.save(tmp_path / "steps.npy", np.zeros(3, int))
+    np.save(tmp_path / "names.npy", np.array(["a", None]), allow_pickle=True)
+    assert open_source("numpy", write(tmp_path)).table(tmp_path.name).ids == "rows"
+
+
 def test_a_directory_without_rows(tmp_path: Path) -> None:
     with pytest.raises(InvalidInput, match=r"expected rows.npy in"):
         open_source("numpy", tmp_path)

@@ -39,6 +39,15 @@ def test_vectors_in_each_form(rows: Any, tmp_path: Path) -> None:
     assert ids.tolist() == [7, 2**64 - 1, 3, 2**62] and found.dtype == np.float32 and (found == ROWS).all()
 
 
+def test_columns_with_numbers_in_their_names_stand_in_the_order_of_these(tmp_path: Path) -> None:
+    numbers = np.arange(44, dtype=np.float32).reshape(4, 11)
+    columns = {f"emb_{i}": numbers[:, i] for i in sorted(range(11), key=str)}  # 0, 1, 10, 2, as names are sorted
+    assert (all_rows(open_source("parquet", write(tmp_path / "t.parquet", columns)).table("t"))[1] == numbers).all()
+    others = {"b": numbers[:, 0], "a1": numbers[:, 1], "a0": numbers[:, 2]}
+    found = all_rows(open_source("parquet", write(tmp_path / "u.parquet", others)).table("u"))[1]
+    assert (found == numbers[:, :3]).all()  # as in the file
+
+
 def test_a_table_of_one_number(tmp_path: Path) -> None:
     table = open_source("parquet", write(tmp_path / "bias.parquet", {"bias": ROWS[:, 0]})).table("bias")
     assert table.dim == 1 and table.conversion == "" and (all_rows(table)[1] == ROWS[:, :1]).all()

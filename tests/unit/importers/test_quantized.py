@@ -9,14 +9,19 @@ from typing import Any
 
 import numpy as np
 import pytest
+from safetensors.numpy import save_file
 
+from persia import _core
+from persia._core import EmbReader
 from persia.config import EmbeddingConfig, SlotConfig
 from persia.errors import ConfigError, CorruptFile, InvalidInput, NotFound, PersiaError
-from persia.importers import MappedSlot, TableMap
+from persia.formats.checkpoint import open_checkpoint
+from persia.importers import REPORT, MappedSlot, TableMap, read_report
 from persia.importers.formats import open_source
 from persia.importers.managed_collisions import with_raw_ids
 from persia.importers.numbers import ids_of_integers
 from persia.importers.source import SourceTable
+from persia.signs import signs_of
 from tests.support.golden import arrays_of
 from tests.support.imported import TORCHREC, all_rows, import_into
 
@@ -44,6 +49,47 @@ def mapped(**settings: Any) -> dict[str, Any]:
 def test_the_report_says_what_was_unpacked(tmp_path: Path) -> None:
     report = import_into(tmp_path / "out", "torch", TORCHREC / "int8.pt", {}, **mapped(quantized="int8"))
     assert [(table.rows, table.conversion) for table in report.tables] == [(21, "int8 to float32, exactly as FBGEMM does it")]
+
+
+@pytest.mark.parametrize("kind", ["int8", "int4"])
+def test_the_report_says_that_servers_keep_the_rows_in_a_byte_a_number(tmp_path: Path, kind: Any) -> None:
+    report = import_into(tmp_path / "out", "torch", TORCHREC / f"{kind}.pt", {}, **mapped(quantized=kind))
+    assert [table.beyond_uint8 for table in report.tables] == [0]
+    builder = _core.TableBuilder("uint8")
+    marker = open_checkpoint(tmp_path / "out")
+    for path in marker.files:
+        for signs, dims, values, _ in EmbReader(path):
+            builder.put(signs, values.reshape(-1, dims[0]), 0, 1)
+    table = _core.Table(builder).pin()
+    signs = signs_of(np.arange(21, dtype=np.uint64), mapped()["config"].slots["user"])[0]
+    np.testing.assert_array_equal(table.rows(signs, 12)[0], LOOKED_UP[f"{kind}.user"])
+
+
+def test_rows_that_servers_would_round_are_counted(tmp_path: Path) -> None:
+    """A scale in float16 that is inf, and codes whose ends no row has, come from no quantiser, but a file can have them."""
+    import_into(tmp_path / "exact", "torch", TORCHREC / "float16.pt", {}, **mapped(quantized="float16"))
+    packed = np.zeros((3, 16), np.uint8)
+    packed[:, :2] = np.array([0.1], np.float16).view(np.uint8)
+    packed[:, 4:16] = [[0, 255, *range(10)], [3, 100, *range(50, 60)], [7] * 12]
+    path = tmp_path / "t.safetensors"
+    save_file({"t": packed}, path)
+    table_map = TableMap(slots={"user": MappedSlot(table="t", quantized="int8")})
+    report = import_into(tmp_path / "out", "safetensors", path, {}, config=mapped()["config"], table_map=table_map)
+    assert [table.beyond_uint8 for table in report.tables] == [1]
+    assert read_report(tmp_path / "exact" / REPORT).tables[0].beyond_uint8 is None
+
+
+@pytest.mark.parametrize(("kind", "dim", "width"), [("int8", 8, 16), ("int8", 24, 32), ("int4", 24, 16)])
+def test_scale_and_bias_behind_the_codes_are_another_layout(kind: Any, dim: int, width: int, tmp_path: Path) -> None:
+    """As torch's embedding_bag_byte_prepack and embedding_bag_4bit_prepack write rows, which are as long."""
+    rng = np.random.default_rng(dim)
+    tail = np.array([0.01, -1.28], np.float32 if kind == "int8" else np.float16)
+    codes = rng.integers(0, 256, (30, width - tail.nbytes)).astype(np.uint8)
+    packed = np.concatenate([codes, np.tile(tail.view(np.uint8), (30, 1))], axis=1)
+    save_file({"t": packed}, tmp_path / "t.safetensors")
+    source = open_source("safetensors", tmp_path / "t.safetensors")
+    with pytest.raises(InvalidInput, match=rf"row \d+ of `t` is none of {kind} and dim {dim}, with scale and bias before its"):
+        all_rows(source.packed["t"](kind, dim))
 
 
 @pytest.mark.parametrize(

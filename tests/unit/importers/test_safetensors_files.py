@@ -42,6 +42,17 @@ def test_numbers_of_bfloat16(tmp_path: Path) -> None:
     assert all_rows(open_source("safetensors", tmp_path / "m.safetensors").table("emb.weight"))[1].tolist() == [[1.5, -2]]
 
 
+def test_ids_beside_rows_are_the_ids_of_the_rows(tmp_path: Path) -> None:
+    rows = TENSORS["model.embeddings.user.weight"]
+    keys = np.array([9, -1, 3, 2**60, 0])
+    save_file({"user.id": keys, "user.weight": rows, "item.ids": keys[:4], "item.weight": rows}, tmp_path / "m.safetensors")
+    source = open_source("safetensors", tmp_path / "m.safetensors")
+    ids, found = all_rows(source.table("user.weight"))
+    assert ids.tolist() == [9, 2**64 - 1, 3, 2**60, 0] and (found == rows).all()
+    with pytest.raises(NotFound, match=r"`item.ids` stands beside it, and is \(4,\) of int64 rather than an integer for each"):
+        source.table("item.weight")
+
+
 def test_a_directory_with_all_of_its_files(tmp_path: Path) -> None:
     parts = [dict(list(TENSORS.items())[:2]), dict(list(TENSORS.items())[2:])]
     for i, part in enumerate(parts):

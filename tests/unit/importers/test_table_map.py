@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 from pathlib import Path
 
@@ -68,6 +69,25 @@ def test_a_proposal_of_tables_that_might_be_weights_of_layers_has_them_all(tmp_p
     weights = {name: table for name, table in source.tables.items() if not table.guess}
     assert propose(replace(source, tables=weights), tmp_path) == list(weights)
     assert len(load_embedding_config(tmp_path / "embedding_config.yml").slots) == len(weights) > 0
+
+
+def test_a_proposal_takes_over_what_ids_without_a_row_get(tmp_path: Path) -> None:
+    """Of managed collisions, and the numbers of all tables are not rounded."""
+    source = open_source("torch", TORCHREC / "managed.pt")
+    propose(source, tmp_path)
+    config, table_map = load_embedding_config(tmp_path / "embedding_config.yml"), load_table_map(tmp_path / "tables.yml")
+    ((name, slot),) = config.slots.items()
+    assert (slot.output, slot.default_id) == ("f32", 2**63 - 2)
+    assert table_map.slots[name].default == "row 19"
+    import_into(tmp_path / "out", "torch", TORCHREC / "managed.pt", {}, config=config, table_map=table_map)
+
+
+def test_a_proposal_names_rows_of_bytes(tmp_path: Path) -> None:
+    source = open_source("torch", TORCHREC / "int8.pt")
+    with pytest.raises(InvalidInput, match=r"got none: the rows of .*t_user.* are bytes"):
+        propose(source, tmp_path / "none")
+    propose(replace(source, tables=open_source("torch", TORCHREC / "state.pt").tables), tmp_path)
+    assert re.search(r"#   \S+t_user.weight: \{table: .*, quantized: int8\}", (tmp_path / "tables.yml").read_text())
 
 
 def test_a_proposal_replaces_nothing(tmp_path: Path) -> None:

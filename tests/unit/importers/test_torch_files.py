@@ -18,6 +18,7 @@ from persia.importers.torch_pickles import Record, load_pickle
 from tests.support.imported import DUMPS, TORCHREC, all_rows, import_into
 
 NESTED = DUMPS / "torch" / "nested.pt"
+KEYED = DUMPS / "torch" / "keyed.pt"
 
 
 def halves(rows: int, dim: int, start: int = 0) -> Any:
@@ -53,6 +54,37 @@ def test_tables_have_the_numbers_that_torch_saved(name: str, rows: Any) -> None:
 def test_what_is_no_table_says_why(name: str, reason: str) -> None:
     with pytest.raises(NotFound, match=reason):
         open_source("torch", NESTED).table(name)
+
+
+def test_ids_beside_rows_are_the_ids_of_the_rows(tmp_path: Path) -> None:
+    source = open_source("torch", KEYED)
+    for name, start in (("rows", 0), ("exp_avg", 9)):
+        ids, rows = all_rows(source.table(f"user.{name}"))
+        assert ids.tolist() == [7, 2**64 - 1, 40] and (rows == halves(3, 2, start)).all()
+    assert source.table("user.rows").ids == "keys"
+    report = import_into(tmp_path / "out", "torch", KEYED, {"user": "user.rows"})
+    assert [(table.rows, table.ids) for table in report.tables] == [(3, "keys")]
+
+
+@pytest.mark.parametrize(
+    ("name", "reason"),
+    [
+        ("short.rows", r"`short.keys` stands beside it, and is \(2,\) of int64 rather than an integer for each of its 3 rows"),
+        ("by_id", r"it is a mapping of 2 ids to tensors: save a mapping of two tensors.*torch.stack\(list\(table.values"),
+        ("sparse", r"it is a sparse tensor: save its to_dense\(\)"),
+        ("quantised", r"it is a quantised tensor of torch: save its dequantize\(\)"),
+        ("small", r"it is \(3, 2\) of torch.float8_e4m3fn, and a table"),
+        ("other", r"no table `other`: its tables are user.exp_avg, user.rows"),
+    ],
+)
+def test_what_cannot_be_a_table_says_what_to_save(name: str, reason: str) -> None:
+    with pytest.raises(NotFound, match=reason):
+        open_source("torch", KEYED).table(name)
+
+
+def test_a_whole_module_is_refused_with_what_to_save() -> None:
+    with pytest.raises(InvalidInput, match=r"whole.pt has an object of torch.nn.modules.sparse.EmbeddingBag.*state_dict\(\)"):
+        open_source("torch", DUMPS / "torch" / "whole.pt")
 
 
 def test_torch_is_not_imported(tmp_path: Path) -> None:

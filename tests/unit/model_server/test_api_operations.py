@@ -19,7 +19,11 @@ from persia.model_server.open_inference import rest_api
 from persia.model_server.rest import RestManagement
 
 DESCRIBED = {(re.sub(r"{\w+}", "{}", one.path), one.method) for one in (*OPERATIONS, *DESCRIPTIONS)}
-REFUSED = {("/workflows", ""), ("/workflows/{}", ""), ("/wfpredict/{}", ""), ("/wfpredict/{}/{}", "")}
+REFUSED = {("/workflows", ""), ("/workflows/{}", ""), ("/wfpredict/{}", ""), ("/wfpredict/{}/{}", "")} | {
+    ("/workflows", "post"),
+    ("/workflows/{}", "get"),
+    ("/workflows/{}", "delete"),
+}
 Case = tuple[str, str]  # a path, and a method in lower case; empty: any
 
 

@@ -247,3 +247,20 @@ def test_slots_whose_ids_are_signs_are_in_no_group() -> None:
 def test_the_planner_refuses_such_slots_too(options: dict[str, Any]) -> None:
     with pytest.raises((FeatureError, InvalidInput)):
         _core.Slots([_core.Slot("f", 1, **options)], 8)
+
+
+class TestRoom:
+    def test_a_slot_that_keeps_all_ids_refuses_what_it_has_no_room_for(self) -> None:
+        config = config_of(f={"pooling": "raw", "sample_fixed_size": 2, "keep": "all"})
+        (got,) = look_up(batch_of(f=[[4, 5], [], [6]]), config, stored(config))
+        np.testing.assert_array_equal(got[:, :, DIM], [[1, 1], [0, 0], [1, 0]])
+        with pytest.raises(FeatureError, match="sample 1 has 3 ids, and the slot has room for 2"):
+            _core.make_plan(batch_of(f=[[4, 5], [6, 7, 8]]), make_slots(config), 1)
+
+    def test_only_raw_slots_keep_all_ids(self) -> None:
+        with pytest.raises(ConfigError, match="`keep: all` is for raw slots: pooling takes all ids of a sample"):
+            config_of(f={"keep": "all"})
+        with pytest.raises(FeatureError, match="to keep the last ids, or all of them, of raw rows only"):
+            _core.Slots([_core.Slot("f", 1, keep_all=True)], 8)
+        with pytest.raises(FeatureError, match="to keep the last ids or all, got both"):
+            _core.Slots([_core.Slot("f", 1, summation=False, keep_last=True, keep_all=True)], 8)

@@ -1,0 +1,22 @@
+"""Files that are there whole or not at all."""
+
+from __future__ import annotations
+
+import errno
+import os
+from pathlib import Path
+
+import pytest
+
+from persia.system.durable import write_new_file
+
+
+def test_a_file_system_without_hard_links_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def link(source: Path, path: Path) -> None:
+        raise OSError(errno.EPERM, os.strerror(errno.EPERM), str(source), None, str(path))
+
+    monkeypatch.setattr(os, "link", link)
+    with pytest.raises(OSError, match=r"the file system has no hard links.*by its URL.*1\.json") as caught:
+        write_new_file(tmp_path / "1.json", b"{}")
+    assert caught.value.errno == errno.EPERM
+    assert list(tmp_path.iterdir()) == []
