@@ -8,7 +8,9 @@ from concurrent.futures import Future
 from concurrent.futures import TimeoutError as NotDone
 from typing import TypeVar
 
-__all__ = ["within"]
+__all__ = ["CALL", "within"]
+
+CALL = "store-call"  # the name of the thread of a call
 
 _T = TypeVar("_T")
 
@@ -26,7 +28,7 @@ def within(seconds: float, call: Callable[[], _T]) -> _T:
         except BaseException as error:
             result.set_exception(error)
 
-    threading.Thread(target=run, name="store-call", daemon=True).start()
+    threading.Thread(target=run, name=CALL, daemon=True).start()
     try:
         return result.result(seconds)
     except NotDone:

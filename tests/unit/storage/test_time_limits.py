@@ -8,8 +8,8 @@ import threading
 import pytest
 
 from persia.storage.problems import StoreUnavailable
-from persia.storage.time_limits import within
-from tests.support.servers import PATIENCE
+from persia.storage.time_limits import CALL, within
+from tests.support.servers import PATIENCE, wait_until
 
 
 def test_a_call_that_ends_in_time_is_as_if_there_were_no_limit() -> None:
@@ -48,3 +48,5 @@ def test_a_name_node_that_takes_a_request_and_answers_nothing() -> None:
         for ask in (lambda: store.stat("a"), lambda: store.directories(), lambda: store.create("a", b"a")):
             with pytest.raises(StoreUnavailable, match=r"no answer came within 0\.05 s; it is tried again later.*hdfs://"):
                 ask()
+    # Or they would come back while the interpreter ends, which the library does not survive.
+    wait_until(lambda: not [thread for thread in threading.enumerate() if thread.name == CALL], "the calls have ended")
