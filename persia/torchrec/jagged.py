@@ -69,13 +69,18 @@ _OF_IDS = {
 }
 
 
+def _numbers(like: Tensor, count: int) -> Tensor:
+    """From 0 on. A trace keeps the device of torch.arange, and so would not run on another one."""
+    return like.new_ones(count, dtype=torch.int64).cumsum(0) - 1
+
+
 def _complete_cumsum(t_in: Tensor) -> Tensor:
     return torch.cat([t_in.new_zeros((*t_in.shape[:-1], 1)), t_in.cumsum(-1, dtype=t_in.dtype)], -1)
 
 
 def _to_padded_dense(values: Tensor, offsets: list[Tensor], max_lengths: Sequence[int], padding_value: float = 0.0) -> Tensor:
     (ends,), (most,) = offsets, max_lengths  # of several jagged dims: ValueError
-    columns = torch.arange(most, device=values.device)
+    columns = _numbers(ends, most)
     there = columns < (ends[1:] - ends[:-1]).unsqueeze(1)
     padding = values.new_full((1, *values.shape[1:]), padding_value)
     return torch.cat([padding, values])[torch.where(there, ends[:-1].unsqueeze(1) + columns + 1, 0).long()]
@@ -87,7 +92,7 @@ def _to_dense(values: Tensor, offsets: Tensor, max_sequence_length: int, padding
 
 def _places(offsets: Tensor, count: int) -> tuple[Tensor, Tensor]:
     """Of each of so many values, its sample and its place there."""
-    numbers = torch.arange(count, device=offsets.device)
+    numbers = _numbers(offsets, count)
     samples = torch.searchsorted(offsets, numbers.to(offsets.dtype), right=True) - 1
     return samples, numbers - offsets[samples]
 
@@ -95,8 +100,8 @@ def _places(offsets: Tensor, count: int) -> tuple[Tensor, Tensor]:
 def _to_jagged(dense: Tensor, x_offsets: list[Tensor], total_L: Any = None) -> tuple[Tensor, list[Tensor]]:
     (offsets,) = x_offsets
     lengths = (offsets[1:] - offsets[:-1]).long()
-    samples = torch.repeat_interleave(torch.arange(lengths.shape[0], device=dense.device), lengths)
-    columns = torch.arange(samples.shape[0], device=dense.device) - offsets[samples]
+    samples = torch.repeat_interleave(_numbers(lengths, lengths.shape[0]), lengths)
+    columns = _numbers(lengths, samples.shape[0]) - offsets[samples]
     zeros = torch.zeros_like(dense[:, :1])  # where a sequence is longer than the dense tensor
     return torch.cat([dense, zeros], 1)[samples, columns.clamp(max=dense.shape[1]).long()], x_offsets
 

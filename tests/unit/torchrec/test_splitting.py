@@ -221,3 +221,8 @@ def test_managed_collisions_by_hashes_are_refused(rec: Any) -> None:
     model = rec.Managed(input_hash_func=lambda values, size: values % size)
     with pytest.raises(ExportError, match="table `t_user` has managed collisions by MCHManagedCollisionModule, with a hash"):
         rec.split(model, (model.ids(4, 0),))
+
+
+def test_what_is_ours_in_a_trace_runs_on_any_device(rec: Any) -> None:
+    _, halves = split_histories(rec, "PaddedMean")
+    assert 'value="cpu"' not in str(halves.dense_half.inlined_graph)
