@@ -21,32 +21,34 @@ OPTIMIZER = "_DynamicEmbedding_"  # TFRA keeps what its optimizers know of a tab
 
 def open_tfra(path: Path) -> Source:
     """A directory of TFRA's FileSystemSaver. Raises CorruptFile, InvalidInput, OSError."""
-    return _open(path, _TFRA, lambda keys: keys.with_name(keys.name.removesuffix("-keys") + "-values"))
+    form = "TABLE_mht_IofN_rankR_sizeS-keys"
+    return _open(path, _TFRA, form, lambda keys: keys.with_name(keys.name.removesuffix("-keys") + "-values"))
 
 
 def open_dynamicemb(path: Path) -> Source:
     """A directory of dynamicemb's dump, with one for each module. Raises CorruptFile, InvalidInput, OSError."""
-    return _open(path, _DYNAMICEMB, lambda keys: keys.with_name(keys.name.replace("_emb_keys.", "_emb_values.")))
+    form = "TABLE_emb_keys.rank_R.world_size_W"
+    return _open(path, _DYNAMICEMB, form, lambda keys: keys.with_name(keys.name.replace("_emb_keys.", "_emb_values.")))
 
 
-def _open(path: Path, pattern: re.Pattern[str], values_of: Callable[[Path], Path]) -> Source:
+def _open(path: Path, pattern: re.Pattern[str], form: str, values_of: Callable[[Path], Path]) -> Source:
     found: dict[str, dict[tuple[int, int], Path]] = defaultdict(dict)
     sizes: dict[str, tuple[int, int]] = {}
     others: dict[str, str] = {}
     for file in sorted(path.rglob("*")):
-        if (form := pattern.fullmatch(file.name)) is None:
+        if (parts_of_name := pattern.fullmatch(file.name)) is None:
             continue
-        name = ".".join((*file.parent.relative_to(path).parts, form["name"]))
+        name = ".".join((*file.parent.relative_to(path).parts, parts_of_name["name"]))
         if OPTIMIZER in name:
             others[name] = "it is the state of an optimizer"
             continue
-        numbers = {key: int(value) for key, value in form.groupdict().items() if key != "name"}
+        numbers = {key: int(value) for key, value in parts_of_name.groupdict().items() if key != "name"}
         size = (numbers.get("parts", 1), numbers["ranks"])
         if sizes.setdefault(name, size) != size:
             raise CorruptFile(str(file), f"one of {_count(sizes[name])} of `{name}`", f"one of {_count(size)}", 0)
         found[name][numbers.get("part", 0), numbers["rank"]] = file
     if not found:
-        raise InvalidInput(f"expected files of keys in {path}, named as {pattern.pattern!r}; there are none")
+        raise InvalidInput(f"expected files of keys in {path}, named {form}; there are none")
     for name, parts in found.items():
         _check_all_there(path, name, set(parts), sizes[name])
     pairs = {name: [(keys, _there(values_of(keys))) for keys in parts.values()] for name, parts in found.items()}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from dataclasses import replace
 from typing import Any
 
@@ -23,18 +23,21 @@ Integers = npt.NDArray[np.int64]
 
 
 def with_raw_ids(
-    tables: dict[str, SourceTable], names: Iterable[str], integers: Callable[[str], Any]
+    tables: dict[str, SourceTable], names: Collection[str], integers: Callable[[str], list[Any]]
 ) -> dict[str, SourceTable]:
     """The tables, of which those with managed collisions have raw ids in the place of row numbers.
 
-    names: all that the state_dict has. integers: reads a tensor of int64 by its name. Raises InvalidInput if the ids do not fit
-    the table, and the errors of `integers`.
+    names: all that the state_dict has. integers: reads a tensor of int64 by its name, in the parts of the processes that had
+    it. Raises InvalidInput if the ids do not fit the table, and the errors of `integers`.
     """
     found = dict(tables)
     for weight, ids in managed_tables(names).items():
         if weight in tables:
-            places = integers(ids.replace("_mch_sorted_raw_ids", "_mch_remapped_ids_mapping"))
-            found[weight] = _keyed(tables[weight], integers(ids), places)
+            mapping = ids.replace("_mch_sorted_raw_ids", "_mch_remapped_ids_mapping")
+            if mapping not in names:
+                raise InvalidInput(f"expected `{mapping}` beside `{ids}`, which says what rows the ids have; there is none")
+            raw, places = integers(ids), integers(mapping)
+            found[weight] = _keyed(tables[weight], np.concatenate(raw), np.concatenate(places), len(raw))
     return found
 
 
@@ -48,8 +51,8 @@ def managed_tables(names: Iterable[str]) -> dict[str, str]:
     return found
 
 
-def _keyed(table: SourceTable, raw: Integers, places: Integers) -> SourceTable:
-    """raw, places (n): the id raw[i] has the row places[i]."""
+def _keyed(table: SourceTable, raw: Integers, places: Integers, parts: int) -> SourceTable:
+    """raw, places (n): the id raw[i] has the row places[i]. parts: of how many processes."""
     if raw.shape != places.shape or raw.ndim != 1 or len(np.unique(places)) != len(places):
         raise InvalidInput(f"expected a row of its own for each raw id of `{table.name}`, got {raw.shape} and {places.shape}")
     if len(places) and not 0 <= places.min() <= places.max() < table.rows:
@@ -63,8 +66,10 @@ def _keyed(table: SourceTable, raw: Integers, places: Integers) -> SourceTable:
             taken = ids != _FREE
             yield ids[taken].view(np.uint64), rows[taken]
 
-    last = len(raw) - 1
+    last = None if parts > 1 else len(raw) - 1
     default = f"ids that TorchRec has not seen have its row {last} there, which `default: row {last}` takes over"
+    if last is None:
+        default = f"ids that TorchRec has not seen have the last row of one of {parts} parts there, and no row here"
     conversion = f"{table.conversion}; {default}" if table.conversion else default
     count = int((id_of_row != _FREE).sum())
     return replace(table, rows=count, ids="keys", blocks=blocks, conversion=conversion, numbered=table.blocks, default=last)

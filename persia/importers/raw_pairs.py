@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from persia.errors import CorruptFile
+import numpy as np
+
+from persia.errors import CorruptFile, InvalidInput
 
 from .arrays import keyed_table
 from .numbers import dtype_of
-from .source import SourceTable
+from .source import BLOCK_ROWS, SourceTable
 from .stored import StoredArray
 
 __all__ = ["array_after", "array_of_file", "paired_table"]
@@ -17,7 +19,7 @@ __all__ = ["array_after", "array_of_file", "paired_table"]
 def paired_table(name: str, pairs: list[tuple[Path, Path]]) -> SourceTable:
     """A table of keys of int64 and rows of float32, in pairs of files. Its dim follows from their sizes.
 
-    Raises CorruptFile for files that do not fit each other, OSError.
+    Raises CorruptFile for files that do not fit each other, InvalidInput for keys of 32 bits, OSError.
     """
     arrays = []
     dim = 0
@@ -34,10 +36,28 @@ def paired_table(name: str, pairs: list[tuple[Path, Path]]) -> SourceTable:
             expected = f"rows of float32 for {keys.shape[0]} keys of {keys_path.name}, each of {wanted}"
             raise CorruptFile(str(rows_path), expected, f"{size} bytes", size - rest)
         dim = here
+        _check_width(name, keys)
         arrays.append((keys, StoredArray(rows_path, 0, "float32", (keys.shape[0], dim))))
     if not arrays:
         raise CorruptFile(str(pairs[0][0]), f"keys of table `{name}`", "an empty file", 0)
     return keyed_table(name, arrays)
+
+
+_ENOUGH = 16  # keys, for it to be no accident
+
+
+def _check_width(name: str, keys: StoredArray) -> None:
+    """Raises InvalidInput for keys of 32 bits, of which two look like one, and their two rows like one of twice the dim.
+
+    Numbers of 64 bits whose halves are all different, and none of them negative, are none but by an accident of 1 in 4^n.
+    """
+    first = next(keys.parts(BLOCK_ROWS))
+    halves = np.ascontiguousarray(first).view("<i4")
+    if len(first) >= _ENOUGH and halves.min() >= 0 and len(np.unique(halves)) == len(halves):
+        raise InvalidInput(
+            f"the keys of table `{name}` in {keys.path} are numbers of 32 bits, and have to be of 64: write them as int64, or "
+            "import keys and rows as `numpy`"
+        )
 
 
 def array_of_file(path: Path, dtype: str) -> StoredArray:

@@ -11,7 +11,7 @@ import numpy as np
 
 from persia.errors import CorruptFile, InvalidInput
 
-from .managed_collisions import managed_tables
+from .managed_collisions import with_raw_ids
 from .numbers import conversion_of, dtype_of, floats_of, is_float
 from .source import Block, Source, SourceTable, rows_of_block
 from .stored import StoredArray
@@ -48,6 +48,8 @@ def open_source(path: Path) -> Source:
     content = load_pickle(metadata.read_bytes(), metadata, 0)
     try:
         return _source(path, content)
+    except InvalidInput:  # which is a ValueError, too
+        raise
     except (KeyError, TypeError, ValueError, IndexError, AttributeError) as error:
         expected = "the Metadata of torch.distributed.checkpoint"
         raise CorruptFile(str(metadata), expected, f"{type(error).__name__}: {error}", 0) from error
@@ -59,14 +61,7 @@ def _source(path: Path, content: Record) -> Source:
     tables: dict[str, SourceTable] = {}
     others: dict[str, str] = {}
     files: set[Path] = {path / METADATA}
-    managed = managed_tables(tensors)
     for name, tensor in sorted(tensors.items()):
-        if name in managed:
-            others[name] = (
-                "its rows belong to raw ids (managed collisions), which each process has in an order of its own. Save the "
-                "state_dict of the model without sharding, and import that as `torch`"
-            )
-            continue
         if not tensor.name.endswith("TensorStorageMetadata"):
             others[name] = f"it is a {tensor.name}"
             continue
@@ -77,7 +72,15 @@ def _source(path: Path, content: Record) -> Source:
         chunks = [_chunk(path, name, chunk, places) for chunk in tensor["chunks"]]
         files |= {chunk.path for chunk in chunks}
         tables[name] = _table(name, dtype, shape, chunks, path, guess=looks_like_a_table(name, tensors))
-    return Source(tuple(sorted(files)), tables, others)
+
+    def integers(name: str) -> list[Any]:
+        """A tensor of managed collisions, in the part of each process."""
+        parts = _vectors(name, tensors[name], path, places)
+        files.update(part.path for part in parts)
+        return [part.whole() for part in parts]
+
+    keyed = with_raw_ids(tables, tensors, integers)
+    return Source(tuple(sorted(files)), keyed, others)
 
 
 def _offsets(index: Record) -> tuple[int, ...] | None:
@@ -85,8 +88,8 @@ def _offsets(index: Record) -> tuple[int, ...] | None:
 
 
 def _chunk(path: Path, name: str, chunk: Record, places: Mapping[Any, Record]) -> _Chunk:
-    (row, column), (rows, columns) = chunk["offsets"], chunk["sizes"]
-    place = places.get((name, (row, column))) or places.get((name, None))
+    (row, column), (rows, columns) = ((*chunk[field], *default)[:2] for field, default in (("offsets", [0]), ("sizes", [1])))
+    place = places.get((name, tuple(chunk["offsets"]))) or places.get((name, None))
     if place is None:
         raise CorruptFile(str(path / METADATA), f"the file of `{name}` from row {row}, column {column} on", "none", 0)
     file = path / place["relative_path"]
@@ -107,7 +110,8 @@ def _table(name: str, dtype: str, shape: tuple[int, int], chunks: list[_Chunk], 
         size = rows_of_block(shape[1] * dtype_of(dtype).itemsize)
         for strip in strips:
             begin = strip[0].row
-            for parts in zip(*(_array(name, dtype, chunk).parts(size) for chunk in strip), strict=True):
+            arrays = [_array(name, dtype, chunk, (chunk.rows, chunk.columns)) for chunk in strip]
+            for parts in zip(*(array.parts(size) for array in arrays), strict=True):
                 rows = parts[0] if len(parts) == 1 else np.concatenate(parts, axis=1)
                 yield np.arange(begin, begin + len(rows), dtype=np.uint64), floats_of(rows, dtype)
                 begin += len(rows)
@@ -142,10 +146,19 @@ def _hole(name: str, row: int, column: int, path: Path) -> CorruptFile:
     )
 
 
-def _array(name: str, dtype: str, chunk: _Chunk) -> StoredArray:
+def _vectors(name: str, tensor: Record, path: Path, places: Mapping[Any, Record]) -> list[StoredArray]:
+    """The parts of a tensor (n) of int64, one after the other. Raises CorruptFile."""
+    dtype, shape = tensor["properties"].state[0], tuple(tensor["size"])
+    if dtype != "int64" or len(shape) != 1:
+        raise CorruptFile(str(path / METADATA), f"`{name}` (n) of int64", f"{shape} of {dtype}", 0)
+    strips = _strips(name, (*shape, 1), [_chunk(path, name, chunk, places) for chunk in tensor["chunks"]], path)
+    return [_array(name, dtype, strip[0], (strip[0].rows,)) for strip in strips]
+
+
+def _array(name: str, dtype: str, chunk: _Chunk, shape: tuple[int, ...]) -> StoredArray:
     """Where the numbers of a chunk lie. Raises CorruptFile if its part of the file has another tensor."""
     archive = TorchArchive(chunk.path, chunk.byte, chunk.length)
-    view, shape = archive.content, (chunk.rows, chunk.columns)
+    view = archive.content
     if not isinstance(view, TensorView) or view.shape != shape or view.storage.dtype != dtype:
         got = f"{view.shape} of {view.storage.dtype}" if isinstance(view, TensorView) else type(view).__name__
         raise CorruptFile(str(chunk.path), f"{shape} of {dtype}, for `{name}`", got, chunk.byte)

@@ -54,7 +54,7 @@ def open_source(path: Path) -> Source:
             others[name] = reason
         else:
             tables[name] = table_of(name, archive.array(name, value), archive.array(ids, tensors[ids]), guess=True)
-    keyed = with_raw_ids(tables, tensors, lambda name: archive.array(name, tensors[name]).whole())
+    keyed = with_raw_ids(tables, tensors, lambda name: [archive.array(name, tensors[name]).whole()])
     return Source((path,), keyed, others, packed)
 
 

@@ -155,7 +155,7 @@ def _collection(path: str, module: Any) -> Collection:
     return Collection(path, module, tuple(slots), is_managed=True)
 
 
-_UNSEEN = (1 << 56) - 2  # the largest id that stays as it is with 8 prefix bits
+_UNSEEN = (1 << 56) - 2  # the largest id that stays as it is with 8 prefix bits; config_of() makes less of it for more bits
 
 
 def _slots_of(prefix: str, module: Any) -> list[TableSlot]:
@@ -168,6 +168,8 @@ def _slots_of(prefix: str, module: Any) -> list[TableSlot]:
     for config in configs:
         if pooled and config.pooling not in _POOLINGS:
             raise ExportError(f"table `{config.name}` pools by {config.pooling}: expected SUM or MEAN")
+        if getattr(config, "use_virtual_table", False) or getattr(config, "num_embeddings_post_pruning", None):
+            raise ExportError(f"table `{config.name}` is virtual or pruned, so that its rows are not numbered by ids")
         quantized = None
         if isinstance(module, (QuantizedBags, QuantizedSequences)) and config.data_type is not DataType.FP32:
             if config.data_type not in _QUANTIZED:
@@ -206,7 +208,11 @@ def config_of(slots: Sequence[TableSlot], output: str) -> dict[str, Any]:
         if output != "f16":
             entry["output"] = output
         entries[slot.name] = entry
-    return config_of_tables(entries, {slot.name: slot.table for slot in slots})
+    config = config_of_tables(entries, {slot.name: slot.table for slot in slots})
+    for entry in entries.values():
+        if entry.get("default_row") == {"id": _UNSEEN}:
+            entry["default_row"] = {"id": (1 << 64 - config["feature_index_prefix_bit"]) - 2}
+    return config
 
 
 def table_map_of(slots: Sequence[TableSlot]) -> dict[str, Any]:

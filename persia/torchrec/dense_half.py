@@ -125,7 +125,9 @@ class WithoutTables(nn.Module):
 
 
 def _scripted(model: nn.Module, whole: WithoutTables, _: Inputs) -> Half:
-    """Raises whatever TorchScript raises, and AttributeError if the model is no DLRM."""
+    """Raises whatever TorchScript raises, and ValueError if the model has not the parts of a DLRM."""
+    if not all(hasattr(model, part) for part in ("dense_arch", "inter_arch", "over_arch")):
+        raise ValueError("only DLRM and DLRM_Projection are scripted")
     with torch_deprecations_ignored():
         half: Half = torch.jit.script(copy.deepcopy(_DlrmParts(model, whole.output)).eval())
     return half

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -36,11 +37,41 @@ def raw_of(sequences: JaggedTensor, room: int) -> Tensor:
 
 
 class WithoutFbgemm(TorchFunctionMode):
-    """While it is entered, operators of FBGEMM that have a twin in plain torch here are that; others stay what they are."""
+    """While it is entered, operators of FBGEMM that have a twin in plain torch here are that; others stay what they are.
+
+    Those that put features of a KeyedJaggedTensor into another order leave no trace, because a dense half has no ids.
+    """
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        twin = _TWINS.get(str(func).removesuffix(".default"))
-        return (func if twin is None else twin)(*args, **(kwargs or {}))
+        name = str(func).removesuffix(".default")
+        if name in _OF_IDS:
+            with _untraced():
+                return func(*args, **(kwargs or {}))
+        return _TWINS.get(name, func)(*args, **(kwargs or {}))
+
+
+@contextmanager
+def _untraced() -> Iterator[None]:
+    """What runs until the `with` ends gives constants to a trace. A proof with other embeddings finds where they are used."""
+    trace: Any = torch._C  # whose stubs lack the setter
+    state = trace._get_tracing_state()
+    trace._set_tracing_state(None)
+    try:
+        yield
+    finally:
+        trace._set_tracing_state(state)
+
+
+_OF_IDS = {
+    "fbgemm.permute_1D_sparse_data",
+    "fbgemm.permute_2D_sparse_data",
+    "fbgemm.permute_2D_sparse_data_input1D",
+}
+
+
+def _numbers(like: Tensor, count: int) -> Tensor:
+    """From 0 on. A trace keeps the device of torch.arange, and so would not run on another one."""
+    return like.new_ones(count, dtype=torch.int64).cumsum(0) - 1
 
 
 def _complete_cumsum(t_in: Tensor) -> Tensor:
@@ -49,7 +80,7 @@ def _complete_cumsum(t_in: Tensor) -> Tensor:
 
 def _to_padded_dense(values: Tensor, offsets: list[Tensor], max_lengths: Sequence[int], padding_value: float = 0.0) -> Tensor:
     (ends,), (most,) = offsets, max_lengths  # of several jagged dims: ValueError
-    columns = torch.arange(most, device=values.device)
+    columns = _numbers(ends, most)
     there = columns < (ends[1:] - ends[:-1]).unsqueeze(1)
     padding = values.new_full((1, *values.shape[1:]), padding_value)
     return torch.cat([padding, values])[torch.where(there, ends[:-1].unsqueeze(1) + columns + 1, 0).long()]
@@ -61,7 +92,7 @@ def _to_dense(values: Tensor, offsets: Tensor, max_sequence_length: int, padding
 
 def _places(offsets: Tensor, count: int) -> tuple[Tensor, Tensor]:
     """Of each of so many values, its sample and its place there."""
-    numbers = torch.arange(count, device=offsets.device)
+    numbers = _numbers(offsets, count)
     samples = torch.searchsorted(offsets, numbers.to(offsets.dtype), right=True) - 1
     return samples, numbers - offsets[samples]
 
@@ -69,8 +100,8 @@ def _places(offsets: Tensor, count: int) -> tuple[Tensor, Tensor]:
 def _to_jagged(dense: Tensor, x_offsets: list[Tensor], total_L: Any = None) -> tuple[Tensor, list[Tensor]]:
     (offsets,) = x_offsets
     lengths = (offsets[1:] - offsets[:-1]).long()
-    samples = torch.repeat_interleave(torch.arange(lengths.shape[0], device=dense.device), lengths)
-    columns = torch.arange(samples.shape[0], device=dense.device) - offsets[samples]
+    samples = torch.repeat_interleave(_numbers(lengths, lengths.shape[0]), lengths)
+    columns = _numbers(lengths, samples.shape[0]) - offsets[samples]
     zeros = torch.zeros_like(dense[:, :1])  # where a sequence is longer than the dense tensor
     return torch.cat([dense, zeros], 1)[samples, columns.clamp(max=dense.shape[1]).long()], x_offsets
 

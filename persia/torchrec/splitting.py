@@ -193,5 +193,8 @@ def _ids_of(arguments: list[Any]) -> Any:
     others = [type(one).__name__ for one in arguments if not isinstance(one, (Tensor, KeyedJaggedTensor))]
     if len(found) != 1 or others:
         got = ", ".join(type(one).__name__ for one in arguments) or "nothing"
-        raise ExportError(f"expected a sample of tensors and one KeyedJaggedTensor, got {got}")
+        raise ExportError(
+            f"expected a sample of tensors and one KeyedJaggedTensor, got {got}: put the model into a module whose forward "
+            "takes these (KeyedJaggedTensor.concat makes one of several, and split takes it apart)"
+        )
     return found[0]

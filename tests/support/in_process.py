@@ -25,11 +25,13 @@ THROUGH_MIDDLEWARE = RouterOptions(clients_ask_shards=False)
 class LocalDeployment(ExitStack):
     """`count` shards of a checkpoint and a middleware; all end with the `with`."""
 
-    def __init__(self, model: Path, count: int, checkpoint: str = "ckpt") -> None:
+    def __init__(self, model: Path, count: int, checkpoint: str = "ckpt", *, storage: str = "f32") -> None:
         super().__init__()
         self.embedding_config = model / "embedding_config.yml"
         config = load_embedding_config(self.embedding_config)
-        self.addresses = [self._serve_shard(ShardOptions(index, count, model / checkpoint)) for index in range(count)]
+        self.addresses = [
+            self._serve_shard(ShardOptions(index, count, model / checkpoint, storage=storage)) for index in range(count)
+        ]
         router = Router(config, [[address] for address in self.addresses], RouterOptions())
         self.callback(router.close)
         self.middleware = self._serve(MiddlewareService(router, _core.net.ForwardCounts(SECONDS), config))

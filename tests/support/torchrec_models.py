@@ -303,6 +303,19 @@ class Regrouped(nn.Module):
         return scores
 
 
+class Reordered(nn.Module):
+    """Permutes the keys before it asks, which FBGEMM does, too."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        torch.manual_seed(3)
+        self.tables = collection(table("a", ["user"]), table("b", ["tag"]))
+
+    def forward(self, kjt: Any) -> Tensor:
+        scores: Tensor = self.tables(kjt.permute([2, 0])).values().sum(1)
+        return scores
+
+
 class Changed(nn.Module):
     """Looks up ids that are made of those of the request."""
 

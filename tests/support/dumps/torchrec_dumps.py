@@ -4,7 +4,7 @@
 
 An unsharded DLRM as a state_dict, the same model sharded over two processes as a distributed checkpoint (row-wise, column-wise
 and table-wise), and 1,000 bags of each feature with what the model's own EmbeddingBagCollection made of them. Quantised
-tables and one with managed collisions, and what their modules look up.
+tables, one with managed collisions, and one with these that two processes have, and what their modules look up.
 """
 
 from __future__ import annotations
@@ -25,6 +25,8 @@ from torch.multiprocessing.spawn import spawn
 from torchrec import EmbeddingBagCollection, EmbeddingBagConfig, KeyedJaggedTensor, PoolingType
 from torchrec.distributed import DistributedModelParallel
 from torchrec.distributed.embeddingbag import EmbeddingBagCollectionSharder
+from torchrec.distributed.mc_embeddingbag import ManagedCollisionEmbeddingBagCollectionSharder
+from torchrec.distributed.mc_modules import ManagedCollisionCollectionSharder
 from torchrec.distributed.sharding_plan import column_wise, construct_module_sharding_plan, row_wise, table_wise
 from torchrec.distributed.types import ShardingPlan, ShardingType
 from torchrec.inference.modules import quantize_embeddings
@@ -133,18 +135,7 @@ def write_quantised(directory: Path) -> dict[str, Any]:
 
 def write_managed(directory: Path) -> dict[str, Any]:
     """A table with managed collisions, its raw ids in order, and what the module looks up for each."""
-    torch.manual_seed(10)
-    config = EmbeddingBagConfig(name="t_user", embedding_dim=4, num_embeddings=20, feature_names=["user"])
-    inner = EmbeddingBagCollection(device=torch.device("cpu"), tables=[config])
-    manager = MCHManagedCollisionModule(
-        zch_size=20,
-        device=torch.device("cpu"),
-        input_hash_size=2**40,
-        eviction_interval=1,
-        eviction_policy=DistanceLFU_EvictionPolicy(),
-    )
-    collisions = ManagedCollisionCollection({"t_user": manager}, inner.embedding_bag_configs())
-    module = ManagedCollisionEmbeddingBagCollection(inner, collisions)
+    manager, module = managed_module()
 
     def look_up(ids: torch.Tensor) -> Any:
         return module(KeyedJaggedTensor(keys=["user"], values=ids, lengths=torch.ones(len(ids), dtype=torch.int64)))[0]["user"]
@@ -160,6 +151,55 @@ def write_managed(directory: Path) -> dict[str, Any]:
         return {"managed.ids": ids.numpy(), "managed.rows": look_up(ids).numpy()}
 
 
+def managed_module() -> tuple[Any, Any]:
+    torch.manual_seed(10)
+    config = EmbeddingBagConfig(name="t_user", embedding_dim=4, num_embeddings=20, feature_names=["user"])
+    inner = EmbeddingBagCollection(device=torch.device("cpu"), tables=[config])
+    manager = MCHManagedCollisionModule(
+        zch_size=20,
+        device=torch.device("cpu"),
+        input_hash_size=2**40,
+        eviction_interval=1,
+        eviction_policy=DistanceLFU_EvictionPolicy(),
+    )
+    collisions = ManagedCollisionCollection({"t_user": manager}, inner.embedding_bag_configs())
+    return manager, ManagedCollisionEmbeddingBagCollection(inner, collisions)
+
+
+def write_managed_sharded(rank: int, directory: str, port: int) -> None:
+    """One of two processes, each of which has the rows of some raw ids; and what both look up for all of these."""
+    os.environ.update(MASTER_ADDR="127.0.0.1", MASTER_PORT=str(port), RANK=str(rank), WORLD_SIZE="2", LOCAL_RANK=str(rank))
+    distributed.init_process_group("gloo", rank=rank, world_size=2)
+    module = managed_module()[1]
+    fused = EmbeddingBagCollectionSharder(fused_params={"optimizer": EmbOptimType.EXACT_SGD, "learning_rate": 0.1})
+    sharder = ManagedCollisionEmbeddingBagCollectionSharder(fused, ManagedCollisionCollectionSharder())
+    how = {"t_user": row_wise(compute_kernel="fused")}
+    plan = construct_module_sharding_plan(module, how, sharder=sharder, local_size=2, world_size=2, device_type="cpu")
+    sharded = DistributedModelParallel(
+        torch.nn.Sequential(module), device=torch.device("cpu"), sharders=[sharder], plan=ShardingPlan({"0": plan})
+    )
+
+    def look_up(ids: torch.Tensor) -> Any:
+        found = sharded(KeyedJaggedTensor(keys=["user"], values=ids, lengths=torch.ones(len(ids), dtype=torch.int64)))
+        return found[0].wait()["user"]
+
+    torch.manual_seed(20 + rank)
+    for _ in range(3):
+        look_up(torch.randint(0, 2**40, (4,)))
+    state = sharded.state_dict()
+    save(state, checkpoint_id=directory)
+    raw = next(tensor for name, tensor in state.items() if name.endswith("_mch_sorted_raw_ids")).local_shards()[0].tensor
+    of_both: list[Any] = [None, None]
+    distributed.all_gather_object(of_both, raw[raw != torch.iinfo(torch.int64).max].tolist())
+    ids = torch.tensor([*of_both[0], *of_both[1]])
+    sharded.eval()
+    with torch.no_grad():
+        rows = look_up(ids)
+    if rank == 0:
+        np.savez_compressed(f"{directory}.npz", ids=ids.numpy(), rows=rows.numpy())
+    distributed.destroy_process_group()
+
+
 def main(directory: Path) -> None:
     shutil.rmtree(directory, ignore_errors=True)
     directory.mkdir(parents=True)
@@ -168,6 +208,7 @@ def main(directory: Path) -> None:
     write_bags(directory, module)
     np.savez_compressed(directory / "packed.npz", **write_quantised(directory), **write_managed(directory))
     spawn(write_sharded, (str(directory / "dcp"), 29_577), nprocs=2)
+    spawn(write_managed_sharded, (str(directory / "managed_two"), 29_578), nprocs=2)
     versions = f"torch {torch.__version__}, torchrec {torchrec.__version__}\n"
     (directory / "versions.txt").write_text(versions)
 

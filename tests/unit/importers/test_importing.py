@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import os
+import tracemalloc
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +14,8 @@ import pytest
 from persia.config import EmbeddingConfig, HashStackConfig, SlotConfig
 from persia.errors import ConfigError, CorruptFile, FeatureError, InvalidInput, NotFound, NotRepresentable
 from persia.importers import REPORT, MappedSlot, SourceTable, TableMap, import_tables, read_report, verify_import
-from persia.importers.source import Block, Source
+from persia.importers.formats import open_source
+from persia.importers.source import BLOCK_BYTES, Block, Source
 from tests.support.imported import config_of, expected_rows, import_into
 from tests.support.written import read_checkpoint
 
@@ -236,3 +239,40 @@ def test_a_row_that_changes_afterwards_is_found(tmp_path: Path) -> None:
     file.write_bytes(data)
     with pytest.raises(CorruptFile, match=r"50 rows of table `t` with the digest"):
         verify_import(tmp_path / "out")
+
+
+@pytest.mark.parametrize("format", ["numpy", "safetensors"])
+def test_a_source_is_read_in_blocks_of_bounded_size(format: str, tmp_path: Path) -> None:
+    """Of 128 MB of rows, with ids: not more than some blocks are in memory at a time."""
+    count, dim = 500_000, 64
+    path = tmp_path / "t"
+    if format == "numpy":
+        path.mkdir()
+        np.lib.format.open_memmap(path / "rows.npy", "w+", np.float32, (count, dim)).flush()
+        np.save(path / "ids.npy", np.arange(count))
+    else:
+        end = 4 * count * dim
+        ids = {"dtype": "I64", "shape": [count], "data_offsets": [end, end + 8 * count]}
+        rows = {"dtype": "F32", "shape": [count, dim], "data_offsets": [0, end]}
+        header = json.dumps({"ids": ids, "rows": rows}).encode()
+        with path.open("wb") as file:
+            file.write(len(header).to_bytes(8, "little") + header)
+            file.truncate(8 + len(header) + end + 8 * count)
+    table = open_source(format, path).table("t" if format == "numpy" else "rows")
+    tracemalloc.start()
+    try:
+        seen = sum(len(ids) for ids, _ in table.blocks())
+        _, most = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert seen == count and table.ids == "keys" and most < 4 * BLOCK_BYTES
+
+
+def test_each_step_tells_how_many_of_its_rows_are_done(tmp_path: Path) -> None:
+    numpy_table(tmp_path / "t", floats(70_000, 1))
+    told: list[tuple[str, int, int]] = []
+    import_into(tmp_path / "out", "numpy", tmp_path / "t", {"user": "t"}, progress=lambda *step: told.append(step))
+    for step in ("read", "verify"):
+        done = [(rows, total) for name, rows, total in told if name == step]
+        assert sum(rows for rows, _ in done) == 70_000 and {total for _, total in done} == {70_000} and len(done) > 1
+    assert [name for name, _, _ in told] == sorted(name for name, _, _ in told)

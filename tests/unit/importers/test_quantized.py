@@ -29,6 +29,7 @@ LOOKED_UP = arrays_of(TORCHREC / "packed.npz")
 TABLES = {"user": (21, 12), "item": (30, 8)}  # rows, dim
 WEIGHT = "embedding_bags.t_{}.weight"
 MANAGED = "_embedding_module.embedding_bags.t_user.weight"
+SAVED_TWICE = [("torch", TORCHREC / "managed.pt"), ("torch-dcp", TORCHREC / "managed_dcp")]
 
 
 @pytest.mark.parametrize("kind", ["int8", "int4", "float16"])
@@ -139,9 +140,33 @@ def test_rows_with_managed_collisions_belong_to_raw_ids() -> None:
     assert table.conversion == "ids that TorchRec has not seen have its row 19 there, which `default: row 19` takes over"
 
 
-def test_a_sharded_table_with_managed_collisions_is_not_taken_for_one_by_row_numbers() -> None:
-    with pytest.raises(NotFound, match=r"its rows belong to raw ids \(managed collisions\)"):
-        open_source("torch-dcp", TORCHREC / "managed_dcp").table(MANAGED)
+def test_a_distributed_checkpoint_with_managed_collisions_has_the_rows_of_the_state_dict() -> None:
+    tables = [open_source(*source).table(MANAGED) for source in SAVED_TWICE]
+    (ids, rows), (other_ids, other_rows) = map(all_rows, tables)
+    assert tables[0].conversion == tables[1].conversion
+    assert ids.tolist() == other_ids.tolist() and rows.tobytes() == other_rows.tobytes()
+
+
+def test_raw_ids_that_two_processes_have_are_all_there(tmp_path: Path) -> None:
+    """Each of them has managed collisions of its own, for the rows that it holds."""
+    name = f"0.{MANAGED}"
+    table = open_source("torch-dcp", TORCHREC / "managed_two").table(name)
+    ids, rows = all_rows(table)
+    order, looked_up = np.argsort(ids), arrays_of(TORCHREC / "managed_two.npz")
+    expected = np.argsort(looked_up["ids"])
+    np.testing.assert_array_equal(ids[order], ids_of_integers(looked_up["ids"][expected]))
+    np.testing.assert_array_equal(rows[order], looked_up["rows"][expected])
+    assert table.conversion == "ids that TorchRec has not seen have the last row of one of 2 parts there, and no row here"
+    report = import_into(tmp_path / "out", "torch-dcp", TORCHREC / "managed_two", {"user": name})
+    assert [(table.rows, table.ids) for table in report.tables] == [(len(ids), "keys")]
+
+
+@pytest.mark.parametrize("gone", ["__0_0.distcp", "__1_0.distcp"])
+def test_raw_ids_of_a_process_that_is_missing_are_half_a_source(tmp_path: Path, gone: str) -> None:
+    shutil.copytree(TORCHREC / "managed_two", tmp_path / "two")
+    (tmp_path / "two" / gone).unlink()
+    with pytest.raises(CorruptFile, match=f"the file {gone} of `.*` in .*, got no such file"):
+        open_source("torch-dcp", tmp_path / "two")
 
 
 @pytest.mark.parametrize(
@@ -158,7 +183,14 @@ def test_raw_ids_that_do_not_fit_the_table_are_refused(raw: list[int], places: l
     arrays = {f"{module}_mch_sorted_raw_ids": np.array(raw), f"{module}_mch_remapped_ids_mapping": np.array(places)}
     table = SourceTable(MANAGED, 3, 2, "rows", lambda: iter([]))
     with pytest.raises(InvalidInput, match=words):
-        with_raw_ids({MANAGED: table}, arrays, arrays.__getitem__)
+        with_raw_ids({MANAGED: table}, arrays, lambda name: [arrays[name]])
+
+
+def test_raw_ids_without_their_rows_are_refused() -> None:
+    module = "_managed_collision_collection._managed_collision_modules.t_user."
+    table = SourceTable(MANAGED, 3, 2, "rows", lambda: iter([]))
+    with pytest.raises(InvalidInput, match=r"_mch_remapped_ids_mapping` beside `.*_mch_sorted_raw_ids`, which says what rows"):
+        with_raw_ids({MANAGED: table}, {f"{module}_mch_sorted_raw_ids": 0}, lambda name: [np.array([1])])
 
 
 def test_a_truncated_dump_is_refused(tmp_path: Path) -> None:

@@ -78,6 +78,30 @@ def test_tables_of_hps_lie_in_directories(tmp_path: Path) -> None:
     assert {name: table.dim for name, table in tables.items()} == {"wide_sparse_10.model": 3, "deep_sparse_10.model": 1}
 
 
+NUMBERS = np.random.default_rng(1)
+WIDE = {
+    "hashes": NUMBERS.integers(-(2**63), 2**63, 40),
+    "row numbers": np.arange(40),
+    "slots in the upper bits": (np.arange(40) % 3 + 1 << 48) + np.arange(40),
+    "negative": -np.arange(1, 41),
+}
+WITH_KEYS: dict[str, Callable[[Path, Any], Path]] = {
+    "hugectr": lambda path, keys: write_hps(path / "t", keys, np.ones((len(keys), 3))),
+    "dynamicemb": lambda path, keys: write_dynamicemb(path, "t", 1, keys, np.ones((len(keys), 3), np.float32)),
+    "tfra": lambda path, keys: write_tfra(path, "t", 1, 1, keys, np.ones((len(keys), 3), np.float32)),
+}
+
+
+@pytest.mark.parametrize("layout", WITH_KEYS)
+def test_keys_of_32_bits_are_not_taken_for_half_as_many_of_64(layout: str, tmp_path: Path) -> None:
+    """Two keys would be one, and two rows one of twice the dim, which `--propose` would write down."""
+    narrow = NUMBERS.choice(2**31, 80, replace=False).astype(np.int32).view(np.int64)
+    with pytest.raises(InvalidInput, match="are numbers of 32 bits, and have to be of 64: write them as int64, or import"):
+        open_source(layout, WITH_KEYS[layout](tmp_path / "narrow", narrow))
+    for name, keys in WIDE.items():
+        open_source(layout, WITH_KEYS[layout](tmp_path / name, keys))
+
+
 def test_a_key_twice_is_refused_by_its_number(tmp_path: Path) -> None:
     write_hps(tmp_path / "t", keys=[1, 2, 3, 2, 4])
     with pytest.raises(InvalidInput, match="table `t` has two rows for the key 2"):

@@ -5,13 +5,16 @@ from __future__ import annotations
 import importlib
 import importlib.util
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+import yaml
 from torch import Tensor
 
+from persia.config import parse_embedding_config
 from persia.errors import ExportError, FeatureError
 
 pytestmark = [
@@ -184,3 +187,42 @@ def test_weights_that_a_model_makes_itself_are_refused(rec: Any) -> None:
 def test_a_sample_alone_has_a_score_of_its_own(rec: Any) -> None:
     with pytest.raises(ExportError, match="depend on what else is in its batch: its answer to sample 0 alone has other shapes"):
         rec.split(rec.Squeezed(), (rec.ids(5, 1, ["user"]),))
+
+
+def test_a_model_may_put_the_keys_of_its_ids_into_another_order(rec: Any) -> None:
+    model, kjt = rec.Reordered().eval(), rec.ids(6, 1)
+    halves = rec.split(model, (kjt,))
+    other = rec.ids(4, 9)
+    with torch.no_grad():
+        found = halves.dense_half([], [model.tables(other)[slot.name] for slot in halves.slots])
+        torch.testing.assert_close(found, model(other))
+
+
+@pytest.mark.parametrize("settings", [{"use_virtual_table": True}, {"num_embeddings_post_pruning": 50}])
+def test_tables_whose_rows_are_not_numbered_by_ids_are_refused(rec: Any, settings: dict[str, Any]) -> None:
+    model = rec.Shifted()
+    vars(model.tables.embedding_bag_configs()[0]).update(settings)
+    with pytest.raises(ExportError, match="table `a` is virtual or pruned"):
+        rec.split(model, (rec.ids(5, 1, ["user"]),))
+
+
+def test_the_id_of_ids_that_nobody_has_seen_fits_any_number_of_tables(rec: Any) -> None:
+    model = rec.Managed()
+    slots = rec.split(model, (model.ids(4, 0),)).slots
+    more = [replace(slots[1], name=f"f{i}", table=f"t{i}") for i in range(300)]
+    collections = importlib.import_module("persia.torchrec.collections")
+    config = collections.config_of([slots[0], *more], "f32")
+    assert config["feature_index_prefix_bit"] == 9
+    assert config["slots_config"]["user"]["default_row"] == {"id": 2**55 - 2}
+    parse_embedding_config(yaml.safe_dump(config))
+
+
+def test_managed_collisions_by_hashes_are_refused(rec: Any) -> None:
+    model = rec.Managed(input_hash_func=lambda values, size: values % size)
+    with pytest.raises(ExportError, match="table `t_user` has managed collisions by MCHManagedCollisionModule, with a hash"):
+        rec.split(model, (model.ids(4, 0),))
+
+
+def test_what_is_ours_in_a_trace_runs_on_any_device(rec: Any) -> None:
+    _, halves = split_histories(rec, "PaddedMean")
+    assert 'value="cpu"' not in str(halves.dense_half.inlined_graph)
