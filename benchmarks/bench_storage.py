@@ -133,8 +133,8 @@ def bench_loading(url: str, pids: Callable[[], list[int]], directory: Path, mega
             now = resource.getrusage(resource.RUSAGE_SELF)
             own = now.ru_utime + now.ru_stime - mine.ru_utime - mine.ru_stime
             took[name].append((time.monotonic() - began, own, processor_seconds(pids()) - its))
-    for name, figures in took.items():
-        wall, own, its = (statistics.median(column) for column in zip(*figures, strict=True))
+    for name, rounds_of_it in took.items():
+        wall, own, its = (statistics.median(column) for column in zip(*rounds_of_it, strict=True))
         print(f"{name:>8}: {size / wall:6.0f} MB/s, {wall:5.2f} s; of the processor {own:.2f} s, and {its:.2f} s of the store")
 
 
