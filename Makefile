@@ -76,7 +76,7 @@ node:  ## install gRPC's package for JavaScript into build/node, for the tests t
 	cp tests/support/node/package.json tests/support/node/package-lock.json build/node
 	npm ci --prefix build/node --silent --no-audit --no-fund --ignore-scripts
 
-clients: setup  ## install tritonclient and KServe's SDK into build/clients, for the tests that ask our servers with them
+clients: setup  ## install tritonclient, KServe's SDK and torchserve-client into build/clients, for the tests that ask our servers with them
 	[ -x build/clients/bin/python ] || $(PYTHON) -m venv build/clients
 	build/clients/bin/python -m pip install --quiet --requirement tests/support/inference_clients/requirements.txt
 

@@ -113,8 +113,8 @@ def model_server(
         settings = _settings(ts_config, model_store, enable_model_api, disable_token_auth)
         for note in (*settings.notes, *(words for option, words in _WITHOUT_EFFECT.items() if others[option])):
             log.warning("%s", note)
-        in_background = {"LOG_LOCATION": "logs"} if ready_pipe is not None else {}
-        logs = open_logs({**in_background, **os.environ}, log_format)
+        in_background = {"LOG_LOCATION": "logs", "METRICS_LOCATION": "logs"} if ready_pipe is not None else {}
+        logs = open_logs({**in_background, **os.environ}, log_format, settings.metrics.mode != "prometheus")
         _serve(settings, _security(global_config), models, state, logs, ready_pipe, log_format)
     except (ConfigError, InvalidInput, Unavailable, OSError) as error:
         give_up(PROGRAM, str(error))

@@ -38,7 +38,9 @@ class Keys(ABC):
     def __init__(self, file: Path, needs_certificate: bool) -> None:
         """file: where they stand. needs_certificate: beside the key."""
         self.file = file
-        self.guards = {kind: NativeKeys(f"{kind} key", needs_certificate) for kind in (INFERENCE, MANAGEMENT, API)}
+        # Whoever asks for keys themselves is refused in other words, as in TorchServe.
+        checks = {INFERENCE: "Authorization", MANAGEMENT: "Authorization", API: "Authentication"}
+        self.guards = {kind: NativeKeys(f"{kind} key", needs_certificate, check) for kind, check in checks.items()}
 
     @abstractmethod
     def renew(self, kind: str | None) -> None:

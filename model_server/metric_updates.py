@@ -59,7 +59,7 @@ def line_of(key: MetricKey, value: float | Sequence[float]) -> str:
     """As TorchServe's file of metrics has it; of a histogram, the sum."""
     dimensions = ",".join(f"{name}:{text}" for name, text in key.dimensions)
     shown = value if isinstance(value, (int, float)) else value[0]
-    return f"{key.name}.{key.unit}:{shown}|#{dimensions}|#hostname:{socket.gethostname()},{int(time.time())}"
+    return f"{key.name}.{key.unit}:{shown}|#{dimensions}|#hostname:{socket.gethostname()},timestamp:{int(time.time())}"
 
 
 class Aggregate:

@@ -17,16 +17,17 @@ from .metrics_settings import MetricsSettings
 from .prometheus_text import Family, Sample, histogram_samples, text_of, torchserve_family
 from .system_metrics import SystemMetrics
 
-__all__ = ["Metrics", "Served"]
+__all__ = ["ASKED", "Metrics", "Served", "last_milliseconds"]
 
 # A name, a version, and what the native core has of it.
 Served = tuple[str, str, ModelVersion]
 
-_ASKED = (
+ASKED = (  # what Models.asked() has of each
     ("ts_inference_requests_total", "Count"),
     ("ts_inference_latency_microseconds", "Microseconds"),
     ("ts_queue_latency_microseconds", "Microseconds"),
 )
+LAST_TIMES = {"QueueTime": "last_queue_seconds", "WorkerThreadTime": "last_worker_seconds"}
 _OWN = (
     ("whole", "persia_model_request_seconds", "From a request's arrival to its answer."),
     ("queue", "persia_model_queue_seconds", "That requests waited for a worker."),
@@ -87,7 +88,7 @@ class Metrics:
     def _asked(self) -> list[Family]:
         asked = self._models.asked()
         families = []
-        for number, (metric, unit) in enumerate(_ASKED):
+        for number, (metric, unit) in enumerate(ASKED):
             samples = [
                 Sample({"model_name": name, "model_version": version or "default", "hostname": self._hostname}, totals[number])
                 for name, version, *totals in asked
@@ -97,12 +98,10 @@ class Metrics:
 
     def _last_times(self, served: list[Any]) -> list[Family]:
         labels = {"Level": "Host", "Hostname": self._hostname}
-        figures = [figures for *_, figures in served]
+        last = last_milliseconds([figures for *_, figures in served])
         return [
-            torchserve_family(
-                name, "gauge", "Milliseconds", [Sample(labels, max(one[key] for one in figures) * 1000)] if figures else []
-            )
-            for name, key in (("QueueTime", "last_queue_seconds"), ("WorkerThreadTime", "last_worker_seconds"))
+            torchserve_family(name, "gauge", "Milliseconds", [Sample(labels, last[name])] if name in last else [])
+            for name in LAST_TIMES
         ]
 
     def _load_times(self) -> Family:
@@ -142,3 +141,9 @@ class Metrics:
             Family(name, words, kind, [Sample(labels, count[key]) for labels, count in counts])
             for key, name, kind, words in wanted
         ]
+
+
+def last_milliseconds(figures: Iterable[Mapping[str, Any]]) -> dict[str, float]:
+    """Of the last request of any version, in the queue and with its worker; empty: there is no version."""
+    found = list(figures)
+    return {name: max(one[key] for one in found) * 1000 for name, key in LAST_TIMES.items()} if found else {}

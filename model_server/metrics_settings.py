@@ -21,6 +21,7 @@ class MetricsSettings:
     config: Path | None = None  # a metrics.yaml, with the metrics of handlers
     detects: bool = False  # whether those of handlers are shown that no file names
     of_system: bool = True
+    interval: int = 60  # seconds between two looks at the machine for the log
     mode: str = "log"  # of MODES: TorchServe shows none of its own, all of them, or three and none of handlers
 
 
@@ -38,5 +39,6 @@ def read_metrics(properties: Properties) -> MetricsSettings:
         config=Path(config) if config else None,
         detects=properties.flag("model_metrics_auto_detect"),
         of_system=not properties.flag("disable_system_metrics"),
+        interval=properties.number("metric_time_interval", default.interval),
         mode=mode,
     )

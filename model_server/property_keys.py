@@ -24,7 +24,6 @@ UNUSED: dict[str, str] = {
     "io_ratio": _JAVA,
     "ipex_enable": "the handler itself imports and applies Intel's extension of PyTorch",
     "ipex_gpu_enable": "the handler itself imports and applies Intel's extension of PyTorch",
-    "metric_time_interval": "the machine is looked at when somebody asks for the metrics",
     "model_server_home": "the server is where its Python package is installed",
     "netty_client_threads": _JAVA,
     "number_of_netty_threads": _JAVA,

@@ -15,6 +15,7 @@ from persia.system.address import host_and_port
 from persia.torchserve.ready_line import ReadyLine
 from persia.torchserve.version_order import version_key
 
+from .front_metrics_log import FrontMetricsLog
 from .handler_metrics import OWN_NAMES, HandlerMetrics, read_names
 from .keeper import Keeper
 from .listeners import Listeners
@@ -67,7 +68,12 @@ class ModelServer:
         self._listeners = Listeners(settings, self._protection, self._reactor, models, answers)
         inference, management = self._listeners.grpc["grpc_inference"], self._listeners.grpc["grpc_management"]
         self._health = ReadinessTeller(readiness, inference.set_serving)
-        self._watching = (Refreshing(self._protection), RefusedClients(self._listeners.refused_clients), self._health)
+        self._watching = (
+            Refreshing(self._protection),
+            RefusedClients(self._listeners.refused_clients),
+            FrontMetricsLog(models, self.registry.served, self.registry.load_seconds, answers, settings.metrics),
+            self._health,
+        )
         add_inference(inference, models, self._management)
         add_open_inference(inference, models, ServedModels(self.registry, readiness))
         add_management(management, self._management)

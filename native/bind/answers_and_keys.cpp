@@ -66,10 +66,10 @@ void inference_answers_and_keys(nb::module_& module) {
         .def(nb::new_(&make_answers), nb::arg("access_log").none() = nb::none())
         .def("counts", counts_of);
     nb::class_<Keys, grpc::Guard>(module, "Keys")
-        .def(nb::new_([](std::string holder, bool needs_certificate) {
-                 return std::make_shared<Keys>(std::move(holder), needs_certificate);
+        .def(nb::new_([](std::string holder, bool needs_certificate, std::string check) {
+                 return std::make_shared<Keys>(std::move(holder), needs_certificate, std::move(check));
              }),
-             nb::arg("holder"), nb::arg("needs_certificate") = false)
+             nb::arg("holder"), nb::arg("needs_certificate") = false, nb::arg("check") = "Authorization")
         .def("set", set_keys, nb::arg("keys"));
 }
 

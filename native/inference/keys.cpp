@@ -37,7 +37,7 @@ std::optional<std::string> Keys::identity_of(std::string_view authorization, std
 
 grpc::Status Keys::refusal(std::string_view /*authorization*/, std::string_view /*certificate*/) const {
     return {grpc::Code::permission_denied,
-            "Token Authorization failed. Token either incorrect, expired, or not provided correctly"};
+            "Token " + check_ + " failed. Token either incorrect, expired, or not provided correctly"};
 }
 
 }  // namespace persia::inference

@@ -23,8 +23,10 @@ struct Key {
 // Thread safety: any thread may call all of it.
 class Keys final : public grpc::Guard {
   public:
-    // holder: the identity of who shows a key, if it has no certificate. needs_certificate: beside the key.
-    Keys(std::string holder, bool needs_certificate) : holder_(std::move(holder)), needs_certificate_(needs_certificate) {}
+    // holder: the identity of who shows a key, if it has no certificate. needs_certificate: beside the key. check: what fails
+    // for others, in TorchServe's words.
+    Keys(std::string holder, bool needs_certificate, std::string check = "Authorization")
+        : holder_(std::move(holder)), needs_certificate_(needs_certificate), check_(std::move(check)) {}
 
     // From now on these count, and no others.
     void set(const std::vector<Key>& keys);
@@ -42,6 +44,7 @@ class Keys final : public grpc::Guard {
 
     const std::string holder_;
     const bool needs_certificate_;
+    const std::string check_;
     mutable std::mutex mutex_;
     std::shared_ptr<const Entries> entries_ = std::make_shared<Entries>();
 };

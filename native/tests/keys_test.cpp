@@ -56,6 +56,12 @@ TEST(a_key_goes_with_a_certificate_where_both_are_wanted) {
     CHECK(!lets_in(keys, "Bearer abcdefgh") && lets_in(keys, "Bearer abcdefgh", "ctr") && !lets_in(keys, "", "ctr"));
 }
 
+TEST(a_refusal_says_what_has_failed) {
+    const std::string_view rest = " failed. Token either incorrect, expired, or not provided correctly";
+    CHECK(Keys("inference key", false).refusal("", "").message == "Token Authorization" + std::string(rest));
+    CHECK(Keys("API key", false, "Authentication").refusal("", "").message == "Token Authentication" + std::string(rest));
+}
+
 TEST(ids_are_the_callers_where_they_may_stand_in_a_log) {
     for (const std::string good : {"a", "0f-A_b.c~d/e+f=g:h@i"}) CHECK(request_id_of(&good) == good);
     for (const std::string& bad :

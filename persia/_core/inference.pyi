@@ -89,7 +89,7 @@ class AnswerObserver(CallObserver):
 class Keys(Guard):
     """TorchServe's keys of one kind. Any thread may use it."""
 
-    def __init__(self, holder: str, needs_certificate: bool = False) -> None: ...
+    def __init__(self, holder: str, needs_certificate: bool = False, check: str = "Authorization") -> None: ...
     def set(self, keys: Sequence[tuple[str, float | None]]) -> None:
         """Each with the seconds since 1970 until which it counts; None: it has no end."""
 

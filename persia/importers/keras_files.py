@@ -35,14 +35,18 @@ def open_source(path: Path) -> Source:
     tables: dict[str, SourceTable] = {}
     others: dict[str, str] = {}
     with _opened(path) as file:
-        for place, shape, dtype in _variables(file, path):
-            name = _name_of(file, place)
+        variables = _variables(file, path)
+        kinds = {place: (shape, dtype) for place, shape, dtype in variables}
+        for place, shape, dtype in variables:
+            name, scales = _name_of(file, place), _scales_of(place, kinds)
             if place.partition("/")[0] in ("optimizer", "optimizer_weights"):
                 others[name] = "it is the state of an optimizer"
-            elif len(shape) != 2 or not is_float(dtype) or not shape[1]:
+            elif len(shape) != 2 or not (is_float(dtype) or scales) or not shape[1]:
                 others[name] = f"it is {shape} of {dtype}, and a table is (rows, dim) of floats"
             elif name in tables:
                 raise InvalidInput(f"{path}: two layers have the name `{name}`, so it does not name a table: rename one")
+            elif scales:  # a layer without a bias whose weights are a square looks the same
+                tables[name] = _quantized_table(path, name, (place, scales), shape, guess=shape[0] != shape[1])
             else:
                 tables[name] = _table(path, name, place, shape, dtype, guess=_is_alone(file, place))
     return Source((path,), tables, others)
@@ -126,10 +130,32 @@ def _name_of(file: Any, place: str) -> str:
     return "/".join(names) + (f"/{number}" if number != "0" else "")
 
 
+def _scales_of(place: str, kinds: dict[str, tuple[tuple[int, ...], str]]) -> str:
+    """The place of the scales of a layer of embeddings in int8, one for each row; empty if it has none."""
+    (shape, dtype), scales = kinds[place], place.removesuffix("/vars/0") + "/vars/1"
+    return scales if dtype == "int8" and kinds.get(scales) == (shape[:1], "float32") else ""
+
+
 def _is_alone(file: Any, place: str) -> bool:
     """A layer of embeddings has one variable, unless it is an older file, of which the names tell."""
     groups, mark, _ = place.rpartition("/vars/")
     return len(file[f"{groups}/vars"]) == 1 if mark else looks_like_a_table(place.replace("/", ".").replace(":0", ""), ())
+
+
+def _quantized_table(path: Path, name: str, places: tuple[str, str], shape: tuple[int, ...], *, guess: bool) -> SourceTable:
+    """places: of the numbers (rows, dim) of int8, and of the scales (rows) by which Keras divides them."""
+
+    def blocks() -> Iterator[Block]:
+        size = rows_of_block(shape[1] * 4)
+        with _opened(path) as file:
+            for begin in range(0, shape[0], size):
+                codes, scales = (file[place][begin : begin + size] for place in places)
+                with np.errstate(divide="ignore", invalid="ignore"):  # what is no number is refused by the row's id
+                    rows = codes.astype(np.float32) / scales[:, np.newaxis]
+                yield np.arange(begin, begin + len(rows), dtype=np.uint64), rows
+
+    conversion = "int8 to float32, exactly as Keras does it"
+    return SourceTable(name, shape[0], shape[1], "rows", blocks, conversion, guess, is_quantized=True)
 
 
 def _table(path: Path, name: str, place: str, shape: tuple[int, ...], dtype: str, *, guess: bool) -> SourceTable:

@@ -2,29 +2,35 @@
 
 from __future__ import annotations
 
-from collections.abc import Container
+from collections.abc import Mapping
+from typing import TypeAlias
 
 from .arrays import keyed_table, numbered_table
 from .numbers import INTEGERS
 from .source import SourceTable
 from .stored import StoredArray
 
-__all__ = ["ids_beside", "reason_against", "table_of"]
+__all__ = ["Described", "ids_beside", "reason_against", "table_of"]
+
+Described: TypeAlias = tuple[tuple[int, ...], str]  # shape, type
 
 _NAMES = ("ids", "keys", "id", "key")
 
 
-def ids_beside(name: str, names: Container[str]) -> str | None:
-    """The name that a tensor of ids has, if one stands beside the tensor of that name: `user.ids` for `user.rows`."""
+def ids_beside(name: str, tensors: Mapping[str, Described]) -> str | None:
+    """The name of a tensor of integers (n) that stands beside the tensor of that name: `user.ids` for `user.rows`."""
     stem, dot, _ = name.rpartition(".")
-    return next((beside for own in _NAMES if (beside := f"{stem}{dot}{own}") in names), None)
+    for own in _NAMES:
+        shape, dtype = tensors.get(beside := f"{stem}{dot}{own}", ((), ""))
+        if len(shape) == 1 and dtype in INTEGERS:
+            return beside
+    return None
 
 
-def reason_against(ids: str, shape: tuple[int, ...], dtype: str, rows: int) -> str:
+def reason_against(ids: str, tensors: Mapping[str, Described], rows: int) -> str:
     """Why the tensor of that name does not say the ids of so many rows; empty if it does."""
-    if dtype in INTEGERS and shape == (rows,):
-        return ""
-    return f"`{ids}` stands beside it, and is {shape} of {dtype} rather than an integer for each of its {rows} rows: rename it"
+    (count,), _ = tensors[ids]
+    return "" if count == rows else f"`{ids}` beside it has {count} ids, and it has {rows} rows: rename what are no ids"
 
 
 def table_of(name: str, rows: StoredArray, ids: StoredArray | None, *, guess: bool) -> SourceTable:

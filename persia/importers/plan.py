@@ -25,7 +25,7 @@ class GroupImport:
     `modulo` is the largest of the slots, of whose lookups none asks for a key from there on; 0: one of them asks for any key.
     `keeps_padding`: a slot has a default row, which an id without a row would get, so the row of the padding is zeros.
     `defaults` are rows that have no key, by the id under which they are imported; `default_keys` are keys of rows that a slot's
-    default row is. `groups` is how many groups of the embedding config have a prefix.
+    default row is. `groups` is how many groups of the embedding config have a prefix. `rounds`: a slot serves float16.
     """
 
     slot: Slot
@@ -37,6 +37,7 @@ class GroupImport:
     defaults: Mapping[int, int]
     default_keys: frozenset[int]
     groups: int
+    rounds: bool
 
     @property
     def rows(self) -> int:
@@ -168,6 +169,7 @@ def _of_group(source: Source, config: EmbeddingConfig, names: list[str], mapped:
         defaults=defaults if table.numbered is not None else {},
         default_keys=frozenset(() if table.numbered is not None else defaults),
         groups=max(slot.group_number + 1 for slot in config.slots.values()),
+        rounds=any(slot.output != "f32" for slot in slots),
     )
 
 

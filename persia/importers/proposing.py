@@ -95,7 +95,8 @@ def _map(slots: dict[str, SourceTable], source: Source) -> str:
 
 
 def _facts(table: SourceTable) -> str:
-    return f"{table.rows} rows of dim {table.dim}, by {'key' if table.ids == 'keys' else 'row number'}"
+    assumed = f", {table.assumed}" if table.assumed else ""
+    return f"{table.rows} rows of dim {table.dim}, by {'key' if table.ids == 'keys' else 'row number'}{assumed}"
 
 
 def _quoted(name: str) -> str:

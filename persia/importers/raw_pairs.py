@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -40,7 +41,7 @@ def paired_table(name: str, pairs: list[tuple[Path, Path]]) -> SourceTable:
         arrays.append((keys, StoredArray(rows_path, 0, "float32", (keys.shape[0], dim))))
     if not arrays:
         raise CorruptFile(str(pairs[0][0]), f"keys of table `{name}`", "an empty file", 0)
-    return keyed_table(name, arrays)
+    return replace(keyed_table(name, arrays), assumed="if keys are int64 and numbers float32, which the files do not say")
 
 
 _ENOUGH = 16  # keys, for it to be no accident

@@ -111,7 +111,8 @@ class GroupReader:
                 f"expected finite numbers in table `{table}`, got NaN or infinite ones in {np.count_nonzero(~finite)} rows, "
                 f"the first of id {ids[~finite][0]}; `--allow-non-finite` imports them all the same",
             )
-        self._beyond_half += int(np.count_nonzero((np.abs(rows) > HALF_MAX).any(axis=1)))
+        if self._group.rounds:
+            self._beyond_half += int(np.count_nonzero((np.abs(rows) > HALF_MAX).any(axis=1)))
 
 
 def refuse_same_sign(groups: list[GroupImport], sign: int) -> NoReturn:

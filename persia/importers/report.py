@@ -23,7 +23,7 @@ class ImportedTable(msgspec.Struct, frozen=True, kw_only=True):
     """`digest` is that of the rows as they were read, and as they stand in the checkpoint.
 
     `folded` keys are so large that their upper bits were taken together with the lower ones; none met another key.
-    `beyond_half` rows have numbers that float16, in which embeddings are served, does not hold. `beyond_uint8` rows of a
+    `beyond_half` rows have numbers that float16 does not hold, in which a slot of the table is served. `beyond_uint8` rows of a
     quantised table are not kept exactly by `row_storage: uint8`; None: the table was not quantised.
     """
 

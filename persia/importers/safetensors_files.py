@@ -49,6 +49,7 @@ def open_source(path: Path) -> Source:
             tensors[name] = tensor
     if path.is_dir() and (path / INDEX).exists():
         _check_index(path / INDEX, tensors, others)
+    described = {name: (tensor.shape, tensor.dtype) for name, tensor in tensors.items()}
     tables: dict[str, SourceTable] = {}
     packed: dict[str, Callable[[Any, int], SourceTable]] = {}
     for name, tensor in tensors.items():
@@ -56,9 +57,9 @@ def open_source(path: Path) -> Source:
             packed[name] = partial(unpacked_table, name, tensor)
         elif len(tensor.shape) != 2 or not is_float(tensor.dtype) or not tensor.shape[1]:
             others[name] = f"it is {tensor.shape} of {tensor.dtype}, and a table is (rows, dim) of floats"
-        elif (ids := ids_beside(name, tensors)) is None:
+        elif (ids := ids_beside(name, described)) is None:
             tables[name] = table_of(name, tensor, None, guess=looks_like_a_table(name, tensors))
-        elif reason := reason_against(ids, tensors[ids].shape, tensors[ids].dtype, tensor.shape[0]):
+        elif reason := reason_against(ids, described, tensor.shape[0]):
             others[name] = reason
         else:
             tables[name] = table_of(name, tensor, tensors[ids], guess=True)
@@ -92,7 +93,10 @@ def _read(path: Path, others: dict[str, str]) -> dict[str, StoredArray]:
         tensor = StoredArray(path, start + begin, DTYPES[entry.dtype], entry.shape or (1,))
         if tensor.bytes != after - begin:
             raise CorruptFile(str(path), f"{tensor.bytes} bytes of `{name}`", f"{after - begin}", 8)
-        tensors[name] = tensor
+        if entry.shape:
+            tensors[name] = tensor
+        else:
+            others[name] = f"it is one number of {tensor.dtype}"
     if start + end != size:
         raise CorruptFile(str(path), f"{start + end} bytes, by the header", f"{size} bytes", min(start + end, size))
     return tensors

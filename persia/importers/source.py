@@ -40,6 +40,7 @@ class SourceTable:
     blocks: Callable[[], Iterator[Block]]
     conversion: str = ""
     guess: bool = True  # whether it looks like an embedding table, to `--propose`
+    assumed: str = ""  # what the files do not say of it, and was taken for granted
     is_quantized: bool = False  # whether its rows had few bits a number
     numbered: Callable[[], Iterator[Block]] | None = None  # with keys for some rows only: all of its rows, by their numbers
     default: int | None = None  # with `numbered`: the number of the row that the source answers for an id without a key

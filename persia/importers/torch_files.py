@@ -35,6 +35,7 @@ def open_source(path: Path) -> Source:
         )
     found = {name: _bytes_of(value) for name, value in _flat(archive.content)}
     tensors = {name: value for name, value in found.items() if isinstance(value, TensorView)}
+    described = {name: (view.shape, view.storage.dtype) for name, view in tensors.items()}
     tables: dict[str, SourceTable] = {}
     others: dict[str, str] = {}
     packed: dict[str, Callable[[Any, int], SourceTable]] = {}
@@ -47,10 +48,10 @@ def open_source(path: Path) -> Source:
             others[name] = f"it is {value.shape} of {value.storage.dtype}, and a table is (rows, dim) of floats"
         elif not in_order(value):
             others[name] = f"it is {OUT_OF_ORDER}"
-        elif (ids := ids_beside(name, tensors)) is None:
+        elif (ids := ids_beside(name, described)) is None:
             guess = looks_like_a_table(name, tensors)
             tables[name] = table_of(name, archive.array(name, value), None, guess=guess)
-        elif reason := reason_against(ids, tensors[ids].shape, tensors[ids].storage.dtype, value.shape[0]):
+        elif reason := reason_against(ids, described, value.shape[0]):
             others[name] = reason
         else:
             tables[name] = table_of(name, archive.array(name, value), archive.array(ids, tensors[ids]), guess=True)

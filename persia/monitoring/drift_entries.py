@@ -16,6 +16,8 @@ def drift_entries(asked: Asked) -> list[dict[str, Any]]:
     try:
         watched = overview(asked)
     except NotFound:
+        if not asked.state.is_dir():
+            raise NotFound(f"there is no directory {asked.state}, to which the watch for drift would write") from None
         return []
     return [
         {

@@ -59,7 +59,7 @@ def health(address: str, live: bool, service: str, timeout: float, **security: s
         # Whoever restarts a server that loads, or whose probe has an old token, only makes it worse.
         words = f"it answers{', and refuses what it was shown' if ending is Ending.REFUSED else ''}: {words}"
         ending = Ending.HEALTHY
-    click.echo(f"{address}: {words}", err=ending is not Ending.HEALTHY)
+    click.echo(f"{address}: {words.removeprefix(f'{address}: ')}", err=ending is not Ending.HEALTHY)
     sys.exit(ending)
 
 

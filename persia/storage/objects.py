@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from datetime import timedelta
@@ -26,6 +27,7 @@ _RETRIES = 4
 _RETRY_SECONDS = 20
 # Of one request, with its body. A file that takes longer goes on with another request where this one ended.
 _REQUEST_SECONDS = 30
+_ENDPOINTS = ("AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL", "AWS_ENDPOINT")
 _PIECE = 256 << 10  # bytes; for a larger one the system hands out, and clears, new memory each time
 
 
@@ -33,8 +35,10 @@ class ObjectStore(Store):
     """Credentials, region and endpoint are those of the environment, by the names that the library reads (AWS_...)."""
 
     def __init__(self, url: str, requests: Requests | None = None) -> None:
-        """Raises InvalidInput for a URL that the library does not understand."""
+        """Raises InvalidInput: the library understands neither the URL nor what the environment says of the store."""
         super().__init__(url, requests)
+        if url.startswith("s3"):
+            _check_endpoint()
         options: dict[str, Any] = {
             "retry_config": {
                 "max_retries": _RETRIES,
@@ -50,7 +54,10 @@ class ObjectStore(Store):
         try:
             self._store = from_url(self.url, **options)
         except (exceptions.BaseError, ValueError) as error:
-            raise InvalidInput(f"expected a URL of an object store, got {url}: {str(error).partition(chr(10))[0]}") from None
+            said = str(error).partition("\n")[0]
+            raise InvalidInput(
+                f"{url} cannot be opened: {said}: mend the URL, or the variables that docs/storage.md names under Credentials"
+            ) from None
 
     def list_files(self, directory: str = "", after: str = "") -> Iterator[Entry]:
         """See Store."""
@@ -114,6 +121,14 @@ class ObjectStore(Store):
             return ask()
 
 
+def _check_endpoint() -> None:
+    """Of one that is no URL the library has not an error, but a panic."""
+    for name in _ENDPOINTS:
+        endpoint = os.environ.get(name, "")
+        if endpoint and not re.fullmatch(r"https?://[^/\s]+.*", endpoint):
+            raise InvalidInput(f"expected ${name} as http://HOST:PORT or https://HOST, got {endpoint!r:.200}")
+
+
 @contextmanager
 def _errors(url: str) -> Iterator[None]:
     """What the library raises, as an OSError."""
@@ -129,6 +144,11 @@ def _errors(url: str) -> Iterator[None]:
         raise refused(url, str(error)) from error
     except exceptions.BaseError as error:
         raise unavailable(url, str(error)) from error
+    except BaseException as error:
+        # Which is no Exception, so that a thread which goes on after all errors would end.
+        if type(error).__name__ == "PanicException":
+            raise unavailable(url, f"its library has failed: {error}") from error
+        raise
 
 
 def _entry_of(meta: Any) -> Entry:

@@ -16,6 +16,7 @@ __all__ = ["Place", "place_of"]
 _URL = re.compile(r"([a-z][a-z0-9+.-]*)://(.*)", re.DOTALL)
 _OBJECTS = ("s3", "s3a", "gs", "az", "abfs", "abfss", "file")
 _HDFS = ("hdfs", "viewfs")
+_ONE_SLASH = re.compile(rf"({'|'.join((*_OBJECTS, *_HDFS))}):/?(?!/)")
 
 
 @dataclass(frozen=True)
@@ -60,6 +61,8 @@ def place_of(text: str | Path, storage: Literal["ceph", "hdfs"] = "ceph") -> Pla
     Raises InvalidInput for a URL of another kind.
     """
     url = _URL.fullmatch(text) if isinstance(text, str) else None
+    if url is None and isinstance(text, str) and (missing := _ONE_SLASH.match(text)):
+        raise InvalidInput(f"expected a URL with two slashes, such as {missing[1]}://bucket/path, got {text}")
     if url is None:
         if storage == "hdfs":
             return Place(f"hdfs://{Path(text).as_posix()}", None)

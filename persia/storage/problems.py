@@ -26,6 +26,12 @@ _ADVICE = {
     "NoSuchBucket": "there is no such bucket: make it, or mend the URL",
     "InvalidBucketName": "the store does not allow a bucket of that name: mend the URL",
 }
+# Where the libraries ask for the role of a machine or a pod, when the environment has no credentials.
+_ROLES = re.compile(r"//(169\.254\.169\.254|169\.254\.170\.\d+|metadata\.google\.internal)\b")
+_NO_CREDENTIALS = (
+    "there are no credentials in the environment, and the cloud says of no role that this machine has: set AWS_ACCESS_KEY_ID "
+    "and AWS_SECRET_ACCESS_KEY, or what docs/storage.md names for other stores"
+)
 _CODE = re.compile(r"<Code>(\w+)</Code>")
 
 
@@ -33,6 +39,8 @@ def refused(url: str, text: str) -> OSError:
     """The store has answered, and its answer is no."""
     code = _code_of(text)
     advice = _ADVICE.get(code, "") or "the credentials do not do: set those of the store's library, see docs/storage.md"
+    if _ROLES.search(text):
+        return PermissionError(errno.EACCES, _NO_CREDENTIALS, url)
     if code in ("NoSuchBucket", "InvalidBucketName"):
         return FileNotFoundError(errno.ENOENT, f"the store refuses: {advice}", url)
     return PermissionError(errno.EACCES, f"the store refuses{f' with {code}' if code else ''}: {advice}", url)
@@ -42,6 +50,8 @@ def unavailable(url: str, text: str) -> OSError:
     """The store has not answered, or says that it cannot; an answer that says what is wrong is refused()."""
     if _code_of(text) in _ADVICE or re.search(r"status code: 40[13]\b", text):
         return refused(url, text)
+    if _ROLES.search(text):
+        return StoreUnavailable(errno.EIO, f"{_NO_CREDENTIALS} ({_first_line(text)})", url)
     return StoreUnavailable(
         errno.EIO, f"the store did not do it, although it was asked again: {_first_line(text)}; it is tried again later", url
     )

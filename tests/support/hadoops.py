@@ -6,9 +6,12 @@ environment has for TorchServe.
 
 from __future__ import annotations
 
+import signal
 import subprocess
 import sys
 import tarfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -66,7 +69,7 @@ class Hadoop:
             "fs.defaultFS": f"hdfs://127.0.0.1:{self.port}",
             "hadoop.tmp.dir": str(directory / "tmp"),
             "dfs.replication": "1",
-            "dfs.permissions.enabled": "false",
+            "dfs.permissions.enabled": "true",
             "dfs.namenode.http-address": f"127.0.0.1:{web}",
             "dfs.namenode.secondary.http-address": "127.0.0.1:0",
             "dfs.datanode.address": f"127.0.0.1:{data}",
@@ -104,6 +107,15 @@ class Hadoop:
         for process in self._processes:
             process.kill()
             process.wait()
+
+    @contextmanager
+    def hanging(self, node: int) -> Iterator[None]:
+        """The name node (0) or the data node (1) takes connections and answers nothing."""
+        self._processes[node].send_signal(signal.SIGSTOP)
+        try:
+            yield
+        finally:
+            self._processes[node].send_signal(signal.SIGCONT)
 
     def url(self, path: str) -> str:
         return f"hdfs://127.0.0.1:{self.port}/{path}"

@@ -15,6 +15,7 @@ import yaml
 from click.testing import CliRunner
 
 from persia.config import config_keys, load_global_config
+from persia.config.legacy import EMBEDDING_RENAMES
 from persia.launcher import main
 from persia.writers import write_checkpoint
 from tests.support.charts import (
@@ -321,6 +322,20 @@ def test_a_middleware_may_wait_for_shards_that_load() -> None:
     assert {one["spec"]["progressDeadlineSeconds"] for one in deployments.values()} == {7800}
 
 
+def test_torchserve_takes_a_store_and_as_long_as_it_may_take() -> None:
+    documents = render("torchserve", 'models.store="s3://models/archives"', "models.startSeconds=900")
+    arguments = container_of(pods_of(documents)["ctr-models"])["args"]
+    assert arguments[arguments.index("--model-store") + 1] == "s3://models/archives"
+    assert arguments[arguments.index("--ready-timeout") + 1] == "900"
+
+
+@pytest.mark.parametrize("name", ["slots_config", *(old for old, new in EMBEDDING_RENAMES if new == "slots_config")])
+def test_a_config_of_persia_with_older_names_is_taken(name: str) -> None:
+    config = f"{name}: {{user: {{dim: 4}}}}\n"
+    documents = render("plain", f"embeddingConfig={json.dumps(config)}")
+    assert of_kind(documents, "ConfigMap")["ctr-shards"]["data"]["embedding_config.yml"].strip() == config.strip()
+
+
 CONFIG = "feature_index_prefix_bit: 8\nslots_config: {user: {dim: 8}}\n"
 
 
@@ -393,6 +408,9 @@ def test_pods_of_another_release_may_ask_and_strangers_may_not() -> None:
         ("plain", 'checkpoint="relative"', "at '/checkpoint': 'relative' does not match pattern"),
         ("plain", 'models.home="ray"', "at '/models/home': value must be one of 'model-server', 'torchserve'"),
         ("plain", 'embeddingConfig=""', "--set-file embeddingConfig=embedding_config.yml"),
+        ("plain", 'embeddingConfig="root:x:0:0"', "embeddingConfig has no slots_config"),
+        ("plain", 'embeddingConfig="slots_config: [a"', "embeddingConfig has no slots_config"),
+        ("plain", 'packets="/data/checkpoint/"', "packets and checkpoint are both /data/checkpoint/"),
         ("plain", 'checkpoint="/elsewhere"', "checkpoint is /elsewhere, and no entry of `volumes` is mounted there"),
         ("plain", "security.insecure=false", "write security.tls.secret, security.tokens.secret, or security.insecure=true"),
         ("plain", "shards.count=0", "embeddingTier.release and .shards"),

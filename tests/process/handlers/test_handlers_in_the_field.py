@@ -1,4 +1,4 @@
-"""Handlers and a client of Persia's users, letter by letter, before TorchServe and real shards."""
+"""Handlers and a client of Persia's users, letter by letter, before real shards: in TorchServe and in the model server."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ import yaml
 from tests.process.torchserve.test_guide_client import SEND_FILE, scores_that_the_client_prints
 from tests.support.golden import arrays_of, golden
 from tests.support.in_process import LocalDeployment
+from tests.support.model_servers import ModelServerRun
 from tests.support.places import DATA
 from tests.support.torchserves import MIX, TorchServeRun, assert_close, make_archive
 
@@ -48,9 +49,9 @@ def model_with_the_guides_features(directory: Path) -> Path:
     return directory
 
 
-@pytest.fixture(scope="module")
-def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[TorchServeRun]:
-    """Without tokens, which those clients do not know of."""
+@pytest.fixture(scope="module", params=["torchserve", "model-server"])
+def served(tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest) -> Iterator[str]:
+    """Where it is asked over gRPC, without tokens, which those clients do not know of."""
     directory = tmp_path_factory.mktemp("served")
     dense = directory / "dense.pth"  # the guide's suffix
     shutil.copy(MIX / "ckpt" / "jit_dense.pt", dense)
@@ -64,20 +65,23 @@ def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[TorchServeRun]:
     models.append(make_archive(store, GUIDE_MODEL, handler=handler, model=directory / "sums.pth"))
     with LocalDeployment(model_with_the_guides_features(tmp_path_factory.mktemp("model")), 2) as deployment:
         environment = {**os.environ, "EMBEDDING_WORKER_SERVICE": deployment.middleware}
-        with TorchServeRun(directory, store, ["--models", ",".join(models), "--no-tokens"], environment) as run:
-            yield run.wait_ready()
+        if request.param == "torchserve":
+            with TorchServeRun(directory, store, ["--models", ",".join(models), "--no-tokens"], environment) as torchserve:
+                yield torchserve.wait_ready().address
+        else:
+            with ModelServerRun(directory, store, "--models", *models, environment=environment) as run:
+                run.wait_ready()
+                yield run.places["grpc_inference"]
 
 
 @pytest.mark.parametrize("path", SCORED, ids=lambda path: path.stem)
 @pytest.mark.parametrize("model", ["guide", "last"])
-def test_each_handler_answers_with_the_scores_of_real_persia(
-    served: TorchServeRun, tmp_path: Path, model: str, path: Path
-) -> None:
+def test_each_handler_answers_with_the_scores_of_real_persia(served: str, tmp_path: Path, model: str, path: Path) -> None:
     scores = scores_that_the_client_prints(served, tmp_path, SEND_FILE, model, path.with_suffix(".bin"))
     assert_close(scores, arrays_of(path)["out"])
 
 
-def test_the_guides_client_gets_a_score_for_each_sample_that_it_makes_up(served: TorchServeRun, tmp_path: Path) -> None:
+def test_the_guides_client_gets_a_score_for_each_sample_that_it_makes_up(served: str, tmp_path: Path) -> None:
     imports = "import numpy as np\nfrom persia.prelude import PyPersiaBatchData\n"
     scores = scores_that_the_client_prints(served, tmp_path, f"{imports}np.random.seed(1)\n{GUIDE_CLIENT}")
     dense = np.random.RandomState(1).rand(128, 13).astype(np.float32)  # what the guide makes first

@@ -46,6 +46,7 @@ CASES = {
         "tensorflow", TENSORFLOW / "tfra_bundle", "table/tables_of_in_a_bundle", TABLES["tfra"], TABLES["keys"]
     ),
     "keras": Case("keras", KERAS / "model.keras", "tags/tag_table", LAYERS["tag_table"]),
+    "keras in int8": Case("keras", KERAS / "quantised.keras", "tag_table", arrays_of(KERAS / "quantised.npz")["tag_table"]),
     "managed": Case("torch-dcp", TORCHREC / "managed_two", f"0._embedding_module.{WEIGHT}", TWO["rows"], TWO["ids"]),
     "int8": Case("torch", TORCHREC / "int8.pt", WEIGHT, PACKED["int8.user"], None, "int8", "uint8"),
     "int4": Case("torch", TORCHREC / "int4.pt", WEIGHT, PACKED["int4.user"], None, "int4", "uint8"),

@@ -51,7 +51,8 @@ def test_start_and_stop_in_the_background(tmp_path: Path, places: tuple[str, str
     assert started.returncode == 0 and "Model server started." in started.stdout
     assert [one["modelName"] for one in ask(f"{management}/models").json["models"]] == ["a", "other"]
     wait_until(lambda: ask(f"{inference}/ping").status == 200, "the models are ready")
-    assert {path.name for path in (tmp_path / "logs").iterdir()} >= {"ts_log.log", "model_log.log", "access_log.log"}
+    logs = {"ts_log.log", "model_log.log", "access_log.log", "ts_metrics.log", "model_metrics.log"}
+    assert {path.name for path in (tmp_path / "logs").iterdir()} >= logs
     assert ask(f"{inference}/predictions/other", b"x").body == b"x"
     again = run("--start", "--model-store", str(store), cwd=tmp_path)
     assert again.returncode == 2 and "a model server is already running, process " in again.stdout

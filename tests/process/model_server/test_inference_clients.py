@@ -1,4 +1,4 @@
-"""The clients that users of the Open Inference Protocol have: tritonclient, KServe's SDK and curl."""
+"""The clients that users have: tritonclient, the SDK of KServe and curl, and of TorchServe torchserve-client."""
 
 from __future__ import annotations
 
@@ -73,6 +73,13 @@ def test_tritonclient_over_grpc(server: ModelServerRun) -> None:
 
 def test_the_sdk_of_kserve(server: ModelServerRun) -> None:
     _run("ask_kserve.py", server.places["inference"], server.places["grpc_inference"])
+
+
+def test_torchserve_client_and_stubs_of_torchserves_files(tmp_path: Path) -> None:
+    make_mar(tmp_path / "store", "probe")
+    with ModelServerRun(tmp_path, tmp_path / "store", "--enable-model-api") as run:
+        names = ("inference", "management", "grpc_inference", "grpc_management")
+        _run("ask_torchserve.py", *(run.places[name] for name in names))
 
 
 def test_curl(server: ModelServerRun, tmp_path: Path) -> None:

@@ -93,9 +93,20 @@ def test_what_workers_write_stands_in_the_log_with_its_place(server: ModelServer
         "the line is in the log",
     )
     assert "words of a handler" not in server.log()
+
+
+def test_metrics_of_the_server_and_of_handlers_are_written_as_torchserve_writes_them(server: ModelServerRun) -> None:
+    assert ask(server.inference("predictions/probe"), b"echo x").status == 200
     wait_until(
         lambda: "PredictionTime.ms:" in _log(server, "model_metrics.log"), "the metrics of the handler are in their file"
     )
+    asked = r"ts_inference_requests_total\.Count:\d+\.0\|#model_name:probe,model_version:default\|#hostname:\S+,timestamp:\d+$"
+    stamped = r"^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d,\d{3} - "
+    wait_until(
+        lambda: re.search(stamped + asked, _log(server, "ts_metrics.log"), re.MULTILINE), "the request is counted in the log"
+    )
+    named = set(re.findall(r" - (\w+)\.", _log(server, "ts_metrics.log")))
+    assert named >= {"Requests2XX", "QueueTime", "WorkerThreadTime", "WorkerLoadTime", "CPUUtilization", "DiskAvailable"}
 
 
 def test_lines_of_json_name_the_requests(tmp_path: Path) -> None:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
 
+from persia.storage import hdfs
 from persia.storage.fetching import fetch
 from persia.storage.problems import ChangedError, StoreUnavailable
 from persia.writers import IncrementalDumper, write_checkpoint
@@ -52,6 +54,39 @@ def test_the_verbs(hadoop: Hadoop, tmp_path: Path) -> None:
         store.stat("s0/a")
 
 
+def test_nodes_that_hang_are_given_up_and_asked_again(hadoop: Hadoop, tmp_path: Path) -> None:
+    store = hdfs.HdfsStore(hadoop.url("hanging"), patience=hdfs.Patience(read=1, write=1, idle=1))
+    content = bytes(range(256)) * 4096
+    store.put("a", content)
+    entry = store.stat("a")
+    with hadoop.hanging(0), pytest.raises(StoreUnavailable, match="no answer came within 1 s"):
+        store.stat("a")
+    assert store.stat("a") == entry
+    with ExitStack() as stack:
+        stack.enter_context(hadoop.hanging(1))
+        with pytest.raises(StoreUnavailable, match=r"DataNodes failed: \[localhost\]"):
+            store.read_whole("a")
+        with pytest.raises(StoreUnavailable):
+            store.put("b", content)
+        fetch(store, entry, tmp_path / "fetched", lambda seconds: stack.close())
+    assert (tmp_path / "fetched").read_bytes() == content
+    store.put("b", content)
+    assert store.read_whole("b") == content
+
+
+def test_a_user_without_rights(hadoop: Hadoop, monkeypatch: pytest.MonkeyPatch) -> None:
+    hadoop.store("rights").put("a", b"a")
+    monkeypatch.setenv("HADOOP_USER_NAME", "stranger")
+    store = hadoop.store("rights")
+    assert store.read_whole("a") == b"a"
+    with pytest.raises(
+        PermissionError, match=r"user=stranger, access=WRITE.*: give this user the right, or .*HADOOP_USER_NAME"
+    ):
+        store.put("b", b"b")
+    with pytest.raises(PermissionError, match="HDFS refuses"):
+        store.create("b", b"b")
+
+
 def test_checkpoint_packets_and_epochs_are_served(hadoop: Hadoop, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """By plain paths, as in Persia: `storage: hdfs` and Hadoop's own configuration say where they are."""
     monkeypatch.setenv("HADOOP_CONF_DIR", str(hadoop.directory))
@@ -79,3 +114,13 @@ def test_checkpoint_packets_and_epochs_are_served(hadoop: Hadoop, tmp_path: Path
         wait_until(lambda: server.rows(SIGNS[:1], 2)[0][0, 0] == 3.0, "the next packet is served")
         wait_until(lambda: not server.status().problems, "the problem is over")
         assert server.status().packets_applied == 2
+        with hadoop.hanging(0):
+            wait_until(lambda: any("no answer came" in text for text in server.status().problems), "the problem is told")
+            assert server.rows(SIGNS[:1], 2)[0][0, 0] == 3.0
+        dumper.commit(*block(SIGNS[:1], 4.0))
+        dumper.flush()
+        wait_until(lambda: server.rows(SIGNS[:1], 2)[0][0, 0] == 4.0, "the next packet is served")
+        wait_until(lambda: not server.status().problems, "the problem is over")
+        assert server.status().packets_applied == 3
+        with hadoop.hanging(0):
+            assert server.terminate() == 0

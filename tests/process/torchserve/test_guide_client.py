@@ -75,12 +75,12 @@ BATCH = MIX / "golden" / "batch16_0.bin"
 
 
 def scores_that_the_client_prints(
-    run: TorchServeRun, directory: Path, code: str, *arguments: object, imports: str = THEIRS
+    address: str, directory: Path, code: str, *arguments: object, imports: str = THEIRS
 ) -> list[float]:
-    """Of the client with this code below its functions, in which any warning is an error."""
+    """Of the client with this code below its functions, in which any warning is an error. address: of gRPC."""
     (directory / "inference_pb2.py").write_text(INFERENCE_PB2)
     (directory / "inference_pb2_grpc.py").write_text(INFERENCE_PB2_GRPC)
-    client = CLIENT.format(imports=imports, port=run.address.rpartition(":")[2])
+    client = CLIENT.format(imports=imports, port=address.rpartition(":")[2])
     (directory / "client.py").write_text(client + code)
     command = [sys.executable, "-W", "error", str(directory / "client.py"), *map(str, arguments)]
     ended = subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE)
@@ -92,5 +92,5 @@ def scores_that_the_client_prints(
 
 @pytest.mark.parametrize("imports", [f"{OURS}\n{THEIRS}", f"{THEIRS}\n{OURS}"], ids=["ours first", "theirs first"])
 def test_it_works_unchanged_beside_our_library(open_torchserve: TorchServeRun, tmp_path: Path, imports: str) -> None:
-    scores = scores_that_the_client_prints(open_torchserve, tmp_path, SEND_FILE, "golden", BATCH, imports=imports)
+    scores = scores_that_the_client_prints(open_torchserve.address, tmp_path, SEND_FILE, "golden", BATCH, imports=imports)
     np.testing.assert_allclose(scores, scores_of_golden(), rtol=1e-5)

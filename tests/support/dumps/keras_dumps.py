@@ -3,7 +3,8 @@
     KERAS_BACKEND=torch python tests/support/dumps/keras_dumps.py tests/data/dumps/keras
 
 A functional model with a model in it, trained once so that an optimizer has moments of the tables' shapes: as .keras, as
-.weights.h5, and in the older form .h5. The weights of a class of its own. And what the layers look up for each id.
+.weights.h5, and in the older form .h5. The weights of a class of its own, and a model in int8. And what the layers look up for
+each id.
 """
 
 from __future__ import annotations
@@ -44,6 +45,17 @@ class Own(keras.Model):  # type: ignore[misc]  # has no types here
         return self.first(ids) + self.others["x"](ids) + self.many[0](ids) + self.many[1](ids)
 
 
+def write_quantised(directory: Path) -> None:
+    """A table of int8, and beside it a layer whose weights look like another one."""
+    keras.utils.set_random_seed(4)
+    layers = [keras.layers.Embedding(11, 4, name="tag_table"), keras.layers.Flatten()]
+    made = keras.Sequential([keras.Input((3,), dtype="int64"), *layers, keras.layers.Dense(12, use_bias=False, name="square")])
+    made.quantize("int8")
+    made.save(directory / "quantised.keras")
+    rows = keras.ops.convert_to_numpy(layers[0](np.arange(11)))
+    np.savez_compressed(directory / "quantised.npz", tag_table=rows)
+
+
 def main(directory: Path) -> None:
     directory.mkdir(parents=True, exist_ok=True)
     made = model()
@@ -57,6 +69,7 @@ def main(directory: Path) -> None:
     layers += [own.first, own.others["x"], *own.many]
     rows = {layer.name: keras.ops.convert_to_numpy(layer(np.arange(layer.input_dim))) for layer in layers}
     np.savez_compressed(directory / "looked_up.npz", **rows)
+    write_quantised(directory)
     (directory / "versions.txt").write_text(f"keras {keras.__version__}\n")
 
 

@@ -141,7 +141,12 @@ def test_numbers_that_are_none_are_refused_by_the_id_of_their_row(number: float,
 
 def test_rows_that_float16_does_not_hold_are_counted(tmp_path: Path) -> None:
     numpy_table(tmp_path / "t", np.array([[1, 65504], [-65505, 1e9], [1, 1]], np.float32))
-    assert import_into(tmp_path / "out", "numpy", tmp_path / "t", {"user": "t"}).tables[0].beyond_half == 1
+    cases: list[tuple[list[Any], int]] = [(["f16"], 1), (["f32"], 0), (["f32", "f16"], 1)]
+    for outputs, beyond in cases:
+        slots = {f"user{i}": SlotConfig(dim=2, output=output) for i, output in enumerate(outputs)}
+        config = EmbeddingConfig(slots_config=slots, feature_groups={"users": tuple(slots)})
+        out, tables = tmp_path / "-".join(outputs), dict.fromkeys(slots, "t")
+        assert import_into(out, "numpy", tmp_path / "t", tables, config=config).tables[0].beyond_half == beyond
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,7 @@ import h5py
 import numpy as np
 import pytest
 
-from persia.errors import CorruptFile, InvalidInput, NotFound, PersiaError
+from persia.errors import CorruptFile, FeatureError, InvalidInput, NotFound, PersiaError
 from persia.importers.formats import open_source
 from tests.support.golden import arrays_of
 from tests.support.imported import DUMPS, all_rows, import_into
@@ -55,6 +55,23 @@ def test_only_tables_are_proposed(file: str) -> None:
 def test_a_file_is_imported(tmp_path: Path) -> None:
     report = import_into(tmp_path / "out", "keras", KERAS / "model.keras", {"user": "user_table", "tag": "tags/tag_table"})
     assert [table.rows for table in report.tables] == [20, 11]
+
+
+def test_a_table_of_int8_has_the_rows_that_its_layer_looks_up(tmp_path: Path) -> None:
+    source = open_source("keras", KERAS / "quantised.keras")
+    ids, rows = all_rows(source.table("tag_table"))
+    np.testing.assert_array_equal(rows, arrays_of(KERAS / "quantised.npz")["tag_table"])
+    assert ids.tolist() == list(range(11)) and {name for name, table in source.tables.items() if table.guess} == {"tag_table"}
+    (table,) = import_into(tmp_path / "out", "keras", KERAS / "quantised.keras", {"tag": "tag_table"}).tables
+    assert table.conversion == "int8 to float32, exactly as Keras does it" and table.beyond_uint8 is not None
+
+
+def test_a_scale_of_zero_is_refused_by_its_row(tmp_path: Path) -> None:
+    with h5py.File(tmp_path / "m.weights.h5", "w") as file:
+        file["layers/embedding/vars/0"] = np.ones((4, 2), np.int8)
+        file["layers/embedding/vars/1"] = np.array([1, 2, 0, 4], np.float32)
+    with pytest.raises(FeatureError, match=r"infinite ones in 1 rows, the first of id 2"):
+        import_into(tmp_path / "out", "keras", tmp_path / "m.weights.h5", {"tag": "embedding"})
 
 
 def test_where_keras_has_noted_no_name_the_place_is_the_name(tmp_path: Path) -> None:

@@ -49,8 +49,18 @@ def test_ids_beside_rows_are_the_ids_of_the_rows(tmp_path: Path) -> None:
     source = open_source("safetensors", tmp_path / "m.safetensors")
     ids, found = all_rows(source.table("user.weight"))
     assert ids.tolist() == [9, 2**64 - 1, 3, 2**60, 0] and (found == rows).all()
-    with pytest.raises(NotFound, match=r"`item.ids` stands beside it, and is \(4,\) of int64 rather than an integer for each"):
+    with pytest.raises(NotFound, match=r"`item.ids` beside it has 4 ids, and it has 5 rows"):
         source.table("item.weight")
+
+
+def test_what_is_called_key_and_is_none_does_not_matter(tmp_path: Path) -> None:
+    rows = TENSORS["model.embeddings.user.weight"]
+    others = {"attention.key": rows, "attention.query": rows * 2, "user.id": np.array(3), "user.weight": rows}
+    save_file(others, tmp_path / "m.safetensors")
+    source = open_source("safetensors", tmp_path / "m.safetensors")
+    assert {name: table.ids for name, table in source.tables.items()} == dict.fromkeys(
+        ("attention.key", "attention.query", "user.weight"), "rows"
+    )
 
 
 def test_a_directory_with_all_of_its_files(tmp_path: Path) -> None:

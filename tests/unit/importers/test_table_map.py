@@ -16,6 +16,7 @@ from persia.importers import MappedSlot, load_table_map
 from persia.importers.formats import FORMATS, open_source
 from persia.importers.proposing import propose
 from tests.support.imported import TORCHREC, import_into
+from tests.support.raw_dumps import write_hps
 
 
 def test_a_map_with_all_of_its_keys(tmp_path: Path) -> None:
@@ -88,6 +89,12 @@ def test_a_proposal_names_rows_of_bytes(tmp_path: Path) -> None:
         propose(source, tmp_path / "none")
     propose(replace(source, tables=open_source("torch", TORCHREC / "state.pt").tables), tmp_path)
     assert re.search(r"#   \S+t_user.weight: \{table: .*, quantized: int8\}", (tmp_path / "tables.yml").read_text())
+
+
+def test_a_proposal_says_what_the_files_do_not(tmp_path: Path) -> None:
+    """Rows of 16 bits would be half as many numbers, and the dim of the proposal half of their own."""
+    propose(open_source("hugectr", write_hps(tmp_path / "t")), tmp_path / "out")
+    assert "# 5 rows of dim 3, by key, if keys are int64 and numbers float32" in (tmp_path / "out" / "tables.yml").read_text()
 
 
 def test_a_proposal_replaces_nothing(tmp_path: Path) -> None:

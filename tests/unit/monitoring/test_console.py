@@ -20,7 +20,7 @@ from persia.batch import IDTypeFeature, PersiaBatch
 from persia.config import SecurityConfig
 from persia.drift.overview import Asked
 from persia.drift.state import Piece, StateDirectory
-from persia.errors import Unavailable
+from persia.errors import NotFound, Unavailable
 from persia.launcher import main
 from persia.monitoring.asking import Asker, Round, ShardAnswer
 from persia.monitoring.console import Console, Source
@@ -153,6 +153,8 @@ def test_the_values_want_the_token_of_the_servers(deployment: LocalDeployment, t
 
 def test_drift_is_shown_with_the_worst_signals_first(tmp_path: Path) -> None:
     assert drift_entries(Asked(tmp_path)) == []  # nothing yet
+    with pytest.raises(NotFound, match=r"there is no directory .*elsewhere"):  # which the page shows
+        drift_entries(Asked(tmp_path / "elsewhere"))
     generator = np.random.default_rng(1)
     directory = StateDirectory(tmp_path, "ctr", "1.0")
     for number, stream in enumerate([USUAL] * 8 + [Stream(shift=0.5, swap=True)] * 3):

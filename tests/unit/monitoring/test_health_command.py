@@ -56,6 +56,8 @@ def test_nobody_there() -> None:
     for arguments in (), ("--live",):
         ending, said = health(f"127.0.0.1:{free_port()}", *arguments)
         assert ending == Ending.NO_ANSWER and "127.0.0.1" in said
+    ending, said = health("nowhere.invalid:1")
+    assert ending == Ending.NO_ANSWER and said.count("nowhere.invalid:1") == 1
 
 
 def test_a_server_that_hangs_costs_the_timeout() -> None:
