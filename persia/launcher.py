@@ -6,6 +6,8 @@ from importlib import import_module
 
 import click
 
+from persia.system.signals import ends_by_sigterm
+
 __all__ = ["main"]
 
 # By name, and none is imported before it is asked for: a tool starts without what a server needs. The names stand here rather
@@ -44,6 +46,7 @@ class _Installed(click.Group):
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         if cmd_name not in COMMANDS:
             return None
+        ends_by_sigterm()  # before what takes its time
         module, _, name = COMMANDS[cmd_name].partition(":")
         command = getattr(import_module(module), name)
         assert isinstance(command, click.Command), f"{module}.{name} is not a command"
