@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 import json
+import re
+import shlex
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
 
+from persia.config import load_global_config
 from tests.support.charts import CHART, Document, needs_helm, of_kind, render, run_helm, values_of
+from tests.support.places import ROOT
 
 RESOURCES = [{"name": "configmaps", "singularName": "configmap", "namespaced": True, "kind": "ConfigMap", "verbs": ["get"]}]
 KINDS: dict[str, Any] = {
@@ -128,6 +133,21 @@ def test_middlewares_and_the_shards_of_another_release_speak_alike() -> None:
         assert "clients without tokens, and by" in upgrade(url, *own, TLS.replace('"tls": {', '"tls": {"mutual": false, '))
     with cluster_with(green, asking) as url:
         assert "the pods of the release speak plain text without tokens" in upgrade(url, *own, TLS)
+
+
+def test_the_second_release_of_the_page_speaks_tls(tmp_path: Path) -> None:
+    """With the values of the release that serves, as `helm get values` has them, and the command of docs/kubernetes.md."""
+    needs_helm()
+    (command,) = re.findall(r"^ {4}helm install (ctr-tls .+)$", (ROOT / "docs" / "kubernetes.md").read_text(), re.MULTILINE)
+    words = [{"ctr-values.yaml": values_of("plain")}.get(word, word) for word in shlex.split(command)]
+    words[words.index("deploy/helm/persia-serve")] = str(CHART)
+    del words[words.index("--wait") :]
+    done = run_helm("template", *words)
+    assert done.returncode == 0, done.stderr
+    config = of_kind([one for one in yaml.safe_load_all(done.stdout) if one], "ConfigMap")["ctr-tls-shards"]
+    (tmp_path / "global_config.yaml").write_text(config["data"]["global_config.yaml"])
+    security = load_global_config(tmp_path / "global_config.yaml").security
+    assert security.certificate == "/etc/persia/tls/tls.crt" and not security.insecure
 
 
 def test_the_shards_that_are_asked_are_there_and_as_many_as_that() -> None:
