@@ -9,16 +9,7 @@ import threading
 from collections.abc import Callable
 from queue import SimpleQueue
 
-__all__ = ["StopSignal", "ends_by_sigterm", "events_of_signals", "heeded"]
-
-
-def ends_by_sigterm() -> None:
-    """The first process of a container ends by SIGTERM, as any other does: the system ignores it there without a handler.
-
-    What handles SIGTERM by itself later, as servers do, goes before this.
-    """
-    if os.getpid() == 1:
-        signal.signal(signal.SIGTERM, lambda number, _frame: os._exit(128 + number))
+__all__ = ["StopSignal", "events_of_signals", "heeded"]
 
 
 def heeded(*numbers: signal.Signals) -> tuple[signal.Signals, ...]:
