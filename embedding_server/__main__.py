@@ -94,6 +94,7 @@ def _shard_options(startup: Startup, index: int, count: int) -> ShardOptions:
         retained_share=server_config.retained_epochs_percent / 100,
         refuse_non_finite=server_config.non_finite_rows == "refuse",
         prune=PruneRules(server_config.incremental_prune_older_than_seconds, server_config.incremental_prune_before_checkpoint),
+        deployment=config.common_config.deployment,
         dims={slot.name: slot.dim for slot in startup.embedding_config.slots.values()},
     )
 

@@ -46,6 +46,7 @@ class ShardOptions:
     retained_share: float = 0.1  # of the table's memory, that these may take
     refuse_non_finite: bool = False  # files with a row that has a NaN or an infinite number
     prune: PruneRules = field(default_factory=PruneRules)
+    deployment: str = ""  # whose server it is; empty: it is not said
     dims: Mapping[str, int] = field(default_factory=dict)  # of the features that are counted, by the embedding config
 
     @property

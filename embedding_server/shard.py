@@ -178,6 +178,7 @@ class ShardServer:
             state=self.state,
             checkpoint=base.place or str(options.checkpoint or ""),
             server_start=self.start_number,
+            deployment=options.deployment,
             checkpoint_id=base.identity,
             checkpoint_seconds=base.seconds,
             features=feature_messages(self.lookups.features.totals()),

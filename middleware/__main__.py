@@ -70,7 +70,7 @@ def _make_router(startup: Startup) -> Router:
     servers = config.common_config.infer_config.servers
     if not servers:
         startup.give_up("expected embedding servers in `common_config.infer_config.servers` of the global config, got none")
-    options = RouterOptions.of(config.embedding_worker_config, ClientSecurity(config.security))
+    options = RouterOptions.of(config, ClientSecurity(config.security))
     return Router(startup.embedding_config, servers, options)
 
 

@@ -52,6 +52,7 @@ class MiddlewareService:
             state=state,
             embedding_config=self._config,
             embedding_config_id=self._config_id,
+            deployment=self._router.options.deployment,
             features=feature_messages(self._router.native.feature_counts.totals()),
         )
         if request.figures:

@@ -116,7 +116,7 @@ class InferCtx:
         """
         path = global_config if global_config is not None else os.environ.get(GLOBAL_CONFIG_VARIABLE)
         config = load_global_config(path) if path else GlobalConfig()
-        self._options = options or RouterOptions.of(config.embedding_worker_config, ClientSecurity(config.security))
+        self._options = options or RouterOptions.of(config, ClientSecurity(config.security))
         if dense is not None:
             self._options = replace(self._options, dense=dense)
         self._timeout = self._options.timeout if timeout is None else timeout

@@ -87,6 +87,14 @@ class CommonConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
             extra={"read": _read_job_type},
         ),
     ] = "Infer"
+    deployment: Annotated[
+        str,
+        Meta(
+            max_length=253,
+            description="A name that no other deployment has, of any form. Clients and routers that have one do not ask "
+            "servers with another one: an address that a server has left may be given to a server of another deployment.",
+        ),
+    ] = ""
     infer_config: InferConfig = InferConfig()
     checkpointing_config: CheckpointingConfig = CheckpointingConfig()
     metrics_config: MetricsConfig = MetricsConfig()

@@ -9,6 +9,7 @@ from persia import _core
 from persia.config.slots_match import SlotLike
 from persia.core_spans import caller_here, core_spans
 from persia.errors import ConfigError, InvalidInput, PersiaError, Unavailable
+from persia.routing.deployments import why_another
 from persia.routing.expected_slots import PATH, ExpectedSlots
 from persia.routing.lookup import Lookup, OnBuffers, RouterOptions, naming
 from persia.routing.per_process import PerProcess
@@ -124,12 +125,14 @@ class MiddlewareClient:
         return "" if service.usable else f"{service.name} ({service.why_unusable()})"
 
     def _make_probe(self, on_probe: OnProbe | None) -> Probe:
-        expected_slots = self._expected_slots
+        expected_slots, deployment = self._expected_slots, self.options.deployment
         model, version, _ = self.options.rows_key()
         request = pb.MiddlewareStatusRequest(rows_for=embedding_pb2.RowsFor(model=model, version=version)).SerializeToString()
 
         def probe(replica: _core.net.Replica, seconds: float) -> Health:
             status = pb.MiddlewareStatusResponse.FromString(replica.call(MIDDLEWARE_STATUS, request, seconds))
+            if another := why_another(deployment, status.deployment):
+                return Health(False, another)
             refused = expected_slots.compare(status.embedding_config_id, status.embedding_config) if expected_slots else ""
             if status.ready and not refused and on_probe is not None:
                 on_probe(replica, seconds)

@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from persia import _core
-from persia.config.global_config import EmbeddingWorkerConfig
+from persia.config.global_config import GlobalConfig
 from persia.dense_version import DenseVersion
 from persia.errors import NotFound
 from persia.feature_lookup import FeatureLookup
@@ -56,6 +56,7 @@ class RouterOptions:
     clients_ask_shards: bool = True  # where they reach them, instead of a middleware
     mixed_checkpoints: str = "old"  # or "error", as the config file has it
     security: ClientSecurity | None = None  # None: in plain text, and without a token
+    deployment: str = ""  # whose servers may be asked; empty: those of any
     watch: WatchTimes = field(default_factory=WatchTimes)
     dense: DenseVersion | None = None  # for which lookups are: rows are of epochs that name it; None: of any
     bypass_rest: float = 0.5  # that lookups go to the middleware after an embedding server could not be asked
@@ -66,10 +67,12 @@ class RouterOptions:
         return model, version, variant_key(variant)
 
     @classmethod
-    def of(cls, config: EmbeddingWorkerConfig, security: ClientSecurity | None = None) -> RouterOptions:
+    def of(cls, whole: GlobalConfig, security: ClientSecurity | None = None) -> RouterOptions:
         """What a config file says."""
+        config = whole.embedding_worker_config
         return cls(
             security=security,
+            deployment=whole.common_config.deployment,
             timeout=config.lookup_timeout_ms / 1000,
             hedge_after=config.hedge_after_ms / 1000,
             wait_for_shard=config.wait_for_shard_ms / 1000,

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import Protocol
 
 from persia import _core
+from persia.routing.deployments import why_another
 from persia.routing.lookup import RouterOptions, RowsKey
 from persia.rpc.prober import Health, Probe
 from persia.rpc.service import Service
@@ -48,26 +49,30 @@ def shard_services(
         readable: None: they are watched for nobody.
     """
     count = len(servers)
-    return [
-        Service(
-            f"shard {i} of {count}", _probe(i, count, is_known_start, readable), one, options.security, on_change, options.watch
-        )
-        for i, one in enumerate(servers)
-    ]
+
+    def service(index: int, addresses: Sequence[str]) -> Service:
+        probe = _probe(index, count, options.deployment, is_known_start, readable)
+        return Service(f"shard {index} of {count}", probe, addresses, options.security, on_change, options.watch)
+
+    return [service(i, one) for i, one in enumerate(servers)]
 
 
-def _probe(index: int, count: int, is_known_start: IsKnownStart | None, readable: ReadableWatch | None) -> Probe:
+def _probe(
+    index: int, count: int, deployment: str, is_known_start: IsKnownStart | None, readable: ReadableWatch | None
+) -> Probe:
     def probe(replica: _core.net.Replica, seconds: float) -> Health:
         watched = readable.watched() if readable is not None else []
         request = pb.StatusRequest(rows_for=[pb.RowsFor(model=one[0], version=one[1], variant=one[2]) for one in watched])
         status = pb.StatusResponse.FromString(replica.call(SHARD_STATUS, request.SerializeToString(), seconds))
+        if another := why_another(deployment, status.deployment):
+            return Health(False, another)
         got = status.shard_index, status.shard_count
         # Its rows are others: it would answer with misses, which nobody could tell from ids that are new.
         refused = "" if got == (index, count) else f"expected shard {index} of {count}, got shard {got[0]} of {got[1]}"
         start = status.server_start
         if is_known_start is not None and not is_known_start(start):
             return Health(False, "it is not, or not yet, a server that the middleware asks", server_start=start)
-        if readable is not None:
+        if readable is not None and not refused:
             readable.note_variants(one.name for one in status.variants)
             for key, epochs in zip(watched, status.readable, strict=False):  # an older server says none
                 readable.note_readable(key, epochs.first, epochs.last)

@@ -90,7 +90,7 @@ class EpochRun(_message.Message):
     def __init__(self, first: _Optional[int] = ..., last: _Optional[int] = ...) -> None: ...
 
 class StatusResponse(_message.Message):
-    __slots__ = ("shard_index", "shard_count", "ready", "state", "version", "rows", "rows_by_dim", "bytes", "evicted", "checkpoint", "last_packet", "packets_applied", "set_aside", "problems", "server_start", "checkpoint_id", "checkpoint_seconds", "checkpoint_by_epochs", "features", "non_finite_rows", "deleted_rows", "expired_rows", "epoch", "epoch_low", "newest_epoch", "epoch_stalled", "epoch_stalled_seconds", "epochs_held", "packets_waiting", "retained_bytes", "epochs_given_up", "readable", "variants", "lookups", "update_delays", "unknown_variant_lookups")
+    __slots__ = ("shard_index", "shard_count", "ready", "state", "version", "rows", "rows_by_dim", "bytes", "evicted", "checkpoint", "last_packet", "packets_applied", "set_aside", "problems", "server_start", "checkpoint_id", "checkpoint_seconds", "checkpoint_by_epochs", "deployment", "features", "non_finite_rows", "deleted_rows", "expired_rows", "epoch", "epoch_low", "newest_epoch", "epoch_stalled", "epoch_stalled_seconds", "epochs_held", "packets_waiting", "retained_bytes", "epochs_given_up", "readable", "variants", "lookups", "update_delays", "unknown_variant_lookups")
     class RowsByDimEntry(_message.Message):
         __slots__ = ("key", "value")
         KEY_FIELD_NUMBER: _ClassVar[int]
@@ -116,6 +116,7 @@ class StatusResponse(_message.Message):
     CHECKPOINT_ID_FIELD_NUMBER: _ClassVar[int]
     CHECKPOINT_SECONDS_FIELD_NUMBER: _ClassVar[int]
     CHECKPOINT_BY_EPOCHS_FIELD_NUMBER: _ClassVar[int]
+    DEPLOYMENT_FIELD_NUMBER: _ClassVar[int]
     FEATURES_FIELD_NUMBER: _ClassVar[int]
     NON_FINITE_ROWS_FIELD_NUMBER: _ClassVar[int]
     DELETED_ROWS_FIELD_NUMBER: _ClassVar[int]
@@ -152,6 +153,7 @@ class StatusResponse(_message.Message):
     checkpoint_id: int
     checkpoint_seconds: int
     checkpoint_by_epochs: bool
+    deployment: str
     features: _containers.RepeatedCompositeFieldContainer[FeatureTotals]
     non_finite_rows: int
     deleted_rows: int
@@ -170,7 +172,7 @@ class StatusResponse(_message.Message):
     lookups: LookupFigures
     update_delays: Durations
     unknown_variant_lookups: int
-    def __init__(self, shard_index: _Optional[int] = ..., shard_count: _Optional[int] = ..., ready: bool = ..., state: _Optional[str] = ..., version: _Optional[int] = ..., rows: _Optional[int] = ..., rows_by_dim: _Optional[_Mapping[int, int]] = ..., bytes: _Optional[int] = ..., evicted: _Optional[int] = ..., checkpoint: _Optional[str] = ..., last_packet: _Optional[str] = ..., packets_applied: _Optional[int] = ..., set_aside: _Optional[_Iterable[_Union[SetAsidePacket, _Mapping]]] = ..., problems: _Optional[_Iterable[str]] = ..., server_start: _Optional[int] = ..., checkpoint_id: _Optional[int] = ..., checkpoint_seconds: _Optional[int] = ..., checkpoint_by_epochs: bool = ..., features: _Optional[_Iterable[_Union[FeatureTotals, _Mapping]]] = ..., non_finite_rows: _Optional[int] = ..., deleted_rows: _Optional[int] = ..., expired_rows: _Optional[int] = ..., epoch: _Optional[int] = ..., epoch_low: _Optional[int] = ..., newest_epoch: _Optional[int] = ..., epoch_stalled: _Optional[str] = ..., epoch_stalled_seconds: _Optional[float] = ..., epochs_held: bool = ..., packets_waiting: _Optional[int] = ..., retained_bytes: _Optional[int] = ..., epochs_given_up: _Optional[int] = ..., readable: _Optional[_Iterable[_Union[EpochRun, _Mapping]]] = ..., variants: _Optional[_Iterable[_Union[VariantStatus, _Mapping]]] = ..., lookups: _Optional[_Union[LookupFigures, _Mapping]] = ..., update_delays: _Optional[_Union[Durations, _Mapping]] = ..., unknown_variant_lookups: _Optional[int] = ...) -> None: ...
+    def __init__(self, shard_index: _Optional[int] = ..., shard_count: _Optional[int] = ..., ready: bool = ..., state: _Optional[str] = ..., version: _Optional[int] = ..., rows: _Optional[int] = ..., rows_by_dim: _Optional[_Mapping[int, int]] = ..., bytes: _Optional[int] = ..., evicted: _Optional[int] = ..., checkpoint: _Optional[str] = ..., last_packet: _Optional[str] = ..., packets_applied: _Optional[int] = ..., set_aside: _Optional[_Iterable[_Union[SetAsidePacket, _Mapping]]] = ..., problems: _Optional[_Iterable[str]] = ..., server_start: _Optional[int] = ..., checkpoint_id: _Optional[int] = ..., checkpoint_seconds: _Optional[int] = ..., checkpoint_by_epochs: bool = ..., deployment: _Optional[str] = ..., features: _Optional[_Iterable[_Union[FeatureTotals, _Mapping]]] = ..., non_finite_rows: _Optional[int] = ..., deleted_rows: _Optional[int] = ..., expired_rows: _Optional[int] = ..., epoch: _Optional[int] = ..., epoch_low: _Optional[int] = ..., newest_epoch: _Optional[int] = ..., epoch_stalled: _Optional[str] = ..., epoch_stalled_seconds: _Optional[float] = ..., epochs_held: bool = ..., packets_waiting: _Optional[int] = ..., retained_bytes: _Optional[int] = ..., epochs_given_up: _Optional[int] = ..., readable: _Optional[_Iterable[_Union[EpochRun, _Mapping]]] = ..., variants: _Optional[_Iterable[_Union[VariantStatus, _Mapping]]] = ..., lookups: _Optional[_Union[LookupFigures, _Mapping]] = ..., update_delays: _Optional[_Union[Durations, _Mapping]] = ..., unknown_variant_lookups: _Optional[int] = ...) -> None: ...
 
 class VariantStatus(_message.Message):
     __slots__ = ("name", "rows", "bytes", "lookups")

@@ -65,7 +65,7 @@ class MiddlewareStatusRequest(_message.Message):
     def __init__(self, rows_for: _Optional[_Union[_embedding_pb2.RowsFor, _Mapping]] = ..., figures: bool = ...) -> None: ...
 
 class MiddlewareStatusResponse(_message.Message):
-    __slots__ = ("ready", "state", "shards", "embedding_config", "embedding_config_id", "features", "forwards")
+    __slots__ = ("ready", "state", "shards", "embedding_config", "embedding_config_id", "features", "forwards", "deployment")
     READY_FIELD_NUMBER: _ClassVar[int]
     STATE_FIELD_NUMBER: _ClassVar[int]
     SHARDS_FIELD_NUMBER: _ClassVar[int]
@@ -73,6 +73,7 @@ class MiddlewareStatusResponse(_message.Message):
     EMBEDDING_CONFIG_ID_FIELD_NUMBER: _ClassVar[int]
     FEATURES_FIELD_NUMBER: _ClassVar[int]
     FORWARDS_FIELD_NUMBER: _ClassVar[int]
+    DEPLOYMENT_FIELD_NUMBER: _ClassVar[int]
     ready: bool
     state: str
     shards: _containers.RepeatedCompositeFieldContainer[ShardStatus]
@@ -80,7 +81,8 @@ class MiddlewareStatusResponse(_message.Message):
     embedding_config_id: int
     features: _containers.RepeatedCompositeFieldContainer[_embedding_pb2.FeatureTotals]
     forwards: _embedding_pb2.LookupFigures
-    def __init__(self, ready: bool = ..., state: _Optional[str] = ..., shards: _Optional[_Iterable[_Union[ShardStatus, _Mapping]]] = ..., embedding_config: _Optional[bytes] = ..., embedding_config_id: _Optional[int] = ..., features: _Optional[_Iterable[_Union[_embedding_pb2.FeatureTotals, _Mapping]]] = ..., forwards: _Optional[_Union[_embedding_pb2.LookupFigures, _Mapping]] = ...) -> None: ...
+    deployment: str
+    def __init__(self, ready: bool = ..., state: _Optional[str] = ..., shards: _Optional[_Iterable[_Union[ShardStatus, _Mapping]]] = ..., embedding_config: _Optional[bytes] = ..., embedding_config_id: _Optional[int] = ..., features: _Optional[_Iterable[_Union[_embedding_pb2.FeatureTotals, _Mapping]]] = ..., forwards: _Optional[_Union[_embedding_pb2.LookupFigures, _Mapping]] = ..., deployment: _Optional[str] = ...) -> None: ...
 
 class ShardStatus(_message.Message):
     __slots__ = ("shard_index", "replicas")

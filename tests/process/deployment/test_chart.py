@@ -359,9 +359,12 @@ def test_pods_begin_anew_when_what_they_read_has_changed(setting: str, changed: 
 
 def test_middlewares_can_ask_the_shards_of_another_release() -> None:
     data = of_kind(render("front"), "ConfigMap")["ctr-middleware"]["data"]
-    servers = yaml.safe_load(data["global_config.yaml"])["common_config"]["infer_config"]["servers"]
+    common = yaml.safe_load(data["global_config.yaml"])["common_config"]
+    servers = common["infer_config"]["servers"]
     assert servers == [f"ctr-4-shard-{shard}.serving.svc.cluster.local:8888" for shard in range(4)]
     tier = render("tier", release="ctr-4")
+    own = yaml.safe_load(of_kind(tier, "ConfigMap")["ctr-4-shards"]["data"]["global_config.yaml"])["common_config"]
+    assert common["deployment"] == own["deployment"] == "serving/ctr-4"
     assert [f"{name}.serving.svc.cluster.local:8888" for name in of_kind(tier, "Service")] == servers
     assert set(of_kind(tier, "ConfigMap")) == {"ctr-4-shards"}
     assert not of_kind(render("front"), "ConfigMap").keys() & {"ctr-shards"}

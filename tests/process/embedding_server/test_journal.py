@@ -13,6 +13,7 @@ import shutil
 import signal
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -278,3 +279,37 @@ def test_a_disk_without_locks(path: Path, monkeypatch: pytest.MonkeyPatch, caplo
     assert Journal(path).entries == [FIRST, FIRST]
     assert sum("no locks" in record.message for record in caplog.records) == 1
     journal.close()
+
+
+def _grant(*_: object) -> None:
+    """As file systems do whose locks hold within one machine alone."""
+
+
+def _refuse(*_: object) -> None:
+    raise OSError(errno.ENOLCK, "No locks available")
+
+
+@pytest.mark.parametrize("flock", [_grant, _refuse], ids=["each machine has locks of its own", "no locks"])
+def test_replicas_on_machines_that_do_not_see_each_others_locks(
+    path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, flock: Callable[..., None]
+) -> None:
+    monkeypatch.setattr(fcntl, "flock", flock)
+    path.parent.parent.mkdir(exist_ok=True)
+    names = [path, path.with_suffix(".2.jsonl"), path.with_suffix(".3.jsonl")]
+    journals = [Journal(path, shared=True) for _ in range(3)]
+    for journal in journals:
+        journal.say(State("running"))
+    for _ in range(3):
+        for journal, entry in zip(journals, (FIRST, SECOND, THIRD), strict=True):
+            journal.append(entry)
+    assert journals[2].path == path and sorted(journal.path for journal in journals) == sorted(names)
+    for journal, entry in zip(journals, (FIRST, SECOND, THIRD), strict=True):
+        lines = list(read_journal(journal.path))
+        begin = max(i for i, line in enumerate(lines) if isinstance(line, State))
+        # It claims what it has, and nothing that only another one has.
+        assert [line for line in lines[begin + 1 :] if line != entry] == []
+        journal.close()
+    assert "takes the next journal" in caplog.text
+    again = Journal(path, shared=True)  # after a restart
+    assert again.path == path and again.entries == [THIRD] * 3
+    again.close()

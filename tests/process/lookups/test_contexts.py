@@ -15,7 +15,7 @@ import pytest
 
 from persia import _core
 from persia.config import load_embedding_config
-from persia.config.global_config import EmbeddingWorkerConfig
+from persia.config.global_config import EmbeddingWorkerConfig, GlobalConfig
 from persia.errors import InvalidInput, PersiaError
 from persia.routing.lookup import RouterOptions
 from persia.routing.router import Router
@@ -104,8 +104,8 @@ def test_how_long_a_lookup_stays_awake_is_configured(servers: Replicas, monkeypa
 
     monkeypatch.setattr(_core.net, "Router", recorded)
     for microseconds in (0, 250):
-        configured = RouterOptions.of(EmbeddingWorkerConfig(stay_awake_us=microseconds)).stay_awake
-        with router_of(servers.addresses, stay_awake=configured) as router:
+        config = GlobalConfig(embedding_worker_config=EmbeddingWorkerConfig(stay_awake_us=microseconds))
+        with router_of(servers.addresses, stay_awake=RouterOptions.of(config).stay_awake) as router:
             assert_golden(router.lookup(golden_batch()))
     assert awake == [0.0, 250e-6]
 

@@ -95,7 +95,7 @@ def packets_every(trainer: EpochTrainer, seconds: float) -> Iterator[None]:
 
 def routers_to(middleware: str, global_config: Path) -> list[Lookups]:
     config = load_global_config(global_config)
-    options = RouterOptions.of(config.embedding_worker_config, ClientSecurity(config.security))
+    options = RouterOptions.of(config, ClientSecurity(config.security))
     ways = [replace(options, clients_ask_shards=way) for way in (True, False)]
     end = time.monotonic() + START_SECONDS
     return [connect([middleware], way, end, embedding_config=lambda: CONFIG) for way in ways]

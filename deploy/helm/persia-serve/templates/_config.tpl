@@ -13,10 +13,11 @@
 {{- $root := .root }}
 {{- $values := $root.Values }}
 {{- if ne .tier "models" }}
+{{- $release := eq .tier "shards" | ternary $root.Release.Name (include "persia.embeddingRelease" $root) }}
 common_config:
+  deployment: {{ printf "%s/%s" $root.Release.Namespace $release | quote }}
   infer_config:
     servers:
-    {{- $release := eq .tier "shards" | ternary $root.Release.Name (include "persia.embeddingRelease" $root) }}
     {{- range $shard := until (int (eq .tier "shards" | ternary $values.shards.count (include "persia.embeddingShards" $root))) }}
       - {{ include "persia.host" (dict "root" $root "name" (printf "%s-shard-%d" $release $shard)) }}:8888
     {{- end }}
