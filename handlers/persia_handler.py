@@ -112,7 +112,7 @@ class PersiaHandler(BaseHandler):  # type: ignore[misc]  # TorchServe has no typ
 
     def _load_torchscript_model(self, model_pt_path: str) -> Model:
         """TorchServe calls this for every file of that name, whatever is in it."""
-        return load_dense(Path(model_pt_path), self.device)
+        return load_dense(Path(model_pt_path), self.device, shared=True)
 
     def warm_up(self, path: Path) -> None:
         """Scores a batch some times, if its embeddings can be had."""

@@ -32,7 +32,7 @@ class TensorHandler:
         gpu = properties.get("gpu_id")
         device = torch.device("cuda", int(gpu)) if gpu is not None and torch.cuda.is_available() else torch.device("cpu")
         declared = declared_tensors(getattr(context, "model_yaml_config", None))
-        self.model = load_named(Path(properties["model_dir"]) / model["serializedFile"], device, declared)
+        self.model = load_named(Path(properties["model_dir"]) / model["serializedFile"], device, declared, shared=True)
         self.name, self.version = context.model_name, str(model.get("modelVersion") or "1.0")
 
     def tensor_metadata(self) -> ModelMetadata:

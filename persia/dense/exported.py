@@ -14,16 +14,18 @@ __all__ = ["ExportedModel"]
 
 
 class ExportedModel(DenseModel):
+    module: torch.nn.Module
+
     def __init__(self, path: Path, device: torch.device) -> None:
         """Raises what torch raises if it cannot load the file."""
         program = torch.export.load(path)
         if device.type != "cpu":
             program = move_to_device_pass(program, device)
         self.fixed_batch = fixed_batch(program)
-        self._module = program.module()
+        self.module = program.module()
 
     def __call__(self, dense: Tensors, embeddings: Tensors) -> Any:
-        return self._module(list(dense), list(embeddings))  # a graph is called with what it was exported with
+        return self.module(list(dense), list(embeddings))  # a graph is called with what it was exported with
 
 
 def fixed_batch(program: torch.export.ExportedProgram) -> int | None:

@@ -18,9 +18,11 @@ class DenseModel(ABC):
 
     Attributes:
         fixed_batch: How many samples the model takes, if its file says that it takes no other number.
+        module: What torch runs, with its weights; None: something else runs it.
     """
 
     fixed_batch: int | None = None
+    module: torch.nn.Module | None = None
 
     @abstractmethod
     def __call__(self, dense: Tensors, embeddings: Tensors) -> Any:

@@ -10,6 +10,7 @@ import numpy as np
 import torch
 
 from persia.errors import ConfigError
+from persia.shared_weights import share_weights
 from persia.torch_deprecations import torch_deprecations_ignored
 from persia.torch_errors import last_line
 
@@ -33,6 +34,7 @@ class TorchScriptEngine:
         try:
             with torch_deprecations_ignored():
                 module = torch.jit.load(str(path), map_location=device).eval()
+            share_weights(module, path)
         except RuntimeError as error:
             raise ConfigError(f"expected a TorchScript model: {last_line(error)}", file=path.name) from error
         arguments = [argument.name for argument in module.forward.schema.arguments[1:]]

@@ -23,6 +23,8 @@ __all__ = ["ExportedModel"]
 class ExportedModel(NamedModel):
     """Tensors in lists and dicts that the graph was exported with have the names that torch.export gives them: `dense_0`."""
 
+    module: torch.nn.Module
+
     def __init__(self, path: Path, device: torch.device, declared: Declared) -> None:
         """Raises InvalidInput for arguments that are neither tensors nor constants, and what torch raises."""
         program = torch.export.load(path)
@@ -39,7 +41,7 @@ class ExportedModel(NamedModel):
                 self._add(path, one.arg)
         inputs = tuple(_spec(name, shown[name]) for name in self._arguments if name is not None)
         self.metadata = ModelMetadata("pytorch_export", inputs, declared.outputs or _outputs(program))
-        self._module = program.module()
+        self.module = program.module()
 
     def run(self, tensors: Mapping[str, Tensor]) -> list[Tensor]:
         flat = [
@@ -48,7 +50,7 @@ class ExportedModel(NamedModel):
         ]
         positional, named = tree_unflatten(flat, self._in_spec)
         with torch.inference_mode():
-            answer = self._module(*positional, **named)
+            answer = self.module(*positional, **named)
         return tensors_of_answer(answer, self.metadata.outputs)
 
     def _add(self, path: Path, argument: Any) -> None:

@@ -10,17 +10,24 @@ import torch
 from persia.dense.kinds import Kind, kind_of
 from persia.dense.loading_errors import loading_errors
 from persia.open_inference.declared import Declared
+from persia.shared_weights import share_weights
 
 from .model import NamedModel
 
 __all__ = ["load_named"]
 
 
-def load_named(path: Path, device: torch.device, declared: Declared) -> NamedModel:
-    """Raises InvalidInput if the file is no model, or none that loads; NotFound if a package is missing; OSError."""
+def load_named(path: Path, device: torch.device, declared: Declared, *, shared: bool = False) -> NamedModel:
+    """shared: as for share_weights(), of torch's models.
+
+    Raises InvalidInput if the file is no model, or none that loads; NotFound if a package is missing; OSError.
+    """
     kind = kind_of(path)
     with loading_errors(kind, path):
-        return _LOADERS[kind](path, device, declared)
+        model = _LOADERS[kind](path, device, declared)
+        if shared:
+            share_weights(model.module, path)
+    return model
 
 
 def _scripted(path: Path, device: torch.device, declared: Declared) -> NamedModel:

@@ -33,9 +33,14 @@ _LONE_OUTPUT = "output"
 
 
 class NamedModel(ABC):
-    """`metadata` says what it takes and answers."""
+    """`metadata` says what it takes and answers.
+
+    Attributes:
+        module: What torch runs, with its weights; None: something else runs it.
+    """
 
     metadata: ModelMetadata
+    module: torch.nn.Module | None = None
 
     def __call__(self, tensors: Sequence[Tensor]) -> list[Tensor]:
         """What the model answers.

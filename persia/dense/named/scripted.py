@@ -30,18 +30,20 @@ class _Argument(NamedTuple):
 class ScriptedModel(NamedModel):
     """TorchScript tells names alone: datatypes and shapes are those that the archive declares, or anything."""
 
+    module: Any
+
     def __init__(self, path: Path, device: torch.device, declared: Declared) -> None:
         """Raises InvalidInput for a `forward` that takes what is no tensor, and what torch raises."""
-        self._module = torch.jit.load(str(path), map_location=device).eval()
+        self.module = torch.jit.load(str(path), map_location=device).eval()
         self._device = device
-        self._arguments = [_argument(path, one) for one in self._module.forward.schema.arguments[1:]]
+        self._arguments = [_argument(path, one) for one in self.module.forward.schema.arguments[1:]]
         self._declared = declared
         self.metadata = ModelMetadata("pytorch_torchscript", self._inputs(path), declared.outputs)
 
     def run(self, tensors: Mapping[str, Tensor]) -> list[Tensor]:
         values = {one.name: self._value(one, tensors) for one in self._arguments if not _has_default(one, tensors)}
         with torch.inference_mode():
-            answer = self._module(**values)
+            answer = self.module(**values)
         return tensors_of_answer(answer, self._declared.outputs)
 
     def expected(self, tensors: Sequence[Tensor]) -> ModelMetadata:

@@ -13,7 +13,7 @@ import persia
 from tests.support.imports import LEAVES, PACKAGES, SOURCES, imported_by, imports_of, module_of, nodes_of
 from tests.support.places import ROOT
 
-WITH_TORCH = ("dense", "export", "handlers", "tensors", "text", "torchrec", "torchserve.archive")
+WITH_TORCH = ("dense", "export", "handlers", "shared_weights", "tensors", "text", "torchrec", "torchserve.archive")
 FOLDERS = (ROOT / "docs" / "architecture.md").read_text().partition("## Folders\n")[2].partition("\n## ")[0]
 ROWS = [
     (re.findall(r"`([^`]+)`", names), re.findall(r"`([^`]+)`", arrows))
