@@ -8,6 +8,7 @@ import signal
 import sys
 import tempfile
 from pathlib import Path
+from typing import NamedTuple
 
 from persia.errors import Unavailable
 from persia.system.lock import lock_file
@@ -21,6 +22,22 @@ def _pid_file() -> Path:
     return Path(tempfile.gettempdir(), f".persia_model_server.{os.getuid()}.pid")
 
 
+def _numbering() -> str:
+    """Where numbers of processes are those of this process: a container has its own."""
+    return os.readlink("/proc/self/ns/pid")
+
+
+class _Noted(NamedTuple):
+    pid: int  # 0: not yet
+    numbering: str  # empty: an older release has not said it
+
+
+def _noted() -> _Noted:
+    """Raises OSError."""
+    pid, _, numbering = _pid_file().read_text().partition(" ")
+    return _Noted(int(pid or 0), numbering)
+
+
 class Background:
     """The right to be the one server that `--start` has started. It ends with the process."""
 
@@ -29,7 +46,7 @@ class Background:
         self._lock = lock_file(_pid_file())
         if self._lock is None:
             raise Unavailable(
-                f"a model server is already running, process {_pid_file().read_text() or 'unknown'} by {_pid_file()}: "
+                f"a model server is already running, process {_noted().pid or 'unknown'} by {_pid_file()}: "
                 "`persia-launcher model-server --stop` ends it"
             )
         os.ftruncate(self._lock, 0)  # whoever it named has ended
@@ -56,7 +73,7 @@ class Background:
     def note(self) -> None:
         """Writes which process it is."""
         assert self._lock is not None
-        os.pwrite(self._lock, str(os.getpid()).encode(), 0)
+        os.pwrite(self._lock, f"{os.getpid()} {_numbering()}".encode(), 0)
 
 
 def report(ready_pipe: int, output: Path) -> None:
@@ -81,7 +98,9 @@ def stop_server(waits: bool) -> str:
     if unlocked is not None:
         os.close(unlocked)
         return f"The model server is not running: {path} names none. With --start one is there for each user and TMPDIR."
-    pid = int(path.read_text() or 0)
+    pid, numbering = _noted()
+    if numbering not in ("", _numbering()):
+        raise Unavailable(f"the model server of {path} is process {pid} of another container: stop it there")
     if pid == 0:
         raise Unavailable("the model server is about to start: try again when it has said that it is started")
     process = os.pidfd_open(pid)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import signal
 from importlib import import_module
 
 import click
@@ -44,10 +46,20 @@ class _Installed(click.Group):
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         if cmd_name not in COMMANDS:
             return None
+        _end_by_sigterm()  # before what takes its time
         module, _, name = COMMANDS[cmd_name].partition(":")
         command = getattr(import_module(module), name)
         assert isinstance(command, click.Command), f"{module}.{name} is not a command"
         return command
+
+
+def _end_by_sigterm() -> None:
+    """The first process of a container ends by SIGTERM, as any other does: the system ignores it there without a handler.
+
+    What handles SIGTERM by itself later, as servers do, goes before this.
+    """
+    if os.getpid() == 1:
+        signal.signal(signal.SIGTERM, lambda number, _frame: os._exit(128 + number))
 
 
 @click.group(cls=_Installed)

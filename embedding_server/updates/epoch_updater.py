@@ -140,7 +140,7 @@ class EpochUpdater(Follower):
             return None
         if self._builder.is_old(committed):
             del self._waiting[name]
-            self._note(Settled(committed.key, packet))
+            self._pass_over(Settled(committed.key, packet))
             return None
         return committed
 

@@ -57,6 +57,7 @@ class Follower:
         self.stopping = threading.Event()  # a scan ends after the packet that it is at
         self.packets_applied = 0  # since the start
         self.last_packet = ""  # the newest of them
+        self._has_caught_up = False
         self.delays = Delays()  # from a packet's time to its rows' service, of packets that came while it served
 
     def __repr__(self) -> str:
@@ -79,6 +80,7 @@ class Follower:
         self._keeper.warn_of_gone(self.ledger)
         self._keeper.compact(self.ledger)
         self.delays.clear()
+        self._has_caught_up = True
 
     def close(self) -> None:
         """The server has stopped."""
@@ -134,6 +136,17 @@ class Follower:
             self.last_packet = settled.packet.name
         if settled.status is Status.APPLIED:
             self._keeper.append(settled)
+
+    def _pass_over(self, settled: Settled) -> None:
+        """The checkpoint has the packet, by its time."""
+        self._note(settled)
+        if self._has_caught_up:
+            log.warning(
+                "packet %s came while this server served, and is not applied: by its time, %d, the checkpoint has its rows; if "
+                "it was written after the checkpoint, the clock of its trainer is behind",
+                settled.packet.name,
+                settled.seconds,
+            )
 
     def _refuse(self, packet: Packet, error: Exception) -> None:
         reason = self.ledger.refuse(packet, error, time.time_ns())

@@ -44,9 +44,11 @@ class Updater(Follower):
         except (PersiaError, OSError, MemoryError) as error:
             self._refuse(packet, error)
             return
+        if settled.status is Status.OLD:
+            self._pass_over(settled)
+            return
         self._note(settled)  # before it is counted: who waits for the count finds the packet no longer set aside
-        if settled.status is Status.APPLIED:
-            self._count(settled)
+        self._count(settled)
 
     def _count(self, settled: Settled) -> None:
         delay = max(0.0, time.time() - settled.seconds)

@@ -6,6 +6,7 @@ import errno
 import fcntl
 import logging
 import os
+import secrets
 import shutil
 from pathlib import Path
 
@@ -19,6 +20,8 @@ from persia.variant import variant_key
 from .packet_files import manifest_of, write_packet_files
 from .row_buffer import Change
 
+_MARK = "writer"  # in the directory of drafts
+
 _log = logging.getLogger(__name__)
 
 
@@ -28,6 +31,9 @@ class PacketWriter:
     A packet is put together in `s{i}/.writer/`, marker last, and then renamed into its place. There it cannot be seen
     half: real Persia takes any directory of `s{i}` for a packet, and one that it once saw without a marker it never looks
     at again. And there it is on the file system of its place, wherever `s{i}` may be mounted.
+
+    A shard has one writer, by a lock. Where locks do not hold between machines, the writer that began last is the one: each
+    leaves a mark that it drew, and one who finds another's mark writes no packet any more.
     """
 
     def __init__(self, incremental_dir: Path, shard: int, rows_per_file: int, variant: str = "") -> None:
@@ -48,6 +54,10 @@ class PacketWriter:
             if error.errno not in (errno.ENOLCK, errno.EOPNOTSUPP):  # a file system without locks: not worth to refuse it
                 os.close(self._lock)
                 raise
+        self._mark = secrets.token_hex(16)
+        self._draft = self._work / f"packet-{self._mark}"
+        write_file(self._work / _MARK, self._mark.encode())
+        self._remove_drafts()
         # The last packet, of which a copy is kept because packets are deleted when no server needs them any more.
         self._last = self._find_last()
         names = [path.name for path in self._directory.iterdir() if is_packet_name(path.name)]
@@ -67,15 +77,14 @@ class PacketWriter:
         name = packet_name(unix_seconds, self._last_name)
         while (self._directory / name).exists():  # somebody else's, since the start
             name = packet_name(unix_seconds, name)
-        draft = self._work / "packet"
-        shutil.rmtree(draft, ignore_errors=True)  # of a writer that was killed, or of one that failed
-        draft.mkdir()
-        seconds = max(int(unix_seconds), self._last.unix_seconds if self._last else 0)
-        files = write_packet_files(draft, self._shard, changes, seconds, self._rows_per_file)
-        manifest = manifest_of(name, self._shard, self._last, seconds, files)
-        write_file(draft / MANIFEST, manifest.to_bytes())
-        write_file(draft / PACKET_MARKER, b"")
-        os.rename(draft, self._directory / name)
+        self._expect_own_mark()
+        try:
+            manifest = self._put_together(name, changes, unix_seconds)
+            self._expect_own_mark()
+            os.rename(self._draft, self._directory / name)
+        except FileNotFoundError:
+            self._expect_own_mark()  # it is another writer that has removed the draft
+            raise
         # From here on servers may have seen the packet, so neither its name nor its number may come again. If it is not
         # certain to be on disk, that is an error all the same: its rows are then written once more, which does no harm.
         self._last, self._last_name = manifest, name
@@ -85,6 +94,40 @@ class PacketWriter:
         except OSError as error:
             _log.warning("packet %s is written, but not noted as the last one: %s", name, error)
         return self._directory / name
+
+    def _put_together(self, name: str, changes: list[Change], unix_seconds: float) -> Manifest:
+        """The whole packet, as a draft. Raises OSError."""
+        draft = self._draft
+        shutil.rmtree(draft, ignore_errors=True)  # of a packet that failed
+        draft.mkdir()
+        seconds = max(int(unix_seconds), self._last.unix_seconds if self._last else 0)
+        files = write_packet_files(draft, self._shard, changes, seconds, self._rows_per_file)
+        manifest = manifest_of(name, self._shard, self._last, seconds, files)
+        write_file(draft / MANIFEST, manifest.to_bytes())
+        write_file(draft / PACKET_MARKER, b"")
+        return manifest
+
+    def _expect_own_mark(self) -> None:
+        """Raises Unavailable, OSError."""
+        try:
+            mark = (self._work / _MARK).read_text()
+        except FileNotFoundError:
+            return  # somebody has tidied up
+        if mark != self._mark:
+            raise Unavailable(
+                f"expected one writer of {self._directory}, but another one has begun since, on a file system whose locks do "
+                "not hold between machines: this one writes no packets any more"
+            )
+
+    def _remove_drafts(self) -> None:
+        """Those of writers that were killed. Renamed first: so one that is still at work either has its packet, or fails."""
+        for path in self._work.glob("packet*"):
+            grave = self._work / f"removed-{self._mark}"
+            try:
+                path.rename(grave)
+            except FileNotFoundError:
+                continue
+            shutil.rmtree(grave, ignore_errors=True)
 
     def _find_last(self) -> Manifest | None:
         packets = sorted((path for path in self._directory.iterdir() if is_packet_name(path.name)), reverse=True)

@@ -19,6 +19,7 @@ from persia.formats.layout import CHECKPOINT_MARKER as MARKER
 from persia.formats.layout import training_shard_of
 from persia.formats.marker import Marker
 from persia.writers import write_checkpoint
+from tests.support.epoch_followers import EpochFollower
 from tests.support.golden import GOLDEN
 from tests.support.old_packets import BEFORE, PAST, left, write_old
 from tests.support.persia_packets import CONFIG, START, Follower, finish, values, write_packet
@@ -165,3 +166,18 @@ def test_journals_of_before_are_read(tmp_path: Path) -> None:
 def test_the_training_shard_stands_in_a_packets_name() -> None:
     assert training_shard_of("s12/inc_20260101000005") == 12
     assert not Bounds(5, (9,)).has(training_shard_of("elsewhere"), 6)
+
+
+@pytest.mark.parametrize("epochs", [False, True])
+def test_a_packet_that_comes_with_a_time_before_the_checkpoint_is_named(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, epochs: bool
+) -> None:
+    """A trainer that was started again on a machine whose clock is behind writes such packets, and none of their rows count."""
+    finish(write_packet(tmp_path, 1, [1], 1.0))
+    scan = EpochFollower(tmp_path, 60).start().scan if epochs else Follower(tmp_path, START + 60).scan
+    assert "is behind" not in caplog.text  # what lay there before may well be in the checkpoint
+    finish(write_packet(tmp_path, 2, [1], 2.0))
+    scan()
+    scan()
+    assert caplog.text.count("the clock of its trainer is behind") == 1
+    assert "packet s0/inc_20260101000002 came while this server served" in caplog.text

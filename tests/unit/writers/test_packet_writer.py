@@ -21,6 +21,8 @@ from persia.embedding_server.updates.applier import load_packet
 from persia.errors import CorruptFile, InvalidInput, Unavailable
 from persia.formats.packet import Packet, look_into, packet_name
 from persia.writers import IncrementalDumper, PacketInfo, read_manifest, verify_packet
+from persia.writers.packet_files import manifest_of
+from persia.writers.packet_writer import PacketWriter
 from tests.support.golden import golden
 from tests.support.stepped_clock import SteppedClock
 from tests.support.written import block, packets_in, read_packet, replay, rows_of
@@ -164,6 +166,50 @@ def test_a_file_system_without_locks(tmp_path: Path, monkeypatch: pytest.MonkeyP
 
     monkeypatch.setattr(fcntl, "flock", refuse)
     assert numbers_of(write_packets(tmp_path, [NOON])) == [0]
+
+
+def test_where_locks_do_not_hold_between_machines_the_last_writer_is_the_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(fcntl, "flock", lambda *_: None)
+    old, new = PacketWriter(tmp_path, 0, 1000), PacketWriter(tmp_path, 0, 1000)
+    try:
+        with pytest.raises(Unavailable, match="another one has begun since"):
+            old.write([], NOON)
+        assert packets_in(tmp_path / "s0") == []
+        new.write([], NOON)
+        assert len(packets_in(tmp_path / "s0")) == 1
+    finally:
+        old.close()
+        new.close()
+
+
+def test_a_writer_that_another_one_overtakes_while_it_writes_puts_no_packet(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(fcntl, "flock", lambda *_: None)
+    old = PacketWriter(tmp_path, 0, 1000)
+    written: list[PacketWriter] = []
+
+    def overtaken(*arguments: Any) -> Any:
+        written.append(PacketWriter(tmp_path, 0, 1000))
+        return manifest_of(*arguments)
+
+    monkeypatch.setattr("persia.writers.packet_writer.manifest_of", overtaken)
+    with pytest.raises(Unavailable, match="another one has begun since"):
+        old.write([], NOON)
+    assert packets_in(tmp_path / "s0") == [] and len(written) == 1
+    for writer in (old, *written):
+        writer.close()
+
+
+def test_what_a_killed_writer_has_left_is_removed(tmp_path: Path) -> None:
+    write_packets(tmp_path, [NOON])
+    left = tmp_path / "s0" / ".writer" / "packet-0123"
+    left.mkdir()
+    (left / "0_0.inc").write_bytes(b"half")
+    write_packets(tmp_path, [NOON + 1])
+    assert sorted(path.name for path in left.parent.iterdir()) == ["manifest.json", "writer"]
 
 
 @pytest.mark.parametrize("marker", golden("inc_update_done"), ids=lambda path: "-".join(path.parts[-3:-1]))
