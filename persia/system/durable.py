@@ -94,6 +94,10 @@ def temporary_beside(path: Path) -> Path:
 def _link(source: Path, path: Path) -> None:
     try:
         os.link(source, path)
+    except FileExistsError:
+        # NFS asks again where an answer was lost, and then hears of its own link.
+        if source.stat().st_nlink == 1:
+            raise
     except OSError as error:
         if error.errno not in _HAS_NO_LINKS:
             raise

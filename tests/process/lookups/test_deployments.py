@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import ExitStack, contextmanager
 from functools import partial
 
@@ -17,8 +17,9 @@ from persia.errors import Unavailable
 from persia.middleware.metrics import SECONDS
 from persia.middleware.service import MiddlewareService
 from persia.routing.forwarded import MiddlewareClient
-from persia.routing.lookup import Lookup, RouterOptions
+from persia.routing.lookup import Lookup, RouterOptions, RowsKey
 from persia.routing.router import Router
+from persia.routing.shards import shard_services
 from persia.rpc.prober import WatchTimes
 from persia.serving.runner import Service
 from persia.serving.server import Server
@@ -43,9 +44,9 @@ def served(service: Service, address: str = "127.0.0.1:0") -> Iterator[str]:
 
 
 @contextmanager
-def shard(deployment: str, address: str = "127.0.0.1:0") -> Iterator[str]:
-    """The only shard of a deployment."""
-    one = ShardServer(ShardOptions(0, 1, MIX / "ckpt", deployment=deployment))
+def shard(deployment: str, address: str = "127.0.0.1:0", count: int = 1) -> Iterator[str]:
+    """The first shard of a deployment, mostly the only one."""
+    one = ShardServer(ShardOptions(0, count, MIX / "ckpt", deployment=deployment))
     one.load()
     try:
         with served(EmbeddingService(one), address) as at:
@@ -107,6 +108,33 @@ def test_a_middleware_of_another_deployment_is_not_asked() -> None:
                 finally:
                     client.close()
         assert said["blue"] == "" and "expected a server of the deployment 'red', got one of 'blue'" in said["red"]
+
+
+class Watched:
+    """Notes what servers say of the epochs that may be read for somebody."""
+
+    def __init__(self) -> None:
+        self.noted = 0
+
+    def watched(self) -> list[RowsKey]:
+        return [(1, 2, 0)]
+
+    def note_readable(self, rows_for: RowsKey, first: int, last: int) -> None:
+        self.noted += 1
+
+    def note_variants(self, names: Iterable[str]) -> None: ...
+
+
+@pytest.mark.parametrize(("count", "believed"), [(1, True), (2, False)])
+def test_what_a_server_of_another_shard_says_of_epochs_is_not_believed(count: int, believed: bool) -> None:
+    watch = Watched()
+    with shard("", count=count) as address:
+        (service,) = shard_services([[address]], RouterOptions(watch=QUICKLY), readable=watch)
+        try:
+            wait_until(lambda: service.replicas[0].health.ready, "it has answered")
+        finally:
+            service.close()
+    assert (watch.noted > 0) == believed
 
 
 def test_the_name_is_one_of_the_global_config() -> None:
