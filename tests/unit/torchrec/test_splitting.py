@@ -185,6 +185,14 @@ def test_weights_that_a_model_makes_itself_are_refused(rec: Any) -> None:
         rec.split(rec.OwnWeights(), (rec.ids(5, 1, ["user"], weighted=True),))
 
 
+def test_the_mean_of_weighted_rows_is_refused(rec: Any) -> None:
+    model = rec.OwnWeights()
+    (config,) = model.tables.embedding_bag_configs()
+    config.pooling = importlib.import_module("torchrec").PoolingType.MEAN
+    with pytest.raises(ExportError, match="divides by the number of ids, and a server by the sum of their weights"):
+        rec.split(model, (rec.ids(5, 1, ["user"], weighted=True),))
+
+
 def test_a_sample_alone_has_a_score_of_its_own(rec: Any) -> None:
     with pytest.raises(ExportError, match="depend on what else is in its batch: its answer to sample 0 alone has other shapes"):
         rec.split(rec.Squeezed(), (rec.ids(5, 1, ["user"]),))
