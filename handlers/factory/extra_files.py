@@ -20,7 +20,7 @@ import yaml
 
 from persia.cli.failures import one_line_failures
 from persia.errors import ConfigError, InvalidInput
-from persia.system.durable import temporary_beside
+from persia.system.durable import unique_name
 
 from .packed_files import MAX_UNPACKED, PackedFile, check_all, files_of_tar, files_of_zip
 
@@ -114,7 +114,7 @@ def _write(file: PackedFile, directory: Path) -> None:
     if target.exists():
         return
     target.parent.mkdir(parents=True, exist_ok=True)
-    partial = temporary_beside(target)
+    partial = target.with_name(f".{unique_name()}.partial")  # short, as names may be as long as the system has them
     try:
         with file.open() as source, partial.open("wb") as copy:
             _copy(source, copy)

@@ -23,6 +23,7 @@ HEAVY = (
     "rpc",
     "replay",
     "serving",
+    "shared_weights",
     "tensors",
     "text",
     "torchrec",
