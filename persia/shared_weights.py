@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import zipfile
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import BinaryIO
@@ -22,9 +22,10 @@ def share_weights(module: torch.nn.Module | None, path: Path) -> int:
     """Puts pages of the file into the place of the memory of a model's large tensors.
 
     A tensor takes them only if the file has the same bytes. All processes that do so share these pages, and the system may drop
-    and read them again. Whoever writes to such a tensor gets pages of its own. The file must not be written again, as the model
-    would change; it may be removed. So nothing is shared where the path leads through a link: a home of handlers links a
-    directory that is served in place, and its owner may write to it.
+    and read them again. Whoever writes to such a tensor gets pages of its own. Tensors have memory in common afterwards if they
+    had it before, and not because their numbers are equal, as a model may write to them. The file must not be written again, as
+    the model would change; it may be removed. So nothing is shared where the path leads through a link: a home of handlers
+    links a directory that is served in place, and its owner may write to it.
 
     Args:
         module: what was loaded from the file; of other devices than the processor nothing changes. None: nothing is done.
@@ -37,17 +38,36 @@ def share_weights(module: torch.nn.Module | None, path: Path) -> int:
     size = path.stat().st_size
     pages = torch.from_file(str(path), shared=False, size=size, dtype=torch.uint8)
     shared = 0
-    for tensor in (*module.parameters(), *module.buffers()):
-        if tensor.device.type != "cpu" or not tensor.is_contiguous() or tensor.nbytes not in records:
-            continue
-        content = tensor.detach().reshape(-1).view(torch.uint8)
-        for begin in records[tensor.nbytes]:
-            same = pages[begin : begin + tensor.nbytes]
-            if torch.equal(content, same):
-                tensor.data = same.view(tensor.dtype).view(tensor.shape)
-                shared += tensor.nbytes
+    for tensors in _by_storage(module):
+        if not all(map(_is_whole, tensors)):
+            continue  # a part of it would stay behind
+        begins = records.get(tensors[0].nbytes, [])
+        for begin in begins:
+            same = pages[begin : begin + tensors[0].nbytes]
+            if torch.equal(_bytes_of(tensors[0]), same):
+                for tensor in tensors:
+                    tensor.data = same.view(tensor.dtype).view(tensor.shape)
+                begins.remove(begin)  # the next tensor with these numbers takes another place, or keeps its memory
+                shared += same.nbytes
                 break
     return shared
+
+
+def _by_storage(module: torch.nn.Module) -> Iterable[list[torch.Tensor]]:
+    """The module's tensors on the processor; those with the same memory are together."""
+    found: dict[int, list[torch.Tensor]] = defaultdict(list)
+    for tensor in (*module.parameters(), *module.buffers()):
+        if tensor.device.type == "cpu":
+            found[tensor.untyped_storage().data_ptr()].append(tensor)
+    return found.values()
+
+
+def _is_whole(tensor: torch.Tensor) -> bool:
+    return tensor.is_contiguous() and tensor.nbytes == tensor.untyped_storage().nbytes()
+
+
+def _bytes_of(tensor: torch.Tensor) -> torch.Tensor:
+    return tensor.detach().reshape(-1).view(torch.uint8)
 
 
 def _records(path: Path) -> Mapping[int, list[int]]:

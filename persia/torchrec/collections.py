@@ -168,6 +168,11 @@ def _slots_of(prefix: str, module: Any) -> list[TableSlot]:
     for config in configs:
         if pooled and config.pooling not in _POOLINGS:
             raise ExportError(f"table `{config.name}` pools by {config.pooling}: expected SUM or MEAN")
+        if pooled and module.is_weighted() and config.pooling is PoolingType.MEAN:
+            raise ExportError(
+                f"table `{config.name}` has the mean of weighted rows, for which TorchRec divides by the number of ids, and a "
+                "server by the sum of their weights: pool by SUM, and have clients divide each weight by the number of ids"
+            )
         if getattr(config, "use_virtual_table", False) or getattr(config, "num_embeddings_post_pruning", None):
             raise ExportError(f"table `{config.name}` is virtual or pruned, so that its rows are not numbered by ids")
         quantized = None

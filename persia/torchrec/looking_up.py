@@ -105,22 +105,29 @@ def _with_rule(slot: TableSlot, is_managed: bool, sent: dict[str, list[Tensor]],
 
 
 def _probes(collections: Sequence[Collection], kjt: Any) -> Iterator[Any]:
-    """The sample, and KeyedJaggedTensors like it with one id for each sample and feature."""
+    """The sample, and KeyedJaggedTensors like it with one id for each sample and feature.
+
+    The ids next to both ends of a table are asked for by themselves, as models have other rules for them: -1 for what is
+    unknown, 0 for padding.
+    """
     yield kjt
     generator = torch.Generator().manual_seed(0)
-    rows = {slot.feature: slot.rows for one in collections for slot in one.slots}
     keys, size = kjt.keys(), len(kjt.lengths()) // max(len(kjt.keys()), 1)
+    rows: dict[str, list[int]] = {key: [] for key in keys}
+    for slot in (slot for one in collections for slot in one.slots):
+        rows[slot.feature].append(slot.rows)
     largest = _I32 if kjt.values().dtype == torch.int32 else 1 << 62
     weights = torch.ones(len(keys) * size) if kjt.weights_or_none() is not None else None
-    for lowest, end in ((0, None), (None, largest), (-largest, 0)):
-        values = []
-        for key in keys:
-            count = rows.get(key, 1)
-            values.append(
-                torch.randint(count if lowest is None else lowest, count if end is None else end, (size,), generator=generator)
-            )
-        lengths = torch.ones(len(keys) * size, dtype=kjt.lengths().dtype)
-        yield KeyedJaggedTensor(keys=keys, values=torch.cat(values).to(kjt.values().dtype), lengths=lengths, weights=weights)
+    for pick in (min, max):  # of the tables that a feature has
+        counts = [pick(rows[key], default=1) for key in keys]
+        ranges = [[(0, count) for count in counts], [(count, largest) for count in counts], [(-largest, 0)] * len(keys)]
+        ranges += [[(first, first + 1)] * len(keys) for first in (-1, 0)]
+        ranges += [[(last, last + 1) for last in (count - 1 + more for count in counts)] for more in (0, 1)]
+        for one_range in ranges:
+            values = torch.cat([torch.randint(low, end, (size,), generator=generator) for low, end in one_range])
+            values = values.to(kjt.values().dtype)
+            lengths = torch.ones(len(keys) * size, dtype=kjt.lengths().dtype)
+            yield KeyedJaggedTensor(keys=keys, values=values, lengths=lengths, weights=weights)
 
 
 def _asked(forward: Forward, collections: Sequence[Collection], kjt: Any) -> dict[str, Any]:

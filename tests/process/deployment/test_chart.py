@@ -430,6 +430,8 @@ def test_pods_of_another_release_may_ask_and_strangers_may_not() -> None:
         ("plain", 'shards.podAnnotations={"checksum/config": "0"}', "invalid propertyName 'checksum/config'"),
         ("plain", 'environment.A={"secret": "s"}', "at '/environment/A': missing property 'key'"),
         ("plain", 'environment.AWS_SECRET_ACCESS_KEY="x"', "write environment.AWS_SECRET_ACCESS_KEY={secret: NAME, key: KEY}"),
+        ("plain", 'environment.AZURE_STORAGE_ACCESS_KEY="x"', "everybody who sees the release or a pod could read it"),
+        ("plain", 'environment.AZURE_STORAGE_SAS_KEY="x"', "everybody who sees the release or a pod could read it"),
         ("plain", 'environment.DB_PASSWORD="x"', "everybody who sees the release or a pod could read it"),
         ("plain", "shards=null", "at '': missing property 'shards'"),
         ("plain", "models.autoscaling=null", "at '/models': missing property 'autoscaling'"),

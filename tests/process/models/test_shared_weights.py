@@ -101,6 +101,38 @@ def test_what_is_written_to_a_weight_stays_out_of_the_file(scripted: Path) -> No
     assert not module.second.weight.any() and module.first.weight.any()
 
 
+class Counting(torch.nn.Module):
+    """Two tensors are equal at first, and one is a part of a third one; it writes to all of them."""
+
+    counts: torch.Tensor
+    sums: torch.Tensor
+    whole: torch.Tensor
+    part: torch.Tensor
+
+    def __init__(self) -> None:
+        super().__init__()
+        for name in ("counts", "sums", "whole"):
+            self.register_buffer(name, torch.zeros(SIDE, SIDE))
+        self.register_buffer("part", self.whole[:8])
+
+    def forward(self, value: torch.Tensor) -> tuple[torch.Tensor, ...]:
+        for tensor, more in ((self.counts, torch.ones(1)), (self.sums, value), (self.whole, 2 * value)):
+            tensor.add_(more)
+        return self.counts.max(), self.sums.max(), self.whole.max(), self.part.max()
+
+
+def test_tensors_that_a_model_writes_to_stay_apart_and_their_parts_with_them(tmp_path: Path) -> None:
+    model, path = Counting(), tmp_path / "model.pt"
+    traced: torch.jit.ScriptModule = torch.jit.trace(model, (torch.tensor(5.0),), check_trace=False)
+    for tensor in model.buffers():
+        tensor.zero_()  # the trace has run once
+    traced.save(str(path))
+    module = torch.jit.load(str(path))
+    assert share_weights(module, path) > 0
+    for answers in ([1, 5, 10, 10], [2, 10, 20, 20]):
+        assert [float(number) for number in module(torch.tensor(5.0))] == answers
+
+
 def test_a_file_with_other_bytes_gives_nothing(scripted: Path, tmp_path: Path) -> None:
     write(tmp_path / "other.pt", seed=1)
     module = torch.jit.load(str(scripted))

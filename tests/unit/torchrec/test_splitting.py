@@ -145,6 +145,7 @@ RULES: dict[str, tuple[Callable[[Tensor], Tensor], dict[str, Any]]] = {
     "as-they-are": (lambda ids: ids, {}),
     "modulo": (lambda ids: ids % 100, {"modulo": 100}),
     "one-for-all-others": (lambda ids: torch.where((ids >= 0) & (ids < 100), ids, 7), {"default_row": {"id": 7}}),
+    "one-for-minus-one": (lambda ids: torch.where(ids == -1, 7, ids), {"default_row": {"id": 7}}),
     "modulo-of-what-is-not-negative": (lambda ids: torch.fmod(ids, 100), {"modulo": 100}),
 }
 
@@ -164,17 +165,17 @@ def test_what_a_model_does_with_ids_beyond_its_table_becomes_an_option(rec: Any,
 @pytest.mark.parametrize(
     ("change", "words"),
     [
-        (lambda ids: torch.where(ids == 3, 4, ids), "for the id 3 it asks for 4"),
+        (lambda ids: torch.where(ids == 63, 64, ids), "for the id 63 it asks for 64"),
+        (lambda ids: torch.where(ids == 0, 99, ids), "for the id 0 it asks for 99"),
+        (lambda ids: torch.where(ids == 99, 0, ids), "for the id 99 it asks for 0"),
         (lambda ids: ids.clamp(0, 99), "for the id .* and the table has 100 rows"),
         (lambda ids: ids % 50, "for the id .* it asks for"),
         (lambda ids: ids * 2654435761 % 100, "for the id .* it asks for"),
     ],
-    ids=["one-id", "clamped", "another-modulo", "hashed"],
+    ids=["one-id", "first", "last", "clamped", "another-modulo", "hashed"],
 )
 def test_ids_that_are_changed_in_another_way_are_refused(rec: Any, change: Callable[[Tensor], Tensor], words: str) -> None:
     kjt = rec.KeyedJaggedTensor(keys=["user"], values=torch.arange(0, 60) % 30 + 60, lengths=torch.full((30,), 2))
-    if "50" not in words:
-        kjt = rec.ids(40, 1, ["user"])
     with pytest.raises(ExportError, match="changes the ids of `user` before it looks them up: " + words):
         rec.split(rec.Changed(change), (kjt,))
 
@@ -182,6 +183,14 @@ def test_ids_that_are_changed_in_another_way_are_refused(rec: Any, change: Calla
 def test_weights_that_a_model_makes_itself_are_refused(rec: Any) -> None:
     with pytest.raises(ExportError, match="the model makes the weights of `user` itself"):
         rec.split(rec.OwnWeights(), (rec.ids(5, 1, ["user"], weighted=True),))
+
+
+def test_the_mean_of_weighted_rows_is_refused(rec: Any) -> None:
+    model = rec.OwnWeights()
+    (config,) = model.tables.embedding_bag_configs()
+    config.pooling = importlib.import_module("torchrec").PoolingType.MEAN
+    with pytest.raises(ExportError, match="divides by the number of ids, and a server by the sum of their weights"):
+        rec.split(model, (rec.ids(5, 1, ["user"], weighted=True),))
 
 
 def test_a_sample_alone_has_a_score_of_its_own(rec: Any) -> None:
