@@ -90,7 +90,6 @@ class CommonConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
     deployment: Annotated[
         str,
         Meta(
-            max_length=253,
             description="A name that no other deployment has, of any form. Clients and routers that have one do not ask "
             "servers with another one: an address that a server has left may be given to a server of another deployment.",
         ),
