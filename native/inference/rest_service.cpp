@@ -52,12 +52,19 @@ std::string content_type_of(const http::Request& request) {
 
 bool is_form(const std::string& type) { return type == "multipart/form-data" || type == "application/x-www-form-urlencoded"; }
 
+// curl says of all that it sends that it is a form, also of the tensors in JSON.
+bool is_json_object(std::string_view text) {
+    const std::size_t begin = text.find_first_not_of(" \t\r\n");
+    return begin != std::string_view::npos && text[begin] == '{';
+}
+
 // `/v2/models/m/infer` and `explain` with a form, which are no tensors: TorchServe's handlers get its fields.
 std::optional<Route> form_route(const http::Request& request) {
     const auto& segments = request.target.segments;
     if (segments.size() != 4 || segments[0] != "v2" || segments[1] != "models") return std::nullopt;
     const bool explains = segments[3] == "explain";
     if ((!explains && segments[3] != "infer") || !is_form(content_type_of(request))) return std::nullopt;
+    if (!explains && is_json_object(request.text())) return std::nullopt;
     return Route{segments[2], {}, {}, explains, false, false};
 }
 

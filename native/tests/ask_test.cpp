@@ -128,7 +128,7 @@ TEST(a_replica_that_hangs_is_hedged_and_told_that_nobody_waits) {
     const auto both = set_of({&hangs, &well});
     for (int i = 0; i < 4; ++i) CHECK(ask(both, kHedging).answer == "answer to x");
     CHECK(hangs.answers->asked >= 1 && hangs.replica->standing(Clock::now()) == Standing::slow);
-    wait_until([&] { return hangs.answers->given_up() == static_cast<std::size_t>(hangs.answers->asked); });
+    wait_until([&] { return hangs.answers->all_given_up(); });
     CHECK(hangs.replica->usable());
 }
 
@@ -171,7 +171,7 @@ TEST(a_call_ends_with_its_time) {
     const std::string& words = late.error.status.message;
     CHECK(words == "expected an answer of shard 1 of 2 in time, got none from " + hangs.address ||
           words.starts_with("shard 1 of 2 at " + hangs.address + ": "));
-    wait_until([&] { return hangs.answers->given_up() == 1; });
+    wait_until([&] { return hangs.answers->all_given_up(); });
     hangs.answers->mood = Mood::answer;
     CHECK(ask(set_of({&hangs})).answer == "answer to x");
 }
@@ -198,7 +198,7 @@ TEST(a_refusal_is_known_while_another_service_hangs) {
         CHECK(asking.calls()[1].error().status.code == Code::invalid_argument);
         CHECK(asking.calls()[0].has_ended() == (need == Asking::Need::each));
     }
-    wait_until([&] { return hangs.answers->given_up() == 2; });
+    wait_until([&] { return hangs.answers->all_given_up(); });
 }
 
 TEST(too_much_to_do_is_told_to_the_caller_with_its_time) {
