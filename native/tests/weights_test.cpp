@@ -177,9 +177,7 @@ TEST(the_last_ids_stand_from_the_first_column) {
 
 TEST(a_sample_without_room_for_all_ids_is_refused) {
     const Slots slots({Slot{.name = "f", .dim = 2, .sample_fixed_size = 2, .summation = false, .keep_all = true}}, 8);
-    const auto plan = [&](const Samples& samples) {
-        return make_plan(decode_batch(encoded({{"f", samples}})), slots, 1);
-    };
+    const auto plan = [&](const Samples& samples) { return make_plan(decode_batch(encoded({{"f", samples}})), slots, 1); };
     CHECK(plan({{1, 2}, {}, {3}}).features[0].cut_ids == 0);
     CHECK_THROWS(plan({{1, 2}, {3, 4, 5}}), FeatureError);
 }
