@@ -19,11 +19,11 @@ from tests.support.servers import PATIENCE, wait_until
 ALONE = ("unshare", "--pid", "--fork", "--kill-child", "--mount-proc")
 # Commands import for a while before they have handlers of their own.
 IMPORTING = """
-import os, time
+import os, signal
 from persia.launcher import main
 main.get_command(None, "plan")
 print("process", os.getpid(), "imports", flush=True)
-time.sleep(600)
+signal.pause()
 """
 
 
