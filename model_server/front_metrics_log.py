@@ -8,12 +8,10 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
-
-from persia._core.inference import AnswerObserver, Models
+from collections.abc import Iterator
 
 from .metric_updates import MetricKey, line_of
-from .metrics import ASKED, Served, last_milliseconds
+from .metrics import ASKED, FrontFigures, last_milliseconds
 from .metrics_settings import MetricsSettings
 from .system_metrics import SystemMetrics
 
@@ -28,15 +26,8 @@ _OF_HOST = (("Level", "Host"),)
 class FrontMetricsLog:
     """start() and close() once each; a thread looks meanwhile, unless the mode or the log wants no lines."""
 
-    def __init__(
-        self,
-        models: Models,
-        served: Callable[[], Iterable[Served]],
-        load_seconds: Callable[[], Mapping[str, float]],
-        answers: AnswerObserver,
-        settings: MetricsSettings,
-    ) -> None:
-        self._sources = (models, served, load_seconds, answers)
+    def __init__(self, figures: FrontFigures, settings: MetricsSettings) -> None:
+        self._figures = figures
         self._settings = settings
         self._system = SystemMetrics("") if settings.of_system else None
         self._system_time = 0.0  # of the next look at the machine
@@ -73,21 +64,19 @@ class FrontMetricsLog:
                 lines.info("%s", line_of(MetricKey(name, unit, "gauge", _OF_HOST), value))
 
     def _counted(self) -> Iterator[tuple[MetricKey, float]]:
-        models, _, _, answers = self._sources
-        for kind, count in answers.counts().items():
+        for kind, count in self._figures.answers.counts().items():
             yield MetricKey(f"Requests{kind}", "Count", "counter", _OF_HOST), count
         if self._settings.mode == "legacy":  # there they are on the page
             return
-        for name, version, *totals in models.asked():
+        for name, version, *totals in self._figures.models.asked():
             of_model = (("model_name", name), ("model_version", version or "default"))
             for (metric, unit), total in zip(ASKED, totals, strict=True):
                 yield MetricKey(metric, unit, "counter", of_model), total
 
     def _measured(self) -> Iterator[tuple[MetricKey, float]]:
-        _, served, load_seconds, _ = self._sources
-        for name, value in last_milliseconds([native.latencies() for *_, native in served()]).items():
+        for name, value in last_milliseconds([native.latencies() for *_, native in self._figures.served()]).items():
             yield MetricKey(name, "Milliseconds", "gauge", _OF_HOST), value
-        for worker, seconds in load_seconds().items():
+        for worker, seconds in self._figures.load_seconds().items():
             yield (
                 MetricKey("WorkerLoadTime", "Milliseconds", "gauge", (("WorkerName", worker), *_OF_HOST)),
                 float(round(1000 * seconds)),

@@ -8,7 +8,7 @@ from __future__ import annotations
 import socket
 import threading
 from collections.abc import Callable, Collection, Iterable, Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 from persia._core.inference import AnswerObserver, Models, ModelVersion
 
@@ -17,7 +17,7 @@ from .metrics_settings import MetricsSettings
 from .prometheus_text import Family, Sample, histogram_samples, text_of, torchserve_family
 from .system_metrics import SystemMetrics
 
-__all__ = ["ASKED", "Metrics", "Served", "last_milliseconds"]
+__all__ = ["ASKED", "FrontFigures", "Metrics", "last_milliseconds"]
 
 # A name, a version, and what the native core has of it.
 Served = tuple[str, str, ModelVersion]
@@ -35,24 +35,22 @@ _OWN = (
 )
 
 
+class FrontFigures(NamedTuple):
+    """What the front counts and measures, for whoever looks."""
+
+    models: Models
+    served: Callable[[], Iterable[Served]]
+    load_seconds: Callable[[], Mapping[str, float]]  # of workers, by the names that TorchServe has for them
+    answers: AnswerObserver
+
+
 class Metrics:
     """Thread safety: any thread may use it."""
 
-    def __init__(
-        self,
-        models: Models,
-        served: Callable[[], Iterable[Served]],
-        load_seconds: Callable[[], Mapping[str, float]],
-        answers: AnswerObserver,
-        handlers: HandlerMetrics,
-        settings: MetricsSettings,
-    ) -> None:
-        """load_seconds: of workers, by the names that TorchServe has for them. settings: what is shown."""
+    def __init__(self, figures: FrontFigures, handlers: HandlerMetrics, settings: MetricsSettings) -> None:
+        """settings: what is shown."""
         self._hostname = socket.gethostname()
-        self._models = models
-        self._served = served
-        self._load_seconds = load_seconds
-        self._answers = answers
+        self._figures = figures
         self._handlers = handlers
         self._system = SystemMetrics(self._hostname) if settings.of_system else None
         self._mode = settings.mode
@@ -61,7 +59,7 @@ class Metrics:
     def text(self, names: Collection[str]) -> str:
         """names: of the metrics that are wanted; empty: all of them."""
         with self._lock:
-            served = [(name, version, native, native.latencies()) for name, version, native in self._served()]
+            served = [(name, version, native, native.latencies()) for name, version, native in self._figures.served()]
             families = [self._by_class(), *self._own(served), *self._counts(served)]
             shows_all = self._mode == "prometheus"
             if self._mode != "legacy":
@@ -75,18 +73,18 @@ class Metrics:
         return text_of(families, names)
 
     def _by_class(self) -> Family:
-        samples = [Sample({"class": kind.lower()}, count) for kind, count in self._answers.counts().items()]
+        samples = [Sample({"class": kind.lower()}, count) for kind, count in self._figures.answers.counts().items()]
         return Family("persia_model_answers_total", "Answers to callers, by the class of their status.", "counter", samples)
 
     def _of_answers(self) -> list[Family]:
         labels = {"Level": "Host", "Hostname": self._hostname}
         return [
             torchserve_family(f"Requests{kind}", "counter", "Count", [Sample(labels, count)])
-            for kind, count in self._answers.counts().items()
+            for kind, count in self._figures.answers.counts().items()
         ]
 
     def _asked(self) -> list[Family]:
-        asked = self._models.asked()
+        asked = self._figures.models.asked()
         families = []
         for number, (metric, unit) in enumerate(ASKED):
             samples = [
@@ -107,7 +105,8 @@ class Metrics:
     def _load_times(self) -> Family:
         labels = {"Level": "Host", "Hostname": self._hostname}
         samples = [
-            Sample({"WorkerName": name, **labels}, round(1000 * seconds)) for name, seconds in self._load_seconds().items()
+            Sample({"WorkerName": name, **labels}, round(1000 * seconds))
+            for name, seconds in self._figures.load_seconds().items()
         ]
         return torchserve_family("WorkerLoadTime", "gauge", "Milliseconds", samples)
 

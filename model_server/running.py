@@ -20,7 +20,7 @@ from .handler_metrics import OWN_NAMES, HandlerMetrics, read_names
 from .keeper import Keeper
 from .listeners import Listeners
 from .management import Management
-from .metrics import Metrics
+from .metrics import FrontFigures, Metrics
 from .open_inference.grpc_service import add_open_inference
 from .open_inference.served import ServedModels
 from .protection import Protection
@@ -60,7 +60,8 @@ class ModelServer:
         self._reactor = Reactor(THREADS)
         self._output = WorkerOutput(handlers)
         self.registry = Registry(models, self._reactor, _defaults(settings, state, self._output))
-        self._metrics = Metrics(models, self.registry.served, self.registry.load_seconds, answers, handlers, settings.metrics)
+        figures = FrontFigures(models, self.registry.served, self.registry.load_seconds, answers)
+        self._metrics = Metrics(figures, handlers, settings.metrics)
         readiness = Readiness(self.registry)
         self._keeper = Keeper(state, self.registry, readiness.missing) if state is not None else None
         keep = self._keeper.keep if self._keeper is not None else lambda: None
@@ -71,7 +72,7 @@ class ModelServer:
         self._watching = (
             Refreshing(self._protection),
             RefusedClients(self._listeners.refused_clients),
-            FrontMetricsLog(models, self.registry.served, self.registry.load_seconds, answers, settings.metrics),
+            FrontMetricsLog(figures, settings.metrics),
             self._health,
         )
         add_inference(inference, models, self._management)

@@ -8,12 +8,13 @@ import pytest
 
 from persia._core.inference import AnswerObserver, Models
 from persia.model_server.front_metrics_log import FrontMetricsLog
+from persia.model_server.metrics import FrontFigures
 from persia.model_server.metrics_settings import MetricsSettings
 
 
 def log_of(mode: str = "log", of_system: bool = False, **loads: float) -> FrontMetricsLog:
     settings = MetricsSettings(mode=mode, of_system=of_system)
-    return FrontMetricsLog(Models(), lambda: [], lambda: loads, AnswerObserver(None), settings)
+    return FrontMetricsLog(FrontFigures(Models(), lambda: [], lambda: loads, AnswerObserver(None)), settings)
 
 
 def written(caplog: pytest.LogCaptureFixture) -> list[str]:
@@ -26,7 +27,9 @@ def written(caplog: pytest.LogCaptureFixture) -> list[str]:
 def test_a_value_stands_there_when_it_has_changed(caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.INFO, "ts_metrics")
     loads = {"W-9000-m_1.0": 1.5}
-    log = FrontMetricsLog(Models(), lambda: [], lambda: loads, AnswerObserver(None), MetricsSettings(of_system=False))
+    log = FrontMetricsLog(
+        FrontFigures(Models(), lambda: [], lambda: loads, AnswerObserver(None)), MetricsSettings(of_system=False)
+    )
     log.look()
     assert written(caplog) == ["WorkerLoadTime.Milliseconds:1500.0|#WorkerName:W-9000-m_1.0,Level:Host"]
     log.look()
@@ -60,7 +63,9 @@ def test_nothing_is_written_where_a_page_shows_it_or_nobody_reads(
 def test_what_was_counted_is_written_at_the_end(caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.INFO, "ts_metrics")
     loads: dict[str, float] = {}
-    log = FrontMetricsLog(Models(), lambda: [], lambda: loads, AnswerObserver(None), MetricsSettings(of_system=False))
+    log = FrontMetricsLog(
+        FrontFigures(Models(), lambda: [], lambda: loads, AnswerObserver(None)), MetricsSettings(of_system=False)
+    )
     log.start()
     loads["late"] = 1.0
     log.close()

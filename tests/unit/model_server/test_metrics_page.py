@@ -7,7 +7,7 @@ import pytest
 from persia._core.inference import AnswerObserver, Models
 from persia.model_server.handler_metrics import HandlerMetrics
 from persia.model_server.metric_updates import MetricKey
-from persia.model_server.metrics import Metrics
+from persia.model_server.metrics import FrontFigures, Metrics
 from persia.model_server.metrics_settings import MetricsSettings
 
 OF_HANDLER = "Samples"
@@ -20,7 +20,9 @@ def page(mode: str, *names: str) -> str:
     handlers = HandlerMetrics(None, "h")
     handlers.add("m", "1.0", [(MetricKey(OF_HANDLER, "count", "counter", (("Level", "Model"),)), 2.0)])
     loads = {"W-9000-m_1.0": 1.5}
-    return Metrics(Models(), lambda: [], lambda: loads, AnswerObserver(None), handlers, MetricsSettings(mode=mode)).text(names)
+    return Metrics(
+        FrontFigures(Models(), lambda: [], lambda: loads, AnswerObserver(None)), handlers, MetricsSettings(mode=mode)
+    ).text(names)
 
 
 @pytest.mark.parametrize(
